@@ -1,0 +1,1 @@
+"""The worker model of Django Channels 1.x on today's Django."""

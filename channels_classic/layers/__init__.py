@@ -1,0 +1,1 @@
+"""Channel layers: what carries messages between interface servers and workers."""
