@@ -1,1 +1,50 @@
-"""The worker model of Django Channels 1.x on today's Django."""
+"""The worker model of Django Channels 1.x on today's Django.
+
+The public names of the package root, as in Channels 1.1.8. They are looked up on first use: the layers and the interface
+server import this package too, and need neither Django nor a project.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from channels_classic.asgi import channel_layers as channel_layers
+    from channels_classic.channel import Channel as Channel
+    from channels_classic.channel import Group as Group
+    from channels_classic.routing import include as include
+    from channels_classic.routing import route as route
+    from channels_classic.routing import route_class as route_class
+
+__version__ = "0.1.0"
+
+DEFAULT_CHANNEL_LAYER = "default"
+
+_HOMES = {
+    "Channel": "channels_classic.channel",
+    "Group": "channels_classic.channel",
+    "channel_layers": "channels_classic.asgi",
+    "include": "channels_classic.routing",
+    "route": "channels_classic.routing",
+    "route_class": "channels_classic.routing",
+}
+
+__all__ = [
+    "DEFAULT_CHANNEL_LAYER",
+    "Channel",
+    "Group",
+    "__version__",
+    "channel_layers",
+    "include",
+    "route",
+    "route_class",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

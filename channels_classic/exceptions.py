@@ -1,0 +1,197 @@
+"""The one errors module: what consumers raise to steer the worker, and what this package raises at them.
+
+Pure Python: the layers, the interface server and the worker import it, with or without Django. Errors keep their facts as
+attributes and build the sentence from them, and also inherit the built-in class a caller would already catch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from channels_classic.message import Message
+
+
+# Raised by user code to steer the worker or the view machinery.
+
+
+class ConsumeLater(Exception):
+    """Raised when a consumer wants its message put back at the end of its channel, to be consumed again later."""
+
+
+class DenyConnection(Exception):
+    """Raised when a ``websocket.connect`` consumer refuses the handshake."""
+
+
+class ResponseLater(Exception):
+    """Raised when a Django view gives no response now, because something else will send one to its reply channel."""
+
+
+class ChannelSocketException(Exception):
+    """Raised when a consumer wants something done with its message: the worker calls ``run(message)``."""
+
+    def run(self, message: Message) -> None:
+        """Act on ``message``; subclasses say how."""
+        raise NotImplementedError(f"{type(self).__name__} must define run(message).")
+
+
+class WebsocketCloseException(ChannelSocketException):
+    """Raised when a consumer wants its WebSocket closed, after the frames it has sent.
+
+    ``code`` is ``None`` (a normal close), 1000, or 3000 to 4999: the codes RFC 6455, section 7.4 leaves to applications.
+    Raises ``ValueError`` for any other.
+    """
+
+    def __init__(self, code: int | None = None) -> None:
+        super().__init__(code)
+        if code is not None and not _is_application_close_code(code):
+            raise ValueError(f"The close code {code!r} is not allowed: give None, 1000, or an integer from 3000 to 4999.")
+        self._code = code
+
+    def run(self, message: Message) -> None:
+        """Send the close to the reply channel of ``message``."""
+        if message.reply_channel is None:
+            raise ValueError(
+                "WebsocketCloseException was raised for a message without a reply channel: "
+                "only consumers of websocket.* channels have a socket to close."
+            )
+        message.reply_channel.send({"close": self._code or True})
+
+
+class SendNotAvailableOnDemultiplexer(Exception):
+    """Raised when a demultiplexer is asked to send: only its multiplexed streams can."""
+
+
+# Raised by the request object while it reads a body.
+
+
+class RequestTimeout(Exception):
+    """Raised when the body of a request has not arrived completely within ``body_receive_timeout`` seconds."""
+
+
+class RequestAborted(Exception):
+    """Raised when the client went away before the body of its request was complete."""
+
+
+# Raised by this package.
+
+
+class ChannelsError(Exception):
+    """Raised when something in this package fails; the root of all its own errors."""
+
+    # KeyError, which some subclasses inherit as well, would print the representation of the sentence.
+    __str__ = BaseException.__str__
+
+
+class InvalidChannelLayerError(ChannelsError, ValueError):
+    """Raised when an entry of the ``CHANNEL_LAYERS`` setting cannot be used."""
+
+    def __init__(self, sentence: str, *, alias: str | None = None, key: str | None = None) -> None:
+        super().__init__(sentence)
+        self.alias = alias
+        self.key = key
+
+
+class UnknownChannelLayer(InvalidChannelLayerError, KeyError):
+    """Raised when an alias is asked for that the ``CHANNEL_LAYERS`` setting does not define."""
+
+
+class ChannelFull(ChannelsError):
+    """Raised when a channel holds as many messages as it may; the message was not sent.
+
+    Without ``capacity`` the first argument is taken as a ready sentence, as code written for Channels 1.x raises it.
+    """
+
+    def __init__(self, channel: str = "The channel is full.", capacity: int | None = None) -> None:
+        super().__init__(channel, capacity)
+        self.channel = channel
+        self.capacity = capacity
+
+    def __str__(self) -> str:
+        if self.capacity is None:
+            return self.channel
+        return (
+            f"The channel {self.channel!r} is full: it holds its capacity of {self.capacity} messages. "
+            "Run more workers for it, or raise `capacity` or `channel_capacity` in CHANNEL_LAYERS."
+        )
+
+
+class MessageTooLarge(ChannelsError, ValueError):
+    """Raised when a message, once serialised, is larger than the layer carries; it was not sent. Sizes are in bytes."""
+
+    def __init__(self, channel: str, size: int, limit: int) -> None:
+        super().__init__(channel, size, limit)
+        self.channel = channel
+        self.size = size
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"The message for {self.channel!r} has {self.size} bytes, the layer carries at most {self.limit}: "
+            "send it in parts, or store the data elsewhere and send where it is."
+        )
+
+
+_NAME_GRAMMAR = "ASCII letters, digits, '-', '_' and '.', at most 100 characters"
+
+
+class _InvalidName(ChannelsError, TypeError):
+    """Raised when a name breaks the grammar of its kind."""
+
+    kind = "name"
+    expected = _NAME_GRAMMAR
+
+    def __init__(self, name: object, reason: str | None = None) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{self.name!r} is not a valid {self.kind} name{reason}: expected text of {self.expected}."
+
+
+class InvalidChannelName(_InvalidName):
+    """Raised when a channel name breaks the grammar, or cannot be used for what was asked."""
+
+    kind = "channel"
+    expected = f"{_NAME_GRAMMAR}, with one '?' or '!' in between at most"
+
+
+class InvalidGroupName(_InvalidName):
+    """Raised when a group name breaks the grammar."""
+
+    kind = "group"
+    expected = f"{_NAME_GRAMMAR}, without '?' and '!'"
+
+
+class InvalidMessage(ChannelsError, TypeError, ValueError, AssertionError):
+    """Raised when what is sent is no message: no dict, or a dict with something in it that no layer carries."""
+
+    def __init__(self, channel: str, reason: str) -> None:
+        super().__init__(channel, reason)
+        self.channel = channel
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"The message for {self.channel!r} cannot be sent: {self.reason}. Expected a dict with text keys whose values are "
+            "bytes, str, int (64 bit), float, bool, None, lists and dicts."
+        )
+
+
+class LayerUnavailable(ChannelsError, ConnectionError):
+    """Raised when the layer cannot be reached; whether a message under way was sent is unknown."""
+
+    def __init__(self, where: str, reason: str, next_step: str) -> None:
+        super().__init__(where, reason, next_step)
+        self.where = where
+        self.reason = reason
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"The channel layer at {self.where} cannot be reached: {self.reason}. {self.next_step}"
+
+
+def _is_application_close_code(code: object) -> bool:
+    return isinstance(code, int) and not isinstance(code, bool) and (code == 1000 or 3000 <= code <= 4999)
