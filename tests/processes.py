@@ -5,6 +5,7 @@ Every wait has a deadline and fails with the program's output, at once when the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -13,7 +14,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 
 PATIENCE = 30.0
@@ -136,14 +136,10 @@ class Process:
         """Return the exit status after a signal; what is left of the process group after ``timeout`` is killed."""
         if self.running:
             self._popen.send_signal(number)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(timeout)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._popen.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         status = self._popen.wait()
         # A grandchild in another session may hold the pipe open; then what it writes later is of no interest.
         self._reader.join(timeout=1)
