@@ -1,0 +1,34 @@
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types clean
+
+help:     ## say what there is
+	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
+
+install: $(READY)  ## make the environment in .venv
+
+demo: $(READY)  ## run the live blog; REDIS_URL=redis://… on Redis, PORT=… elsewhere
+	@$(BIN)/python examples/liveblog/demo.py
+
+test: $(READY)  ## run the whole test suite, with a real Redis and a real browser
+	@scripts/provide redis chromium
+	@$(BIN)/python -m pytest
+
+lint: $(READY)  ## check style, format and import directions
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/lint-imports
+
+types: $(READY)  ## check types, strictly
+	@$(BIN)/mypy
+
+clean:  ## remove what the other verbs made
+	rm -rf $(VENV) build dist *.egg-info .coverage htmlcov .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+$(READY): setup.cfg pyproject.toml
+	@scripts/environment $(VENV) $(PYTHON)
+	@touch $@

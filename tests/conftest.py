@@ -1,0 +1,58 @@
+"""Fixtures that every test may ask for: a real Redis and free ports. Django is set up by pytest-django (tests/settings.py).
+
+Coroutines are tested by `asyncio.run(…)` inside a plain test function: each test owns its loop, and no plugin decides.
+Tests that use the database ask pytest-django for `db`, or for `transactional_db` where threads or commits matter.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests import redis_server as redis_programs
+from tests.redis_server import RedisServer
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """The one server that tests share; most want `redis_url`."""
+    yield from _running_server()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The address of the shared server, empty at the start of each test."""
+    redis_server.flush()
+    return redis_server.url
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A server of the test's own, which it may stop and start again."""
+    yield from _running_server()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port that nothing listens on now."""
+    return redis_programs.free_port()
+
+
+def _running_server() -> Iterator[RedisServer]:
+    if redis_programs.PROGRAM is None:
+        _miss("There is no redis-server here: `scripts/provide redis` installs it.")
+    server = RedisServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+def _miss(sentence: str) -> None:
+    """Skip on a laptop; fail where everything must be there."""
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    pytest.skip(sentence)
