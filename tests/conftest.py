@@ -1,4 +1,4 @@
-"""Fixtures that every test may ask for: a real Redis and free ports. Django is set up by pytest-django (tests/settings.py).
+"""Fixtures that every test may ask for: a real Redis and free ports. pytest-django sets Django up (tests/settings.py).
 
 Coroutines are tested by `asyncio.run(…)` inside a plain test function: each test owns its loop, and no plugin decides.
 Tests that use the database ask pytest-django for `db`, or for `transactional_db` where threads or commits matter.

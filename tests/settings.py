@@ -45,8 +45,8 @@ TEMPLATES = [
     },
 ]
 
-# A file, because consumers run in threads and SQLite's shared memory answers "table is locked" to a second one; named after
-# the process, because two test runs may go on at once.
+# A file, because consumers run in threads and SQLite's shared memory answers "table is locked" to a second one; named
+# after the process, because two test runs may go on at once.
 _DATABASE = Path(tempfile.gettempdir()) / f"channels_classic-tests-{os.getpid()}.sqlite3"
 DATABASES = {
     "default": {
