@@ -193,5 +193,17 @@ class LayerUnavailable(ChannelsError, ConnectionError):
         return f"The channel layer at {self.where} cannot be reached: {self.reason}. {self.next_step}"
 
 
+class StepRefused(ChannelsError):
+    """Raised when the layer answered that it did not carry something out: nothing was written, it may be tried again."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(where, reason)
+        self.where = where
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The channel layer at {self.where} refused: {self.reason}. Nothing was written; look into the log of the server."
+
+
 def _is_application_close_code(code: object) -> bool:
     return isinstance(code, int) and not isinstance(code, bool) and (code == 1000 or 3000 <= code <= 4999)

@@ -1,0 +1,339 @@
+"""The channel layer as user code sees it: the 1.x methods, their asyncio twins, and what both programs use besides.
+
+What an operation does is written once, as a flow: a generator that yields steps and is given their results. The two faces
+only carry the steps: `run` in a thread, `run_async` on an event loop. A layer adds the connections.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import warnings
+import weakref
+from asyncio import AbstractEventLoop, get_running_loop
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from channels_classic.exceptions import ChannelFull, InvalidChannelName, LayerUnavailable, MessageTooLarge, StepRefused
+from channels_classic.layers import names
+from channels_classic.layers.capacity import Capacities, Patterns
+from channels_classic.layers.codec import Kind, Outcome, encode
+from channels_classic.layers.delivery import Delivery, Planner, Report, Send, member_of
+from channels_classic.layers.losses import Losses
+from channels_classic.layers.steps import (
+    AsyncConnection,
+    Connection,
+    Entry,
+    Flush,
+    Item,
+    Join,
+    Leave,
+    Length,
+    Members,
+    Push,
+    Step,
+    Take,
+    Taken,
+)
+
+T = TypeVar("T")
+Flow = Generator[Sequence[Step], list[Any], T]
+Received = tuple[str, dict[str, Any]] | tuple[None, None]
+
+BLOCK = 5.0
+"""Seconds for which `receive(block=True)` waits before it gives `(None, None)`."""
+
+
+class BaseChannelLayer:
+    """What every channel layer can do.
+
+    `expiry` and `group_expiry` are in seconds, `capacity` in unread messages per channel (for a process-local channel: per
+    client); `channel_capacity` maps patterns to capacities. Subclasses give connections.
+    """
+
+    ChannelFull = ChannelFull
+    MessageTooLarge = MessageTooLarge
+    extensions: ClassVar[list[str]] = ["groups", "flush", "async"]
+
+    def __init__(
+        self,
+        expiry: float = 60,
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        channel_capacity: Patterns | None = None,
+    ) -> None:
+        self.expiry = expiry
+        self.group_expiry = group_expiry
+        self.capacity = capacity
+        self.channel_capacity = channel_capacity or {}
+        self.losses = Losses()
+        self.planner = Planner(expiry, group_expiry, Capacities(capacity, channel_capacity), self.losses)
+        self._idle: list[Connection] = []
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._loops: weakref.WeakKeyDictionary[AbstractEventLoop, AsyncConnection] = weakref.WeakKeyDictionary()
+
+    # What a layer gives
+
+    def connect(self) -> Connection:
+        """A connection for one thread. Raises `LayerUnavailable`."""
+        raise NotImplementedError
+
+    async def connect_async(self) -> AsyncConnection:
+        """A connection for the running event loop. Raises `LayerUnavailable`."""
+        raise NotImplementedError
+
+    # The synchronous face
+
+    def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Put a message on a channel.
+
+        Raises `ChannelFull` (the message was not sent), `MessageTooLarge`, `InvalidChannelName`, `InvalidMessage`, and
+        `LayerUnavailable`: then it is unknown whether it was sent, and it must not be sent again. ASGI draft, "Specification
+        Details".
+        """
+        self._drive(self._send(channel, message))
+
+    def receive(self, channels: Sequence[str], block: bool = False) -> Received:
+        """The next message of any of the channels as `(channel, message)`, or `(None, None)`.
+
+        With `block` it waits some seconds. The message has left the layer: if the caller fails now, it is lost. A connection
+        that breaks meanwhile may lose what was being handed out; it is never handed out twice.
+        """
+        return self._drive(self._receive(channels, BLOCK if block else 0.0))
+
+    def receive_many(self, channels: Sequence[str], block: bool = False) -> Received:
+        """The old name of `receive`."""
+        warnings.warn("receive_many is deprecated: use receive", DeprecationWarning, stacklevel=2)
+        return self.receive(channels, block)
+
+    def new_channel(self, pattern: str) -> str:
+        """A fresh name from a pattern that ends in `?`. It is not reserved, but cannot be guessed."""
+        return self._drive(self._new_channel(pattern))
+
+    def group_add(self, group: str, channel: str) -> None:
+        """Make a channel a member, or renew its membership; complete for every sender when this returns."""
+        self._drive(self._group_add(group, channel))
+
+    def group_discard(self, group: str, channel: str) -> None:
+        """End a membership, if there is one; complete for every sender when this returns."""
+        self._drive(self._group_discard(group, channel))
+
+    def group_channels(self, group: str) -> list[str]:
+        """The members of a group, without those that expired."""
+        return self._drive(self._group_channels(group))
+
+    def send_group(self, group: str, message: dict[str, Any]) -> None:
+        """Send a message to every member. Members that are full miss it, and are counted; it never raises `ChannelFull`."""
+        self._drive(self._send_group(group, message))
+
+    def flush(self) -> None:
+        """Drop all messages and all groups, for every process."""
+        self._drive(self._flush())
+
+    # The asyncio face
+
+    async def send_async(self, channel: str, message: dict[str, Any]) -> None:
+        """`send` on an event loop."""
+        await self._drive_async(self._send(channel, message))
+
+    async def receive_async(self, channels: Sequence[str]) -> Received:
+        """`receive` with `block`, on an event loop."""
+        connection = await self.connect_async()
+        try:
+            return await self._drive_async(self._receive(channels, BLOCK), connection)
+        finally:
+            await connection.close()
+
+    async def group_add_async(self, group: str, channel: str) -> None:
+        """`group_add` on an event loop."""
+        await self._drive_async(self._group_add(group, channel))
+
+    async def group_discard_async(self, group: str, channel: str) -> None:
+        """`group_discard` on an event loop."""
+        await self._drive_async(self._group_discard(group, channel))
+
+    async def group_channels_async(self, group: str) -> list[str]:
+        """`group_channels` on an event loop."""
+        return await self._drive_async(self._group_channels(group))
+
+    async def send_group_async(self, group: str, message: dict[str, Any]) -> None:
+        """`send_group` on an event loop."""
+        await self._drive_async(self._send_group(group, message))
+
+    # Flows: what each operation does
+
+    def _send(self, channel: str, message: dict[str, Any]) -> Flow[None]:
+        pushes = self.planner.pushes([Send(channel, message)], {})
+        results = yield pushes
+        refusals = self.planner.refusals(pushes, results)
+        for _, error in refusals.refused:
+            raise error
+        if refusals.full:
+            queue = names.inbox_of(channel)
+            raise ChannelFull(channel, self.planner.capacities.of(queue))
+
+    def _receive(self, channels: Sequence[str], timeout: float) -> Flow[Received]:
+        if not channels:
+            return None, None
+        queues = [names.check_receivable(channel) for channel in channels]
+        for queue in queues:
+            if names.is_managed(queue):
+                raise InvalidChannelName(queue, "only the interface server that made this inbox reads it")
+        random.shuffle(queues)
+        (taken,) = yield [Take(queues, 1, timeout)]
+        if isinstance(taken, StepRefused):
+            raise taken
+        if taken is None:
+            return None, None
+        deliveries, reports = self.open(taken)
+        reports += [
+            Report(delivery.reply_channel, delivery.token, Outcome.CONSUMED)
+            for delivery in deliveries
+            if delivery.token and delivery.reply_channel
+        ]
+        if reports:
+            yield self.planner.pushes([], {}, reports)
+        for delivery in deliveries:
+            return delivery.channel, delivery.message
+        return None, None
+
+    def _new_channel(self, pattern: str) -> Flow[str]:
+        if not isinstance(pattern, str) or not pattern.endswith("?"):
+            raise InvalidChannelName(pattern, "a pattern for a new channel ends in '?'")
+        while True:
+            name = names.check_channel(pattern + names.random_text(12))
+            (length,) = yield [Length(name)]
+            if not length:
+                return name
+
+    def _group_add(self, group: str, channel: str) -> Flow[None]:
+        queue, member = member_of(channel)
+        yield from self._all(
+            [Join(names.check_group(group), queue, [member]), *self.planner.hint(Kind.JOINED, group, channel)]
+        )
+
+    def _group_discard(self, group: str, channel: str) -> Flow[None]:
+        queue, member = member_of(channel)
+        yield from self._all(
+            [Leave(names.check_group(group), queue, [member]), *self.planner.hint(Kind.LEFT, group, channel)]
+        )
+
+    def _group_channels(self, group: str) -> Flow[list[str]]:
+        (membership,) = yield from self._all([Members(names.check_group(group))])
+        return [queue + member for queue, members in membership.items() for member in members]
+
+    def _send_group(self, group: str, message: dict[str, Any]) -> Flow[None]:
+        sends = [Send(group, message, group=True)]
+        (membership,) = yield from self._all(self.planner.lookups(sends))
+        pushes = self.planner.pushes(sends, {group: membership})
+        if not pushes:
+            return
+        results = yield pushes
+        refusals = self.planner.refusals(pushes, results)
+        self.losses.count("full", group, len(refusals.full))
+        if refusals.dead:
+            yield from self._all(refusals.dead)
+        for _, error in refusals.refused:
+            raise error
+
+    def _flush(self) -> Flow[None]:
+        (inboxes,) = yield from self._all([Flush()])
+        yield from self._all([Push(inbox, [Entry(encode(Kind.FORGET), self.group_expiry)]) for inbox in inboxes])
+
+    @staticmethod
+    def _all(steps: Sequence[Step]) -> Flow[list[Any]]:
+        """Carry out steps of which none may fail."""
+        if not steps:
+            return []
+        results = yield steps
+        for result in results:
+            if isinstance(result, StepRefused):
+                raise result
+        return results
+
+    def open(self, taken: Taken) -> tuple[list[Delivery], list[Report]]:
+        """The messages in what a `Take` gave, and reports for the gates of those that were lost on the way (and counted)."""
+        deliveries = [found for item in taken.items if (found := self.planner.delivery(taken.queue, item))]
+        reports = []
+        for kind, payload in taken.lost:
+            self.losses.count(kind, taken.queue)
+            delivery = self.planner.delivery(taken.queue, Item(payload, None))
+            if delivery and delivery.token and delivery.reply_channel:
+                reports.append(Report(delivery.reply_channel, delivery.token, Outcome.EXPIRED))
+        return deliveries, reports
+
+    # How steps are carried
+
+    def run(self, steps: Sequence[Step]) -> list[Any]:
+        """Carry out steps, in order, in one round trip; a `StepRefused` is among the results, not raised."""
+        connection = self._borrow()
+        try:
+            connection.write(steps)
+            results = [connection.read() for _ in steps]
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            self._idle.append(connection)
+        return results
+
+    def _borrow(self) -> Connection:
+        with self._lock:
+            if self._pid != os.getpid():
+                # A fork shares sockets with its parent: two processes would read each other's replies.
+                self._pid = os.getpid()
+                self._idle.clear()
+            if self._idle:
+                return self._idle.pop()
+        return self.connect()
+
+    async def run_async(self, steps: Sequence[Step]) -> list[Any]:
+        """`run` on an event loop."""
+        loop = get_running_loop()
+        connection = self._loops.get(loop)
+        if connection is None:
+            connection = self._loops[loop] = await self.connect_async()
+        try:
+            return await connection.run(steps)
+        except LayerUnavailable:
+            if self._loops.get(loop) is connection:
+                del self._loops[loop]
+            await connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connections nobody uses now; the layer can go on being used."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    async def close_async(self) -> None:
+        """Close the connection of the running event loop; the layer can go on being used."""
+        connection = self._loops.pop(get_running_loop(), None)
+        if connection is not None:
+            await connection.close()
+
+    def _drive(self, flow: Flow[T]) -> T:
+        try:
+            steps = next(flow)
+            while True:
+                steps = flow.send(self.run(steps))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def _drive_async(self, flow: Flow[T], connection: AsyncConnection | None = None) -> T:
+        run = connection.run if connection else self.run_async
+        try:
+            steps = next(flow)
+            while True:
+                steps = flow.send(await run(steps))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def __str__(self) -> str:
+        return type(self).__name__

@@ -1,0 +1,45 @@
+"""How many unread messages a channel may hold: patterns from the settings, first match wins. Pure, no I/O."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+
+class _Pattern(Protocol):
+    def match(self, string: str, /) -> object | None: ...
+
+
+Patterns = Mapping["str | re.Pattern[str]", int]
+
+
+class Capacities:
+    """The capacity of every channel.
+
+    A text key is a case-sensitive glob over the whole name, a compiled expression is anchored at the start. Process-local
+    channels are looked up by their inbox (the name up to and including `!`), as in Channels 1.x.
+    """
+
+    def __init__(self, default: int, patterns: Patterns | None = None) -> None:
+        self.default = default
+        self.patterns: list[tuple[_Pattern, int]] = list(self._compile((patterns or {}).items()))
+        self._known: dict[str, int] = {}
+
+    @staticmethod
+    def _compile(items: Iterable[tuple[str | re.Pattern[str], int]]) -> Iterable[tuple[_Pattern, int]]:
+        for pattern, capacity in items:
+            if isinstance(pattern, str):
+                yield re.compile(fnmatch.translate(pattern)), capacity
+            else:
+                yield pattern, capacity
+
+    def of(self, name: str) -> int:
+        """Entries that the list `name` may hold; for an inbox: entries that each of its clients may hold."""
+        capacity = self._known.get(name)
+        if capacity is None:
+            capacity = next((value for pattern, value in self.patterns if pattern.match(name)), self.default)
+            if len(self._known) < 4096:
+                self._known[name] = capacity
+        return capacity

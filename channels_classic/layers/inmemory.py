@@ -1,0 +1,104 @@
+"""The memory layer: a store in this process, for tests and for `runserver`. Its channels end at the process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.steps import AsyncConnection, Connection, Step, Take, Taken
+from channels_classic.layers.store import Store
+
+
+class ChannelLayer(BaseChannelLayer):
+    """A channel layer for the threads and event loops of one process."""
+
+    def __init__(
+        self,
+        expiry: float = 60,
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        channel_capacity: Patterns | None = None,
+    ) -> None:
+        super().__init__(expiry, group_expiry, capacity, channel_capacity)
+        self.store = Store(group_expiry)
+
+    def connect(self) -> Connection:
+        return StoreConnection(self.store)
+
+    async def connect_async(self) -> AsyncConnection:
+        return AsyncStoreConnection(self.store)
+
+
+class StoreConnection:
+    """A connection to a store of this process: steps run when they are written, only a `Take` may wait when it is read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._results: deque[Any] = deque()
+        self._awake = threading.Event()
+        self._woken = False
+
+    def write(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            self._results.append(step if isinstance(step, Take) else self._store.run(step))
+
+    def read(self) -> Any:
+        result = self._results.popleft()
+        return self._wait(result) if isinstance(result, Take) else result
+
+    def _wait(self, step: Take) -> Taken | None:
+        deadline = time.monotonic() + step.timeout
+        while not self._woken:
+            self._awake.clear()
+            found = self._store.take_or_watch(step, self._awake.set)
+            if isinstance(found, Taken):
+                return found
+            woken = not self._woken and self._awake.wait(max(0.0, deadline - time.monotonic()))
+            self._store.unwatch(found)
+            if not woken:
+                break
+        self._woken = False
+        return None
+
+    def wake(self) -> None:
+        self._woken = True
+        self._awake.set()
+
+    def close(self) -> None:
+        self._results.clear()
+
+
+class AsyncStoreConnection:
+    """The same for one event loop; the store may be used from other threads meanwhile."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def run(self, steps: Sequence[Step]) -> list[Any]:
+        return [await take(self._store, step) if isinstance(step, Take) else self._store.run(step) for step in steps]
+
+    async def close(self) -> None:
+        pass
+
+
+async def take(store: Store, step: Take) -> Taken | None:
+    """Take from `store`, waiting on the running event loop for as long as the step says."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + step.timeout
+    while True:
+        awake = asyncio.Event()
+        found = store.take_or_watch(step, lambda awake=awake: loop.call_soon_threadsafe(awake.set))  # type: ignore[misc]
+        if isinstance(found, Taken):
+            return found
+        try:
+            await asyncio.wait_for(awake.wait(), deadline - loop.time())
+        except asyncio.TimeoutError:
+            return None
+        finally:
+            store.unwatch(found)

@@ -1,0 +1,54 @@
+"""Every loss is counted, and said once per kind and interval. One `Losses` per layer object and process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 10.0
+"""Seconds in which one kind of loss is logged at most once."""
+
+KINDS = {
+    "full": "the channel held its capacity",
+    "expired": "nobody took it before its expiry",
+    "fenced": "the server came back with old data, which may have been delivered before",
+    "dead": "the interface server that owns the client is gone",
+    "unknown": "the client is gone",
+    "broker": "the layer was lost while it was sent or taken",
+    "undecodable": "it is of a kind or format this release does not know",
+}
+"""Each way in which a message can be lost, and why."""
+
+
+class Losses:
+    """Counts lost messages by kind. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._unsaid: Counter[str] = Counter()
+        self._said: dict[str, float] = {}
+
+    def count(self, kind: str, channel: str, number: int = 1) -> None:
+        """Count `number` messages lost on their way to `channel`, and log a warning unless one was logged just now."""
+        if number <= 0:
+            return
+        with self._lock:
+            self._counts[kind] += number
+            self._unsaid[kind] += number
+            now = time.monotonic()
+            if now - self._said.get(kind, -INTERVAL) < INTERVAL:
+                return
+            self._said[kind] = now
+            unsaid = self._unsaid.pop(kind)
+        level = logging.DEBUG if kind == "unknown" else logging.WARNING
+        logger.log(level, "Lost %d message(s), the last one for %s: %s.", unsaid, channel, KINDS[kind])
+
+    def as_dict(self) -> dict[str, int]:
+        """Lost messages by kind, since the process started."""
+        with self._lock:
+            return dict(self._counts)

@@ -1,0 +1,88 @@
+"""The grammar of channel and group names: one place that says what is legal and how a name falls into its parts.
+
+Pure functions over text. A process-local channel `inbox!local` is carried by the list of its inbox (`inbox!`); everything else
+is carried by a list of its own name. Interface servers name their inboxes with `new_inbox`, which others recognise as managed.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+from functools import lru_cache
+
+from channels_classic.exceptions import InvalidChannelName, InvalidGroupName
+
+MAX_LENGTH = 100
+"""Characters in a channel or group name (the ASGI draft asks for at least 100)."""
+
+WIRE_VERSION = 1
+"""What an inbox of this release reads; its prefix carries it, so that senders of later releases write what it understands."""
+
+_CHANNEL = re.compile(r"[A-Za-z0-9._-]+(?:\?[A-Za-z0-9._-]+|![A-Za-z0-9._-]*)?")
+_GROUP = re.compile(r"[A-Za-z0-9._-]+")
+_MANAGED = re.compile(r"interface\.v(\d+)\.[A-Za-z0-9]+!")
+_LETTERS = string.ascii_letters + string.digits
+
+
+@lru_cache(maxsize=4096)
+def check_channel(name: str) -> str:
+    """Give `name` back when it is a channel that can be sent to; otherwise raise `InvalidChannelName` (a `TypeError`)."""
+    if not isinstance(name, str):
+        raise InvalidChannelName(name, f"a channel name is text, not {type(name).__name__}")
+    if len(name) > MAX_LENGTH:
+        raise InvalidChannelName(name, f"it has {len(name)} characters; at most {MAX_LENGTH} are allowed")
+    if not _CHANNEL.fullmatch(name):
+        raise InvalidChannelName(
+            name,
+            "allowed are ASCII letters, digits, '.', '-' and '_', and at most one '!' or '?' that is not the first character",
+        )
+    return name
+
+
+@lru_cache(maxsize=4096)
+def check_receivable(name: str) -> str:
+    """Give `name` back when it can be received from: a process-local name stops at its `!`."""
+    check_channel(name)
+    if "!" in name and not name.endswith("!"):
+        raise InvalidChannelName(name, f"to receive from a process-local channel give its inbox, {inbox_of(name)!r}")
+    return name
+
+
+@lru_cache(maxsize=4096)
+def check_group(name: str) -> str:
+    """Give `name` back when it is a legal group name; otherwise raise `InvalidGroupName` (a `TypeError`)."""
+    if not isinstance(name, str):
+        raise InvalidGroupName(name, f"a group name is text, not {type(name).__name__}")
+    if len(name) > MAX_LENGTH:
+        raise InvalidGroupName(name, f"it has {len(name)} characters; at most {MAX_LENGTH} are allowed")
+    if not _GROUP.fullmatch(name):
+        raise InvalidGroupName(name, "allowed are ASCII letters, digits, '.', '-' and '_', and at least one of them")
+    return name
+
+
+def split(channel: str) -> tuple[str, str]:
+    """The list that carries `channel` and its local part: `("inbox!", "local")`, or `(channel, "")`."""
+    head, mark, local = channel.partition("!")
+    return head + mark, local
+
+
+def inbox_of(channel: str) -> str:
+    """The name up to and including `!`, or the whole name when there is none."""
+    return split(channel)[0]
+
+
+@lru_cache(maxsize=4096)
+def is_managed(inbox: str) -> bool:
+    """Whether `inbox` belongs to an interface server, which keeps it alive, takes envelopes for many clients and reads hints."""
+    return _MANAGED.fullmatch(inbox) is not None
+
+
+def random_text(length: int) -> str:
+    """Letters and digits nobody can guess."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(length))
+
+
+def new_inbox() -> str:
+    """A fresh inbox name for one interface server process. Make it after a fork: two processes must never share one."""
+    return f"interface.v{WIRE_VERSION}.{random_text(20)}!"

@@ -1,0 +1,303 @@
+"""The channel layer as plain data structures: lists with accounts and deadlines, groups by inbox, who waits for what.
+
+It runs steps; the memory layer calls it from threads of one process, the host of the local layer for its clients. It knows no
+sockets, no event loop and no messages; the clock is given.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from channels_classic.layers.steps import (
+    LIVENESS,
+    Beat,
+    Delist,
+    Entry,
+    Flush,
+    Item,
+    Join,
+    Leave,
+    Length,
+    Members,
+    Push,
+    PutBack,
+    Rejoin,
+    Retire,
+    Settle,
+    Status,
+    Step,
+    Take,
+    Taken,
+)
+
+INBOX_ENTRIES = 100_000
+"""Entries one inbox holds, so that a stopped interface server cannot fill the layer."""
+
+INBOX_BYTES = 64 * 1024 * 1024
+"""Bytes one inbox holds."""
+
+SWEEP_INTERVAL = 10.0
+"""Seconds between sweeps for entries that expired in lists nobody reads."""
+
+
+@dataclass(slots=True)
+class _Stored:
+    payload: bytes
+    deadline: float
+    account: str
+
+
+@dataclass(slots=True)
+class _List:
+    """One list: its entries, and what each account has in it."""
+
+    entries: deque[_Stored] = field(default_factory=deque)
+    accounts: Counter[str] = field(default_factory=Counter)
+    size: int = 0
+
+    def add(self, stored: _Stored, *, front: bool = False) -> None:
+        (self.entries.appendleft if front else self.entries.append)(stored)
+        self.accounts[stored.account] += 1
+        self.size += len(stored.payload)
+
+    def pop(self) -> _Stored:
+        stored = self.entries.popleft()
+        self.size -= len(stored.payload)
+        self.accounts[stored.account] -= 1
+        if not self.accounts[stored.account]:
+            del self.accounts[stored.account]
+        return stored
+
+    def drop_expired(self, now: float) -> list[bytes]:
+        """Remove expired entries from the head, where the oldest are."""
+        dropped = []
+        while self.entries and self.entries[0].deadline <= now:
+            dropped.append(self.pop().payload)
+        return dropped
+
+
+class Watch:
+    """One who waits for an entry in any of some lists. `wake` is called once, under the lock, from whichever thread pushes."""
+
+    __slots__ = ("fired", "queues", "wake")
+
+    def __init__(self, queues: Iterable[str], wake: Callable[[], None]) -> None:
+        self.queues = tuple(queues)
+        self.wake = wake
+        self.fired = False
+
+
+class Store:
+    """Runs steps on plain data. Thread-safe; no step blocks: who wants to wait for a `Take` watches."""
+
+    def __init__(self, group_expiry: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.group_expiry = group_expiry
+        self.clock = clock
+        self.lock = threading.RLock()
+        self._lists: dict[str, _List] = {}
+        self._groups: dict[str, dict[str, dict[str, float]]] = {}
+        self._delisted: dict[str, set[str]] = {}
+        self._beats: dict[str, float] = {}
+        self._watches: dict[str, list[Watch]] = {}
+        self._swept = clock()
+
+    def run(self, step: Step) -> Any:
+        """The result of one step, as its class says."""
+        with self.lock:
+            return _RUN[type(step)](self, step)
+
+    def take_or_watch(self, step: Take, wake: Callable[[], None]) -> Taken | Watch:
+        """Take, or else be woken when it is worth another try. A watch must end in `unwatch`, fired or not."""
+        with self.lock:
+            taken = self._take(step)
+            if taken is not None:
+                return taken
+            watch = Watch(step.queues, wake)
+            for queue in watch.queues:
+                self._watches.setdefault(queue, []).append(watch)
+            return watch
+
+    def unwatch(self, watch: Watch) -> None:
+        """Stop waiting. A wake-up that came meanwhile goes to the next one who waits, so that none is lost."""
+        with self.lock:
+            for queue in watch.queues:
+                watches = self._watches.get(queue, [])
+                if watch in watches:
+                    watches.remove(watch)
+                if not watches:
+                    self._watches.pop(queue, None)
+                elif watch.fired and queue in self._lists:
+                    self._wake(queue, 1)
+
+    def _wake(self, queue: str, entries: int) -> None:
+        watches = self._watches.get(queue)
+        for watch in list(watches or ())[:entries]:
+            watch.fired = True
+            for name in watch.queues:
+                others = self._watches[name]
+                others.remove(watch)
+                if not others:
+                    del self._watches[name]
+            watch.wake()
+
+    def _push(self, step: Push) -> list[Status]:
+        now = self.clock()
+        self._sweep(now)
+        if step.alive and self._beats.get(step.queue, 0.0) <= now:
+            return [Status.DEAD] * len(step.entries)
+        target = self._lists.setdefault(step.queue, _List())
+        statuses = [self._add(step.queue, target, entry, now) for entry in step.entries]
+        accepted = statuses.count(Status.ACCEPTED)
+        if not target.entries:
+            del self._lists[step.queue]
+        elif accepted:
+            self._wake(step.queue, accepted)
+        return statuses
+
+    def _add(self, queue: str, target: _List, entry: Entry, now: float) -> Status:
+        if self._is_full(queue, target, entry):
+            target.drop_expired(now)
+            if self._is_full(queue, target, entry):
+                return Status.FULL
+        target.add(_Stored(entry.payload, now + entry.ttl, entry.account))
+        return Status.ACCEPTED
+
+    @staticmethod
+    def _is_full(queue: str, target: _List, entry: Entry) -> bool:
+        if entry.limit is None:
+            return False
+        if target.accounts[entry.account] >= entry.limit:
+            return True
+        return queue.endswith("!") and (
+            len(target.entries) >= INBOX_ENTRIES or target.size + len(entry.payload) > INBOX_BYTES
+        )
+
+    def _put_back(self, step: PutBack) -> None:
+        target = self._lists.setdefault(step.queue, _List())
+        for item in reversed(step.items):
+            target.add(_Stored(item.payload, *item.raw), front=True)
+        self._wake(step.queue, len(step.items))
+
+    def _take(self, step: Take) -> Taken | None:
+        now = self.clock()
+        for queue in step.queues:
+            source = self._lists.get(queue)
+            if source is None:
+                continue
+            lost = [("expired", payload) for payload in source.drop_expired(now)]
+            taken = [source.pop() for _ in range(min(step.count, len(source.entries)))]
+            if not source.entries:
+                del self._lists[queue]
+            if taken or lost:
+                return Taken(queue, [Item(stored.payload, (stored.deadline, stored.account)) for stored in taken], lost)
+        return None
+
+    def _settle(self, step: Settle) -> None:
+        """Nothing to do: here a `Take` settles its accounts itself."""
+
+    def _join(self, step: Join) -> None:
+        members = self._groups.setdefault(step.group, {}).setdefault(step.queue, {})
+        now = self.clock()
+        for member in step.members:
+            members[member] = now
+        self._relist(step.group, step.queue)
+
+    def _leave(self, step: Leave) -> None:
+        inboxes = self._groups.get(step.group, {})
+        members = inboxes.get(step.queue, {})
+        for member in step.members:
+            members.pop(member, None)
+        self._forget_if_empty(step.group, step.queue)
+
+    def _members(self, step: Members) -> dict[str, list[str]]:
+        oldest = self.clock() - self.group_expiry
+        found = {}
+        for queue, members in list(self._groups.get(step.group, {}).items()):
+            for member in [member for member, joined in members.items() if joined <= oldest]:
+                del members[member]
+            self._forget_if_empty(step.group, queue)
+            if members and queue not in self._delisted.get(step.group, ()):
+                found[queue] = list(members)
+        return found
+
+    def _delist(self, step: Delist) -> None:
+        if step.inbox in self._groups.get(step.group, {}):
+            self._delisted.setdefault(step.group, set()).add(step.inbox)
+
+    def _relist(self, group: str, queue: str) -> None:
+        delisted = self._delisted.get(group, set())
+        delisted.discard(queue)
+        if not delisted:
+            self._delisted.pop(group, None)
+
+    def _rejoin(self, step: Rejoin) -> None:
+        inboxes = self._groups.setdefault(step.group, {})
+        if step.replace or step.inbox not in inboxes:
+            inboxes[step.inbox] = {}
+            self._join(Join(step.group, step.inbox, step.members))
+            self._forget_if_empty(step.group, step.inbox)
+        self._relist(step.group, step.inbox)
+
+    def _forget_if_empty(self, group: str, queue: str) -> None:
+        inboxes = self._groups.get(group, {})
+        if queue in inboxes and not inboxes[queue]:
+            del inboxes[queue]
+            self._relist(group, queue)
+        if group in self._groups and not inboxes:
+            del self._groups[group]
+
+    def _beat(self, step: Beat) -> bool:
+        now = self.clock()
+        known = self._beats.get(step.inbox, 0.0) > now
+        self._beats[step.inbox] = now + LIVENESS
+        return known
+
+    def _retire(self, step: Retire) -> None:
+        self._beats.pop(step.inbox, None)
+        self._lists.pop(step.inbox, None)
+
+    def _length(self, step: Length) -> int:
+        found = self._lists.get(step.queue)
+        return len(found.entries) if found else 0
+
+    def _flush(self, step: Flush) -> list[str]:
+        self._lists.clear()
+        self._groups.clear()
+        self._delisted.clear()
+        now = self.clock()
+        return [inbox for inbox, deadline in self._beats.items() if deadline > now]
+
+    def _sweep(self, now: float) -> None:
+        if now - self._swept < SWEEP_INTERVAL:
+            return
+        self._swept = now
+        for queue, found in list(self._lists.items()):
+            found.drop_expired(now)
+            if not found.entries:
+                del self._lists[queue]
+        for inbox in [inbox for inbox, deadline in self._beats.items() if deadline <= now]:
+            del self._beats[inbox]
+        for group in list(self._groups):
+            self._members(Members(group))
+
+
+_RUN: dict[type, Callable[[Store, Any], Any]] = {
+    Push: Store._push,
+    PutBack: Store._put_back,
+    Take: Store._take,
+    Settle: Store._settle,
+    Join: Store._join,
+    Leave: Store._leave,
+    Members: Store._members,
+    Delist: Store._delist,
+    Rejoin: Store._rejoin,
+    Beat: Store._beat,
+    Retire: Store._retire,
+    Length: Store._length,
+    Flush: Store._flush,
+}
