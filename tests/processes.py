@@ -9,32 +9,16 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
+from tests.waiting import accepts_connections
+
 PATIENCE = 30.0
 """Seconds that a wait lasts unless the caller says otherwise; generous, for machines that do other things meanwhile."""
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def accepts_connections(port: int, host: str = "127.0.0.1") -> bool:
-    """Return whether somebody listens on the port."""
-    try:
-        socket.create_connection((host, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 class Process:

@@ -1,0 +1,46 @@
+"""A blog, and the updates that its readers see arrive."""
+
+from __future__ import annotations
+
+import json
+
+from channels_classic import Group
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+
+class Blog(models.Model):
+    name = models.CharField(max_length=80)
+    slug = models.SlugField(unique=True)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("blog", args=[self.slug])
+
+    @property
+    def readers(self) -> Group:
+        """The sockets of everyone who has this blog open."""
+        return Group(f"blog-{self.pk}")
+
+    def tell(self, **news: object) -> None:
+        """Send news to all readers. ``blog.js`` says which names it knows and what it does with each."""
+        self.readers.send({"text": json.dumps(news)})
+
+
+class BlogUpdate(models.Model):
+    blog = models.ForeignKey(Blog, on_delete=models.CASCADE, related_name="updates")
+    content = models.TextField()
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("-created", "-pk")
+        indexes = (models.Index("blog", "-created", name="blog_newest_first"),)
+
+    def __str__(self) -> str:
+        return self.content[:60]

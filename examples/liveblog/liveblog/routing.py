@@ -1,0 +1,14 @@
+"""Which consumer gets which message. HTTP is not listed: Django's views answer it, as ever."""
+
+from __future__ import annotations
+
+from channels_classic.routing import route
+
+from blog.consumers import ws_connect, ws_disconnect
+
+STREAM = r"^/liveblog/(?P<slug>[^/]+)/stream/$"
+
+channel_routing = [
+    route("websocket.connect", ws_connect, path=STREAM),
+    route("websocket.disconnect", ws_disconnect, path=STREAM),
+]
