@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from channels_classic.message import Message
-
 from blog.models import Blog
+from channels_classic.message import Message
 
 logger = logging.getLogger(__name__)
 

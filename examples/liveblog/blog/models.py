@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
-from channels_classic import Group
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
+
+from channels_classic import Group
 
 
 class Blog(models.Model):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from channels_classic.routing import route
-
 from blog.consumers import ws_connect, ws_disconnect
+from channels_classic.routing import route
 
 STREAM = r"^/liveblog/(?P<slug>[^/]+)/stream/$"
 
