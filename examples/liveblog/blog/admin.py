@@ -10,7 +10,7 @@ from blog.models import Blog, BlogUpdate
 @admin.register(Blog)
 class BlogAdmin(admin.ModelAdmin):
     list_display = ("name", "slug")
-    prepopulated_fields = {"slug": ("name",)}  # noqa: RUF012 - as everywhere in Django
+    prepopulated_fields = {"slug": ("name",)}
 
 
 @admin.register(BlogUpdate)

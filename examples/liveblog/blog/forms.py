@@ -11,5 +11,5 @@ class UpdateForm(forms.ModelForm):
     class Meta:
         model = BlogUpdate
         fields = ("content",)
-        labels = {"content": "New update"}  # noqa: RUF012 - as everywhere in Django
-        widgets = {"content": forms.Textarea(attrs={"rows": 3, "placeholder": "What is happening?"})}  # noqa: RUF012
+        labels = {"content": "New update"}
+        widgets = {"content": forms.Textarea(attrs={"rows": 3, "placeholder": "What is happening?"})}

@@ -41,7 +41,7 @@ class BlogUpdate(models.Model):
 
     class Meta:
         ordering = ("-created", "-pk")
-        indexes = (models.Index("blog", "-created", name="blog_newest_first"),)
+        indexes = (models.Index(fields=("blog", "-created"), name="blog_newest_first"),)
 
     def __str__(self) -> str:
         return self.content[:60]

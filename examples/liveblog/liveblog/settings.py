@@ -84,3 +84,4 @@ LOGOUT_REDIRECT_URL = "index"
 
 STATIC_URL = "static/"
 USE_TZ = True
+TIME_ZONE = "UTC"  # The pages show the reader's own time.

@@ -52,5 +52,7 @@ class Command(BaseCommand):
     def add_blog(self, name: str, posts: dict[int, str]) -> None:
         blog = Blog.objects.create(name=name, slug=slugify(name))
         now = timezone.now()
-        for minutes, content in posts.items():
-            BlogUpdate.objects.create(blog=blog, content=content, created=now - timedelta(minutes=minutes))
+        BlogUpdate.objects.bulk_create(
+            BlogUpdate(blog=blog, content=content, created=now - timedelta(minutes=minutes))
+            for minutes, content in posts.items()
+        )
