@@ -1,7 +1,7 @@
 """The worker model of Django Channels 1.x on today's Django.
 
-The public names of the package root, as in Channels 1.1.8. They are looked up on first use: the layers and the interface
-server import this package too, and need neither Django nor a project.
+The public names of the package root, as in Channels 1.1.8. They are looked up on first use: the layers and the
+interface server import this package too, and need neither Django nor a project.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The one errors module: what consumers raise to steer the worker, and what this package raises at them.
 
-Pure Python: the layers, the interface server and the worker import it, with or without Django. Errors keep their facts as
-attributes and build the sentence from them, and also inherit the built-in class a caller would already catch.
+Pure Python: the layers, the interface server and the worker import it, with or without Django. Errors keep their
+facts as attributes and build the sentence from them, and also inherit the built-in class a caller would already
+catch.
 """
 
 from __future__ import annotations
@@ -38,14 +39,16 @@ class ChannelSocketException(Exception):
 class WebsocketCloseException(ChannelSocketException):
     """Raised when a consumer wants its WebSocket closed, after the frames it has sent.
 
-    ``code`` is ``None`` (a normal close), 1000, or 3000 to 4999: the codes RFC 6455, section 7.4 leaves to applications.
-    Raises ``ValueError`` for any other.
+    ``code`` is ``None`` (a normal close), 1000, or 3000 to 4999: the codes RFC 6455, section 7.4 leaves to
+    applications. Raises ``ValueError`` for any other.
     """
 
     def __init__(self, code: int | None = None) -> None:
         super().__init__(code)
         if code is not None and not _is_application_close_code(code):
-            raise ValueError(f"The close code {code!r} is not allowed: give None, 1000, or an integer from 3000 to 4999.")
+            raise ValueError(
+                f"The close code {code!r} is not allowed: give None, 1000, or an integer from 3000 to 4999."
+            )
         self._code = code
 
     def run(self, message: Message) -> None:
@@ -175,8 +178,8 @@ class InvalidMessage(ChannelsError, TypeError, ValueError, AssertionError):
 
     def __str__(self) -> str:
         return (
-            f"The message for {self.channel!r} cannot be sent: {self.reason}. Expected a dict with text keys whose values are "
-            "bytes, str, int (64 bit), float, bool, None, lists and dicts."
+            f"The message for {self.channel!r} cannot be sent: {self.reason}. Expected a dict with text keys "
+            "whose values are bytes, str, int (64 bit), float, bool, None, lists and dicts."
         )
 
 
@@ -194,7 +197,8 @@ class LayerUnavailable(ChannelsError, ConnectionError):
 
 
 class StepRefused(ChannelsError):
-    """Raised when the layer answered that it did not carry something out: nothing was written, it may be tried again."""
+    """Raised when the layer answered that it did not carry something out: nothing was written, it may be tried
+    again."""
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(where, reason)
@@ -202,7 +206,10 @@ class StepRefused(ChannelsError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"The channel layer at {self.where} refused: {self.reason}. Nothing was written; look into the log of the server."
+        return (
+            f"The channel layer at {self.where} refused: {self.reason}. "
+            "Nothing was written; look into the log of the server."
+        )
 
 
 def _is_application_close_code(code: object) -> bool:

@@ -1,0 +1,19 @@
+"""The Django app: what happens when a project with ``channels_classic`` in ``INSTALLED_APPS`` starts."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from django.apps import AppConfig
+
+
+class ChannelsConfig(AppConfig):
+    """Registers the system checks. Reads no settings and makes no layer."""
+
+    name = "channels_classic"
+    label = "channels_classic"
+    verbose_name = "Channels Classic"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        import_module("channels_classic.checks")

@@ -1,0 +1,202 @@
+"""The channel layers of a project: from the ``CHANNEL_LAYERS`` setting to a layer with its routing.
+
+Programs and ``Channel`` ask here; nothing is read or connected before the first question.
+"""
+
+from __future__ import annotations
+
+import inspect
+from difflib import get_close_matches
+from typing import Any
+
+import django
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from channels_classic import DEFAULT_CHANNEL_LAYER
+from channels_classic.exceptions import InvalidChannelLayerError, UnknownChannelLayer
+from channels_classic.routing import Router
+from channels_classic.utils import name_that_thing
+
+__all__ = [
+    "ChannelLayerManager",
+    "ChannelLayerWrapper",
+    "InvalidChannelLayerError",
+    "channel_layers",
+    "get_channel_layer",
+]
+
+EMBEDDED_BACKEND = "channels_classic.layers.local.LocalChannelLayer"
+
+# The layers that projects written for Channels 1.x name, and what stands for them here.
+LEGACY_BACKENDS = {
+    "asgi_ipc.IPCChannelLayer": EMBEDDED_BACKEND,
+    "asgi_redis.RedisChannelLayer": "channels_classic.layers.redis.RedisChannelLayer",
+    "asgi_redis.RedisLocalChannelLayer": "channels_classic.layers.redis.RedisLocalChannelLayer",
+    "asgi_redis.RedisSentinelChannelLayer": "channels_classic.layers.redis.RedisSentinelChannelLayer",
+    "asgi_redis.core.RedisChannelLayer": "channels_classic.layers.redis.RedisChannelLayer",
+    "asgiref.inmemory.ChannelLayer": "channels_classic.layers.inmemory.ChannelLayer",
+}
+
+ENTRY_KEYS = ("BACKEND", "CONFIG", "ROUTING", "TEST_CONFIG")
+
+
+class ChannelLayerWrapper:
+    """A layer under its alias, with its routing. Other attributes are those of the layer, unless set here."""
+
+    def __init__(self, channel_layer: Any, alias: str, routing: Any) -> None:
+        self.channel_layer = channel_layer
+        self.alias = alias
+        self.routing = routing
+        self.router = Router(routing)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "channel_layer":  # not set yet: a copy is being made
+            raise AttributeError(name)
+        return getattr(self.channel_layer, name)
+
+    def __str__(self) -> str:
+        return f"{self.alias} ({name_that_thing(self.channel_layer)})"
+
+    def local_only(self) -> bool:
+        """Whether other processes cannot reach the layer: that is so when its module's name contains ``inmemory``."""
+        return "inmemory" in type(self.channel_layer).__module__
+
+
+class ChannelLayerManager:
+    """The layers of this process by alias, each made on first use."""
+
+    def __init__(self) -> None:
+        self.backends: dict[str, ChannelLayerWrapper | None] = {}
+
+    @property
+    def configs(self) -> dict[str, dict[str, Any]]:
+        """The ``CHANNEL_LAYERS`` setting of this moment; empty when there is none."""
+        configs = getattr(settings, "CHANNEL_LAYERS", None) or {}
+        if not isinstance(configs, dict):
+            raise InvalidChannelLayerError(
+                f"The CHANNEL_LAYERS setting is of type {type(configs).__name__}: "
+                "expected a dict of alias to configuration."
+            )
+        return configs
+
+    def make_backend(self, name: str) -> ChannelLayerWrapper:
+        """A new layer made from ``CONFIG``.
+
+        Raises ``UnknownChannelLayer`` for an alias that is not defined, ``InvalidChannelLayerError`` for a definition
+        that cannot be used, and what importing the routing or making the layer raises.
+        """
+        return self._make(name, "CONFIG")
+
+    def make_test_backend(self, name: str) -> ChannelLayerWrapper:
+        """A new layer made from ``TEST_CONFIG``; raises ``InvalidChannelLayerError`` also when there is none."""
+        if "TEST_CONFIG" not in self._entry(name):
+            raise InvalidChannelLayerError(
+                f"CHANNEL_LAYERS[{name!r}] has no 'TEST_CONFIG': live server tests need one, with a prefix or hosts "
+                "of its own, because they empty the layer.",
+                alias=name,
+                key="TEST_CONFIG",
+            )
+        return self._make(name, "TEST_CONFIG")
+
+    def set(self, key: str, layer: ChannelLayerWrapper | None) -> ChannelLayerWrapper | None:
+        """Put ``layer`` in the place of the one called ``key``, which is returned."""
+        previous = self.backends.get(key)
+        self.backends[key] = layer
+        return previous
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self.backends:
+            # Two threads may both make one; no lock, because making one imports the project's routing. One stays.
+            self.backends.setdefault(key, self.make_backend(key))
+        return self.backends[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.configs
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        """The definition of a layer, checked for its keys."""
+        configs = self.configs
+        if name not in configs:
+            raise UnknownChannelLayer(_unknown_alias(name, list(configs)), alias=name)
+        entry = configs[name]
+        if not isinstance(entry, dict):
+            raise InvalidChannelLayerError(
+                f"CHANNEL_LAYERS[{name!r}] is of type {type(entry).__name__}: expected a dict with the keys "
+                f"{', '.join(ENTRY_KEYS)}.",
+                alias=name,
+            )
+        for key in entry:
+            if key not in ENTRY_KEYS:
+                raise InvalidChannelLayerError(
+                    f"CHANNEL_LAYERS[{name!r}] has an unknown key {key!r}.{_nearest(str(key).upper(), ENTRY_KEYS)}",
+                    alias=name,
+                    key=str(key),
+                )
+        return entry
+
+    def _make(self, name: str, config_key: str) -> ChannelLayerWrapper:
+        entry = self._entry(name)
+        layer_class = _layer_class(name, entry.get("BACKEND", EMBEDDED_BACKEND))
+        if "ROUTING" not in entry:
+            raise InvalidChannelLayerError(
+                f"CHANNEL_LAYERS[{name!r}] has no 'ROUTING': name the routing of the project, such as "
+                "'mysite.routing.channel_routing', or give an empty list.",
+                alias=name,
+                key="ROUTING",
+            )
+        config = entry.get(config_key, {})
+        _check_config(name, config_key, config, layer_class)
+        return ChannelLayerWrapper(layer_class(**config), name, entry["ROUTING"])
+
+
+def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:
+    """Set up Django and return the layer itself, without its routing: for the ``asgi.py`` of a project."""
+    django.setup(set_prefix=False)
+    return channel_layers[alias].channel_layer
+
+
+channel_layers = ChannelLayerManager()
+
+
+def _unknown_alias(alias: str, known: list[str]) -> str:
+    if known:
+        return f"CHANNEL_LAYERS defines no layer {alias!r}.{_nearest(alias, known)}"
+    return (
+        f"There is no channel layer {alias!r}, because the setting CHANNEL_LAYERS is missing or empty. "
+        'Add to your settings: CHANNEL_LAYERS = {"default": {"ROUTING": "mysite.routing.channel_routing"}}'
+    )
+
+
+def _nearest(given: str, valid: Any) -> str:
+    near = get_close_matches(given, valid, 1)
+    return f" Did you mean {near[0]!r}?" if near else f" Expected one of: {', '.join(map(repr, valid))}."
+
+
+def _layer_class(alias: str, backend: Any) -> Any:
+    try:
+        return import_string(LEGACY_BACKENDS.get(backend, backend))
+    except (ImportError, TypeError, AttributeError) as error:
+        raise InvalidChannelLayerError(
+            f"The BACKEND {backend!r} of CHANNEL_LAYERS[{alias!r}] cannot be imported: {error}. "
+            "Leave BACKEND out for the embedded layer, or name one, such as "
+            "'channels_classic.layers.redis.RedisChannelLayer'.",
+            alias=alias,
+            key="BACKEND",
+        ) from error
+
+
+def _check_config(alias: str, config_key: str, config: Any, layer_class: Any) -> None:
+    """Say which argument a layer does not take before Python says it without the setting's name."""
+    try:
+        parameters = inspect.signature(layer_class).parameters
+        inspect.signature(layer_class).bind(**config)
+    except TypeError as error:
+        unknown = [key for key in config if key not in parameters] if isinstance(config, dict) else []
+        hint = _nearest(unknown[0], list(parameters)) if unknown else ""
+        raise InvalidChannelLayerError(
+            f"The {config_key} of CHANNEL_LAYERS[{alias!r}] does not fit {name_that_thing(layer_class)}: "
+            f"{error}.{hint}",
+            alias=alias,
+            key=config_key,
+        ) from error

@@ -1,0 +1,3 @@
+"""System checks of the settings this package reads."""
+
+from __future__ import annotations

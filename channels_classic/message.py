@@ -1,0 +1,76 @@
+"""The message a consumer is given: what came off a channel, and the channel to reply on.
+
+The worker makes it; routing reads it; decorators hang ``user`` and sessions on it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from typing import Any
+
+from channels_classic.channel import Channel
+from channels_classic.pending import PendingMessageStore, Trace, pending_message_store
+
+__all__ = ["Message", "PendingMessageStore", "Trace", "pending_message_store"]
+
+
+class Message:
+    """A message with dict-like access to its ``content``, the very dict that was given.
+
+    ``channel`` is the channel it came from and ``reply_channel`` the one to answer on, or ``None`` if it names none;
+    both are on ``channel_layer``, or on the default layer when that is ``None``.
+    """
+
+    # Attached by the decorators of `channels_classic.sessions` and `channels_classic.auth`.
+    channel_session: Any
+    http_session: Any
+    user: Any
+
+    def __init__(self, content: dict[str, Any], channel_name: str | None, channel_layer: Any) -> None:
+        self.content = content
+        self.channel_layer = channel_layer
+        self.channel = Channel(channel_name, channel_layer=channel_layer)  # type: ignore[arg-type]  # None is tolerated
+        reply_channel = content.get("reply_channel")
+        self.reply_channel = Channel(reply_channel, channel_layer=channel_layer) if reply_channel else None
+
+    def __getitem__(self, key: str) -> Any:
+        return self.content[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.content[key] = value
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.content
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.content)
+
+    def keys(self) -> KeysView[str]:
+        """The keys of the content."""
+        return self.content.keys()
+
+    def values(self) -> ValuesView[Any]:
+        """The values of the content."""
+        return self.content.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """The pairs of the content."""
+        return self.content.items()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of ``key``, or ``default``."""
+        return self.content.get(key, default)
+
+    def copy(self) -> Message:
+        """A message of the same class with a deep copy of the content; attached attributes stay behind."""
+        return self.__class__(copy.deepcopy(self.content), self.channel.name, self.channel_layer)
+
+    def with_values(self, **values: Any) -> Message:
+        """A message of the same class whose content has other values; what is not replaced is shared, not copied."""
+        other = object.__new__(self.__class__)
+        other.content = {**self.content, **values}
+        other.channel_layer = self.channel_layer
+        other.channel = self.channel
+        other.reply_channel = self.reply_channel
+        return other
