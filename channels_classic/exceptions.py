@@ -197,8 +197,7 @@ class LayerUnavailable(ChannelsError, ConnectionError):
 
 
 class StepRefused(ChannelsError):
-    """Raised when the layer answered that it did not carry something out: nothing was written, it may be tried
-    again."""
+    """Raised when the layer answered that it did not do something: nothing was written, it may be tried again."""
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(where, reason)
