@@ -34,7 +34,7 @@ function connect() {
   };
   socket.onclose = async () => {
     if (!current && (await isGone())) return say("gone", "This blog is no longer here.");
-    say("lost", "Connection lost. Coming back by itself…");
+    say("lost", "Connection lost. Coming back…");
     // A random part, so that all readers of a server that restarts do not come back in the same instant.
     timer = setTimeout(connect, pause * (0.5 + Math.random()));
     pause = Math.min(pause * 2, LONGEST_PAUSE);
@@ -48,7 +48,7 @@ function live() {
 
 // A browser does not tell why a handshake was refused; the same address over HTTP does.
 async function isGone() {
-  const answer = await fetch("updates/").catch(() => null);
+  const answer = await fetch("updates/", { method: "HEAD" }).catch(() => null);
   return answer?.status === 404;
 }
 
