@@ -1,4 +1,4 @@
-"""Fixtures that every test may ask for: a real Redis and free ports. pytest-django sets Django up (tests/settings.py).
+"""Fixtures that every test may ask for: a real Redis, a real browser, free ports. pytest-django sets Django up.
 
 Coroutines are tested by `asyncio.run(…)` inside a plain test function: each test owns its loop, and no plugin decides.
 Tests that use the database ask pytest-django for `db`, or for `transactional_db` where threads or commits matter.
@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import browser as browsers
 from tests import redis_server as redis_programs
 from tests.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +37,15 @@ def redis_url(redis_server: RedisServer) -> str:
 def own_redis() -> Iterator[RedisServer]:
     """A server of the test's own, which it may stop and start again."""
     yield from _running_server()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium for the tests of one module: while it runs, this thread cannot use `asyncio.run` nor the database."""
+    if browsers.PROGRAM is None:
+        _miss("There is no Chromium here: `scripts/provide chromium` installs it.")
+    with browsers.running_browser() as running:
+        yield running
 
 
 @pytest.fixture

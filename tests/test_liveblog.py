@@ -1,0 +1,273 @@
+"""The live blog, as its readers and its staff meet it: real processes, a real browser."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests.liveblog_site import EDITOR, FOLDER, PASSWORD, Site
+from tests.processes import Process
+from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+BLOG = "/liveblog/total-eclipse/"
+LOST = "Connection lost"
+
+# Notes in the page what a reader would notice: when each update arrived, and every word the status ever said.
+WATCH = """
+addEventListener("DOMContentLoaded", () => {
+  window.said = [];
+  const arrived = (changes) => changes.forEach(({addedNodes}) =>
+    addedNodes.forEach((node) => node.dataset && (node.dataset.arrived = Date.now())));
+  const list = document.getElementById("updates"), status = document.getElementById("status");
+  if (!list) return;
+  new MutationObserver(arrived).observe(list, {childList: true});
+  new MutationObserver(() => said.push(status.textContent)).observe(status, {childList: true});
+});
+"""
+
+Window = Callable[..., "Page"]
+
+
+@pytest.fixture(scope="module", params=["embedded", "redis"])
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """One site for all tests, on each layer."""
+    redis_url = request.getfixturevalue("redis_server").url if request.param == "redis" else None
+    with Site(redis_url) as running:
+        yield running
+
+
+@pytest.fixture
+def window(site: Site, browser: Browser) -> Iterator[Window]:
+    """Opens windows, each of a person of its own, and waits until the page is live."""
+    contexts = []
+
+    def open_window(path: str = BLOG, **options: Any) -> Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.set_default_timeout(15_000)
+        context.add_init_script(WATCH)
+        page = context.new_page()
+        page.goto(site.url(path))
+        if path.startswith("/liveblog/"):
+            wait_until_live(page)
+        return page
+
+    yield open_window
+    for context in contexts:
+        context.close()
+
+
+def wait_until_live(page: Page) -> None:
+    page.locator("#status", has_text="Live").wait_for()
+
+
+def log_in(page: Page, site: Site, then: str) -> None:
+    page.goto(site.url(f"/login/?next={then}"))
+    page.get_by_label("Username").fill(EDITOR)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("main").get_by_role("button").click()
+    page.wait_for_url(f"**{then}")
+
+
+def seconds_until_shown(page: Page, text: str) -> float:
+    """How long after its creation an update came into the page; it must have come without a reload."""
+    update = page.locator(".update", has_text=text)
+    update.wait_for()
+    seconds: float = update.evaluate(
+        "(node) => (node.dataset.arrived - new Date(node.querySelector('time').dateTime)) / 1000"
+    )
+    return seconds
+
+
+def test_two_windows_show_posts_from_the_admin_and_from_a_shell_within_a_second(site: Site, window: Window) -> None:
+    readers = [window(), window()]
+    editor = window("/")
+    log_in(editor, site, "/admin/blog/blogupdate/add/")
+
+    editor.get_by_label("Blog:").select_option("Total eclipse")
+    editor.get_by_label("Content").fill("Posted in the admin")
+    editor.get_by_role("button", name="Save", exact=True).click()
+    site.post("total-eclipse", "Posted from a shell")
+
+    delays = [
+        seconds_until_shown(page, f"Posted {how}") for page in readers for how in ("in the admin", "from a shell")
+    ]
+    assert max(delays) < 1
+    assert readers[0].locator(".update").first.inner_text().endswith("Posted from a shell")
+
+
+def test_staff_post_from_the_page_without_leaving_it(site: Site, window: Window) -> None:
+    reader, editor = window(), window("/")
+    log_in(editor, site, BLOG)
+    wait_until_live(editor)
+    assert reader.get_by_label("New update").count() == 0
+
+    editor.get_by_label("New update").fill("Posted from the page")
+    editor.get_by_role("button", name="Post").click()
+
+    assert max(seconds_until_shown(page, "Posted from the page") for page in (reader, editor)) < 1
+    assert editor.get_by_label("New update").input_value() == ""
+
+
+def test_an_update_that_looks_like_html_is_shown_as_it_was_written(site: Site, window: Window) -> None:
+    reader = window()
+    site.post("total-eclipse", "<img src=x onerror='window.hacked = 1'> & <b>bold</b>")
+    reader.get_by_text("<img src=x onerror='window.hacked = 1'> & <b>bold</b>").wait_for()
+    assert reader.evaluate("window.hacked") is None
+
+
+def test_an_update_that_is_changed_or_deleted_changes_or_leaves_the_page(site: Site, window: Window) -> None:
+    reader = window()
+    site.post("total-eclipse", "Third contact")
+    reader.get_by_text("Third contact").wait_for()
+    find = "from blog.models import BlogUpdate; update = BlogUpdate.objects.get(content__startswith='Third contact')"
+
+    site.manage("shell", "-c", f"{find}; update.content += ', at last'; update.save()")
+    reader.get_by_text("Third contact, at last").wait_for()
+    assert reader.get_by_text("Third contact").count() == 1
+
+    site.manage("shell", "-c", f"{find}; update.delete()")
+    reader.get_by_text("Third contact").wait_for(state="detached")
+
+
+def test_the_page_says_how_many_read_along(window: Window) -> None:
+    first = window()
+    first.get_by_text("1 reader", exact=True).wait_for()
+    second = window()
+    for page in (first, second):
+        page.get_by_text("2 readers").wait_for()
+    second.close()
+    first.get_by_text("1 reader", exact=True).wait_for()
+
+
+def test_readers_of_one_blog_are_not_told_of_another(site: Site, window: Window) -> None:
+    eclipse, train = window(), window("/liveblog/night-train-north/")
+    site.post("night-train-north", "A moose on the line")
+    site.post("total-eclipse", "Not a cloud")
+    train.get_by_text("A moose on the line").wait_for()
+    eclipse.get_by_text("Not a cloud").wait_for()
+    assert eclipse.get_by_text("A moose on the line").count() == 0
+    eclipse.get_by_text("1 reader", exact=True).wait_for()
+
+
+def test_a_page_that_lost_its_connection_says_so_and_comes_back_with_what_it_missed(site: Site, window: Window) -> None:
+    reader = window()
+    site.interface.stop()
+    reader.get_by_text(LOST).wait_for()
+    site.post("total-eclipse", "Posted while nobody was connected")
+
+    site.start_interface()
+
+    wait_until_live(reader)
+    reader.get_by_text("Posted while nobody was connected").wait_for()
+    site.post("total-eclipse", "Posted after the return")
+    assert seconds_until_shown(reader, "Posted after the return") < 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_no_reader_notices_that_all_workers_were_replaced(site: Site, window: Window, number: signal.Signals) -> None:
+    reader = window()
+    for worker in site.workers:
+        worker.stop(number)
+    site.post("total-eclipse", f"Posted without workers ({number.name})")
+    site.start_workers()
+    site.post("total-eclipse", f"Posted with new workers ({number.name})")
+
+    for text in ("Posted without workers", "Posted with new workers"):
+        assert seconds_until_shown(reader, f"{text} ({number.name})") < 1
+    assert reader.evaluate("said") == ["Live"]
+    newcomer = window()
+    newcomer.get_by_text("2 readers").wait_for()
+
+
+def test_a_socket_for_an_unknown_blog_is_refused_and_the_log_says_why(site: Site) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        connect(site.url("/liveblog/no-such-blog/stream/", scheme="ws"))
+    assert refusal.value.response.status_code == 403
+    assert site.get("/liveblog/no-such-blog/") == 404
+    eventually(lambda: "there is no blog with the slug 'no-such-blog'" in site.output)
+
+
+def test_the_page_of_a_blog_that_was_deleted_says_so_and_stops_asking(site: Site, window: Window) -> None:
+    shell = "from blog.models import Blog; "
+    site.manage("shell", "-c", shell + "Blog.objects.create(name='Short story', slug='short-story')")
+    reader = window("/liveblog/short-story/")
+    site.manage("shell", "-c", shell + "Blog.objects.get(slug='short-story').delete()")
+    site.interface.stop()
+    site.start_interface()
+    reader.get_by_text("This blog is no longer here.").wait_for()
+
+
+@pytest.mark.parametrize("path", ["/", "/login/", BLOG])
+def test_a_phone_shows_the_page_without_sideways_scrolling(site: Site, window: Window, path: str) -> None:
+    if path == BLOG:
+        site.post("total-eclipse", "https://example.org/" + "a-very-long-address" * 10)
+    page = window(path, viewport={"width": 320, "height": 640})
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+# The demo
+
+
+@pytest.fixture
+def demo(tmp_path: Path, free_port: int) -> Iterator[Process]:
+    with start_demo(tmp_path, free_port) as running:
+        running.wait_for_line("Ctrl-C stops everything")
+        yield running
+
+
+def start_demo(folder: Path, port: int) -> Process:
+    environment = {
+        "PORT": str(port),
+        "LIVEBLOG_DB": str(folder / "liveblog.sqlite3"),
+        "REDIS_URL": None,
+        "DJANGO_SETTINGS_MODULE": None,
+        "XDG_RUNTIME_DIR": str(folder),
+        "TMPDIR": str(folder),
+    }
+    return Process([sys.executable, FOLDER / "demo.py"], env=environment)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_the_demo_stops_cleanly_and_leaves_nothing_behind(demo: Process, number: signal.Signals) -> None:
+    children = children_of(demo.pid)
+    assert len(children) == 3
+    assert f"{EDITOR} / {PASSWORD}" in demo.output
+
+    assert demo.stop(number, timeout=30) == 0
+
+    assert "Traceback" not in demo.output
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_the_demo_ends_with_the_last_lines_of_a_process_that_died(demo: Process) -> None:
+    worker = children_of(demo.pid)[1]
+    os.kill(worker, signal.SIGKILL)
+    assert demo.wait() == 1
+    assert "Worker 1 ended with status -9. It said last:" in demo.output
+
+
+def test_the_demo_says_that_its_port_is_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with start_demo(tmp_path, port) as demo:
+            assert demo.wait() == 1
+    assert (
+        demo.output == f"Port {port} cannot be used: Address already in use. Choose another one: PORT=8001 make demo\n"
+    )
