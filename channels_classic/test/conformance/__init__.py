@@ -1,0 +1,45 @@
+"""What every channel layer must do, as tests: for the three layers of this package and for those of others.
+
+Mix the two classes into `unittest.TestCase`, say how a layer is made, and run them with pytest or unittest:
+
+    class MyLayerTest(LayerConformance, unittest.TestCase):
+        def make_layer(self, **config):
+            return MyLayer(**config)
+
+`AsyncLayerConformance` is the same for the asyncio face. They know a layer by its public methods alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from channels_classic.layers.base import Received
+from channels_classic.test.conformance.case import PATIENCE, AsyncFace
+from channels_classic.test.conformance.channels import ChannelConformance
+from channels_classic.test.conformance.groups import GroupConformance
+
+__all__ = ["AsyncLayerConformance", "LayerConformance"]
+
+
+class LayerConformance(ChannelConformance, GroupConformance):
+    """Every behaviour, through the synchronous methods."""
+
+
+class AsyncLayerConformance(LayerConformance):
+    """Every behaviour, through the asyncio methods."""
+
+    face_class = AsyncFace
+
+    def test_many_coroutines_of_one_loop_wait_side_by_side(self) -> None:
+        face = self.open(capacity=100)
+
+        async def scenario() -> list[Received]:
+            readers = [asyncio.ensure_future(face.layer.receive_async(["side", f"side?{n}"])) for n in range(10)]
+            for number in range(10):
+                await face.layer.send_async("side", {"number": number})
+            received = await asyncio.wait_for(asyncio.gather(*readers), PATIENCE)
+            await face.layer.close_async()
+            return received
+
+        received = asyncio.run(scenario())
+        self.assertEqual(sorted(message["number"] for _, message in received if message), list(range(10)))
