@@ -67,6 +67,7 @@ def window(site: Site, browser: Browser) -> Iterator[Window]:
     yield open_window
     for context in contexts:
         context.close()
+    print(site.output)  # pytest shows it beside a failure
 
 
 def wait_until_live(page: Page) -> None:
