@@ -197,12 +197,16 @@ class LayerUnavailable(ChannelsError, ConnectionError):
 
 
 class StepRefused(ChannelsError):
-    """Raised when the layer answered that it did not do something: nothing was written, it may be tried again."""
+    """Raised when the layer answered that it did not do something; nothing was written.
 
-    def __init__(self, where: str, reason: str) -> None:
+    ``again`` tells that the reason is gone by now: the same may be tried once more at once.
+    """
+
+    def __init__(self, where: str, reason: str, *, again: bool = False) -> None:
         super().__init__(where, reason)
         self.where = where
         self.reason = reason
+        self.again = again
 
     def __str__(self) -> str:
         return (

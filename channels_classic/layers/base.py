@@ -1,7 +1,7 @@
 """The channel layer as user code sees it: the 1.x methods, their asyncio twins, and what both programs use besides.
 
-What an operation does is written once, as a flow: a generator that yields steps and is given their results. The two faces
-only carry the steps: `run` in a thread, `run_async` on an event loop. A layer adds the connections.
+What an operation does is written once, as a flow: a generator that yields steps and is given their results. The two
+faces only carry the steps: `run` in a thread, `run_async` on an event loop. A layer adds the connections.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 import warnings
 import weakref
 from asyncio import AbstractEventLoop, get_running_loop
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, LayerUnavailable, MessageTooLarge, StepRefused
@@ -48,8 +48,8 @@ BLOCK = 5.0
 class BaseChannelLayer:
     """What every channel layer can do.
 
-    `expiry` and `group_expiry` are in seconds, `capacity` in unread messages per channel (for a process-local channel: per
-    client); `channel_capacity` maps patterns to capacities. Subclasses give connections.
+    `expiry` and `group_expiry` are in seconds, `capacity` in unread messages per channel (for a process-local channel:
+    per client); `channel_capacity` maps patterns to capacities. Subclasses give connections.
     """
 
     ChannelFull = ChannelFull
@@ -90,16 +90,16 @@ class BaseChannelLayer:
         """Put a message on a channel.
 
         Raises `ChannelFull` (the message was not sent), `MessageTooLarge`, `InvalidChannelName`, `InvalidMessage`, and
-        `LayerUnavailable`: then it is unknown whether it was sent, and it must not be sent again. ASGI draft, "Specification
-        Details".
+        `LayerUnavailable`: then it is unknown whether it was sent, and it must not be sent again. ASGI draft,
+        "Specification Details".
         """
         self._drive(self._send(channel, message))
 
     def receive(self, channels: Sequence[str], block: bool = False) -> Received:
         """The next message of any of the channels as `(channel, message)`, or `(None, None)`.
 
-        With `block` it waits some seconds. The message has left the layer: if the caller fails now, it is lost. A connection
-        that breaks meanwhile may lose what was being handed out; it is never handed out twice.
+        With `block` it waits some seconds. The message has left the layer: if the caller fails now, it is lost. A
+        connection that breaks meanwhile may lose what was being handed out; it is never handed out twice.
         """
         return self._drive(self._receive(channels, BLOCK if block else 0.0))
 
@@ -125,7 +125,10 @@ class BaseChannelLayer:
         return self._drive(self._group_channels(group))
 
     def send_group(self, group: str, message: dict[str, Any]) -> None:
-        """Send a message to every member. Members that are full miss it, and are counted; it never raises `ChannelFull`."""
+        """Send a message to every member.
+
+        Members that are full miss it, and are counted; it never raises `ChannelFull`.
+        """
         self._drive(self._send_group(group, message))
 
     def flush(self) -> None:
@@ -175,6 +178,8 @@ class BaseChannelLayer:
             raise ChannelFull(channel, self.planner.capacities.of(queue))
 
     def _receive(self, channels: Sequence[str], timeout: float) -> Flow[Received]:
+        if isinstance(channels, str):
+            raise InvalidChannelName(channels, "receive takes a list of channel names")
         if not channels:
             return None, None
         queues = [names.check_receivable(channel) for channel in channels]
@@ -254,7 +259,7 @@ class BaseChannelLayer:
         return results
 
     def open(self, taken: Taken) -> tuple[list[Delivery], list[Report]]:
-        """The messages in what a `Take` gave, and reports for the gates of those that were lost on the way (and counted)."""
+        """The messages in what a `Take` gave, and reports for the gates of those that were lost, which are counted."""
         deliveries = [found for item in taken.items if (found := self.planner.delivery(taken.queue, item))]
         reports = []
         for kind, payload in taken.lost:
@@ -272,6 +277,9 @@ class BaseChannelLayer:
         try:
             connection.write(steps)
             results = [connection.read() for _ in steps]
+            for index in _refused_for_once(results):
+                connection.write([steps[index]])
+                results[index] = connection.read()
         except BaseException:
             connection.close()
             raise
@@ -296,7 +304,10 @@ class BaseChannelLayer:
         if connection is None:
             connection = self._loops[loop] = await self.connect_async()
         try:
-            return await connection.run(steps)
+            results = await connection.run(steps)
+            for index in _refused_for_once(results):
+                results[index : index + 1] = await connection.run([steps[index]])
+            return results
         except LayerUnavailable:
             if self._loops.get(loop) is connection:
                 del self._loops[loop]
@@ -337,3 +348,8 @@ class BaseChannelLayer:
 
     def __str__(self) -> str:
         return type(self).__name__
+
+
+def _refused_for_once(results: Sequence[Any]) -> list[int]:
+    """Which steps were not carried out for a reason that is gone: trying them again sends nothing twice."""
+    return [index for index, result in enumerate(results) if isinstance(result, StepRefused) and result.again]

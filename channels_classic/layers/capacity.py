@@ -18,8 +18,8 @@ Patterns = Mapping["str | re.Pattern[str]", int]
 class Capacities:
     """The capacity of every channel.
 
-    A text key is a case-sensitive glob over the whole name, a compiled expression is anchored at the start. Process-local
-    channels are looked up by their inbox (the name up to and including `!`), as in Channels 1.x.
+    A text key is a case-sensitive glob over the whole name, a compiled expression is anchored at the start.
+    Process-local channels are looked up by their inbox (the name up to and including `!`), as in Channels 1.x.
     """
 
     def __init__(self, default: int, patterns: Patterns | None = None) -> None:

@@ -1,6 +1,7 @@
 """Payloads: what stands inside a list entry, in msgpack, with the kind first.
 
-Both directions are pure. A reader ignores kinds that it does not know, and counts them: release N reads what N + 1 writes.
+Both directions are pure. A reader ignores kinds that it does not know, and counts them: release N reads what N + 1
+writes.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ def encode(kind: Kind, *fields: Any) -> bytes:
 
 
 def encode_message(channel: str, kind: Kind, message: Mapping[str, Any], *fields: Any) -> bytes:
-    """A payload that carries `message`, then `fields`. Raises `InvalidMessage` or `MessageTooLarge`, naming `channel`."""
+    """A payload that carries `message`, then `fields`.
+
+    Raises `InvalidMessage` or `MessageTooLarge`, naming `channel`.
+    """
     if not isinstance(message, dict):
         raise InvalidMessage(channel, f"a message is a dict, not {type(message).__name__}")
     if RESERVED in message:

@@ -1,4 +1,4 @@
-"""From messages to steps and back: which list an entry goes to, who is charged, how a group becomes one entry per inbox.
+"""From messages to steps and back: which list carries an entry, who is charged, one entry per inbox for a group.
 
 Pure: no I/O, no clock. Written once for the synchronous and the asyncio face of every layer.
 """
@@ -22,7 +22,10 @@ GROUP_BACKLOG = 1000
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A message for a channel or a group. `token` asks who consumes it for a report to the inbox of its reply channel."""
+    """A message for a channel or a group.
+
+    `token` asks who consumes it for a report to the inbox of its reply channel.
+    """
 
     name: str
     message: Mapping[str, Any]
@@ -145,7 +148,10 @@ class Planner:
         return [Push(inbox, [Entry(encode(kind, group, local), self.group_expiry)])]
 
     def delivery(self, queue: str, item: Item) -> Delivery | None:
-        """The message in an item of a plain list or an inbox that is not managed; None, and counted, when it is none."""
+        """The message in an item of a plain list or an inbox that is not managed.
+
+        None, and counted, when it is none.
+        """
         try:
             kind, message, token, local, *_ = decode(item.payload)
         except ValueError:

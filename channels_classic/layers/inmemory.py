@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from channels_classic.layers.base import BaseChannelLayer
@@ -36,7 +37,10 @@ class ChannelLayer(BaseChannelLayer):
 
 
 class StoreConnection:
-    """A connection to a store of this process: steps run when they are written, only a `Take` may wait when it is read."""
+    """A connection to a store of this process.
+
+    Steps run when they are written, only a `Take` may wait when it is read.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -93,7 +97,7 @@ async def take(store: Store, step: Take) -> Taken | None:
     deadline = loop.time() + step.timeout
     while True:
         awake = asyncio.Event()
-        found = store.take_or_watch(step, lambda awake=awake: loop.call_soon_threadsafe(awake.set))  # type: ignore[misc]
+        found = store.take_or_watch(step, partial(loop.call_soon_threadsafe, awake.set))
         if isinstance(found, Taken):
             return found
         try:

@@ -1,7 +1,8 @@
 """The grammar of channel and group names: one place that says what is legal and how a name falls into its parts.
 
-Pure functions over text. A process-local channel `inbox!local` is carried by the list of its inbox (`inbox!`); everything else
-is carried by a list of its own name. Interface servers name their inboxes with `new_inbox`, which others recognise as managed.
+Pure functions over text. A process-local channel `inbox!local` is carried by the list of its inbox (`inbox!`);
+everything else is carried by a list of its own name. Interface servers name their inboxes with `new_inbox`, which
+others recognise as managed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ MAX_LENGTH = 100
 """Characters in a channel or group name (the ASGI draft asks for at least 100)."""
 
 WIRE_VERSION = 1
-"""What an inbox of this release reads; its prefix carries it, so that senders of later releases write what it understands."""
+"""What an inbox of this release reads.
+
+Its prefix carries it, so that senders of later releases write what it understands.
+"""
 
 _CHANNEL = re.compile(r"[A-Za-z0-9._-]+(?:\?[A-Za-z0-9._-]+|![A-Za-z0-9._-]*)?")
 _GROUP = re.compile(r"[A-Za-z0-9._-]+")
@@ -27,16 +31,16 @@ _LETTERS = string.ascii_letters + string.digits
 
 @lru_cache(maxsize=4096)
 def check_channel(name: str) -> str:
-    """Give `name` back when it is a channel that can be sent to; otherwise raise `InvalidChannelName` (a `TypeError`)."""
+    """Give `name` back when it is a channel that can be sent to.
+
+    Otherwise raise `InvalidChannelName` (a `TypeError`).
+    """
     if not isinstance(name, str):
-        raise InvalidChannelName(name, f"a channel name is text, not {type(name).__name__}")
+        raise InvalidChannelName(name, f"it is {type(name).__name__}")
     if len(name) > MAX_LENGTH:
-        raise InvalidChannelName(name, f"it has {len(name)} characters; at most {MAX_LENGTH} are allowed")
+        raise InvalidChannelName(name, f"it has {len(name)} characters")
     if not _CHANNEL.fullmatch(name):
-        raise InvalidChannelName(
-            name,
-            "allowed are ASCII letters, digits, '.', '-' and '_', and at most one '!' or '?' that is not the first character",
-        )
+        raise InvalidChannelName(name)
     return name
 
 
@@ -53,11 +57,11 @@ def check_receivable(name: str) -> str:
 def check_group(name: str) -> str:
     """Give `name` back when it is a legal group name; otherwise raise `InvalidGroupName` (a `TypeError`)."""
     if not isinstance(name, str):
-        raise InvalidGroupName(name, f"a group name is text, not {type(name).__name__}")
+        raise InvalidGroupName(name, f"it is {type(name).__name__}")
     if len(name) > MAX_LENGTH:
-        raise InvalidGroupName(name, f"it has {len(name)} characters; at most {MAX_LENGTH} are allowed")
+        raise InvalidGroupName(name, f"it has {len(name)} characters")
     if not _GROUP.fullmatch(name):
-        raise InvalidGroupName(name, "allowed are ASCII letters, digits, '.', '-' and '_', and at least one of them")
+        raise InvalidGroupName(name)
     return name
 
 
@@ -74,7 +78,7 @@ def inbox_of(channel: str) -> str:
 
 @lru_cache(maxsize=4096)
 def is_managed(inbox: str) -> bool:
-    """Whether `inbox` belongs to an interface server, which keeps it alive, takes envelopes for many clients and reads hints."""
+    """Whether `inbox` is an interface server's: it is kept alive, takes envelopes for many clients, and reads hints."""
     return _MANAGED.fullmatch(inbox) is not None
 
 

@@ -1,12 +1,13 @@
 """What a channel layer can be asked to do: a dozen small steps, as plain data.
 
-Everything above (`base`, `delivery`) turns sends, groups and reads into steps; everything below runs them: a `Store` in this
-process, a store behind a Unix socket, or scripts in Redis. Steps know nothing of messages: an entry's payload is bytes.
+Everything above (`base`, `delivery`) turns sends, groups and reads into steps; everything below runs them: a `Store` in
+this process, a store behind a Unix socket, or scripts in Redis. Steps know nothing of messages: an entry's payload is
+bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
@@ -27,7 +28,10 @@ LIVENESS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry for a list. `ttl` is in seconds; `limit` counts entries of the same `account`, `None` is never refused."""
+    """One entry for a list.
+
+    `ttl` is in seconds; `limit` counts entries of the same `account`, `None` is never refused.
+    """
 
     payload: bytes
     ttl: float
@@ -47,7 +51,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one `Take` got from one list. `lost` holds entries nobody may have any more: `("expired" | "fenced", payload)`."""
+    """What one `Take` got from one list; `lost` is what nobody may have any more: `("expired" | "fenced", payload)`."""
 
     queue: str
     items: Sequence[Item]
@@ -74,7 +78,7 @@ class PutBack:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """Take up to `count` entries from the first list of `queues` that has any → `Taken`, or None after `timeout` seconds.
+    """Take up to `count` entries from the first of `queues` that has any → `Taken`, or None after `timeout` seconds.
 
     With `timeout` 0 it does not wait. Give the lists in random order: an earlier one wins.
     """
@@ -82,15 +86,6 @@ class Take:
     queues: Sequence[str]
     count: int = 1
     timeout: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """Give accounts of an inbox back what a `Take` that may have left entries behind took → None."""
-
-    inbox: str
-    accounts: Mapping[str, int]
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +125,8 @@ class Delist:
 class Rejoin:
     """Restore an owner's memberships of one group → None.
 
-    The stored members win where there are any and `replace` is false: others may have changed them while the owner was away.
+    The stored members win where there are any and `replace` is false: others may have changed them while the owner was
+    away.
     """
 
     group: str
@@ -165,14 +161,15 @@ class Flush:
     """Empty everything but liveness → the inboxes that are alive, whose owners must be told to forget their groups."""
 
 
-Step = Push | PutBack | Take | Settle | Join | Leave | Members | Delist | Rejoin | Beat | Retire | Length | Flush
+Step = Push | PutBack | Take | Join | Leave | Members | Delist | Rejoin | Beat | Retire | Length | Flush
 
 
 class Connection(Protocol):
     """A way to a layer for one thread. Steps are written without waiting; results come in the same order.
 
-    `write` and `read` raise `LayerUnavailable` when the layer is lost: then every step not yet read has an unknown outcome
-    and must not be repeated, except for those that `read` gave as a `StepRefused`, which were certainly not carried out.
+    `write` and `read` raise `LayerUnavailable` when the layer is lost: then every step not yet read has an unknown
+    outcome and must not be repeated, except for those that `read` gave as a `StepRefused`, which were certainly not
+    carried out.
     """
 
     def write(self, steps: Sequence[Step]) -> None:
@@ -192,7 +189,10 @@ class AsyncConnection(Protocol):
     """A way to a layer for one event loop, with the promises of `Connection`."""
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
-        """Carry out steps in order and give their results. Callers wait for one another; use a connection of its own to block."""
+        """Carry out steps in order and give their results.
+
+        Callers wait for one another; use a connection of its own to block.
+        """
 
     async def close(self) -> None:
         """Let go of the connection."""

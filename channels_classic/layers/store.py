@@ -1,7 +1,7 @@
 """The channel layer as plain data structures: lists with accounts and deadlines, groups by inbox, who waits for what.
 
-It runs steps; the memory layer calls it from threads of one process, the host of the local layer for its clients. It knows no
-sockets, no event loop and no messages; the clock is given.
+It runs steps; the memory layer calls it from threads of one process, the host of the local layer for its clients. It
+knows no sockets, no event loop and no messages; the clock is given.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from channels_classic.layers.steps import (
     PutBack,
     Rejoin,
     Retire,
-    Settle,
     Status,
     Step,
     Take,
@@ -82,11 +81,14 @@ class _List:
 
 
 class Watch:
-    """One who waits for an entry in any of some lists. `wake` is called once, under the lock, from whichever thread pushes."""
+    """One who waits for an entry in any of some lists.
+
+    `wake` is called once, under the lock, from whichever thread pushes.
+    """
 
     __slots__ = ("fired", "queues", "wake")
 
-    def __init__(self, queues: Iterable[str], wake: Callable[[], None]) -> None:
+    def __init__(self, queues: Iterable[str], wake: Callable[[], object]) -> None:
         self.queues = tuple(queues)
         self.wake = wake
         self.fired = False
@@ -111,7 +113,7 @@ class Store:
         with self.lock:
             return _RUN[type(step)](self, step)
 
-    def take_or_watch(self, step: Take, wake: Callable[[], None]) -> Taken | Watch:
+    def take_or_watch(self, step: Take, wake: Callable[[], object]) -> Taken | Watch:
         """Take, or else be woken when it is worth another try. A watch must end in `unwatch`, fired or not."""
         with self.lock:
             taken = self._take(step)
@@ -196,9 +198,6 @@ class Store:
             if taken or lost:
                 return Taken(queue, [Item(stored.payload, (stored.deadline, stored.account)) for stored in taken], lost)
         return None
-
-    def _settle(self, step: Settle) -> None:
-        """Nothing to do: here a `Take` settles its accounts itself."""
 
     def _join(self, step: Join) -> None:
         members = self._groups.setdefault(step.group, {}).setdefault(step.queue, {})
@@ -290,7 +289,6 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     Push: Store._push,
     PutBack: Store._put_back,
     Take: Store._take,
-    Settle: Store._settle,
     Join: Store._join,
     Leave: Store._leave,
     Members: Store._members,

@@ -1,0 +1,263 @@
+"""The hot connection: steps out without waiting, results back one by one, nothing ever sent twice.
+
+redis-py opens the socket, authenticates and speaks the protocol; what is written when, and what an error means, is
+decided here. Its pipelines are not used: an error in one reply must not throw away the messages another reply brought.
+Its retries are off: a command whose reply was lost may have been carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+
+from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers.redis.shard import SCRIPTS, Command, Shard
+from channels_classic.layers.steps import Step, Take
+
+PATIENCE = 5.0
+"""Seconds an answer may take, beyond the time a command is allowed to block, before the connection counts as lost."""
+
+OLDEST = (7, 0)
+"""The oldest Redis whose `BLMPOP` and script effects are as needed; Valkey says 7.2 of itself."""
+
+_GONE = ("READONLY", "LOADING", "UNBLOCKED", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
+"""Errors that say: this server is not, or not any more, the one to talk to. Connect again."""
+
+_NEXT_STEP = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it"
+
+
+class Server:
+    """Where one Redis is, and how to open connections to it; none of them repeats a command by itself."""
+
+    def __init__(self, url: str, connection_kwargs: dict[str, Any]) -> None:
+        options = {
+            "socket_timeout": PATIENCE,
+            "socket_connect_timeout": PATIENCE,
+            "socket_keepalive": True,
+            "protocol": 2,
+            **connection_kwargs,
+            "decode_responses": False,
+            "health_check_interval": 0,
+        }
+        self._pool = redis.ConnectionPool.from_url(url, **options, retry=redis.retry.Retry(NoBackoff(), 0))
+        self._async_pool = redis.asyncio.ConnectionPool.from_url(
+            url, **options, retry=redis.asyncio.retry.Retry(NoBackoff(), 0)
+        )
+        where = self._pool.connection_kwargs
+        self.where = (
+            where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}/{where.get('db', 0)}"
+        )
+
+    def open(self) -> Any:
+        """A connection of redis-py that nobody else uses, not yet connected."""
+        return self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+
+    def open_async(self) -> Any:
+        """The same for asyncio."""
+        return self._async_pool.make_connection()
+
+    def unavailable(self, error: BaseException) -> LayerUnavailable:
+        """The error to raise when talking to this server failed."""
+        return LayerUnavailable(f"Redis {self.where}", str(error) or type(error).__name__, _NEXT_STEP)
+
+
+_LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
+
+_INTRODUCTION: list[Command] = [("INFO", "server"), ("CLIENT", "ID")]
+_LOAD: list[Command] = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
+
+
+class _Dialogue:
+    """What has been asked on one connection and not been answered yet, and what answers mean. No I/O."""
+
+    def __init__(self, server: Server, shard: Shard) -> None:
+        self.server = server
+        self.shard = shard
+        self.fence = 0
+        self.scripts_lost = False
+
+    def introduced(self, replies: Sequence[Any]) -> Command:
+        """What to ask after the introduction was answered. Raises `LayerUnavailable` for a server that will not do."""
+        info = dict(line.split(":", 1) for line in replies[0].decode().splitlines() if ":" in line)
+        version = info.get("redis_version", "0")
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+            raise LayerUnavailable(
+                f"Redis {self.server.where}", f"it is version {version}", "Redis 7.0 or later, or Valkey, is needed"
+            )
+        return self.shard.attach(info["run_id"])
+
+    def commands(self, steps: Sequence[Step]) -> tuple[list[Command], list[int]]:
+        """The commands for `steps`, and how many of them each step has."""
+        by_step = [self.shard.commands(step) for step in steps]
+        return [command for commands in by_step for command in commands], [len(commands) for commands in by_step]
+
+    def result(self, step: Step, replies: Sequence[Any]) -> Any:
+        """The result of a step. Raises `LayerUnavailable` when the server said that it is not the one to talk to."""
+        for reply in replies:
+            if isinstance(reply, redis.ResponseError):
+                return self._refusal(reply)
+        return self.shard.result(step, replies, self.fence)
+
+    def _refusal(self, error: redis.ResponseError) -> StepRefused:
+        if isinstance(error, redis.exceptions.NoScriptError):
+            self.scripts_lost = True
+            return StepRefused(f"Redis {self.server.where}", "it forgot its scripts", again=True)
+        if str(error).startswith(_GONE) or isinstance(error, redis.exceptions.ReadOnlyError):
+            raise self.server.unavailable(error)
+        return StepRefused(f"Redis {self.server.where}", str(error))
+
+
+class RedisConnection:
+    """A `Connection` to one shard, for one thread."""
+
+    def __init__(self, server: Server, shard: Shard) -> None:
+        self._dialogue = _Dialogue(server, shard)
+        self._server = server
+        self._wire = server.open()
+        self._unread: deque[tuple[Step | None, int]] = deque()
+        self._blocked = False
+        self._woken = False
+        self._guard(self._attach)
+
+    def _attach(self) -> None:
+        self._wire.connect()
+        introduction = self._ask([*_INTRODUCTION, *_LOAD])
+        self._client_id = introduction[1]
+        (self._dialogue.fence,) = self._ask([self._dialogue.introduced(introduction)])
+
+    def _ask(self, commands: Sequence[Command]) -> list[Any]:
+        self._wire.send_packed_command(self._wire.pack_commands(commands))
+        return [self._wire.read_response(disable_decoding=True) for _ in commands]
+
+    def write(self, steps: Sequence[Step]) -> None:
+        self._guard(lambda: self._write(steps))
+
+    def _write(self, steps: Sequence[Step]) -> None:
+        blocking = any(isinstance(step, Take) and step.timeout for step in steps)
+        self._blocked = self._blocked or blocking  # before `_woken` is read: `wake` looks at them the other way round
+        if blocking and self._woken:
+            steps = [replace(step, timeout=0.0) if isinstance(step, Take) else step for step in steps]
+        commands, counts = self._dialogue.commands(steps)
+        if self._dialogue.scripts_lost:
+            self._dialogue.scripts_lost = False
+            commands = [*_LOAD, *commands]
+            self._unread.append((None, len(_LOAD)))
+        self._unread.extend(zip(steps, counts, strict=True))
+        self._wire.send_packed_command(self._wire.pack_commands(commands))
+
+    def read(self) -> Any:
+        return self._guard(self._read)
+
+    def _read(self) -> Any:
+        step, count = self._unread.popleft()
+        timeout = PATIENCE + (step.timeout if isinstance(step, Take) else 0.0)
+        replies = [self._reply(timeout) for _ in range(count)]
+        if step is None:
+            return self._read()
+        if isinstance(step, Take):
+            self._blocked = self._woken = False
+        return self._dialogue.result(step, replies)
+
+    def _reply(self, timeout: float) -> Any:
+        try:
+            return self._wire.read_response(disable_decoding=True, timeout=timeout)
+        except redis.ResponseError as error:
+            return error
+
+    def _guard(self, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except _LOST as error:
+            self.close()
+            raise error if isinstance(error, LayerUnavailable) else self._server.unavailable(error) from error
+        except redis.ResponseError as error:
+            self.close()
+            raise self._server.unavailable(error) from error
+
+    def wake(self) -> None:
+        self._woken = True
+        if not self._blocked:
+            return
+        # `CLIENT UNBLOCK` does nothing when it comes before the server has begun to block: say it until the
+        # reply is read.
+        # The reply may still bring messages, so the read is never cut short from this side.
+        wire = self._server.open()
+        with suppress(*_LOST, redis.ResponseError):
+            wire.connect()
+            while self._blocked:
+                wire.send_command("CLIENT", "UNBLOCK", self._client_id)
+                wire.read_response()
+                time.sleep(0.005)
+        wire.disconnect()
+
+    def close(self) -> None:
+        self._blocked = False
+        self._wire.disconnect()
+
+
+class AsyncRedisConnection:
+    """An `AsyncConnection` to one shard."""
+
+    def __init__(self, server: Server, shard: Shard) -> None:
+        self._dialogue = _Dialogue(server, shard)
+        self._server = server
+        self._wire = server.open_async()
+        self._turn = asyncio.Lock()
+
+    async def attach(self) -> None:
+        """Connect. Raises `LayerUnavailable`."""
+        try:
+            await self._wire.connect()
+            introduction = await self._ask([*_INTRODUCTION, *_LOAD])
+            (self._dialogue.fence,) = await self._ask([self._dialogue.introduced(introduction)])
+        except BaseException as error:
+            await self._fail(error)
+
+    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
+        await self._wire.send_packed_command(self._wire.pack_commands(commands))
+        return [await self._wire.read_response(disable_decoding=True) for _ in commands]
+
+    async def run(self, steps: Sequence[Step]) -> list[Any]:
+        async with self._turn:
+            try:
+                return await self._run(steps)
+            except BaseException as error:
+                # Cancelled or broken in the middle: replies would be taken for those of the next steps.
+                return await self._fail(error)
+
+    async def _run(self, steps: Sequence[Step]) -> list[Any]:
+        if self._dialogue.scripts_lost:
+            self._dialogue.scripts_lost = False
+            await self._ask(_LOAD)
+        commands, counts = self._dialogue.commands(steps)
+        await self._wire.send_packed_command(self._wire.pack_commands(commands))
+        results = []
+        for step, count in zip(steps, counts, strict=True):
+            timeout = PATIENCE + (step.timeout if isinstance(step, Take) else 0.0)
+            replies = [await self._reply(timeout) for _ in range(count)]
+            results.append(self._dialogue.result(step, replies))
+        return results
+
+    async def _reply(self, timeout: float) -> Any:
+        try:
+            return await self._wire.read_response(disable_decoding=True, timeout=timeout)
+        except redis.ResponseError as error:
+            return error
+
+    async def _fail(self, error: BaseException) -> list[Any]:
+        await self.close()
+        if isinstance(error, LayerUnavailable) or not isinstance(error, (*_LOST, redis.ResponseError)):
+            raise error
+        raise self._server.unavailable(error) from error
+
+    async def close(self) -> None:
+        await self._wire.disconnect(nowait=True)

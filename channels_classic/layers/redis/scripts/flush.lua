@@ -1,0 +1,12 @@
+-- Remove all lists, accounts, groups and memberships; liveness and the fence stay.
+-- KEYS[1]  inboxes: sorted set by time   ARGV[1…]  patterns of the keys to remove
+-- Returns the inboxes that are alive.
+for _, pattern in ipairs(ARGV) do
+    local cursor = '0'
+    repeat
+        local page = redis.call('SCAN', cursor, 'MATCH', pattern, 'COUNT', 1000)
+        cursor = page[1]
+        for _, key in ipairs(page[2]) do redis.call('UNLINK', key) end
+    until cursor == '0'
+end
+return redis.call('ZRANGE', KEYS[1], 0, -1)

@@ -1,0 +1,216 @@
+"""Steps as Redis commands, and replies as results. Pure: no socket, no clock; both faces use it.
+
+Time is the server's own: scripts stamp what they store, and a `TIME` behind each take tells what has expired.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Any
+
+from channels_classic.layers.redis.keys import Keys
+from channels_classic.layers.steps import (
+    LIVENESS,
+    Beat,
+    Delist,
+    Flush,
+    Item,
+    Join,
+    Leave,
+    Length,
+    Members,
+    Push,
+    PutBack,
+    Rejoin,
+    Retire,
+    Status,
+    Step,
+    Take,
+    Taken,
+)
+from channels_classic.layers.store import INBOX_BYTES, INBOX_ENTRIES
+
+Command = Sequence[str | bytes | int | float]
+
+ACCOUNTS_FROM = 64
+"""Length from which an inbox is counted by client.
+
+A shorter list cannot be filled by one client at the default capacity.
+"""
+
+FENCE_TTL = 30 * 24 * 3600
+"""Seconds the fence outlives its last use; far longer than anything it fences."""
+
+_HEAD = struct.Struct(">IdIB")
+_MAX_TTL = 2**32 - 1
+
+
+class Script:
+    """A Lua file beside this module, addressed by its digest."""
+
+    def __init__(self, name: str) -> None:
+        self.source = (files(__package__) / "scripts" / f"{name}.lua").read_bytes()
+        self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
+
+    def __call__(self, keys: Sequence[str], *arguments: str | bytes | int | float) -> Command:
+        return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
+
+
+ATTACH, PUSH, PUT_BACK, JOIN, LEAVE, MEMBERS, BEAT, FLUSH = SCRIPTS = [
+    Script(name) for name in ("attach", "push", "put_back", "join", "leave", "members", "beat", "flush")
+]
+
+
+def milliseconds(seconds: float) -> int:
+    """For Redis; longer times than a month and a half are cut to what an entry can carry."""
+    return min(int(seconds * 1000), _MAX_TTL)
+
+
+class Shard:
+    """The commands for one hash tag of one server, or of several that stand for each other."""
+
+    def __init__(self, keys: Keys, group_expiry: float) -> None:
+        self.keys = keys
+        self.membership = milliseconds(group_expiry)
+
+    def attach(self, run_id: str) -> Command:
+        """What every connection runs first → the fence number."""
+        return ATTACH([self.keys.fence], run_id, milliseconds(FENCE_TTL))
+
+    def commands(self, step: Step) -> list[Command]:
+        """The commands of a step, in order."""
+        return _COMMANDS[type(step)](self, step)
+
+    def result(self, step: Step, replies: Sequence[Any], fence: int) -> Any:
+        """The result of a step from the replies to its commands, read by a client that attached at `fence`."""
+        convert = _RESULTS.get(type(step))
+        return convert(step, replies, fence) if convert else None
+
+    def _push(self, step: Push) -> list[Command]:
+        keys = [self.keys.entries(step.queue), self.keys.fence]
+        if step.queue.endswith("!"):
+            keys.append(self.keys.accounts(step.queue))
+            if step.alive:
+                keys.append(self.keys.alive(step.queue))
+        arguments: list[str | bytes | int] = [INBOX_ENTRIES, INBOX_BYTES, ACCOUNTS_FROM]
+        for entry in step.entries:
+            limit = -1 if entry.limit is None else entry.limit
+            arguments += (entry.account, limit, milliseconds(entry.ttl), entry.payload)
+        return [PUSH(keys, *arguments)]
+
+    def _put_back(self, step: PutBack) -> list[Command]:
+        keys = [self.keys.entries(step.queue)]
+        if step.queue.endswith("!"):
+            keys.append(self.keys.accounts(step.queue))
+        longest = max(_HEAD.unpack_from(item.raw)[2] for item in step.items)
+        return [PUT_BACK(keys, longest + 1000, *(item.raw for item in step.items))]
+
+    def _take(self, step: Take) -> list[Command]:
+        keys = [self.keys.entries(queue) for queue in step.queues]
+        tail: Command = (len(keys), *keys, "LEFT", "COUNT", step.count)
+        pop: Command = ("BLMPOP", step.timeout, *tail) if step.timeout else ("LMPOP", *tail)
+        accounts = [self.keys.accounts(queue) for queue in step.queues if queue.endswith("!")]
+        return [pop, ("TIME",), *([("UNLINK", *accounts)] if accounts else [])]
+
+    def _join(self, step: Join) -> list[Command]:
+        return [self._member_change(step.group, step.queue, step.members, "add")]
+
+    def _rejoin(self, step: Rejoin) -> list[Command]:
+        return [self._member_change(step.group, step.inbox, step.members, "replace" if step.replace else "restore")]
+
+    def _member_change(self, group: str, queue: str, members: Sequence[str], how: str) -> Command:
+        return JOIN([self.keys.group(group), self.keys.members(group, queue)], queue, self.membership, how, *members)
+
+    def _leave(self, step: Leave) -> list[Command]:
+        keys = [self.keys.group(step.group), self.keys.members(step.group, step.queue)]
+        return [LEAVE(keys, step.queue, *step.members)]
+
+    def _members(self, step: Members) -> list[Command]:
+        return [MEMBERS([self.keys.group(step.group)], self.keys.members(step.group, ""), self.membership)]
+
+    def _delist(self, step: Delist) -> list[Command]:
+        return [("ZREM", self.keys.group(step.group), step.inbox)]
+
+    def _beat(self, step: Beat) -> list[Command]:
+        keys = [self.keys.alive(step.inbox), self.keys.inboxes, self.keys.fence]
+        return [BEAT(keys, step.inbox, milliseconds(LIVENESS), milliseconds(FENCE_TTL))]
+
+    def _retire(self, step: Retire) -> list[Command]:
+        gone = (self.keys.alive(step.inbox), self.keys.entries(step.inbox), self.keys.accounts(step.inbox))
+        return [("UNLINK", *gone), ("ZREM", self.keys.inboxes, step.inbox)]
+
+    def _length(self, step: Length) -> list[Command]:
+        return [("LLEN", self.keys.entries(step.queue))]
+
+    def _flush(self, step: Flush) -> list[Command]:
+        return [FLUSH([self.keys.inboxes], *self.keys.flushable())]
+
+
+def _statuses(step: Push, replies: Sequence[Any], fence: int) -> list[Status]:
+    return [Status(status) for status in replies[0]]
+
+
+def _taken(step: Take, replies: Sequence[Any], fence: int) -> Taken | None:
+    if replies[0] is None:
+        return None
+    key, entries = replies[0]
+    seconds, microseconds = replies[1]
+    now = int(seconds) * 1000 + int(microseconds) // 1000
+    items, lost = [], []
+    for entry in entries:
+        number, stamp, ttl, account = _HEAD.unpack_from(entry)
+        payload = entry[_HEAD.size + account :]
+        if number < fence:
+            lost.append(("fenced", payload))
+        elif stamp + ttl <= now:
+            lost.append(("expired", payload))
+        else:
+            items.append(Item(payload, entry))
+    return Taken(key.decode().rpartition(":list:")[2], items, lost)
+
+
+def _membership(step: Members, replies: Sequence[Any], fence: int) -> dict[str, list[str]]:
+    found = iter(replies[0])
+    return {
+        queue.decode(): [member.decode() for member in members] for queue, members in zip(found, found, strict=True)
+    }
+
+
+def _known(step: Beat, replies: Sequence[Any], fence: int) -> bool:
+    return bool(replies[0])
+
+
+def _count(step: Length, replies: Sequence[Any], fence: int) -> int:
+    return int(replies[0])
+
+
+def _names(step: Flush, replies: Sequence[Any], fence: int) -> list[str]:
+    return [inbox.decode() for inbox in replies[0]]
+
+
+_COMMANDS: dict[type, Callable[[Shard, Any], list[Command]]] = {
+    Push: Shard._push,
+    PutBack: Shard._put_back,
+    Take: Shard._take,
+    Join: Shard._join,
+    Rejoin: Shard._rejoin,
+    Leave: Shard._leave,
+    Members: Shard._members,
+    Delist: Shard._delist,
+    Beat: Shard._beat,
+    Retire: Shard._retire,
+    Length: Shard._length,
+    Flush: Shard._flush,
+}
+
+_RESULTS: dict[type, Callable[[Any, Sequence[Any], int], Any]] = {
+    Push: _statuses,
+    Take: _taken,
+    Members: _membership,
+    Beat: _known,
+    Length: _count,
+    Flush: _names,
+}
