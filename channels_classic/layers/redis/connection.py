@@ -59,11 +59,11 @@ class Server:
 
     def open(self) -> Any:
         """A connection of redis-py that nobody else uses, not yet connected."""
-        return self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        return self._pool.make_connection()
 
     def open_async(self) -> Any:
         """The same for asyncio."""
-        return self._async_pool.make_connection()
+        return self._async_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
 
     def unavailable(self, error: BaseException) -> LayerUnavailable:
         """The error to raise when talking to this server failed."""
