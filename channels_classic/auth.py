@@ -1,0 +1,126 @@
+"""Decorators that give a consumer's message its user, from the session of the socket or of the browser."""
+
+from __future__ import annotations
+
+import functools
+from types import SimpleNamespace
+from typing import Any
+
+from django.contrib import auth
+from django.contrib.sessions.backends.base import SessionBase
+
+from channels_classic.sessions import (
+    Consumer,
+    channel_and_http_session,
+    channel_session,
+    http_session,
+    message_among,
+)
+
+__all__ = [
+    "channel_and_http_session",
+    "channel_and_http_session_user_from_http",
+    "channel_session",
+    "channel_session_user",
+    "channel_session_user_from_http",
+    "http_session",
+    "http_session_user",
+    "transfer_user",
+]
+
+_KEYS = (auth.BACKEND_SESSION_KEY, auth.SESSION_KEY, auth.HASH_SESSION_KEY)
+
+
+def transfer_user(from_session: SessionBase, to_session: SessionBase) -> None:
+    """Copy the logged-in user from one session to another, if there is one."""
+    if all(key in from_session for key in _KEYS):
+        for key in _KEYS:
+            to_session[key] = from_session[key]
+
+
+def channel_session_user(func: Consumer) -> Consumer:
+    """Give the message ``channel_session`` and, from it, ``user``: anonymous until a user was copied into it."""
+
+    @functools.wraps(func)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        message = message_among(args, "channel_session_user")
+        message.user = _user_of(message.channel_session, _ChannelSession)
+        return func(*args, **kwargs)
+
+    return channel_session(inner)
+
+
+def http_session_user(func: Consumer) -> Consumer:
+    """Give the message ``http_session`` and, from it, ``user``: anonymous when the message names no session."""
+
+    @functools.wraps(func)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        message = message_among(args, "http_session_user")
+        message.user = _user_of(message.http_session, _HttpSession)
+        return func(*args, **kwargs)
+
+    return http_session(inner)
+
+
+def channel_session_user_from_http(func: Consumer) -> Consumer:
+    """Give the message both sessions and the browser's user, and copy that user into the channel session.
+
+    For ``websocket.connect``. Other messages of a socket name no browser session, so that this gives an anonymous user:
+    use ``channel_session_user`` there.
+    """
+    return http_session_user(channel_session(_transferring(func, "channel_session_user_from_http")))
+
+
+def channel_and_http_session_user_from_http(func: Consumer) -> Consumer:
+    """As ``channel_session_user_from_http``, and remember the browser's session for later messages of the socket."""
+    return http_session_user(channel_and_http_session(_transferring(func, "channel_and_http_session_user_from_http")))
+
+
+def _transferring(func: Consumer, decorator: str) -> Consumer:
+    @functools.wraps(func)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        message = message_among(args, decorator)
+        if message.http_session is not None:
+            transfer_user(message.http_session, message.channel_session)
+        return func(*args, **kwargs)
+
+    return inner
+
+
+class _ChannelSession:
+    """A session that keeps its key when Django verifies a user with one of ``SECRET_KEY_FALLBACKS``."""
+
+    def __init__(self, session: SessionBase) -> None:
+        self._wrapped = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._wrapped[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._wrapped
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._wrapped[key] = value
+
+    def cycle_key(self) -> None:
+        """Do nothing: the key is how the next message of the socket finds the session."""
+
+
+class _HttpSession(_ChannelSession):
+    """The same for the browser's session, whose cookie holds the key: a new hash is left for the next request to
+    write."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        pass
+
+
+def _user_of(session: SessionBase | None, view: type[_ChannelSession]) -> Any:
+    if session is None:
+        # Models can be imported only once the apps are ready.
+        from django.contrib.auth.models import AnonymousUser
+
+        return AnonymousUser()
+    return auth.get_user(SimpleNamespace(session=view(session)))  # type: ignore[arg-type]  # all it reads is `session`
