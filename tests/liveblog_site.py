@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from tests.browser import running_browser
 from tests.processes import Process
@@ -114,7 +115,7 @@ def take_screenshot(target: Path) -> None:
     """A desktop by day and a phone by night side by side, both on one blog that just grew."""
     with Site() as site, running_browser() as browser:
         # An eclipse is seen by day, whenever the picture is taken; Etc/GMT+9 is nine hours behind.
-        place = {"locale": "en-GB", "timezone_id": f"Etc/GMT{time.gmtime().tm_hour - 13:+d}"}
+        place: dict[str, Any] = {"locale": "en-GB", "timezone_id": f"Etc/GMT{time.gmtime().tm_hour - 13:+d}"}
         desktop = browser.new_page(viewport={"width": 800, "height": 760}, color_scheme="light", **place)
         phone = browser.new_page(viewport={"width": 360, "height": 760}, color_scheme="dark", **place)
         pages = [desktop, phone]

@@ -18,6 +18,8 @@ class Command(BaseCommand):
         parser.add_argument("text", help="what to post")
 
     def handle(self, slug: str, text: str, **options: Any) -> None:
+        if not text.strip():
+            raise CommandError("There is nothing to post: the text is empty.")
         try:
             blog = Blog.objects.get(slug=slug)
         except Blog.DoesNotExist:
