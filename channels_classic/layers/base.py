@@ -293,8 +293,13 @@ class BaseChannelLayer:
                 # A fork shares sockets with its parent: two processes would read each other's replies.
                 self._pid = os.getpid()
                 self._idle.clear()
-            if self._idle:
-                return self._idle.pop()
+            connection = self._idle.pop() if self._idle else None
+        if connection is not None:
+            if connection.usable():
+                return connection
+            # The server has closed it since it was used last, and then most likely the others as well.
+            connection.close()
+            self.close()
         return self.connect()
 
     async def run_async(self, steps: Sequence[Step]) -> list[Any]:

@@ -70,6 +70,9 @@ class StoreConnection:
         self._woken = False
         return None
 
+    def usable(self) -> bool:
+        return True
+
     def wake(self) -> None:
         self._woken = True
         self._awake.set()

@@ -178,6 +178,9 @@ class Connection(Protocol):
     def read(self) -> Any:
         """The result of the oldest step that was written and not read; a `StepRefused` is returned, not raised."""
 
+    def usable(self) -> bool:
+        """Whether the other side still listens, as far as can be told without asking. Only between steps."""
+
     def wake(self) -> None:
         """End a `Take` that blocks in another thread: it gives what it already had, or None. Nothing is lost."""
 

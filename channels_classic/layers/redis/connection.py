@@ -59,15 +59,15 @@ class Server:
 
     def open(self) -> Any:
         """A connection of redis-py that nobody else uses, not yet connected."""
-        return self._pool.make_connection()
+        return self._pool.connection_class(**self._pool.connection_kwargs)
 
     def open_async(self) -> Any:
         """The same for asyncio."""
-        return self._async_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        return self._async_pool.connection_class(**self._async_pool.connection_kwargs)
 
     def unavailable(self, error: BaseException) -> LayerUnavailable:
         """The error to raise when talking to this server failed."""
-        return LayerUnavailable(f"Redis {self.where}", str(error) or type(error).__name__, _NEXT_STEP)
+        return LayerUnavailable(f"Redis {self.where}", str(error).rstrip(".") or type(error).__name__, _NEXT_STEP)
 
 
 _LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
@@ -182,6 +182,13 @@ class RedisConnection:
         except redis.ResponseError as error:
             self.close()
             raise self._server.unavailable(error) from error
+
+    def usable(self) -> bool:
+        try:
+            # Nothing is unread, so what can be read is the end of the connection.
+            return self._wire.is_connected and not self._wire.can_read(timeout=0)
+        except (*_LOST, redis.ResponseError):
+            return False
 
     def wake(self) -> None:
         self._woken = True

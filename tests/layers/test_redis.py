@@ -1,0 +1,227 @@
+"""What only the Redis layer has to prove: nothing taken twice, nothing thrown away, the account books right."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
+from channels_classic.layers import names
+from channels_classic.layers.codec import Kind, decode
+from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.redis.shard import ACCOUNTS_FROM
+from channels_classic.layers.steps import Beat, Entry, Join, Members, Push, PutBack, Rejoin, Status, Take
+from tests.redis_server import RedisServer
+
+
+@contextmanager
+def layer_on(url: str, **options: object) -> Iterator[RedisChannelLayer]:
+    layer = RedisChannelLayer(hosts=[url], **options)  # type: ignore[arg-type]
+    try:
+        yield layer
+    finally:
+        layer.close()
+
+
+@pytest.fixture
+def layer(redis_url: str) -> Iterator[RedisChannelLayer]:
+    with layer_on(redis_url, capacity=5) as layer:
+        yield layer
+
+
+def test_a_message_restored_from_a_snapshot_is_dropped_and_counted(own_redis: RedisServer) -> None:
+    with layer_on(own_redis.url) as layer:
+        layer.send("jobs", {"n": 1})
+        own_redis.command("SAVE")
+        assert layer.receive(["jobs"]) == ("jobs", {"n": 1})
+        own_redis.stop()
+        own_redis.start()
+        assert own_redis.command("EXISTS", "asgi:{0}:list:jobs") == ":1"
+        layer.send("jobs", {"n": 2})
+        received = [layer.receive(["jobs"]), layer.receive(["jobs"]), layer.receive(["jobs"])]
+        assert [message for _, message in received if message] == [{"n": 2}]
+        assert layer.losses.as_dict() == {"fenced": 1}
+
+
+def test_a_connection_made_before_a_restart_is_not_used_after_it(own_redis: RedisServer) -> None:
+    with layer_on(own_redis.url) as layer:
+        layer.send("jobs", {"n": 1})
+        own_redis.stop()
+        own_redis.start()
+        layer.send("jobs", {"n": 2})
+        assert layer.receive(["jobs"]) == ("jobs", {"n": 2})
+
+
+def test_a_server_that_is_not_there_is_named_with_the_next_step(own_redis: RedisServer) -> None:
+    own_redis.stop()
+    with layer_on(own_redis.url) as layer, pytest.raises(LayerUnavailable, match=rf"127.0.0.1:{own_redis.port}.*hosts"):
+        layer.send("jobs", {})
+
+
+def test_an_error_for_one_step_keeps_what_the_others_took(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
+    layer.send("jobs", {"n": 1})
+    redis_server.command("SET", "asgi:{0}:list:broken", "no list")
+    connection = layer.connect()
+    connection.write([Push("broken", [Entry(b"x", 60)]), Take(["jobs"]), Push("other", [Entry(b"x", 60)])])
+    refused, taken, pushed = connection.read(), connection.read(), connection.read()
+    connection.close()
+    assert isinstance(refused, StepRefused)
+    assert layer.open(taken)[0][0].message == {"n": 1}
+    assert pushed == [Status.ACCEPTED]
+
+
+def test_scripts_that_the_server_forgot_are_loaded_again(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
+    layer.send("jobs", {"n": 1})
+    redis_server.command("SCRIPT", "FLUSH")
+    layer.send("jobs", {"n": 2})
+    assert [layer.receive(["jobs"])[1] for _ in range(3)] == [{"n": 1}, {"n": 2}, None]
+
+
+def test_scripts_that_the_server_forgot_are_loaded_again_on_an_event_loop(redis_server: RedisServer) -> None:
+    async def scenario() -> list[object]:
+        layer = RedisChannelLayer(hosts=[redis_server.url], prefix=f"{names.random_text(8)}:")
+        await layer.send_async("jobs", {"n": 1})
+        redis_server.command("SCRIPT", "FLUSH")
+        await layer.send_async("jobs", {"n": 2})
+        received = [(await layer.receive_async(["jobs"]))[1] for _ in range(2)]
+        await layer.close_async()
+        return received
+
+    assert asyncio.run(scenario()) == [{"n": 1}, {"n": 2}]
+
+
+def test_waking_a_blocked_take_loses_nothing(layer: RedisChannelLayer) -> None:
+    taken = []
+    connection = layer.connect()
+    for number in range(200):
+        connection.write([Take(["jobs"], 1, 5.0)])
+        sender = threading.Thread(target=layer.send, args=("jobs", {"n": number}))
+        waker = threading.Thread(target=connection.wake)
+        sender.start()
+        waker.start()
+        found = connection.read()
+        sender.join()
+        waker.join()
+        taken += layer.open(found)[0] if found else []
+    connection.close()
+    while (found := layer.receive(["jobs"])[1]) is not None:
+        taken.append(found)  # type: ignore[arg-type]
+    assert len(taken) == 200
+
+
+def test_a_take_that_is_woken_before_it_is_written_does_not_block(layer: RedisChannelLayer) -> None:
+    connection = layer.connect()
+    connection.wake()
+    begun = time.monotonic()
+    connection.write([Take(["jobs"], 1, 30.0)])
+    assert connection.read() is None
+    assert time.monotonic() - begun < 5
+    connection.close()
+
+
+def test_a_client_is_full_alone_however_long_its_inbox_is(layer: RedisChannelLayer) -> None:
+    for client in range(ACCOUNTS_FROM):
+        layer.send(f"inbox!{client}", {})
+    for _ in range(4):
+        layer.send("inbox!0", {})
+    with pytest.raises(ChannelFull):
+        layer.send("inbox!0", {})
+    layer.send("inbox!1", {})
+
+
+def test_what_was_read_does_not_count_against_a_client(layer: RedisChannelLayer) -> None:
+    for _ in range(5):
+        layer.send("inbox!0", {})
+    for client in range(ACCOUNTS_FROM):
+        layer.send(f"inbox!c{client}", {})
+    with pytest.raises(ChannelFull):
+        layer.send("inbox!0", {})
+    layer.receive(["inbox!"])
+    layer.send("inbox!0", {})
+    with pytest.raises(ChannelFull):
+        layer.send("inbox!0", {})
+
+
+def test_expired_messages_do_not_count_against_capacity(redis_url: str) -> None:
+    with layer_on(redis_url, capacity=2, expiry=0.1) as layer:
+        for channel in ("jobs", "inbox!client"):
+            layer.send(channel, {})
+            layer.send(channel, {})
+            time.sleep(0.15)  # the expiry itself is what is tested
+            layer.send(channel, {"fresh": True})
+
+
+def test_every_key_has_a_time_to_live(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
+    inbox = names.new_inbox()
+    layer.run([Beat(inbox)])
+    layer.group_add("group", f"{inbox}client")
+    layer.group_add("group", "plain")
+    for client in range(ACCOUNTS_FROM * 2):
+        layer.send(f"{inbox}{client}", {})
+    layer.send("jobs", {})
+    connection = layer.connect()
+    keys = connection._ask([("KEYS", "*")])[0]  # type: ignore[attr-defined]
+    lives = connection._ask([("PTTL", key) for key in keys])  # type: ignore[attr-defined]
+    connection.close()
+    assert len(keys) >= 7
+    assert all(life > 0 for life in lives), dict(zip(keys, lives, strict=True))
+
+
+def test_a_group_costs_one_entry_per_interface_server(layer: RedisChannelLayer) -> None:
+    inboxes = [names.new_inbox(), names.new_inbox()]
+    for inbox in inboxes:
+        layer.run([Beat(inbox), Join("room", inbox, [f"c{number}" for number in range(50)])])
+    layer.send_group("room", {"text": "hello"})
+    for inbox in inboxes:
+        (taken,) = layer.run([Take([inbox], 100)])
+        kind, message, group, members = decode(taken.items[0].payload)
+        assert (len(taken.items), kind, message, group, len(members)) == (1, Kind.GROUP, {"text": "hello"}, "room", 50)
+
+
+def test_a_dead_inbox_is_taken_off_its_groups_and_comes_back_as_it_was_changed(layer: RedisChannelLayer) -> None:
+    inbox = names.new_inbox()
+    layer.run([Join("room", inbox, ["a", "b"])])
+    layer.send_group("room", {})
+    assert layer.losses.as_dict() == {"dead": 1}
+    assert layer.run([Members("room")]) == [{}]
+    layer.group_discard("room", f"{inbox}b")
+    layer.run([Beat(inbox), Rejoin("room", inbox, ["a", "b"])])
+    assert layer.group_channels("room") == [f"{inbox}a"]
+
+
+def test_an_owner_restores_memberships_that_were_lost(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
+    inbox = names.new_inbox()
+    layer.run([Beat(inbox), Join("room", inbox, ["a", "b"])])
+    redis_server.flush()
+    assert layer.run([Beat(inbox), Rejoin("room", inbox, ["a", "b"])])[0] is False
+    assert sorted(layer.group_channels("room")) == [f"{inbox}a", f"{inbox}b"]
+
+
+def test_put_back_messages_come_first_in_order_and_keep_their_age(redis_url: str) -> None:
+    with layer_on(redis_url, expiry=0.4) as layer:
+        for number in range(3):
+            layer.send("jobs", {"n": number})
+        (taken,) = layer.run([Take(["jobs"], 3)])
+        layer.send("jobs", {"n": 3})
+        layer.run([PutBack("jobs", taken.items[1:])])
+        assert layer.receive(["jobs"]) == ("jobs", {"n": 1})
+        time.sleep(0.45)  # the expiry itself is what is tested
+        assert layer.receive(["jobs"]) == (None, None)
+
+
+def test_two_deployments_with_prefixes_of_their_own_do_not_meet(redis_url: str) -> None:
+    with layer_on(redis_url, prefix="one:") as one, layer_on(redis_url, prefix="two:") as two:
+        one.send("jobs", {})
+        two.flush()
+        assert two.receive(["jobs"]) == (None, None)
+        assert one.receive(["jobs"]) == ("jobs", {})
+
+
+def test_a_single_host_given_as_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="single"):
+        RedisChannelLayer(hosts="redis://localhost")
