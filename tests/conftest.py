@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from channels_classic.asgi import ChannelLayerWrapper, channel_layers
+from channels_classic.layers.inmemory import ChannelLayer
 from tests import browser as browsers
 from tests import redis_server as redis_programs
 from tests.redis_server import RedisServer
@@ -52,6 +54,18 @@ def browser() -> Iterator[Browser]:
 def free_port() -> int:
     """A TCP port that nothing listens on now."""
     return redis_programs.free_port()
+
+
+@pytest.fixture
+def default_layer() -> Iterator[ChannelLayerWrapper]:
+    """An empty memory layer in the place of the default one, without routes."""
+    wrapper = ChannelLayerWrapper(ChannelLayer(), "default", [])
+    previous = channel_layers.set("default", wrapper)
+    yield wrapper
+    if previous is None:
+        del channel_layers.backends["default"]
+    else:
+        channel_layers.set("default", previous)
 
 
 def _running_server() -> Iterator[RedisServer]:
