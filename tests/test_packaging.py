@@ -94,7 +94,10 @@ def test_the_wheel_has_one_top_level_package(wheel: Path) -> None:
 
 def test_the_wheel_holds_every_file_of_the_three_packages_once(clone: Path, wheel: Path) -> None:
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
-    assert sorted(names) == sorted(_files_to_install(clone)), "add the package or the kind of file to setup.cfg"
+    files = _files_to_install(clone)
+    assert set(files) - set(names) == set(), "not installed: add the package or the kind of file to setup.cfg"
+    assert set(names) - set(files) == set(), "installed, but from where?"
+    assert len(names) == len(set(names))
 
 
 def test_a_clone_without_links_gives_the_same_wheel(clone: Path, wheel: Path, tmp_path: Path) -> None:
