@@ -84,6 +84,12 @@ class BaseChannelLayer:
         """A connection for the running event loop. Raises `LayerUnavailable`."""
         raise NotImplementedError
 
+    async def start(self) -> None:
+        """Called once by an interface server, before it uses the layer."""
+
+    async def stop(self) -> None:
+        """Called once by an interface server, after it used the layer."""
+
     # The synchronous face
 
     def send(self, channel: str, message: dict[str, Any]) -> None:
