@@ -1,0 +1,96 @@
+"""The hot loop of one worker thread: take a few messages, run their consumers, write what they send, and again.
+
+In come messages from the layer's lists, out go replies and reports. One write per step: what the last consumer of a
+batch sent and the next take travel together.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from channels_classic.layers.base import BLOCK, BaseChannelLayer
+from channels_classic.layers.steps import Take
+from channels_classic.message import pending_message_store
+from channels_classic.worker.batch import Batch
+from channels_classic.worker.consumption import Consumption, Ending
+from channels_classic.worker.monitor import HAND_BACK, Monitor
+from channels_classic.worker.pipeline import Outage, Pipeline
+
+if TYPE_CHECKING:
+    from channels_classic.worker.worker import Worker
+
+logger = logging.getLogger("django.channels")
+
+
+class Loop:
+    """Runs one worker thread until its worker is `termed`."""
+
+    def __init__(self, worker: Worker, channels: Sequence[str], monitor: Monitor, outage: Outage) -> None:
+        self._worker = worker
+        self._channels = list(channels)
+        self._monitor = monitor
+        self._layer: BaseChannelLayer = worker.channel_layer.channel_layer
+        self._batch = Batch()
+        self._pipeline = Pipeline(self._layer, outage, on_away=self._batch.pause)
+        self._consumption = Consumption(worker)
+        self._count = max(1, worker.prefetch)
+        self._ending: Ending | None = None
+
+    def run(self) -> None:
+        """Consume until the worker is `termed`, which is read once before each take; what was taken is finished."""
+        self._monitor.add(self._batch)
+        try:
+            with pending_message_store.deliver_with(self._consumption.deliver):
+                while not self._worker.termed:
+                    self._take()
+                    self._work()
+        finally:
+            self._worker.in_job = False
+            self._monitor.remove(self._batch)
+            self._monitor.put_back(self._batch.abandon())
+            self._pipeline.finish(self._ending)
+
+    def stop(self) -> None:
+        """From any thread: end a take that waits."""
+        self._pipeline.stop()
+
+    def _take(self) -> None:
+        """Write what the last consumer sent and fill the batch, in one step."""
+        random.shuffle(self._channels)  # an earlier one wins
+        ending, self._ending = self._ending, None
+        taken = self._pipeline.take(Take(self._channels, self._count, BLOCK), ending)
+        if taken is not None:
+            deliveries, reports = self._layer.open(taken)
+            self._pipeline.owe(reports)
+            self._batch.fill(deliveries)
+            self._monitor.attend(len(deliveries))
+        if self._pipeline.has_refusals:
+            self._pipeline.retry()
+
+    def _work(self) -> None:
+        """Run the consumers of the batch. What one sends is written before the next one runs, the last one's later."""
+        self._consumption.verbose = logger.isEnabledFor(logging.DEBUG)
+        started = time.monotonic()
+        consumed = 0
+        while (delivery := self._batch.start()) is not None:
+            if self._ending is not None:
+                ending, self._ending = self._ending, None
+                self._pipeline.send(ending)
+            self._worker.in_job = True
+            self._ending = self._consumption.consume(delivery)
+            self._worker.in_job = False
+            consumed += 1
+            if self._ending.interrupt is not None:
+                raise self._ending.interrupt
+        if consumed:
+            mean = (time.monotonic() - started) / consumed
+            self._count = batch_size(mean, self._worker.prefetch)
+
+
+def batch_size(duration: float, prefetch: int) -> int:
+    """How many messages to take when one lately took `duration` seconds: what is done before the monitor steps in."""
+    return max(1, min(prefetch, int(HAND_BACK / max(duration, 1e-6))))

@@ -1,0 +1,330 @@
+"""The layer as one worker thread uses it: sends and the next take go out in one write, results are read behind them.
+
+In come the sends and reports of consumers, and what to take; out come messages. Here it is known what was written and
+not answered yet, so here it is decided what is retried (what the layer refused, and reports) and what is counted as
+lost. No other thread touches a pipeline, except to `wake` it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.delivery import Membership, Report, Send
+from channels_classic.layers.names import check_group
+from channels_classic.layers.steps import Connection, Delist, Members, Push, Step, Take, Taken
+from channels_classic.worker.consumption import Ending
+
+logger = logging.getLogger("django.channels")
+
+RETRY_TIME = 2.0
+"""Seconds for which a message for a full channel is tried again, as in Channels 1.1.8."""
+
+_PAUSES = (0.02, 0.2)
+"""Seconds between such attempts: at first, at most."""
+
+_BACKOFF = (0.1, 2.0)
+"""Seconds between attempts to reach a layer that is away: at first, at most."""
+
+
+class Outage:
+    """Says once that the layer is away and once that it is back, for all threads of a process. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._away = False
+
+    def begin(self, error: Exception) -> None:
+        """The layer was found to be away."""
+        with self._lock:
+            if not self._away:
+                self._away = True
+                logger.error("%s Trying again until it is back.", error)
+
+    def end(self) -> None:
+        """The layer answered."""
+        with self._lock:
+            if self._away:
+                self._away = False
+                logger.info("The channel layer is back.")
+
+
+@dataclass(slots=True)
+class _Written:
+    """Steps whose results were not read yet: the pushes first."""
+
+    pushes: Sequence[Push]
+    others: int = 0
+    sends: Sequence[Send] = ()
+    reports: Sequence[Report] = ()
+
+
+class Pipeline:
+    """One connection, and what is under way on it. `on_away` is called before it waits for a layer that is away."""
+
+    def __init__(self, layer: BaseChannelLayer, outage: Outage, on_away: Callable[[], None]) -> None:
+        self._layer = layer
+        self._planner = layer.planner
+        self._losses = layer.losses
+        self._outage = outage
+        self._on_away = on_away
+        self._connection: Connection | None = None
+        self._unread: deque[_Written] = deque()
+        self._owed: list[Report] = []
+        self._delists: list[Delist] = []
+        self._refused: list[tuple[Send, str]] = []
+        self._stopping = threading.Event()
+
+    # What the loop asks for
+
+    def send(self, ending: Ending) -> None:
+        """Write what a consumer sent, and its report, without waiting."""
+        self._write(ending, None)
+
+    def take(self, step: Take, ending: Ending | None) -> Taken | None:
+        """Write what the last consumer sent together with `step`, and wait for what it gives.
+
+        None when there was nothing in time, when `wake` was called, or when the layer was lost meanwhile: what it may
+        have taken is lost then. `has_refusals` tells that `retry` must follow.
+        """
+        if not self._write(ending, step):
+            return None
+        try:
+            self._settle()
+            if self._refused:
+                # The take must not keep the refused ones waiting; ending it takes a second thread.
+                threading.Thread(target=self.wake, name="worker-wake", daemon=True).start()
+            taken = self._live.read()
+        except LayerUnavailable as error:
+            self._lose(error, taking=True)
+            return None
+        if isinstance(taken, StepRefused):
+            self._refuse_take(taken)
+            return None
+        assert taken is None or isinstance(taken, Taken)
+        return taken
+
+    def owe(self, reports: Sequence[Report]) -> None:
+        """Let reports go out with the next write."""
+        self._owed += reports
+
+    @property
+    def has_refusals(self) -> bool:
+        """Whether there are messages for channels that were full."""
+        return bool(self._refused)
+
+    def retry(self) -> None:
+        """Try again what was refused, in order, for at most `RETRY_TIME`; what is still refused is lost and counted."""
+        deadline = time.monotonic() + RETRY_TIME
+        pause, longest = _PAUSES
+        while self._refused and time.monotonic() < deadline and self._connection is not None:
+            time.sleep(pause)
+            pause = min(pause * 2, longest)
+            sends = [send for send, _ in self._refused]
+            self._refused = []
+            try:
+                self._put(_Written(self._planner.pushes(sends, {}), 0, sends))
+                self._settle()
+            except LayerUnavailable as error:
+                self._lose(error)
+        for send, kind in self._refused:
+            self._drop(send, kind)
+        self._refused = []
+
+    def finish(self, ending: Ending | None) -> None:
+        """Write what is left, see what became of it, and close the connection."""
+        try:
+            if ending is not None:
+                self._write(ending, None)
+            if self._connection is not None:
+                self._settle()
+                self.retry()
+            if self._owed and self._write(None, None):
+                self._settle()
+        except LayerUnavailable as error:
+            self._lose(error)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def stop(self) -> None:
+        """From any thread: wait no longer, neither for messages nor for a layer that is away."""
+        self._stopping.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """From any thread but its own: end a take that waits. What it has taken is not lost."""
+        connection = self._connection
+        if connection is not None:
+            with suppress(LayerUnavailable):  # the read notices as well
+                connection.wake()
+
+    # Writing
+
+    @property
+    def _live(self) -> Connection:
+        if self._connection is None:
+            raise AssertionError("the pipeline is not connected")
+        return self._connection
+
+    def _write(self, ending: Ending | None, step: Take | None) -> bool:
+        """Write, once the layer is there; False when the worker stops before, or the layer is lost."""
+        sends, reports = (ending.sends, ending.reports()) if ending is not None else ([], [])
+        groups: dict[str, Membership] = {}
+        while True:
+            if not self._connect():
+                self._lose_sends(sends)
+                return False
+            try:
+                if any(send.group for send in sends):
+                    groups = self._look_up(sends)
+            except LayerUnavailable as error:
+                self._lose(error)  # nothing of this ending was written yet: it may be tried again
+                continue
+            break
+        try:
+            pushes = self._planner.pushes(sends, groups, self._owed + reports)
+        except Exception:
+            assert ending is not None
+            sends = ending.sends = [send for send in sends if self._is_sendable(send, groups, ending)]
+            reports = ending.reports()
+            pushes = self._planner.pushes(sends, groups, self._owed + reports)
+        return self._try_to_put(pushes, sends, reports, step)
+
+    def _try_to_put(self, pushes: list[Push], sends: Sequence[Send], reports: list[Report], step: Take | None) -> bool:
+        written = _Written(pushes, len(self._delists), sends, self._owed + reports)
+        others: list[Step] = [*self._delists]
+        self._owed, self._delists = [], []
+        if step is not None:
+            others.append(step)
+        if not pushes and not others:
+            return True
+        try:
+            self._put(written, others)
+        except LayerUnavailable as error:
+            self._lose(error, taking=step is not None)
+            return False
+        return True
+
+    def _put(self, written: _Written, others: Sequence[Step] = ()) -> None:
+        self._unread.append(written)
+        self._live.write([*written.pushes, *others])
+
+    def _look_up(self, sends: Sequence[Send]) -> dict[str, Membership]:
+        """The members of all groups in `sends`; a group whose name is none is left out."""
+        names = []
+        for name in dict.fromkeys(send.name for send in sends if send.group):
+            try:
+                names.append(check_group(name))
+            except TypeError:
+                continue  # the planner says so again, where the message is dropped
+        self._live.write([Members(name) for name in names])
+        self._settle()
+        groups: dict[str, Membership] = {}
+        for name in names:
+            found = self._live.read()
+            if isinstance(found, StepRefused):
+                logger.error("A message for the group %s is lost: %s", name, found)
+                self._losses.count("broker", name)
+            groups[name] = {} if isinstance(found, StepRefused) else found
+        return groups
+
+    def _is_sendable(self, send: Send, groups: dict[str, Membership], ending: Ending) -> bool:
+        try:
+            self._planner.lookups([send])  # checks the name
+            self._planner.pushes([send], groups)
+        except Exception as error:
+            logger.error("A message sent by a consumer of %s is lost: %s", ending.delivery.channel, error)
+            ending.unsendable(send)
+            return False
+        return True
+
+    # Reading
+
+    def _settle(self) -> None:
+        """Read the results of everything that was written before, and deal with refusals."""
+        while self._unread:
+            written = self._unread[0]
+            results = [self._live.read() for _ in written.pushes]
+            for _ in range(written.others):
+                self._live.read()
+            self._unread.popleft()
+            if results:
+                self._judge(written.pushes, results, written.reports)
+
+    def _judge(self, pushes: Sequence[Push], results: list[object], reports: Sequence[Report]) -> None:
+        refusals = self._planner.refusals(pushes, results)
+        for send in refusals.full:
+            # A group send reached other members: to send it again would give it to them twice.
+            if send.group:
+                self._losses.count("full", send.name)
+            else:
+                self._refused.append((send, "full"))
+        for send, error in refusals.refused:
+            logger.error("A message for %s was not accepted: %s", send.name, error)
+            if send.group:
+                self._losses.count("broker", send.name)
+            else:
+                self._refused.append((send, "broker"))
+        self._delists += refusals.dead
+        if reports and any(isinstance(result, StepRefused) for result in results):
+            self._owed += reports  # those that did arrive do no harm: reports are idempotent
+
+    # When the layer is away
+
+    def _connect(self) -> bool:
+        """Be connected; waits until the layer is back. False when the worker stops and it is not."""
+        pause, longest = _BACKOFF
+        while self._connection is None:
+            try:
+                self._connection = self._layer.connect()
+                self._outage.end()
+            except LayerUnavailable as error:
+                self._outage.begin(error)
+                self._on_away()
+                if self._stopping.wait(pause * random.uniform(0.5, 1)):
+                    return False
+                pause = min(pause * 2, longest)
+        return True
+
+    def _lose(self, error: LayerUnavailable, taking: bool = False) -> None:
+        """The connection broke: what was not answered may have been done, and only reports may be repeated."""
+        self._outage.begin(error)
+        self.close()
+        if taking:
+            logger.warning("Messages that were being taken when the channel layer was lost are lost as well.")
+        for written in self._unread:
+            self._lose_sends(written.sends)
+            self._owed += written.reports
+        self._unread.clear()
+        for send, kind in self._refused:
+            self._drop(send, kind)
+        self._refused = []
+
+    def _lose_sends(self, sends: Sequence[Send]) -> None:
+        for send in sends:
+            self._drop(send, "broker")
+
+    def _drop(self, send: Send, kind: str) -> None:
+        self._losses.count(kind, send.name)
+        reply_channel = send.message.get("reply_channel")
+        if send.token is not None and isinstance(reply_channel, str):
+            self._owed.append(Report(reply_channel, send.token, Outcome.DROPPED))
+
+    def _refuse_take(self, error: StepRefused) -> None:
+        if not error.again:
+            logger.error("No messages can be taken: %s", error)
+            self._stopping.wait(_BACKOFF[1] * random.uniform(0.5, 1))
