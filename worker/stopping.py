@@ -56,7 +56,7 @@ class Stopper:
                 self._previous.setdefault(number, signal.signal(number, self._worker.sigterm_handler))
 
     def signalled(self, number: int) -> None:
-        """Take note of a signal. Safe in a signal handler."""
+        """Take note of a signal, or, with 0, of another request to stop. Safe in a signal handler."""
         self._signals.put(number)
 
     @contextlib.contextmanager
@@ -81,10 +81,10 @@ class Stopper:
         self._previous.clear()
 
     def _attend(self) -> None:
-        number = self._signals.get()
+        asked = self._signals.get()
         if self._over.is_set():
             return
-        logger.info("%s: finishing what was taken, then stopping.", signal.Signals(number).name)
+        logger.info("%s: finishing what was taken.", signal.Signals(asked).name if asked else "Stopping")
         deadline = time.monotonic() + self._worker.grace
         self._worker.stop()
         while not self._over.is_set():
@@ -95,10 +95,11 @@ class Stopper:
                 )
                 _exit(1)
             with contextlib.suppress(queue.Empty):
-                number = self._signals.get(timeout=_AGAIN)
-                if number:
-                    logger.error("%s again: stopping at once.", signal.Signals(number).name)
-                    _exit(128 + number)
+                again = self._signals.get(timeout=_AGAIN)
+                if asked and again:
+                    logger.error("%s again: stopping at once.", signal.Signals(again).name)
+                    _exit(128 + again)
+                asked = asked or again
 
 
 def _exit(status: int) -> None:

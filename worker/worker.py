@@ -112,6 +112,10 @@ class Worker:
         self.termed = True
         self.wake()
 
+    def stop_gracefully(self) -> None:
+        """From any thread: stop as the first SIGTERM does, with `grace` seconds for consumers that run."""
+        self._stopper.signalled(0)
+
     def wake(self) -> None:
         """From any thread: look at `termed` now, also when no message comes."""
         loop = self._loop

@@ -1,0 +1,104 @@
+"""`manage.py runworker`: runs the consumers of a project, in this process or in several."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from channels_classic.asgi import ChannelLayerWrapper
+from channels_classic.exceptions import ChannelsError
+from channels_classic.log import setup_logger
+from channels_classic.management.layer import layer_of
+from channels_classic.management.options import add_arguments, configuration
+from channels_classic.message import Message
+from channels_classic.routing import Consumer
+from channels_classic.signals import worker_process_ready
+from channels_classic.worker import Worker, WorkerGroup
+from channels_classic.worker.config import WorkerConfig
+from channels_classic.worker.supervisor import Supervisor, stop_with_parent, take_mark
+
+
+class Command(BaseCommand):
+    """Takes messages from a channel layer and runs their consumers until it is told to stop."""
+
+    help = "Runs the consumers of the project: takes messages from a channel layer until it is told to stop."
+
+    logger: logging.Logger
+    channel_layer: ChannelLayerWrapper
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options of `WorkerConfig`."""
+        add_arguments(parser, WorkerConfig)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run; returns after the first SIGTERM or Ctrl-C, when everything that was taken is finished."""
+        verbosity = options.get("verbosity", 1)
+        config = configuration(WorkerConfig, options)
+        self.logger = setup_logger("django.channels", verbosity)
+        self.channel_layer = self.get_channel_layer(config.layer)
+        self.channel_layer.router.check_default(http_consumer=self.get_http_consumer())
+        worker = self.make_worker(config, self.consumer_called if verbosity > 1 else None)
+        if not worker.apply_channel_filters(self.channel_layer.router.channels):
+            raise CommandError(
+                "No channel is left to listen on: --only-channels and --exclude-channels leave none of "
+                f"{', '.join(sorted(self.channel_layer.router.channels))}."
+            )
+        if take_mark():
+            stop_with_parent(worker)
+        elif config.processes > 1:
+            self.logger.info("Running %d worker processes on %s", config.processes, self.channel_layer)
+            sys.exit(Supervisor(config.processes, config.grace).run())
+        self.run_worker(worker, config)
+
+    def get_channel_layer(self, alias: str) -> ChannelLayerWrapper:
+        """The layer to work on. Raises `CommandError` for one that other processes cannot reach."""
+        layer = layer_of(alias)
+        if layer.local_only():
+            raise CommandError(
+                f"The layer {layer} lives in one process, so a worker in another gets nothing from it. Leave BACKEND "
+                f"out of CHANNEL_LAYERS[{alias!r}] for the local layer, or name the Redis layer; with the memory "
+                "layer, runserver runs workers in its own process."
+            )
+        return layer
+
+    def get_http_consumer(self) -> Consumer | None:
+        """What serves requests that no route takes; None for Django's views."""
+        if settings.DEBUG and apps.is_installed("django.contrib.staticfiles"):
+            from channels_classic.staticfiles import StaticFilesConsumer
+
+            return StaticFilesConsumer()
+        return None
+
+    def make_worker(self, config: WorkerConfig, callback: Any) -> Worker:
+        """The worker, or for several threads the group of workers, that does what `config` says."""
+        arguments: dict[str, Any] = {
+            "channel_layer": self.channel_layer,
+            "callback": callback,
+            "only_channels": list(config.only_channels) or None,
+            "exclude_channels": list(config.exclude_channels) or None,
+        }
+        # Tests written for 1.x expect these very arguments; the rest are attributes.
+        worker = Worker(**arguments) if config.threads == 1 else WorkerGroup(**arguments, n_threads=config.threads)
+        worker.prefetch = config.prefetch
+        worker.grace = config.grace
+        return worker
+
+    def run_worker(self, worker: Worker, config: WorkerConfig) -> None:
+        """Run the worker until it is told to stop."""
+        self.logger.info("Running a worker with %d thread(s) on %s", config.threads, self.channel_layer)
+        worker_process_ready.send(sender=worker)
+        worker.ready()
+        try:
+            worker.run()
+        except KeyboardInterrupt:
+            pass  # before or after the worker catches the signal itself
+        except ChannelsError as error:
+            raise CommandError(str(error)) from error
+
+    def consumer_called(self, channel: str, message: Message) -> None:
+        """Called before each consumer with `-v 2`, for subclasses; the worker itself says how each message ended."""

@@ -1,0 +1,28 @@
+"""The layer a command works on, or a sentence that says what is wrong with the settings."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
+
+from channels_classic.asgi import ChannelLayerWrapper, channel_layers
+from channels_classic.exceptions import ChannelsError
+
+MISSING = """There is no channel layer {alias!r}, because the setting CHANNEL_LAYERS is missing or empty.
+Add to your settings:
+
+CHANNEL_LAYERS = {{
+    {alias!r}: {{"ROUTING": "mysite.routing.channel_routing"}},
+}}
+"""
+
+
+def layer_of(alias: str) -> ChannelLayerWrapper:
+    """The layer `alias` with its routing. Raises `CommandError` when the settings give none that can be made."""
+    try:
+        if not channel_layers.configs and alias not in channel_layers.backends:
+            raise CommandError(MISSING.format(alias=alias))
+        layer: ChannelLayerWrapper = channel_layers[alias]
+    except (ChannelsError, ImproperlyConfigured) as error:
+        raise CommandError(str(error)) from error
+    return layer
