@@ -1,0 +1,44 @@
+"""The consumers of the site."""
+
+from __future__ import annotations
+
+import time
+
+from channels_classic import Group
+from channels_classic.message import Message
+
+
+def room_connect(message: Message) -> None:
+    Group("room").add(message.reply_channel)
+    message.reply_channel.send({"accept": True})
+
+
+def room_disconnect(message: Message) -> None:
+    Group("room").discard(message.reply_channel)
+
+
+def echo(message: Message) -> None:
+    message.reply_channel.send({"text": message["text"]})
+
+
+def sleep(message: Message) -> None:
+    """Be busy for as many seconds as the frame says."""
+    message.reply_channel.send({"text": "started"}, immediately=True)
+    time.sleep(float(message["text"]))
+    message.reply_channel.send({"text": "done"})
+
+
+def connect_broken(message: Message) -> None:
+    raise RuntimeError("this connect consumer is broken")
+
+
+def connect_silent(message: Message) -> None:
+    """Neither accept nor close."""
+
+
+def receive_broken(message: Message) -> None:
+    raise RuntimeError("this receive consumer is broken")
+
+
+def http_broken(message: Message) -> None:
+    raise RuntimeError("this request consumer is broken")

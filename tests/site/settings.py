@@ -1,0 +1,26 @@
+"""Settings of the site: the embedded layer, or Redis when `REDIS_URL` is set; no database."""
+
+from __future__ import annotations
+
+import os
+
+SECRET_KEY = "a key for tests, and for nothing else"
+DEBUG = False
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "tests.site.urls"
+USE_TZ = True
+INSTALLED_APPS = ["channels_classic"]
+DATABASES: dict[str, object] = {}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+}
+
+CHANNEL_LAYERS: dict[str, dict[str, object]] = {
+    "default": {"ROUTING": "tests.site.routing.channel_routing", "CONFIG": {"path": os.environ.get("LAYER_PATH")}},
+}
+if "REDIS_URL" in os.environ:
+    CHANNEL_LAYERS["default"]["BACKEND"] = "channels_classic.layers.redis.RedisChannelLayer"
+    CHANNEL_LAYERS["default"]["CONFIG"] = {"hosts": [os.environ["REDIS_URL"]]}
