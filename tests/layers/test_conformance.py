@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import unittest
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, cast
 
 import pytest
 
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.test.conformance import AsyncLayerConformance, LayerConformance
+from tests.layers.hosts import HostThread, folder
 
 
 class _Memory:
@@ -46,4 +49,28 @@ class TestRedis(_Redis, LayerConformance, unittest.TestCase):
 
 
 class TestRedisAsync(_Redis, AsyncLayerConformance, unittest.TestCase):
+    pass
+
+
+class _Local:
+    """A host in a thread, with a store of its own for every layer that is opened; tests are clients of it."""
+
+    def make_layer(self, **config: Any) -> BaseChannelLayer:
+        stack = ExitStack()
+        cast(unittest.TestCase, self).addCleanup(stack.close)
+        path = f"{stack.enter_context(folder())}/layer.sock"
+        host = HostThread(path, **config)
+        stack.callback(host.stop)
+        return LocalChannelLayer(path, **config)
+
+    def make_peer(self, layer: BaseChannelLayer, **config: Any) -> BaseChannelLayer:
+        assert isinstance(layer, LocalChannelLayer)
+        return LocalChannelLayer(layer.path, **config)
+
+
+class TestLocal(_Local, LayerConformance, unittest.TestCase):
+    pass
+
+
+class TestLocalAsync(_Local, AsyncLayerConformance, unittest.TestCase):
     pass
