@@ -9,6 +9,8 @@ from urllib.request import url2pathname
 from django.conf import settings
 from django.contrib.staticfiles import utils
 from django.contrib.staticfiles.views import serve
+from django.core.exceptions import SuspiciousOperation
+from django.core.handlers.exception import response_for_exception
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.views import debug
@@ -50,6 +52,8 @@ class StaticFilesHandler(AsgiHandler):
             except Http404 as error:
                 if settings.DEBUG:
                     return debug.technical_404_response(request, error)
+            except SuspiciousOperation as error:
+                return response_for_exception(request, error)
         return super().get_response(request)
 
 
