@@ -6,6 +6,7 @@ Programs and ``Channel`` ask here; nothing is read or connected before the first
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -39,6 +40,8 @@ LEGACY_BACKENDS = {
 }
 
 ENTRY_KEYS = ("BACKEND", "CONFIG", "ROUTING", "TEST_CONFIG")
+
+EXAMPLE = 'Write in your settings: CHANNEL_LAYERS = {"default": {"ROUTING": "mysite.routing.channel_routing"}}'
 
 
 class ChannelLayerWrapper:
@@ -76,7 +79,8 @@ class ChannelLayerManager:
         if not isinstance(configs, dict):
             raise InvalidChannelLayerError(
                 f"The CHANNEL_LAYERS setting is of type {type(configs).__name__}: "
-                "expected a dict of alias to configuration."
+                "expected a dict of alias to configuration.",
+                EXAMPLE,
             )
         return configs
 
@@ -118,35 +122,19 @@ class ChannelLayerManager:
         """The definition of a layer, checked for its keys."""
         configs = self.configs
         if name not in configs:
-            raise UnknownChannelLayer(_unknown_alias(name, list(configs)), alias=name)
-        entry = configs[name]
-        if not isinstance(entry, dict):
-            raise InvalidChannelLayerError(
-                f"CHANNEL_LAYERS[{name!r}] is of type {type(entry).__name__}: expected a dict with the keys "
-                f"{', '.join(ENTRY_KEYS)}.",
-                alias=name,
-            )
-        for key in entry:
-            if key not in ENTRY_KEYS:
-                raise InvalidChannelLayerError(
-                    f"CHANNEL_LAYERS[{name!r}] has an unknown key {key!r}.{_nearest(str(key).upper(), ENTRY_KEYS)}",
-                    alias=name,
-                    key=str(key),
-                )
+            raise _unknown_alias(name, list(configs))
+        entry: dict[str, Any] = configs[name]
+        for problem in wrong_keys(name, entry):
+            raise problem
         return entry
 
     def _make(self, name: str, config_key: str) -> ChannelLayerWrapper:
         entry = self._entry(name)
-        layer_class = _layer_class(name, entry.get("BACKEND", EMBEDDED_BACKEND))
-        if "ROUTING" not in entry:
-            raise InvalidChannelLayerError(
-                f"CHANNEL_LAYERS[{name!r}] has no 'ROUTING': name the routing of the project, such as "
-                "'mysite.routing.channel_routing', or give an empty list.",
-                alias=name,
-                key="ROUTING",
-            )
+        layer_class = import_layer_class(name, entry)
+        for problem in missing_keys(name, entry):
+            raise problem
         config = entry.get(config_key, {})
-        _check_config(name, config_key, config, layer_class)
+        check_config(name, config_key, config, layer_class)
         return ChannelLayerWrapper(layer_class(**config), name, entry["ROUTING"])
 
 
@@ -159,26 +147,45 @@ def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:
 channel_layers = ChannelLayerManager()
 
 
-def _unknown_alias(alias: str, known: list[str]) -> str:
-    if known:
-        return f"CHANNEL_LAYERS defines no layer {alias!r}.{_nearest(alias, known)}"
-    return (
-        f"There is no channel layer {alias!r}, because the setting CHANNEL_LAYERS is missing or empty. "
-        'Add to your settings: CHANNEL_LAYERS = {"default": {"ROUTING": "mysite.routing.channel_routing"}}'
-    )
+def wrong_keys(alias: str, entry: Any) -> Iterator[InvalidChannelLayerError]:
+    """What is wrong with the shape of an entry of ``CHANNEL_LAYERS``."""
+    if not isinstance(entry, dict):
+        yield InvalidChannelLayerError(
+            f"CHANNEL_LAYERS[{alias!r}] is of type {type(entry).__name__}: expected a dict with the keys "
+            f"{', '.join(ENTRY_KEYS)}.",
+            EXAMPLE,
+            alias=alias,
+        )
+        return
+    for key in entry:
+        if key not in ENTRY_KEYS:
+            yield InvalidChannelLayerError(
+                f"CHANNEL_LAYERS[{alias!r}] has an unknown key {key!r}.",
+                _nearest(str(key).upper(), ENTRY_KEYS),
+                alias=alias,
+                key=str(key),
+            )
 
 
-def _nearest(given: str, valid: Any) -> str:
-    near = get_close_matches(given, valid, 1)
-    return f" Did you mean {near[0]!r}?" if near else f" Expected one of: {', '.join(map(repr, valid))}."
+def missing_keys(alias: str, entry: dict[str, Any]) -> Iterator[InvalidChannelLayerError]:
+    """What an entry of ``CHANNEL_LAYERS`` must have and has not."""
+    if "ROUTING" not in entry:
+        yield InvalidChannelLayerError(
+            f"CHANNEL_LAYERS[{alias!r}] has no 'ROUTING'.",
+            "Name the routing of the project, such as 'mysite.routing.channel_routing', or give an empty list.",
+            alias=alias,
+            key="ROUTING",
+        )
 
 
-def _layer_class(alias: str, backend: Any) -> Any:
+def import_layer_class(alias: str, entry: dict[str, Any]) -> Any:
+    """The class that an entry of ``CHANNEL_LAYERS`` names. Raises ``InvalidChannelLayerError``."""
+    backend = entry.get("BACKEND", EMBEDDED_BACKEND)
     try:
         return import_string(LEGACY_BACKENDS.get(backend, backend))
     except (ImportError, TypeError, AttributeError) as error:
         raise InvalidChannelLayerError(
-            f"The BACKEND {backend!r} of CHANNEL_LAYERS[{alias!r}] cannot be imported: {error}. "
+            f"The BACKEND {backend!r} of CHANNEL_LAYERS[{alias!r}] cannot be imported: {error}.",
             "Leave BACKEND out for the embedded layer, or name one, such as "
             "'channels_classic.layers.redis.RedisChannelLayer'.",
             alias=alias,
@@ -186,17 +193,31 @@ def _layer_class(alias: str, backend: Any) -> Any:
         ) from error
 
 
-def _check_config(alias: str, config_key: str, config: Any, layer_class: Any) -> None:
+def check_config(alias: str, config_key: str, config: Any, layer_class: Any) -> None:
     """Say which argument a layer does not take before Python says it without the setting's name."""
     try:
         parameters = inspect.signature(layer_class).parameters
         inspect.signature(layer_class).bind(**config)
     except TypeError as error:
         unknown = [key for key in config if key not in parameters] if isinstance(config, dict) else []
-        hint = _nearest(unknown[0], list(parameters)) if unknown else ""
         raise InvalidChannelLayerError(
-            f"The {config_key} of CHANNEL_LAYERS[{alias!r}] does not fit {name_that_thing(layer_class)}: "
-            f"{error}.{hint}",
+            f"The {config_key} of CHANNEL_LAYERS[{alias!r}] does not fit {name_that_thing(layer_class)}: {error}.",
+            _nearest(str(unknown[0]), list(parameters)) if unknown else "Give a dict of its arguments.",
             alias=alias,
             key=config_key,
         ) from error
+
+
+def _unknown_alias(alias: str, known: list[str]) -> UnknownChannelLayer:
+    if known:
+        return UnknownChannelLayer(f"CHANNEL_LAYERS defines no layer {alias!r}.", _nearest(alias, known), alias=alias)
+    return UnknownChannelLayer(
+        f"There is no channel layer {alias!r}, because the setting CHANNEL_LAYERS is missing or empty.",
+        EXAMPLE,
+        alias=alias,
+    )
+
+
+def _nearest(given: str, valid: Any) -> str:
+    near = get_close_matches(given, valid, 1)
+    return f"Did you mean {near[0]!r}?" if near else f"Expected one of: {', '.join(map(repr, valid))}."

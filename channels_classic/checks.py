@@ -1,3 +1,184 @@
-"""System checks of the settings this package reads."""
+"""System checks of the settings this package reads: each mistake has an id, a sentence, and a hint that repairs it.
+
+Nothing is connected: routing is imported, as Django's own checks import the URLconf, and layers are only made where
+making one connects to nothing. `docs/checks.md` lists the ids.
+"""
 
 from __future__ import annotations
+
+import importlib
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import Any
+
+import django
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.core import mail
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import find_commands
+
+import channels_classic
+from channels_classic import DEFAULT_CHANNEL_LAYER
+from channels_classic.asgi import ChannelLayerManager, check_config, import_layer_class, missing_keys, wrong_keys
+from channels_classic.exceptions import InvalidChannelLayerError
+from channels_classic.routing import Router
+from channels_classic.utils import name_that_thing
+
+CHANNELS_2_BACKENDS = ("channels.layers.", "channels_redis.")
+STATICFILES = "django.contrib.staticfiles"
+
+_LIBRARIES = tuple(os.path.join(*module.__path__, "") for module in (channels_classic, django, importlib))
+
+Messages = Iterator[CheckMessage]
+
+
+@register("channels_classic")
+def check_channel_layers(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """What is wrong with `CHANNEL_LAYERS`."""
+    try:
+        configs = ChannelLayerManager().configs
+    except InvalidChannelLayerError as error:
+        return [_error(error, "channels_classic.E001")]
+    found = [message for alias, entry in configs.items() for message in _check_entry(alias, entry)]
+    if configs and DEFAULT_CHANNEL_LAYER not in configs:
+        found.append(
+            Warning(
+                f"CHANNEL_LAYERS defines {', '.join(map(repr, configs))}, but no {DEFAULT_CHANNEL_LAYER!r}.",
+                hint=f"Name one of them {DEFAULT_CHANNEL_LAYER!r}: Channel, Group, runinterface, runworker and "
+                "runserver use that one unless told otherwise.",
+                id="channels_classic.W002",
+            )
+        )
+    return found
+
+
+@register("channels_classic")
+def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Whether the project still sets `MIDDLEWARE_CLASSES`."""
+    if not hasattr(settings, "MIDDLEWARE_CLASSES"):
+        return []
+    return [
+        Warning(
+            "The setting MIDDLEWARE_CLASSES is not read since Django 2.0: none of these classes sees a request.",
+            hint="List them in MIDDLEWARE, and port your own to "
+            "https://docs.djangoproject.com/en/stable/topics/http/middleware/.",
+            id="channels_classic.W003",
+        )
+    ]
+
+
+@register("channels_classic")
+def check_runserver(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Whether `manage.py runserver` is ours: Django takes that of the app listed first."""
+    if not isinstance(getattr(settings, "CHANNEL_LAYERS", None), dict) or not settings.CHANNEL_LAYERS:
+        return []
+    before = takewhile(lambda app: app.name != "channels_classic", apps.get_app_configs())
+    first = next((app.name for app in before if _has_runserver(app)), None)
+    if first is None:
+        return []
+    return [
+        Warning(
+            f"`manage.py runserver` is that of {first!r}, which serves no WebSockets and runs no consumers.",
+            hint=f"Put 'channels_classic' before {first!r} in INSTALLED_APPS."
+            + (" Its runserver serves static files as well." if first == STATICFILES else ""),
+            id="channels_classic.W005" if first == STATICFILES else "channels_classic.W004",
+        )
+    ]
+
+
+def _has_runserver(app: AppConfig) -> bool:
+    return "runserver" in find_commands(os.path.join(app.path, "management"))
+
+
+def _check_entry(alias: str, entry: Any) -> Messages:
+    if not isinstance(entry, dict):
+        yield from (_error(problem, "channels_classic.E002") for problem in wrong_keys(alias, entry))
+    elif str(entry.get("BACKEND")).startswith(CHANNELS_2_BACKENDS):
+        yield from _check_channels_2(alias, entry)
+    elif unknown := list(wrong_keys(alias, entry)):
+        # What a misspelt key was meant to say is not known, so the others cannot be judged.
+        yield from (_error(problem, "channels_classic.E003") for problem in unknown)
+    else:
+        yield from (_error(problem, "channels_classic.E004") for problem in missing_keys(alias, entry))
+        yield from _check_routing(alias, entry.get("ROUTING", []))
+        yield from _check_layer(alias, entry)
+
+
+def _check_channels_2(alias: str, entry: dict[str, Any]) -> Messages:
+    if apps.is_installed("channels"):
+        return  # both are in use, side by side, and this entry is the other's
+    ours = "redis.RedisChannelLayer" if "redis" in entry["BACKEND"] else "inmemory.ChannelLayer"
+    leftover = " Remove ASGI_APPLICATION, which belongs to it too." if hasattr(settings, "ASGI_APPLICATION") else ""
+    yield Error(
+        f"The BACKEND {entry['BACKEND']!r} of CHANNEL_LAYERS[{alias!r}] is for Channels 2 and later.",
+        hint=f"Write 'channels_classic.layers.{ours}', and add the ROUTING.{leftover}",
+        id="channels_classic.E008",
+    )
+
+
+def _check_routing(alias: str, routing: Any) -> Messages:
+    try:
+        Router(routing)
+    except Exception as error:  # importing the user's modules runs their code
+        kind = "" if isinstance(error, ImproperlyConfigured) else f"{type(error).__name__}: "
+        yield Error(
+            f"The ROUTING of CHANNEL_LAYERS[{alias!r}] cannot be used: {kind}{error}",
+            hint=_place(error)
+            or "Name a list of route() and include(), or a dict of channel to consumer, such as "
+            "'mysite.routing.channel_routing'; an empty list will do.",
+            id="channels_classic.E005",
+        )
+
+
+def _check_layer(alias: str, entry: dict[str, Any]) -> Messages:
+    try:
+        layer_class = import_layer_class(alias, entry)
+    except InvalidChannelLayerError as error:
+        yield _error(error, "channels_classic.E006")
+        return
+    except Exception as error:  # importing the user's modules runs their code
+        problem = f"The BACKEND of CHANNEL_LAYERS[{alias!r}] cannot be imported: {type(error).__name__}: {error}"
+        yield Error(problem, hint=_place(error), id="channels_classic.E006")
+        return
+    for key in ("CONFIG", "TEST_CONFIG"):
+        yield from _check_config(alias, key, entry.get(key, {}), layer_class)
+    # The test runners turn DEBUG off, and a project may well test with the memory layer.
+    if "inmemory" in layer_class.__module__ and not settings.DEBUG and not hasattr(mail, "outbox"):
+        yield Warning(
+            f"CHANNEL_LAYERS[{alias!r}] is the memory layer, which ends at the process, while DEBUG is off.",
+            hint="Leave BACKEND out for the embedded layer, which serves the processes of one machine, or use "
+            "'channels_classic.layers.redis.RedisChannelLayer'.",
+            id="channels_classic.W001",
+        )
+
+
+def _check_config(alias: str, key: str, config: Any, layer_class: Any) -> Messages:
+    try:
+        check_config(alias, key, config, layer_class)
+        if layer_class.__module__.startswith("channels_classic.layers."):
+            layer_class(**config)  # ours connect to nothing before they are used
+    except InvalidChannelLayerError as error:
+        yield _error(error, "channels_classic.E007")
+    except Exception as error:  # whatever a wrong value leads to
+        yield Error(
+            f"The {key} of CHANNEL_LAYERS[{alias!r}] does not fit {name_that_thing(layer_class)}: {error}",
+            hint="Correct the value.",
+            id="channels_classic.E007",
+        )
+
+
+def _error(error: InvalidChannelLayerError, id: str) -> Error:
+    return Error(error.problem, hint=error.hint, id=id)
+
+
+def _place(error: BaseException) -> str:
+    """Where the user's code was when the error arose; empty when it was not."""
+    for raised in filter(None, (error.__cause__, error)):
+        for frame in reversed(traceback.extract_tb(raised.__traceback__)):
+            if not frame.filename.startswith((*_LIBRARIES, "<frozen ")):
+                return f"Look at {frame.filename}, line {frame.lineno}."
+    return ""

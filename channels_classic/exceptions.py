@@ -87,10 +87,12 @@ class ChannelsError(Exception):
 
 
 class InvalidChannelLayerError(ChannelsError, ValueError):
-    """Raised when an entry of the ``CHANNEL_LAYERS`` setting cannot be used."""
+    """Raised when an entry of the ``CHANNEL_LAYERS`` setting cannot be used; ``hint`` is how to repair it."""
 
-    def __init__(self, sentence: str, *, alias: str | None = None, key: str | None = None) -> None:
-        super().__init__(sentence)
+    def __init__(self, problem: str, hint: str = "", *, alias: str | None = None, key: str | None = None) -> None:
+        super().__init__(f"{problem} {hint}".rstrip())
+        self.problem = problem
+        self.hint = hint
         self.alias = alias
         self.key = key
 

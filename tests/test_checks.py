@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.core import mail
+from django.core.checks import CheckMessage, run_checks
+from django.core.management import call_command
+
+from channels_classic import checks
+from channels_classic.layers.inmemory import ChannelLayer
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+MEMORY = "channels_classic.layers.inmemory.ChannelLayer"
+REDIS = "channels_classic.layers.redis.RedisChannelLayer"
+APPS = ["django.contrib.auth", "django.contrib.contenttypes"]
+DOCS = Path(__file__).parent.parent / "docs" / "checks.md"
+
+channel_routing: dict[str, Any] = {}
+broken_routing = {"here": "tests.nowhere.consumer"}
+
+
+class ConnectingLayer(ChannelLayer):
+    """A layer that must not be made by a check."""
+
+    def __init__(self, host: str) -> None:
+        raise AssertionError("a check has made a layer that it does not know")
+
+
+def found() -> list[CheckMessage]:
+    return list(run_checks(tags=["channels_classic"]))
+
+
+def ids() -> list[str]:
+    return [str(message.id).removeprefix("channels_classic.") for message in found()]
+
+
+@pytest.fixture(autouse=True)
+def ordered_apps(settings: Settings) -> None:
+    settings.INSTALLED_APPS = [*APPS, "channels_classic", "django.contrib.staticfiles"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path, for modules of a user's project."""
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("checked_")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {},
+        {"default": {"ROUTING": []}},
+        {"default": {"ROUTING": "tests.test_checks.channel_routing"}},
+        {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": [("localhost", 1)]}, "ROUTING": {}}},
+        {"default": {"BACKEND": "asgi_redis.RedisChannelLayer", "ROUTING": []}},
+        {"default": {"BACKEND": MEMORY, "ROUTING": [], "TEST_CONFIG": {"expiry": 5}}, "other": {"ROUTING": []}},
+    ],
+)
+def test_settings_without_a_mistake_are_passed_in_silence(settings: Settings, layers: dict[str, Any]) -> None:
+    settings.CHANNEL_LAYERS = layers
+    assert found() == []
+
+
+def test_no_channel_layers_is_plain_django(settings: Settings) -> None:
+    del settings.CHANNEL_LAYERS
+    assert found() == []
+
+
+MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
+    ("E001", {"CHANNEL_LAYERS": ["default"]}, "of type list", r'CHANNEL_LAYERS = \{"default"'),
+    ("E002", {"default": MEMORY}, r"\['default'\] is of type str", r'CHANNEL_LAYERS = \{"default"'),
+    ("E003", {"default": {"ROUTES": []}}, "unknown key 'ROUTES'", "Did you mean 'ROUTING'"),
+    ("E003", {"default": {"backend": MEMORY, "ROUTING": []}}, "unknown key 'backend'", "Did you mean 'BACKEND'"),
+    ("E003", {"default": {"X": 1, "ROUTING": []}}, "unknown key 'X'", "Expected one of: 'BACKEND', 'CONFIG'"),
+    ("E004", {"default": {}}, "has no 'ROUTING'", "mysite.routing.channel_routing"),
+    ("E005", {"default": {"ROUTING": "nowhere.routing"}}, "No module named 'nowhere'", "channel_routing"),
+    ("E005", {"default": {"ROUTING": "tests.test_checks.chanel_routing"}}, "Did you mean 'channel_routing'", ""),
+    ("E005", {"default": {"ROUTING": "tests.test_checks.broken_routing"}}, "'tests.nowhere.consumer'", ""),
+    ("E005", {"default": {"ROUTING": 5}}, "5 is no routing", "a list of route"),
+    ("E005", {"default": {"ROUTING": ["http.request"]}}, "Entry 0 of the routing is 'http.request'", ""),
+    (
+        "E006",
+        {"default": {"BACKEND": "nowhere.Layer", "ROUTING": []}},
+        "No module named 'nowhere'",
+        "Leave BACKEND out",
+    ),
+    ("E006", {"default": {"BACKEND": None, "ROUTING": []}}, "None .* cannot be imported", "Leave BACKEND out"),
+    ("E007", {"default": {"CONFIG": {"expires": 1}, "ROUTING": []}}, "'expires'", "Did you mean 'expiry'"),
+    ("E007", {"default": {"TEST_CONFIG": {"prefix": 1}, "ROUTING": []}}, "TEST_CONFIG .*'prefix'", "Expected one of"),
+    ("E007", {"default": {"CONFIG": 5, "ROUTING": []}}, "does not fit", "dict of its arguments"),
+    (
+        "E007",
+        {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": "redis://localhost"}, "ROUTING": []}},
+        "is a list of URLs",
+        "Correct",
+    ),
+    (
+        "E008",
+        {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": []}}},
+        "is for Channels 2 and later",
+        "'channels_classic.layers.redis.RedisChannelLayer', and add the ROUTING",
+    ),
+    (
+        "E008",
+        {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+        "is for Channels 2 and later",
+        "'channels_classic.layers.inmemory.ChannelLayer'",
+    ),
+    ("W002", {"fast": {"ROUTING": []}}, "defines 'fast', but no 'default'", "Name one of them 'default'"),
+]
+
+
+@pytest.mark.parametrize(("id", "layers", "sentence", "hint"), MISTAKES)
+def test_a_mistake_is_one_message_with_its_id_a_sentence_and_a_hint(
+    settings: Settings, id: str, layers: dict[str, Any], sentence: str, hint: str
+) -> None:
+    settings.CHANNEL_LAYERS = layers.get("CHANNEL_LAYERS", layers)
+    (message,) = found()
+    assert message.id == f"channels_classic.{id}"
+    assert re.search(sentence, message.msg)
+    assert message.hint and re.search(hint, message.hint)
+
+
+def test_every_alias_is_checked(settings: Settings) -> None:
+    settings.CHANNEL_LAYERS = {"default": {}, "other": {"ROUTING": 5, "BACKEND": "nowhere.Layer"}}
+    assert ids() == ["E004", "E005", "E006"]
+
+
+def test_a_routing_that_fails_in_the_users_code_names_the_line(settings: Settings, project: Path) -> None:
+    (project / "checked_consumers.py").write_text("import os\n\nos.nothing\n")
+    (project / "checked_routing.py").write_text(
+        "from channels_classic import route\n\nchannel_routing = [route('a', 'checked_consumers.consume')]\n"
+    )
+    settings.CHANNEL_LAYERS = {"default": {"ROUTING": "checked_routing.channel_routing"}}
+    (message,) = found()
+    assert message.id == "channels_classic.E005"
+    assert "AttributeError: module 'os' has no attribute 'nothing'" in message.msg
+    assert message.hint == f"Look at {project / 'checked_consumers.py'}, line 3."
+
+
+def test_a_consumer_that_is_not_there_names_the_line_of_its_route(settings: Settings, project: Path) -> None:
+    (project / "checked_routing.py").write_text(
+        "from channels_classic import route\n\nchannel_routing = [route('a', 'checked_consumers.consume')]\n"
+    )
+    settings.CHANNEL_LAYERS = {"default": {"ROUTING": "checked_routing.channel_routing"}}
+    (message,) = found()
+    assert "'checked_consumers.consume' cannot be imported: No module named 'checked_consumers'" in message.msg
+    assert message.hint == f"Look at {project / 'checked_routing.py'}, line 3."
+
+
+def test_a_backend_that_fails_in_the_users_code_names_the_line(settings: Settings, project: Path) -> None:
+    (project / "checked_layer.py").write_text("\n1 / 0\n")
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "checked_layer.Layer", "ROUTING": []}}
+    (message,) = found()
+    assert message.id == "channels_classic.E006"
+    assert "ZeroDivisionError" in message.msg
+    assert message.hint == f"Look at {project / 'checked_layer.py'}, line 2."
+
+
+def test_a_layer_of_somebody_else_is_not_made_but_its_arguments_are_checked(settings: Settings) -> None:
+    entry = {"BACKEND": "tests.test_checks.ConnectingLayer", "ROUTING": []}
+    settings.CHANNEL_LAYERS = {"default": {**entry, "CONFIG": {"host": "x"}, "TEST_CONFIG": {"host": "y"}}}
+    assert found() == []
+    settings.CHANNEL_LAYERS = {"default": {**entry, "CONFIG": {"hots": "x"}, "TEST_CONFIG": {"host": "y"}}}
+    assert ids() == ["E007"]
+
+
+def test_the_memory_layer_is_warned_of_where_debug_is_off(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": MEMORY, "ROUTING": []}}
+    settings.DEBUG = False
+    assert ids() == []  # a test run turns DEBUG off as well
+    monkeypatch.delattr(mail, "outbox")
+    assert ids() == ["W001"]
+    settings.DEBUG = True
+    assert ids() == []
+
+
+def test_a_project_that_has_channels_4_beside_keeps_its_layer(settings: Settings, project: Path) -> None:
+    (project / "channels").mkdir()
+    (project / "channels" / "__init__.py").touch()
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "channels"]
+    settings.CHANNEL_LAYERS = {
+        "default": {"ROUTING": []},
+        "modern": {"BACKEND": "channels_redis.core.RedisChannelLayer"},
+    }
+    assert found() == []
+
+
+def test_a_leftover_of_channels_2_names_its_other_setting(settings: Settings) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}
+    settings.ASGI_APPLICATION = "mysite.asgi.application"
+    assert "Remove ASGI_APPLICATION" in str(found()[0].hint)
+
+
+def test_middleware_classes_are_warned_of(settings: Settings) -> None:
+    settings.MIDDLEWARE_CLASSES = []
+    assert ids() == ["W003"]
+
+
+def test_static_files_before_this_app_are_warned_of(settings: Settings) -> None:
+    settings.INSTALLED_APPS = [*APPS, "django.contrib.staticfiles", "channels_classic"]
+    assert ids() == ["W005"]
+    settings.CHANNEL_LAYERS = {}
+    assert ids() == []
+
+
+def test_an_app_whose_runserver_comes_first_is_warned_of(settings: Settings, project: Path) -> None:
+    commands = project / "checked_app" / "management" / "commands"
+    commands.mkdir(parents=True)
+    (project / "checked_app" / "__init__.py").touch()
+    (commands / "runserver.py").touch()
+    settings.INSTALLED_APPS = ["checked_app", *settings.INSTALLED_APPS]
+    (message,) = found()
+    assert message.id == "channels_classic.W004"
+    assert "'checked_app'" in message.msg and "before 'checked_app'" in str(message.hint)
+
+
+def test_a_check_can_be_silenced_and_run_by_tag(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    settings.CHANNEL_LAYERS = {"fast": {"ROUTING": []}}
+    settings.SILENCED_SYSTEM_CHECKS = ["channels_classic.W002"]
+    call_command("check", "--tag", "channels_classic", "--fail-level", "WARNING")
+    assert "no issues (1 silenced)" in capsys.readouterr().out
+
+
+def test_the_page_lists_every_check_once() -> None:
+    documented = re.findall(r"^\| `channels_classic\.(\w+)` \|", DOCS.read_text(), re.MULTILINE)
+    in_code = set(re.findall(r'"channels_classic\.([EW]\d+)"', Path(checks.__file__).read_text()))
+    assert documented == sorted(in_code)
