@@ -1,0 +1,364 @@
+from __future__ import annotations
+
+import hashlib
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.sessions.models import Session
+
+from channels_classic.exceptions import ConsumeLater
+from channels_classic.message import Message
+from channels_classic.sessions import (
+    channel_and_http_session,
+    channel_session,
+    http_session,
+    session_for_reply_channel,
+)
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+DB = "django.contrib.sessions.backends.db"
+CACHE = "django.contrib.sessions.backends.cache"
+
+
+@pytest.fixture(autouse=True)
+def engine(settings: Settings) -> Settings:
+    from django.core.cache import cache
+
+    cache.clear()
+    settings.SESSION_ENGINE = CACHE
+    return settings
+
+
+def message(**content: Any) -> Message:
+    content = {"reply_channel": "test-reply!b", "path": "/", **content}
+    return Message(content, "test", "a layer")
+
+
+def browser_session(engine: str = CACHE) -> Any:
+    session = import_module(engine).SessionStore()
+    session["species"] = "horse"
+    session.save()
+    return session
+
+
+def cookie(session: Any) -> dict[str, Any]:
+    return {"headers": {"host": b"example.com", "cookie": f"sessionid={session.session_key}".encode()}}
+
+
+class Consumers:
+    """Decorated methods, as class-based consumers have them."""
+
+    @channel_session
+    def once(self, message: Message) -> str:
+        message.channel_session["num"] = 1
+        return "result"
+
+    @channel_session
+    @channel_session
+    def twice(self, message: Message) -> None:
+        message.channel_session["num"] = 2
+
+    @http_session
+    def http(self, message: Message) -> Any:
+        return message.http_session
+
+
+# session_for_reply_channel
+
+
+def test_a_reply_channel_finds_its_session_again() -> None:
+    first = session_for_reply_channel("test-reply")
+    first["num"] = 1
+    first.save(must_create=True)
+    assert session_for_reply_channel("test-reply")["num"] == 1
+    assert session_for_reply_channel("other-reply").get("num") is None
+
+
+def test_the_key_of_a_channel_session_comes_from_the_reply_channel() -> None:
+    key = session_for_reply_channel("test-reply!b").session_key
+    assert key is not None
+    assert key == "chn" + hashlib.sha1(b"test-reply!b").hexdigest()[:29]
+    assert len(key) == 32
+
+
+def test_looking_for_a_session_does_not_create_it() -> None:
+    session = session_for_reply_channel("test-reply")
+    assert not session.exists(session.session_key)  # type: ignore[arg-type]
+
+
+def test_channel_sessions_have_an_engine_of_their_own_and_signed_cookies_cannot_be_it(engine: Settings) -> None:
+    engine.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    with pytest.raises(ValueError, match="CHANNEL_SESSION_ENGINE"):
+        session_for_reply_channel("test-reply")
+    engine.CHANNEL_SESSION_ENGINE = CACHE
+    assert type(session_for_reply_channel("test-reply")).__module__ == CACHE
+
+
+# channel_session
+
+
+def test_what_a_function_or_method_sets_is_there_for_the_next_message() -> None:
+    @channel_session
+    def consumer(message: Message) -> None:
+        message.channel_session["num"] = message.channel_session.get("num", 0) + 1
+
+    consumer(message())
+    consumer(message())
+    assert session_for_reply_channel("test-reply!b")["num"] == 2
+    assert Consumers().once(message()) == "result"
+    assert session_for_reply_channel("test-reply!b")["num"] == 1
+
+
+def test_decorating_twice_does_no_harm() -> None:
+    @channel_session
+    @channel_session
+    def consumer(message: Message) -> None:
+        message.channel_session["num"] = 1
+
+    consumer(message())
+    assert session_for_reply_channel("test-reply!b")["num"] == 1
+    Consumers().twice(message())
+    assert session_for_reply_channel("test-reply!b")["num"] == 2
+
+
+@pytest.mark.parametrize("reply_channel", ["test-reply!b", None])
+@pytest.mark.parametrize("method", ["once", "twice"])
+def test_the_message_must_be_among_the_first_two_arguments(reply_channel: str | None, method: str) -> None:
+    with pytest.raises(ValueError, match=r"^channel_session called without Message instance$"):
+        getattr(Consumers(), method)("one too many", message(reply_channel=reply_channel))
+
+
+def test_a_message_without_reply_channel_is_refused() -> None:
+    with pytest.raises(ValueError, match="reply_channel"):
+        Consumers().once(message(reply_channel=None))
+    with pytest.raises(ValueError, match="'test' has no reply_channel"):
+        channel_session(lambda message: None)(message(reply_channel=None))
+
+
+def test_changes_are_saved_when_the_consumer_raises() -> None:
+    @channel_session
+    def consumer(message: Message) -> None:
+        message.channel_session["num"] = 1
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        consumer(message())
+    assert session_for_reply_channel("test-reply!b")["num"] == 1
+
+
+def test_changes_inside_a_value_are_not_noticed() -> None:
+    @channel_session
+    def consumer(message: Message) -> None:
+        message.channel_session.setdefault("list", [])
+
+    @channel_session
+    def appending(message: Message) -> None:
+        message.channel_session["list"].append(1)
+
+    consumer(message())
+    appending(message())
+    assert session_for_reply_channel("test-reply!b")["list"] == []
+
+
+def test_a_worker_that_loses_the_race_to_create_the_session_consumes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    session_for_reply_channel("test-reply!b").save(must_create=True)
+    store = import_module(CACHE).SessionStore
+    monkeypatch.setattr(store, "exists", lambda self, key: False)
+    with pytest.raises(ConsumeLater):
+        Consumers().once(message())
+
+
+def test_a_flushed_session_stays_flushed() -> None:
+    @channel_session
+    @channel_session
+    def consumer(message: Message) -> None:
+        message.channel_session["num"] = 1
+        message.channel_session.flush()
+
+    session_for_reply_channel("test-reply!b").save(must_create=True)
+    consumer(message())
+    session = session_for_reply_channel("test-reply!b")
+    assert not session.exists(session.session_key)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", ["flush", "cycle_key"])
+def test_a_session_whose_key_changed_is_found_again_under_the_key_of_its_socket(change: str) -> None:
+    @channel_session
+    @channel_session
+    def consumer(message: Message) -> Any:
+        getattr(message.channel_session, change)()
+        message.channel_session["num"] = 1
+        return message.channel_session
+
+    session = consumer(message())
+    assert session_for_reply_channel("test-reply!b")["num"] == 1
+    assert session.session_key == session_for_reply_channel("test-reply!b").session_key
+
+
+@pytest.mark.django_db
+def test_the_first_message_costs_three_queries_and_later_ones_two(
+    engine: Settings, django_assert_num_queries: Any
+) -> None:
+    engine.SESSION_ENGINE = DB
+
+    @channel_session
+    def consumer(message: Message, **kwargs: Any) -> None:
+        for key, value in kwargs.items():
+            message.channel_session[key] = value
+
+    # … and the savepoints of the INSERT and UPDATE
+    with django_assert_num_queries(2 + 3):
+        consumer(message())
+    with django_assert_num_queries(2):
+        consumer(message())
+    with django_assert_num_queries(2 + 3):
+        consumer(message(), num=1)
+
+
+@pytest.mark.django_db
+def test_a_session_deleted_meanwhile_is_logged_and_spares_the_consumer(
+    engine: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.SESSION_ENGINE = DB
+
+    @channel_session
+    def consumer(message: Message) -> str:
+        Session.objects.all().delete()
+        message.channel_session["num"] = 1
+        return "result"
+
+    assert consumer(message()) == "result"
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+# http_session
+
+
+def test_the_browsers_session_is_found_by_its_cookie_and_saved() -> None:
+    @http_session
+    @http_session
+    def consumer(message: Message) -> None:
+        assert message.http_session["species"] == "horse"
+        message.http_session["species"] = "pony"
+
+    session = browser_session()
+    opened = Message({**message().content, **cookie(session)}, "test", "a layer")
+    consumer(opened)
+    assert import_module(CACHE).SessionStore(session_key=session.session_key)["species"] == "pony"
+
+
+def test_the_browsers_session_works_without_a_layer(default_layer: Any) -> None:
+    content = {"path": "/", **cookie(browser_session())}
+    assert Consumers().http(Message(content, "test", None))["species"] == "horse"
+
+
+def test_a_query_parameter_wins_over_the_cookie() -> None:
+    session = browser_session()
+    opened = message(query_string=f"session_key={session.session_key}".encode(), headers={"cookie": b"sessionid=other"})
+    assert Consumers().http(opened).session_key == session.session_key
+
+
+def test_a_message_that_names_no_session_has_none() -> None:
+    assert Consumers().http(message()) is None
+    assert http_session(http_session(lambda message: message.http_session))(message()) is None
+
+
+def test_a_session_that_does_not_exist_is_empty_and_not_created() -> None:
+    opened = message(headers={"cookie": b"sessionid=bogus0123456789"})
+    session = Consumers().http(opened)
+    assert session is not None
+    assert session.is_empty() or not list(session.keys())
+
+
+def test_a_websocket_message_is_given_a_method() -> None:
+    opened = message()
+    Consumers().http(opened)
+    assert opened["method"] == "FAKE"
+    posted = message(method="POST")
+    Consumers().http(posted)
+    assert posted["method"] == "POST"
+
+
+def test_a_message_no_request_can_be_made_of_is_refused() -> None:
+    unusable = Message({"reply_channel": "test-reply"}, "test", "a layer")
+    with pytest.raises(ValueError, match="'path'"):
+        Consumers().http(unusable)
+
+
+def test_the_browsers_session_is_not_saved_when_the_consumer_raises() -> None:
+    @http_session
+    def consumer(message: Message) -> None:
+        message.http_session["species"] = "pony"
+        raise ZeroDivisionError
+
+    session = browser_session()
+    with pytest.raises(ZeroDivisionError):
+        consumer(message(**cookie(session)))
+    assert import_module(CACHE).SessionStore(session_key=session.session_key)["species"] == "horse"
+
+
+def test_the_inner_of_two_decorators_saves_also_when_the_consumer_raises() -> None:
+    @http_session
+    @http_session
+    def consumer(message: Message) -> None:
+        message.http_session["species"] = "pony"
+        raise ZeroDivisionError
+
+    session = browser_session()
+    with pytest.raises(ZeroDivisionError):
+        consumer(message(**cookie(session)))
+    assert import_module(CACHE).SessionStore(session_key=session.session_key)["species"] == "pony"
+
+
+# channel_and_http_session
+
+
+@channel_and_http_session
+def both(message: Message, **changes: Any) -> Any:
+    if changes:
+        message.http_session.update(changes)
+    return message.http_session
+
+
+def test_the_browsers_session_is_remembered_for_later_messages_of_the_socket() -> None:
+    session = browser_session()
+    both(message(**cookie(session)))
+    assert session_for_reply_channel("test-reply!b")["sessionid"] == session.session_key
+    later = both(message())
+    assert later["species"] == "horse"
+
+
+def test_a_remembered_session_is_saved(engine: Settings) -> None:
+    session = browser_session()
+    both(message(**cookie(session)))
+    both(message(), species="pony")
+    assert import_module(CACHE).SessionStore(session_key=session.session_key)["species"] == "pony"
+
+
+def test_a_remembered_session_is_of_the_session_engine(engine: Settings) -> None:
+    engine.CHANNEL_SESSION_ENGINE = "django.contrib.sessions.backends.file"
+    session = browser_session()
+    opened = message(reply_channel="test-reply!other-engine", **cookie(session))
+    try:
+        both(opened)
+        assert type(both(message(reply_channel="test-reply!other-engine"))).__module__ == CACHE
+    finally:
+        session_for_reply_channel("test-reply!other-engine").delete()
+
+
+def test_a_socket_without_browser_session_has_none_to_remember() -> None:
+    assert both(message()) is None
+    assert both(message()) is None
+
+
+def test_methods_are_decorated_too() -> None:
+    class Consumer:
+        @channel_and_http_session
+        def receive(self, message: Message) -> Any:
+            return message.http_session
+
+    assert Consumer().receive(message(**cookie(browser_session())))["species"] == "horse"

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+from django.db import close_old_connections, connection, transaction
+from django.dispatch import Signal
+
+from channels_classic import signals
+from channels_classic.signals import consumer_finished, consumer_started
+
+
+@pytest.fixture(autouse=True)
+def _checked_long_ago() -> None:
+    signals._thread.next_check = 0
+
+
+def test_there_are_the_signals_of_channels_1() -> None:
+    for name in ("consumer_started", "consumer_finished", "worker_ready", "worker_process_ready"):
+        assert isinstance(getattr(signals, name), Signal)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("signal", [consumer_started, consumer_finished])
+def test_a_connection_that_is_too_old_is_closed_around_a_consumer(signal: Signal) -> None:
+    connection.ensure_connection()
+    connection.close_at = 0
+    signal.send(sender=None)
+    assert connection.connection is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_inside_a_transaction_is_left_alone_when_a_consumer_starts() -> None:
+    with transaction.atomic():
+        connection.close_at = 0
+        consumer_started.send(sender=None)
+        assert connection.connection is not None
+    consumer_finished.send(sender=None)
+
+
+def test_code_for_channels_1_can_disconnect_the_check_by_its_function() -> None:
+    receivers = list(consumer_finished.receivers)
+    assert consumer_finished.disconnect(close_old_connections)
+    consumer_finished.receivers[:] = receivers  # connecting it again would put it last
+
+
+def test_connections_are_closed_before_pending_messages_are_sent() -> None:
+    receivers = [receiver[1] for receiver in consumer_finished.receivers]
+    assert receivers  # connected on import, the check first
+    assert receivers[0]() is close_old_connections
