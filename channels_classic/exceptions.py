@@ -217,5 +217,20 @@ class StepRefused(ChannelsError):
         )
 
 
+class CannotListen(ChannelsError, OSError):
+    """Raised when an interface server cannot listen where it was told to."""
+
+    def __init__(self, where: str, error: OSError) -> None:
+        super().__init__(where, error)
+        self.where = where
+        self.error = error
+
+    def __str__(self) -> str:
+        return (
+            f"Cannot listen on {self.where}: {self.error.strerror or self.error}. "
+            "Stop the program that does, or choose another place with --port, --bind or --unix-socket."
+        )
+
+
 def _is_application_close_code(code: object) -> bool:
     return isinstance(code, int) and not isinstance(code, bool) and (code == 1000 or 3000 <= code <= 4999)
