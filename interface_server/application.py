@@ -1,0 +1,87 @@
+"""The interface server as an ASGI 3 application: connection events in, messages on channels out, replies back.
+
+It needs a channel layer and nothing of the user's project, and runs under any ASGI server, alone or beside other applications.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+
+from channels_classic.interface_server.config import InterfaceConfig
+from channels_classic.interface_server.http import Request
+from channels_classic.interface_server.hub import Hub
+from channels_classic.interface_server.scope import Receive, Scope, Send
+from channels_classic.interface_server.websocket import WebSocket
+from channels_classic.layers.base import BaseChannelLayer
+
+logger = logging.getLogger(__name__)
+
+
+class InterfaceServer:
+    """An ASGI 3 application that hands every connection to the workers of a channel layer.
+
+    It begins to use the layer with the first scope of any type: some servers send no lifespan events, and some fork after
+    they imported the application.
+    """
+
+    def __init__(self, layer: BaseChannelLayer, config: InterfaceConfig | None = None) -> None:
+        self.layer = layer
+        self.config = config or InterfaceConfig()
+        self._hub: asyncio.Future[Hub] | None = None
+        self._owner: tuple[int, object] | None = None
+        self._scopes: dict[str, Callable[[Scope, Receive, Send], Awaitable[None]]] = {
+            "http": self._http,
+            "websocket": self._websocket,
+            "lifespan": self._lifespan,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one scope."""
+        serve = self._scopes.get(scope["type"])
+        if serve is None:
+            raise ValueError(f"Scopes of type {scope['type']!r} are unknown: expected one of {', '.join(self._scopes)}.")
+        await serve(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(await self._started(), scope, receive, send).run()
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await WebSocket(await self._started(), scope, receive, send).run()
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._started()
+        except Exception as error:
+            logger.error("%s", error)
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _started(self) -> Hub:
+        """The hub of this process and event loop."""
+        loop = asyncio.get_running_loop()
+        if self._hub is None or self._owner != (os.getpid(), loop):
+            self._owner = (os.getpid(), loop)
+            self._hub = loop.create_future()
+            hub = Hub(self.layer, self.config)
+            try:
+                await hub.start()
+            except BaseException as error:
+                self._owner = None
+                self._hub.set_exception(error)
+                raise
+            self._hub.set_result(hub)
+        return self._hub.result() if self._hub.done() else await asyncio.shield(self._hub)
+
+    async def stop(self) -> None:
+        """Let go of the layer: what the last clients left behind is sent first."""
+        hub, self._hub, self._owner = self._hub, None, None
+        if hub is not None and hub.done() and not hub.exception():
+            await hub.result().stop()

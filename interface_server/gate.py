@@ -1,0 +1,227 @@
+"""The gate of one WebSocket: which of its messages may pass to the layer now. A pure state machine; the clock is passed in.
+
+At most one message of a socket is outstanding: the next one passes when a worker reported the end of the one before. So the
+frames of a socket are consumed one after another, in order, whichever workers take them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from channels_classic.layers.codec import Outcome
+
+RUNNING_INTERVAL = 10.0
+"""Seconds between two reports of a worker whose consumer still runs."""
+
+MARGIN = RUNNING_INTERVAL + 2.0
+"""Seconds the lease goes on after the message's expiry: a worker that takes it in the last moment then says so."""
+
+GRACE = 5.0
+"""Seconds for which the disconnect waits for the consumer before it; that one may be waiting for the disconnect."""
+
+SHORT_LEASE = 5.0
+"""Seconds that are left to an outstanding message when the layer may have lost it or its report."""
+
+
+class State(Enum):
+    """Where a gate stands."""
+
+    OPEN = "open"
+    """Nothing is outstanding: what comes passes at once."""
+    BUSY = "busy"
+    """One message is outstanding; the others wait."""
+    HELD = "held"
+    """The next message was refused, because its channel was full or the layer away; it waits to be tried again."""
+    OVER = "over"
+    """The disconnect has passed; nothing comes any more."""
+
+
+class Change(Enum):
+    """What moves a gate from one state to another."""
+
+    PASSED = "passed"
+    PASSED_LAST = "passed last"
+    REFUSED = "refused"
+    ENDED = "ended"
+    RETRIED = "retried"
+
+
+TRANSITIONS = {
+    (State.OPEN, Change.PASSED): State.BUSY,
+    (State.OPEN, Change.PASSED_LAST): State.OVER,
+    (State.BUSY, Change.ENDED): State.OPEN,
+    (State.BUSY, Change.REFUSED): State.HELD,
+    (State.BUSY, Change.PASSED_LAST): State.OVER,
+    (State.OVER, Change.REFUSED): State.HELD,
+    (State.HELD, Change.RETRIED): State.OPEN,
+}
+"""Every transition there is; any other change in any other state changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message of a client on its way to the layer. `size` is in bytes of payload; `order` counts the client's messages."""
+
+    channel: str
+    message: dict[str, Any]
+    order: int
+    size: int = 0
+    last: bool = False
+
+    @property
+    def token(self) -> str:
+        """What the report will name; the order is unique within a client."""
+        return str(self.order)
+
+
+class Gate:
+    """Messages are `put`, and pass when `next` gives them. Time is in seconds, of any clock that does not run backwards."""
+
+    __slots__ = ("_last_at", "_lease", "_lease_over", "_passed", "_running", "_since", "_size", "_waiting", "state")
+
+    def __init__(self, expiry: float) -> None:
+        self.state = State.OPEN
+        self._lease = expiry + MARGIN
+        self._waiting: deque[Waiting] = deque()
+        self._size = 0
+        self._passed: Waiting | None = None
+        self._lease_over = math.inf
+        self._running = False
+        self._since = -math.inf
+        self._last_at = math.inf
+
+    @property
+    def waiting(self) -> int:
+        """Messages that have not passed."""
+        return len(self._waiting)
+
+    @property
+    def size(self) -> int:
+        """The bytes of the messages that have not passed."""
+        return self._size
+
+    @property
+    def untouched(self) -> bool:
+        """Whether even the first message waits: the layer knows nothing of this client."""
+        return bool(self._waiting) and self._waiting[0].order == 0
+
+    @property
+    def channel(self) -> str | None:
+        """The channel of the outstanding message, or of the one that passed last."""
+        return self._passed.channel if self._passed else None
+
+    @property
+    def deadline(self) -> float:
+        """When `due` has something to do."""
+        if self.state is State.OVER:
+            return math.inf
+        if self.state is State.BUSY and self._grace_counts():
+            return min(self._lease_over, max(self._since, self._last_at) + GRACE)
+        return self._lease_over
+
+    def _change(self, change: Change) -> bool:
+        state = TRANSITIONS.get((self.state, change))
+        if state is None:
+            return False
+        self.state = state
+        return True
+
+    def put(self, waiting: Waiting, now: float) -> None:
+        """A message came; with `last`, none may follow."""
+        self._waiting.append(waiting)
+        self._size += waiting.size
+        if waiting.last:
+            self._last_at = now
+
+    def next(self, now: float) -> Waiting | None:
+        """The message that passes now, if there is one; the caller sends it with its token."""
+        if self.state is not State.OPEN or not self._waiting:
+            return None
+        return self._pass(now)
+
+    def _pass(self, now: float) -> Waiting:
+        self._passed = waiting = self._waiting.popleft()
+        self._size -= waiting.size
+        self._since = now
+        self._running = False
+        self._lease_over = now + self._lease
+        self._change(Change.PASSED_LAST if waiting.last else Change.PASSED)
+        return waiting
+
+    def refuse(self, token: str, now: float) -> bool:
+        """The message that passed was certainly not written: it is the next one again, until `retry`.
+
+        False when it is not the outstanding one, or when it has waited for as long as it may; then it is dropped.
+        """
+        if self._passed is None or self._passed.token != token:
+            return False
+        if self._passed.last and now >= self._last_at + self._lease:
+            return False
+        if not self._change(Change.REFUSED):
+            return False
+        self._waiting.appendleft(self._passed)
+        self._size += self._passed.size
+        self._passed = None
+        self._lease_over = math.inf
+        return True
+
+    def retry(self) -> None:
+        """What was refused may be tried again: `next` gives it."""
+        self._change(Change.RETRIED)
+
+    def report(self, token: str, outcome: Outcome, now: float) -> bool:
+        """A worker reports. Whether this opened the gate: the report was an end, and of the outstanding message."""
+        if self.state is not State.BUSY or self._passed is None or self._passed.token != token:
+            return False
+        if outcome is Outcome.RUNNING:
+            self._running = True
+            self._lease_over = max(self._lease_over, now + 3 * RUNNING_INTERVAL)
+            return False
+        return self._end(now)
+
+    def drop(self, token: str, now: float) -> bool:
+        """The outstanding message will never be consumed: no layer carries it. Whether this opened the gate."""
+        if self._passed is None or self._passed.token != token:
+            return False
+        return self._end(now)
+
+    def _end(self, now: float) -> bool:
+        self._since = now
+        self._lease_over = math.inf
+        return self._change(Change.ENDED)
+
+    def shorten(self, now: float) -> None:
+        """The layer was away: the outstanding message or its report may be lost."""
+        if self.state is State.BUSY:
+            self._lease_over = min(self._lease_over, now + SHORT_LEASE)
+
+    def _grace_counts(self) -> bool:
+        """Whether what waits may overtake the outstanding message after the grace.
+
+        The disconnect may if it is next. Frames before it only if a consumer is known to run: a message that nobody has
+        taken yet waits for its turn in the layer, and order is kept.
+        """
+        return self._last_at < math.inf and (len(self._waiting) == 1 or self._running)
+
+    def due(self, now: float) -> list[Waiting]:
+        """What a passed deadline does: an ended lease opens the gate (see `next`), an ended grace lets through what waits.
+
+        The messages given here overtake the outstanding one; the caller sends them in order, without tokens.
+        """
+        if self.state is not State.BUSY or now < self.deadline:
+            return []
+        if now >= self._lease_over:
+            self._end(now)
+            return []
+        return self.overtake(now)
+
+    def overtake(self, now: float) -> list[Waiting]:
+        """Everything that waits, whatever is outstanding."""
+        overtaking = []
+        while self._waiting:
+            overtaking.append(self._pass(now))
+        return overtaking

@@ -1,0 +1,203 @@
+"""The heart of an interface server process: its inbox, its two connections to the layer, and its pulse.
+
+Clients send through it and are found by it. It knows no HTTP, no WebSocket and no ASGI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.interface_server.backlog import Backlog
+from channels_classic.interface_server.client import Client
+from channels_classic.interface_server.config import InterfaceConfig
+from channels_classic.interface_server.link import Link
+from channels_classic.interface_server.notices import Notices
+from channels_classic.interface_server.reader import Reader
+from channels_classic.interface_server.registry import Registry
+from channels_classic.interface_server.wheel import Wheel
+from channels_classic.interface_server.writer import Settled, Writer
+from channels_classic.layers import names
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.codec import Kind, Outcome, encode
+from channels_classic.layers.delivery import Send
+from channels_classic.layers.steps import Beat, Entry, Push, Retire
+
+logger = logging.getLogger(__name__)
+
+PULSE = 2.0
+"""Seconds between two signs of life."""
+
+START_PATIENCE = 3.0
+"""Seconds for which a start waits for the layer; it goes on trying, but clients may come."""
+
+LAST_REPORTS = 2.0
+"""Seconds for which a stop waits for the consumers of clients that just left, so that their disconnect comes last."""
+
+STOP_PATIENCE = 5.0
+"""Seconds that a stop may take in all."""
+
+
+class Hub:
+    """One per process and event loop. `start` makes it live, `stop` ends it."""
+
+    def __init__(self, layer: BaseChannelLayer, config: InterfaceConfig) -> None:
+        loop = asyncio.get_running_loop()
+        self.clock = loop.time
+        self.layer = layer
+        self.config = config
+        self.losses = layer.losses
+        self.notices = Notices()
+        self.inbox = names.new_inbox()
+        self.wheel = Wheel(self.clock)
+        self.backlog = Backlog(self.wheel, self.clock, lambda: self.available)
+        self._reading = Link(layer, self._lost, self._back)
+        self._writing = Link(layer, self._lost, self._back)
+        self._writer = Writer(self._writing, layer.planner)
+        self.registry = Registry(self.inbox, layer.group_expiry / 2, self.clock, self._writer.post)
+        self._reader = Reader(self._reading, self.registry, self.losses)
+        self._away = {self._reading, self._writing}
+        self._was_lost = False
+        self._lost_since_beat = False
+        self._stirred = asyncio.Event()
+        self._works: list[asyncio.Task[None]] = []
+
+    @property
+    def available(self) -> bool:
+        """Whether the layer can be reached, as far as is known."""
+        return not self._away
+
+    async def start(self) -> None:
+        """Begin to read, to write and to beat. Returns without the layer when it cannot be reached; it goes on trying."""
+        await self.layer.start()
+        self._works = [
+            asyncio.create_task(self._keep(work), name=f"channels_classic {name}")
+            for name, work in (("reader", self._reader.run()), ("writer", self._writer.run()), ("pulse", self._pulse()))
+        ]
+        # The first beat makes the inbox one that groups deliver to.
+        first = asyncio.create_task(self._first_beat())
+        await asyncio.wait([first], timeout=START_PATIENCE)
+
+    async def stop(self) -> None:
+        """Send what the last clients leave behind, end their memberships and retire the inbox."""
+        await asyncio.wait([asyncio.create_task(self._finish())], timeout=STOP_PATIENCE)
+        self.wheel.stop()
+        for work in self._works:
+            work.cancel()
+        await asyncio.gather(*self._works, return_exceptions=True)
+        await self._reading.close()
+        await self._writing.close()
+        await self.layer.stop()
+
+    async def _finish(self) -> None:
+        if not self.available:
+            return
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.registry.emptied(), LAST_REPORTS)
+        for client in self.registry.everybody():
+            client.hurry()
+        await self._writer.drained()
+        for client in self.registry.everybody():
+            self.remove(client)
+        self.registry.leave()
+        try:
+            await self._writer.ask(Retire(self.inbox))
+        except (LayerUnavailable, StepRefused) as error:
+            logger.warning("%s", error)
+
+    async def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            logger.critical("The interface server cannot go on: this is a mistake in channels_classic", exc_info=True)
+            raise
+
+    # Clients
+
+    def send(self, send: Send, settled: Settled | None = None) -> None:
+        """Send a message with everything else of this turn of the loop; `settled` is told its fate."""
+        self._writer.send(send, settled)
+
+    def add(self, client: Client) -> str:
+        """Register a client; gives its reply channel."""
+        return self.registry.add(client)
+
+    def gone(self, client: Client) -> None:
+        """A client is gone; reports still reach it."""
+        self.registry.gone(client)
+
+    def remove(self, client: Client) -> None:
+        """A client is gone for good."""
+        self.wheel.forget(client)
+        self.registry.remove(client)
+
+    # The layer goes and comes
+
+    def _lost(self, link: Link, error: LayerUnavailable) -> None:
+        if not self._was_lost:
+            self._was_lost = True
+            logger.error(
+                "%s Sockets stay open; HTTP requests are answered with 503 until the layer is back.", error
+            )
+        self._away.add(link)
+        self._lost_since_beat = True
+
+    def _back(self, link: Link) -> None:
+        if not self._away:
+            return
+        self._away.discard(link)
+        if self._away or not self._was_lost:
+            return
+        self._was_lost = False
+        logger.warning("The channel layer is back.")
+        for client in self.registry.everybody():
+            client.layer_back()
+        self.backlog.retry()
+        self._stirred.set()
+
+    # The pulse
+
+    async def _first_beat(self) -> None:
+        try:
+            await self._writer.ask(Beat(self.inbox))
+        except (LayerUnavailable, StepRefused):
+            pass  # logged where it happened; the pulse goes on
+
+    async def _pulse(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._stirred.wait(), PULSE)
+            except asyncio.TimeoutError:
+                pass
+            self._stirred.clear()
+            try:
+                await self._beat()
+            except LayerUnavailable:
+                pass  # logged where it happened
+            except StepRefused as error:
+                logger.error("%s", error)
+
+    async def _beat(self) -> None:
+        known = await self._writer.ask(Beat(self.inbox))
+        if known:
+            self._lost_since_beat = False
+            self.registry.renew()
+            return
+        replace = self._lost_since_beat
+        self._lost_since_beat = False
+        logger.warning("The layer did not know this interface server any more: groups are written again.")
+        await self._caught_up()
+        self.registry.rejoin(replace=replace)
+        await self._caught_up()
+        self.registry.rejoined()
+
+    async def _caught_up(self) -> None:
+        """Return once everything that is in the inbox now has been handled."""
+        token, marked = self.registry.mark()
+        entry = Entry(encode(Kind.REPORT, "", token, int(Outcome.CONSUMED)), self.layer.expiry)
+        await self._writer.ask(Push(self.inbox, [entry]))
+        await asyncio.wait([marked], timeout=self.layer.expiry)

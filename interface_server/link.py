@@ -1,0 +1,69 @@
+"""One connection to the layer that is made again when it breaks. Steps go in, results come out; knows nothing of messages."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.steps import AsyncConnection, Step
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+"""Seconds between two attempts to reach a layer that is away; each pause is up to twice as long as the one before."""
+
+
+class Link:
+    """A connection of the interface server's own. `lost` is told of every failure, `back` of every success after one."""
+
+    def __init__(
+        self,
+        layer: BaseChannelLayer,
+        lost: Callable[[Link, LayerUnavailable], None],
+        back: Callable[[Link], None],
+    ) -> None:
+        self._layer = layer
+        self._lost = lost
+        self._back = back
+        self._connection: AsyncConnection | None = None
+
+    async def run(self, steps: Sequence[Step]) -> list[Any]:
+        """The results of the steps, for which it waits until there is a connection.
+
+        Raises `LayerUnavailable` when that breaks: then the outcome is unknown, and they must not be repeated.
+        """
+        connection = self._connection or await self.connect()
+        try:
+            results = await connection.run(steps)
+            for index, result in enumerate(results):
+                # Not carried out for a reason that is gone: this sends nothing twice.
+                if isinstance(result, StepRefused) and result.again:
+                    (results[index],) = await connection.run([steps[index]])
+            return results
+        except LayerUnavailable as error:
+            await self.close()
+            self._lost(self, error)
+            raise
+
+    async def connect(self) -> AsyncConnection:
+        """The connection, after as many attempts as it takes."""
+        pause = FIRST_PAUSE
+        while self._connection is None:
+            try:
+                self._connection = await self._layer.connect_async()
+            except LayerUnavailable as error:
+                self._lost(self, error)
+                # Jitter: all interface servers of a site lose the layer in the same moment.
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, LONGEST_PAUSE)
+        self._back(self)
+        return self._connection
+
+    async def close(self) -> None:
+        """Let go of the connection; the next `run` makes another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

@@ -1,0 +1,32 @@
+"""Sentences that many clients would say at once are said once in a while, with how many said them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from typing import Any
+
+INTERVAL = 10.0
+"""Seconds in which one sentence is logged at most once."""
+
+
+class Notices:
+    """Logs warnings; equal formats count as one."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+        self._unsaid: Counter[str] = Counter()
+
+    def warn(self, logger: logging.Logger, sentence: str, *arguments: Any) -> None:
+        """Log `sentence`, or count it when it was logged just now."""
+        now = time.monotonic()
+        if now - self._said.get(sentence, -INTERVAL) < INTERVAL:
+            self._unsaid[sentence] += 1
+            return
+        self._said[sentence] = now
+        more = self._unsaid.pop(sentence, 0)
+        if more:
+            logger.warning(sentence + " (%d more of this kind since the last one)", *arguments, more)
+        else:
+            logger.warning(sentence, *arguments)
