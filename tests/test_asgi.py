@@ -129,8 +129,11 @@ def test_get_channel_layer_gives_the_layer_itself(default_layer: ChannelLayerWra
 # Backends
 
 
-def test_a_backend_left_out_is_the_embedded_one() -> None:
-    assert asgi.EMBEDDED_BACKEND == "channels_classic.layers.local.LocalChannelLayer"
+def test_a_backend_left_out_is_the_embedded_one_and_is_not_connected_yet(
+    settings: Settings, manager: ChannelLayerManager
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"ROUTING": []}}
+    assert str(manager["default"]) == "default (channels_classic.layers.local.LocalChannelLayer)"
 
 
 @pytest.mark.parametrize(
