@@ -12,8 +12,8 @@ from typing import Any
 from django.db import close_old_connections, connections
 from django.dispatch import Signal
 
-consumer_started = Signal()
-consumer_finished = Signal()
+consumer_started = Signal(use_caching=True)  # sent for every message
+consumer_finished = Signal(use_caching=True)
 worker_ready = Signal()
 worker_process_ready = Signal()
 

@@ -1,7 +1,8 @@
-"""What one worker thread has taken from the layer and not finished.
+"""What one worker thread has taken from the layer and not finished, or finished and not written.
 
-This is the one thing that a worker thread and the monitor share: a deque under a lock. The worker thread fills it and
-starts one message after another; the monitor may take away those that were not started.
+This is the one thing that a worker thread and the monitor share: two sequences under a lock. The worker thread fills a
+batch, starts one message after another and writes what their consumers sent; the monitor may take over what was not
+started and what was not written, when a consumer takes long.
 """
 
 from __future__ import annotations
@@ -12,20 +13,22 @@ from collections import deque
 from collections.abc import Sequence
 
 from channels_classic.layers.delivery import Delivery
+from channels_classic.worker.consumption import Ending
+
+LINGER = 0.002
+"""Seconds for which what fast consumers sent is collected, to travel in one write."""
 
 
 class Batch:
-    """Messages of one worker thread: those that wait, and the one whose consumer runs."""
+    """Messages of one worker thread: those that wait, the one whose consumer runs, and those that ended just now."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._unstarted: deque[Delivery] = deque()
         self._running: Delivery | None = None
         self._since: float | None = None
-
-    def __len__(self) -> int:
-        """How many messages were not started."""
-        return len(self._unstarted)
+        self._ended: list[Ending] = []
+        self._ended_since = 0.0
 
     def fill(self, deliveries: Sequence[Delivery]) -> None:
         """Put in what was taken; from now on the thread counts as busy."""
@@ -43,6 +46,22 @@ class Batch:
                 self._running = self._since = None
             return self._running
 
+    def end(self, ending: Ending) -> bool:
+        """Keep what the running message came to → whether it is time to write it, and those before it."""
+        with self._lock:
+            self._running = None
+            started, self._since = self._since, time.monotonic()
+            if not self._ended:
+                self._ended_since = self._since if started is None else started
+            self._ended.append(ending)
+            return self._since - self._ended_since > LINGER
+
+    def ended(self) -> list[Ending]:
+        """What is to be written, in order; it is the caller's from now on."""
+        with self._lock:
+            ended, self._ended = self._ended, []
+            return ended
+
     def pause(self) -> None:
         """Let the monitor leave the messages alone: the layer is away, and could not take them back."""
         with self._lock:
@@ -53,17 +72,23 @@ class Batch:
         with self._lock:
             return self._running, self._since
 
-    def surrender(self, before: float) -> list[Delivery]:
-        """All messages that were not started, if the thread has been busy with one thing since `before`."""
-        if not self._unstarted:
-            return []
+    @property
+    def holds(self) -> bool:
+        """Whether there is anything that the monitor could take over."""
+        return bool(self._unstarted or self._ended)
+
+    def surrender(self, before: float) -> tuple[list[Delivery], list[Ending]]:
+        """What was not started and what was not written, if the thread has been busy with one thing since `before`."""
+        if not self.holds:
+            return [], []
         with self._lock:
             if self._since is None or self._since > before:
-                return []
-            return self._clear()
+                return [], []
+            ended, self._ended = self._ended, []
+            return self._clear(), ended
 
     def abandon(self) -> list[Delivery]:
-        """All messages that were not started: the thread ends."""
+        """What was not started: the thread ends."""
         with self._lock:
             self._running = self._since = None
             return self._clear()

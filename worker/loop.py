@@ -16,8 +16,8 @@ from channels_classic.layers.base import BLOCK, BaseChannelLayer
 from channels_classic.layers.steps import Take
 from channels_classic.message import pending_message_store
 from channels_classic.worker.batch import Batch
-from channels_classic.worker.consumption import Consumption, Ending
-from channels_classic.worker.monitor import HAND_BACK, Monitor
+from channels_classic.worker.consumption import Consumption
+from channels_classic.worker.monitor import HAND_BACK, Monitor, put_back
 from channels_classic.worker.pipeline import Outage, Pipeline
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ class Loop:
         self._pipeline = Pipeline(self._layer, outage, on_away=self._batch.pause)
         self._consumption = Consumption(worker)
         self._count = max(1, worker.prefetch)
-        self._ending: Ending | None = None
 
     def run(self) -> None:
         """Consume until the worker is `termed`, which is read once before each take; what was taken is finished."""
@@ -51,41 +50,38 @@ class Loop:
         finally:
             self._worker.in_job = False
             self._monitor.remove(self._batch)
-            self._monitor.put_back(self._batch.abandon())
-            self._pipeline.finish(self._ending)
+            self._pipeline.owe(put_back(self._layer, self._batch.abandon()))
+            self._pipeline.finish(self._batch.ended())
 
     def stop(self) -> None:
         """From any thread: end a take that waits."""
         self._pipeline.stop()
 
     def _take(self) -> None:
-        """Write what the last consumer sent and fill the batch, in one step."""
+        """Write what the last consumers sent and fill the batch, in one step."""
         random.shuffle(self._channels)  # an earlier one wins
-        ending, self._ending = self._ending, None
-        taken = self._pipeline.take(Take(self._channels, self._count, BLOCK), ending)
+        taken = self._pipeline.take(Take(self._channels, self._count, BLOCK), self._batch.ended())
         if taken is not None:
             deliveries, reports = self._layer.open(taken)
             self._pipeline.owe(reports)
             self._batch.fill(deliveries)
             self._monitor.attend(len(deliveries))
-        if self._pipeline.has_refusals:
-            self._pipeline.retry()
+        self._pipeline.retry()
 
     def _work(self) -> None:
-        """Run the consumers of the batch. What one sends is written before the next one runs, the last one's later."""
+        """Run the consumers of the batch. What they send is written behind each, or together when they are fast."""
         self._consumption.verbose = logger.isEnabledFor(logging.DEBUG)
         started = time.monotonic()
         consumed = 0
         while (delivery := self._batch.start()) is not None:
-            if self._ending is not None:
-                ending, self._ending = self._ending, None
-                self._pipeline.send(ending)
             self._worker.in_job = True
-            self._ending = self._consumption.consume(delivery)
+            ending = self._consumption.consume(delivery)
             self._worker.in_job = False
             consumed += 1
-            if self._ending.interrupt is not None:
-                raise self._ending.interrupt
+            if self._batch.end(ending):
+                self._pipeline.send(self._batch.ended())
+            if ending.interrupt is not None:
+                raise ending.interrupt
         if consumed:
             mean = (time.monotonic() - started) / consumed
             self._count = batch_size(mean, self._worker.prefetch)

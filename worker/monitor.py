@@ -20,6 +20,7 @@ from channels_classic.layers.delivery import Delivery, Report
 from channels_classic.layers.names import inbox_of
 from channels_classic.layers.steps import PutBack
 from channels_classic.worker.batch import Batch
+from channels_classic.worker.pipeline import Outage, Pipeline
 
 logger = logging.getLogger("django.channels")
 
@@ -44,15 +45,15 @@ class _Watched:
 
 
 class Monitor:
-    """One thread; `add`, `remove`, `attend` and `put_back` may be called from any other."""
+    """One thread; `add`, `remove` and `attend` may be called from any other."""
 
-    def __init__(self, layer: BaseChannelLayer) -> None:
+    def __init__(self, layer: BaseChannelLayer, outage: Outage) -> None:
         self._layer = layer
         self._watched: dict[int, _Watched] = {}
         self._news = threading.Event()
         self._interval: float | None = None
         self._stopped = False
-        self._owed: list[Report] = []
+        self._pipeline = Pipeline(layer, outage)
         self._thread = threading.Thread(target=self._watch, name="worker-monitor", daemon=True)
 
     def start(self) -> None:
@@ -60,10 +61,11 @@ class Monitor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread, which writes what it still has."""
         self._stopped = True
+        self._pipeline.stop()
         self._news.set()
-        self._thread.join(timeout=_PACE)
+        self._thread.join()
 
     def add(self, batch: Batch) -> None:
         """Watch a batch."""
@@ -91,19 +93,24 @@ class Monitor:
             self._interval = interval
             if self._news.wait(interval):
                 self._news.clear()
+        self._pipeline.finish([])
 
     def _look(self, now: float) -> float | None:
         """See to every batch → seconds until the next look, None when all are idle."""
-        interval = _PACE if self._owed else None
+        interval: float | None = None
         for watched in list(self._watched.values()):
-            self.put_back(watched.batch.surrender(now - HAND_BACK))
+            deliveries, endings = watched.batch.surrender(now - HAND_BACK)
+            self._pipeline.owe(put_back(self._layer, deliveries))
+            if endings:
+                self._pipeline.send(endings)
             running, since = watched.batch.running()
-            if since is None:
-                continue
-            interval = _TICK if len(watched.batch) or interval == _TICK else _PACE
-            self._say_still_running(watched, running, since, now)
-        self._report([])
-        return interval
+            if since is not None:
+                interval = _TICK if watched.batch.holds or interval == _TICK else _PACE
+                self._say_still_running(watched, running, since, now)
+        if self._pipeline.is_busy:
+            self._pipeline.send([])  # what it owes
+            self._pipeline.settle()
+        return _TICK if self._pipeline.is_busy else interval
 
     def _say_still_running(self, watched: _Watched, running: Delivery | None, since: float, now: float) -> None:
         if since != watched.since:
@@ -112,41 +119,30 @@ class Monitor:
             return
         watched.reported = now
         if running.token is not None and running.reply_channel is not None:
-            self._report([Report(running.reply_channel, running.token, Outcome.RUNNING)])
+            self._pipeline.owe([Report(running.reply_channel, running.token, Outcome.RUNNING)])
 
-    def put_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Put messages that were not started back to the head of their channel; when that fails they are lost, and
-        counted."""
-        if not deliveries:
-            return
-        queue = inbox_of(deliveries[0].channel)
-        error: Exception | None
-        try:
-            (result,) = self._layer.run([PutBack(queue, [delivery.item for delivery in deliveries])])
-            error = result if isinstance(result, StepRefused) else None
-        except LayerUnavailable as unavailable:
-            error = unavailable
-        if error is None:
-            logger.debug("%d messages of %s were handed back behind a slow consumer.", len(deliveries), queue)
-            return
-        logger.error("Messages of %s could not be handed back: %s", queue, error)
-        self._layer.losses.count("broker", queue, len(deliveries))
-        self._report(
-            [
-                Report(delivery.reply_channel, delivery.token, Outcome.DROPPED)
-                for delivery in deliveries
-                if delivery.reply_channel is not None and delivery.token is not None
-            ]
-        )
 
-    def _report(self, reports: list[Report]) -> None:
-        """Send reports, and those that could not be sent earlier."""
-        self._owed += reports
-        if not self._owed:
-            return
-        owed, self._owed = self._owed, []
-        try:
-            self._layer.run(self._layer.planner.pushes([], {}, owed))
-        except LayerUnavailable:
-            # Reports are idempotent. That a consumer runs is no news by then; how a message ended still is.
-            self._owed += [report for report in owed if report.outcome is not Outcome.RUNNING]
+def put_back(layer: BaseChannelLayer, deliveries: Sequence[Delivery]) -> list[Report]:
+    """Put messages nobody has started back to the head of their channel.
+
+    If that fails they are lost, and counted: then there are reports to send.
+    """
+    if not deliveries:
+        return []
+    queue = inbox_of(deliveries[0].channel)
+    error: Exception | None
+    try:
+        (result,) = layer.run([PutBack(queue, [delivery.item for delivery in deliveries])])
+        error = result if isinstance(result, StepRefused) else None
+    except LayerUnavailable as unavailable:
+        error = unavailable
+    if error is None:
+        logger.debug("%d messages of %s were handed back behind a slow consumer.", len(deliveries), queue)
+        return []
+    logger.error("Messages of %s could not be handed back: %s", queue, error)
+    layer.losses.count("broker", queue, len(deliveries))
+    return [
+        Report(delivery.reply_channel, delivery.token, Outcome.DROPPED)
+        for delivery in deliveries
+        if delivery.reply_channel is not None and delivery.token is not None
+    ]

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
@@ -69,9 +70,9 @@ class _Written:
 
 
 class Pipeline:
-    """One connection, and what is under way on it. `on_away` is called before it waits for a layer that is away."""
+    """One connection, and what is under way on it. `on_away` is called before each wait for a layer that is away."""
 
-    def __init__(self, layer: BaseChannelLayer, outage: Outage, on_away: Callable[[], None]) -> None:
+    def __init__(self, layer: BaseChannelLayer, outage: Outage, on_away: Callable[[], None] | None = None) -> None:
         self._layer = layer
         self._planner = layer.planner
         self._losses = layer.losses
@@ -82,21 +83,22 @@ class Pipeline:
         self._owed: list[Report] = []
         self._delists: list[Delist] = []
         self._refused: list[tuple[Send, str]] = []
+        self._retry_until = 0.0
         self._stopping = threading.Event()
 
     # What the loop asks for
 
-    def send(self, ending: Ending) -> None:
-        """Write what a consumer sent, and its report, without waiting."""
-        self._write(ending, None)
+    def send(self, endings: Sequence[Ending]) -> None:
+        """Write what consumers sent, and the reports, without waiting."""
+        self._write(endings, None)
 
-    def take(self, step: Take, ending: Ending | None) -> Taken | None:
-        """Write what the last consumer sent together with `step`, and wait for what it gives.
+    def take(self, step: Take, endings: Sequence[Ending]) -> Taken | None:
+        """Write what the last consumers sent together with `step`, and wait for what it gives. `retry` must follow.
 
         None when there was nothing in time, when `wake` was called, or when the layer was lost meanwhile: what it may
-        have taken is lost then. `has_refusals` tells that `retry` must follow.
+        have taken is lost then.
         """
-        if not self._write(ending, step):
+        if not self._write(endings, step):
             return None
         try:
             self._settle()
@@ -117,41 +119,37 @@ class Pipeline:
         """Let reports go out with the next write."""
         self._owed += reports
 
-    @property
-    def has_refusals(self) -> bool:
-        """Whether there are messages for channels that were full."""
-        return bool(self._refused)
-
-    def retry(self) -> None:
-        """Try again what was refused, in order, for at most `RETRY_TIME`; what is still refused is lost and counted."""
-        deadline = time.monotonic() + RETRY_TIME
-        pause, longest = _PAUSES
-        while self._refused and time.monotonic() < deadline and self._connection is not None:
-            time.sleep(pause)
-            pause = min(pause * 2, longest)
-            sends = [send for send, _ in self._refused]
-            self._refused = []
-            try:
-                self._put(_Written(self._planner.pushes(sends, {}), 0, sends))
-                self._settle()
-            except LayerUnavailable as error:
-                self._lose(error)
-        for send, kind in self._refused:
-            self._drop(send, kind)
-        self._refused = []
-
-    def finish(self, ending: Ending | None) -> None:
-        """Write what is left, see what became of it, and close the connection."""
+    def settle(self) -> None:
+        """Read the results of everything that was written, and try once more what was refused before and is due."""
         try:
-            if ending is not None:
-                self._write(ending, None)
-            if self._connection is not None:
-                self._settle()
-                self.retry()
-            if self._owed and self._write(None, None):
-                self._settle()
+            self._settle()
+            if self._refused:
+                self._retry_once()
         except LayerUnavailable as error:
             self._lose(error)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether `settle` should be called again soon."""
+        return bool(self._unread or self._refused or self._owed)
+
+    def retry(self) -> None:
+        """Try again what was refused, in order, until it arrives or is given up: at most `RETRY_TIME` later."""
+        pause, longest = _PAUSES
+        while self._refused:
+            time.sleep(pause)
+            pause = min(pause * 2, longest)
+            self.settle()
+
+    def finish(self, endings: Sequence[Ending]) -> None:
+        """Write what is left, see what became of it, and close the connection."""
+        if endings or self._owed:
+            self._write(endings, None)
+        self.settle()
+        self.retry()
+        if self._owed:
+            self._write([], None)
+            self.settle()
         self.close()
 
     def close(self) -> None:
@@ -180,27 +178,21 @@ class Pipeline:
             raise AssertionError("the pipeline is not connected")
         return self._connection
 
-    def _write(self, ending: Ending | None, step: Take | None) -> bool:
+    def _write(self, endings: Sequence[Ending], step: Take | None) -> bool:
         """Write, once the layer is there; False when the worker stops before, or the layer is lost."""
-        sends, reports = (ending.sends, ending.reports()) if ending is not None else ([], [])
-        groups: dict[str, Membership] = {}
-        while True:
-            if not self._connect():
-                self._lose_sends(sends)
-                return False
-            try:
-                if any(send.group for send in sends):
-                    groups = self._look_up(sends)
-            except LayerUnavailable as error:
-                self._lose(error)  # nothing of this ending was written yet: it may be tried again
-                continue
-            break
+        sends = [send for ending in endings for send in ending.sends]
+        groups = self._look_up(sends)
+        if groups is None:
+            self._lose_sends(sends)
+            return False
+        reports = [report for ending in endings for report in ending.reports()]
         try:
             pushes = self._planner.pushes(sends, groups, self._owed + reports)
         except Exception:
-            assert ending is not None
-            sends = ending.sends = [send for send in sends if self._is_sendable(send, groups, ending)]
-            reports = ending.reports()
+            for ending in endings:
+                ending.sends = [send for send in ending.sends if self._is_sendable(send, groups, ending)]
+            sends = [send for ending in endings for send in ending.sends]
+            reports = [report for ending in endings for report in ending.reports()]
             pushes = self._planner.pushes(sends, groups, self._owed + reports)
         return self._try_to_put(pushes, sends, reports, step)
 
@@ -223,24 +215,27 @@ class Pipeline:
         self._unread.append(written)
         self._live.write([*written.pushes, *others])
 
-    def _look_up(self, sends: Sequence[Send]) -> dict[str, Membership]:
-        """The members of all groups in `sends`; a group whose name is none is left out."""
-        names = []
-        for name in dict.fromkeys(send.name for send in sends if send.group):
+    def _look_up(self, sends: Sequence[Send]) -> dict[str, Membership] | None:
+        """The members of all groups in `sends`, once the layer is there; None when the worker stops before."""
+        names = list(dict.fromkeys(send.name for send in sends if send.group and _is_group(send.name)))
+        while self._connect():
+            if not names:
+                return {}
             try:
-                names.append(check_group(name))
-            except TypeError:
-                continue  # the planner says so again, where the message is dropped
-        self._live.write([Members(name) for name in names])
-        self._settle()
-        groups: dict[str, Membership] = {}
-        for name in names:
-            found = self._live.read()
-            if isinstance(found, StepRefused):
-                logger.error("A message for the group %s is lost: %s", name, found)
-                self._losses.count("broker", name)
-            groups[name] = {} if isinstance(found, StepRefused) else found
-        return groups
+                self._live.write([Members(name) for name in names])
+                self._settle()
+                return {name: self._membership(name, self._live.read()) for name in names}
+            except LayerUnavailable as error:
+                self._lose(error)  # a look-up may be repeated, and of `sends` nothing was written yet
+        return None
+
+    def _membership(self, name: str, found: Any) -> Membership:
+        if isinstance(found, StepRefused):
+            logger.error("A message for the group %s is lost: %s", name, found)
+            self._losses.count("broker", name)
+            return {}
+        membership: Membership = found
+        return membership
 
     def _is_sendable(self, send: Send, groups: dict[str, Membership], ending: Ending) -> bool:
         try:
@@ -268,20 +263,34 @@ class Pipeline:
     def _judge(self, pushes: Sequence[Push], results: list[object], reports: Sequence[Report]) -> None:
         refusals = self._planner.refusals(pushes, results)
         for send in refusals.full:
-            # A group send reached other members: to send it again would give it to them twice.
-            if send.group:
-                self._losses.count("full", send.name)
-            else:
-                self._refused.append((send, "full"))
+            self._refuse(send, "full")
         for send, error in refusals.refused:
             logger.error("A message for %s was not accepted: %s", send.name, error)
-            if send.group:
-                self._losses.count("broker", send.name)
-            else:
-                self._refused.append((send, "broker"))
+            self._refuse(send, "broker")
         self._delists += refusals.dead
         if reports and any(isinstance(result, StepRefused) for result in results):
             self._owed += reports  # those that did arrive do no harm: reports are idempotent
+
+    def _refuse(self, send: Send, kind: str) -> None:
+        # A group send reached other members: to send it again would give it to them twice.
+        if send.group:
+            self._losses.count(kind, send.name)
+            return
+        if not self._refused:
+            self._retry_until = time.monotonic() + RETRY_TIME
+        self._refused.append((send, kind))
+
+    def _retry_once(self) -> None:
+        refused, self._refused = self._refused, []
+        until = self._retry_until
+        if time.monotonic() >= until:
+            for send, kind in refused:
+                self._drop(send, kind)
+            return
+        sends = [send for send, _ in refused]
+        self._put(_Written(self._planner.pushes(sends, {}), 0, sends))
+        self._settle()
+        self._retry_until = until
 
     # When the layer is away
 
@@ -294,7 +303,8 @@ class Pipeline:
                 self._outage.end()
             except LayerUnavailable as error:
                 self._outage.begin(error)
-                self._on_away()
+                if self._on_away is not None:
+                    self._on_away()
                 if self._stopping.wait(pause * random.uniform(0.5, 1)):
                     return False
                 pause = min(pause * 2, longest)
@@ -328,3 +338,10 @@ class Pipeline:
         if not error.again:
             logger.error("No messages can be taken: %s", error)
             self._stopping.wait(_BACKOFF[1] * random.uniform(0.5, 1))
+
+
+def _is_group(name: str) -> bool:
+    try:
+        return bool(check_group(name))
+    except TypeError:
+        return False  # the planner says why, where the message is dropped

@@ -100,10 +100,11 @@ class Worker:
         channels = [check_receivable(name) for name in self.apply_channel_filters(self.channel_layer.router.channels)]
         logger.info("Listening on channels %s", ", ".join(sorted(channels)))
         with self._stopper.attending(self.signal_handlers):
-            monitor = Monitor(self.channel_layer.channel_layer)
+            outage = Outage()
+            monitor = Monitor(self.channel_layer.channel_layer, outage)
             monitor.start()
             try:
-                self._run_threads(channels, monitor, Outage())
+                self._run_threads(channels, monitor, outage)
             finally:
                 monitor.stop()
 
