@@ -18,6 +18,12 @@ def test_there_are_the_signals_of_channels_1() -> None:
         assert isinstance(getattr(signals, name), Signal)
 
 
+@pytest.mark.parametrize("signal", [consumer_started, consumer_finished])
+def test_signals_can_be_sent_by_nobody_as_tests_of_channels_1_projects_do(signal: Signal) -> None:
+    signal.send(sender=None)
+    consumer_finished.send(sender=None)
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("signal", [consumer_started, consumer_finished])
 def test_a_connection_that_is_too_old_is_closed_around_a_consumer(signal: Signal) -> None:
