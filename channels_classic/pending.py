@@ -31,24 +31,30 @@ class Trace:
     left by other ways (a database row, a call on the raw layer) is not seen.
     """
 
-    __slots__ = ("answered", "handed_on", "reply_channel")
+    __slots__ = ("answered", "joined", "mentioned", "reply_channel")
 
     def __init__(self, reply_channel: str) -> None:
         self.reply_channel = reply_channel
         self.answered = False
-        self.handed_on = False
+        self.mentioned = False
+        self.joined = False
+
+    @property
+    def handed_on(self) -> bool:
+        """Whether something else may answer: a message ``mentioned`` the name, or a group was ``joined``."""
+        return self.mentioned or self.joined
 
     def sent(self, name: str, content: dict[str, Any]) -> None:
         """Note a message to a channel or group."""
         if name == self.reply_channel:
             self.answered = True
-        elif not self.handed_on:
-            self.handed_on = _mentions(content, self.reply_channel)
+        elif not self.mentioned:
+            self.mentioned = _mentions(content, self.reply_channel)
 
     def added(self, channel_name: str) -> None:
         """Note a channel added to a group."""
         if channel_name == self.reply_channel:
-            self.handed_on = True
+            self.joined = True
 
 
 def _mentions(value: object, name: str) -> bool:

@@ -196,7 +196,8 @@ def _deny(message: Message) -> Outcome:
 
 
 def _check_answer(trace: Trace, consumer: object) -> None:
-    if not trace.answered and not trace.handed_on:
+    # A group is joined to get what others send later: that is no answer, and the commonest way to forget it.
+    if not trace.answered and not trace.mentioned:
         logger.warning(
             "The consumer %s of websocket.connect neither accepted nor closed: the client waits until the handshake "
             'times out. Send {"accept": True} to message.reply_channel, or raise DenyConnection.',
