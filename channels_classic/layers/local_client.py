@@ -10,10 +10,10 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn, cast
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.local_path import check_path
@@ -64,8 +64,11 @@ class SocketConnection:
                 steps = [replace(step, timeout=0.0) if isinstance(step, Take) else step for step in steps]
         self._unread.extend(steps)
         frames = b"".join(map(encode_step, steps))
-        with self._sending, self._guard():
-            self._socket.sendall(frames)
+        try:
+            with self._sending:
+                self._socket.sendall(frames)
+        except OSError as error:
+            self._fail(error)
         if self._wake_is_due:
             self._send_wake()
 
@@ -81,8 +84,10 @@ class SocketConnection:
 
     def read(self) -> Any:
         step = self._unread.popleft()
-        with self._guard():
-            answer = self._answer(PATIENCE + (step.timeout if isinstance(step, Take) else 0.0))
+        try:
+            answer = self._answer(PATIENCE + step.timeout if isinstance(step, Take) else PATIENCE)
+        except OSError as error:
+            self._fail(error)
         if isinstance(step, Take):
             self._blocked = self._woken = False
         return decode_result(type(step), answer, self._path)
@@ -98,13 +103,9 @@ class SocketConnection:
                 raise ConnectionResetError(_HOST_ENDED)
             self._unpacker.feed(data)
 
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self.close()
-            raise unavailable(self._path, error) from error
+    def _fail(self, error: OSError) -> NoReturn:
+        self.close()
+        raise unavailable(self._path, error) from error
 
     def wake(self) -> None:
         self._woken = True
@@ -195,8 +196,7 @@ class _Stream(asyncio.Protocol):
         return self._done
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's own are none by inheritance
 
     def data_received(self, data: bytes) -> None:
         self._unpacker.feed(data)

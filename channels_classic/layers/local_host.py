@@ -17,7 +17,7 @@ import weakref
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.local_wire import FRAME_LIMIT, decode_step, encode_result, unpacker
@@ -128,8 +128,7 @@ class _Session(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         self.number = transport.get_extra_info("socket").fileno()
         if not _same_user(self.number):
             logger.warning("A process of another user connected to %s: refused.", self._host.path)

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,9 +37,11 @@ def folder() -> Iterator[str]:
 class HostThread:
     """An event loop in a thread that hosts a layer until it is stopped."""
 
-    def __init__(self, path: str, **config: Any) -> None:
+    def __init__(
+        self, path: str, new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop, **config: Any
+    ) -> None:
         self.layer = LocalChannelLayer(path=path, **config)
-        self.loop = asyncio.new_event_loop()
+        self.loop = new_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="host")
         self._thread.start()
         self.run(self.layer.start())

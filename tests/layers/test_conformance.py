@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import unittest
 from contextlib import ExitStack
 from typing import Any, cast
 
 import pytest
+import uvloop
 
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
@@ -55,11 +57,13 @@ class TestRedisAsync(_Redis, AsyncLayerConformance, unittest.TestCase):
 class _Local:
     """A host in a thread, with a store of its own for every layer that is opened; tests are clients of it."""
 
+    new_loop = staticmethod(asyncio.new_event_loop)
+
     def make_layer(self, **config: Any) -> BaseChannelLayer:
         stack = ExitStack()
         cast(unittest.TestCase, self).addCleanup(stack.close)
         path = f"{stack.enter_context(folder())}/layer.sock"
-        host = HostThread(path, **config)
+        host = HostThread(path, self.new_loop, **config)
         stack.callback(host.stop)
         return LocalChannelLayer(path, **config)
 
@@ -70,6 +74,12 @@ class _Local:
 
 class TestLocal(_Local, LayerConformance, unittest.TestCase):
     pass
+
+
+class TestLocalUnderUvloop(_Local, LayerConformance, unittest.TestCase):
+    """Uvicorn runs on uvloop, whose transports are not those of asyncio."""
+
+    new_loop = staticmethod(uvloop.new_event_loop)
 
 
 class TestLocalAsync(_Local, AsyncLayerConformance, unittest.TestCase):
