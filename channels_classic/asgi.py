@@ -128,14 +128,22 @@ class ChannelLayerManager:
             raise problem
         return entry
 
-    def _make(self, name: str, config_key: str) -> ChannelLayerWrapper:
+    def make_layer(self, name: str) -> Any:
+        """A new layer made from ``CONFIG``, without its routing: for a program that needs nothing of the project."""
+        return self._layer(name, "CONFIG")
+
+    def _layer(self, name: str, config_key: str) -> Any:
         entry = self._entry(name)
         layer_class = import_layer_class(name, entry)
-        for problem in missing_keys(name, entry):
-            raise problem
         config = entry.get(config_key, {})
         check_config(name, config_key, config, layer_class)
-        return ChannelLayerWrapper(layer_class(**config), name, entry["ROUTING"])
+        return layer_class(**config)
+
+    def _make(self, name: str, config_key: str) -> ChannelLayerWrapper:
+        entry = self._entry(name)
+        for problem in missing_keys(name, entry):
+            raise problem
+        return ChannelLayerWrapper(self._layer(name, config_key), name, entry["ROUTING"])
 
 
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:

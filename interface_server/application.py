@@ -1,6 +1,7 @@
 """The interface server as an ASGI 3 application: connection events in, messages on channels out, replies back.
 
-It needs a channel layer and nothing of the user's project, and runs under any ASGI server, alone or beside other applications.
+It needs a channel layer and nothing of the user's project, and runs under any ASGI server, alone or beside other
+applications.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ logger = logging.getLogger(__name__)
 class InterfaceServer:
     """An ASGI 3 application that hands every connection to the workers of a channel layer.
 
-    It begins to use the layer with the first scope of any type: some servers send no lifespan events, and some fork after
-    they imported the application.
+    It begins to use the layer with the first scope of any type: some servers send no lifespan events, and some fork
+    after they imported the application.
     """
 
     def __init__(self, layer: BaseChannelLayer, config: InterfaceConfig | None = None) -> None:
@@ -42,7 +43,9 @@ class InterfaceServer:
         """Serve one scope."""
         serve = self._scopes.get(scope["type"])
         if serve is None:
-            raise ValueError(f"Scopes of type {scope['type']!r} are unknown: expected one of {', '.join(self._scopes)}.")
+            raise ValueError(
+                f"Scopes of type {scope['type']!r} are unknown: expected one of {', '.join(self._scopes)}."
+            )
         await serve(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:

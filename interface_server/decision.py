@@ -1,4 +1,4 @@
-"""What a message on the reply channel of a WebSocket asks for. Pure; the ASGI draft's table, as Channels 1.1.8 reads it."""
+"""What a message on the reply channel of a WebSocket asks for. Pure; the table of the ASGI draft."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ class Decision:
 
 
 def decide(message: Mapping[str, Any], *, waiting: bool) -> Decision:
-    """What `message` asks for; `waiting`: the handshake is undecided. Raises `ValueError` for one that has no meaning."""
+    """What `message` asks for; `waiting`: the handshake is undecided. Raises `ValueError` for one without meaning."""
     unknown = message.keys() - KEYS
     if unknown:
-        raise ValueError(f"a WebSocket message has no key {sorted(unknown)[0]!r}: expected are {', '.join(sorted(KEYS))}")
+        raise ValueError(
+            f"a WebSocket message has no key {sorted(unknown)[0]!r}: expected are {', '.join(sorted(KEYS))}"
+        )
     accept = message.get("accept")
     payload = _payload(message)
     close = message.get("close")

@@ -1,7 +1,7 @@
-"""The gate of one WebSocket: which of its messages may pass to the layer now. A pure state machine; the clock is passed in.
+"""The gate of one WebSocket: which of its messages may pass to the layer now. A pure state machine, the clock is given.
 
-At most one message of a socket is outstanding: the next one passes when a worker reported the end of the one before. So the
-frames of a socket are consumed one after another, in order, whichever workers take them.
+At most one message of a socket is outstanding: the next one passes when a worker reported the end of the one before. So
+the frames of a socket are consumed one after another, in order, whichever workers take them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ TRANSITIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A message of a client on its way to the layer. `size` is in bytes of payload; `order` counts the client's messages."""
+    """A message on its way to the layer. `size` is in bytes of payload; `order` counts the messages of the client."""
 
     channel: str
     message: dict[str, Any]
@@ -79,7 +79,7 @@ class Waiting:
 
 
 class Gate:
-    """Messages are `put`, and pass when `next` gives them. Time is in seconds, of any clock that does not run backwards."""
+    """Messages are `put`, and pass when `next` gives them. Time is in seconds, of a clock that never runs backwards."""
 
     __slots__ = ("_last_at", "_lease", "_lease_over", "_passed", "_running", "_since", "_size", "_waiting", "state")
 
@@ -208,7 +208,7 @@ class Gate:
         return self._last_at < math.inf and (len(self._waiting) == 1 or self._running)
 
     def due(self, now: float) -> list[Waiting]:
-        """What a passed deadline does: an ended lease opens the gate (see `next`), an ended grace lets through what waits.
+        """An ended lease opens the gate (see `next`), an ended grace lets through what waits.
 
         The messages given here overtake the outstanding one; the caller sends them in order, without tokens.
         """

@@ -1,6 +1,6 @@
 """One HTTP request: its body to the layer, its response from there, and an answer when none comes.
 
-ASGI events come from the server and go to it; messages go to the layer through the hub. Knows no parsing and no sockets.
+ASGI events come from the server and go to it, messages go to the layer through the hub. Knows no parsing, no sockets.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SPOOL = 64 * 1024 * 1024
 BODY_PAUSE = 0.1
 """Seconds until a chunk is sent again whose channel was full."""
 
-TOKEN = "0"
+ONLY = "0"
 """A request is one message, so every token does."""
 
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -93,9 +93,7 @@ class Request:
             self._unwatch(watcher)
             self._hub.remove(self)
             if self._left and self.state is not State.COMPLETE:
-                self._hub.send(
-                    delivery.Send(DISCONNECT, {"reply_channel": reply_channel, "path": self._scope["path"]})
-                )
+                self._hub.send(delivery.Send(DISCONNECT, {"reply_channel": reply_channel, "path": self._scope["path"]}))
 
     # From the client
 
@@ -126,7 +124,7 @@ class Request:
         body_channel = f"{REQUEST}.body?{names.random_text(24)}" if more else None
         if body_channel:
             message["body_channel"] = body_channel
-        hub.send(delivery.Send(REQUEST, message, token=TOKEN), self._settled)
+        hub.send(delivery.Send(REQUEST, message, token=ONLY), self._settled)
         self._over = hub.clock() + hub.config.http_timeout
         hub.wheel.at(self, self._over)
         return body_channel
@@ -200,7 +198,7 @@ class Request:
             self._fail(_OUTCOMES[outcome])
 
     def layer_back(self) -> None:
-        """Nothing to do: requests that were under way were answered when the layer was lost, or get their response now."""
+        """Nothing to do: what was under way was answered when the layer was lost, or gets its response now."""
 
     def hurry(self) -> None:
         """The process stops."""

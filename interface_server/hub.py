@@ -72,7 +72,7 @@ class Hub:
         return not self._away
 
     async def start(self) -> None:
-        """Begin to read, to write and to beat. Returns without the layer when it cannot be reached; it goes on trying."""
+        """Begin to read, write and beat. Without the layer it returns all the same, and goes on trying."""
         await self.layer.start()
         self._works = [
             asyncio.create_task(self._keep(work), name=f"channels_classic {name}")
@@ -140,9 +140,7 @@ class Hub:
     def _lost(self, link: Link, error: LayerUnavailable) -> None:
         if not self._was_lost:
             self._was_lost = True
-            logger.error(
-                "%s Sockets stay open; HTTP requests are answered with 503 until the layer is back.", error
-            )
+            logger.error("%s Sockets stay open; HTTP requests are answered with 503 until the layer is back.", error)
         self._away.add(link)
         self._lost_since_beat = True
 
@@ -162,17 +160,14 @@ class Hub:
     # The pulse
 
     async def _first_beat(self) -> None:
-        try:
+        # Failures are logged where they happen, and the pulse goes on.
+        with contextlib.suppress(LayerUnavailable, StepRefused):
             await self._writer.ask(Beat(self.inbox))
-        except (LayerUnavailable, StepRefused):
-            pass  # logged where it happened; the pulse goes on
 
     async def _pulse(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stirred.wait(), PULSE)
-            except asyncio.TimeoutError:
-                pass
             self._stirred.clear()
             try:
                 await self._beat()

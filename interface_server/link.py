@@ -1,4 +1,4 @@
-"""One connection to the layer that is made again when it breaks. Steps go in, results come out; knows nothing of messages."""
+"""One connection to the layer that is made again when it breaks: steps in, results out. Knows nothing of messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_PAUSE = 2.0
 
 
 class Link:
-    """A connection of the interface server's own. `lost` is told of every failure, `back` of every success after one."""
+    """A connection of the interface server's own. `lost` is told of every failure, `back` of every connection."""
 
     def __init__(
         self,

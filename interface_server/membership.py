@@ -1,7 +1,7 @@
-"""Which clients of this process are in which groups, as far as hints told. Pure: it decides when to say it again, not how.
+"""Which clients of this process are in which groups, as far as hints told. Pure: decides when to say it again, not how.
 
-The truth is in the layer. This mirror lets the owner act for its clients: end the memberships of one that is gone, renew those
-that live on, and restore them all when the layer lost its data.
+The truth is in the layer. This mirror lets the owner act for its clients: end the memberships of one that is gone,
+renew those that live on, and restore them all when the layer lost its data.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Memberships:
         return list(self._groups)
 
     def due(self, limit: int) -> Iterator[tuple[str, list[str]]]:
-        """Groups to renew now, with their members, until about `limit` members were given; the others come next time."""
+        """Groups to renew now with their members, up to about `limit` members; the others come next time."""
         now = self._clock()
         while self._due and self._due[0][0] <= now and limit > 0:
             _, group = heapq.heappop(self._due)

@@ -25,8 +25,7 @@ class Notices:
             self._unsaid[sentence] += 1
             return
         self._said[sentence] = now
+        logger.warning(sentence, *arguments)
         more = self._unsaid.pop(sentence, 0)
         if more:
-            logger.warning(sentence + " (%d more of this kind since the last one)", *arguments, more)
-        else:
-            logger.warning(sentence, *arguments)
+            logger.warning("(%d more of this kind since the last one)", more)

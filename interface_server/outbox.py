@@ -1,4 +1,4 @@
-"""What one client is still to be sent, in order. A task lives only while something waits, so that idle clients cost nothing."""
+"""What one client is still to be sent, in order. A task lives only while something waits: idle clients cost nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIMIT = 4 * 1024 * 1024
 
 
 class Outbox:
-    """Events on their way to a client through the server's `send`. `failed` is called when it does not take them any more."""
+    """Events on their way to a client through the server's `send`. `failed` is called when it takes no more."""
 
     __slots__ = ("_events", "_failed", "_send", "_task", "size")
 

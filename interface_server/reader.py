@@ -1,6 +1,6 @@
 """The inbox of this process: takes its entries in batches and hands each to the client it is for.
 
-Comes from the layer, goes to clients, the membership mirror and their gates; what each kind of entry means is one table.
+Comes from the layer, goes to clients, their gates and the membership mirror. What each kind means is one table.
 """
 
 from __future__ import annotations

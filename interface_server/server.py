@@ -10,7 +10,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import uvicorn
 
 from channels_classic.exceptions import CannotListen
 from channels_classic.interface_server.application import InterfaceServer
-from channels_classic.interface_server.config import InterfaceConfig
+from channels_classic.interface_server.config import InterfaceConfig, option
 from channels_classic.interface_server.scope import Application
 from channels_classic.interface_server.uvicorn_protocol import HttpProtocol, WebSocketProtocol
 
@@ -39,10 +39,12 @@ STOP_PATIENCE = 10
 class Listen:
     """Where to listen; all that are given, and 127.0.0.1:8000 when none is. Port 0 is any free port."""
 
-    host: str | None = None
-    port: int | None = None
-    unix_socket: str | None = None
-    fd: int | None = None
+    bind: str = option("", f"The address to listen on. Default: {DEFAULT_HOST}.", "-b")
+    port: int | None = option(
+        None, f"The port to listen on, 0 for any that is free. Default: {DEFAULT_PORT}.", "-p", kind=int
+    )
+    unix_socket: str = option("", "The path of a Unix socket to listen on.", "-u")
+    fd: int | None = option(None, "An open descriptor to listen on, from a process manager.", kind=int)
 
     def sockets(self) -> list[socket.socket]:
         """Bound sockets. Raises `CannotListen`."""
@@ -50,11 +52,11 @@ class Listen:
         try:
             if self.fd is not None:
                 found.append(_adopt(self.fd))
-            if self.unix_socket is not None:
+            if self.unix_socket:
                 found.append(_bind_unix(self.unix_socket))
-            if self.host is not None or self.port is not None or not found:
+            if self.bind or self.port is not None or not found:
                 port = DEFAULT_PORT if self.port is None else self.port
-                found.append(_bind(self.host or DEFAULT_HOST, port))
+                found.append(_bind(self.bind or DEFAULT_HOST, port))
         except CannotListen:
             for bound in found:
                 bound.close()
@@ -155,7 +157,7 @@ def serve(layer: Any, config: InterfaceConfig | None = None, listen: Listen | No
 
 def _uvicorn_config(application: Application, config: InterfaceConfig) -> uvicorn.Config:
     return uvicorn.Config(
-        application,  # type: ignore[arg-type]  # uvicorn has TypedDicts of its own for scopes and events
+        application,
         http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_max_size=FRAME_LIMIT,
@@ -185,8 +187,8 @@ class _Uvicorn(uvicorn.Server):
         self._ready.set()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
-        """Catch signals while serving. uvicorn would raise them again afterwards; a stop that was asked for is no failure."""
+    def capture_signals(self) -> Iterator[None]:
+        """Catch signals while serving. uvicorn raises them again afterwards; here a stop that was asked for is none."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -204,8 +206,8 @@ class _Uvicorn(uvicorn.Server):
 
 
 def _address(bound: socket.socket) -> str:
-    name: Sequence[Any] | str = bound.getsockname()
-    if isinstance(name, str):
+    name: Any = bound.getsockname()
+    if bound.family == socket.AF_UNIX:
         return f"unix:{name}"
     host, port = name[:2]
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

@@ -1,7 +1,7 @@
-"""What our server offers beyond ASGI, as the extension `channels_classic.raw`: uvicorn's protocols with small additions.
+"""What our server offers beyond ASGI, as the extension `channels_classic.raw`: uvicorn's protocols, a little extended.
 
-A WebSocket's `write` puts one encoded frame on the transport at once, so that a broadcast is encoded once; a request's `watch`
-tells of a client that leaves without a task that waits for it; `abort` ends either at once.
+A WebSocket's `write` puts one encoded frame on the transport at once, so that a broadcast is encoded once; a request's
+`watch` tells of a client that leaves without a task that waits for it; `abort` ends either at once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Offer the extension; the application starts later in this turn of the loop."""
         super().handle_connect(event)
         if self.response.status_code == 101:
-            extensions: dict[str, Any] = self.scope["extensions"]  # type: ignore[assignment]
+            extensions: dict[str, Any] = self.scope["extensions"]
             extensions["channels_classic.raw"] = {"write": self.write_frame, "abort": self.abort}
 
     def write_frame(self, frame: bytes) -> bool:
@@ -85,12 +85,14 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._watcher: Callable[[], None] | None = None
-        self._extensions = {"channels_classic.raw": {"watch": self.watch, "abort": self.abort}}
+        self._extensions: dict[str, dict[object, object]] = {
+            "channels_classic.raw": {"watch": self.watch, "abort": self.abort}
+        }
 
     def on_message_begin(self) -> None:
         """Offer the extension."""
-        super().on_message_begin()  # type: ignore[no-untyped-call]
-        self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
+        super().on_message_begin()
+        self.scope["extensions"] = self._extensions
 
     def watch(self, watcher: Callable[[], None] | None) -> None:
         """Have `watcher` called when the client leaves; at once when it has."""

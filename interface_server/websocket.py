@@ -1,6 +1,6 @@
-"""One WebSocket: its handshake, its frames in order through the gate, what workers send it, and its disconnect, once and last.
+"""One WebSocket: its handshake, its frames through the gate, what workers send it, and its disconnect, once and last.
 
-ASGI events come from the server and go to it; messages go to the layer through the hub. Knows no framing and no sockets.
+ASGI events come from the server and go to it, messages go to the layer through the hub. Knows no framing, no sockets.
 """
 
 from __future__ import annotations
@@ -295,7 +295,10 @@ class WebSocket:
                 self._pass(waiting, None)
         else:
             self._hub.notices.warn(
-                logger, "Nothing was heard of a %s message of the WebSocket %s: its next one is sent.", channel, self._path
+                logger,
+                "Nothing was heard of a %s message of the WebSocket %s: its next one is sent.",
+                channel,
+                self._path,
             )
             self._pump(now)
 
@@ -307,8 +310,8 @@ class WebSocket:
             text = "The WebSocket %s is refused: no worker took its %s message within %g s. Is `runworker` running?"
         else:
             text = (
-                "The WebSocket %s is refused: the consumer of its %s message neither accepted nor closed it within %g s; "
-                'it should send {"accept": True} to the reply channel.'
+                "The WebSocket %s is refused: the consumer of its %s message neither accepted nor closed it within "
+                '%g s; it should send {"accept": True} to the reply channel.'
             )
         self._hub.notices.warn(logger, text, self._path, CONNECT, timeout)
         self._refuse(503 if self._gate.untouched else 403)

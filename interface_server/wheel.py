@@ -1,7 +1,7 @@
 """Deadlines of many clients with one timer: who is to be asked when. Knows nothing of what falls due.
 
-An item that wants to be asked later than it is scheduled for need not tell: it says so when it is asked. So a deadline that
-moves with every message costs one comparison.
+An item that wants to be asked later than it is scheduled for need not tell: it says so when it is asked. So a deadline
+that moves with every message costs one comparison.
 """
 
 from __future__ import annotations

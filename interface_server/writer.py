@@ -1,4 +1,4 @@
-"""Everything this process sends: what one turn of the event loop brings together crosses to the layer in one round trip.
+"""Everything this process sends: what one turn of the event loop brings together crosses to the layer in one trip.
 
 In come messages and steps, in order; out goes, for each message whose sender asked, what became of it.
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
@@ -26,3 +28,13 @@ def layer_of(alias: str) -> ChannelLayerWrapper:
     except (ChannelsError, ImproperlyConfigured) as error:
         raise CommandError(str(error)) from error
     return layer
+
+
+def bare_layer_of(alias: str) -> Any:
+    """The layer `alias` without its routing, so that nothing of the project is imported. Raises as `layer_of` does."""
+    try:
+        if not channel_layers.configs:
+            raise CommandError(MISSING.format(alias=alias))
+        return channel_layers.make_layer(alias)
+    except (ChannelsError, ImproperlyConfigured) as error:
+        raise CommandError(str(error)) from error

@@ -1,7 +1,7 @@
 """Command line options made from configuration dataclasses, for argparse and for click, and back again.
 
-Each field gives its name, its type by its default, and in its metadata the help text and further flags. A tuple is an
-option that may be given several times. Nothing here knows what the options mean.
+Each field gives its name, its type by its default, and in its metadata the help text, further flags, and the type where
+the default does not tell. A tuple is an option that may be given several times. Nothing here knows what options mean.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def add_arguments(parser: ArgumentParser, config: type[Any]) -> None:
     """Add an argparse option for every field of `config`."""
     for option in fields(config):
-        kind: dict[str, Any] = {"type": type(option.default)}
+        kind: dict[str, Any] = {"type": _type(option)}
         if isinstance(option.default, tuple):
             kind = {"action": "append", "metavar": option.name.rstrip("s").upper()}
         elif isinstance(option.default, bool):
@@ -36,7 +36,7 @@ def click_options(config: type[Any]) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         for option in reversed(fields(config)):
-            kind: dict[str, Any] = {"type": type(option.default)}
+            kind: dict[str, Any] = {"type": _type(option)}
             if isinstance(option.default, tuple):
                 kind = {"type": str, "multiple": True}
             elif isinstance(option.default, bool):
@@ -62,9 +62,16 @@ def configuration(config: type[C], options: Mapping[str, Any]) -> C:
 
 
 def _flags(option: Field[Any]) -> list[str]:
-    return [*option.metadata.get("flags", ()), "--" + option.name.replace("_", "-")]
+    """The flags of an option. Both spellings of a name are understood: Channels 1.x and Daphne used either."""
+    hyphens, underscores = (f"--{name}" for name in (option.name.replace("_", "-"), option.name))
+    return list(dict.fromkeys([*option.metadata.get("flags", ()), hyphens, underscores]))
+
+
+def _type(option: Field[Any]) -> type[Any]:
+    kind: type[Any] = option.metadata.get("kind") or type(option.default)
+    return kind
 
 
 def _help(option: Field[Any]) -> str:
     text = str(option.metadata["help"])
-    return text if option.default in ((), "", False) else f"{text} Default: {option.default}."
+    return text if option.default in ((), "", False, None) else f"{text} Default: {option.default}."
