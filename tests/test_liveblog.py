@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,8 +224,15 @@ def test_a_phone_shows_the_page_without_sideways_scrolling(site: Site, window: W
 
 
 @pytest.fixture
-def demo(tmp_path: Path, free_port: int) -> Iterator[Process]:
-    with start_demo(tmp_path, free_port) as running:
+def folder() -> Iterator[Path]:
+    """A folder whose path is short enough for the socket of the embedded layer, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def demo(folder: Path, free_port: int) -> Iterator[Process]:
+    with start_demo(folder, free_port) as running:
         running.wait_for_line("Ctrl-C stops everything")
         yield running
 
@@ -264,10 +272,10 @@ def test_the_demo_ends_with_the_last_lines_of_a_process_that_died(demo: Process)
     assert "Worker 1 ended with status -9. It said last:" in demo.output
 
 
-def test_the_demo_says_that_its_port_is_in_use(tmp_path: Path) -> None:
+def test_the_demo_says_that_its_port_is_in_use(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with start_demo(tmp_path, port) as demo:
+        with start_demo(folder, port) as demo:
             assert demo.wait() == 1
     assert (
         demo.output == f"Port {port} cannot be used: Address already in use. Choose another one: PORT=8001 make demo\n"

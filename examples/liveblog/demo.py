@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
+from enum import Enum
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
@@ -26,12 +27,10 @@ GRACE = 15  # seconds that a process has to finish what it is doing
 DIM, PLAIN = ("\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "")
 
 
-class Ready:
-    """News: the site answers."""
-
-
-class Stop:
-    """News: somebody wants the demo to end."""
+class News(Enum):
+    LISTENING = "The interface server listens."
+    READY = "A page was answered, so the workers work."
+    STOP = "Somebody wants the demo to end."
 
 
 class Child:
@@ -73,7 +72,7 @@ def main() -> int:
     news: SimpleQueue[object] = SimpleQueue()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        news.put(Stop())
+        news.put(News.STOP)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
@@ -82,17 +81,16 @@ def main() -> int:
     manage("migrate", "--verbosity=0")
     login = manage("fill")
 
-    children: list[Child] = []
+    children = [Child("interface", ["runinterface", "--bind", HOST, "--port", str(port)], news)]
     try:
-        children.append(Child("interface", ["runinterface", "--bind", HOST, "--port", str(port)], news))
-        children.append(Child("worker 1", ["runworker"], news))
-        children.append(Child("worker 2", ["runworker"], news))
-        threading.Thread(target=wait_for_answer, args=[port, news], daemon=True).start()
+        threading.Thread(target=knock, args=[port, news], daemon=True).start()
         while True:
             match news.get():
-                case Ready():
+                case News.LISTENING:
+                    children += [Child(f"worker {number}", ["runworker"], news) for number in (1, 2)]
+                case News.READY:
                     welcome(port, login)
-                case Stop():
+                case News.STOP:
                     say("\nStopping …")
                     return 0
                 case Child() as child:
@@ -127,20 +125,24 @@ def manage(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def wait_for_answer(port: int, news: SimpleQueue[object]) -> None:
-    # A port that nobody listens on yet has nothing to wait for, hence the pause between two attempts. The answer itself
-    # comes from a worker, so it says that the whole site is up.
+def knock(port: int, news: SimpleQueue[object]) -> None:
+    """Tell when the interface server listens, and when a worker has answered the first page through it."""
+    connection = http.client.HTTPConnection(HOST, port)
     while True:
-        connection = http.client.HTTPConnection(HOST, port)
         try:
-            connection.request("GET", "/")
-            if connection.getresponse().status == 200:
-                return news.put(Ready())
-        except (OSError, http.client.HTTPException):
-            pass
-        finally:
-            connection.close()
-        time.sleep(0.1)
+            connection.connect()
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.05)  # There is nothing to wait for at a port that nobody listens on.
+    news.put(News.LISTENING)
+    # When a process dies meanwhile there is no answer; its end is news of its own.
+    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+        connection.request("GET", "/")
+        status = connection.getresponse().status
+        if status == 200:
+            news.put(News.READY)
+        else:
+            say(f"The first page has status {status}; the lines above may say why.")
 
 
 def welcome(port: int, login: str) -> None:
