@@ -40,6 +40,9 @@ INBOX_ENTRIES = 100_000
 INBOX_BYTES = 64 * 1024 * 1024
 """Bytes one inbox holds."""
 
+TAKE_BYTES = 8 * 1024 * 1024
+"""Bytes after which a `Take` ends, however many entries it may have; the last one may go beyond."""
+
 SWEEP_INTERVAL = 10.0
 """Seconds between sweeps for entries that expired in lists nobody reads."""
 
@@ -72,12 +75,10 @@ class _List:
             del self.accounts[stored.account]
         return stored
 
-    def drop_expired(self, now: float) -> list[bytes]:
+    def drop_expired(self, now: float) -> None:
         """Remove expired entries from the head, where the oldest are."""
-        dropped = []
         while self.entries and self.entries[0].deadline <= now:
-            dropped.append(self.pop().payload)
-        return dropped
+            self.pop()
 
 
 class Watch:
@@ -191,12 +192,17 @@ class Store:
             source = self._lists.get(queue)
             if source is None:
                 continue
-            lost = [("expired", payload) for payload in source.drop_expired(now)]
-            taken = [source.pop() for _ in range(min(step.count, len(source.entries)))]
+            items, lost = [], []
+            enough = source.size - TAKE_BYTES
+            while source.entries and len(items) < step.count and source.size > enough:
+                stored = source.pop()
+                if stored.deadline > now:
+                    items.append(Item(stored.payload, (stored.deadline, stored.account)))
+                else:
+                    lost.append(("expired", stored.payload))
             if not source.entries:
                 del self._lists[queue]
-            if taken or lost:
-                return Taken(queue, [Item(stored.payload, (stored.deadline, stored.account)) for stored in taken], lost)
+            return Taken(queue, items, lost)
         return None
 
     def _join(self, step: Join) -> None:

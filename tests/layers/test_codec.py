@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channels_classic.exceptions import InvalidMessage, MessageTooLarge
+from channels_classic.layers.codec import RESERVED, SIZE_LIMIT, Kind, decode, encode, encode_message
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.binary(),
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner), max_leaves=20
+)
+messages = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), scalars, max_size=8)
+
+
+def as_read(value: Any) -> Any:
+    """What comes back: tuples are lists."""
+    if isinstance(value, (list, tuple)):
+        return [as_read(item) for item in value]
+    if isinstance(value, dict):
+        return {key: as_read(item) for key, item in value.items()}
+    return value
+
+
+@given(messages, st.none() | st.text(max_size=8))
+def test_a_message_comes_back_as_it_went_with_its_fields(message: dict[str, Any], token: str | None) -> None:
+    assert decode(encode_message("chat", Kind.MESSAGE, message, token, "")) == [Kind.MESSAGE, message, token, ""]
+
+
+@given(values)
+def test_nested_values_keep_their_types(value: Any) -> None:
+    _, message = decode(encode_message("chat", Kind.MESSAGE, {"value": value}))
+    assert repr(message["value"]) == repr(as_read(value))
+
+
+@given(st.tuples(scalars, st.tuples(scalars)))
+def test_tuples_come_back_as_lists(value: Any) -> None:
+    _, message = decode(encode_message("chat", Kind.MESSAGE, {"value": value}))
+    assert message["value"] == as_read(value)
+
+
+@given(st.binary(max_size=60))
+def test_whatever_bytes_come_they_are_fields_or_an_error(payload: bytes) -> None:
+    try:
+        fields = decode(payload)
+    except ValueError:
+        return
+    assert isinstance(fields, list) and fields
+
+
+@given(st.sampled_from(Kind), st.lists(st.text(max_size=5), max_size=3))
+def test_the_kind_stands_first(kind: Kind, fields: list[str]) -> None:
+    assert decode(encode(kind, *fields)) == [kind, *fields]
+
+
+@pytest.mark.parametrize("message", ["text", b"bytes", None, [("a", 1)], 1])
+def test_what_is_no_dict_is_no_message(message: Any) -> None:
+    with pytest.raises(InvalidMessage, match=type(message).__name__) as caught:
+        encode_message("chat", Kind.MESSAGE, message)
+    assert caught.value.channel == "chat"
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, 2**64, -(2**63) - 1, 1j, "\udc80"], ids=repr)
+def test_a_value_no_layer_carries_is_refused_wherever_it_stands(value: Any) -> None:
+    for message in ({"value": value}, {"deep": [{"value": [value]}]}):
+        with pytest.raises(InvalidMessage, match="'chat'"):
+            encode_message("chat", Kind.MESSAGE, message)
+
+
+def test_a_message_that_refers_to_itself_is_refused() -> None:
+    message: dict[str, Any] = {}
+    message["self"] = message
+    with pytest.raises(InvalidMessage):
+        encode_message("chat", Kind.MESSAGE, message)
+
+
+def test_the_key_that_the_old_layers_used_is_refused() -> None:
+    with pytest.raises(InvalidMessage, match=RESERVED):
+        encode_message("chat", Kind.MESSAGE, {RESERVED: "x"})
+
+
+def test_a_message_over_the_limit_is_refused_with_its_size() -> None:
+    encode_message("chat", Kind.MESSAGE, {"body": b"x" * (SIZE_LIMIT - 100)})
+    with pytest.raises(MessageTooLarge) as caught:
+        encode_message("chat", Kind.MESSAGE, {"body": b"x" * SIZE_LIMIT})
+    assert caught.value.size > caught.value.limit == SIZE_LIMIT
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x80", b"\x90", b"\x01", b"\x91", b"\x91\x00\x00"])
+def test_what_is_no_payload_raises_a_value_error(payload: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 msgpack says what it likes
+        decode(payload)

@@ -1,0 +1,364 @@
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from channels_classic.layers import store as store_module
+from channels_classic.layers.steps import (
+    LIVENESS,
+    Beat,
+    Delist,
+    Entry,
+    Flush,
+    Join,
+    Leave,
+    Length,
+    Members,
+    Push,
+    PutBack,
+    Rejoin,
+    Retire,
+    Status,
+    Take,
+    Taken,
+)
+from channels_classic.layers.store import Store, Watch
+
+GROUP_EXPIRY = 50.0
+QUEUES = ["chat", "news", "a!", "b!"]
+GROUPS = ["g", "h"]
+MEMBERS = ["1", "2", "3"]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Model:
+    """What a store should hold, as lists to look through from end to end."""
+
+    entries: dict[str, list[tuple[bytes, float, str]]] = field(default_factory=lambda: {name: [] for name in QUEUES})
+    members: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    delisted: set[tuple[str, str]] = field(default_factory=set)
+    beats: dict[str, float] = field(default_factory=dict)
+
+    def listed(self, group: str, queue: str) -> bool:
+        return any((group, queue) == key[:2] for key in self.members)
+
+    def tidy(self, group: str, queue: str) -> None:
+        """A list without members is no inbox of the group any more, dead or not."""
+        if not self.listed(group, queue):
+            self.delisted.discard((group, queue))
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Random steps on a store and on the model, with a clock that jumps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.store = Store(GROUP_EXPIRY, self.clock)
+        self.model = Model()
+        self.number = 0
+        self.taken: Taken | None = None
+
+    queues = st.sampled_from(QUEUES)
+    groups = st.sampled_from(GROUPS)
+
+    @rule(seconds=st.sampled_from([0.5, 3.0, 12.0, 31.0, 60.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @rule(
+        queue=queues,
+        entries=st.lists(
+            st.tuples(
+                st.sampled_from(["", "x", "y"]), st.sampled_from([None, 1, 2, 3]), st.sampled_from([1.0, 10.0, 100.0])
+            ),
+            min_size=1,
+            max_size=4,
+        ),
+        alive=st.booleans(),
+    )
+    def push(self, queue: str, entries: list[tuple[str, int | None, float]], alive: bool) -> None:
+        made = []
+        for account, limit, ttl in entries:
+            self.number += 1
+            made.append(Entry(b"%d" % self.number, ttl, account, limit))
+        statuses = self.store.run(Push(queue, made, alive))
+        assert statuses == [self._expected(queue, entry, alive) for entry in made]
+
+    def _expected(self, queue: str, entry: Entry, alive: bool) -> Status:
+        now = self.clock.now
+        if alive and self.model.beats.get(queue, 0.0) <= now:
+            return Status.DEAD
+        held = self.model.entries[queue]
+        if entry.limit is not None and self._charged(queue, entry.account) >= entry.limit:
+            while held and held[0][1] <= now:
+                del held[0]
+            if self._charged(queue, entry.account) >= entry.limit:
+                return Status.FULL
+        held.append((entry.payload, now + entry.ttl, entry.account))
+        return Status.ACCEPTED
+
+    def _charged(self, queue: str, account: str) -> int:
+        self._sweep()
+        return sum(account == charged for _, _, charged in self.model.entries[queue])
+
+    def _sweep(self) -> None:
+        """Expired heads may go at any time; entries behind a live one stay until they are reached."""
+        if self.store._swept == self.clock.now:
+            for held in self.model.entries.values():
+                while held and held[0][1] <= self.clock.now:
+                    del held[0]
+
+    @rule(queues=st.lists(queues, min_size=1, max_size=3, unique=True), count=st.integers(1, 4))
+    def take(self, queues: list[str], count: int) -> None:
+        taken = self.store.run(Take(queues, count))
+        if taken is None:
+            # Whatever the model still has may have been swept, but is expired.
+            for queue in queues:
+                assert all(deadline <= self.clock.now for _, deadline, _ in self.model.entries[queue])
+                self.model.entries[queue].clear()
+            return
+        gone = [payload for kind, payload in taken.lost if kind == "expired"]
+        got = [item.payload for item in taken.items]
+        assert len(got) <= count
+        for payload, deadline in self._popped(taken.queue, len(got) + len(gone), {*got, *gone}):
+            assert (payload in gone) == (deadline <= self.clock.now)
+        assert got == sorted(got, key=int)
+        if got and not taken.lost:
+            self.taken = taken
+
+    def _popped(self, queue: str, number: int, payloads: set[bytes]) -> list[tuple[bytes, float]]:
+        held = self.model.entries[queue]
+        while held and held[0][0] not in payloads:
+            assert held.pop(0)[1] <= self.clock.now
+        popped = [(payload, deadline) for payload, deadline, _ in held[:number]]
+        assert {payload for payload, _ in popped} == payloads
+        del held[:number]
+        return popped
+
+    @precondition(lambda self: self.taken is not None)
+    @rule()
+    def put_back(self) -> None:
+        taken, self.taken = self.taken, None
+        assert taken is not None
+        assert self.store.run(PutBack(taken.queue, taken.items)) is None
+        self.model.entries[taken.queue][:0] = [(item.payload, *item.raw) for item in taken.items]
+
+    @rule(group=groups, queue=queues, members=st.lists(st.sampled_from(MEMBERS), min_size=1, max_size=2))
+    def join(self, group: str, queue: str, members: list[str]) -> None:
+        assert self.store.run(Join(group, queue, members)) is None
+        self.model.members.update({(group, queue, member): self.clock.now for member in members})
+        self.model.delisted.discard((group, queue))
+
+    @rule(group=groups, queue=queues, members=st.lists(st.sampled_from(MEMBERS), max_size=3))
+    def leave(self, group: str, queue: str, members: list[str]) -> None:
+        assert self.store.run(Leave(group, queue, members)) is None
+        for member in members:
+            self.model.members.pop((group, queue, member), None)
+        self.model.tidy(group, queue)
+
+    @rule(group=groups)
+    def members(self, group: str) -> None:
+        found = self.store.run(Members(group))
+        oldest = self.clock.now - GROUP_EXPIRY
+        for key in [key for key, joined in self.model.members.items() if key[0] == group and joined <= oldest]:
+            del self.model.members[key]
+            self.model.tidy(*key[:2])
+        expected: dict[str, set[str]] = {}
+        for name, queue, member in self.model.members:
+            if name == group and (group, queue) not in self.model.delisted:
+                expected.setdefault(queue, set()).add(member)
+        assert {queue: set(names) for queue, names in found.items()} == expected
+        assert all(len(names) == len(set(names)) for names in found.values())
+
+    @rule(group=groups, queue=queues)
+    def delist(self, group: str, queue: str) -> None:
+        self.members(group)
+        assert self.store.run(Delist(group, queue)) is None
+        if self.model.listed(group, queue):
+            self.model.delisted.add((group, queue))
+
+    @rule(
+        group=groups,
+        queue=queues,
+        members=st.lists(st.sampled_from(MEMBERS), max_size=2),
+        replace=st.booleans(),
+    )
+    def rejoin(self, group: str, queue: str, members: list[str], replace: bool) -> None:
+        self.members(group)
+        assert self.store.run(Rejoin(group, queue, members, replace)) is None
+        if replace or not self.model.listed(group, queue):
+            for key in [key for key in self.model.members if key[:2] == (group, queue)]:
+                del self.model.members[key]
+            self.model.members.update({(group, queue, member): self.clock.now for member in members})
+        self.model.delisted.discard((group, queue))
+
+    @rule(queue=queues)
+    def beat(self, queue: str) -> None:
+        known = self.model.beats.get(queue, 0.0) > self.clock.now
+        assert self.store.run(Beat(queue)) is known
+        self.model.beats[queue] = self.clock.now + LIVENESS
+
+    @rule(queue=queues)
+    def retire(self, queue: str) -> None:
+        assert self.store.run(Retire(queue)) is None
+        self.model.beats.pop(queue, None)
+        self.model.entries[queue].clear()
+
+    @rule()
+    def flush(self) -> None:
+        alive = {queue for queue, deadline in self.model.beats.items() if deadline > self.clock.now}
+        assert set(self.store.run(Flush())) == alive
+        for held in self.model.entries.values():
+            held.clear()
+        self.model.members.clear()
+        self.model.delisted.clear()
+
+    @invariant()
+    def lengths_agree(self) -> None:
+        for queue, held in self.model.entries.items():
+            live = sum(deadline > self.clock.now for _, deadline, _ in held)
+            assert live <= self.store.run(Length(queue)) <= len(held)
+
+    @invariant()
+    def the_books_are_kept(self) -> None:
+        for kept in self.store._lists.values():
+            assert kept.entries, "an empty list is forgotten"
+            accounts = [stored.account for stored in kept.entries]
+            assert dict(kept.accounts) == {account: accounts.count(account) for account in accounts}
+            assert kept.size == sum(len(stored.payload) for stored in kept.entries)
+        assert not self.store._watches
+
+
+TestStore = StoreMachine.TestCase
+TestStore.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> Store:
+    return Store(GROUP_EXPIRY, clock)
+
+
+def entry(payload: bytes = b"x", **fields: Any) -> Entry:
+    return Entry(payload, fields.pop("ttl", 60.0), **fields)
+
+
+def test_who_waits_is_woken_by_an_entry_in_any_of_its_lists(store: Store) -> None:
+    woken: list[str] = []
+    watch = store.take_or_watch(Take(["one", "two"]), lambda: woken.append("reader"))
+    assert isinstance(watch, Watch)
+    store.run(Push("other", [entry()]))
+    assert woken == []
+    store.run(Push("two", [entry(), entry()]))
+    assert woken == ["reader"]
+    store.unwatch(watch)
+
+
+def test_each_entry_wakes_one_who_waits_the_longest_waiting_first(store: Store) -> None:
+    woken: list[int] = []
+    for number in range(4):
+        store.take_or_watch(Take(["chat"]), lambda number=number: woken.append(number))  # type: ignore[misc]
+    store.run(Push("chat", [entry(), entry()]))
+    assert woken == [0, 1]
+    store.run(Push("chat", [entry()]))
+    assert woken == [0, 1, 2]
+
+
+def test_who_was_woken_and_goes_away_passes_it_on(store: Store) -> None:
+    woken: list[int] = []
+    watches = [
+        store.take_or_watch(Take(["chat"]), lambda number=number: woken.append(number))  # type: ignore[misc]
+        for number in range(2)
+    ]
+    store.run(Push("chat", [entry()]))
+    assert isinstance(watches[0], Watch)
+    store.unwatch(watches[0])
+    assert woken == [0, 1]
+
+
+def test_an_entry_that_is_put_back_wakes_who_waits(store: Store) -> None:
+    store.run(Push("chat", [entry()]))
+    taken = store.run(Take(["chat"]))
+    woken = threading.Event()
+    store.take_or_watch(Take(["chat"]), woken.set)
+    store.run(PutBack("chat", taken.items))
+    assert woken.is_set()
+
+
+def test_an_entry_that_is_put_back_is_as_old_as_it_was(store: Store, clock: Clock) -> None:
+    store.run(Push("chat", [entry(ttl=10.0)]))
+    clock.now += 6
+    store.run(PutBack("chat", store.run(Take(["chat"])).items))
+    clock.now += 6
+    assert store.run(Take(["chat"])) == Taken("chat", [], [("expired", b"x")])
+
+
+def test_an_expired_entry_behind_a_live_one_is_not_given(store: Store, clock: Clock) -> None:
+    store.run(Push("inbox!", [entry(b"hint", ttl=100.0), entry(b"old", ttl=1.0), entry(b"new", ttl=60.0)]))
+    clock.now += 2
+    taken = store.run(Take(["inbox!"], 10))
+    assert [item.payload for item in taken.items] == [b"hint", b"new"]
+    assert taken.lost == [("expired", b"old")]
+
+
+def test_a_take_is_bounded_in_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "TAKE_BYTES", 100)
+    store.run(Push("chat", [entry(b"x" * 40) for _ in range(5)]))
+    assert [len(store.run(Take(["chat"], 10)).items) for _ in range(2)] == [3, 2]
+
+
+def test_an_inbox_is_bounded_in_entries_whoever_sends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "INBOX_ENTRIES", 3)
+    entries = [entry(account=str(number), limit=100) for number in range(4)]
+    assert store.run(Push("inbox!", entries)) == [Status.ACCEPTED] * 3 + [Status.FULL]
+    assert store.run(Push("plain", entries)) == [Status.ACCEPTED] * 4
+
+
+def test_an_inbox_is_bounded_in_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "INBOX_BYTES", 100)
+    entries = [entry(b"x" * 40, account=str(number), limit=100) for number in range(3)]
+    assert store.run(Push("inbox!", entries)) == [Status.ACCEPTED] * 2 + [Status.FULL]
+
+
+def test_an_entry_without_a_limit_is_never_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "INBOX_ENTRIES", 1)
+    assert store.run(Push("inbox!", [entry(), entry(), entry()])) == [Status.ACCEPTED] * 3
+
+
+def test_lists_nobody_reads_are_swept(store: Store, clock: Clock) -> None:
+    for number in range(10):
+        store.run(Push(f"left.{number}", [entry(ttl=1.0)]))
+        store.run(Join("group", f"left.{number}", [""]))
+    clock.now += GROUP_EXPIRY + store_module.SWEEP_INTERVAL
+    store.run(Push("chat", [entry()]))
+    assert set(store._lists) == {"chat"}
+    assert store._groups == {}
+
+
+def test_an_inbox_is_alive_for_as_long_as_a_beat_lasts(store: Store, clock: Clock) -> None:
+    assert store.run(Push("inbox!", [entry()], alive=True)) == [Status.DEAD]
+    store.run(Beat("inbox!"))
+    clock.now += LIVENESS - 0.1
+    assert store.run(Push("inbox!", [entry()], alive=True)) == [Status.ACCEPTED]
+    clock.now += 0.1
+    assert store.run(Push("inbox!", [entry()], alive=True)) == [Status.DEAD]
+    assert store.run(Length("inbox!")) == 1
