@@ -140,7 +140,8 @@ class Hub:
     def _lost(self, link: Link, error: LayerUnavailable) -> None:
         if not self._was_lost:
             self._was_lost = True
-            logger.error("%s Sockets stay open; HTTP requests are answered with 503 until the layer is back.", error)
+            text = str(error).rstrip(".")
+            logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
         self._away.add(link)
         self._lost_since_beat = True
 

@@ -31,10 +31,20 @@ def layer_of(alias: str) -> ChannelLayerWrapper:
 
 
 def bare_layer_of(alias: str) -> Any:
-    """The layer `alias` without its routing, so that nothing of the project is imported. Raises as `layer_of` does."""
+    """The layer `alias` without its routing, so that nothing of the project is imported but its settings.
+
+    Raises `CommandError` when the settings give none that can be made, or one that other processes cannot reach.
+    """
     try:
         if not channel_layers.configs:
             raise CommandError(MISSING.format(alias=alias))
-        return channel_layers.make_layer(alias)
+        layer = channel_layers.make_layer(alias)
     except (ChannelsError, ImproperlyConfigured) as error:
         raise CommandError(str(error)) from error
+    if "inmemory" in type(layer).__module__:
+        raise CommandError(
+            f"The layer {alias!r} lives in one process: no worker in another would get a message from this one. Leave "
+            "BACKEND out of CHANNEL_LAYERS for the local layer, or name the Redis layer; with the memory layer, "
+            "runserver serves and works in one process."
+        )
+    return layer

@@ -1,0 +1,141 @@
+"""`channels-classic`: both programs without `manage.py`. An interface server needs no project here, only a layer.
+
+A program is imported when its command is asked for, so that each machine needs only what it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from channels_classic import DEFAULT_CHANNEL_LAYER, __version__
+
+SETTINGS = click.option(
+    "--settings", envvar="DJANGO_SETTINGS_MODULE", help="The settings module of the project. Default: as the variable."
+)
+VERBOSITY = click.option("-v", "--verbosity", type=int, default=1, help="2: more in the log. Default: 1.")
+
+
+def _interface() -> click.Command:
+    from channels_classic.interface_server import InterfaceConfig
+    from channels_classic.interface_server.server import Listen
+    from channels_classic.management.options import click_options
+
+    @click.command("interface", help="Serves HTTP and WebSocket, as manage.py runinterface does.")
+    @click.option("--layer", help="redis://host:port/db, local:/path/to/socket, or an alias of the project's layers.")
+    @SETTINGS
+    @VERBOSITY
+    @click_options(Listen)
+    @click_options(InterfaceConfig)
+    def interface(layer: str | None, settings: str | None, **options: Any) -> None:
+        _said_in_one_sentence(lambda: _serve(layer, settings, options))
+
+    return interface
+
+
+def _serve(layer: str | None, settings: str | None, options: Mapping[str, Any]) -> None:
+    from channels_classic.interface_server import InterfaceConfig
+    from channels_classic.management.interface import configured, run
+    from channels_classic.management.options import configuration
+
+    if layer is not None and ":" in layer:
+        run(_layer_at(layer), configuration(InterfaceConfig, options), options)
+        return
+    if settings is None:
+        raise click.UsageError(
+            "Give --layer, such as redis://localhost:6379/0, or --settings, such as mysite.settings."
+        )
+    from channels_classic.management.layer import bare_layer_of
+
+    _use(settings)
+    run(bare_layer_of(layer or DEFAULT_CHANNEL_LAYER), configured(options), options)
+
+
+def _worker() -> click.Command:
+    from channels_classic.management.options import click_options
+    from channels_classic.worker.config import WorkerConfig
+
+    @click.command("worker", help="Runs the consumers of a project, as manage.py runworker does.")
+    @SETTINGS
+    @VERBOSITY
+    @click_options(WorkerConfig)
+    def worker(settings: str | None, **options: Any) -> None:
+        if settings is None:
+            raise click.UsageError("Give --settings, such as mysite.settings: the consumers are found through it.")
+        _use(settings)
+        _said_in_one_sentence(lambda: _work(options))
+
+    return worker
+
+
+def _work(options: Mapping[str, Any]) -> None:
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("runworker", **options)
+
+
+def _redis(url: str) -> Any:
+    from channels_classic.layers.redis import RedisChannelLayer
+
+    return RedisChannelLayer(hosts=[url])
+
+
+def _local(url: str) -> Any:
+    from channels_classic.layers.local import LocalChannelLayer
+
+    return LocalChannelLayer(path=url.partition(":")[2] or None)
+
+
+LAYERS: Mapping[str, Callable[[str], Any]] = {"redis": _redis, "rediss": _redis, "unix": _redis, "local": _local}
+"""How a layer is made from a URL, by its scheme."""
+
+
+def _layer_at(url: str) -> Any:
+    make = LAYERS.get(url.partition(":")[0])
+    if make is None:
+        raise click.UsageError(f"There is no layer for {url!r}: expected a URL with one of {', '.join(LAYERS)}.")
+    return make(url)
+
+
+def _use(settings: str) -> None:
+    """Have Django read these settings, also when the project is the current folder and is not installed."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = settings
+    sys.path.insert(0, os.getcwd())
+
+
+def _said_in_one_sentence(run: Callable[[], None]) -> None:
+    """Run, with what goes wrong outside our hands told without a traceback."""
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management.base import CommandError
+
+    from channels_classic.exceptions import ChannelsError
+
+    try:
+        run()
+    except (ChannelsError, CommandError, ImproperlyConfigured, ImportError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+class _Programs(click.Group):
+    """The commands by name, each made when it is asked for."""
+
+    programs: Mapping[str, Callable[[], click.Command]] = {"interface": _interface, "worker": _worker}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.programs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        make = self.programs.get(cmd_name)
+        return make() if make else None
+
+
+@click.command(cls=_Programs, help="The programs of Channels Classic.")
+@click.version_option(__version__)
+def main() -> None:
+    """Choose a program."""

@@ -1,0 +1,33 @@
+"""An interface server from a command line: what `manage.py runinterface` and `channels-classic interface` share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from channels_classic.interface_server import InterfaceConfig
+from channels_classic.interface_server.server import Listen, serve
+from channels_classic.log import setup_logger
+from channels_classic.management.options import configuration
+
+
+def configured(options: Mapping[str, Any]) -> InterfaceConfig:
+    """The configuration from parsed options; where they say nothing, from the settings that Channels 1.x read."""
+    from django.conf import settings
+
+    config = configuration(InterfaceConfig, options)
+    return replace(
+        config,
+        ws_protocols=config.ws_protocols or tuple(getattr(settings, "CHANNELS_WS_PROTOCOLS", None) or ()),
+        root_path=config.root_path or settings.FORCE_SCRIPT_NAME or "",
+    )
+
+
+def run(layer: Any, config: InterfaceConfig, options: Mapping[str, Any]) -> None:
+    """Serve until told to stop, with the log of a command. Raises `CannotListen` and `InvalidChannelLayerError`."""
+    setup_logger("django.channels", options.get("verbosity", 1))
+    # uvicorn tells of every connection at INFO; what it warns of is worth reading.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    serve(layer, config, configuration(Listen, options))
