@@ -33,7 +33,7 @@ STILL_RUNNING = 3.0
 _TICK = 0.005
 """Seconds between looks at batches with messages that wait: what `HAND_BACK` may be late by."""
 
-_PACE = 1.0
+PACE = 1.0
 """Seconds between looks at consumers with nothing behind them."""
 
 
@@ -85,7 +85,7 @@ class Monitor:
         while not self._stopped:
             # Not a number while looking: who fills a batch after it was looked at must find that nobody is awake.
             self._interval = None
-            interval: float | None = _PACE
+            interval: float | None = PACE
             try:
                 interval = self._look(time.monotonic())
             except Exception:
@@ -105,7 +105,7 @@ class Monitor:
                 self._pipeline.send(endings)
             running, since = watched.batch.running()
             if since is not None:
-                interval = _TICK if watched.batch.holds or interval == _TICK else _PACE
+                interval = _TICK if watched.batch.holds or interval == _TICK else PACE
                 self._say_still_running(watched, running, since, now)
         if self._pipeline.is_busy:
             self._pipeline.send([])  # what it owes
@@ -115,7 +115,7 @@ class Monitor:
     def _say_still_running(self, watched: _Watched, running: Delivery | None, since: float, now: float) -> None:
         if since != watched.since:
             watched.since = watched.reported = since
-        if running is None or now - watched.reported < STILL_RUNNING - _PACE / 2:
+        if running is None or now - watched.reported < STILL_RUNNING - PACE:
             return
         watched.reported = now
         if running.token is not None and running.reply_channel is not None:

@@ -147,7 +147,7 @@ class Pipeline:
             self._write(endings, None)
         self.settle()
         self.retry()
-        if self._owed:
+        if self._owed or self._delists:
             self._write([], None)
             self.settle()
         self.close()

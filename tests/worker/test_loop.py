@@ -1,0 +1,199 @@
+"""Order, batches and losses of the hot loop, on every layer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from channels_classic import Channel, Group
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.capacity import Capacities
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.names import new_inbox
+from channels_classic.layers.steps import Join, Length, Members
+from channels_classic.message import Message
+from channels_classic.worker import pipeline
+from channels_classic.worker.loop import batch_size
+from tests.waiting import eventually
+from tests.worker.harness import Inbox, drain, make_group, make_worker, running
+
+
+def test_sends_of_a_consumer_keep_their_order_across_groups_and_channels(layer: BaseChannelLayer) -> None:
+    inbox = Inbox(layer)
+    layer.group_add("room", inbox.client())
+    inbox.wait(1)  # the hint that it joined
+
+    def consumer(message: Message) -> None:
+        group = Group("room", channel_layer=message.channel_layer)
+        assert message.reply_channel is not None
+        for number in range(0, 10, 2):
+            message.reply_channel.send({"n": number})
+            group.send({"n": number + 1})
+
+    inbox.post("test", {})
+    with running(make_worker(layer, {"test": consumer})):
+        seen = inbox.wait(12)[1:]
+    assert seen == [*[("client", {"n": number}) for number in range(10)], ("client", Outcome.CONSUMED)]
+
+
+def test_messages_of_a_channel_are_consumed_in_order(layer: BaseChannelLayer) -> None:
+    def consumer(message: Message) -> None:
+        Channel("out", channel_layer=message.channel_layer).send({"n": message["n"]})
+
+    for number in range(100):
+        layer.send("test", {"n": number})
+    with running(make_worker(layer, {"test": consumer})):
+        assert [message["n"] for message in drain(layer, "out", 100)] == list(range(100))
+
+
+def test_each_message_is_consumed_exactly_once_by_many_workers(layer: BaseChannelLayer) -> None:
+    seen: Counter[int] = Counter()
+    lock = threading.Lock()
+
+    def consumer(message: Message) -> None:
+        if message["n"] % 50 == 0:
+            time.sleep(0.06)  # long enough for the batch behind it to be handed back
+        with lock:
+            seen[message["n"]] += 1
+
+    with running(make_group(layer, {"test": consumer}, 4), make_group(layer, {"test": consumer}, 2)):
+        for number in range(500):
+            layer.send("test", {"n": number})
+        eventually(lambda: len(seen) == 500, timeout=15)
+    assert set(seen.values()) == {1}
+
+
+def test_messages_behind_a_slow_consumer_are_handed_to_another_worker_in_order(layer: BaseChannelLayer) -> None:
+    release = threading.Event()
+    seen: list[tuple[int, float]] = []
+
+    def consumer(message: Message) -> None:
+        if message["n"] == 0:
+            release.wait(10)
+        seen.append((message["n"], time.monotonic()))
+
+    for number in range(10):
+        layer.send("test", {"n": number})
+    first, second = (make_worker(layer, {"test": consumer}) for _ in range(2))
+    with running(first):
+        eventually(lambda: first.in_job)
+        began = time.monotonic()
+        with running(second):
+            eventually(lambda: len(seen) == 9)
+            release.set()
+    assert [number for number, _ in seen] == [*range(1, 10), 0]
+    assert seen[8][1] - began < 1
+
+
+def test_answers_that_were_finished_do_not_wait_for_a_slow_consumer_behind_them(layer: BaseChannelLayer) -> None:
+    inbox = Inbox(layer)
+    release = threading.Event()
+
+    def consumer(message: Message) -> None:
+        if message["n"] == 3:
+            release.wait(10)
+        assert message.reply_channel is not None
+        message.reply_channel.send({"n": message["n"]})
+
+    for number in range(4):
+        inbox.post("test", {"n": number}, token=str(number))
+    with running(make_worker(layer, {"test": consumer})):
+        early = list(inbox.wait(6))
+        release.set()
+        inbox.wait(8)
+    assert sorted(what["n"] for _, what in early if isinstance(what, dict)) == [0, 1, 2]
+
+
+def test_with_a_prefetch_of_one_nothing_is_taken_beyond_what_runs(memory: ChannelLayer) -> None:
+    release = threading.Event()
+    worker = make_worker(memory, {"test": lambda message: release.wait(10)})
+    worker.prefetch = 1
+    for number in range(5):
+        memory.send("test", {"n": number})
+    with running(worker):
+        eventually(lambda: worker.in_job)
+        assert memory.run([Length("test")]) == [4]
+        release.set()
+
+
+@pytest.mark.parametrize(("duration", "size"), [(0.0, 10), (0.0001, 10), (0.002, 10), (0.004, 5), (0.019, 1), (5.0, 1)])
+def test_batches_are_as_large_as_consumers_are_fast(duration: float, size: int) -> None:
+    assert batch_size(duration, 10) == size
+
+
+def test_a_send_to_a_full_channel_arrives_when_there_is_room(layer: BaseChannelLayer) -> None:
+    layer.planner.capacities = Capacities(1000, {"out": 2})
+
+    def consumer(message: Message) -> None:
+        for number in range(4):
+            Channel("out", channel_layer=message.channel_layer).send({"n": number})
+
+    layer.send("test", {})
+    with running(make_worker(layer, {"test": consumer})):
+        eventually(lambda: layer.run([Length("out")]) == [2])
+        assert [message["n"] for message in drain(layer, "out", 4)] == [0, 1, 2, 3]
+    assert layer.losses.as_dict() == {}
+
+
+def test_a_send_to_a_channel_that_stays_full_is_dropped_and_counted(
+    layer: BaseChannelLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "RETRY_TIME", 0.2)
+    layer.planner.capacities = Capacities(1000, {"out": 1})
+    done: list[Message] = []
+
+    def consumer(message: Message) -> None:
+        for number in range(3):
+            Channel("out", channel_layer=message.channel_layer).send({"n": number})
+
+    layer.send("test", {})
+    with running(make_worker(layer, {"test": consumer, "next": done.append})):
+        eventually(lambda: layer.losses.as_dict() == {"full": 2})
+        layer.send("next", {})
+        eventually(lambda: done)
+    assert layer.run([Length("out")]) == [1]
+
+
+def test_a_group_send_to_full_members_is_never_repeated(layer: BaseChannelLayer) -> None:
+    layer.planner.capacities = Capacities(1000, {"narrow": 1})
+    layer.group_add("room", "narrow")
+    layer.group_add("room", "wide")
+
+    def consumer(message: Message) -> None:
+        for number in range(3):
+            Group("room", channel_layer=message.channel_layer).send({"n": number})
+
+    layer.send("test", {})
+    with running(make_worker(layer, {"test": consumer})):
+        eventually(lambda: layer.losses.as_dict() == {"full": 2})
+    assert layer.run([Length("narrow"), Length("wide")]) == [1, 3]
+
+
+def test_an_interface_server_that_is_gone_is_taken_off_the_group(layer: BaseChannelLayer) -> None:
+    gone = new_inbox()
+    layer.run([Join("room", gone, ["client"])])
+
+    def consumer(message: Message) -> None:
+        Group("room", channel_layer=message.channel_layer).send({})
+
+    layer.send("test", {})
+    with running(make_worker(layer, {"test": consumer})):
+        eventually(layer.losses.as_dict)
+    assert layer.run([Members("room")]) == [{}]
+    assert layer.losses.as_dict() == {"dead": 1}
+
+
+def test_an_idle_worker_starts_on_a_message_at_once(layer: BaseChannelLayer) -> None:
+    seen: list[float] = []
+    worker = make_worker(layer, {"test": lambda message: seen.append(time.monotonic())})
+    with running(worker):
+        for _ in range(5):
+            sent = time.monotonic()
+            count = len(seen)
+            layer.send("test", {})
+            eventually(lambda count=count: len(seen) > count)  # type: ignore[misc]
+            assert seen[-1] - sent < 0.5
