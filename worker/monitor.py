@@ -28,7 +28,7 @@ HAND_BACK = 0.02
 """Seconds after which a consumer is so slow that the messages behind it are handed back."""
 
 STILL_RUNNING = 3.0
-"""Seconds between reports that a consumer still runs, which keep the gate of its client waiting."""
+"""Seconds, at most, between reports that a consumer still runs, which keep the gate of its client waiting."""
 
 _TICK = 0.005
 """Seconds between looks at batches with messages that wait: what `HAND_BACK` may be late by."""

@@ -38,25 +38,31 @@ _BACKOFF = (0.1, 2.0)
 
 
 class Outage:
-    """Says once that the layer is away and once that it is back, for all threads of a process. Thread-safe."""
+    """Says once that the layer is away and once that it is back, for all threads of a process. Thread-safe.
+
+    Outages are numbered, because a thread that was busy may find its connection broken when others are back already.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._number = 0
         self._away = False
 
-    def begin(self, error: Exception) -> None:
-        """The layer was found to be away."""
+    def begin(self, error: Exception, known: int) -> None:
+        """The layer was found to be away, by one who knew of `known` outages."""
         with self._lock:
-            if not self._away:
+            if known == self._number:
+                self._number += 1
                 self._away = True
-                logger.error("%s Trying again until it is back.", error)
+                logger.error("%s Trying again until it is back; what was under way may be lost.", error)
 
-    def end(self) -> None:
-        """The layer answered."""
+    def end(self) -> int:
+        """The layer answered → how many outages there were."""
         with self._lock:
             if self._away:
                 self._away = False
                 logger.info("The channel layer is back.")
+            return self._number
 
 
 @dataclass(slots=True)
@@ -77,6 +83,7 @@ class Pipeline:
         self._planner = layer.planner
         self._losses = layer.losses
         self._outage = outage
+        self._outages = 0
         self._on_away = on_away
         self._connection: Connection | None = None
         self._unread: deque[_Written] = deque()
@@ -107,7 +114,7 @@ class Pipeline:
                 threading.Thread(target=self.wake, name="worker-wake", daemon=True).start()
             taken = self._live.read()
         except LayerUnavailable as error:
-            self._lose(error, taking=True)
+            self._lose(error)
             return None
         if isinstance(taken, StepRefused):
             self._refuse_take(taken)
@@ -207,7 +214,7 @@ class Pipeline:
         try:
             self._put(written, others)
         except LayerUnavailable as error:
-            self._lose(error, taking=step is not None)
+            self._lose(error)
             return False
         return True
 
@@ -300,9 +307,9 @@ class Pipeline:
         while self._connection is None:
             try:
                 self._connection = self._layer.connect()
-                self._outage.end()
+                self._outages = self._outage.end()
             except LayerUnavailable as error:
-                self._outage.begin(error)
+                self._outage.begin(error, self._outages)
                 if self._on_away is not None:
                     self._on_away()
                 if self._stopping.wait(pause * random.uniform(0.5, 1)):
@@ -310,12 +317,10 @@ class Pipeline:
                 pause = min(pause * 2, longest)
         return True
 
-    def _lose(self, error: LayerUnavailable, taking: bool = False) -> None:
+    def _lose(self, error: LayerUnavailable) -> None:
         """The connection broke: what was not answered may have been done, and only reports may be repeated."""
-        self._outage.begin(error)
+        self._outage.begin(error, self._outages)
         self.close()
-        if taking:
-            logger.warning("Messages that were being taken when the channel layer was lost are lost as well.")
         for written in self._unread:
             self._lose_sends(written.sends)
             self._owed += written.reports
