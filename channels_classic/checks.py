@@ -24,7 +24,8 @@ from django.core.management import find_commands
 import channels_classic
 from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic.asgi import ChannelLayerManager, check_config, import_layer_class, missing_keys, wrong_keys
-from channels_classic.exceptions import InvalidChannelLayerError
+from channels_classic.exceptions import ChannelsError, InvalidChannelLayerError
+from channels_classic.layers.names import check_receivable
 from channels_classic.routing import Router
 from channels_classic.utils import name_that_thing
 
@@ -122,9 +123,10 @@ def _check_channels_2(alias: str, entry: dict[str, Any]) -> Messages:
 
 def _check_routing(alias: str, routing: Any) -> Messages:
     try:
-        Router(routing)
+        for channel in Router(routing).channels:
+            check_receivable(channel)
     except Exception as error:  # importing the user's modules runs their code
-        kind = "" if isinstance(error, ImproperlyConfigured) else f"{type(error).__name__}: "
+        kind = "" if isinstance(error, (ImproperlyConfigured, ChannelsError)) else f"{type(error).__name__}: "
         yield Error(
             f"The ROUTING of CHANNEL_LAYERS[{alias!r}] cannot be used: {kind}{error}",
             hint=_place(error)

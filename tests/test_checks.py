@@ -88,6 +88,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("E005", {"default": {"ROUTING": "tests.test_checks.broken_routing"}}, "'tests.nowhere.consumer'", ""),
     ("E005", {"default": {"ROUTING": 5}}, "5 is no routing", "a list of route"),
     ("E005", {"default": {"ROUTING": ["http.request"]}}, "Entry 0 of the routing is 'http.request'", ""),
+    ("E005", {"default": {"ROUTING": {"http request": print}}}, "'http request' is not a valid channel name", ""),
     (
         "E006",
         {"default": {"BACKEND": "nowhere.Layer", "ROUTING": []}},

@@ -25,9 +25,14 @@ def configured(options: Mapping[str, Any]) -> InterfaceConfig:
     )
 
 
-def run(layer: Any, config: InterfaceConfig, options: Mapping[str, Any]) -> None:
-    """Serve until told to stop, with the log of a command. Raises `CannotListen` and `InvalidChannelLayerError`."""
-    setup_logger("django.channels", options.get("verbosity", 1))
+def set_up_log(options: Mapping[str, Any]) -> logging.Logger:
+    """The log of a command."""
     # uvicorn tells of every connection at INFO; what it warns of is worth reading.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    return setup_logger("django.channels", options.get("verbosity", 1))
+
+
+def run(layer: Any, config: InterfaceConfig, options: Mapping[str, Any]) -> None:
+    """Serve until told to stop, with the log of a command. Raises `CannotListen` and `InvalidChannelLayerError`."""
+    set_up_log(options)
     serve(layer, config, configuration(Listen, options))

@@ -25,10 +25,10 @@ from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import CannotListen
 from channels_classic.handler import ViewConsumer
-from channels_classic.interface_server import InterfaceConfig, InterfaceServer
+from channels_classic.interface_server import InterfaceServer
 from channels_classic.interface_server.server import Listen, Server
-from channels_classic.log import setup_logger
 from channels_classic.management.actions import Actions
+from channels_classic.management.interface import configured, set_up_log
 from channels_classic.management.layer import layer_of
 from channels_classic.routing import Consumer
 from channels_classic.worker import WorkerGroup
@@ -98,7 +98,7 @@ class Command(DjangoCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until Ctrl-C."""
-        self.logger = setup_logger("django.channels", options.get("verbosity", 1))
+        self.logger = set_up_log(options)
         super().handle(*args, **options)
 
     def inner_run(self, *args: Any, **options: Any) -> None:
@@ -128,12 +128,7 @@ class Command(DjangoCommand):
 
     def make_server(self, layer: ChannelLayerWrapper, options: dict[str, Any]) -> Server:
         """The interface server, listening; when it cannot, the process ends as Django's own command does."""
-        config = InterfaceConfig(
-            http_timeout=options["http_timeout"],
-            websocket_connect_timeout=options["websocket_handshake_timeout"],
-            ws_protocols=tuple(getattr(settings, "CHANNELS_WS_PROTOCOLS", None) or ()),
-            root_path=settings.FORCE_SCRIPT_NAME or "",
-        )
+        config = configured({**options, "websocket_connect_timeout": options["websocket_handshake_timeout"]})
         application: Any = InterfaceServer(layer.channel_layer, config)
         if options.get("use_static_handler") and (settings.DEBUG or options["insecure_serving"]):
             from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
