@@ -27,6 +27,9 @@ class Message:
     http_session: Any
     user: Any
 
+    in_turn: bool = False
+    """Whether the interface server held it back until the messages of its socket before it were consumed."""
+
     def __init__(self, content: dict[str, Any], channel_name: str | None, channel_layer: Any) -> None:
         self.content = content
         self.channel_layer = channel_layer

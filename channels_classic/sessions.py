@@ -1,6 +1,7 @@
 """Decorators that give a consumer's message a session: one per socket, or the one of the browser's cookie.
 
-The message must be among the first two positional arguments, so that they serve functions and methods.
+And, kept in the session of the socket, the order in which its messages are consumed. The message must be among the
+first two positional arguments, so that they serve functions and methods.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from django.conf import settings
 from django.contrib.sessions.backends import signed_cookies
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 
-from channels_classic.exceptions import ConsumeLater
+from channels_classic.channel import Channel
+from channels_classic.exceptions import ChannelSocketException, ConsumeLater, DenyConnection
 from channels_classic.handler import AsgiRequest
-from channels_classic.message import Message
+from channels_classic.message import Message, pending_message_store
 
 logger = logging.getLogger(__name__)
 
 Consumer = Callable[..., Any]
+
+_NEXT_ORDER = "__channels_next_order"  # the key that Channels 1.x used in the channel session
 
 
 def session_for_reply_channel(reply_channel: str) -> SessionBase:
@@ -109,6 +113,73 @@ def channel_and_http_session(func: Consumer) -> Consumer:
     return http_session(channel_session(inner))
 
 
+def wait_channel_name(reply_channel: str) -> str:
+    """The channel on which messages of a socket wait for those before them."""
+    return "__wait__." + reply_channel.replace("!", "?")
+
+
+def requeue_messages(message: Message) -> None:
+    """Put everything that waits on the wait channel of the message's socket back on the channel it came from.
+
+    Inside a consumer it goes there behind what the consumer sends, otherwise at once. Raises the layer's
+    ``ChannelFull``: then the message it could not put back is lost.
+    """
+    reply_channel = _reply_channel(message)
+    layer = reply_channel.channel_layer
+    wait_channel = wait_channel_name(reply_channel.name)
+    while (content := layer.receive([wait_channel], block=False)[1]) is not None:
+        channel = Channel(content.pop("original_channel"), channel_layer=layer)
+        if pending_message_store.active:
+            pending_message_store.append(channel, content)
+            continue
+        try:
+            channel.send(content)
+        except layer.ChannelFull as error:
+            raise layer.ChannelFull(
+                f"A message that waited for its order is lost: its channel {channel.name!r} is full. Run more workers."
+            ) from error
+
+
+def enforce_ordering(
+    func: Consumer | None = None, slight: bool = False, *, advance_on_error: bool = False
+) -> Any:  # the decorated consumer, or a decorator
+    """Let the messages of a socket be consumed one after another, in the order the interface server gave them.
+
+    Decorate the consumers of connect, receive and disconnect, all three. A message that comes too early waits on the
+    wait channel; one whose order has passed is dropped. What the consumer returns is dropped as well.
+
+    With the interface server of this package every message comes in its turn already, and is let through. With others
+    a consumer that raises keeps its socket's later messages waiting, unless ``advance_on_error`` says to go on.
+    Raises ``ValueError`` for a message without ``order`` and for ``slight``, and the layer's ``ChannelFull`` when too
+    many messages wait.
+    """
+    if slight:
+        raise ValueError("enforce_ordering has no slight mode any more: remove slight=True, it is always strict.")
+    if func is None:
+        return functools.partial(enforce_ordering, advance_on_error=advance_on_error)
+    consumer = func
+
+    @functools.wraps(consumer)
+    def inner(*args: Any, **kwargs: Any) -> None:
+        message = message_among(args, "enforce_ordering")
+        order = _order(message)
+        next_order = message.channel_session.get(_NEXT_ORDER, 0)
+        if message.in_turn or order == next_order:
+            _take_turn(message, order, functools.partial(consumer, *args, **kwargs), advance_on_error)
+        elif order > next_order:
+            _wait(message, order)
+        else:
+            logger.warning(
+                "A message of %s is dropped: its order %d has passed, the next one is %d.",
+                message.channel.name,
+                order,
+                next_order,
+            )
+
+    inner.strict_ordering = True  # type: ignore[attr-defined]  # as on class-based consumers, for demultiplexers
+    return channel_session(inner)
+
+
 def message_among(args: tuple[Any, ...], decorator: str) -> Message:
     """The message a decorated function or method is called with. Raises ``ValueError`` if there is none."""
     for argument in args[:2]:
@@ -117,13 +188,17 @@ def message_among(args: tuple[Any, ...], decorator: str) -> Message:
     raise ValueError(f"{decorator} called without Message instance")
 
 
-def _created_session(message: Message) -> SessionBase:
+def _reply_channel(message: Message) -> Channel:
     if message.reply_channel is None:
         raise ValueError(
-            f"The message from {message.channel.name!r} has no reply_channel, by which its channel session "
+            f"The message from {message.channel.name!r} has no reply_channel, by which the session of its socket "
             "would be found."
         )
-    session = session_for_reply_channel(message.reply_channel.name)
+    return message.reply_channel
+
+
+def _created_session(message: Message) -> SessionBase:
+    session = session_for_reply_channel(_reply_channel(message).name)
     key = session.session_key
     if key is not None and not session.exists(key):
         try:
@@ -183,3 +258,52 @@ def _save(session: SessionBase | None) -> None:
 
 def _set_key(session: SessionBase, key: str) -> None:
     session._session_key = key  # Django has no public way to choose a key
+
+
+def _order(message: Message) -> int:
+    if "order" not in message:
+        raise ValueError(
+            f"The message from {message.channel.name!r} has no 'order', so enforce_ordering cannot tell when its turn "
+            "is: interface servers number the messages of a WebSocket, tests do with WSClient(ordered=True)."
+        )
+    return int(message["order"])
+
+
+def _take_turn(message: Message, order: int, consume: Callable[[], Any], advance_on_error: bool) -> None:
+    try:
+        consume()
+    except ConsumeLater:
+        raise  # it is still this message's turn
+    except (DenyConnection, ChannelSocketException):
+        _advance(message, order)  # not failures: the message is consumed
+        raise
+    except Exception:
+        # Messages that come in their turn pass whatever the session says; those that overtook them must pass too.
+        if advance_on_error or message.in_turn:
+            _advance(message, order)
+        raise
+    _advance(message, order)
+
+
+def _advance(message: Message, order: int) -> None:
+    session = message.channel_session
+    session[_NEXT_ORDER] = order + 1
+    _save(session)
+    session.modified = False
+    requeue_messages(message)
+
+
+def _wait(message: Message, order: int) -> None:
+    reply_channel = _reply_channel(message)
+    layer = reply_channel.channel_layer
+    message.content["original_channel"] = message.channel.name
+    try:
+        layer.send(wait_channel_name(reply_channel.name), message.content)
+    except layer.ChannelFull as error:
+        raise layer.ChannelFull(
+            f"The message from {message.channel.name!r} with order {order} is lost: too many of its socket wait for "
+            "those before them. Does every consumer of the socket enforce_ordering, and does none fail?"
+        ) from error
+    # Its turn may have come while it was put there, too late for who took the turn before to see it.
+    if message.channel_session.load().get(_NEXT_ORDER, 0) >= order:
+        requeue_messages(message)

@@ -92,6 +92,7 @@ class Consumption:
         ending = Ending(delivery, delivery.reply_channel, Outcome.RAISED, self._sends)
         try:
             message = Message(delivery.message, delivery.channel, self._wrapper)
+            message.in_turn = delivery.token is not None
             if message.get("__retries__") == self._worker.message_retries:
                 message.__doomed__ = True  # type: ignore[attr-defined]  # as in Channels 1.1.8: informational
             match = self._wrapper.router.match(message)
