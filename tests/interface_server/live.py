@@ -1,0 +1,103 @@
+"""An interface server for tests: real sockets, a memory layer in this process, and the means to play a worker."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+from channels_classic.interface_server import InterfaceConfig, InterfaceServer
+from channels_classic.interface_server.server import Listen, Server
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.delivery import Delivery, Report
+from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.steps import Take
+
+PATIENCE = 10.0
+
+
+class Live:
+    """A server that runs in a thread, and its layer."""
+
+    def __init__(self, server: Server, layer: BaseChannelLayer) -> None:
+        self.server = server
+        self.layer = layer
+        self.port: int = server.sockets[0].getsockname()[1]
+
+    # The worker
+
+    def take(self, channel: str, timeout: float = PATIENCE) -> Delivery:
+        """Take the next message of a channel as our own worker does: its end is not reported yet."""
+        (taken,) = self.layer.run([Take([channel], 1, timeout)])
+        assert taken is not None, f"no message on {channel} within {timeout} s"
+        (delivery,), _ = self.layer.open(taken)
+        return delivery
+
+    def has_none(self, channel: str) -> bool:
+        """Whether a channel holds no message at this moment."""
+        (taken,) = self.layer.run([Take([channel], 1, 0.0)])
+        return taken is None
+
+    def report(self, delivery: Delivery, outcome: Outcome = Outcome.CONSUMED) -> None:
+        """Tell how a message ended."""
+        assert delivery.token is not None
+        assert delivery.reply_channel is not None
+        report = Report(delivery.reply_channel, delivery.token, outcome)
+        self.layer.run(self.layer.planner.pushes([], {}, [report]))
+
+    def consume(self, channel: str, *replies: dict[str, Any]) -> dict[str, Any]:
+        """Take a message, send replies to its reply channel and report it consumed; gives the message."""
+        delivery = self.take(channel)
+        assert delivery.reply_channel is not None
+        for reply in replies:
+            self.layer.send(delivery.reply_channel, reply)
+        if delivery.token is not None:
+            self.report(delivery)
+        return delivery.message
+
+    # The client
+
+    @contextmanager
+    def websocket(self, path: str = "/", **options: Any) -> Iterator[ClientConnection]:
+        """A WebSocket that a consumer accepted at once."""
+        acceptance = threading.Thread(target=self.consume, args=("websocket.connect", {"accept": True}))
+        acceptance.start()
+        with self.handshake(path, **options) as client:
+            acceptance.join()
+            yield client
+
+    def handshake(self, path: str = "/", **options: Any) -> ClientConnection:
+        """A WebSocket that is answered by whoever plays the worker."""
+        options = {"compression": None, "ping_interval": None, "open_timeout": PATIENCE, **options}
+        return connect(f"ws://127.0.0.1:{self.port}{path}", **options)
+
+    def http(self) -> http.client.HTTPConnection:
+        """A connection for requests."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+
+    def raw(self) -> socket.socket:
+        """A connection for bytes."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+
+@contextmanager
+def live(layer: BaseChannelLayer | None = None, listen: Listen | None = None, **options: Any) -> Iterator[Live]:
+    """Run a server with `options` of `InterfaceConfig` until the end of the block."""
+    layer = layer or ChannelLayer()
+    config = InterfaceConfig(**options)
+    server = Server(InterfaceServer(layer, config), config, listen or Listen(port=0))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    assert server.ready.wait(PATIENCE)
+    try:
+        yield Live(server, layer)
+    finally:
+        server.stop()
+        thread.join(2 * PATIENCE)
+        assert not thread.is_alive()
