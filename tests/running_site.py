@@ -5,8 +5,8 @@ from __future__ import annotations
 import http.client
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -57,6 +57,8 @@ class RunningSite:
     def start_workers(self, count: int) -> None:
         """Start workers and return when they work."""
         self.workers = [self.run("runworker") for _ in range(count)]
+        for worker in self.workers:
+            worker.wait_for_line("Listening on channels")
         if count:
             assert self.get("/") == (200, b"Hello, world"), self.output
 
@@ -70,9 +72,14 @@ class RunningSite:
             program.stop()
         self._folder.cleanup()
 
-    def layer(self) -> BaseChannelLayer:
+    @contextmanager
+    def layer(self) -> Iterator[BaseChannelLayer]:
         """The site's layer, for the test to send from a process of its own."""
-        return RedisChannelLayer(hosts=[self.redis_url]) if self.redis_url else LocalChannelLayer(path=self.path)
+        layer = RedisChannelLayer(hosts=[self.redis_url]) if self.redis_url else LocalChannelLayer(path=self.path)
+        try:
+            yield layer
+        finally:
+            layer.close()
 
     def get(self, path: str) -> tuple[int, bytes]:
         """The status and the content of a page."""

@@ -39,7 +39,8 @@ def test_sockets_stay_open_while_all_workers_are_replaced(site: RunningSite) -> 
         async with site.sockets(200) as sockets:
             await asyncio.to_thread(site.stop_workers)
             await asyncio.to_thread(site.start_workers, 2)
-            await asyncio.to_thread(site.layer().send_group, "room", {"text": "still here"})
+            with site.layer() as layer:
+                await asyncio.to_thread(layer.send_group, "room", {"text": "still here"})
             assert await texts(sockets) == ["still here"] * 200
             for number, socket in enumerate(sockets):
                 await socket.send(str(number))
@@ -56,7 +57,8 @@ def test_sockets_stay_open_when_a_busy_worker_is_killed(site: RunningSite) -> No
             for worker in site.workers:
                 worker.kill()
             await asyncio.to_thread(site.start_workers, 1)
-            await asyncio.to_thread(site.layer().send_group, "room", {"text": "still here"})
+            with site.layer() as layer:
+                await asyncio.to_thread(layer.send_group, "room", {"text": "still here"})
             assert await texts(sockets) == ["still here"] * 200
             assert busy.close_code is None
 
@@ -79,16 +81,15 @@ def test_frames_sent_while_no_worker_runs_are_consumed_when_one_comes(site: Runn
 
 def test_ten_broadcasts_in_a_row_reach_all_of_a_thousand_sockets(site: RunningSite) -> None:
     async def scenario() -> None:
-        layer = site.layer()
-        async with site.sockets(1000) as sockets:
-            assert len(await asyncio.to_thread(layer.group_channels, "room")) == 1000
-            for number in range(10):
-                await asyncio.to_thread(layer.send_group, "room", {"text": str(number)})
-            for number in range(10):
-                assert await texts(sockets) == [str(number)] * 1000
-        assert layer.losses.as_dict() == {}
-        eventually(lambda: not layer.group_channels("room"), timeout=PATIENCE)
-        layer.close()
+        with site.layer() as layer:
+            async with site.sockets(1000) as sockets:
+                assert len(await asyncio.to_thread(layer.group_channels, "room")) == 1000
+                for number in range(10):
+                    await asyncio.to_thread(layer.send_group, "room", {"text": str(number)})
+                for number in range(10):
+                    assert await texts(sockets) == [str(number)] * 1000
+            assert layer.losses.as_dict() == {}
+            eventually(lambda: not layer.group_channels("room"), timeout=PATIENCE)
 
     asyncio.run(scenario())
 
@@ -181,11 +182,10 @@ def test_redis_may_be_away_for_five_seconds_and_come_back_empty(own_redis: Redis
             assert (await asyncio.to_thread(site.get, "/"))[0] == 503
             await asyncio.sleep(max(0.0, 5 - (time.monotonic() - away)))
             await asyncio.to_thread(own_redis.start)
-            layer = site.layer()
-            await asyncio.to_thread(eventually, lambda: len(layer.group_channels("room")) == 50, PATIENCE)
-            layer.send_group("room", {"text": "we are back"})
+            with site.layer() as layer:
+                await asyncio.to_thread(eventually, lambda: len(layer.group_channels("room")) == 50, PATIENCE)
+                layer.send_group("room", {"text": "we are back"})
             assert await texts(members) == ["we are back"] * 50
-            layer.close()
             stop.set()
             await asyncio.gather(*loads)
             assert [socket.close_code for socket in (*members, *busy)] == [None] * 70
