@@ -6,7 +6,7 @@ Programs and ``Channel`` ask here; nothing is read or connected before the first
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -135,9 +135,7 @@ class ChannelLayerManager:
     def _layer(self, name: str, config_key: str) -> Any:
         entry = self._entry(name)
         layer_class = import_layer_class(name, entry)
-        config = entry.get(config_key, {})
-        check_config(name, config_key, config, layer_class)
-        return layer_class(**config)
+        return layer_of_config(name, config_key, entry.get(config_key, {}), layer_class)
 
     def _make(self, name: str, config_key: str) -> ChannelLayerWrapper:
         entry = self._entry(name)
@@ -203,14 +201,30 @@ def import_layer_class(alias: str, entry: dict[str, Any]) -> Any:
 
 def check_config(alias: str, config_key: str, config: Any, layer_class: Any) -> None:
     """Say which argument a layer does not take before Python says it without the setting's name."""
+    parameters: Mapping[str, Any] = {}
     try:
-        parameters = inspect.signature(layer_class).parameters
-        inspect.signature(layer_class).bind(**config)
-    except TypeError as error:
+        signature = inspect.signature(layer_class)
+        parameters = signature.parameters
+        signature.bind(**config)
+    except (TypeError, ValueError) as error:
         unknown = [key for key in config if key not in parameters] if isinstance(config, dict) else []
         raise InvalidChannelLayerError(
             f"The {config_key} of CHANNEL_LAYERS[{alias!r}] does not fit {name_that_thing(layer_class)}: {error}.",
             _nearest(str(unknown[0]), list(parameters)) if unknown else "Give a dict of its arguments.",
+            alias=alias,
+            key=config_key,
+        ) from error
+
+
+def layer_of_config(alias: str, config_key: str, config: Any, layer_class: Any) -> Any:
+    """The layer that a ``CONFIG`` describes. Raises ``InvalidChannelLayerError`` also for a value it does not take."""
+    check_config(alias, config_key, config, layer_class)
+    try:
+        return layer_class(**config)
+    except (TypeError, ValueError) as error:
+        raise InvalidChannelLayerError(
+            f"The {config_key} of CHANNEL_LAYERS[{alias!r}] does not fit {name_that_thing(layer_class)}: {error}",
+            "Correct that value.",
             alias=alias,
             key=config_key,
         ) from error

@@ -23,11 +23,17 @@ from django.core.management import find_commands
 
 import channels_classic
 from channels_classic import DEFAULT_CHANNEL_LAYER
-from channels_classic.asgi import ChannelLayerManager, check_config, import_layer_class, missing_keys, wrong_keys
+from channels_classic.asgi import (
+    ChannelLayerManager,
+    check_config,
+    import_layer_class,
+    layer_of_config,
+    missing_keys,
+    wrong_keys,
+)
 from channels_classic.exceptions import ChannelsError, InvalidChannelLayerError
 from channels_classic.layers.names import check_receivable
 from channels_classic.routing import Router
-from channels_classic.utils import name_that_thing
 
 CHANNELS_2_BACKENDS = ("channels.layers.", "channels_redis.")
 STATICFILES = "django.contrib.staticfiles"
@@ -160,17 +166,11 @@ def _check_layer(alias: str, entry: dict[str, Any]) -> Messages:
 
 def _check_config(alias: str, key: str, config: Any, layer_class: Any) -> Messages:
     try:
-        check_config(alias, key, config, layer_class)
-        if layer_class.__module__.startswith("channels_classic.layers."):
-            layer_class(**config)  # ours connect to nothing before they are used
+        # Ours connect to nothing before they are used.
+        ours = layer_class.__module__.startswith("channels_classic.layers.")
+        (layer_of_config if ours else check_config)(alias, key, config, layer_class)
     except InvalidChannelLayerError as error:
         yield _error(error, "channels_classic.E007")
-    except Exception as error:  # whatever a wrong value leads to
-        yield Error(
-            f"The {key} of CHANNEL_LAYERS[{alias!r}] does not fit {name_that_thing(layer_class)}: {error}",
-            hint="Correct the value.",
-            id="channels_classic.E007",
-        )
 
 
 def _error(error: InvalidChannelLayerError, id: str) -> Error:

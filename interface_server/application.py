@@ -7,7 +7,6 @@ applications.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Awaitable, Callable
 
@@ -17,8 +16,6 @@ from channels_classic.interface_server.hub import Hub
 from channels_classic.interface_server.scope import Receive, Scope, Send
 from channels_classic.interface_server.websocket import WebSocket
 from channels_classic.layers.base import BaseChannelLayer
-
-logger = logging.getLogger(__name__)
 
 
 class InterfaceServer:
@@ -59,7 +56,6 @@ class InterfaceServer:
         try:
             await self._started()
         except Exception as error:
-            logger.error("%s", error)
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.startup.complete"})
@@ -79,6 +75,7 @@ class InterfaceServer:
             except BaseException as error:
                 self._owner = None
                 self._hub.set_exception(error)
+                self._hub.exception()  # or it would be told once more where no other scope waits for it
                 raise
             self._hub.set_result(hub)
         return self._hub.result() if self._hub.done() else await asyncio.shield(self._hub)

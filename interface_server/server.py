@@ -139,8 +139,14 @@ class Server:
         return [_address(bound) for bound in self.sockets]
 
     def run(self) -> None:
-        """Serve; returns after `stop`, or in the main thread after SIGTERM or Ctrl-C. A second signal insists."""
-        self._uvicorn.run(sockets=self.sockets)
+        """Serve; returns after `stop`, or in the main thread after SIGTERM or Ctrl-C. A second signal insists.
+
+        Raises `SystemExit` with status 1 when the application cannot start; why is in the log.
+        """
+        try:
+            self._uvicorn.run(sockets=self.sockets)
+        except SystemExit as error:
+            raise SystemExit(1) from error
 
     def stop(self) -> None:
         """Stop serving; can be called from any thread, and before `run`."""

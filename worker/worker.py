@@ -6,10 +6,12 @@ the loop's business, in `channels_classic.worker.loop`.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import logging
 import multiprocessing
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,10 +21,12 @@ from typing import Any
 from django.db import connections
 
 from channels_classic.asgi import ChannelLayerWrapper
+from channels_classic.exceptions import InvalidChannelLayerError
 from channels_classic.layers.names import check_receivable
 from channels_classic.message import Message
 from channels_classic.signals import worker_ready
 from channels_classic.worker.config import WorkerConfig
+from channels_classic.worker.doorbell import STOP_SIGNALS
 from channels_classic.worker.loop import Loop
 from channels_classic.worker.monitor import Monitor
 from channels_classic.worker.pipeline import Outage
@@ -71,12 +75,13 @@ class Worker:
         self._stopper = Stopper(self)
 
     def install_signal_handler(self) -> None:
-        """Let SIGTERM and SIGINT stop the worker; in the main thread only."""
-        self._stopper.install()
+        """Let SIGTERM and SIGINT call `sigterm_handler`; `run` does more than that by itself, for as long as it runs."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self.sigterm_handler)
 
     def sigterm_handler(self, signo: int, stack_frame: FrameType | None) -> None:
-        """What those signals call: the first one asks, the second insists."""
-        self._stopper.signalled(signo)
+        """Do what SIGTERM and SIGINT do when `signal_handlers` is set: the first one asks, the second insists."""
+        self._stopper.request(signo)
 
     def apply_channel_filters(self, channels: Iterable[str]) -> list[str]:
         """The channels that match `only_channels`, if given, and not `exclude_channels`; in the same order."""
@@ -94,12 +99,13 @@ class Worker:
     def run(self) -> None:
         """Consume until `termed`; may be called again afterwards.
 
-        Raises `InvalidChannelName` when the routing names a channel that cannot be one. Nothing else ends it: not what
-        consumers do, and not a layer that is away.
+        Raises `InvalidChannelName` when the routing names a channel that cannot be one, `InvalidChannelLayerError` when
+        the layer can never be reached as it is configured. Nothing else ends it: not what consumers do, and not a layer
+        that is away.
         """
         channels = [check_receivable(name) for name in self.apply_channel_filters(self.channel_layer.router.channels)]
-        logger.info("Listening on channels %s", ", ".join(sorted(channels)))
         with self._stopper.attending(self.signal_handlers):
+            logger.info("Listening on channels %s", ", ".join(sorted(channels)))
             outage = Outage()
             monitor = Monitor(self.channel_layer.channel_layer, outage)
             monitor.start()
@@ -115,7 +121,7 @@ class Worker:
 
     def stop_gracefully(self) -> None:
         """From any thread: stop as the first SIGTERM does, with `grace` seconds for consumers that run."""
-        self._stopper.signalled(0)
+        self._stopper.request(0)
 
     def wake(self) -> None:
         """From any thread: look at `termed` now, also when no message comes."""
@@ -128,7 +134,9 @@ class Worker:
 
     def _run_thread(self, channels: Sequence[str], monitor: Monitor, outage: Outage) -> None:
         try:
-            self._run_loop(channels, monitor, outage)
+            # The calling thread runs into the same and raises it.
+            with contextlib.suppress(InvalidChannelLayerError):
+                self._run_loop(channels, monitor, outage)
         finally:
             connections.close_all()  # they are the thread's own, and it ends
 
@@ -137,6 +145,8 @@ class Worker:
             self._loop = Loop(self, channels, monitor, outage)
             try:
                 return self._loop.run()
+            except InvalidChannelLayerError:
+                raise
             except Exception:
                 logger.exception("The loop of the worker failed; it starts again.")
                 time.sleep(_RESTART_PAUSE * random.random())

@@ -40,7 +40,7 @@ class LocalChannelLayer(BaseChannelLayer):
         channel_capacity: Patterns | None = None,
     ) -> None:
         super().__init__(expiry, group_expiry, capacity, channel_capacity)
-        self._path = path
+        self._path = None if path is None else os.fspath(path)
         self._host: Host | None = None
 
     @property
