@@ -176,6 +176,7 @@ def test_a_page_that_lost_its_connection_says_so_and_comes_back_with_what_it_mis
     reader.get_by_text("Posted while nobody was connected").wait_for()
     site.post("total-eclipse", "Posted after the return")
     assert seconds_until_shown(reader, "Posted after the return") < 1
+    reader.get_by_text("1 reader", exact=True).wait_for()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
