@@ -1,0 +1,3 @@
+"""Guards around consumers."""
+
+from __future__ import annotations
