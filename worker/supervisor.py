@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from types import FrameType
 from typing import TYPE_CHECKING
+
+from channels_classic.worker.doorbell import Doorbell
 
 if TYPE_CHECKING:
     from channels_classic.worker.worker import Worker
@@ -55,9 +55,9 @@ def stop_with_parent(worker: Worker) -> None:
 class _Child:
     """One place for a process: what runs in it now, and when the next one may start."""
 
-    def __init__(self, command: Sequence[str], news: queue.SimpleQueue[_Child | int]) -> None:
+    def __init__(self, command: Sequence[str], doorbell: Doorbell) -> None:
         self._command = command
-        self._news = news
+        self._doorbell = doorbell
         self._pause = _BACKOFF[0]
         self._started = 0.0
         self.process: subprocess.Popen[bytes] | None = None
@@ -65,7 +65,7 @@ class _Child:
         """When to start (`time.monotonic`)."""
 
     def start(self) -> None:
-        """Start a process; when it ends, `news` gets this child."""
+        """Start a process; the doorbell rings when it ends."""
         self._started = time.monotonic()
         self.process = subprocess.Popen(
             self._command,
@@ -78,7 +78,12 @@ class _Child:
 
     def _await(self, process: subprocess.Popen[bytes]) -> None:
         process.wait()
-        self._news.put(self)
+        self._doorbell.ring()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended, and `ended` was not called."""
+        return self.process is not None and self.process.poll() is not None
 
     def ended(self) -> int:
         """Take note that the process ended → its status."""
@@ -111,38 +116,31 @@ class Supervisor:
 
     def __init__(self, processes: int, grace: float, command: Sequence[str] | None = None) -> None:
         self._grace = grace
-        self._news: queue.SimpleQueue[_Child | int] = queue.SimpleQueue()
+        self._doorbell = Doorbell()
         command = command or [sys.executable, *sys.orig_argv[1:]]
-        self._children = [_Child(command, self._news) for _ in range(processes)]
+        self._children = [_Child(command, self._doorbell) for _ in range(processes)]
         self._deadline: float | None = None
 
     def run(self) -> int:
         """Supervise → the exit status: 0, or 1 when processes had to be killed."""
-        previous = {number: signal.signal(number, self._signalled) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            return self._supervise()
-        finally:
-            for child in self._children:
-                child.kill()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _signalled(self, number: int, frame: FrameType | None) -> None:
-        self._news.put(number)  # reentrant, as a signal handler needs it
+        with self._doorbell.catching():
+            try:
+                return self._supervise()
+            finally:
+                for child in self._children:
+                    child.kill()
 
     def _supervise(self) -> int:
         while True:
-            try:
-                news = self._news.get(timeout=self._tend())
-            except queue.Empty:
-                continue
-            if isinstance(news, _Child):
-                self._bury(news)
-            elif self._deadline is not None:
-                logger.error("%s again: killing the worker processes.", signal.Signals(news).name)
-                return 128 + news
-            else:
-                self._stop(news)
+            number = self._doorbell.wait(self._tend())
+            for child in self._running():
+                if child.has_ended:
+                    self._bury(child)
+            if number and self._deadline is not None:
+                logger.error("%s again: killing the worker processes.", signal.Signals(number).name)
+                return 128 + number
+            if number:
+                self._stop(number)
             if self._deadline is not None and not self._running():
                 return 0
             if self._deadline is not None and time.monotonic() >= self._deadline:

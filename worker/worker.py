@@ -75,7 +75,7 @@ class Worker:
         self._stopper = Stopper(self)
 
     def install_signal_handler(self) -> None:
-        """Let SIGTERM and SIGINT call `sigterm_handler`; `run` does more than that by itself, for as long as it runs."""
+        """Let SIGTERM and SIGINT call `sigterm_handler`. While `run` runs it catches them itself, and sooner."""
         for number in STOP_SIGNALS:
             signal.signal(number, self.sigterm_handler)
 
