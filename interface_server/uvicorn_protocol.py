@@ -55,8 +55,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """A connection that ended without a close frame is abnormal (RFC 6455, section 7.1.5)."""
-        if self.handshake_complete and not self.close_sent and self.conn.close_rcvd is None:
+        """A connection that ended without a close frame of the client is abnormal (RFC 6455, section 7.1.5)."""
+        if self.conn.close_rcvd is None:
             self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""})
         super().connection_lost(exc)
 

@@ -75,7 +75,8 @@ class Live:
     def handshake(self, path: str = "/", **options: Any) -> ClientConnection:
         """A WebSocket that is answered by whoever plays the worker."""
         options = {"compression": None, "ping_interval": None, "open_timeout": PATIENCE, **options}
-        return connect(f"ws://127.0.0.1:{self.port}{path}", **options)
+        # Entered here, because websockets warns of connections that are used without; with may enter it again.
+        return connect(f"ws://127.0.0.1:{self.port}{path}", **options).__enter__()
 
     def http(self) -> http.client.HTTPConnection:
         """A connection for requests."""
