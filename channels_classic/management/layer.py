@@ -14,7 +14,7 @@ MISSING = """There is no channel layer {alias!r}, because the setting CHANNEL_LA
 Add to your settings:
 
 CHANNEL_LAYERS = {{
-    {alias!r}: {{"ROUTING": "mysite.routing.channel_routing"}},
+    "{alias}": {{"ROUTING": "mysite.routing.channel_routing"}},
 }}
 """
 

@@ -1,0 +1,105 @@
+"""What the worker thread and the monitor may do to a batch."""
+
+from __future__ import annotations
+
+import time
+
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.delivery import Delivery
+from channels_classic.layers.steps import Item
+from channels_classic.worker.batch import LINGER, Batch
+from channels_classic.worker.consumption import Ending
+
+
+def delivery(number: int) -> Delivery:
+    return Delivery("test", {"n": number}, None, Item(b"", None))
+
+
+def ending(number: int) -> Ending:
+    return Ending(delivery(number), None, Outcome.CONSUMED, [])
+
+
+def numbers(deliveries: list[Delivery]) -> list[int]:
+    return [delivery.message["n"] for delivery in deliveries]
+
+
+def filled(count: int) -> Batch:
+    batch = Batch()
+    batch.fill([delivery(number) for number in range(count)])
+    return batch
+
+
+def later() -> float:
+    return time.monotonic() + 1
+
+
+def earlier() -> float:
+    return time.monotonic() - 1
+
+
+def test_messages_are_started_in_order_and_then_the_thread_is_idle() -> None:
+    batch = filled(2)
+    assert batch.start() == delivery(0)
+    assert batch.running()[0] == delivery(0)
+    assert batch.start() == delivery(1)
+    assert batch.start() is None
+    assert batch.running() == (None, None)
+
+
+def test_what_was_not_started_is_surrendered_in_order_when_the_thread_is_busy_for_long() -> None:
+    batch = filled(3)
+    batch.start()
+    assert batch.surrender(earlier()) == ([], [])
+    unstarted, ended = batch.surrender(later())
+    assert (numbers(unstarted), ended) == ([1, 2], [])
+    assert batch.start() is None
+
+
+def test_a_message_that_was_started_is_never_surrendered() -> None:
+    batch = filled(1)
+    batch.start()
+    assert batch.surrender(later()) == ([], [])
+
+
+def test_what_was_not_written_is_surrendered_once() -> None:
+    batch = filled(2)
+    batch.start()
+    batch.end(ending(0))
+    batch.start()
+    _, ended = batch.surrender(later())
+    assert len(ended) == 1
+    assert batch.ended() == []
+
+
+def test_endings_are_collected_for_a_moment() -> None:
+    batch = filled(3)
+    batch.start()
+    assert not batch.end(ending(0))
+    time.sleep(LINGER)
+    batch.start()
+    assert batch.end(ending(1))
+    assert len(batch.ended()) == 2
+    batch.start()
+    assert not batch.end(ending(2))
+
+
+def test_a_slow_consumer_is_written_at_once() -> None:
+    batch = filled(1)
+    batch.start()
+    time.sleep(LINGER)
+    assert batch.end(ending(0))
+
+
+def test_nothing_is_surrendered_while_the_layer_is_away() -> None:
+    batch = filled(3)
+    batch.start()
+    batch.pause()
+    assert batch.surrender(later()) == ([], [])
+    assert batch.start() == delivery(1)
+
+
+def test_a_thread_that_ends_gives_up_what_was_not_started() -> None:
+    batch = filled(2)
+    batch.start()
+    assert numbers(batch.abandon()) == [1]
+    assert batch.running() == (None, None)
