@@ -144,6 +144,11 @@ class Hub:
             logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
         self._away.add(link)
         self._lost_since_beat = True
+        # The other connection most likely broke as well; nobody would know before something is sent.
+        for other in (self._reading, self._writing):
+            if other is not link and other.doubt():
+                self._away.add(other)
+        self._stirred.set()
 
     def _back(self, link: Link) -> None:
         if not self._away:

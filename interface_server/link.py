@@ -29,13 +29,16 @@ class Link:
         self._lost = lost
         self._back = back
         self._connection: AsyncConnection | None = None
+        self._running = False
+        self._doubtful = False
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
         """The results of the steps, for which it waits until there is a connection.
 
         Raises `LayerUnavailable` when that breaks: then the outcome is unknown, and they must not be repeated.
         """
-        connection = self._connection or await self.connect()
+        connection = await self.connect()
+        self._running = True
         try:
             results = await connection.run(steps)
             for index, result in enumerate(results):
@@ -47,9 +50,19 @@ class Link:
             await self.close()
             self._lost(self, error)
             raise
+        finally:
+            self._running = False
+
+    def doubt(self) -> bool:
+        """Make this connection again before its next use, unless it is in use now; give whether it will be."""
+        self._doubtful = self._doubtful or not self._running
+        return self._doubtful
 
     async def connect(self) -> AsyncConnection:
         """The connection, after as many attempts as it takes."""
+        if self._doubtful:
+            self._doubtful = False
+            await self.close()
         pause = FIRST_PAUSE
         while self._connection is None:
             try:

@@ -67,6 +67,9 @@ class Listen:
 def _bind(host: str, port: int) -> socket.socket:
     host = host.strip("[]")
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if not 0 <= port < 65536:
+        # getaddrinfo takes it, and gives another one.
+        raise CannotListen(where, OSError("a port is a number from 0 to 65535"))
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

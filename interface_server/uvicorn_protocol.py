@@ -60,6 +60,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""})
         super().connection_lost(exc)
 
+    async def send(self, message: Any) -> None:
+        """A handshake that was answered with a response is complete; uvicorn would log that it is not."""
+        await super().send(message)
+        if self.close_sent:
+            self.handshake_complete = True
+
     async def receive(self) -> Any:
         """Note when reading goes on."""
         paused = self.read_paused
