@@ -1,0 +1,7 @@
+"""Class-based consumers."""
+
+from __future__ import annotations
+
+from channels_classic.generic.base import BaseConsumer
+
+__all__ = ["BaseConsumer"]
