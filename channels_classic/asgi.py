@@ -223,7 +223,8 @@ def layer_of_config(alias: str, config_key: str, config: Any, layer_class: Any) 
         return layer_class(**config)
     except (TypeError, ValueError) as error:
         raise InvalidChannelLayerError(
-            f"The {config_key} of CHANNEL_LAYERS[{alias!r}] does not fit {name_that_thing(layer_class)}: {error}",
+            f"The {config_key} of CHANNEL_LAYERS[{alias!r}] does not fit {name_that_thing(layer_class)}: "
+            f"{str(error).rstrip('.')}.",
             "Correct that value.",
             alias=alias,
             key=config_key,

@@ -31,7 +31,7 @@ from channels_classic.asgi import (
     missing_keys,
     wrong_keys,
 )
-from channels_classic.exceptions import ChannelsError, InvalidChannelLayerError
+from channels_classic.exceptions import ChannelsError, InvalidChannelLayerError, InvalidChannelName
 from channels_classic.layers.names import check_receivable
 from channels_classic.routing import Router
 
@@ -39,6 +39,12 @@ CHANNELS_2_BACKENDS = ("channels.layers.", "channels_redis.")
 STATICFILES = "django.contrib.staticfiles"
 
 _LIBRARIES = tuple(os.path.join(*module.__path__, "") for module in (channels_classic, django, importlib))
+
+_ROUTING_HINT = (
+    "Name a list of route() and include(), or a dict of channel to consumer, such as "
+    "'mysite.routing.channel_routing'; an empty list will do."
+)
+_ROUTING_HINTS: dict[type, str] = {InvalidChannelName: "Give that channel another name."}
 
 Messages = Iterator[CheckMessage]
 
@@ -135,9 +141,7 @@ def _check_routing(alias: str, routing: Any) -> Messages:
         kind = "" if isinstance(error, (ImproperlyConfigured, ChannelsError)) else f"{type(error).__name__}: "
         yield Error(
             f"The ROUTING of CHANNEL_LAYERS[{alias!r}] cannot be used: {kind}{error}",
-            hint=_place(error)
-            or "Name a list of route() and include(), or a dict of channel to consumer, such as "
-            "'mysite.routing.channel_routing'; an empty list will do.",
+            hint=_place(error) or _ROUTING_HINTS.get(type(error), _ROUTING_HINT),
             id="channels_classic.E005",
         )
 
@@ -152,10 +156,10 @@ def _check_layer(alias: str, entry: dict[str, Any]) -> Messages:
         problem = f"The BACKEND of CHANNEL_LAYERS[{alias!r}] cannot be imported: {type(error).__name__}: {error}"
         yield Error(problem, hint=_place(error), id="channels_classic.E006")
         return
-    for key in ("CONFIG", "TEST_CONFIG"):
+    for key in ("CONFIG", "TEST_CONFIG") if "TEST_CONFIG" in entry else ("CONFIG",):
         yield from _check_config(alias, key, entry.get(key, {}), layer_class)
     # The test runners turn DEBUG off, and a project may well test with the memory layer.
-    if "inmemory" in layer_class.__module__ and not settings.DEBUG and not hasattr(mail, "outbox"):
+    if "inmemory" in _module(layer_class) and not settings.DEBUG and not hasattr(mail, "outbox"):
         yield Warning(
             f"CHANNEL_LAYERS[{alias!r}] is the memory layer, which ends at the process, while DEBUG is off.",
             hint="Leave BACKEND out for the embedded layer, which serves the processes of one machine, or use "
@@ -167,10 +171,14 @@ def _check_layer(alias: str, entry: dict[str, Any]) -> Messages:
 def _check_config(alias: str, key: str, config: Any, layer_class: Any) -> Messages:
     try:
         # Ours connect to nothing before they are used.
-        ours = layer_class.__module__.startswith("channels_classic.layers.")
+        ours = _module(layer_class).startswith("channels_classic.layers.")
         (layer_of_config if ours else check_config)(alias, key, config, layer_class)
     except InvalidChannelLayerError as error:
         yield _error(error, "channels_classic.E007")
+
+
+def _module(thing: Any) -> str:
+    return str(getattr(thing, "__module__", ""))
 
 
 def _error(error: InvalidChannelLayerError, id: str) -> Error:

@@ -88,7 +88,12 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("E005", {"default": {"ROUTING": "tests.test_checks.broken_routing"}}, "'tests.nowhere.consumer'", ""),
     ("E005", {"default": {"ROUTING": 5}}, "5 is no routing", "a list of route"),
     ("E005", {"default": {"ROUTING": ["http.request"]}}, "Entry 0 of the routing is 'http.request'", ""),
-    ("E005", {"default": {"ROUTING": {"http request": print}}}, "'http request' is not a valid channel name", ""),
+    (
+        "E005",
+        {"default": {"ROUTING": {"http request": print}}},
+        "'http request' is not a valid channel name",
+        "another name",
+    ),
     (
         "E006",
         {"default": {"BACKEND": "nowhere.Layer", "ROUTING": []}},
@@ -98,6 +103,10 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("E006", {"default": {"BACKEND": None, "ROUTING": []}}, "None .* cannot be imported", "Leave BACKEND out"),
     ("E007", {"default": {"CONFIG": {"expires": 1}, "ROUTING": []}}, "'expires'", "Did you mean 'expiry'"),
     ("E007", {"default": {"TEST_CONFIG": {"prefix": 1}, "ROUTING": []}}, "TEST_CONFIG .*'prefix'", "Expected one of"),
+    ("E007", {"default": {"BACKEND": "tests.urls", "ROUTING": []}}, "not a callable", "dict of its arguments"),
+    ("E007", {"default": {"BACKEND": "builtins.dict", "ROUTING": []}}, "does not fit", "dict of its arguments"),
+    ("E007", {"default": {"CONFIG": {"expiry": "5"}, "ROUTING": []}}, "`expiry` is '5', but it is a number", "Correct"),
+    ("E007", {"default": {"CONFIG": {"path": 5}, "ROUTING": []}}, "not int", "Correct"),
     ("E007", {"default": {"CONFIG": 5, "ROUTING": []}}, "does not fit", "dict of its arguments"),
     (
         "E007",

@@ -63,6 +63,9 @@ class BaseChannelLayer:
         capacity: int = 100,
         channel_capacity: Patterns | None = None,
     ) -> None:
+        for name, value in {"expiry": expiry, "group_expiry": group_expiry, "capacity": capacity}.items():
+            if not isinstance(value, (int, float)):
+                raise ValueError(f"`{name}` is {value!r}, but it is a number.")
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.capacity = capacity

@@ -46,6 +46,7 @@ def check_path(path: str) -> None:
         raise InvalidChannelLayerError(
             f"The folder of the local channel layer, {folder!r}, belongs to user {found.st_uid} with mode "
             f"{stat.filemode(found.st_mode)}: expected a folder of user {os.geteuid()} that nobody else may enter. "
-            f"Run `chmod 700 {folder}` if it is yours, or give another `path` in the CONFIG of CHANNEL_LAYERS.",
+            "Give a `path` in a folder of its own in the CONFIG of CHANNEL_LAYERS, "
+            f"or run `chmod 700 {folder}` if nothing else uses it.",
             key="path",
         )

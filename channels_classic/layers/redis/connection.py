@@ -32,7 +32,7 @@ OLDEST = (7, 0)
 _GONE = ("READONLY", "LOADING", "UNBLOCKED", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
 """Errors that say: this server is not, or not any more, the one to talk to. Connect again."""
 
-_NEXT_STEP = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it"
+_NEXT_STEP = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it."
 
 
 class Server:
