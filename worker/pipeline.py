@@ -22,7 +22,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.delivery import Membership, Report, Send
 from channels_classic.layers.names import check_group
-from channels_classic.layers.steps import Connection, Delist, Members, Push, Step, Take, Taken
+from channels_classic.layers.steps import Connection, Delist, Members, Push, Status, Step, Take, Taken
 from channels_classic.worker.consumption import Ending
 
 logger = logging.getLogger("django.channels")
@@ -70,9 +70,7 @@ class _Written:
     """Steps whose results were not read yet: the pushes first."""
 
     pushes: Sequence[Push]
-    others: int = 0
-    sends: Sequence[Send] = ()
-    reports: Sequence[Report] = ()
+    others: int
 
 
 class Pipeline:
@@ -88,8 +86,9 @@ class Pipeline:
         self._connection: Connection | None = None
         self._unread: deque[_Written] = deque()
         self._owed: list[Report] = []
+        self._again: list[Push] = []
         self._delists: list[Delist] = []
-        self._refused: list[tuple[Send, str]] = []
+        self._refused: list[tuple[Push, str]] = []
         self._retry_until = 0.0
         self._stopping = threading.Event()
 
@@ -138,7 +137,7 @@ class Pipeline:
     @property
     def is_busy(self) -> bool:
         """Whether `settle` should be called again soon."""
-        return bool(self._unread or self._refused or self._owed)
+        return bool(self._unread or self._refused or self._owed or self._again)
 
     def retry(self) -> None:
         """Try again what was refused, in order, until it arrives or is given up: at most `RETRY_TIME` later."""
@@ -154,7 +153,7 @@ class Pipeline:
             self._write(endings, None)
         self.settle()
         self.retry()
-        if self._owed or self._delists:
+        if self._owed or self._again or self._delists:
             self._write([], None)
             self.settle()
         self.close()
@@ -190,7 +189,8 @@ class Pipeline:
         sends = [send for ending in endings for send in ending.sends]
         groups = self._look_up(sends)
         if groups is None:
-            self._lose_sends(sends)
+            for send in sends:
+                self._lose_send(send, "broker")
             return False
         reports = [report for ending in endings for report in ending.reports()]
         try:
@@ -201,39 +201,39 @@ class Pipeline:
             sends = [send for ending in endings for send in ending.sends]
             reports = [report for ending in endings for report in ending.reports()]
             pushes = self._planner.pushes(sends, groups, self._owed + reports)
-        return self._try_to_put(pushes, sends, reports, step)
-
-    def _try_to_put(self, pushes: list[Push], sends: Sequence[Send], reports: list[Report], step: Take | None) -> bool:
-        written = _Written(pushes, len(self._delists), sends, self._owed + reports)
-        others: list[Step] = [*self._delists]
-        self._owed, self._delists = [], []
-        if step is not None:
-            others.append(step)
-        if not pushes and not others:
-            return True
+        others: list[Step] = [*self._delists] if step is None else [*self._delists, step]
+        taking = step is not None
+        pushes, self._again, self._owed, self._delists = self._again + pushes, [], [], []
         try:
-            self._put(written, others)
+            if pushes or others:
+                self._put(pushes, others, len(others) - taking)
         except LayerUnavailable as error:
             self._lose(error)
             return False
         return True
 
-    def _put(self, written: _Written, others: Sequence[Step] = ()) -> None:
-        self._unread.append(written)
-        self._live.write([*written.pushes, *others])
+    def _put(self, pushes: Sequence[Push], others: Sequence[Step], answers: int = 0) -> None:
+        """Write; the results of the pushes, and of `answers` of the others, are read by `_settle`."""
+        self._unread.append(_Written(pushes, answers))
+        self._live.write([*pushes, *others])
 
     def _look_up(self, sends: Sequence[Send]) -> dict[str, Membership] | None:
         """The members of all groups in `sends`, once the layer is there; None when the worker stops before."""
         names = list(dict.fromkeys(send.name for send in sends if send.group and _is_group(send.name)))
+        tries = 0
         while self._connect():
             if not names:
                 return {}
+            tries += 1
             try:
                 self._live.write([Members(name) for name in names])
                 self._settle()
-                return {name: self._membership(name, self._live.read()) for name in names}
+                found = [self._live.read() for _ in names]
             except LayerUnavailable as error:
                 self._lose(error)  # a look-up may be repeated, and of `sends` nothing was written yet
+                continue
+            if tries > 2 or not any(isinstance(result, StepRefused) and result.again for result in found):
+                return {name: self._membership(name, result) for name, result in zip(names, found, strict=True)}
         return None
 
     def _membership(self, name: str, found: Any) -> Membership:
@@ -265,37 +265,41 @@ class Pipeline:
                 self._live.read()
             self._unread.popleft()
             if results:
-                self._judge(written.pushes, results, written.reports)
+                self._judge(written.pushes, results)
 
-    def _judge(self, pushes: Sequence[Push], results: list[object], reports: Sequence[Report]) -> None:
+    def _judge(self, pushes: Sequence[Push], results: Sequence[Any]) -> None:
         refusals = self._planner.refusals(pushes, results)
-        for send in refusals.full:
-            self._refuse(send, "full")
-        for send, error in refusals.refused:
-            logger.error("A message for %s was not accepted: %s", send.name, error)
-            self._refuse(send, "broker")
         self._delists += refusals.dead
-        if reports and any(isinstance(result, StepRefused) for result in results):
-            self._owed += reports  # those that did arrive do no harm: reports are idempotent
+        if refusals.full or any(isinstance(result, StepRefused) for result in results):
+            for push, result in zip(pushes, results, strict=True):
+                self._judge_push(push, result)
 
-    def _refuse(self, send: Send, kind: str) -> None:
-        # A group send reached other members: to send it again would give it to them twice.
-        if send.group:
-            self._losses.count(kind, send.name)
+    def _judge_push(self, push: Push, result: StepRefused | Sequence[Status]) -> None:
+        if isinstance(result, StepRefused):
+            if not result.again:
+                logger.error("Messages for %s were not accepted: %s", push.queue, result)
+            self._refuse(push, "broker")
             return
+        full = [entry for entry, status in zip(push.entries, result, strict=True) if status == Status.FULL]
+        # As in Channels 1.1.8 a group send is not repeated: members that are full miss it.
+        self._losses.count("full", push.queue, sum(entry.origin.group for entry in full))
+        kept = [entry for entry in full if not entry.origin.group]
+        if kept:
+            self._refuse(Push(push.queue, kept, push.alive), "full")
+
+    def _refuse(self, push: Push, kind: str) -> None:
         if not self._refused:
             self._retry_until = time.monotonic() + RETRY_TIME
-        self._refused.append((send, kind))
+        self._refused.append((push, kind))
 
     def _retry_once(self) -> None:
         refused, self._refused = self._refused, []
         until = self._retry_until
         if time.monotonic() >= until:
-            for send, kind in refused:
-                self._drop(send, kind)
+            for push, kind in refused:
+                self._drop(push, kind)
             return
-        sends = [send for send, _ in refused]
-        self._put(_Written(self._planner.pushes(sends, {}), 0, sends))
+        self._put([push for push, _ in refused], [])
         self._settle()
         self._retry_until = until
 
@@ -321,19 +325,23 @@ class Pipeline:
         """The connection broke: what was not answered may have been done, and only reports may be repeated."""
         self._outage.begin(error, self._outages)
         self.close()
-        for written in self._unread:
-            self._lose_sends(written.sends)
-            self._owed += written.reports
+        under_way = [push for written in self._unread for push in written.pushes]
         self._unread.clear()
-        for send, kind in self._refused:
-            self._drop(send, kind)
-        self._refused = []
+        refused, self._refused = self._refused, []
+        for push in under_way:
+            self._drop(push, "broker")
+            reports = [entry for entry in push.entries if entry.origin is None]
+            if reports:
+                self._again.append(Push(push.queue, reports))
+        for push, kind in refused:
+            self._drop(push, kind)
 
-    def _lose_sends(self, sends: Sequence[Send]) -> None:
-        for send in sends:
-            self._drop(send, "broker")
+    def _drop(self, push: Push, kind: str) -> None:
+        for entry in push.entries:
+            if entry.origin is not None:
+                self._lose_send(entry.origin, kind)
 
-    def _drop(self, send: Send, kind: str) -> None:
+    def _lose_send(self, send: Send, kind: str) -> None:
         self._losses.count(kind, send.name)
         reply_channel = send.message.get("reply_channel")
         if send.token is not None and isinstance(reply_channel, str):

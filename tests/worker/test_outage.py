@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from channels_classic import Group
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
@@ -87,3 +88,26 @@ def test_what_a_consumer_sends_while_the_layer_is_away_is_delivered_when_it_is_b
     losses = layer.losses.as_dict()
     assert losses == {"broker": 1}
     assert inbox.seen == [("client", Outcome.CONSUMED)]
+
+
+def test_a_server_that_forgets_its_scripts_costs_no_message_and_doubles_none(
+    own_redis: RedisServer, layer: RedisChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def consumer(message: Message) -> None:
+        assert message.reply_channel is not None
+        own_redis.command("SCRIPT", "FLUSH")
+        message.reply_channel.send({"n": 0})
+        Group("room", channel_layer=message.channel_layer).send({"n": 1})
+        message.reply_channel.send({"n": 2})
+
+    inbox = Inbox(layer)
+    layer.group_add("room", inbox.client())
+    inbox.wait(1)
+    with running(make_worker(layer, {"test": consumer})):
+        for number in range(3):
+            inbox.post("test", {}, token=str(number))
+            assert len(inbox.wait(1 + 4 * (number + 1))) == 1 + 4 * (number + 1)
+    expected = [("client", {"n": 0}), ("client", {"n": 1}), ("client", {"n": 2}), ("client", Outcome.CONSUMED)]
+    assert inbox.seen[1:] == expected * 3
+    assert layer.losses.as_dict() == {}
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
