@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
+from tests.layers.hosts import HostThread, folder
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "local", "redis"])
 def layer(request: pytest.FixtureRequest) -> Iterator[BaseChannelLayer]:
     """A layer with room for a thousand messages per channel."""
-    layer: BaseChannelLayer
-    if request.param == "redis":
-        layer = RedisChannelLayer(hosts=[request.getfixturevalue("redis_url")], capacity=1000)
-    else:
-        layer = ChannelLayer(capacity=1000)
-    yield layer
-    layer.close()
+    with ExitStack() as stack:
+        layer = _LAYERS[request.param](request, stack)
+        stack.callback(layer.close)
+        yield layer
+
+
+def _memory(request: pytest.FixtureRequest, stack: ExitStack) -> BaseChannelLayer:
+    return ChannelLayer(capacity=1000)
+
+
+def _local(request: pytest.FixtureRequest, stack: ExitStack) -> BaseChannelLayer:
+    path = f"{stack.enter_context(folder())}/layer.sock"
+    stack.callback(HostThread(path, capacity=1000).stop)
+    return LocalChannelLayer(path, capacity=1000)
+
+
+def _redis(request: pytest.FixtureRequest, stack: ExitStack) -> BaseChannelLayer:
+    return RedisChannelLayer(hosts=[request.getfixturevalue("redis_url")], capacity=1000)
+
+
+_LAYERS = {"memory": _memory, "local": _local, "redis": _redis}
 
 
 @pytest.fixture
