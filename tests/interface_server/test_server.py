@@ -1,0 +1,125 @@
+"""Where a server listens, and how it stops."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from channels_classic.exceptions import CannotListen
+from channels_classic.interface_server import InterfaceConfig, InterfaceServer
+from channels_classic.interface_server.server import Listen, Server
+from channels_classic.layers.inmemory import ChannelLayer
+from tests.interface_server.live import PATIENCE, live
+
+
+def close(sockets: list[socket.socket]) -> None:
+    for bound in sockets:
+        bound.close()
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1", "::1", "[::1]", "localhost"])
+def test_it_listens_on_an_address(bind: str) -> None:
+    sockets = Listen(bind=bind, port=0).sockets()
+    assert len(sockets) == 1
+    close(sockets)
+
+
+def test_a_port_in_use_is_named_with_the_way_out(free_port: int) -> None:
+    first = Listen(port=free_port).sockets()
+    with pytest.raises(CannotListen, match=rf"Cannot listen on 127.0.0.1:{free_port}: .*--port") as caught:
+        Listen(port=free_port).sockets()
+    assert caught.value.where == f"127.0.0.1:{free_port}"
+    close(first)
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    with pytest.raises(CannotListen, match=r"192\.0\.2\.1:0"):
+        Listen(bind="192.0.2.1", port=0).sockets()
+
+
+def test_a_closed_descriptor_is_named() -> None:
+    with pytest.raises(CannotListen, match="descriptor 999"):
+        Listen(fd=999).sockets()
+
+
+def test_all_that_is_given_is_combined(tmp_path: Path) -> None:
+    sockets = Listen(port=0, unix_socket=str(tmp_path / "s")).sockets()
+    assert [bound.family for bound in sockets] == [socket.AF_UNIX, socket.AF_INET]
+    close(sockets)
+
+
+def test_a_unix_socket_alone_adds_no_port(tmp_path: Path) -> None:
+    sockets = Listen(unix_socket=str(tmp_path / "s")).sockets()
+    assert len(sockets) == 1
+    close(sockets)
+
+
+def test_a_unix_socket_in_use_is_left_alone_and_a_dead_one_replaced(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    first = Listen(unix_socket=path).sockets()
+    with pytest.raises(CannotListen, match="another program listens there"):
+        Listen(unix_socket=path).sockets()
+    close(first)
+    close(Listen(unix_socket=path).sockets())
+
+
+def test_a_failure_leaves_no_socket_open(tmp_path: Path, free_port: int) -> None:
+    first = Listen(port=free_port).sockets()
+    path = tmp_path / "s"
+    with pytest.raises(CannotListen):
+        Listen(port=free_port, unix_socket=str(path)).sockets()
+    close(first)
+    close(Listen(unix_socket=str(path)).sockets())
+
+
+def test_clients_of_a_unix_socket_have_no_address(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with live(listen=Listen(unix_socket=path, port=0)) as server, socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.settimeout(PATIENCE)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        message = server.consume("http.request", {"status": 200})
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert (message["client"], message["server"]) == (None, None)
+
+
+def test_a_descriptor_of_a_process_manager_is_served() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, live(listen=Listen(fd=listener.detach())) as server:
+        connection = server.http()
+        connection.request("GET", "/")
+        server.consume("http.request", {"status": 200})
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+def test_addresses_are_such_as_a_person_can_use(tmp_path: Path) -> None:
+    layer = ChannelLayer()
+    config = InterfaceConfig()
+    server = Server(InterfaceServer(layer), config, Listen(bind="::1", port=0, unix_socket=str(tmp_path / "s")))
+    port = server.sockets[1].getsockname()[1]
+    assert server.addresses == [f"unix:{tmp_path / 's'}", f"http://[::1]:{port}/"]
+    close(server.sockets)
+
+
+def test_a_request_under_way_is_finished_when_the_server_stops() -> None:
+    with live() as server:
+        connection = server.http()
+        connection.request("GET", "/")
+        delivery = server.take("http.request")
+        server.server.stop()
+        server.layer.send(str(delivery.reply_channel), {"status": 200, "content": b"done"})
+        assert connection.getresponse().read() == b"done"
+        connection.close()
+
+
+def test_a_server_that_is_stopped_before_it_runs_returns_at_once() -> None:
+    config = InterfaceConfig()
+    server = Server(InterfaceServer(ChannelLayer()), config, Listen(port=0))
+    server.stop()
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
