@@ -66,9 +66,7 @@ def encode_message(channel: str, kind: Kind, message: Mapping[str, Any], *fields
     try:
         payload: bytes = msgpack.packb((int(kind), message, *fields))
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidMessage(
-            channel, f"{error}; a message holds text, bytes, numbers, booleans, None, lists and dicts"
-        ) from error
+        raise InvalidMessage(channel, str(error)) from error
     if len(payload) > SIZE_LIMIT:
         raise MessageTooLarge(channel, len(payload), SIZE_LIMIT)
     return payload
