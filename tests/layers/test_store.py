@@ -76,7 +76,7 @@ class StoreMachine(RuleBasedStateMachine):
     queues = st.sampled_from(QUEUES)
     groups = st.sampled_from(GROUPS)
 
-    @rule(seconds=st.sampled_from([0.5, 3.0, 12.0, 31.0, 60.0]))
+    @rule(seconds=st.sampled_from([0.5, 0.5, 3.0, 12.0, 31.0, 60.0]))
     def time_passes(self, seconds: float) -> None:
         self.clock.now += seconds
 
@@ -158,6 +158,16 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.run(PutBack(taken.queue, taken.items)) is None
         self.model.entries[taken.queue][:0] = [(item.payload, *item.raw) for item in taken.items]
 
+    @rule(queue=queues, count=st.integers(2, 4))
+    def take_and_put_back(self, queue: str, count: int) -> None:
+        self.taken = None
+        self.take([queue], count)
+        if self.taken is not None:
+            taken = self.taken
+            self.put_back()
+            assert self.store.run(Take([queue], len(taken.items))) == taken
+            self.store.run(PutBack(queue, taken.items))
+
     @rule(group=groups, queue=queues, members=st.lists(st.sampled_from(MEMBERS), min_size=1, max_size=2))
     def join(self, group: str, queue: str, members: list[str]) -> None:
         assert self.store.run(Join(group, queue, members)) is None
@@ -171,7 +181,11 @@ class StoreMachine(RuleBasedStateMachine):
             self.model.members.pop((group, queue, member), None)
         self.model.tidy(group, queue)
 
-    @rule(group=groups)
+    @invariant()
+    def members_agree(self) -> None:
+        for group in GROUPS:
+            self.members(group)
+
     def members(self, group: str) -> None:
         found = self.store.run(Members(group))
         oldest = self.clock.now - GROUP_EXPIRY
@@ -187,7 +201,6 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(group=groups, queue=queues)
     def delist(self, group: str, queue: str) -> None:
-        self.members(group)
         assert self.store.run(Delist(group, queue)) is None
         if self.model.listed(group, queue):
             self.model.delisted.add((group, queue))
@@ -199,7 +212,6 @@ class StoreMachine(RuleBasedStateMachine):
         replace=st.booleans(),
     )
     def rejoin(self, group: str, queue: str, members: list[str], replace: bool) -> None:
-        self.members(group)
         assert self.store.run(Rejoin(group, queue, members, replace)) is None
         if replace or not self.model.listed(group, queue):
             for key in [key for key in self.model.members if key[:2] == (group, queue)]:
@@ -245,7 +257,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStore = StoreMachine.TestCase
-TestStore.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestStore.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 
 
 @pytest.fixture
