@@ -1,0 +1,122 @@
+"""`manage.py runinterface` and `channels-classic interface` as real processes, and what they say of mistakes."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from pytest_django import Settings
+
+from channels_classic.interface_server import InterfaceConfig
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.local import LocalChannelLayer
+from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.management.interface import configured
+from tests.processes import Process
+
+PROGRAM = [sys.executable, "-c", "from channels_classic.management.cli import main; main()", "interface"]
+ROUTING = {"ROUTING": "a.routing.that.does.not.exist"}
+
+
+def answered(layer: BaseChannelLayer, port: int) -> dict[str, Any]:
+    """The message of a request that was sent to `port` and answered."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/")
+    _, message = layer.receive(["http.request"], block=True)
+    assert message is not None
+    layer.send(message["reply_channel"], {"status": 200, "content": b"hello"})
+    assert connection.getresponse().read() == b"hello"
+    connection.close()
+    layer.close()
+    return message
+
+
+def test_an_interface_server_needs_a_layer_and_no_project(redis_url: str, free_port: int) -> None:
+    environment = {"DJANGO_SETTINGS_MODULE": None}
+    with Process([*PROGRAM, "--layer", redis_url, "-p", str(free_port)], env=environment) as program:
+        program.wait_for_line(rf"Serving http://127.0.0.1:{free_port}/ on the channel layer")
+        program.wait_for_port(free_port)
+        answered(RedisChannelLayer(hosts=[redis_url]), free_port)
+        assert program.stop() == 0
+    assert "Traceback" not in program.output
+
+
+def test_it_hosts_a_local_layer_at_a_path(tmp_path: Path, free_port: int) -> None:
+    tmp_path.chmod(0o700)
+    path = str(tmp_path / "layer")
+    environment = {"DJANGO_SETTINGS_MODULE": None}
+    with Process([*PROGRAM, "--layer", f"local:{path}", "-p", str(free_port)], env=environment) as program:
+        program.wait_for_port(free_port)
+        answered(LocalChannelLayer(path=path), free_port)
+        assert program.stop(signal.SIGINT) == 0
+    assert "Traceback" not in program.output
+
+
+def test_with_settings_it_reads_them_and_nothing_else_of_the_project(
+    tmp_path: Path, redis_url: str, free_port: int
+) -> None:
+    settings = f"""
+CHANNELS_WS_PROTOCOLS = ["chat"]
+FORCE_SCRIPT_NAME = "/site"
+INSTALLED_APPS = ["an_app_that_does_not_exist"]
+CHANNEL_LAYERS = {{"default": {{
+    "BACKEND": "channels_classic.layers.redis.RedisChannelLayer",
+    "CONFIG": {{"hosts": ["{redis_url}"]}},
+    "ROUTING": "a.routing.that.does.not.exist",
+}}}}
+"""
+    (tmp_path / "project_settings.py").write_text(settings)
+    environment = {"PYTHONPATH": os.getcwd()}
+    command = [*PROGRAM, "--settings", "project_settings", "-p", str(free_port)]
+    with Process(command, env=environment, cwd=tmp_path) as program:
+        program.wait_for_port(free_port)
+        message = answered(RedisChannelLayer(hosts=[redis_url]), free_port)
+        assert message["root_path"] == "/site"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Give --layer, such as redis://"),
+        (["--layer", "amqp://x"], "There is no layer for 'amqp://x': expected a URL with one of redis"),
+        (["--settings", "no.such.settings"], "No module named 'no'"),
+        (["--layer", "redis://localhost:1", "--fd", "999"], "Cannot listen on descriptor 999"),
+    ],
+)
+def test_a_mistake_is_told_in_a_sentence(arguments: list[str], sentence: str) -> None:
+    with Process([*PROGRAM, *arguments], env={"DJANGO_SETTINGS_MODULE": None}) as program:
+        assert program.wait() != 0
+    assert sentence in program.output
+    assert "Traceback" not in program.output
+
+
+def test_runinterface_says_which_lines_to_add_without_a_layer(settings: Settings) -> None:
+    del settings.CHANNEL_LAYERS
+    with pytest.raises(CommandError, match=r'CHANNEL_LAYERS = {\n    .default.: {"ROUTING"'):
+        call_command("runinterface")
+
+
+def test_runinterface_refuses_a_layer_that_workers_cannot_reach(settings: Settings) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_classic.layers.inmemory.ChannelLayer", **ROUTING}}
+    with pytest.raises(CommandError, match="lives in one process"):
+        call_command("runinterface")
+
+
+def test_runinterface_refuses_an_alias_that_nobody_defined(settings: Settings) -> None:
+    with pytest.raises(CommandError, match=r"defines no layer .defautl.\. Did you mean .default."):
+        call_command("runinterface", layer="defautl")
+
+
+def test_the_command_line_wins_over_the_settings(settings: Settings) -> None:
+    settings.CHANNELS_WS_PROTOCOLS = ["chat"]
+    settings.FORCE_SCRIPT_NAME = "/site"
+    assert configured({}) == InterfaceConfig(ws_protocols=("chat",), root_path="/site")
+    given = {"ws_protocols": ["super"], "root_path": "/other", "http_timeout": 3.0}
+    assert configured(given) == InterfaceConfig(ws_protocols=("super",), root_path="/other", http_timeout=3.0)
