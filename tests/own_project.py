@@ -66,7 +66,6 @@ class Project:
         self.environment: dict[str, str | None] = {
             "XDG_RUNTIME_DIR": str(folder / "run"),
             "DJANGO_SETTINGS_MODULE": None,
-            "DJANGO_RUNSERVER_HIDE_WARNING": "true",
             "PYTHONPATH": str(Path(__file__).parent.parent),
         }
         os.mkdir(folder / "run", mode=0o700)

@@ -78,7 +78,7 @@ def test_one_process_serves_pages_static_files_and_sockets_and_ends_quietly(
     for line in (
         r"System check identified no issues",
         r"Django version .*, using settings 'mysite\.settings'",
-        rf"Starting development server at http://127\.0\.0\.1:{project.port}/",
+        rf"Starting Channels development server at http://127\.0\.0\.1:{project.port}/",
         r"Quit the server with CONTROL-C",
         r"Channel layer default \(channels_classic\.layers\.",
         r"\[\d\d/\w+/\d+ \d\d:\d\d:\d\d\] HTTP GET /\?a=1 200 \[\d\.\d\d, 127\.0\.0\.1:\d+\]",

@@ -116,8 +116,7 @@ class Command(DjangoCommand):
         layer = layer_of(DEFAULT_CHANNEL_LAYER)
         layer.router.check_default(http_consumer=self.get_consumer(*args, **options))
         server = self.make_server(layer, options)
-        self.on_bind(server.sockets[0].getsockname()[1])
-        self.stdout.write(f"Channel layer {layer}")
+        self.announce(layer, server.sockets[0].getsockname()[1])
         threads = WORKER_THREADS if options["use_threading"] else 1
         self.serve(server, WorkerThread(layer, self.logger, threads, server.ready) if options["run_worker"] else None)
         self.stdout.write(options.get("shutdown_message") or "", ending="")
@@ -140,6 +139,17 @@ class Command(DjangoCommand):
             text = _CANNOT_LISTEN.get(refusal.error.errno or 0, refusal.error)
             self.stderr.write(f"Error: {text}")
             os._exit(1)  # a thread cannot end the process otherwise
+
+    def announce(self, layer: ChannelLayerWrapper, port: int) -> None:
+        """Say what Django's `on_bind` says of its own server, and which layer there is."""
+        address = f"[{self.addr}]" if ":" in self.addr else "0.0.0.0" if self.addr == "0" else self.addr  # noqa: S104
+        self.stdout.write(
+            f"{datetime.now().strftime('%B %d, %Y - %X')}\n"
+            f"Django version {self.get_version()}, using settings {settings.SETTINGS_MODULE!r}\n"
+            f"Starting Channels development server at {self.protocol}://{address}:{port}/\n"
+            f"Channel layer {layer}\n"
+            "Quit the server with CONTROL-C.\n"
+        )
 
     def serve(self, server: Server, worker: WorkerThread | None) -> None:
         """Run the server in this thread and the worker beside it; both have stopped when this returns."""
