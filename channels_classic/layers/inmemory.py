@@ -39,22 +39,32 @@ class ChannelLayer(BaseChannelLayer):
 class StoreConnection:
     """A connection to a store of this process.
 
-    Steps run when they are written, only a `Take` may wait when it is read.
+    Steps run when they are written. Only a `Take` that may wait runs when it is read, and with it the steps behind it.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._steps: deque[Step] = deque()
         self._results: deque[Any] = deque()
         self._awake = threading.Event()
         self._woken = False
 
     def write(self, steps: Sequence[Step]) -> None:
-        for step in steps:
-            self._results.append(step if isinstance(step, Take) else self._store.run(step))
+        self._steps.extend(steps)
+        self._run()
+
+    def _run(self) -> None:
+        """Run what is to be run before a `Take` that may wait."""
+        while self._steps and not (isinstance(step := self._steps[0], Take) and step.timeout):
+            self._results.append(self._store.run(self._steps.popleft()))
 
     def read(self) -> Any:
-        result = self._results.popleft()
-        return self._wait(result) if isinstance(result, Take) else result
+        if not self._results:
+            step = self._steps.popleft()
+            assert isinstance(step, Take)
+            self._results.append(self._wait(step))
+            self._run()
+        return self._results.popleft()
 
     def _wait(self, step: Take) -> Taken | None:
         deadline = time.monotonic() + step.timeout
@@ -78,6 +88,7 @@ class StoreConnection:
         self._awake.set()
 
     def close(self) -> None:
+        self._steps.clear()
         self._results.clear()
 
 

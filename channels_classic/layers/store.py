@@ -192,7 +192,8 @@ class Store:
             source = self._lists.get(queue)
             if source is None:
                 continue
-            items, lost = [], []
+            items: list[Item] = []
+            lost: list[tuple[str, bytes]] = []
             enough = source.size - TAKE_BYTES
             while source.entries and len(items) < step.count and source.size > enough:
                 stored = source.pop()
