@@ -43,7 +43,9 @@ local function count_anew()
     end
     for account, count in pairs(counts) do redis.call('HSET', accounts, account, count) end
     redis.call('HSET', accounts, '#', bytes)
-    redis.call('PEXPIRE', accounts, redis.call('PTTL', list))
+    -- A list that this call began has no time to live yet; what is set at the end is set for both.
+    local left = redis.call('PTTL', list)
+    if left > 0 then redis.call('PEXPIRE', accounts, left) end
     kept = true
 end
 
