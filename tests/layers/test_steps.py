@@ -1,0 +1,321 @@
+"""What both programs rely on below the public methods: every step does the same on every layer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.names import new_inbox
+from channels_classic.layers.steps import (
+    Beat,
+    Connection,
+    Delist,
+    Entry,
+    Flush,
+    Join,
+    Leave,
+    Length,
+    Members,
+    Push,
+    PutBack,
+    Rejoin,
+    Retire,
+    Status,
+    Step,
+    Take,
+    Taken,
+)
+from tests.waiting import eventually
+
+SOON = 1.0
+"""Seconds within which a wake-up has ended a read that would block for longer."""
+
+
+def run(layer: BaseChannelLayer, *steps: Step) -> list[Any]:
+    return layer.run(list(steps))
+
+
+def entries(*payloads: bytes, account: str = "", limit: int | None = None) -> list[Entry]:
+    return [Entry(payload, 60.0, account, limit) for payload in payloads]
+
+
+def payloads(taken: Taken | None) -> list[bytes]:
+    assert taken is not None
+    return [item.payload for item in taken.items]
+
+
+def membership(layer: BaseChannelLayer, group: str) -> dict[str, set[str]]:
+    (found,) = run(layer, Members(group))
+    return {queue: set(members) for queue, members in found.items()}
+
+
+def test_results_come_in_the_order_of_their_steps(layer: BaseChannelLayer) -> None:
+    results = run(
+        layer,
+        Push("chat", entries(b"1", b"2")),
+        Length("chat"),
+        Take(["chat"]),
+        Members("nobody"),
+        Take(["nothing"]),
+        Beat("inbox!"),
+        Length("chat"),
+    )
+    results[2] = payloads(results[2])
+    assert results == [[Status.ACCEPTED] * 2, 2, [b"1"], {}, None, False, 1]
+
+
+def test_a_take_gives_up_to_its_count_from_the_first_list_that_has_any(layer: BaseChannelLayer) -> None:
+    run(layer, Push("second", entries(b"1", b"2", b"3")), Push("third", entries(b"4")))
+    (taken,) = run(layer, Take(["first", "second", "third"], 2))
+    assert taken.queue == "second"
+    assert payloads(taken) == [b"1", b"2"]
+    assert list(taken.lost) == []
+
+
+def test_an_empty_payload_and_a_large_one_are_carried(layer: BaseChannelLayer) -> None:
+    large = bytes(range(256)) * 16_000
+    run(layer, Push("chat", entries(b"", large)))
+    assert payloads(run(layer, Take(["chat"], 2))[0]) == [b"", large]
+
+
+def test_items_put_back_come_first_and_in_order(layer: BaseChannelLayer) -> None:
+    for queue in ("chat", "inbox!"):
+        run(layer, Push(queue, entries(b"1", b"2", b"3", account="client")))
+        (taken,) = run(layer, Take([queue], 3))
+        run(layer, Push(queue, entries(b"4", account="client")), PutBack(queue, taken.items[1:]))
+        assert payloads(run(layer, Take([queue], 5))[0]) == [b"2", b"3", b"4"]
+
+
+def test_the_limit_counts_entries_of_one_account(layer: BaseChannelLayer) -> None:
+    pushed = [*entries(b"1", b"2", b"3", account="a", limit=2), *entries(b"4", account="b", limit=2)]
+    (statuses,) = run(layer, Push("inbox!", pushed))
+    assert statuses == [Status.ACCEPTED, Status.ACCEPTED, Status.FULL, Status.ACCEPTED]
+    run(layer, Take(["inbox!"]))
+    assert run(layer, Push("inbox!", entries(b"5", account="a", limit=2))) == [[Status.ACCEPTED]]
+
+
+def test_the_limit_of_one_account_holds_in_a_long_inbox(layer: BaseChannelLayer) -> None:
+    others = [Entry(b"x", 60.0, f"client{number}", 5) for number in range(300)]
+    run(layer, Push("inbox!", others), Push("inbox!", entries(*[b"y"] * 5, account="a", limit=5)))
+    assert run(layer, Push("inbox!", entries(b"z", account="a", limit=5))) == [[Status.FULL]]
+    run(layer, Take(["inbox!"], 302))
+    assert run(layer, Push("inbox!", entries(b"1", b"2", b"3", account="a", limit=5))) == [
+        [Status.ACCEPTED, Status.ACCEPTED, Status.FULL]
+    ]
+
+
+def test_only_an_inbox_that_is_alive_takes_what_is_for_the_living(layer: BaseChannelLayer) -> None:
+    inbox = new_inbox()
+    push = Push(inbox, entries(b"1", b"2"), alive=True)
+    assert run(layer, push) == [[Status.DEAD] * 2]
+    assert run(layer, Length(inbox)) == [0]
+    assert run(layer, Beat(inbox), push, Beat(inbox)) == [False, [Status.ACCEPTED] * 2, True]
+
+
+def test_an_owner_that_retires_leaves_nothing(layer: BaseChannelLayer) -> None:
+    inbox = new_inbox()
+    run(layer, Beat(inbox), Push(inbox, entries(b"1")), Retire(inbox))
+    assert run(layer, Length(inbox), Push(inbox, entries(b"2"), alive=True), Beat(inbox)) == [0, [Status.DEAD], False]
+
+
+def test_members_are_kept_by_list(layer: BaseChannelLayer) -> None:
+    run(layer, Join("g", "a!", ["1", "2"]), Join("g", "b!", ["1"]), Join("g", "plain", [""]), Join("h", "a!", ["9"]))
+    assert membership(layer, "g") == {"a!": {"1", "2"}, "b!": {"1"}, "plain": {""}}
+    run(layer, Leave("g", "a!", ["1", "unknown"]), Leave("g", "b!", ["1"]), Leave("g", "c!", ["1"]))
+    assert membership(layer, "g") == {"a!": {"2"}, "plain": {""}}
+
+
+def test_a_delisted_inbox_is_no_member_until_it_rejoins(layer: BaseChannelLayer) -> None:
+    run(layer, Join("g", "a!", ["1", "2"]), Join("g", "b!", ["3"]), Delist("g", "a!"), Delist("g", "never!"))
+    assert membership(layer, "g") == {"b!": {"3"}}
+    run(layer, Rejoin("g", "a!", ["1", "9"]))
+    assert membership(layer, "g") == {"a!": {"1", "2"}, "b!": {"3"}}, "what the layer kept wins"
+
+
+def test_a_delisted_inbox_is_listed_again_by_a_member_that_joins(layer: BaseChannelLayer) -> None:
+    run(layer, Join("g", "a!", ["1"]), Delist("g", "a!"), Join("g", "a!", ["2"]))
+    assert membership(layer, "g") == {"a!": {"1", "2"}}
+
+
+def test_an_owner_restores_what_the_layer_lost(layer: BaseChannelLayer) -> None:
+    run(layer, Rejoin("g", "a!", ["1", "2"]))
+    assert membership(layer, "g") == {"a!": {"1", "2"}}
+
+
+def test_an_owner_that_replaces_is_right_in_all(layer: BaseChannelLayer) -> None:
+    run(layer, Join("g", "a!", ["1", "2"]), Rejoin("g", "a!", ["2", "3"], replace=True))
+    assert membership(layer, "g") == {"a!": {"2", "3"}}
+    run(layer, Rejoin("g", "a!", [], replace=True))
+    assert membership(layer, "g") == {}
+
+
+def test_a_flush_names_the_living_and_leaves_them_alive(layer: BaseChannelLayer) -> None:
+    alive, retired = new_inbox(), new_inbox()
+    run(layer, Beat(alive), Beat(retired), Retire(retired), Push("chat", entries(b"1")), Join("g", alive, ["1"]))
+    (inboxes,) = run(layer, Flush())
+    assert list(inboxes) == [alive]
+    assert run(layer, Length("chat"), Beat(alive)) == [0, True]
+    assert membership(layer, "g") == {}
+
+
+def test_a_take_that_waits_gives_nothing_after_its_timeout(layer: BaseChannelLayer) -> None:
+    connection = layer.connect()
+    began = time.monotonic()
+    connection.write([Take(["quiet"], 1, 0.2), Length("quiet")])
+    assert [connection.read(), connection.read()] == [None, 0]
+    assert 0.15 < time.monotonic() - began < 0.2 + SOON
+    connection.close()
+
+
+def test_steps_behind_a_take_that_waits_are_run_after_it(layer: BaseChannelLayer) -> None:
+    connection = layer.connect()
+    connection.write([Take(["chat"], 1, 5.0), Length("chat"), Push("answers", entries(b"1"))])
+    run(layer, Push("chat", entries(b"1", b"2")))
+    assert payloads(connection.read()) == [b"1"]
+    assert [connection.read(), connection.read()] == [1, [Status.ACCEPTED]]
+    connection.close()
+
+
+def test_a_wake_up_ends_a_take_that_waits_and_loses_nothing(layer: BaseChannelLayer) -> None:
+    with _Blocked(layer) as blocked:
+        blocked.connection.wake()
+        assert blocked.result() is None
+        run(layer, Push("chat", entries(b"1")))
+        assert payloads(run(layer, Take(["chat"]))[0]) == [b"1"]
+
+
+def test_a_wake_up_that_comes_first_ends_the_next_take(layer: BaseChannelLayer) -> None:
+    connection = layer.connect()
+    connection.wake()
+    began = time.monotonic()
+    connection.write([Take(["chat"], 1, 10.0)])
+    assert connection.read() is None
+    assert time.monotonic() - began < SOON
+    connection.close()
+
+
+def test_a_connection_works_on_after_a_wake_up(layer: BaseChannelLayer) -> None:
+    with _Blocked(layer) as blocked:
+        for _ in range(3):
+            blocked.connection.wake()
+        assert blocked.result() is None
+        # A wake-up that came late may end one more read early, but takes nothing away.
+        run(layer, Push("chat", entries(b"1", b"2")))
+        got: list[bytes] = []
+        while len(got) < 2:
+            blocked.connection.write([Take(["chat"], 1, 5.0)])
+            taken = blocked.connection.read()
+            got += payloads(taken) if taken else []
+        assert got == [b"1", b"2"]
+
+
+def test_a_reader_that_closes_while_it_waits_swallows_nothing(layer: BaseChannelLayer) -> None:
+    async def scenario() -> list[bytes]:
+        connection = await layer.connect_async()
+        reading = asyncio.ensure_future(connection.run([Take(["chat"], 1, 10.0)]))
+        await asyncio.sleep(0.05)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await connection.close()
+        await asyncio.sleep(0.05)
+        await layer.run_async([Push("chat", entries(b"1"))])
+        (taken,) = await layer.run_async([Take(["chat"], 1, 1.0)])
+        await layer.close_async()
+        return payloads(taken)
+
+    assert asyncio.run(scenario()) == [b"1"]
+
+
+def test_both_faces_do_the_same(layer: BaseChannelLayer) -> None:
+    inbox = new_inbox()
+    steps = [
+        Beat(inbox),
+        Push(inbox, entries(b"1", b"2", account="a", limit=1), alive=True),
+        Take([inbox], 5),
+        Join("g", inbox, ["1"]),
+        Members("g"),
+        Leave("g", inbox, ["1"]),
+        Members("g"),
+        Retire(inbox),
+        Length(inbox),
+    ]
+
+    async def scenario() -> list[Any]:
+        results = await layer.run_async(steps)
+        await layer.close_async()
+        return results
+
+    found = [layer.run(steps), asyncio.run(scenario())]
+    for results in found:
+        results[2] = payloads(results[2])
+    assert found[0] == found[1]
+    assert found[0] == [
+        False,
+        [Status.ACCEPTED, Status.FULL],
+        [b"1"],
+        None,
+        {inbox: ["1"]},
+        None,
+        {},
+        None,
+        0,
+    ]
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_one_of_many_who_wait_gets_each_entry(layer: BaseChannelLayer, number: int) -> None:
+    taken: list[bytes] = []
+
+    def read(_: int) -> None:
+        connection = layer.connect()
+        while True:
+            connection.write([Take(["chat"], 3, 5.0)])
+            got = payloads(connection.read())
+            taken.extend(payload for payload in got if payload != b"stop")
+            if b"stop" in got:
+                run(layer, Push("chat", entries(*[b"stop"] * (got.count(b"stop") - 1))))
+                break
+        connection.close()
+
+    with ThreadPoolExecutor(number) as pool:
+        readers = pool.map(read, range(number))
+        for value in range(100):
+            run(layer, Push("chat", entries(b"%d" % value)))
+        eventually(lambda: len(taken) == 100)
+        run(layer, Push("chat", entries(*[b"stop"] * number)))
+        list(readers)
+    assert sorted(taken, key=int) == [b"%d" % value for value in range(100)]
+
+
+class _Blocked:
+    """A connection that waits on `chat` in a thread of its own."""
+
+    def __init__(self, layer: BaseChannelLayer) -> None:
+        self.connection: Connection = layer.connect()
+        self._results: list[Any] = []
+        self._thread = threading.Thread(target=self._read)
+
+    def __enter__(self) -> _Blocked:
+        self.connection.write([Take(["chat"], 1, 20.0)])
+        self._thread.start()
+        return self
+
+    def _read(self) -> None:
+        self._results.append(self.connection.read())
+
+    def result(self) -> Any:
+        """What the take gave, which it did soon."""
+        self._thread.join(SOON)
+        assert self._results, "the take still waits"
+        return self._results[0]
+
+    def __exit__(self, *error: object) -> None:
+        self.connection.wake()
+        self._thread.join(5)
+        self.connection.close()
