@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import Any
 
 from channels_classic.interface_server.client import Broadcast
+from channels_classic.interface_server.gate import MARGIN
 from channels_classic.interface_server.hub import Hub
 from channels_classic.interface_server.scope import Receive, Scope, Send, connection_keys, raw_extension
 from channels_classic.interface_server.writer import Fate
@@ -72,6 +73,7 @@ class Request:
         self._failure: int | None = None
         self._left = False
         self._over = math.inf
+        self._limit = math.inf
 
     async def run(self) -> None:
         """Serve the request until it is answered, or the client is gone."""
@@ -125,7 +127,7 @@ class Request:
         if body_channel:
             message["body_channel"] = body_channel
         hub.send(delivery.Send(REQUEST, message, token=ONLY), self._settled)
-        self._over = hub.clock() + hub.config.http_timeout
+        self._over = self._limit = hub.clock() + hub.config.http_timeout
         hub.wheel.at(self, self._over)
         return body_channel
 
@@ -193,12 +195,16 @@ class Request:
         self.reply(broadcast.message)
 
     def report(self, token: str, outcome: Outcome) -> None:
-        """A worker tells that no response comes."""
+        """A worker tells that no response comes, or that it still works on it."""
         if outcome in _OUTCOMES:
             self._fail(_OUTCOMES[outcome])
+        elif outcome is Outcome.RUNNING:
+            self._over = max(self._over, self._limit)
 
     def layer_back(self) -> None:
-        """Nothing to do: what was under way was answered when the layer was lost, or gets its response now."""
+        """The message or the response may be lost: unless a worker says that it works on it, it is given up soon."""
+        self._over = min(self._over, self._hub.clock() + MARGIN)
+        self._hub.wheel.at(self, self._over)
 
     def hurry(self) -> None:
         """The process stops."""
@@ -244,7 +250,7 @@ class Request:
             # What came before the failure is written first: a consumer may raise after its response.
             if self._replies:
                 message = self._replies.popleft()
-                self._over = self._hub.clock() + self._hub.config.http_timeout
+                self._over = self._limit = self._hub.clock() + self._hub.config.http_timeout
                 await self._write(message)
             elif self._failure is not None:
                 await self._answer(self._failure)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
+from itertools import islice
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.interface_server.backlog import Backlog
@@ -25,18 +25,24 @@ from channels_classic.layers import names
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.delivery import Send
-from channels_classic.layers.steps import Beat, Entry, Push, Retire
+from channels_classic.layers.steps import LIVENESS, Beat, Entry, Push, Retire
 
 logger = logging.getLogger(__name__)
 
 PULSE = 2.0
 """Seconds between two signs of life."""
 
+STEPS_AT_ONCE = 50
+"""Steps for memberships that go into one batch."""
+
 START_PATIENCE = 3.0
 """Seconds for which a start waits for the layer; it goes on trying, but clients may come."""
 
 LAST_REPORTS = 2.0
 """Seconds for which a stop waits for the consumers of clients that just left, so that their disconnect comes last."""
+
+MISTAKE_PAUSE = 1.0
+"""Seconds until a part of the server that failed begins again."""
 
 STOP_PATIENCE = 5.0
 """Seconds that a stop may take in all."""
@@ -63,7 +69,11 @@ class Hub:
         self._away = {self._reading, self._writing}
         self._was_lost = False
         self._lost_since_beat = False
+        self._beaten = 0.0  # when the last beat was answered
+        self._must_rejoin = False
+        self._replace = True
         self._stirred = asyncio.Event()
+        self._alive = asyncio.Event()
         self._works: list[asyncio.Task[None]] = []
 
     @property
@@ -76,11 +86,10 @@ class Hub:
         await self.layer.start()
         self._works = [
             asyncio.create_task(self._keep(work), name=f"channels_classic {name}")
-            for name, work in (("reader", self._reader.run()), ("writer", self._writer.run()), ("pulse", self._pulse()))
+            for name, work in (("reader", self._reader.run), ("writer", self._writer.run), ("pulse", self._pulse))
         ]
-        # The first beat makes the inbox one that groups deliver to.
-        first = asyncio.create_task(self._first_beat())
-        await asyncio.wait([first], timeout=START_PATIENCE)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._alive.wait(), START_PATIENCE)
 
     async def stop(self) -> None:
         """Send what the last clients leave behind, end their memberships and retire the inbox."""
@@ -109,12 +118,15 @@ class Hub:
         except (LayerUnavailable, StepRefused) as error:
             logger.warning("%s", error)
 
-    async def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception:
-            logger.critical("The interface server cannot go on: this is a mistake in channels_classic", exc_info=True)
-            raise
+    @staticmethod
+    async def _keep(work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work`, which does not end, and begin again after a failure nobody thought of: clients depend on it."""
+        while True:
+            try:
+                await work()
+            except Exception:
+                logger.exception("A part of the interface server failed and begins again")
+                await asyncio.sleep(MISTAKE_PAUSE)
 
     # Clients
 
@@ -165,34 +177,41 @@ class Hub:
 
     # The pulse
 
-    async def _first_beat(self) -> None:
-        # Failures are logged where they happen, and the pulse goes on.
-        with contextlib.suppress(LayerUnavailable, StepRefused):
-            await self._writer.ask(Beat(self.inbox))
-
     async def _pulse(self) -> None:
         while True:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stirred.wait(), PULSE)
-            self._stirred.clear()
             try:
                 await self._beat()
             except LayerUnavailable:
                 pass  # logged where it happened
             except StepRefused as error:
                 logger.error("%s", error)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stirred.wait(), PULSE)
+            self._stirred.clear()
 
     async def _beat(self) -> None:
         known = await self._writer.ask(Beat(self.inbox))
-        if known:
-            self._lost_since_beat = False
-            self.registry.renew()
-            return
-        replace = self._lost_since_beat
+        if not known and self._beaten:
+            # Without a word from us for so long it is no wonder; otherwise the layer lost its data.
+            self._replace = self._lost_since_beat or self.clock() - self._beaten < LIVENESS
+            self._must_rejoin = True
+            logger.warning("The layer did not know this interface server any more: groups are written again.")
+        self._beaten = self.clock()
+        self._alive.set()  # groups deliver to the inbox from now on
         self._lost_since_beat = False
-        logger.warning("The layer did not know this interface server any more: groups are written again.")
+        if self._must_rejoin:
+            await self._rejoin(self._replace)
+            self._must_rejoin = False
+        self.registry.renew()
+
+    async def _rejoin(self, replace: bool) -> None:
+        """Restore all memberships, a few at a time, so that the messages of clients find their way in between."""
         await self._caught_up()
-        self.registry.rejoin(replace=replace)
+        steps = self.registry.rejoin(replace=replace)
+        while some := list(islice(steps, STEPS_AT_ONCE)):
+            for step in some[:-1]:
+                self._writer.post(step)
+            await self._writer.ask(some[-1])
         await self._caught_up()
         self.registry.rejoined()
 

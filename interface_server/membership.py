@@ -78,7 +78,6 @@ class Memberships:
                 yield group, members
 
 
-def chunks(members: Sequence[str]) -> Iterator[Sequence[str]]:
+def chunks(members: Sequence[str]) -> list[Sequence[str]]:
     """`members` in pieces of `CHUNK`."""
-    for start in range(0, len(members), CHUNK):
-        yield members[start : start + CHUNK]
+    return [members[start : start + CHUNK] for start in range(0, len(members), CHUNK)]

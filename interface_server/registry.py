@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from channels_classic.interface_server.client import Client
 from channels_classic.interface_server.membership import Memberships, chunks
@@ -129,18 +129,22 @@ class Registry:
             for chunk in chunks(members):
                 self._post(Join(group, self.inbox, chunk))
 
-    def rejoin(self, *, replace: bool) -> None:
-        """Restore all memberships.
+    def rejoin(self, *, replace: bool) -> Iterator[Step]:
+        """The steps that restore all memberships; each is made when it is asked for, from what is known by then.
 
-        From now on, until `rejoined`, hints are also carried out: others may have changed a membership between the last
-        hint that was read and this.
+        From the first one until `rejoined`, hints are also carried out: others may have changed a membership between
+        the last hint that was read and this. Without `replace` the members that the layer has win, where it has any.
         """
         self._echo = True
         for group in self._memberships.groups():
-            first, *rest = chunks(self._memberships.members(group))
-            self._post(Rejoin(group, self.inbox, first, replace))
+            members = self._memberships.members(group)
+            if not replace:
+                yield Rejoin(group, self.inbox, members)
+                continue
+            first, *rest = chunks(members) or [()]
+            yield Rejoin(group, self.inbox, first, replace=True)
             for chunk in rest:
-                self._post(Join(group, self.inbox, chunk))
+                yield Join(group, self.inbox, chunk)
 
     def rejoined(self) -> None:
         """The layer has everything again."""
