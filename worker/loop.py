@@ -37,7 +37,7 @@ class Loop:
         self._batch = Batch()
         self._pipeline = Pipeline(self._layer, outage, on_away=self._batch.pause)
         self._consumption = Consumption(worker)
-        self._count = max(1, worker.prefetch)
+        self._count = 1  # until it is known that consumers are fast
 
     def run(self) -> None:
         """Consume until the worker is `termed`, which is read once before each take; what was taken is finished."""

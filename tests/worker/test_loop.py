@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from channels_classic import Channel, Group
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Outcome
+from channels_classic.layers.delivery import Send
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.steps import Join, Length, Members
@@ -67,6 +69,13 @@ def test_each_message_is_consumed_exactly_once_by_many_workers(layer: BaseChanne
     assert set(seen.values()) == {1}
 
 
+def warm_up(layer: BaseChannelLayer, seen: list[Any]) -> None:
+    """Let a worker see that its consumers are fast, so that it takes many messages at once."""
+    layer.send("test", {"n": -1})
+    eventually(lambda: seen)
+    seen.clear()
+
+
 def test_messages_behind_a_slow_consumer_are_handed_to_another_worker_in_order(layer: BaseChannelLayer) -> None:
     release = threading.Event()
     seen: list[tuple[int, float]] = []
@@ -76,10 +85,11 @@ def test_messages_behind_a_slow_consumer_are_handed_to_another_worker_in_order(l
             release.wait(10)
         seen.append((message["n"], time.monotonic()))
 
-    for number in range(10):
-        layer.send("test", {"n": number})
     first, second = (make_worker(layer, {"test": consumer}) for _ in range(2))
     with running(first):
+        warm_up(layer, seen)
+        sends = [Send("test", {"n": number}) for number in range(10)]
+        layer.run(layer.planner.pushes(sends, {}))
         eventually(lambda: first.in_job)
         began = time.monotonic()
         with running(second):
@@ -110,11 +120,18 @@ def test_answers_that_were_finished_do_not_wait_for_a_slow_consumer_behind_them(
 
 def test_with_a_prefetch_of_one_nothing_is_taken_beyond_what_runs(memory: ChannelLayer) -> None:
     release = threading.Event()
-    worker = make_worker(memory, {"test": lambda message: release.wait(10)})
+    seen: list[Any] = []
+
+    def consumer(message: Message) -> None:
+        seen.append(message)
+        if message["n"] >= 0:
+            release.wait(10)
+
+    worker = make_worker(memory, {"test": consumer})
     worker.prefetch = 1
-    for number in range(5):
-        memory.send("test", {"n": number})
     with running(worker):
+        warm_up(memory, seen)
+        memory.run(memory.planner.pushes([Send("test", {"n": number}) for number in range(5)], {}))
         eventually(lambda: worker.in_job)
         assert memory.run([Length("test")]) == [4]
         release.set()
@@ -123,6 +140,21 @@ def test_with_a_prefetch_of_one_nothing_is_taken_beyond_what_runs(memory: Channe
 @pytest.mark.parametrize(("duration", "size"), [(0.0, 10), (0.0001, 10), (0.002, 10), (0.004, 5), (0.019, 1), (5.0, 1)])
 def test_batches_are_as_large_as_consumers_are_fast(duration: float, size: int) -> None:
     assert batch_size(duration, 10) == size
+
+
+def test_fifty_threads_run_fifty_waiting_consumers_at_once(memory: ChannelLayer) -> None:
+    seen: list[float] = []
+
+    def consumer(message: Message) -> None:
+        time.sleep(0.1)
+        seen.append(time.monotonic())
+
+    with running(make_group(memory, {"test": consumer}, 50)):
+        began = time.monotonic()
+        for _ in range(50):
+            memory.send("test", {})
+        eventually(lambda: len(seen) == 50)
+    assert seen[-1] - began < 0.8
 
 
 def test_a_send_to_a_full_channel_arrives_when_there_is_room(layer: BaseChannelLayer) -> None:

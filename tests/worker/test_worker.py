@@ -401,13 +401,14 @@ def test_sends_to_another_layer_go_there(memory: ChannelLayer) -> None:
 
 def test_ctrl_c_in_a_consumer_ends_a_worker_without_signal_handlers_in_order(memory: ChannelLayer) -> None:
     def consumer(message: Message) -> None:
-        Channel("out", channel_layer=message.channel_layer).send({})
-        raise KeyboardInterrupt
+        Channel("out", channel_layer=message.channel_layer).send({"n": message["n"]})
+        if message["n"] == 1:
+            raise KeyboardInterrupt
 
     worker = make_worker(memory, {"test": consumer})
-    memory.send("test", {})
-    memory.send("test", {"second": True})
+    for number in range(3):
+        memory.send("test", {"n": number})
     with pytest.raises(KeyboardInterrupt):
         worker.run()
-    assert memory.receive(["out"]) == ("out", {})
-    assert memory.receive(["test"]) == ("test", {"second": True})  # never started, so it was put back
+    assert drain(memory, "out", 2) == [{"n": 0}, {"n": 1}]
+    assert memory.receive(["test"]) == ("test", {"n": 2})  # never started, so it was put back
