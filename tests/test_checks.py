@@ -103,7 +103,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("E006", {"default": {"BACKEND": None, "ROUTING": []}}, "None .* cannot be imported", "Leave BACKEND out"),
     ("E007", {"default": {"CONFIG": {"expires": 1}, "ROUTING": []}}, "'expires'", "Did you mean 'expiry'"),
     ("E007", {"default": {"TEST_CONFIG": {"prefix": 1}, "ROUTING": []}}, "TEST_CONFIG .*'prefix'", "Expected one of"),
-    ("E007", {"default": {"BACKEND": "tests.urls", "ROUTING": []}}, "not a callable", "dict of its arguments"),
+    ("E007", {"default": {"BACKEND": "os.path", "ROUTING": []}}, "not a callable", "dict of its arguments"),
     ("E007", {"default": {"BACKEND": "builtins.dict", "ROUTING": []}}, "does not fit", "dict of its arguments"),
     ("E007", {"default": {"CONFIG": {"expiry": "5"}, "ROUTING": []}}, "`expiry` is '5', but it is a number", "Correct"),
     ("E007", {"default": {"CONFIG": {"path": 5}, "ROUTING": []}}, "not int", "Correct"),
