@@ -232,5 +232,18 @@ class CannotListen(ChannelsError, OSError):
         )
 
 
+class LiveServerFailed(ChannelsError, RuntimeError):
+    """Raised when a process that serves a live server test does not start, or ends before the test."""
+
+    def __init__(self, process: str, problem: str, output: str) -> None:
+        super().__init__(process, problem, output)
+        self.process = process
+        self.problem = problem
+        self.output = output
+
+    def __str__(self) -> str:
+        return f"The {self.process} of the live server test {self.problem}. Its output:\n{self.output}"
+
+
 def _is_application_close_code(code: object) -> bool:
     return isinstance(code, int) and not isinstance(code, bool) and (code == 1000 or 3000 <= code <= 4999)
