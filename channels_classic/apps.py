@@ -8,12 +8,13 @@ from django.apps import AppConfig
 
 
 class ChannelsConfig(AppConfig):
-    """Registers the system checks. Reads no settings and makes no layer."""
+    """Registers the system checks and the bindings. Reads no settings and makes no layer."""
 
     name = "channels_classic"
     label = "channels_classic"
     verbose_name = "Channels Classic"
 
     def ready(self) -> None:
-        """Register the system checks."""
+        """Register the system checks, and the bindings, whose models are there now."""
         import_module("channels_classic.checks")
+        import_module("channels_classic.binding.base").BindingMetaclass.register_all()
