@@ -1,0 +1,212 @@
+"""A layer that fails in every way its contract allows, and in one that it does not."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from channels_classic import Channel, Group
+from channels_classic.exceptions import ConsumeLater, LayerUnavailable, StepRefused
+from channels_classic.layers.capacity import Capacities
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.delivery import Send
+from channels_classic.layers.inmemory import ChannelLayer, StoreConnection
+from channels_classic.layers.steps import Connection, Members, Push, PutBack, Step, Take
+from channels_classic.message import Message, pending_message_store
+from channels_classic.worker import pipeline
+from tests.waiting import eventually
+from tests.worker.harness import Inbox, drain, make_worker, running
+
+AWAY = LayerUnavailable("the test", "it was told to be away", "Wait")
+REFUSED = StepRefused("the test", "it was told to refuse")
+
+
+class FaultyLayer(ChannelLayer):
+    """A memory layer whose steps fail as `faults` say: the first one that fits a step is used up."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=1000)
+        self.faults: list[tuple[Callable[[Step], bool], Exception]] = []
+        self.connect_faults: list[Exception] = []
+
+    def connect(self) -> Connection:
+        if self.connect_faults:
+            raise self.connect_faults.pop()
+        return FaultyConnection(self)
+
+    def fault(self, step: Step) -> Exception | None:
+        for fault in self.faults:
+            if fault[0](step):
+                self.faults.remove(fault)
+                return fault[1]
+        return None
+
+    def fail(self, kind: type, error: Exception, queue: str | None = None) -> None:
+        """Let the next step of a kind (on a list) fail."""
+
+        def fits(step: Step) -> bool:
+            queues = getattr(step, "queues", None) or [getattr(step, "queue", None)]
+            return isinstance(step, kind) and (queue is None or queue in queues)
+
+        self.faults.append((fits, error))
+
+
+class FaultyConnection(StoreConnection):
+    """Fails when the result is read; a step that is refused is not carried out."""
+
+    def __init__(self, layer: FaultyLayer) -> None:
+        super().__init__(layer.store)
+        self._layer = layer
+        self._errors: deque[Exception | None] = deque()
+
+    def write(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            error = self._layer.fault(step)
+            self._errors.append(error)
+            if error is None:
+                super().write([step])
+
+    def read(self) -> Any:
+        error = self._errors.popleft()
+        if isinstance(error, StepRefused):
+            return error
+        if error is not None:
+            raise error
+        return super().read()
+
+
+@pytest.fixture
+def layer() -> FaultyLayer:
+    return FaultyLayer()
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_BACKOFF", (0.01, 0.05))
+    monkeypatch.setattr(pipeline, "RETRY_TIME", 0.3)
+    monkeypatch.setattr(pending_message_store, "retry_time", 0.2)
+
+
+def answer(message: Message) -> None:
+    assert message.reply_channel is not None
+    message.reply_channel.send({"n": message["n"]})
+
+
+def to_group(message: Message) -> None:
+    Group("room", channel_layer=message.channel_layer).send({"n": message["n"]})
+
+
+def test_a_look_up_that_was_cut_off_is_repeated(layer: FaultyLayer) -> None:
+    layer.group_add("room", "member")
+    layer.fail(Members, AWAY)
+    layer.send("test", {"n": 1})
+    with running(make_worker(layer, {"test": to_group})):
+        assert drain(layer, "member", 1) == [{"n": 1}]
+    assert layer.receive(["member"]) == (None, None)
+
+
+def test_a_group_that_cannot_be_looked_up_costs_its_messages_alone(layer: FaultyLayer) -> None:
+    def consumer(message: Message) -> None:
+        to_group(message)
+        answer(message)
+
+    inbox = Inbox(layer)
+    layer.fail(Members, REFUSED)
+    inbox.post("test", {"n": 1})
+    with running(make_worker(layer, {"test": consumer})):
+        assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
+    assert layer.losses.as_dict() == {"broker": 1}
+
+
+def test_of_what_was_cut_off_only_the_report_is_repeated(layer: FaultyLayer) -> None:
+    inbox = Inbox(layer)
+    inbox.post("test", {"n": 1})
+    layer.fail(Push, AWAY, inbox.name)
+    with running(make_worker(layer, {"test": answer})):
+        assert inbox.wait(1) == [("client", Outcome.CONSUMED)]
+    assert layer.losses.as_dict() == {"broker": 1}
+
+
+def test_what_was_refused_is_tried_again_in_order(layer: FaultyLayer) -> None:
+    inbox = Inbox(layer)
+    inbox.post("test", {"n": 1})
+    layer.fail(Push, REFUSED, inbox.name)
+    with running(make_worker(layer, {"test": answer})):
+        assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
+    assert layer.losses.as_dict() == {}
+
+
+def test_a_take_that_is_refused_is_tried_again(layer: FaultyLayer, caplog: pytest.LogCaptureFixture) -> None:
+    layer.fail(Take, REFUSED, "test")
+    inbox = Inbox(layer)
+    inbox.post("test", {"n": 1})
+    with running(make_worker(layer, {"test": answer})):
+        inbox.wait(2)
+    assert "No messages can be taken" in caplog.text
+
+
+def test_messages_that_cannot_be_handed_back_are_counted_and_reported(layer: FaultyLayer) -> None:
+    for error in (AWAY, REFUSED):
+        inbox = Inbox(layer)
+        release = threading.Event()
+
+        def consumer(message: Message, release: threading.Event = release) -> None:
+            if message["n"] == 0:
+                release.wait(10)
+
+        before = layer.losses.as_dict().get("broker", 0)
+        layer.fail(PutBack, error)
+        with running(make_worker(layer, {"test": consumer})):
+            inbox.post("test", {"n": -1}, local="warm")
+            inbox.wait(1)
+            message = {"reply_channel": inbox.client()}
+            sends = [Send("test", {**message, "n": number}, token=str(number)) for number in range(4)]
+            layer.run(layer.planner.pushes(sends, {}))
+            inbox.wait(4)
+            release.set()
+            inbox.wait(5)
+        assert inbox.reports()[1:] == [Outcome.DROPPED] * 3 + [Outcome.CONSUMED]
+        assert layer.losses.as_dict()["broker"] == before + 3
+
+
+def test_a_loop_that_fails_starts_again(layer: FaultyLayer, caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[Message] = []
+    layer.send("test", {})
+    layer.connect_faults = [RuntimeError("no layer should raise this")]
+    with running(make_worker(layer, {"test": seen.append})):
+        eventually(lambda: seen)
+    assert "The loop of the worker failed; it starts again" in caplog.text
+
+
+def test_a_message_for_later_is_dropped_when_its_channel_stays_full(
+    layer: FaultyLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def consumer(message: Message) -> None:
+        raise ConsumeLater
+
+    layer.send("test", {})
+    layer.planner.capacities = Capacities(1000, {"test": 0})
+    with running(make_worker(layer, {"test": consumer})):
+        eventually(layer.losses.as_dict)
+    assert layer.losses.as_dict() == {"full": 1}
+    assert "its channel stayed full" in caplog.text
+
+
+def test_a_message_for_another_layer_that_stays_full_is_lost_and_logged(
+    layer: FaultyLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = ChannelLayer(channel_capacity={"out": 0})
+
+    def consumer(message: Message) -> None:
+        Channel("out", channel_layer=other).send({})
+        answer(message)
+
+    inbox = Inbox(layer)
+    inbox.post("test", {"n": 1})
+    with running(make_worker(layer, {"test": consumer})):
+        assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
+    assert "A message for out on another layer is lost" in caplog.text
