@@ -76,7 +76,7 @@ class LocalChannelLayer(BaseChannelLayer):
         host, self._host = self.host, None
         if host is not None:
             await host.stop()
-            await self._let_go()
+        await self._let_go()
 
     async def _let_go(self) -> None:
         """Connections lead to where the layer was before."""

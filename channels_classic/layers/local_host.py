@@ -19,6 +19,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
+import msgpack
+
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.local_wire import FRAME_LIMIT, decode_step, encode_result, unpacker
 from channels_classic.layers.steps import Step, Take
@@ -147,8 +149,11 @@ class _Session(asyncio.Protocol):
         try:
             self._read(data)
             self._advance()
-        except Exception as error:
-            logger.warning("A client of %s is dropped: %s", self._host.path, error, exc_info=True)
+        except (ValueError, msgpack.UnpackException) as error:
+            logger.warning("A client of %s wrote no step and is dropped: %r", self._host.path, error)
+            self.drop()
+        except Exception:
+            logger.exception("A client of %s is dropped, because of a mistake in channels_classic.", self._host.path)
             self.drop()
 
     def _read(self, data: bytes) -> None:
