@@ -25,7 +25,7 @@ _CHECK_INTERVAL = 1
 _thread = threading.local()
 
 
-def _check_connections(**kwargs: Any) -> None:
+def check_connections(**kwargs: Any) -> None:
     """Close what is unusable or too old before a consumer runs: a worker may have waited for hours.
 
     A connection inside a transaction is left alone: outside tests none is, and closing it would break the test.
@@ -39,6 +39,6 @@ def _check_connections(**kwargs: Any) -> None:
             connection.close_if_unusable_or_obsolete()
 
 
-consumer_started.connect(_check_connections)
+consumer_started.connect(check_connections)
 # The function itself, because test code written for 1.x disconnects it by name.
 consumer_finished.connect(close_old_connections)

@@ -21,6 +21,7 @@ INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.staticfiles",
     "channels_classic",
+    "channels_classic.delay",
     "tests.inventory",
 ]
 

@@ -1,0 +1,14 @@
+"""The optional Django app `channels_classic.delay`."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class DelayConfig(AppConfig):
+    """Stores delayed messages. Its label in Channels 1.x was ``channels.delay``; Django allows no dots there now."""
+
+    name = "channels_classic.delay"
+    label = "channels_delay"
+    verbose_name = "Channels Delay"
+    default_auto_field = "django.db.models.AutoField"

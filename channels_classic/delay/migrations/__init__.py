@@ -1,0 +1,3 @@
+"""Migrations of the delay app."""
+
+from __future__ import annotations

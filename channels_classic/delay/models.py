@@ -1,0 +1,65 @@
+"""The table of messages that wait for their time."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+from channels_classic import DEFAULT_CHANNEL_LAYER, channel_layers
+from channels_classic.channel import Channel
+
+
+class DelayedMessageQuerySet(models.QuerySet["DelayedMessage"]):
+    """Delayed messages."""
+
+    def is_due(self) -> DelayedMessageQuerySet:
+        """Those whose time has come."""
+        due: DelayedMessageQuerySet = self.filter(due_date__lte=timezone.now())
+        return due
+
+
+class DelayedMessage(models.Model):
+    """A message for ``channel_name`` with ``content`` in JSON, to be sent at ``due_date``.
+
+    Setting ``delay``, in milliseconds, also as an argument, sets ``due_date`` to that long from now. Reading it before
+    raises ``AttributeError``: it is not stored.
+    """
+
+    due_date: models.DateTimeField[datetime, datetime] = models.DateTimeField(db_index=True)
+    channel_name: models.CharField[str, str] = models.CharField(max_length=512)
+    content: models.TextField[str, str] = models.TextField()
+
+    objects = DelayedMessageQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"{self.channel_name} at {self.due_date}"
+
+    @property
+    def delay(self) -> float:
+        """Milliseconds from when it was set to ``due_date``."""
+        return self._delay
+
+    @delay.setter
+    def delay(self, milliseconds: float) -> None:
+        self._delay = milliseconds
+        self.due_date = timezone.now() + timedelta(milliseconds=milliseconds)
+
+    def send(self, channel_layer: Any = None, requeue_delay: float = 1000) -> None:
+        """Send the message now, on the layer given or the default one, and delete the row.
+
+        When the channel is full it is due again after ``requeue_delay`` milliseconds. What else the layer raises
+        reaches the caller, and ``ValueError`` for content that is no JSON; the row stays, so that a message of which
+        nobody knows whether it was sent is sent again.
+        """
+        layer = channel_layer or channel_layers[DEFAULT_CHANNEL_LAYER]
+        try:
+            Channel(self.channel_name, channel_layer=layer).send(json.loads(self.content), immediately=True)
+        except layer.ChannelFull:
+            self.delay = requeue_delay
+            self.save()
+        else:
+            self.delete()

@@ -1,0 +1,53 @@
+"""`manage.py rundelay`: the delay server, which stores the messages of ``asgi.delay`` and sends each at its time."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from django.apps import apps
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from channels_classic import DEFAULT_CHANNEL_LAYER
+from channels_classic.log import setup_logger
+from channels_classic.management.layer import layer_of
+
+
+class Command(BaseCommand):
+    """Runs the delay server until it is told to stop."""
+
+    help = "Runs the delay server: takes messages from the channel asgi.delay and sends each when its time comes."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options."""
+        parser.add_argument(
+            "--layer",
+            default=DEFAULT_CHANNEL_LAYER,
+            help=f"Alias of the channel layer. Default: {DEFAULT_CHANNEL_LAYER}.",
+        )
+        parser.add_argument(
+            "--sleep",
+            type=float,
+            default=1,
+            help="Seconds between two looks into the database for what is due. Default: 1.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run; returns after SIGTERM or Ctrl-C."""
+        logger = setup_logger("django.channels", options.get("verbosity", 1))
+        if "channels_delay" not in apps.app_configs:
+            raise CommandError(
+                "The delay server needs a table: add 'channels_classic.delay' to INSTALLED_APPS and run "
+                "`manage.py migrate`."
+            )
+        layer = layer_of(options["layer"])
+        if layer.local_only():
+            raise CommandError(
+                f"The layer {layer} lives in one process, so a delay server in another gets nothing from it. Leave "
+                f"BACKEND out of CHANNEL_LAYERS[{options['layer']!r}] for the local layer, or name the Redis layer."
+            )
+        from channels_classic.delay.worker import Worker  # its model can be imported where the app is installed
+
+        logger.info("Running the delay server on %s", layer)
+        with suppress(KeyboardInterrupt):  # before the worker catches the signal itself
+            Worker(channel_layer=layer, database_sleep_duration=options["sleep"]).run()

@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from io import StringIO
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.apps import apps
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
+
+from channels_classic.asgi import ChannelLayerWrapper, channel_layers
+from channels_classic.delay.models import DelayedMessage
+from channels_classic.delay.worker import Worker
+from channels_classic.exceptions import InvalidChannelName, LayerUnavailable
+from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.test import ChannelTestCase
+from tests.waiting import eventually
+
+OLD_TABLE = "channels.delay_delayedmessage"
+
+
+@pytest.fixture
+def layer(default_layer: ChannelLayerWrapper, db: None) -> ChannelLayerWrapper:
+    return default_layer
+
+
+class CountedWorker(Worker):
+    """Runs as many rounds as `termed` is set to, as the tests of Channels 1.x count them."""
+
+    _rounds = 0
+
+    @property
+    def termed(self) -> bool:  # type: ignore[override]
+        self._rounds -= 1
+        return self._rounds < 0
+
+    @termed.setter
+    def termed(self, rounds: int) -> None:
+        self._rounds = rounds
+
+
+def run(layer: Any, rounds: int = 1, **options: Any) -> CountedWorker:
+    worker = CountedWorker(layer, signal_handlers=False, **options)
+    worker.termed = rounds  # type: ignore[assignment]
+    worker.run()
+    return worker
+
+
+@contextmanager
+def later(milliseconds: float) -> Iterator[datetime]:
+    then = timezone.now() + timedelta(milliseconds=milliseconds)
+    with mock.patch("django.utils.timezone.now", return_value=then):
+        yield then
+
+
+def stored() -> list[tuple[str, Any]]:
+    return [(row.channel_name, json.loads(row.content)) for row in DelayedMessage.objects.order_by("pk")]
+
+
+# DelayedMessage
+
+
+def test_a_message_is_due_when_its_time_has_come(layer: ChannelLayerWrapper) -> None:
+    message = DelayedMessage(channel_name="test", content="{}", delay=1000)
+    message.save()
+    assert DelayedMessage.objects.is_due().count() == 0
+    with later(1001):
+        assert DelayedMessage.objects.is_due().count() == 1
+
+
+def test_sending_delivers_at_once_and_deletes_the_row(layer: ChannelLayerWrapper) -> None:
+    message = DelayedMessage(channel_name="test", content=json.dumps({"test": "value"}), delay=1000)
+    message.save()
+    message.send(channel_layer=layer)
+    assert layer.receive(["test"]) == ("test", {"test": "value"})
+    assert not DelayedMessage.objects.exists()
+
+
+def test_the_layer_to_send_on_may_be_left_out(layer: ChannelLayerWrapper) -> None:
+    DelayedMessage.objects.create(channel_name="test", content="{}", delay=0).send()
+    assert layer.receive(["test"])[0] == "test"
+
+
+def test_a_message_for_a_full_channel_is_due_again_later(layer: ChannelLayerWrapper) -> None:
+    message = DelayedMessage.objects.create(channel_name="test", content="{}", delay=0)
+    with later(5000) as now:
+        message.send(channel_layer=ChannelLayer(capacity=0), requeue_delay=3000)
+    assert DelayedMessage.objects.get().due_date == now + timedelta(milliseconds=3000)
+
+
+def test_what_else_the_layer_raises_reaches_the_caller_and_the_row_stays(layer: ChannelLayerWrapper) -> None:
+    message = DelayedMessage.objects.create(channel_name="not a name", content="{}", delay=0)
+    with pytest.raises(InvalidChannelName):
+        message.send()
+    assert DelayedMessage.objects.exists()
+
+
+def test_the_delay_is_not_stored() -> None:
+    message = DelayedMessage(delay=1000)
+    assert message.delay == 1000
+    with pytest.raises(AttributeError):
+        _ = DelayedMessage().delay
+
+
+# Worker
+
+
+def test_a_message_is_stored_and_sent_when_it_is_due(layer: ChannelLayerWrapper) -> None:
+    layer.send("asgi.delay", {"channel": "test", "delay": 1000, "content": {"test": "value"}})
+    worker = run(layer)
+    assert stored() == [("test", {"test": "value"})]
+    assert layer.receive(["test"]) == (None, None)
+    with later(1001):
+        worker.termed = 1  # type: ignore[assignment]
+        worker.run()
+    assert layer.receive(["test"]) == ("test", {"test": "value"})
+    assert stored() == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"test": "value"},
+        {"channel": "test", "content": {}},
+        {"channel": "test", "delay": 0},
+        {"content": {}, "delay": 0},
+        {"channel": "test", "content": {}, "delay": "1000"},
+        {"channel": "test", "content": {}, "delay": True},
+        {"channel": "test", "content": {}, "delay": None},
+        {"channel": "test", "content": {}, "delay": float("nan")},
+        {"channel": "test", "content": {}, "delay": 1e300},
+        {"channel": "test", "content": "text", "delay": 0},
+        {"channel": "test", "content": {"data": b"bytes"}, "delay": 0},
+        {"channel": "not a name", "content": {}, "delay": 0},
+        {"channel": 1, "content": {}, "delay": 0},
+        {"channel": [], "content": {}, "delay": 0},
+    ],
+    ids=repr,
+)
+def test_a_bad_message_stores_nothing_and_the_server_goes_on(
+    layer: ChannelLayerWrapper, message: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    layer.send("asgi.delay", message)
+    layer.send("asgi.delay", {"channel": "test", "content": {}, "delay": 1000})
+    run(layer, rounds=2)
+    assert stored() == [("test", {})]
+    (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "Invalid message on asgi.delay" in record.getMessage()
+
+
+def test_a_negative_delay_is_due_at_once(layer: ChannelLayerWrapper) -> None:
+    layer.send("asgi.delay", {"channel": "test", "content": {}, "delay": -1})
+    run(layer)
+    assert layer.receive(["test"])[0] == "test"
+
+
+def test_what_does_not_fit_into_the_channel_stays(layer: ChannelLayerWrapper) -> None:
+    small = ChannelLayerWrapper(ChannelLayer(capacity=10), "default", [])
+    for _ in range(11):
+        DelayedMessage.objects.create(channel_name="test", content="{}", delay=-1)
+    run(small)
+    assert DelayedMessage.objects.count() == 1
+
+
+def test_a_row_that_can_never_be_sent_is_dropped_and_keeps_no_other_waiting(
+    layer: ChannelLayerWrapper, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, content in (("not a name", "{}"), ("test", "no json"), ("test", "[]"), ("test", '{"n": 1}')):
+        DelayedMessage.objects.create(channel_name=name, content=content, delay=-1)
+    run(layer)
+    assert layer.receive(["test"]) == ("test", {"n": 1})
+    assert stored() == []
+    assert len([record for record in caplog.records if "is dropped" in record.getMessage()]) == 3
+
+
+@pytest.mark.parametrize("error", [LayerUnavailable("redis", "gone", "Start it."), OperationalError("gone")])
+def test_a_layer_or_database_that_is_away_does_not_end_the_server(
+    layer: ChannelLayerWrapper, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("channels_classic.delay.worker._PAUSE_AFTER_FAILURE", 0)
+    DelayedMessage.objects.create(channel_name="test", content="{}", delay=-1)
+    sending = layer.send
+    outcomes = iter([error, None])
+
+    def send(channel: str, message: dict[str, Any]) -> None:
+        outcome = next(outcomes)
+        if outcome is not None:
+            raise outcome
+        sending(channel, message)
+
+    monkeypatch.setattr(layer, "send", send, raising=False)
+    run(layer, rounds=2)
+    assert layer.receive(["test"])[0] == "test"
+    assert stored() == []
+    assert "The delay server failed; it goes on." in caplog.text
+
+
+def test_what_is_due_is_looked_for_at_first_and_then_once_per_interval(
+    layer: ChannelLayerWrapper, django_assert_num_queries: Any
+) -> None:
+    # … one query, in the savepoint that a transaction is inside a test
+    with django_assert_num_queries(3):
+        run(layer, rounds=3, database_sleep_duration=60)
+    with django_assert_num_queries(9):
+        run(layer, rounds=3, database_sleep_duration=0)
+
+
+def test_several_servers_skip_what_another_has_at_hand_where_the_database_can(
+    layer: ChannelLayerWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    queryset = type(DelayedMessage.objects.all())
+    locking = queryset.select_for_update
+    monkeypatch.setattr(
+        queryset, "select_for_update", lambda self, **kwargs: [seen.append(kwargs["skip_locked"]), locking(self)][1]
+    )
+    run(layer)
+    assert seen == []
+    monkeypatch.setattr(connection.features, "has_select_for_update_skip_locked", True)
+    run(layer)
+    assert seen == [True]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_database_connections_are_checked_while_it_runs(default_layer: ChannelLayerWrapper) -> None:
+    worker = Worker(default_layer, signal_handlers=False)
+
+    def serve() -> None:
+        worker.run()
+        connections.close_all()
+
+    thread = threading.Thread(target=serve)
+    with mock.patch.object(BaseDatabaseWrapper, "close_if_unusable_or_obsolete", autospec=True) as check:
+        thread.start()
+        eventually(lambda: check.called)
+        worker.termed = True
+        thread.join(5)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_and_finds_its_old_handler_again(layer: ChannelLayerWrapper, number: int) -> None:
+    previous = signal.getsignal(number)
+    worker = Worker(layer)
+    receiving = layer.receive
+
+    def receive(channels: list[str], block: bool) -> Any:
+        os.kill(os.getpid(), number)
+        return receiving(channels, block=block)
+
+    with mock.patch.object(layer, "receive", receive, create=True):
+        worker.run()
+    assert worker.termed is True
+    assert worker.in_job is False
+    assert signal.getsignal(number) is previous
+
+
+class DelayInATestCase(ChannelTestCase):
+    """As projects test it: inside the transaction of a test case, whose connection must stay open."""
+
+    def test_a_delayed_message_arrives(self) -> None:
+        layer = channel_layers["default"]
+        layer.send("asgi.delay", {"channel": "test", "delay": 0, "content": {"n": 1}})
+        run(layer, rounds=2, database_sleep_duration=0)
+        message = self.get_next_message("test", require=True)
+        assert message is not None
+        assert message.content == {"n": 1}
+
+
+# rundelay
+
+
+def test_rundelay_refuses_a_layer_that_lives_in_one_process(default_layer: ChannelLayerWrapper) -> None:
+    with pytest.raises(CommandError, match="lives in one process"):
+        call_command("rundelay")
+
+
+def test_rundelay_refuses_an_unknown_layer() -> None:
+    with pytest.raises(CommandError, match="no layer 'other'"):
+        call_command("rundelay", layer="other")
+
+
+def test_rundelay_says_what_is_missing_without_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = {label: config for label, config in apps.app_configs.items() if label != "channels_delay"}
+    monkeypatch.setattr(apps, "app_configs", configs)
+    with pytest.raises(CommandError, match=r"add 'channels_classic\.delay' to INSTALLED_APPS"):
+        call_command("rundelay")
+
+
+def test_rundelay_runs_until_it_is_told_to_stop(layer: ChannelLayerWrapper, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer, "local_only", lambda: False)
+    seen: list[Worker] = []
+
+    def run_once(worker: Worker) -> None:
+        seen.append(worker)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Worker, "run", run_once)
+    call_command("rundelay", "--sleep", "2.5")
+    (worker,) = seen
+    assert (worker.channel_layer, worker.database_sleep_duration) == (layer, 2.5)
+
+
+# The app
+
+
+@pytest.fixture
+def migrated() -> Iterator[Callable[[str], None]]:
+    def migrate(target: str) -> None:
+        call_command("migrate", "channels_delay", target, verbosity=0)
+
+    yield migrate
+    migrate("0002")
+
+
+def test_the_app_has_a_label_that_django_allows_and_no_migration_is_missing(db: None) -> None:
+    assert apps.get_app_config("channels_delay").name == "channels_classic.delay"
+    out = StringIO()
+    call_command("makemigrations", "channels_delay", check=True, dry_run=True, stdout=out)
+    assert "No changes" in out.getvalue()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_messages_left_by_channels_1_are_adopted_with_their_table(migrated: Callable[[str], None]) -> None:
+    migrated("zero")
+    name = connection.ops.quote_name(OLD_TABLE)
+    due = timezone.now().replace(microsecond=0)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE TABLE {name} (id integer PRIMARY KEY, due_date datetime NOT NULL, "
+            "channel_name varchar(512) NOT NULL, content text NOT NULL)"
+        )
+        stamp = connection.ops.adapt_datetimefield_value(due)
+        cursor.execute(f"INSERT INTO {name} VALUES (7, %s, 'test', '{{}}')", [stamp])
+    migrated("0002")
+    row = DelayedMessage.objects.get()
+    assert (row.due_date, row.channel_name, row.content) == (due, "test", "{}")
+    assert OLD_TABLE not in connection.introspection.table_names()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_project_that_had_no_delay_app_just_gets_the_table(migrated: Callable[[str], None]) -> None:
+    migrated("zero")
+    assert DelayedMessage._meta.db_table not in connection.introspection.table_names()
+    migrated("0002")
+    assert not DelayedMessage.objects.exists()
