@@ -6,6 +6,8 @@ from importlib import import_module
 
 from django.apps import AppConfig
 
+from channels_classic.package_checks import check_all
+
 
 class ChannelsConfig(AppConfig):
     """Registers the system checks and the bindings. Reads no settings and makes no layer."""
@@ -15,6 +17,10 @@ class ChannelsConfig(AppConfig):
     verbose_name = "Channels Classic"
 
     def ready(self) -> None:
-        """Register the system checks, and the bindings, whose models are there now."""
+        """Register the system checks, and the bindings, whose models are there now.
+
+        Raises ``RuntimeError`` when a library is too old, and ``ValueError`` for a binding that lacks something.
+        """
+        check_all()
         import_module("channels_classic.checks")
         import_module("channels_classic.binding.base").BindingMetaclass.register_all()

@@ -1,0 +1,35 @@
+"""Whether the libraries of the layers are new enough, asked when a project starts.
+
+pip sees to that as well, unless somebody tells it not to; the errors of an old library would name anything but it.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+
+# As in setup.cfg.
+required_versions = {
+    "redis": "8",
+    "msgpack": "1.0.5",
+}
+
+
+def check_all() -> None:
+    """Raise ``RuntimeError`` for the first package in ``required_versions`` that is installed and too old."""
+    for package, minimum in required_versions.items():
+        try:
+            version = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+        if _numbers(version) < _numbers(minimum):
+            raise RuntimeError(
+                f"{package} {version} is installed, and channels_classic needs {minimum} or later: "
+                f"pip install --upgrade {package!r}"
+            )
+
+
+def _numbers(version: str) -> list[int]:
+    """What a version begins with, up to the first part that is no number, such as ``rc1``."""
+    leading = re.match(r"\d+(\.\d+)*", version)
+    return [int(part) for part in leading[0].split(".")] if leading else []
