@@ -232,6 +232,22 @@ class CannotListen(ChannelsError, OSError):
         )
 
 
+class OtherChannelsInstalled(ChannelsError, ImportError):
+    """Raised when `channels_classic.compat` finds a package of the name that it is to provide."""
+
+    def __init__(self, version: str | None, origin: str) -> None:
+        super().__init__(version, origin)
+        self.version = version
+        self.origin = origin
+
+    def __str__(self) -> str:
+        what = f"Channels {self.version} is installed" if self.version else "there is another package 'channels'"
+        return (
+            f"channels_classic.compat cannot provide the name 'channels': {what}, at {self.origin}. Uninstall that, or "
+            "remove the import of channels_classic.compat and write 'channels_classic' for 'channels' in this project."
+        )
+
+
 class LiveServerFailed(ChannelsError, RuntimeError):
     """Raised when a process that serves a live server test does not start, or ends before the test."""
 

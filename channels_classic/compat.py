@@ -1,0 +1,91 @@
+"""The import names of Channels 1.x for projects that keep them: channels, asgi_redis, asgi_ipc, asgiref.inmemory.
+
+Write `import channels_classic.compat` on the first line of the package that holds the settings (`mysite/__init__.py`):
+every process of a project imports that before it can import `channels`. The names stand for the modules of this
+package, so that each class is the same under either name, and `"channels"` is a valid entry of `INSTALLED_APPS`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from types import ModuleType
+
+from channels_classic.apps import ChannelsConfig
+from channels_classic.exceptions import OtherChannelsInstalled
+
+_MODULES = {
+    "asgi_ipc": "channels_classic.layers.local",
+    "asgi_ipc.core": "channels_classic.layers.local",
+    "asgi_redis": "channels_classic.layers.redis",
+    "asgi_redis.core": "channels_classic.layers.redis",
+    "asgi_redis.local": "channels_classic.layers.redis",
+    "asgi_redis.sentinel": "channels_classic.layers.redis",
+    "asgiref.inmemory": "channels_classic.layers.inmemory",
+    "channels": "channels_classic",
+}
+
+_NAMES = {"channels_classic.layers.local": {"IPCChannelLayer": "LocalChannelLayer"}}
+"""What has another name than in the module that stands for it."""
+
+
+class _Finder(MetaPathFinder):
+    """Finds the old names. It must be asked first: Python would load the files of this package a second time."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        name = _MODULES.get(fullname)
+        if name is None and fullname.startswith("channels."):
+            name = "channels_classic" + fullname.removeprefix("channels")
+        return ModuleSpec(fullname, _Loader(name)) if name is not None and _exists(name) else None
+
+
+class _Loader(Loader):
+    """Gives an old name the module of the new one."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._own: ModuleSpec | None = None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module itself, imported now if nobody has yet."""
+        module = import_module(self._name)
+        self._own = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute nothing, for that is done; give the module its own spec back, which Python has replaced."""
+        module.__spec__ = self._own
+        for old, new in _NAMES.get(self._name, {}).items():
+            setattr(module, old, getattr(module, new))
+
+
+def _exists(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is no package
+        return False
+
+
+def _refuse_other_channels() -> None:
+    """Raise `OtherChannelsInstalled` when there is a package `channels` that is still good for something."""
+    spec = find_spec("channels")
+    if spec is None or spec.origin is None:  # a folder of that name that happens to be there
+        return
+    try:
+        installed: str | None = version("channels")
+    except PackageNotFoundError:
+        installed = None
+    if installed is None or not installed.startswith(("0.", "1.")):
+        raise OtherChannelsInstalled(installed, spec.origin)
+
+
+_refuse_other_channels()
+sys.meta_path.insert(0, _Finder())
+ChannelsConfig.label = "channels"
