@@ -314,9 +314,7 @@ class BaseChannelLayer:
     async def run_async(self, steps: Sequence[Step]) -> list[Any]:
         """`run` on an event loop."""
         loop = get_running_loop()
-        connection = self._loops.get(loop)
-        if connection is None:
-            connection = self._loops[loop] = await self.connect_async()
+        connection = self._loops.get(loop) or await self._connect_loop(loop)
         try:
             results = await connection.run(steps)
             for index in _refused_for_once(results):
@@ -327,6 +325,13 @@ class BaseChannelLayer:
                 del self._loops[loop]
             await connection.close()
             raise
+
+    async def _connect_loop(self, loop: AbstractEventLoop) -> AsyncConnection:
+        connection = await self.connect_async()
+        shared = self._loops.setdefault(loop, connection)
+        if shared is not connection:  # another coroutine was faster
+            await connection.close()
+        return shared
 
     def close(self) -> None:
         """Close the connections nobody uses now; the layer can go on being used."""
