@@ -74,7 +74,10 @@ def encode_message(channel: str, kind: Kind, message: Mapping[str, Any], *fields
 
 def decode(payload: bytes) -> list[Any]:
     """The fields of a payload, the kind first. Raises `ValueError` when it is no payload."""
-    fields = msgpack.unpackb(payload, strict_map_key=False)
+    try:
+        fields = msgpack.unpackb(payload, strict_map_key=False)
+    except TypeError as error:  # a dict whose keys cannot be hashed
+        raise ValueError(str(error)) from error
     if not isinstance(fields, list) or not fields:
         raise ValueError("a payload is a list that begins with its kind")
     return fields
