@@ -4,11 +4,13 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -24,7 +26,9 @@ from channels_classic.delay.models import DelayedMessage
 from channels_classic.delay.worker import Worker
 from channels_classic.exceptions import InvalidChannelName, LayerUnavailable
 from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.test import ChannelTestCase
+from tests.processes import Process
 from tests.waiting import eventually
 
 OLD_TABLE = "channels.delay_delayedmessage"
@@ -310,6 +314,33 @@ def test_rundelay_runs_until_it_is_told_to_stop(layer: ChannelLayerWrapper, monk
     call_command("rundelay", "--sleep", "2.5")
     (worker,) = seen
     assert (worker.channel_layer, worker.database_sleep_duration) == (layer, 2.5)
+
+
+SITE = """
+from tests.site.settings import *
+
+INSTALLED_APPS = [*INSTALLED_APPS, "channels_classic.delay"]
+DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": {database!r}}}}}
+"""
+
+
+def test_the_delay_server_runs_as_a_process_of_its_own_and_stops_when_told(redis_url: str, tmp_path: Path) -> None:
+    (tmp_path / "delaying.py").write_text(SITE.format(database=str(tmp_path / "database")))
+    environment = {
+        "DJANGO_SETTINGS_MODULE": "delaying",
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parent.parent)]),
+        "REDIS_URL": redis_url,
+    }
+    with Process([sys.executable, "-m", "django", "migrate"], env=environment) as migration:
+        migration.wait_for_line(r"0002_adopt_old_table\.\.\. OK")
+        assert migration.wait() == 0
+    layer = RedisChannelLayer(hosts=[redis_url])
+    with Process([sys.executable, "-m", "django", "rundelay"], env=environment) as server:
+        server.wait_for_line("Listening on asgi.delay")
+        layer.send("asgi.delay", {"channel": "test", "delay": 10, "content": {"test": "value"}})
+        assert layer.receive(["test"], block=True) == ("test", {"test": "value"})
+        assert server.stop() == 0
+    layer.close()
 
 
 # The app
