@@ -17,7 +17,8 @@ from channels_classic.signals import consumer_finished, consumer_started
 
 
 @pytest.fixture(autouse=True)
-def _outside_a_consumer() -> None:
+def _outside_a_consumer(db: None) -> None:
+    """With the database, because the end of a consumer looks at connections that other tests have left open."""
     assert not pending_message_store.active
 
 
