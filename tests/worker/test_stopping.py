@@ -114,8 +114,8 @@ def test_nothing_is_lost_when_workers_are_stopped_again_and_again_under_load(
         assert worker.wait() == 0
     (left, answered) = layer.run([Length("echo"), Length("answers")])
     assert left + answered == sent
-    numbers = [answer["number"] for answer in drain(layer, "answers", answered)]
-    numbers += [message["number"] for message in drain(layer, "echo", left)]
+    numbers = [answer["number"] for answer in drain(layer, "answers", answered, PATIENCE)]
+    numbers += [message["number"] for message in drain(layer, "echo", left, PATIENCE)]
     assert sorted(numbers) == list(range(sent))
 
 
