@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from channels_classic.exceptions import InvalidChannelLayerError
@@ -15,10 +17,17 @@ PATH_LIMIT = 100
 
 def default_path() -> str:
     """The path of the socket, from the user and the project."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(runtime, "channels-classic") if runtime else Path(f"/tmp/channels-classic-{os.geteuid()}")  # noqa: S108 its owner is checked
     digest = hashlib.sha256("\0".join(_project()).encode()).hexdigest()
-    return str(folder / f"{digest[:16]}.sock")
+    return str(_folder() / f"{digest[:16]}.sock")
+
+
+def _folder() -> Path:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    with suppress(OSError):
+        # sudo and su may leave the variable of another user, whose folder must not be touched.
+        if runtime and os.stat(runtime).st_uid == os.geteuid():
+            return Path(runtime, "channels-classic")
+    return Path(f"/tmp/channels-classic-{os.geteuid()}")  # noqa: S108 its owner is checked
 
 
 def _project() -> tuple[str, str]:
@@ -28,7 +37,10 @@ def _project() -> tuple[str, str]:
     if not settings.configured and "DJANGO_SETTINGS_MODULE" not in os.environ:
         return os.getcwd(), ""
     name = str(getattr(settings, "SETTINGS_MODULE", None) or "")
-    return os.path.realpath(getattr(settings, "BASE_DIR", None) or os.getcwd()), name
+    # Not the working directory, if there is anything better: a cron job has another one.
+    file = getattr(sys.modules.get(name), "__file__", None)
+    folder = getattr(settings, "BASE_DIR", None) or (os.path.dirname(file) if file else os.getcwd())
+    return os.path.realpath(folder), name
 
 
 def check_path(path: str) -> None:
@@ -40,8 +52,15 @@ def check_path(path: str) -> None:
             key="path",
         )
     folder = os.path.dirname(path) or "."
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    found = os.lstat(folder)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        found = os.lstat(folder)
+    except OSError as error:
+        raise InvalidChannelLayerError(
+            f"The folder of the local channel layer, {folder!r}, cannot be made: {error.strerror}. "
+            "Give another `path` in the CONFIG of CHANNEL_LAYERS.",
+            key="path",
+        ) from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise InvalidChannelLayerError(
             f"The folder of the local channel layer, {folder!r}, belongs to user {found.st_uid} with mode "

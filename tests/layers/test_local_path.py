@@ -29,6 +29,17 @@ def test_without_a_runtime_folder_it_is_one_of_the_users_own(monkeypatch: pytest
     assert Path(default_path()).parent == Path(f"/tmp/channels-classic-{os.geteuid()}")
 
 
+def test_the_runtime_folder_of_another_user_is_not_touched(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = runtime.stat().st_uid + 1
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert Path(default_path()).parent == Path(f"/tmp/channels-classic-{user}")
+
+
+def test_a_runtime_folder_that_is_not_there_is_not_made(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / "gone"))
+    assert Path(default_path()).parent == Path(f"/tmp/channels-classic-{os.geteuid()}")
+
+
 def test_the_path_follows_from_the_folder_and_the_settings_of_the_project(tmp_path: Path) -> None:
     with override_settings(BASE_DIR=tmp_path):
         one = default_path()
@@ -39,12 +50,14 @@ def test_the_path_follows_from_the_folder_and_the_settings_of_the_project(tmp_pa
         assert default_path() != one
 
 
-def test_every_process_of_a_project_finds_the_same_path(runtime: Path) -> None:
+def test_every_process_of_a_project_finds_the_same_path_wherever_it_works(runtime: Path) -> None:
     look = "from channels_classic.layers.local_path import default_path; print(default_path())"
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": os.getcwd()}
     found = {
-        subprocess.run([sys.executable, "-c", look], env=environment, capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
+        subprocess.run(
+            [sys.executable, "-c", look], env=environment, cwd=cwd, capture_output=True, text=True, check=True
+        ).stdout
+        for cwd in (os.getcwd(), runtime)
     }
     assert len(found) == 1
     assert found.pop().startswith(str(runtime))
@@ -88,6 +101,12 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
     with pytest.raises(InvalidChannelLayerError, match="belongs to user"):
         check_path(str(folder / "layer.sock"))
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidChannelLayerError, match="cannot be made"):
+        check_path(str(tmp_path / "file/folder/layer.sock"))
 
 
 def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
