@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.local import LocalChannelLayer
@@ -401,3 +402,12 @@ def _settled(look: Any) -> Any:
         time.sleep(0.01)
         seen.append(look())
     return seen[-1] if len(set(seen)) == 1 else None
+
+
+def test_a_second_interface_server_on_uvloop_is_a_client_too(host: HostThread, path: str) -> None:
+    second = HostThread(path, uvloop.new_event_loop)
+    assert second.layer.host is None
+    large = {"body": b"x" * 3_000_000}
+    second.run(second.layer.send_async("chat", large))
+    assert second.run(second.layer.receive_async(["chat"])) == ("chat", large)
+    second.stop()
