@@ -1,0 +1,96 @@
+"""A small WebSocket server for tests of the browser's client. It also serves the page.
+
+It runs in threads, because a test that drives a browser has an event loop in its own.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.sync.server import Server, ServerConnection, serve
+
+PATIENCE = 10
+"""Seconds that a test waits for a socket or a frame."""
+
+PAGE = b'<!doctype html><script src="/websocketbridge.js"></script>'
+
+
+class BridgeServer:
+    """`with BridgeServer(script) as server:` serves a page with the script at `server.url`."""
+
+    def __init__(self, script: Path) -> None:
+        self._files = {"/": ("text/html", PAGE), "/websocketbridge.js": ("text/javascript", script.read_bytes())}
+        self._sockets: queue.Queue[ServerConnection] = queue.Queue()
+        self.refused: list[str] = []
+        """The paths of WebSockets that were not accepted, because `refusing` was set."""
+        self.refusing = False
+        self._frames: queue.Queue[str | bytes] = queue.Queue()
+        self._server: Server = serve(
+            self._hear,
+            "127.0.0.1",
+            0,
+            process_request=self._respond,
+            compression=None,
+            subprotocols=None,
+            select_subprotocol=lambda connection, offered: offered[0] if offered else None,
+        )
+        self._thread = threading.Thread(target=self._server.serve_forever, name="bridge-server")
+
+    def __enter__(self) -> BridgeServer:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+
+    @property
+    def host(self) -> str:
+        """Where it listens."""
+        host, port = self._server.socket.getsockname()
+        return f"{host}:{port}"
+
+    @property
+    def url(self) -> str:
+        """The page."""
+        return f"http://{self.host}/"
+
+    def socket(self) -> ServerConnection:
+        """The next socket that a browser opened."""
+        return self._sockets.get(timeout=PATIENCE)
+
+    def frame(self) -> str | bytes:
+        """The next frame of any socket."""
+        return self._frames.get(timeout=PATIENCE)
+
+    @property
+    def has_another_socket(self) -> bool:
+        """Whether a socket was opened that no test has asked for yet."""
+        return not self._sockets.empty()
+
+    def _respond(self, connection: ServerConnection, request: Request) -> Response | None:
+        if "Upgrade" not in request.headers:
+            kind, body = self._files.get(request.path, ("text/plain", b""))
+            headers = Headers({"Content-Type": kind, "Content-Length": str(len(body)), "Connection": "close"})
+            return Response(HTTPStatus.OK, "OK", headers, body)
+        if self.refusing:
+            self.refused.append(request.path)
+            return connection.respond(HTTPStatus.FORBIDDEN, "")
+        return None
+
+    def _hear(self, connection: ServerConnection) -> None:
+        self._sockets.put(connection)
+        try:
+            for frame in connection:
+                self._frames.put(frame)
+        except ConnectionClosed:
+            pass
