@@ -30,6 +30,9 @@ T = TypeVar("T")
 
 Content = dict[str, Any]
 
+CAPACITY = 10
+"""Unread messages a channel holds in a test, as in Channels 1.1.8: tests of projects fill one to see what happens."""
+
 
 class ChannelTestCaseMixin(SimpleTestCase):
     """Gives each test an empty memory layer in the place of those in `test_channel_aliases`, with their routing.
@@ -226,7 +229,8 @@ def _replace_layers(test_case: Any) -> None:
     """Give the class or its next test empty layers. Those from before return after the class, whatever it ran."""
     for alias in test_case.test_channel_aliases:
         routing = routing_of_layer(alias)
-        put_back = replaced_layer(alias, ChannelLayerWrapper(ChannelLayer(), alias, routing))
+        layer = ChannelLayer(capacity=CAPACITY)
+        put_back = replaced_layer(alias, ChannelLayerWrapper(layer, alias, routing))
         if "_layers_replaced" not in test_case.__dict__:
             test_case.addClassCleanup(put_back)
     if "_layers_replaced" not in test_case.__dict__:
