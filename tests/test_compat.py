@@ -123,14 +123,14 @@ def test_both_names_are_the_same_modules_and_classes(tmp_path: Path) -> None:
         import importlib, pkgutil, warnings
         import channels, channels_classic
         from django.conf import settings
-        settings.configure(INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "channels"])
+        settings.configure(
+            INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "channels", "channels.delay"]
+        )
         import django
         django.setup()
         warnings.simplefilter("ignore", DeprecationWarning)
         assert channels is channels_classic
         for module in pkgutil.walk_packages(channels_classic.__path__, "channels_classic."):
-            if ".migrations" in module.name or ".delay" in module.name:
-                continue
             ours = importlib.import_module(module.name)
             assert importlib.import_module(module.name.replace("channels_classic", "channels", 1)) is ours
             assert ours.__name__ == ours.__spec__.name == module.name
@@ -191,6 +191,16 @@ def test_the_names_are_not_there_unless_wanted(tmp_path: Path) -> None:
 def test_the_app_keeps_its_label(project: Path) -> None:
     code = "from django.apps import apps; print(apps.get_app_config('channels').name)"
     assert "channels_classic" in succeeds("manage.py", "shell", "-c", code, cwd=project)
+
+
+def test_the_delay_app_has_its_migrations_under_a_label_of_its_own(project: Path) -> None:
+    settings = project / "mysite" / "settings.py"
+    settings.write_text(settings.read_text().replace('"channels", ', '"channels", "channels.delay", '))
+    assert "[ ] 0001_initial" in succeeds("manage.py", "showmigrations", "channels_delay", cwd=project)
+    assert "No changes detected" in succeeds("manage.py", "makemigrations", "--check", "--dry-run", cwd=project)
+    succeeds("manage.py", "migrate", "channels_delay", cwd=project)
+    code = "from channels.delay.models import DelayedMessage; print(DelayedMessage.objects.count())"
+    assert "0" in succeeds("manage.py", "shell", "-c", code, cwd=project)
 
 
 def test_a_project_passes_its_checks(project: Path) -> None:
