@@ -41,6 +41,9 @@ START_PATIENCE = 3.0
 LAST_REPORTS = 2.0
 """Seconds for which a stop waits for the consumers of clients that just left, so that their disconnect comes last."""
 
+ATTEMPTS_TO_END = 4
+"""How often a part of the server is cancelled before it is left alone."""
+
 MISTAKE_PAUSE = 1.0
 """Seconds until a part of the server that failed begins again."""
 
@@ -95,12 +98,19 @@ class Hub:
         """Send what the last clients leave behind, end their memberships and retire the inbox."""
         await asyncio.wait([asyncio.create_task(self._finish())], timeout=STOP_PATIENCE)
         self.wheel.stop()
-        for work in self._works:
-            work.cancel()
-        await asyncio.gather(*self._works, return_exceptions=True)
+        await self._end_works()
         await self._reading.close()
         await self._writing.close()
         await self.layer.stop()
+
+    async def _end_works(self) -> None:
+        pending = set(self._works)
+        for _ in range(ATTEMPTS_TO_END):
+            for work in pending:
+                work.cancel()
+            # One is not enough: about one in a hundred was seen to get lost inside a read of the Redis client.
+            if pending:
+                _, pending = await asyncio.wait(pending, timeout=0.5)
 
     async def _finish(self) -> None:
         if not self.available:
