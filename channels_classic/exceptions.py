@@ -186,10 +186,15 @@ class InvalidMessage(ChannelsError, TypeError, ValueError, AssertionError):
 
 
 class LayerUnavailable(ChannelsError, ConnectionError):
-    """Raised when the layer cannot be reached; whether a message under way was sent is unknown."""
+    """Raised when the layer cannot be reached.
+
+    With ``written`` something was on its way: whether it was carried out is unknown, and it must not be sent again.
+    Without, there was no connection yet, and nothing happened.
+    """
 
     def __init__(self, where: str, reason: str, next_step: str) -> None:
         super().__init__(where, reason, next_step)
+        self.written = True
         self.where = where
         self.reason = reason
         self.next_step = next_step

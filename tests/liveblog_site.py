@@ -37,7 +37,6 @@ class Site:
             "REDIS_URL": redis_url,
             "DJANGO_SETTINGS_MODULE": None,
             # The embedded layer's socket lies there: two sites side by side have two layers.
-            "XDG_RUNTIME_DIR": self._folder.name,
             "TMPDIR": self._folder.name,
         }
         self.workers: list[Process] = []

@@ -64,7 +64,7 @@ class Project:
         self.folder = folder
         self.port = free_port()
         self.environment: dict[str, str | None] = {
-            "XDG_RUNTIME_DIR": str(folder / "run"),
+            "TMPDIR": str(folder / "run"),
             "DJANGO_SETTINGS_MODULE": None,
             "PYTHONPATH": str(Path(__file__).parent.parent),
         }

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from channels_classic import DEFAULT_CHANNEL_LAYER, channel_layers
 from channels_classic.channel import Channel
+from channels_classic.exceptions import LayerUnavailable
 
 
 class DelayedMessageQuerySet(models.QuerySet["DelayedMessage"]):
@@ -49,17 +50,30 @@ class DelayedMessage(models.Model):
         self.due_date = timezone.now() + timedelta(milliseconds=milliseconds)
 
     def send(self, channel_layer: Any = None, requeue_delay: float = 1000) -> None:
-        """Send the message now, on the layer given or the default one, and delete the row.
+        """Send the message now, on the layer given or the default one; does nothing when another has sent it meanwhile.
 
-        When the channel is full it is due again after ``requeue_delay`` milliseconds. What else the layer raises
-        reaches the caller, and ``ValueError`` for content that is no JSON; the row stays, so that a message of which
-        nobody knows whether it was sent is sent again.
+        The row is deleted before the message is sent: a crash in between loses it, and it is never sent twice. What is
+        certain not to have been sent gets its row back: a full channel, for another try after ``requeue_delay``
+        milliseconds, and whatever the layer refuses, which reaches the caller. A message of which nobody knows whether
+        it was sent is lost and counted. Raises ``ValueError`` for content that is no JSON.
         """
         layer = channel_layer or channel_layers[DEFAULT_CHANNEL_LAYER]
+        content = json.loads(self.content)
+        if not self._claim():
+            return
         try:
-            Channel(self.channel_name, channel_layer=layer).send(json.loads(self.content), immediately=True)
+            Channel(self.channel_name, channel_layer=layer).send(content, immediately=True)
         except layer.ChannelFull:
             self.delay = requeue_delay
-            self.save()
-        else:
-            self.delete()
+            self.save(force_insert=True)
+        except Exception as error:
+            if isinstance(error, LayerUnavailable) and error.written:
+                layer.losses.count("broker", self.channel_name)
+            else:
+                self.save(force_insert=True)
+            raise
+
+    def _claim(self) -> bool:
+        """Delete the row. Whether it was still there: of several senders one gets it."""
+        deleted: int = type(self).objects.using(self._state.db).filter(pk=self.pk).delete()[0]
+        return deleted > 0

@@ -17,7 +17,6 @@ from types import FrameType
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import connections, router, transaction
 
 from channels_classic.delay.models import DelayedMessage
 from channels_classic.layers.names import check_channel
@@ -30,6 +29,9 @@ CHANNEL = "asgi.delay"
 _PAUSE = 0.1
 """Seconds between two looks at an empty channel."""
 
+_AT_ONCE = 100
+"""Rows that are read together."""
+
 _PAUSE_AFTER_FAILURE = 1.0
 """Seconds until the next attempt when the layer or the database is away."""
 
@@ -39,7 +41,7 @@ class Worker:
 
     What is due is looked for every ``database_sleep_duration`` seconds. ``termed`` ends ``run``; with
     ``signal_handlers`` SIGTERM and SIGINT set it. ``in_job`` tells that a message is being stored or sent. Several
-    workers may share a database; where it cannot skip locked rows (SQLite) they may send a message twice.
+    workers may share a database: each message is sent by the one that deletes its row.
     """
 
     def __init__(self, channel_layer: Any, signal_handlers: bool = True, database_sleep_duration: float = 1) -> None:
@@ -109,22 +111,22 @@ class Worker:
         delayed.save()
 
     def _send_due(self) -> None:
-        """Send what is due, a transaction for each, so that others skip the one at hand."""
-        using = router.db_for_write(DelayedMessage)
-        while True:
-            with transaction.atomic(using=using):
-                message = _next_due(using)
-                if message is None:
-                    logger.debug("No more delayed messages are due")
-                    return
-                self.in_job = True
-                logger.info("Sending the delayed message %s for %s", message.pk, message.channel_name)
-                try:
-                    message.send(channel_layer=self.channel_layer)
-                except (TypeError, ValueError) as error:
-                    # It will be no better the next time, and would keep all others waiting.
-                    logger.error("The delayed message for %s cannot be sent and is dropped: %s", message, error)
-                    message.delete()
+        """Send what is due, oldest first."""
+        due = DelayedMessage.objects.is_due().order_by("due_date", "pk")
+        while messages := list(due[:_AT_ONCE]):
+            for message in messages:
+                self._send(message)
+        logger.debug("No more delayed messages are due")
+
+    def _send(self, message: DelayedMessage) -> None:
+        self.in_job = True
+        logger.info("Sending the delayed message %s for %s", message.pk, message.channel_name)
+        try:
+            message.send(channel_layer=self.channel_layer)
+        except (TypeError, ValueError) as error:
+            # It will be no better the next time, and would keep all others waiting.
+            logger.error("The delayed message for %s cannot be sent and is dropped: %s", message, error)
+            message.delete()
 
 
 def delayed_message(message: dict[str, Any]) -> DelayedMessage:
@@ -142,11 +144,3 @@ def delayed_message(message: dict[str, Any]) -> DelayedMessage:
     delayed = DelayedMessage(channel_name=name, content=json.dumps(content), delay=delay)
     delayed.full_clean()
     return delayed
-
-
-def _next_due(using: str) -> DelayedMessage | None:
-    due = DelayedMessage.objects.using(using).is_due().order_by("due_date", "pk")
-    if connections[using].features.has_select_for_update_skip_locked:
-        due = due.select_for_update(skip_locked=True)
-    first: DelayedMessage | None = due.first()
-    return first

@@ -22,6 +22,7 @@ from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.delivery import Delivery, Planner, Report, Send, member_of
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.steps import (
+    Alive,
     AsyncConnection,
     Connection,
     Entry,
@@ -99,7 +100,7 @@ class BaseChannelLayer:
         """Put a message on a channel.
 
         Raises `ChannelFull` (the message was not sent), `MessageTooLarge`, `InvalidChannelName`, `InvalidMessage`, and
-        `LayerUnavailable`: then it is unknown whether it was sent, and it must not be sent again. ASGI draft,
+        `LayerUnavailable`: if `written`, it is unknown whether it was sent, and it must not be sent again. ASGI draft,
         "Specification Details".
         """
         self._drive(self._send(channel, message))
@@ -130,7 +131,7 @@ class BaseChannelLayer:
         self._drive(self._group_discard(group, channel))
 
     def group_channels(self, group: str) -> list[str]:
-        """The members of a group, without those that expired."""
+        """The members of a group, without those that expired and the clients of interface servers that are gone."""
         return self._drive(self._group_channels(group))
 
     def send_group(self, group: str, message: dict[str, Any]) -> None:
@@ -236,6 +237,11 @@ class BaseChannelLayer:
 
     def _group_channels(self, group: str) -> Flow[list[str]]:
         (membership,) = yield from self._all([Members(names.check_group(group))])
+        managed = [queue for queue in membership if names.is_managed(queue)]
+        alive = yield from self._all([Alive(inbox) for inbox in managed])
+        for inbox, lives in zip(managed, alive, strict=True):
+            if not lives:
+                del membership[inbox]
         return [queue + member for queue, members in membership.items() for member in members]
 
     def _send_group(self, group: str, message: dict[str, Any]) -> Flow[None]:
@@ -309,7 +315,11 @@ class BaseChannelLayer:
             # The server has closed it since it was used last, and then most likely the others as well.
             connection.close()
             self.close()
-        return self.connect()
+        try:
+            return self.connect()
+        except LayerUnavailable as error:
+            error.written = False
+            raise
 
     async def run_async(self, steps: Sequence[Step]) -> list[Any]:
         """`run` on an event loop."""
@@ -327,7 +337,11 @@ class BaseChannelLayer:
             raise
 
     async def _connect_loop(self, loop: AbstractEventLoop) -> AsyncConnection:
-        connection = await self.connect_async()
+        try:
+            connection = await self.connect_async()
+        except LayerUnavailable as error:
+            error.written = False
+            raise
         shared = self._loops.setdefault(loop, connection)
         if shared is not connection:  # another coroutine was faster
             await connection.close()

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import sys
-from contextlib import suppress
+import tempfile
 from pathlib import Path
 
 from channels_classic.exceptions import InvalidChannelLayerError
@@ -22,12 +22,8 @@ def default_path() -> str:
 
 
 def _folder() -> Path:
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    with suppress(OSError):
-        # sudo and su may leave the variable of another user, whose folder must not be touched.
-        if runtime and os.stat(runtime).st_uid == os.geteuid():
-            return Path(runtime, "channels-classic")
-    return Path(f"/tmp/channels-classic-{os.geteuid()}")  # noqa: S108 its owner is checked
+    # Not $XDG_RUNTIME_DIR: a cron job has none, and must find the same place as a login shell.
+    return Path(tempfile.gettempdir(), f"channels-classic-{os.geteuid()}")
 
 
 def _project() -> tuple[str, str]:

@@ -15,6 +15,7 @@ import msgpack
 
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.steps import (
+    Alive,
     Beat,
     Delist,
     Entry,
@@ -55,6 +56,7 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     Retire: (10, {"inbox": str}),
     Length: (11, {"queue": str}),
     Flush: (12, {}),
+    Alive: (13, {"inbox": str}),
 }
 _ENTRY = (bytes, _Number, str, (int, type(None)))
 _ITEM = (bytes, list)

@@ -143,6 +143,13 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """→ whether the owner of an inbox lives."""
+
+    inbox: str
+
+
+@dataclass(frozen=True, slots=True)
 class Retire:
     """The owner of an inbox stops: forget the inbox and what it holds → None."""
 
@@ -161,7 +168,7 @@ class Flush:
     """Empty everything but liveness → the inboxes that are alive, whose owners must be told to forget their groups."""
 
 
-Step = Push | PutBack | Take | Join | Leave | Members | Delist | Rejoin | Beat | Retire | Length | Flush
+Step = Push | PutBack | Take | Join | Leave | Members | Delist | Rejoin | Beat | Alive | Retire | Length | Flush
 
 
 class Connection(Protocol):

@@ -15,6 +15,7 @@ from typing import Any
 
 from channels_classic.layers.steps import (
     LIVENESS,
+    Alive,
     Beat,
     Delist,
     Entry,
@@ -263,6 +264,9 @@ class Store:
         self._beats[step.inbox] = now + LIVENESS
         return known
 
+    def _alive(self, step: Alive) -> bool:
+        return self._beats.get(step.inbox, 0.0) > self.clock()
+
     def _retire(self, step: Retire) -> None:
         self._beats.pop(step.inbox, None)
         self._lists.pop(step.inbox, None)
@@ -302,6 +306,7 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     Delist: Store._delist,
     Rejoin: Store._rejoin,
     Beat: Store._beat,
+    Alive: Store._alive,
     Retire: Store._retire,
     Length: Store._length,
     Flush: Store._flush,

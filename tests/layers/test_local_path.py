@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,29 +16,20 @@ from channels_classic.layers.local_path import check_path, default_path
 
 @pytest.fixture(autouse=True)
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A runtime folder of the test's own."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    """A folder for temporary files of the test's own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     return tmp_path
 
 
-def test_the_folder_is_in_the_users_runtime_folder(runtime: Path) -> None:
-    assert Path(default_path()).parent == runtime / "channels-classic"
+def test_the_folder_is_one_of_the_users_own_for_temporary_files(runtime: Path) -> None:
+    assert Path(default_path()).parent == runtime / f"channels-classic-{os.geteuid()}"
 
 
-def test_without_a_runtime_folder_it_is_one_of_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
-    assert Path(default_path()).parent == Path(f"/tmp/channels-classic-{os.geteuid()}")
-
-
-def test_the_runtime_folder_of_another_user_is_not_touched(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    user = runtime.stat().st_uid + 1
-    monkeypatch.setattr(os, "geteuid", lambda: user)
-    assert Path(default_path()).parent == Path(f"/tmp/channels-classic-{user}")
-
-
-def test_a_runtime_folder_that_is_not_there_is_not_made(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / "gone"))
-    assert Path(default_path()).parent == Path(f"/tmp/channels-classic-{os.geteuid()}")
+def test_a_process_without_a_login_finds_the_same_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = default_path()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+    assert default_path() == path
 
 
 def test_the_path_follows_from_the_folder_and_the_settings_of_the_project(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ class Server:
             "decode_responses": False,
             "health_check_interval": 0,
         }
+        self.patience: float = options["socket_timeout"] or PATIENCE
         self._pool = redis.ConnectionPool.from_url(url, **options, retry=redis.retry.Retry(NoBackoff(), 0))
         self._async_pool = redis.asyncio.ConnectionPool.from_url(
             url, **options, retry=redis.asyncio.retry.Retry(NoBackoff(), 0)
@@ -159,7 +160,7 @@ class RedisConnection:
 
     def _read(self) -> Any:
         step, count = self._unread.popleft()
-        timeout = PATIENCE + (step.timeout if isinstance(step, Take) else 0.0)
+        timeout = self._server.patience + (step.timeout if isinstance(step, Take) else 0.0)
         replies = [self._reply(timeout) for _ in range(count)]
         if step is None:
             return self._read()
@@ -249,7 +250,7 @@ class AsyncRedisConnection:
         await self._wire.send_packed_command(self._wire.pack_commands(commands))
         results = []
         for step, count in zip(steps, counts, strict=True):
-            timeout = PATIENCE + (step.timeout if isinstance(step, Take) else 0.0)
+            timeout = self._server.patience + (step.timeout if isinstance(step, Take) else 0.0)
             replies = [await self._reply(timeout) for _ in range(count)]
             results.append(self._dialogue.result(step, replies))
         return results

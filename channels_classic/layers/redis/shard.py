@@ -14,6 +14,7 @@ from typing import Any
 from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.steps import (
     LIVENESS,
+    Alive,
     Beat,
     Delist,
     Flush,
@@ -138,6 +139,9 @@ class Shard:
         keys = [self.keys.alive(step.inbox), self.keys.inboxes, self.keys.fence]
         return [BEAT(keys, step.inbox, milliseconds(LIVENESS), milliseconds(FENCE_TTL))]
 
+    def _alive(self, step: Alive) -> list[Command]:
+        return [("EXISTS", self.keys.alive(step.inbox))]
+
     def _retire(self, step: Retire) -> list[Command]:
         gone = (self.keys.alive(step.inbox), self.keys.entries(step.inbox), self.keys.accounts(step.inbox))
         return [("UNLINK", *gone), ("ZREM", self.keys.inboxes, step.inbox)]
@@ -179,7 +183,7 @@ def _membership(step: Members, replies: Sequence[Any], fence: int) -> dict[str, 
     }
 
 
-def _known(step: Beat, replies: Sequence[Any], fence: int) -> bool:
+def _known(step: Beat | Alive, replies: Sequence[Any], fence: int) -> bool:
     return bool(replies[0])
 
 
@@ -201,6 +205,7 @@ _COMMANDS: dict[type, Callable[[Shard, Any], list[Command]]] = {
     Members: Shard._members,
     Delist: Shard._delist,
     Beat: Shard._beat,
+    Alive: Shard._alive,
     Retire: Shard._retire,
     Length: Shard._length,
     Flush: Shard._flush,
@@ -211,6 +216,7 @@ _RESULTS: dict[type, Callable[[Any, Sequence[Any], int], Any]] = {
     Take: _taken,
     Members: _membership,
     Beat: _known,
+    Alive: _known,
     Length: _count,
     Flush: _names,
 }
