@@ -91,8 +91,9 @@ class ChannelLiveServerTestCase(TransactionTestCase):
     """Runs an interface server and a worker beside each test; `live_server_url` is where.
 
     The databases must be in files or on a server. There must be one channel layer: the embedded one, or one whose
-    `TEST_CONFIG` says where it may be emptied. The test itself uses the same layer. Raises `LiveServerFailed`, with
-    what the process wrote, when one does not start, or ends before the test.
+    `TEST_CONFIG` says where it may be emptied. The test itself uses the same layer. The routes are those of the
+    settings and the default ones; `apply_routes` does not reach the worker. Raises `LiveServerFailed`, with what the
+    process wrote, when one does not start, or ends before the test.
     """
 
     host = "localhost"
