@@ -51,7 +51,7 @@ class Registry:
     def remove(self, client: Client) -> None:
         """A client is gone for good."""
         self.gone(client)
-        del self._leavers[client.local]
+        self._leavers.pop(client.local, None)
         if self._emptied is not None and not self.clients and not self._leavers:
             self._emptied.set()
 

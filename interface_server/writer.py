@@ -91,7 +91,7 @@ class Writer:
         try:
             results = await self._link.run([*pushes, *(step for step, _ in steps)])
         except LayerUnavailable as error:
-            self._fail(sends, Fate.LOST)
+            self._fail(sends, Fate.LOST if error.written else Fate.HELD)
             for _, future in steps:
                 if future is not None and not future.done():
                     future.set_exception(error)

@@ -283,12 +283,40 @@ def test_a_group_message_reaches_every_member_once(server: Live) -> None:
             assert client.recv(PATIENCE) == b"all"
 
 
-def test_a_group_message_waits_for_the_handshake_and_then_accepts(server: Live) -> None:
+def test_a_group_message_waits_until_the_handshake_is_decided(server: Live) -> None:
+    def work() -> None:
+        delivery = server.take(CONNECT)
+        channel = str(delivery.reply_channel)
+        server.layer.group_add("g", channel)
+        server.layer.send_group("g", {"text": "first"})
+        server.layer.send_group("g", {"text": "second"})
+        server.layer.send(channel, {"accept": True, "text": "third"})
+        server.report(delivery)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work)
+        with server.handshake() as client:
+            assert [client.recv(PATIENCE) for _ in range(3)] == ["first", "second", "third"]
+
+
+def test_a_group_message_lets_nobody_in(server: Live) -> None:
     def work() -> None:
         delivery = server.take(CONNECT)
         server.layer.group_add("g", str(delivery.reply_channel))
-        server.layer.send_group("g", {"text": "welcome"})
-        server.report(delivery)
+        server.layer.send_group("g", {"text": "secret"})
+        server.layer.send(str(delivery.reply_channel), {"close": True})
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work)
+        with pytest.raises(InvalidStatus, match="403"):
+            server.handshake()
+
+
+def test_a_group_may_accept_in_so_many_words(server: Live) -> None:
+    def work() -> None:
+        delivery = server.take(CONNECT)
+        server.layer.group_add("g", str(delivery.reply_channel))
+        server.layer.send_group("g", {"accept": True, "text": "welcome"})
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work)
