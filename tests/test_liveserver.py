@@ -213,13 +213,16 @@ def test_an_interface_server_that_does_not_start_fails_the_test_with_its_output(
 @pytest.mark.django_db(transaction=True)
 def test_a_process_that_does_not_get_ready_in_time_fails_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     class SlowWorker(WorkerProcess):
+        def start(self) -> str:
+            monkeypatch.setattr(children, "START_PATIENCE", 2.0)  # for the worker, not for the server before it
+            return super().start()
+
         def main(self) -> None:
-            print("thinking")  # noqa: T201
+            print("thinking")  # noqa: T201 this is what the test looks for
             time.sleep(60)
 
-    monkeypatch.setattr(children, "START_PATIENCE", 0.5)
     error = error_of(case(WorkerProcess=SlowWorker))
-    assert "was not ready after 0.5 seconds" in error and "thinking" in error
+    assert "was not ready after 2 seconds" in error and "thinking" in error
 
 
 @pytest.mark.django_db(transaction=True)
