@@ -116,8 +116,12 @@ def _bind_unix(path: str) -> socket.socket:
 def _adopt(fd: int) -> socket.socket:
     try:
         adopted = socket.socket(fileno=fd)
+    except OSError as error:
+        raise CannotListen(f"descriptor {fd}", error) from error
+    try:
         adopted.listen(BACKLOG)
     except OSError as error:
+        adopted.detach()  # it is not ours to close
         raise CannotListen(f"descriptor {fd}", error) from error
     adopted.setblocking(False)
     return adopted

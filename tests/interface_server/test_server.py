@@ -41,8 +41,16 @@ def test_an_address_of_another_machine_is_named() -> None:
 
 
 def test_a_closed_descriptor_is_named() -> None:
-    with pytest.raises(CannotListen, match="descriptor 999"):
-        Listen(fd=999).sockets()
+    with pytest.raises(CannotListen, match="descriptor 1000000"):
+        Listen(fd=1_000_000).sockets()
+
+
+def test_a_descriptor_that_cannot_listen_is_named_and_left_open() -> None:
+    ends = socket.socketpair()
+    with pytest.raises(CannotListen, match=f"descriptor {ends[0].fileno()}"):
+        Listen(fd=ends[0].fileno()).sockets()
+    ends[0].sendall(b"x")
+    close(list(ends))
 
 
 def test_all_that_is_given_is_combined(tmp_path: Path) -> None:

@@ -382,7 +382,7 @@ def test_a_broadcast_to_two_hundred_sockets_reaches_all(server: Live) -> None:
         assert [client.recv(PATIENCE) for _ in range(5)] == ["0", "1", "2", "3", "4"]
     assert server.layer.losses.as_dict() == {}
     for client in clients:
-        client.socket.close()
+        client.close()
     eventually(lambda: not server.layer.group_channels("g"))
 
 

@@ -87,7 +87,7 @@ CHANNEL_LAYERS = {{"default": {{
         ([], "Give --layer, such as redis://"),
         (["--layer", "amqp://x"], "There is no layer for 'amqp://x': expected a URL with one of redis"),
         (["--settings", "no.such.settings"], "No module named 'no'"),
-        (["--layer", "redis://localhost:1", "--fd", "999"], "Cannot listen on descriptor 999"),
+        (["--layer", "redis://localhost:1", "--fd", "1000000"], "Cannot listen on descriptor 1000000"),
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(arguments: list[str], sentence: str) -> None:
