@@ -61,6 +61,21 @@ class RedisServer:
             connection.sendall(("\r\n".join(parts) + "\r\n").encode())
             return connection.makefile("r", newline="\r\n").readline().strip()
 
+    def info(self, section: str) -> dict[str, str]:
+        """Return a section of what the server tells about itself."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(f"INFO {section}\r\n".encode())
+            reader = connection.makefile("rb")
+            text = reader.read(int(reader.readline()[1:])).decode()
+        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    def statistics(self) -> dict[str, int]:
+        """Return how often each command ran, inside scripts too, since `CONFIG RESETSTAT`."""
+        return {
+            name.partition("_")[2]: int(text.split(",")[0].partition("=")[2])
+            for name, text in self.info("commandstats").items()
+        }
+
     def _answers(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:

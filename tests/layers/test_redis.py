@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -17,6 +17,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.redis.shard import ACCOUNTS_FROM
 from channels_classic.layers.steps import Beat, Entry, Join, Members, Push, PutBack, Rejoin, Status, Take
 from tests.redis_server import RedisServer
+from tests.waiting import eventually
 
 
 @contextmanager
@@ -225,3 +226,79 @@ def test_two_deployments_with_prefixes_of_their_own_do_not_meet(redis_url: str) 
 def test_a_single_host_given_as_text_is_refused() -> None:
     with pytest.raises(ValueError, match="single"):
         RedisChannelLayer(hosts="redis://localhost")
+
+
+def test_a_long_inbox_is_read_in_batches_without_a_client_getting_more_than_its_capacity_and_a_batch(
+    layer: RedisChannelLayer, redis_server: RedisServer
+) -> None:
+    for client in range(200):
+        layer.send(f"inbox!{client}", {})
+    held = sent = 0
+    reader = layer.connect()
+    for number in range(70):
+        for _ in range(8):
+            with suppress(ChannelFull):
+                layer.send("inbox!busy", {})
+                held += 1
+                sent += 1
+        layer.send(f"inbox!other{number}", {})
+        layer.send(f"inbox!more{number}", {})
+        reader.write([Take(["inbox!"], 4)])
+        held -= sum(delivery.channel == "inbox!busy" for delivery in layer.open(reader.read())[0])
+        assert held <= layer.capacity + 4
+    reader.close()
+    assert sent > layer.capacity
+    assert int(redis_server.command("LLEN", "asgi:{0}:list:inbox!")[1:]) >= ACCOUNTS_FROM
+
+
+def test_reading_a_long_inbox_makes_room_without_counting_it_again(
+    layer: RedisChannelLayer, redis_server: RedisServer
+) -> None:
+    for _ in range(5):
+        layer.send("inbox!busy", {})
+    for client in range(2000):
+        layer.send(f"inbox!{client}", {})
+    with pytest.raises(ChannelFull):
+        layer.send("inbox!busy", {})
+    redis_server.command("CONFIG", "RESETSTAT")
+    for number in range(100):
+        layer.receive(["inbox!"])
+        layer.send(f"inbox!next{number}", {})
+    layer.send("inbox!busy", {})
+    assert calls(redis_server, "lrange") == 0
+
+
+def test_a_reader_that_never_settles_leaves_nobody_refused_for_ever(layer: RedisChannelLayer) -> None:
+    for _ in range(5):
+        layer.send("inbox!busy", {})
+    for client in range(600):
+        layer.send(f"inbox!{client}", {})
+    with pytest.raises(ChannelFull):
+        layer.send("inbox!busy", {})
+    reader = layer.connect()
+    reader.write([Take(["inbox!"], 5)])
+    reader.read()
+    reader.close()
+
+    def accepted() -> bool:
+        try:
+            layer.send("inbox!busy", {})
+        except ChannelFull:
+            return False
+        return True
+
+    eventually(accepted, timeout=10)
+
+
+def test_a_few_large_messages_fill_an_inbox_as_well(redis_url: str) -> None:
+    with layer_on(redis_url) as layer:
+        message = {"bytes": b"x" * 7 * 1024 * 1024}
+        for client in range(9):
+            layer.send(f"inbox!{client}", message)
+        with pytest.raises(ChannelFull):
+            layer.send("inbox!next", message)
+
+
+def calls(server: RedisServer, command: str) -> int:
+    """How often the server ran a command since its statistics were reset."""
+    return server.statistics().get(command, 0)

@@ -84,7 +84,8 @@ class _Dialogue:
         self.server = server
         self.shard = shard
         self.fence = 0
-        self.scripts_lost = False
+        self._scripts_lost = False
+        self._owed: list[Command] = []
 
     def introduced(self, replies: Sequence[Any]) -> Command:
         """What to ask after the introduction was answered. Raises `LayerUnavailable` for a server that will not do."""
@@ -96,6 +97,12 @@ class _Dialogue:
             )
         return self.shard.attach(info["run_id"])
 
+    def due(self) -> list[Command]:
+        """What must go before the next steps, and whose replies nobody wants."""
+        due = [*(_LOAD if self._scripts_lost else []), *self._owed]
+        self._scripts_lost, self._owed = False, []
+        return due
+
     def commands(self, steps: Sequence[Step]) -> tuple[list[Command], list[int]]:
         """The commands for `steps`, and how many of them each step has."""
         by_step = [self.shard.commands(step) for step in steps]
@@ -106,11 +113,15 @@ class _Dialogue:
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
                 return self._refusal(reply)
+        if isinstance(step, Take):
+            settlement = self.shard.settlement(step, replies)
+            if settlement:
+                self._owed.append(settlement)
         return self.shard.result(step, replies, self.fence)
 
     def _refusal(self, error: redis.ResponseError) -> StepRefused:
         if isinstance(error, redis.exceptions.NoScriptError):
-            self.scripts_lost = True
+            self._scripts_lost = True
             return StepRefused(f"Redis {self.server.where}", "it forgot its scripts", again=True)
         if str(error).startswith(_GONE) or isinstance(error, redis.exceptions.ReadOnlyError):
             raise self.server.unavailable(error)
@@ -147,13 +158,12 @@ class RedisConnection:
         self._blocked = self._blocked or blocking  # before `_woken` is read: `wake` looks at them the other way round
         if blocking and self._woken:
             steps = [replace(step, timeout=0.0) if isinstance(step, Take) else step for step in steps]
+        due = self._dialogue.due()
         commands, counts = self._dialogue.commands(steps)
-        if self._dialogue.scripts_lost:
-            self._dialogue.scripts_lost = False
-            commands = [*_LOAD, *commands]
-            self._unread.append((None, len(_LOAD)))
+        if due:
+            self._unread.append((None, len(due)))
         self._unread.extend(zip(steps, counts, strict=True))
-        self._wire.send_packed_command(self._wire.pack_commands(commands))
+        self._wire.send_packed_command(self._wire.pack_commands([*due, *commands]))
 
     def read(self) -> Any:
         return self._guard(self._read)
@@ -243,11 +253,11 @@ class AsyncRedisConnection:
                 return await self._fail(error)
 
     async def _run(self, steps: Sequence[Step]) -> list[Any]:
-        if self._dialogue.scripts_lost:
-            self._dialogue.scripts_lost = False
-            await self._ask(_LOAD)
+        due = self._dialogue.due()
         commands, counts = self._dialogue.commands(steps)
-        await self._wire.send_packed_command(self._wire.pack_commands(commands))
+        await self._wire.send_packed_command(self._wire.pack_commands([*due, *commands]))
+        for _ in due:
+            await self._reply(self._server.patience)
         results = []
         for step, count in zip(steps, counts, strict=True):
             timeout = self._server.patience + (step.timeout if isinstance(step, Take) else 0.0)

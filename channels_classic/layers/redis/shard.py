@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
@@ -60,8 +61,8 @@ class Script:
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
-ATTACH, PUSH, PUT_BACK, JOIN, LEAVE, MEMBERS, BEAT, FLUSH = SCRIPTS = [
-    Script(name) for name in ("attach", "push", "put_back", "join", "leave", "members", "beat", "flush")
+ATTACH, PUSH, PUT_BACK, SETTLE, JOIN, LEAVE, MEMBERS, BEAT, FLUSH = SCRIPTS = [
+    Script(name) for name in ("attach", "push", "put_back", "settle", "join", "leave", "members", "beat", "flush")
 ]
 
 
@@ -113,8 +114,22 @@ class Shard:
         keys = [self.keys.entries(queue) for queue in step.queues]
         tail: Command = (len(keys), *keys, "LEFT", "COUNT", step.count)
         pop: Command = ("BLMPOP", step.timeout, *tail) if step.timeout else ("LMPOP", *tail)
-        accounts = [self.keys.accounts(queue) for queue in step.queues if queue.endswith("!")]
-        return [pop, ("TIME",), *([("UNLINK", *accounts)] if accounts else [])]
+        counted: list[Command] = [("HGET", self.keys.accounts(inbox), "#counted") for inbox in _inboxes(step)]
+        return [pop, ("TIME",), *counted]
+
+    def settlement(self, step: Take, replies: Sequence[Any]) -> Command | None:
+        """What to run later, in order that what was taken counts against nobody any longer, from the same replies."""
+        if replies[0] is None:
+            return None
+        key, entries = replies[0]
+        queue = _queue_of(key)
+        counted = dict(zip(_inboxes(step), replies[2:], strict=True)).get(queue)
+        if counted is None:
+            return None
+        taken: list[bytes | int] = []
+        for account, number in Counter(map(_account, entries)).items():
+            taken += (account, number)
+        return SETTLE([self.keys.accounts(queue)], counted, sum(map(len, entries)), *taken)
 
     def _join(self, step: Join) -> list[Command]:
         return [self._member_change(step.group, step.queue, step.members, "add")]
@@ -153,6 +168,18 @@ class Shard:
         return [FLUSH([self.keys.inboxes], *self.keys.flushable())]
 
 
+def _inboxes(step: Take) -> list[str]:
+    return [queue for queue in step.queues if queue.endswith("!")]
+
+
+def _queue_of(key: bytes) -> str:
+    return key.decode().rpartition(":list:")[2]
+
+
+def _account(entry: bytes) -> bytes:
+    return entry[_HEAD.size : _HEAD.size + entry[_HEAD.size - 1]]
+
+
 def _statuses(step: Push, replies: Sequence[Any], fence: int) -> list[Status]:
     return [Status(status) for status in replies[0]]
 
@@ -173,7 +200,7 @@ def _taken(step: Take, replies: Sequence[Any], fence: int) -> Taken | None:
             lost.append(("expired", payload))
         else:
             items.append(Item(payload, entry))
-    return Taken(key.decode().rpartition(":list:")[2], items, lost)
+    return Taken(_queue_of(key), items, lost)
 
 
 def _membership(step: Members, replies: Sequence[Any], fence: int) -> dict[str, list[str]]:

@@ -5,8 +5,14 @@
 -- Returns a status per entry: 1 accepted, 0 full, -1 dead.
 --
 -- An entry is: fence number (uint32), time (double, ms), time to live (uint32, ms), account (length byte + text), payload.
--- The accounts of an inbox are a hash: account -> entries, '#' -> bytes. A reader deletes it, and a list shorter than
--- ARGV[3] needs none: it is counted anew from the list when it is missed.
+-- The accounts of an inbox are a hash: account -> entries, '#bytes' -> bytes, '#counted' -> when that was counted. A list
+-- shorter than ARGV[3] needs none, and an empty one has none. They are counted from the list and then kept: by pushes
+-- here, for what was taken by the reader (settle.lua). A reader may fail to, so they are counted anew
+-- now and then, and, where that is quick, before one is refused.
+local SLICE = 500      -- entries looked at together
+local LARGE = 65536    -- bytes of an entry for which also a short list is counted
+local KEEP = 5000      -- milliseconds until accounts are counted anew
+
 local list, fence, accounts, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local statuses = {}
 
@@ -19,44 +25,73 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local number = tonumber(redis.call('HGET', fence, 'number')) or 0
 local length = redis.call('LLEN', list)
-local kept = accounts and length > 0 and redis.call('EXISTS', accounts) == 1
+local fresh = false  -- whether this call began the list
+local kept, counted = false, false  -- whether there are accounts, and whether this call made them
 local trimmed = false
+
+if accounts and length == 0 then
+    redis.call('DEL', accounts)
+elseif accounts then
+    kept = redis.call('EXISTS', accounts) == 1
+end
 
 local function trim()
     trimmed = true
-    while length > 0 do
-        local _, stamp, ttl = struct.unpack('>IdI', redis.call('LINDEX', list, 0))
-        if stamp + ttl > now then break end
-        redis.call('LPOP', list)
-        length = length - 1
-    end
-    if accounts then redis.call('DEL', accounts) end
-    kept = false
+    local expired
+    repeat
+        local entries = redis.call('LRANGE', list, 0, SLICE - 1)
+        expired = 0
+        for _, entry in ipairs(entries) do
+            local _, stamp, ttl, account = struct.unpack('>IdIBc0', entry)
+            if stamp + ttl > now then break end
+            expired = expired + 1
+            if kept then
+                redis.call('HINCRBY', accounts, account, -1)
+                redis.call('HINCRBY', accounts, '#bytes', -#entry)
+            end
+        end
+        if expired > 0 then redis.call('LPOP', list, expired) end
+        length = length - expired
+    until expired < SLICE
 end
 
 local function count_anew()
+    redis.call('DEL', accounts)
     local counts, bytes = {}, 0
-    for _, entry in ipairs(redis.call('LRANGE', list, 0, -1)) do
-        local _, _, _, account = struct.unpack('>IdIBc0', entry)
-        counts[account] = (counts[account] or 0) + 1
-        bytes = bytes + #entry
+    for first = 0, length - 1, SLICE do
+        for _, entry in ipairs(redis.call('LRANGE', list, first, first + SLICE - 1)) do
+            local _, _, _, account = struct.unpack('>IdIBc0', entry)
+            counts[account] = (counts[account] or 0) + 1
+            bytes = bytes + #entry
+        end
     end
-    for account, count in pairs(counts) do redis.call('HSET', accounts, account, count) end
-    redis.call('HSET', accounts, '#', bytes)
-    -- A list that this call began has no time to live yet; what is set at the end is set for both.
-    local left = redis.call('PTTL', list)
-    if left > 0 then redis.call('PEXPIRE', accounts, left) end
-    kept = true
+    local fields = {'#bytes', bytes, '#counted', time[1] .. '.' .. time[2]}
+    for account, count in pairs(counts) do
+        fields[#fields + 1] = account
+        fields[#fields + 1] = count
+        if #fields >= SLICE then
+            redis.call('HSET', accounts, unpack(fields))
+            fields = {}
+        end
+    end
+    if #fields > 0 then redis.call('HSET', accounts, unpack(fields)) end
+    redis.call('PEXPIRE', accounts, KEEP)
+    kept, counted = true, true
+end
+
+local function account_is_full(account, limit)
+    return (tonumber(redis.call('HGET', accounts, account)) or 0) >= limit
 end
 
 local function is_full(account, limit, size)
     if limit < 0 then return false end
     if not accounts then return length >= limit end
-    if length < limit and length < tonumber(ARGV[3]) then return false end
+    if length < limit and length < tonumber(ARGV[3]) and size < LARGE then return false end
     if not kept then count_anew() end
-    return (tonumber(redis.call('HGET', accounts, account)) or 0) >= limit
+    if account_is_full(account, limit) and not counted and length <= SLICE then count_anew() end
+    return account_is_full(account, limit)
         or length >= tonumber(ARGV[1])
-        or tonumber(redis.call('HGET', accounts, '#')) + size > tonumber(ARGV[2])
+        or tonumber(redis.call('HGET', accounts, '#bytes')) + size > tonumber(ARGV[2])
 end
 
 local longest = 0
@@ -72,18 +107,20 @@ for index = 4, #ARGV, 4 do
     else
         local entry = struct.pack('>IdIBc0', number, now, ttl, #account, account) .. payload
         redis.call('RPUSH', list, entry)
+        fresh = fresh or length == 0
         length = length + 1
         if kept then
             redis.call('HINCRBY', accounts, account, 1)
-            redis.call('HINCRBY', accounts, '#', #entry)
+            redis.call('HINCRBY', accounts, '#bytes', #entry)
         end
         longest = math.max(longest, ttl)
         statuses[#statuses + 1] = 1
     end
 end
 
-if longest > 0 and redis.call('PTTL', list) < longest + 1000 then
+if fresh then
     redis.call('PEXPIRE', list, longest + 1000)
-    if accounts then redis.call('PEXPIRE', accounts, longest + 1000) end
+elseif longest > 0 then
+    redis.call('PEXPIRE', list, longest + 1000, 'GT')
 end
 return statuses
