@@ -1,4 +1,5 @@
 """Which consumer gets which message."""
+
 from __future__ import annotations
 
 from channels_classic import route
