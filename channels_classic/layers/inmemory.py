@@ -12,6 +12,7 @@ from typing import Any
 
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.losses import Losses
 from channels_classic.layers.steps import AsyncConnection, Connection, Step, Take, Taken
 from channels_classic.layers.store import Store
 
@@ -30,10 +31,10 @@ class ChannelLayer(BaseChannelLayer):
         self.store = Store(group_expiry)
 
     def connect(self) -> Connection:
-        return StoreConnection(self.store)
+        return StoreConnection(self.store, self.losses)
 
     async def connect_async(self) -> AsyncConnection:
-        return AsyncStoreConnection(self.store)
+        return AsyncStoreConnection(self.store, self.losses)
 
 
 class StoreConnection:
@@ -42,14 +43,16 @@ class StoreConnection:
     Steps run when they are written. Only a `Take` that may wait runs when it is read, and with it the steps behind it.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, losses: Losses) -> None:
         self._store = store
+        self._losses = losses
         self._steps: deque[Step] = deque()
         self._results: deque[Any] = deque()
         self._awake = threading.Event()
         self._woken = False
 
     def write(self, steps: Sequence[Step]) -> None:
+        self._store.lose(self._losses.untold())
         self._steps.extend(steps)
         self._run()
 
@@ -95,10 +98,12 @@ class StoreConnection:
 class AsyncStoreConnection:
     """The same for one event loop; the store may be used from other threads meanwhile."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, losses: Losses) -> None:
         self._store = store
+        self._losses = losses
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
+        self._store.lose(self._losses.untold())
         return [await take(self._store, step) if isinstance(step, Take) else self._store.run(step) for step in steps]
 
     async def close(self) -> None:

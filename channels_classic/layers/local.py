@@ -85,13 +85,13 @@ class LocalChannelLayer(BaseChannelLayer):
 
     def connect(self) -> Connection:
         if self.host is not None:
-            return StoreConnection(self.host.store)
-        return SocketConnection(self.path)
+            return StoreConnection(self.host.store, self.losses)
+        return SocketConnection(self.path, self.losses)
 
     async def connect_async(self) -> AsyncConnection:
         if self.host is not None:
-            return AsyncStoreConnection(self.host.store)
-        connection = AsyncSocketConnection(self.path)
+            return AsyncStoreConnection(self.host.store, self.losses)
+        connection = AsyncSocketConnection(self.path, self.losses)
         await connection.connect()
         return connection
 

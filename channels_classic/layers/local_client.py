@@ -17,7 +17,8 @@ from typing import Any, NoReturn, cast
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.local_path import check_path
-from channels_classic.layers.local_wire import WAKE, decode_result, encode_step, unpacker
+from channels_classic.layers.local_wire import WAKE, Lose, decode_result, encode_step, unpacker
+from channels_classic.layers.losses import Losses
 from channels_classic.layers.steps import Step, Take
 
 PATIENCE = 5.0
@@ -34,13 +35,14 @@ _READ = 64 * 1024
 class SocketConnection:
     """A `Connection` to the host, for one thread."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, losses: Losses) -> None:
         self._path = path
+        self._losses = losses
         self._sending = threading.Lock()
         self._blocked = False
         self._woken = False
         self._wake_is_due = False
-        self._unread: deque[Step] = deque()
+        self._unread: deque[Step | Lose] = deque()
         self._unpacker = unpacker()
         check_path(self._path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -62,8 +64,12 @@ class SocketConnection:
             self._blocked = True  # before `_woken` is read: `wake` looks at them the other way round
             if self._woken:
                 steps = [replace(step, timeout=0.0) if isinstance(step, Take) else step for step in steps]
-        self._unread.extend(steps)
         frames = b"".join(map(encode_step, steps))
+        untold = self._losses.untold()
+        if untold:
+            self._unread.append(Lose(untold))
+            frames = encode_step(Lose(untold)) + frames
+        self._unread.extend(steps)
         try:
             with self._sending:
                 self._socket.sendall(frames)
@@ -88,6 +94,8 @@ class SocketConnection:
             answer = self._answer(PATIENCE + step.timeout if isinstance(step, Take) else PATIENCE)
         except OSError as error:
             self._fail(error)
+        if isinstance(step, Lose):
+            return self.read()
         if isinstance(step, Take):
             self._blocked = self._woken = False
         return decode_result(type(step), answer, self._path)
@@ -135,8 +143,9 @@ class SocketConnection:
 class AsyncSocketConnection:
     """An `AsyncConnection` to the host; a host that came back is found by the next run."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, losses: Losses) -> None:
         self._path = path
+        self._losses = losses
         self._turn = asyncio.Lock()
         self._stream: _Stream | None = None
 
@@ -150,7 +159,10 @@ class AsyncSocketConnection:
         async with self._turn, self._guard():
             if self._stream is None or self._stream.ended:
                 self._stream = await self._open()
-            answers = await asyncio.wait_for(self._stream.ask(steps), limit)
+            untold = self._losses.untold()
+            telling = [Lose(untold)] if untold else []
+            answers = await asyncio.wait_for(self._stream.ask([*telling, *steps]), limit)
+            del answers[: len(telling)]
         return [decode_result(type(step), answer, self._path) for step, answer in zip(steps, answers, strict=True)]
 
     async def _open(self) -> _Stream:
@@ -188,7 +200,7 @@ class _Stream(asyncio.Protocol):
         self._answers: list[Any] = []
         self._done: asyncio.Future[list[Any]] | None = None
 
-    def ask(self, steps: Sequence[Step]) -> asyncio.Future[list[Any]]:
+    def ask(self, steps: Sequence[Step | Lose]) -> asyncio.Future[list[Any]]:
         """Write `steps`; their answers come together."""
         self._done = asyncio.get_running_loop().create_future()
         self._count = len(steps)

@@ -22,7 +22,7 @@ from typing import Any, cast
 import msgpack
 
 from channels_classic.exceptions import StepRefused
-from channels_classic.layers.local_wire import FRAME_LIMIT, decode_step, encode_result, unpacker
+from channels_classic.layers.local_wire import FRAME_LIMIT, Lose, decode_step, encode_result, unpacker
 from channels_classic.layers.steps import Step, Take
 from channels_classic.layers.store import Store, Watch
 
@@ -122,7 +122,7 @@ class _Session(asyncio.Protocol):
         self._host = host
         self._store = host.store
         self._unpacker = unpacker()
-        self._steps: deque[Step | StepRefused] = deque()
+        self._steps: deque[Step | Lose | StepRefused] = deque()
         self._held = 0
         self._woken = False
         self._stalled = False
@@ -184,9 +184,11 @@ class _Session(asyncio.Protocol):
         if not self._steps:
             self._held = 0
 
-    def _run(self, step: Step | StepRefused) -> Any:
+    def _run(self, step: Step | Lose | StepRefused) -> Any:
         if isinstance(step, Take) and step.timeout:
             return self._take(step)
+        if isinstance(step, Lose):
+            return self._store.lose(step.counts)
         return step if isinstance(step, StepRefused) else self._store.run(step)
 
     def _take(self, step: Take) -> Any:

@@ -8,12 +8,14 @@ host does not know is answered with a refusal.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 import msgpack
 
 from channels_classic.exceptions import StepRefused
+from channels_classic.layers.losses import Count
 from channels_classic.layers.steps import (
     Alive,
     Beat,
@@ -29,6 +31,7 @@ from channels_classic.layers.steps import (
     PutBack,
     Rejoin,
     Retire,
+    Statistics,
     Status,
     Step,
     Take,
@@ -37,6 +40,14 @@ from channels_classic.layers.steps import (
 
 FRAME_LIMIT = 256 * 1024 * 1024
 """Bytes of one frame, far more than any step that a limit elsewhere lets through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lose:
+    """What a client counted as lost since it told last → None. No step: connections say it by themselves."""
+
+    counts: Sequence[Count]
+
 
 _WAKE = 0
 _REFUSED = 1  # the ExtType of a refusal
@@ -57,7 +68,10 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     Length: (11, {"queue": str}),
     Flush: (12, {}),
     Alive: (13, {"inbox": str}),
+    Lose: (14, {"counts": list}),
+    Statistics: (15, {"queue": (str, type(None))}),
 }
+_COUNT = (str, str, int)
 _ENTRY = (bytes, _Number, str, (int, type(None)))
 _ITEM = (bytes, list)
 _RAW = (_Number, str)
@@ -86,14 +100,14 @@ WAKE: bytes = msgpack.packb([_WAKE])
 """Ends a `Take` that waits."""
 
 
-def encode_step(step: Step) -> bytes:
+def encode_step(step: Step | Lose) -> bytes:
     """The frame of a step."""
     kind = type(step)
     frame: bytes = msgpack.packb((_SHAPES[kind][0], *_FRAMES[kind](step)))
     return frame
 
 
-def decode_step(frame: Any) -> Step | StepRefused | None:
+def decode_step(frame: Any) -> Step | Lose | StepRefused | None:
     """The step in a frame; None for a wake-up, a refusal for a code of later releases. Raises `ValueError`."""
     if not isinstance(frame, list) or not frame or not isinstance(frame[0], int):
         raise ValueError("a frame is a list that begins with a code")
@@ -104,7 +118,7 @@ def decode_step(frame: Any) -> Step | StepRefused | None:
         return StepRefused("this machine", f"the interface server is older and does not know step {code}")
     kind, shape = _KINDS[code]
     _check(fields, shape)
-    step: Step = kind(*_RESTORE.get(kind, _as_they_are)(fields))
+    step: Step | Lose = kind(*_RESTORE.get(kind, _as_they_are)(fields))
     return step
 
 
@@ -125,7 +139,17 @@ def _restore_put_back(fields: list[Any]) -> list[Any]:
     return [fields[0], [Item(*item) for item in fields[1]]]
 
 
-_RESTORE: dict[type, Callable[[list[Any]], list[Any]]] = {Push: _restore_push, PutBack: _restore_put_back}
+def _restore_lose(fields: list[Any]) -> list[Any]:
+    for count in fields[0]:
+        _check(count, _COUNT)
+    return fields
+
+
+_RESTORE: dict[type, Callable[[list[Any]], list[Any]]] = {
+    Push: _restore_push,
+    PutBack: _restore_put_back,
+    Lose: _restore_lose,
+}
 
 
 def _check(fields: Any, shape: tuple[Any, ...]) -> None:

@@ -24,14 +24,34 @@ KINDS = {
 """Each way in which a message can be lost, and why."""
 
 
+Count = tuple[str, str, int]
+"""Kind, name as in `counted_name`, and how many."""
+
+MANY = 1000
+"""Names for which losses wait to be told to the layer; those of further ones are told without a name."""
+
+
+def counted_name(name: str) -> str:
+    """The name by which a channel is counted: up to its `!` or `?`, behind which names are without number."""
+    for mark in "!?":
+        head, found, _ = name.partition(mark)
+        if found:
+            return head + found
+    return name
+
+
 class Losses:
-    """Counts lost messages by kind. Thread-safe."""
+    """Counts lost messages by kind. Thread-safe.
+
+    Connections take from here what the layer was not told yet, and tell it with what they write next.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._unsaid: Counter[str] = Counter()
         self._said: dict[str, float] = {}
+        self._untold: Counter[tuple[str, str]] = Counter()
 
     def count(self, kind: str, channel: str, number: int = 1) -> None:
         """Count `number` messages lost on their way to `channel`, and log a warning unless one was logged just now."""
@@ -40,6 +60,7 @@ class Losses:
         with self._lock:
             self._counts[kind] += number
             self._unsaid[kind] += number
+            self._untold[kind, counted_name(channel) if len(self._untold) < MANY else ""] += number
             now = time.monotonic()
             if now - self._said.get(kind, -INTERVAL) < INTERVAL:
                 return
@@ -52,3 +73,11 @@ class Losses:
         """Lost messages by kind, since the process started."""
         with self._lock:
             return dict(self._counts)
+
+    def untold(self) -> list[Count]:
+        """What the layer was not told yet; the caller tells it, and if that fails it stays untold for good."""
+        if not self._untold:
+            return []
+        with self._lock:
+            untold, self._untold = self._untold, Counter()
+        return [(kind, name, number) for (kind, name), number in untold.items()]

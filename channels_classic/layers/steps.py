@@ -168,7 +168,29 @@ class Flush:
     """Empty everything but liveness → the inboxes that are alive, whose owners must be told to forget their groups."""
 
 
-Step = Push | PutBack | Take | Join | Leave | Members | Delist | Rejoin | Beat | Alive | Retire | Length | Flush
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """→ what the statistics extension tells of one list, or with None of the whole layer."""
+
+    queue: str | None = None
+
+
+Step = (
+    Push
+    | PutBack
+    | Take
+    | Join
+    | Leave
+    | Members
+    | Delist
+    | Rejoin
+    | Beat
+    | Alive
+    | Retire
+    | Length
+    | Flush
+    | Statistics
+)
 
 
 class Connection(Protocol):

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from channels_classic.layers.losses import Count, counted_name
+from channels_classic.layers.statistics import describe
 from channels_classic.layers.steps import (
     LIVENESS,
     Alive,
@@ -29,6 +31,7 @@ from channels_classic.layers.steps import (
     PutBack,
     Rejoin,
     Retire,
+    Statistics,
     Status,
     Step,
     Take,
@@ -44,6 +47,9 @@ INBOX_BYTES = 64 * 1024 * 1024
 TAKE_BYTES = 8 * 1024 * 1024
 """Bytes after which a `Take` ends, however many entries it may have; the last one may go beyond."""
 
+MOST_COUNTERS = 4096
+"""Kinds and channels that are counted apart."""
+
 SWEEP_INTERVAL = 10.0
 """Seconds between sweeps for entries that expired in lists nobody reads."""
 
@@ -53,6 +59,7 @@ class _Stored:
     payload: bytes
     deadline: float
     account: str
+    since: float
 
 
 @dataclass(slots=True)
@@ -76,10 +83,12 @@ class _List:
             del self.accounts[stored.account]
         return stored
 
-    def drop_expired(self, now: float) -> None:
-        """Remove expired entries from the head, where the oldest are."""
+    def drop_expired(self, now: float) -> int:
+        """Remove expired entries from the head, where the oldest are; give how many."""
+        before = len(self.entries)
         while self.entries and self.entries[0].deadline <= now:
             self.pop()
+        return before - len(self.entries)
 
 
 class Watch:
@@ -108,6 +117,7 @@ class Store:
         self._delisted: dict[str, set[str]] = {}
         self._beats: dict[str, float] = {}
         self._watches: dict[str, list[Watch]] = {}
+        self._counters: Counter[tuple[str, str]] = Counter()
         self._swept = clock()
 
     def run(self, step: Step) -> Any:
@@ -138,6 +148,23 @@ class Store:
                 elif watch.fired and queue in self._lists:
                     self._wake(queue, 1)
 
+    def count(self, kind: str, name: str, number: int = 1) -> None:
+        """Count for the statistics: `messages`, `full` or `lost_…`."""
+        if not number:
+            return
+        with self.lock:
+            self._counters[kind, counted_name(name)] += number
+            if len(self._counters) > MOST_COUNTERS:
+                # What they sum up to stays, each channel begins anew.
+                counters, self._counters = self._counters, Counter()
+                for (known, _), sum_ in counters.items():
+                    self._counters[known, ""] += sum_
+
+    def lose(self, counts: Iterable[Count]) -> None:
+        """Count what a process lost."""
+        for kind, name, number in counts:
+            self.count(f"lost_{kind}", name, number)
+
     def _wake(self, queue: str, entries: int) -> None:
         watches = self._watches.get(queue)
         for watch in list(watches or ())[:entries]:
@@ -165,10 +192,13 @@ class Store:
 
     def _add(self, queue: str, target: _List, entry: Entry, now: float) -> Status:
         if self._is_full(queue, target, entry):
-            target.drop_expired(now)
+            self.count("lost_expired", queue, target.drop_expired(now))
             if self._is_full(queue, target, entry):
+                self.count("full", queue)
                 return Status.FULL
-        target.add(_Stored(entry.payload, now + entry.ttl, entry.account))
+        if entry.limit is not None:
+            self.count("messages", queue)
+        target.add(_Stored(entry.payload, now + entry.ttl, entry.account, now))
         return Status.ACCEPTED
 
     @staticmethod
@@ -184,7 +214,8 @@ class Store:
     def _put_back(self, step: PutBack) -> None:
         target = self._lists.setdefault(step.queue, _List())
         for item in reversed(step.items):
-            target.add(_Stored(item.payload, *item.raw), front=True)
+            deadline, account = item.raw
+            target.add(_Stored(item.payload, deadline, account, self.clock()), front=True)
         self._wake(step.queue, len(step.items))
 
     def _take(self, step: Take) -> Taken | None:
@@ -279,15 +310,29 @@ class Store:
         self._lists.clear()
         self._groups.clear()
         self._delisted.clear()
+        self._counters.clear()
         now = self.clock()
         return [inbox for inbox, deadline in self._beats.items() if deadline > now]
+
+    def _statistics(self, step: Statistics) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        if step.queue is None:
+            for (kind, _), number in self._counters.items():
+                counts[kind] += number
+            return describe(counts)
+        name = counted_name(step.queue)
+        counts.update({kind: number for (kind, known), number in self._counters.items() if known == name})
+        found = self._lists.get(step.queue)
+        if found is None:
+            return describe(counts, 0)
+        return describe(counts, len(found.entries), self.clock() - found.entries[0].since)
 
     def _sweep(self, now: float) -> None:
         if now - self._swept < SWEEP_INTERVAL:
             return
         self._swept = now
         for queue, found in list(self._lists.items()):
-            found.drop_expired(now)
+            self.count("lost_expired", queue, found.drop_expired(now))
             if not found.entries:
                 del self._lists[queue]
         for inbox in [inbox for inbox, deadline in self._beats.items() if deadline <= now]:
@@ -310,4 +355,5 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     Retire: Store._retire,
     Length: Store._length,
     Flush: Store._flush,
+    Statistics: Store._statistics,
 }

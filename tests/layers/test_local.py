@@ -21,6 +21,7 @@ from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.local_client import SocketConnection
 from channels_classic.layers.local_host import WRITE_BUFFER
 from channels_classic.layers.local_wire import encode_step
+from channels_classic.layers.losses import Losses
 from channels_classic.layers.steps import Entry, Length, Push, Take
 from tests.layers.hosts import HostThread, folder, host_process
 from tests.processes import Process
@@ -293,7 +294,7 @@ def test_a_client_that_writes_nonsense_is_dropped_and_others_are_not(
 
 
 def test_a_step_of_a_later_release_is_refused_in_its_place(host: HostThread, path: str) -> None:
-    connection = SocketConnection(path)
+    connection = SocketConnection(path, Losses())
     connection.write([Length("chat")])
     connection._socket.sendall(b"\x92\x63\xa4chat")  # step 99
     connection._unread.append(Length("chat"))

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from inspect import signature
 
 import pytest
 
@@ -302,3 +303,74 @@ def test_a_few_large_messages_fill_an_inbox_as_well(redis_url: str) -> None:
 def calls(server: RedisServer, command: str) -> int:
     """How often the server ran a command since its statistics were reset."""
     return server.statistics().get(command, 0)
+
+
+def test_what_a_script_trims_is_counted(redis_url: str) -> None:
+    with layer_on(redis_url, capacity=2, expiry=0.1) as layer:
+        layer.send("jobs", {})
+        layer.send("jobs", {})
+        time.sleep(0.15)  # the expiry itself is what is tested
+        layer.send("jobs", {})
+        assert layer.channel_statistics("jobs")["lost_expired"] == 2
+
+
+def test_an_encrypted_message_cannot_be_read_on_the_server(redis_url: str, redis_server: RedisServer) -> None:
+    with layer_on(redis_url, symmetric_encryption_keys=["secret"]) as layer:
+        layer.send("jobs", {"text": "confidential"})
+        connection = layer.connect()
+        (entries,) = connection._ask([("LRANGE", "asgi:{0}:list:jobs", 0, -1)])  # type: ignore[attr-defined]
+        connection.close()
+        assert b"confidential" not in entries[0]
+        assert layer.receive(["jobs"]) == ("jobs", {"text": "confidential"})
+
+
+def test_keys_can_be_replaced_one_by_one(redis_url: str) -> None:
+    with (
+        layer_on(redis_url, symmetric_encryption_keys=["old"]) as old,
+        layer_on(redis_url, symmetric_encryption_keys=["new", "old"]) as both,
+        layer_on(redis_url, symmetric_encryption_keys=["new"]) as new,
+    ):
+        old.send("jobs", {"n": 1})
+        assert both.receive(["jobs"])[1] == {"n": 1}
+        both.send("jobs", {"n": 2})
+        assert new.receive(["jobs"])[1] == {"n": 2}
+
+
+@pytest.mark.parametrize(("writer", "reader"), [(["a"], ["b"]), (["a"], None), (None, ["b"])])
+def test_a_message_under_another_key_is_counted_and_kills_no_reader(
+    redis_url: str, writer: list[str] | None, reader: list[str] | None
+) -> None:
+    with (
+        layer_on(redis_url, symmetric_encryption_keys=writer) as writing,
+        layer_on(redis_url, symmetric_encryption_keys=reader) as reading,
+    ):
+        writing.send("jobs", {"n": 1})
+        assert reading.receive(["jobs"]) == (None, None)
+        assert reading.losses.as_dict() == {"undecodable": 1}
+        assert reading.channel_statistics("jobs")["lost_undecodable"] == 1
+
+
+def test_a_single_key_given_as_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="list of keys"):
+        RedisChannelLayer(symmetric_encryption_keys="secret")
+
+
+def test_the_arguments_are_those_of_1_x_in_their_order() -> None:
+    assert list(signature(RedisChannelLayer).parameters) == [
+        "expiry",
+        "hosts",
+        "prefix",
+        "group_expiry",
+        "capacity",
+        "channel_capacity",
+        "symmetric_encryption_keys",
+        "stats_prefix",
+        "connection_kwargs",
+    ]
+
+
+def test_connection_arguments_reach_the_connections(own_redis: RedisServer) -> None:
+    own_redis.command("CONFIG", "SET", "requirepass", "secret")
+    with layer_on(own_redis.url, connection_kwargs={"password": "secret"}) as layer:
+        layer.send("jobs", {})
+        assert layer.receive(["jobs"]) == ("jobs", {})

@@ -20,6 +20,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.shard import SCRIPTS, Command, Shard
 from channels_classic.layers.steps import Step, Take
 
@@ -80,9 +81,10 @@ _LOAD: list[Command] = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
 class _Dialogue:
     """What has been asked on one connection and not been answered yet, and what answers mean. No I/O."""
 
-    def __init__(self, server: Server, shard: Shard) -> None:
+    def __init__(self, server: Server, shard: Shard, losses: Losses) -> None:
         self.server = server
         self.shard = shard
+        self.losses = losses
         self.fence = 0
         self._scripts_lost = False
         self._owed: list[Command] = []
@@ -99,7 +101,7 @@ class _Dialogue:
 
     def due(self) -> list[Command]:
         """What must go before the next steps, and whose replies nobody wants."""
-        due = [*(_LOAD if self._scripts_lost else []), *self._owed]
+        due = [*(_LOAD if self._scripts_lost else []), *self._owed, *self.shard.lose(self.losses.untold())]
         self._scripts_lost, self._owed = False, []
         return due
 
@@ -131,8 +133,8 @@ class _Dialogue:
 class RedisConnection:
     """A `Connection` to one shard, for one thread."""
 
-    def __init__(self, server: Server, shard: Shard) -> None:
-        self._dialogue = _Dialogue(server, shard)
+    def __init__(self, server: Server, shard: Shard, losses: Losses) -> None:
+        self._dialogue = _Dialogue(server, shard, losses)
         self._server = server
         self._wire = server.open()
         self._unread: deque[tuple[Step | None, int]] = deque()
@@ -225,8 +227,8 @@ class RedisConnection:
 class AsyncRedisConnection:
     """An `AsyncConnection` to one shard."""
 
-    def __init__(self, server: Server, shard: Shard) -> None:
-        self._dialogue = _Dialogue(server, shard)
+    def __init__(self, server: Server, shard: Shard, losses: Losses) -> None:
+        self._dialogue = _Dialogue(server, shard, losses)
         self._server = server
         self._wire = server.open_async()
         self._turn = asyncio.Lock()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.redis.cipher import make_cipher
 from channels_classic.layers.redis.connection import AsyncRedisConnection, RedisConnection, Server
 from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.redis.shard import Shard
@@ -31,6 +32,8 @@ class RedisChannelLayer(BaseChannelLayer):
         group_expiry: float = 86400,
         capacity: int = 100,
         channel_capacity: Patterns | None = None,
+        symmetric_encryption_keys: Sequence[str] | None = None,
+        stats_prefix: str = "asgi-meta:",
         connection_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(expiry, group_expiry, capacity, channel_capacity)
@@ -43,13 +46,13 @@ class RedisChannelLayer(BaseChannelLayer):
             raise ValueError(f"`hosts` names {len(self.hosts)} servers; give one.")
         self.prefix = prefix
         self._server = Server(self.hosts[0], connection_kwargs or {})
-        self._shard = Shard(Keys(prefix), group_expiry)
+        self._shard = Shard(Keys(prefix, "0", stats_prefix), group_expiry, make_cipher(symmetric_encryption_keys))
 
     def connect(self) -> Connection:
-        return RedisConnection(self._server, self._shard)
+        return RedisConnection(self._server, self._shard, self.losses)
 
     async def connect_async(self) -> AsyncConnection:
-        connection = AsyncRedisConnection(self._server, self._shard)
+        connection = AsyncRedisConnection(self._server, self._shard, self.losses)
         await connection.attach()
         return connection
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
+from channels_classic.layers.losses import KINDS, Count, counted_name
+from channels_classic.layers.redis.cipher import Cipher
 from channels_classic.layers.redis.keys import Keys
+from channels_classic.layers.statistics import describe
 from channels_classic.layers.steps import (
     LIVENESS,
     Alive,
@@ -28,6 +31,7 @@ from channels_classic.layers.steps import (
     PutBack,
     Rejoin,
     Retire,
+    Statistics,
     Status,
     Step,
     Take,
@@ -51,19 +55,23 @@ _MAX_TTL = 2**32 - 1
 
 
 class Script:
-    """A Lua file beside this module, addressed by its digest."""
+    """Lua files beside this module, one after the other, addressed by their digest."""
 
-    def __init__(self, name: str) -> None:
-        self.source = (files(__package__) / "scripts" / f"{name}.lua").read_bytes()
+    def __init__(self, *names: str) -> None:
+        self.source = b"".join((files(__package__) / "scripts" / f"{name}.lua").read_bytes() for name in names)
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *arguments: str | bytes | int | float) -> Command:
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
-ATTACH, PUSH, PUT_BACK, SETTLE, JOIN, LEAVE, MEMBERS, BEAT, FLUSH = SCRIPTS = [
-    Script(name) for name in ("attach", "push", "put_back", "settle", "join", "leave", "members", "beat", "flush")
+ATTACH, PUT_BACK, SETTLE, JOIN, LEAVE, MEMBERS, BEAT, FLUSH, PUSH, LOSE = SCRIPTS = [
+    *(Script(name) for name in ("attach", "put_back", "settle", "join", "leave", "members", "beat", "flush")),
+    *(Script("count", name) for name in ("push", "lose")),
 ]
+
+_COUNTED = ("messages", "full", *(f"lost_{kind}" for kind in KINDS))
+"""What the counters count, as their fields begin."""
 
 
 def milliseconds(seconds: float) -> int:
@@ -74,8 +82,9 @@ def milliseconds(seconds: float) -> int:
 class Shard:
     """The commands for one hash tag of one server, or of several that stand for each other."""
 
-    def __init__(self, keys: Keys, group_expiry: float) -> None:
+    def __init__(self, keys: Keys, group_expiry: float, cipher: Cipher) -> None:
         self.keys = keys
+        self.cipher = cipher
         self.membership = milliseconds(group_expiry)
 
     def attach(self, run_id: str) -> Command:
@@ -88,19 +97,21 @@ class Shard:
 
     def result(self, step: Step, replies: Sequence[Any], fence: int) -> Any:
         """The result of a step from the replies to its commands, read by a client that attached at `fence`."""
+        if isinstance(step, Take):
+            return self._taken(replies, fence)
         convert = _RESULTS.get(type(step))
         return convert(step, replies, fence) if convert else None
 
     def _push(self, step: Push) -> list[Command]:
-        keys = [self.keys.entries(step.queue), self.keys.fence]
+        keys = [self.keys.entries(step.queue), self.keys.fence, self.keys.counters]
         if step.queue.endswith("!"):
             keys.append(self.keys.accounts(step.queue))
             if step.alive:
                 keys.append(self.keys.alive(step.queue))
-        arguments: list[str | bytes | int] = [INBOX_ENTRIES, INBOX_BYTES, ACCOUNTS_FROM]
+        arguments: list[str | bytes | int] = [INBOX_ENTRIES, INBOX_BYTES, ACCOUNTS_FROM, counted_name(step.queue)]
         for entry in step.entries:
             limit = -1 if entry.limit is None else entry.limit
-            arguments += (entry.account, limit, milliseconds(entry.ttl), entry.payload)
+            arguments += (entry.account, limit, milliseconds(entry.ttl), self.cipher.encrypt(entry.payload))
         return [PUSH(keys, *arguments)]
 
     def _put_back(self, step: PutBack) -> list[Command]:
@@ -130,6 +141,27 @@ class Shard:
         for account, number in Counter(map(_account, entries)).items():
             taken += (account, number)
         return SETTLE([self.keys.accounts(queue)], counted, sum(map(len, entries)), *taken)
+
+    def _taken(self, replies: Sequence[Any], fence: int) -> Taken | None:
+        if replies[0] is None:
+            return None
+        key, entries = replies[0]
+        now = _now(replies[1])
+        items, lost = [], []
+        for entry in entries:
+            number, stamp, ttl, account = _HEAD.unpack_from(entry)
+            try:
+                payload = self.cipher.decrypt(entry[_HEAD.size + account :])
+            except ValueError:
+                lost.append(("undecodable", b""))
+                continue
+            if number < fence:
+                lost.append(("fenced", payload))
+            elif stamp + ttl <= now:
+                lost.append(("expired", payload))
+            else:
+                items.append(Item(payload, entry))
+        return Taken(_queue_of(key), items, lost)
 
     def _join(self, step: Join) -> list[Command]:
         return [self._member_change(step.group, step.queue, step.members, "add")]
@@ -165,7 +197,21 @@ class Shard:
         return [("LLEN", self.keys.entries(step.queue))]
 
     def _flush(self, step: Flush) -> list[Command]:
-        return [FLUSH([self.keys.inboxes], *self.keys.flushable())]
+        return [FLUSH([self.keys.inboxes, self.keys.counters], *self.keys.flushable())]
+
+    def lose(self, counts: Iterable[Count]) -> list[Command]:
+        """What tells the counters of losses."""
+        arguments: list[str | int] = []
+        for kind, name, number in counts:
+            arguments += (f"lost_{kind}:{name}", number)
+        return [LOSE([self.keys.counters], *arguments)] if arguments else []
+
+    def _statistics(self, step: Statistics) -> list[Command]:
+        if step.queue is None:
+            return [("HGETALL", self.keys.counters)]
+        fields = [f"{kind}:{counted_name(step.queue)}" for kind in _COUNTED]
+        entries = self.keys.entries(step.queue)
+        return [("HMGET", self.keys.counters, *fields), ("LLEN", entries), ("LINDEX", entries, 0), ("TIME",)]
 
 
 def _inboxes(step: Take) -> list[str]:
@@ -182,25 +228,6 @@ def _account(entry: bytes) -> bytes:
 
 def _statuses(step: Push, replies: Sequence[Any], fence: int) -> list[Status]:
     return [Status(status) for status in replies[0]]
-
-
-def _taken(step: Take, replies: Sequence[Any], fence: int) -> Taken | None:
-    if replies[0] is None:
-        return None
-    key, entries = replies[0]
-    seconds, microseconds = replies[1]
-    now = int(seconds) * 1000 + int(microseconds) // 1000
-    items, lost = [], []
-    for entry in entries:
-        number, stamp, ttl, account = _HEAD.unpack_from(entry)
-        payload = entry[_HEAD.size + account :]
-        if number < fence:
-            lost.append(("fenced", payload))
-        elif stamp + ttl <= now:
-            lost.append(("expired", payload))
-        else:
-            items.append(Item(payload, entry))
-    return Taken(_queue_of(key), items, lost)
 
 
 def _membership(step: Members, replies: Sequence[Any], fence: int) -> dict[str, list[str]]:
@@ -222,6 +249,24 @@ def _names(step: Flush, replies: Sequence[Any], fence: int) -> list[str]:
     return [inbox.decode() for inbox in replies[0]]
 
 
+def _statistics(step: Statistics, replies: Sequence[Any], fence: int) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    if step.queue is None:
+        found = iter(replies[0])
+        for field, number in zip(found, found, strict=True):
+            counts[field.decode().partition(":")[0]] += int(number)
+        return describe(counts)
+    counts.update({kind: int(number or 0) for kind, number in zip(_COUNTED, replies[0], strict=True)})
+    oldest, now = replies[2], _now(replies[3])
+    age = 0.0 if oldest is None else now - _HEAD.unpack_from(oldest)[1]
+    return describe(counts, replies[1], age / 1000)
+
+
+def _now(time: Sequence[bytes]) -> int:
+    """The answer to `TIME` in milliseconds."""
+    return int(time[0]) * 1000 + int(time[1]) // 1000
+
+
 _COMMANDS: dict[type, Callable[[Shard, Any], list[Command]]] = {
     Push: Shard._push,
     PutBack: Shard._put_back,
@@ -236,14 +281,15 @@ _COMMANDS: dict[type, Callable[[Shard, Any], list[Command]]] = {
     Retire: Shard._retire,
     Length: Shard._length,
     Flush: Shard._flush,
+    Statistics: Shard._statistics,
 }
 
 _RESULTS: dict[type, Callable[[Any, Sequence[Any], int], Any]] = {
     Push: _statuses,
-    Take: _taken,
     Members: _membership,
     Beat: _known,
     Alive: _known,
     Length: _count,
     Flush: _names,
+    Statistics: _statistics,
 }

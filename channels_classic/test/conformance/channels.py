@@ -338,6 +338,6 @@ class ChannelConformance(Conformance):
         self.need(face, "statistics")
         face.send("counted", {})
         time.sleep(EXPIRY + MARGIN)
-        counted = face.layer.channel_statistics("counted")  # type: ignore[attr-defined]  # an extension
+        counted = face.layer.channel_statistics("counted")
         self.assertEqual(counted.get("messages_max_age", 0), 0)
         self.assertEqual(counted.get("channel_full_count", 0), 0)

@@ -1,5 +1,5 @@
--- Remove all lists, accounts, groups and memberships; liveness and the fence stay.
--- KEYS[1]  inboxes: sorted set by time   ARGV[1…]  patterns of the keys to remove
+-- Remove all lists, accounts, groups, memberships and counters; liveness and the fence stay.
+-- KEYS[1]  inboxes: sorted set by time   KEYS[2]  counters   ARGV[1…]  patterns of the keys to remove
 -- Returns the inboxes that are alive.
 for _, pattern in ipairs(ARGV) do
     local cursor = '0'
@@ -9,4 +9,5 @@ for _, pattern in ipairs(ARGV) do
         for _, key in ipairs(page[2]) do redis.call('UNLINK', key) end
     until cursor == '0'
 end
+redis.call('DEL', KEYS[2])
 return redis.call('ZRANGE', KEYS[1], 0, -1)

@@ -1,7 +1,8 @@
 -- Append entries to a list, each unless its account is full.
--- KEYS[1]  list   KEYS[2]  fence   KEYS[3]  accounts, for an inbox only   KEYS[4]  liveness, if the inbox must be alive
+-- KEYS[1]  list   KEYS[2]  fence   KEYS[3]  counters
+-- KEYS[4]  accounts, for an inbox only   KEYS[5]  liveness, if the inbox must be alive
 -- ARGV[1]  entries an inbox may hold   ARGV[2]  bytes an inbox may hold   ARGV[3]  length from which accounts are kept
--- ARGV[4…]  per entry: account, limit (-1: none), milliseconds to live, payload
+-- ARGV[4]  name by which it is counted   ARGV[5…]  per entry: account, limit (-1: none), milliseconds to live, payload
 -- Returns a status per entry: 1 accepted, 0 full, -1 dead.
 --
 -- An entry is: fence number (uint32), time (double, ms), time to live (uint32, ms), account (length byte + text), payload.
@@ -13,11 +14,12 @@ local SLICE = 500      -- entries looked at together
 local LARGE = 65536    -- bytes of an entry for which also a short list is counted
 local KEEP = 5000      -- milliseconds until accounts are counted anew
 
-local list, fence, accounts, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local list, fence, counters, accounts, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local FIRST = 5        -- argument of the first entry
 local statuses = {}
 
 if alive and redis.call('EXISTS', alive) == 0 then
-    for index = 1, (#ARGV - 3) / 4 do statuses[index] = -1 end
+    for index = 1, (#ARGV - FIRST + 1) / 4 do statuses[index] = -1 end
     return statuses
 end
 
@@ -50,7 +52,10 @@ local function trim()
                 redis.call('HINCRBY', accounts, '#bytes', -#entry)
             end
         end
-        if expired > 0 then redis.call('LPOP', list, expired) end
+        if expired > 0 then
+            redis.call('LPOP', list, expired)
+            count(counters, 'lost_expired:' .. ARGV[4], expired)
+        end
         length = length - expired
     until expired < SLICE
 end
@@ -94,8 +99,8 @@ local function is_full(account, limit, size)
         or tonumber(redis.call('HGET', accounts, '#bytes')) + size > tonumber(ARGV[2])
 end
 
-local longest = 0
-for index = 4, #ARGV, 4 do
+local longest, messages, refused = 0, 0, 0
+for index = FIRST, #ARGV, 4 do
     local account, limit, ttl, payload = ARGV[index], tonumber(ARGV[index + 1]), tonumber(ARGV[index + 2]), ARGV[index + 3]
     local full = is_full(account, limit, #payload)
     if full and not trimmed then
@@ -103,6 +108,7 @@ for index = 4, #ARGV, 4 do
         full = is_full(account, limit, #payload)
     end
     if full then
+        refused = refused + 1
         statuses[#statuses + 1] = 0
     else
         local entry = struct.pack('>IdIBc0', number, now, ttl, #account, account) .. payload
@@ -114,10 +120,13 @@ for index = 4, #ARGV, 4 do
             redis.call('HINCRBY', accounts, '#bytes', #entry)
         end
         longest = math.max(longest, ttl)
+        if limit >= 0 then messages = messages + 1 end
         statuses[#statuses + 1] = 1
     end
 end
 
+if messages > 0 then count(counters, 'messages:' .. ARGV[4], messages) end
+if refused > 0 then count(counters, 'full:' .. ARGV[4], refused) end
 if fresh then
     redis.call('PEXPIRE', list, longest + 1000)
 elseif longest > 0 then
