@@ -222,6 +222,18 @@ class StepRefused(ChannelsError):
         )
 
 
+class ConsumerTimeout(ChannelsError, TimeoutError):
+    """Raised when a consumer runs for longer than the worker's `consumer_timeout`, in seconds."""
+
+    def __init__(self, channel: str, seconds: float) -> None:
+        super().__init__(channel, seconds)
+        self.channel = channel
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"A consumer of {self.channel!r} runs for more than {self.seconds:g} seconds, which --consumer-timeout allows."
+
+
 class CannotListen(ChannelsError, OSError):
     """Raised when an interface server cannot listen where it was told to."""
 

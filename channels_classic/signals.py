@@ -15,6 +15,9 @@ from django.dispatch import Signal
 # Without `use_caching`, which saves half a microsecond and refuses `sender=None`, as tests of 1.x projects send them.
 consumer_started = Signal()
 consumer_finished = Signal()
+consumer_failed = Signal()
+"""Arguments: `message`, `consumer`, `exception`, and `duration` in seconds. Sent while the exception is handled, before
+`consumer_finished`, as `got_request_exception` is for requests."""
 worker_ready = Signal()
 worker_process_ready = Signal()
 

@@ -24,6 +24,7 @@ class Batch:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.thread = threading.get_ident()
         self._unstarted: deque[Delivery] = deque()
         self._running: Delivery | None = None
         self._since: float | None = None

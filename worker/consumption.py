@@ -7,9 +7,13 @@ carries along. What was sent is only collected: writing it is the loop's busines
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from django.db import close_old_connections
 
 from channels_classic.channel import Channel, Group
 from channels_classic.exceptions import ChannelSocketException, ConsumeLater, DenyConnection
@@ -19,6 +23,7 @@ from channels_classic.message import Message, Trace, pending_message_store
 from channels_classic.routing import Match
 from channels_classic.signals import consumer_finished, consumer_started
 from channels_classic.utils import name_that_thing
+from channels_classic.worker.failures import consumer_has_failed
 
 if TYPE_CHECKING:
     from channels_classic.worker.worker import Worker
@@ -74,6 +79,8 @@ class Consumption:
         self._wrapper = worker.channel_layer
         self._layer = worker.channel_layer.channel_layer
         self._sends: list[Send] = []
+        self._pid = os.getpid()
+        self._running: tuple[object, Message, float] | None = None
         self.verbose = False
         """Whether each message gets a line; looked up once per batch."""
 
@@ -119,12 +126,14 @@ class Consumption:
         channel = ending.delivery.channel
         trace: Trace | None = None
         started = time.perf_counter()
+        self._running = consumer, message, started
         try:
             consumer_started.send(sender=type(self._worker), environ={})
             if channel in _TRACED and ending.reply_channel and pending_message_store.active:
                 trace = pending_message_store.watch(ending.reply_channel)
             try:
                 consumer(message, **kwargs)
+                self._leave_fork(None)
                 ending.outcome = Outcome.CONSUMED
             except DenyConnection:
                 ending.outcome = _deny(message)
@@ -135,9 +144,8 @@ class Consumption:
                 ending.outcome = self._put_back(message, ending.delivery)
         except BaseException as error:
             # Also SystemExit: a consumer must not end the worker.
-            duration = time.perf_counter() - started
-            name = name_that_thing(consumer)
-            logger.error("The consumer %s of %s failed after %.3f s.", name, channel, duration, exc_info=error)
+            self._leave_fork(error)
+            consumer_has_failed(self._worker, consumer, message, error, time.perf_counter() - started)
             ending.outcome = Outcome.RAISED
             if isinstance(error, KeyboardInterrupt):
                 ending.interrupt = error
@@ -149,6 +157,23 @@ class Consumption:
         if self.verbose:
             duration = (time.perf_counter() - started) * 1000
             logger.debug("%s -> %s: %s in %.1f ms", channel, name_that_thing(consumer), _said(ending), duration)
+
+    def _leave_fork(self, error: BaseException | None) -> None:
+        """End a process that the consumer forked and let return: two must not go on with one connection."""
+        if os.getpid() == self._pid:
+            return
+        if error is not None and not isinstance(error, SystemExit):
+            logger.error("A process that a consumer forked failed.", exc_info=error)
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(error is not None)
+
+    def give_up(self, error: Exception, where: str) -> None:
+        """From the monitor: the consumer that runs takes too long; `where` is its stack."""
+        if self._running is not None:
+            consumer, message, started = self._running
+            consumer_has_failed(self._worker, consumer, message, error, time.perf_counter() - started, where)
+            close_old_connections()  # those of the thread that calls
 
     def _finish(self) -> None:
         try:

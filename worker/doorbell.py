@@ -25,11 +25,16 @@ class Doorbell:
         self._outside, self._inside = socket.socketpair()
         self._outside.setblocking(False)
         self._inside.setblocking(False)
+        self._numbers: set[int] = {0, *STOP_SIGNALS}
 
     def ring(self, number: int = 0) -> None:
         """Wake who waits, now or when it next waits."""
         with contextlib.suppress(BlockingIOError):  # then it rings already, thousands of times
             self._outside.send(bytes([number]))
+
+    def fileno(self) -> int:
+        """What to select on, besides other things; then `wait(0)` gives the number."""
+        return self._inside.fileno()
 
     def wait(self, timeout: float | None = None) -> int | None:
         """The next number, or None after `timeout` seconds."""
@@ -39,15 +44,20 @@ class Doorbell:
             if not select.select([self._inside], [], [], left)[0]:
                 return None
             number = self._inside.recv(1)[0]
-            if number == 0 or number in STOP_SIGNALS:
+            if number in self._numbers:
                 return number  # others have handlers of their own
 
     @contextlib.contextmanager
-    def catching(self, numbers: Sequence[signal.Signals] = STOP_SIGNALS) -> Iterator[None]:
-        """Inside the block signals ring; in the main thread only, elsewhere Python can catch none."""
+    def catching(self, others: Sequence[signal.Signals] = ()) -> Iterator[None]:
+        """Inside the block signals ring: those that stop a program, and those of `others` that have no handler yet.
+
+        In the main thread only; elsewhere Python can catch none.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        numbers = [*STOP_SIGNALS, *(number for number in others if signal.getsignal(number) is signal.SIG_DFL)]
+        self._numbers.update(numbers)
         handlers = {number: signal.signal(number, _ignore) for number in numbers}
         previous = signal.set_wakeup_fd(self._outside.fileno(), warn_on_full_buffer=False)
         try:

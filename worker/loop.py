@@ -17,8 +17,9 @@ from channels_classic.layers.steps import Take
 from channels_classic.message import pending_message_store
 from channels_classic.worker.batch import Batch
 from channels_classic.worker.consumption import Consumption
-from channels_classic.worker.monitor import HAND_BACK, Monitor, put_back
-from channels_classic.worker.pipeline import Outage, Pipeline
+from channels_classic.worker.monitor import HAND_BACK, put_back
+from channels_classic.worker.pipeline import Pipeline
+from channels_classic.worker.shared import Shared
 
 if TYPE_CHECKING:
     from channels_classic.worker.worker import Worker
@@ -29,19 +30,21 @@ logger = logging.getLogger("django.channels")
 class Loop:
     """Runs one worker thread until its worker is `termed`."""
 
-    def __init__(self, worker: Worker, channels: Sequence[str], monitor: Monitor, outage: Outage) -> None:
+    def __init__(self, worker: Worker, channels: Sequence[str], shared: Shared) -> None:
         self._worker = worker
         self._channels = list(channels)
-        self._monitor = monitor
+        self._monitor = shared.monitor
+        self._record = shared.record
+        self._recycling = shared.recycling
         self._layer: BaseChannelLayer = worker.channel_layer.channel_layer
         self._batch = Batch()
-        self._pipeline = Pipeline(self._layer, outage, on_away=self._batch.pause)
+        self._pipeline = Pipeline(self._layer, shared.outage, shared.record, on_away=self._batch.pause)
         self._consumption = Consumption(worker)
         self._count = 1  # until it is known that consumers are fast
 
     def run(self) -> None:
         """Consume until the worker is `termed`, which is read once before each take; what was taken is finished."""
-        self._monitor.add(self._batch)
+        self._monitor.add(self._batch, self._consumption)
         try:
             with pending_message_store.deliver_with(self._consumption.deliver):
                 while not self._worker.termed:
@@ -50,7 +53,7 @@ class Loop:
         finally:
             self._worker.in_job = False
             self._monitor.remove(self._batch)
-            self._pipeline.owe(put_back(self._layer, self._batch.abandon()))
+            self._pipeline.owe(put_back(self._layer, self._record, self._batch.abandon()))
             self._pipeline.finish(self._batch.ended())
 
     def stop(self) -> None:
@@ -64,6 +67,7 @@ class Loop:
         if taken is not None:
             deliveries, reports = self._layer.open(taken)
             self._pipeline.owe(reports)
+            self._record.hold(deliveries)
             self._batch.fill(deliveries)
             self._monitor.attend(len(deliveries))
         self._pipeline.retry()
@@ -83,6 +87,7 @@ class Loop:
             if ending.interrupt is not None:
                 raise ending.interrupt
         if consumed:
+            self._recycling.consumed(consumed)
             mean = (time.monotonic() - started) / consumed
             self._count = batch_size(mean, self._worker.prefetch)
 

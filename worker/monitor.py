@@ -1,25 +1,29 @@
 """The watchdog beside the worker threads of a process: it sees to it that one slow consumer delays nobody else.
 
 Messages that wait behind a slow consumer go back to the head of their channel, for any worker that has time; clients
-whose consumer runs long are told that it still runs. It shares the batches with the worker threads, nothing else, and
-sleeps while they are idle.
+whose consumer runs long are told that it still runs, and those whose consumer runs too long that it failed. It shares
+the batches with the worker threads, nothing else, and sleeps while they are idle.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.exceptions import ConsumerTimeout, LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.delivery import Delivery, Report
 from channels_classic.layers.names import inbox_of
 from channels_classic.layers.steps import PutBack
 from channels_classic.worker.batch import Batch
+from channels_classic.worker.consumption import Consumption
+from channels_classic.worker.ledger import Record
 from channels_classic.worker.pipeline import Outage, Pipeline
 
 logger = logging.getLogger("django.channels")
@@ -40,20 +44,36 @@ PACE = 1.0
 @dataclass(slots=True)
 class _Watched:
     batch: Batch
+    consumption: Consumption
     since: float | None = None
     reported: float = 0.0
+    overdue: bool = False
 
 
 class Monitor:
-    """One thread; `add`, `remove` and `attend` may be called from any other."""
+    """One thread; `add`, `remove`, `attend` and `is_stuck` may be called from any other.
 
-    def __init__(self, layer: BaseChannelLayer, outage: Outage) -> None:
+    A consumer that runs for more than `consumer_timeout` seconds is given up, if that is not 0: its client is told so,
+    and `on_timeout` is called.
+    """
+
+    def __init__(
+        self,
+        layer: BaseChannelLayer,
+        outage: Outage,
+        record: Record,
+        consumer_timeout: float,
+        on_timeout: Callable[[str], None],
+    ) -> None:
         self._layer = layer
+        self._record = record
+        self._consumer_timeout = consumer_timeout
+        self._on_timeout = on_timeout
         self._watched: dict[int, _Watched] = {}
         self._news = threading.Event()
         self._interval: float | None = None
         self._stopped = False
-        self._pipeline = Pipeline(layer, outage)
+        self._pipeline = Pipeline(layer, outage, record, on_away=lambda: record.beat(True))
         self._thread = threading.Thread(target=self._watch, name="worker-monitor", daemon=True)
 
     def start(self) -> None:
@@ -67,9 +87,9 @@ class Monitor:
         self._news.set()
         self._thread.join()
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: Batch, consumption: Consumption) -> None:
         """Watch a batch."""
-        self._watched[id(batch)] = _Watched(batch)
+        self._watched[id(batch)] = _Watched(batch, consumption)
 
     def remove(self, batch: Batch) -> None:
         """Watch a batch no longer."""
@@ -79,7 +99,13 @@ class Monitor:
         """A batch was filled with so many messages: be awake. Costs next to nothing when awake enough already."""
         interval = self._interval
         if interval is None or (messages > 1 and interval > _TICK):
+            self._record.beat(busy=True)  # here: the next consumer may keep every other thread from running
             self._news.set()
+
+    def is_stuck(self) -> bool:
+        """Whether every thread that has not ended runs a consumer that was given up."""
+        watched = list(self._watched.values())
+        return bool(watched) and all(one.overdue for one in watched)
 
     def _watch(self) -> None:
         while not self._stopped:
@@ -90,6 +116,7 @@ class Monitor:
                 interval = self._look(time.monotonic())
             except Exception:
                 logger.exception("The monitor of the worker failed; it goes on.")
+            self._record.beat(busy=interval is not None)
             self._interval = interval
             if self._news.wait(interval):
                 self._news.clear()
@@ -100,29 +127,44 @@ class Monitor:
         interval: float | None = None
         for watched in list(self._watched.values()):
             deliveries, endings = watched.batch.surrender(now - HAND_BACK)
-            self._pipeline.owe(put_back(self._layer, deliveries))
+            self._pipeline.owe(put_back(self._layer, self._record, deliveries))
             if endings:
                 self._pipeline.send(endings)
             running, since = watched.batch.running()
             if since is not None:
                 interval = _TICK if watched.batch.holds or interval == _TICK else PACE
-                self._say_still_running(watched, running, since, now)
+                self._see_to(watched, running, since, now)
         if self._pipeline.is_busy:
             self._pipeline.send([])  # what it owes
             self._pipeline.settle()
         return _TICK if self._pipeline.is_busy else interval
 
-    def _say_still_running(self, watched: _Watched, running: Delivery | None, since: float, now: float) -> None:
+    def _see_to(self, watched: _Watched, running: Delivery | None, since: float, now: float) -> None:
         if since != watched.since:
             watched.since = watched.reported = since
-        if running is None or now - watched.reported < STILL_RUNNING - PACE:
+            watched.overdue = False
+        if running is None or watched.overdue:
             return
-        watched.reported = now
-        if running.token is not None and running.reply_channel is not None:
-            self._pipeline.owe([Report(running.reply_channel, running.token, Outcome.RUNNING)])
+        if 0 < self._consumer_timeout < now - since:
+            watched.overdue = True
+            self._report(running, Outcome.RAISED)
+            self._give_up(watched, running)
+        elif now - watched.reported >= STILL_RUNNING - PACE:
+            watched.reported = now
+            self._report(running, Outcome.RUNNING)
+
+    def _report(self, delivery: Delivery, outcome: Outcome) -> None:
+        if delivery.token is not None and delivery.reply_channel is not None:
+            self._pipeline.owe([Report(delivery.reply_channel, delivery.token, outcome)])
+
+    def _give_up(self, watched: _Watched, running: Delivery) -> None:
+        frame = sys._current_frames().get(watched.batch.thread)
+        stack = "".join(traceback.format_stack(frame))
+        watched.consumption.give_up(ConsumerTimeout(running.channel, self._consumer_timeout), stack)
+        self._on_timeout("one of its consumers does not end")
 
 
-def put_back(layer: BaseChannelLayer, deliveries: Sequence[Delivery]) -> list[Report]:
+def put_back(layer: BaseChannelLayer, record: Record, deliveries: Sequence[Delivery]) -> list[Report]:
     """Put messages nobody has started back to the head of their channel.
 
     If that fails they are lost, and counted: then there are reports to send.
@@ -130,6 +172,8 @@ def put_back(layer: BaseChannelLayer, deliveries: Sequence[Delivery]) -> list[Re
     if not deliveries:
         return []
     queue = inbox_of(deliveries[0].channel)
+    for delivery in deliveries:
+        record.release(delivery)  # before: in the ledger of a process that dies they must not be when others have them
     error: Exception | None
     try:
         (result,) = layer.run([PutBack(queue, [delivery.item for delivery in deliveries])])

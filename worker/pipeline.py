@@ -24,6 +24,7 @@ from channels_classic.layers.delivery import Membership, Report, Send
 from channels_classic.layers.names import check_group
 from channels_classic.layers.steps import Connection, Delist, Members, Push, Status, Step, Take, Taken
 from channels_classic.worker.consumption import Ending
+from channels_classic.worker.ledger import Record
 
 logger = logging.getLogger("django.channels")
 
@@ -74,10 +75,17 @@ class _Written:
 
 
 class Pipeline:
-    """One connection, and what is under way on it. `on_away` is called before each wait for a layer that is away."""
+    """One connection, and what is under way on it.
 
-    def __init__(self, layer: BaseChannelLayer, outage: Outage, on_away: Callable[[], None] | None = None) -> None:
+    `record` is told what is finished, because it was written. `on_away` is called before each wait for a layer that is
+    away.
+    """
+
+    def __init__(
+        self, layer: BaseChannelLayer, outage: Outage, record: Record, on_away: Callable[[], None] | None = None
+    ) -> None:
         self._layer = layer
+        self._record = record
         self._planner = layer.planner
         self._losses = layer.losses
         self._outage = outage
@@ -186,6 +194,13 @@ class Pipeline:
 
     def _write(self, endings: Sequence[Ending], step: Take | None) -> bool:
         """Write, once the layer is there; False when the worker stops before, or the layer is lost."""
+        try:
+            return self._write_now(endings, step)
+        finally:
+            for ending in endings:
+                self._record.release(ending.delivery)
+
+    def _write_now(self, endings: Sequence[Ending], step: Take | None) -> bool:
         sends = [send for ending in endings for send in ending.sends]
         groups = self._look_up(sends)
         if groups is None:

@@ -9,12 +9,13 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from channels_classic.worker.doorbell import Doorbell
+from channels_classic.worker.doorbell import STOP_SIGNALS, Doorbell
 
 logger = logging.getLogger("django.channels")
 
@@ -26,12 +27,17 @@ class Stoppable(Protocol):
     """What a stopper needs of a worker."""
 
     grace: float
+    is_renewable: bool
+    to_be_replaced: bool
 
     def stop(self) -> None:
         """Begin to stop."""
 
     def wake(self) -> None:
         """Wake up."""
+
+    def is_stuck(self) -> bool:
+        """Whether nothing that still runs will end."""
 
 
 class Stopper:
@@ -41,6 +47,7 @@ class Stopper:
         self._worker = worker
         self._doorbell: Doorbell | None = None
         self._over = threading.Event()
+        self._terminal = False
 
     def request(self, number: int) -> None:
         """Ask the worker to stop, as the signal `number` does; 0 stands for none, and never insists."""
@@ -54,11 +61,13 @@ class Stopper:
     def attending(self, signals: bool) -> Iterator[None]:
         """Inside the block the worker runs, and can be asked to stop, with `signals` also by signals."""
         self._over.clear()
+        self._terminal = os.isatty(0)
         self._doorbell = doorbell = Doorbell()
         thread = threading.Thread(target=self._attend, args=(doorbell,), name="worker-stopper", daemon=True)
         thread.start()
+        others = [signal.SIGHUP] if self._worker.is_renewable else []
         try:
-            with doorbell.catching() if signals else contextlib.nullcontext():
+            with doorbell.catching(others) if signals else contextlib.nullcontext():
                 yield
         finally:
             self._over.set()
@@ -71,23 +80,40 @@ class Stopper:
         asked = doorbell.wait()
         if self._over.is_set():
             return
+        if asked == signal.SIGHUP:
+            # A terminal that was closed sends it as well, and then nobody wants a new worker.
+            self._worker.to_be_replaced = not self._terminal or os.isatty(0)
         logger.info("%s: finishing what was taken.", signal.Signals(asked).name if asked else "Stopping")
         deadline = time.monotonic() + self._worker.grace
         self._worker.stop()
         while not self._over.is_set():
             self._worker.wake()
+            if self._worker.is_stuck():
+                logger.error("Only consumers that took too long still run: ending without them.")
+                self._end(1)
             if time.monotonic() >= deadline:
                 logger.error(
                     "Consumers still run after %g seconds of grace: their messages are lost.", self._worker.grace
                 )
-                _exit(1)
+                self._end(1)
             again = doorbell.wait(_AGAIN)
-            if asked and again:
-                logger.error("%s again: stopping at once.", signal.Signals(again).name)
-                _exit(128 + again)
-            asked = asked or again
+            if again in STOP_SIGNALS:
+                if asked in STOP_SIGNALS:
+                    logger.error("%s again: stopping at once.", signal.Signals(again).name)
+                    self._end(128 + again)
+                asked = again
+                self._worker.to_be_replaced = False
+
+    def _end(self, status: int) -> None:
+        if self._worker.to_be_replaced:
+            renew()
+        logging.shutdown()
+        os._exit(status)
 
 
-def _exit(status: int) -> None:
+def renew() -> NoReturn:
+    """Run the command line of this process again, with fresh code, in its place; all threads end."""
     logging.shutdown()
-    os._exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # the very words that started it

@@ -27,9 +27,9 @@ from channels_classic.message import Message
 from channels_classic.signals import worker_ready
 from channels_classic.worker.config import WorkerConfig
 from channels_classic.worker.doorbell import STOP_SIGNALS
+from channels_classic.worker.ledger import NoRecord, Record
 from channels_classic.worker.loop import Loop
-from channels_classic.worker.monitor import Monitor
-from channels_classic.worker.pipeline import Outage
+from channels_classic.worker.shared import Shared
 from channels_classic.worker.stopping import Stopper
 
 logger = logging.getLogger("django.channels")
@@ -48,11 +48,21 @@ class Worker:
     `channel_layer` is a layer with its routing, as `channel_layers[alias]` gives it. `callback(channel, message)` is
     called before each consumer. A message whose consumer raises `ConsumeLater` is put back at most `message_retries`
     times. `only_channels` and `exclude_channels` are globs. `termed` ends `run` before the next message is taken,
-    `in_job` tells that a consumer runs. `prefetch` and `grace` are described in `WorkerConfig`.
+    `in_job` tells that a consumer runs. Further attributes, to be set before `run`, are described in `WorkerConfig`.
     """
 
     prefetch = _DEFAULTS.prefetch
     grace = _DEFAULTS.grace
+    consumer_timeout = _DEFAULTS.consumer_timeout
+    max_messages = _DEFAULTS.max_messages
+    max_memory = _DEFAULTS.max_memory
+
+    # What `runworker` sets: who is told what the process holds, when it takes the first message, and when it should be
+    # replaced; and whether SIGHUP asks for that too.
+    record: Record = NoRecord()
+    on_listening: Callable[[], object] | None = None
+    on_outworn: Callable[[], object] | None = None
+    is_renewable = False
 
     def __init__(
         self,
@@ -71,6 +81,8 @@ class Worker:
         self.exclude_channels = exclude_channels
         self.termed = False
         self.in_job = False
+        self.to_be_replaced = False
+        self._shared: Shared | None = None
         self._loop: Loop | None = None
         self._stopper = Stopper(self)
 
@@ -104,15 +116,18 @@ class Worker:
         that is away.
         """
         channels = [check_receivable(name) for name in self.apply_channel_filters(self.channel_layer.router.channels)]
+        self.to_be_replaced = False
         with self._stopper.attending(self.signal_handlers):
             logger.info("Listening on channels %s", ", ".join(sorted(channels)))
-            outage = Outage()
-            monitor = Monitor(self.channel_layer.channel_layer, outage)
-            monitor.start()
+            self._shared = shared = Shared(self)
+            shared.monitor.start()
+            if self.on_listening is not None:
+                self.on_listening()
             try:
-                self._run_threads(channels, monitor, outage)
+                self._run_threads(channels, shared)
             finally:
-                monitor.stop()
+                shared.monitor.stop()
+                self._shared = None
 
     def stop(self) -> None:
         """From any thread: take nothing more, finish what was taken, return from `run`."""
@@ -123,26 +138,39 @@ class Worker:
         """From any thread: stop as the first SIGTERM does, with `grace` seconds for consumers that run."""
         self._stopper.request(0)
 
+    def ask_for_replacement(self, reason: str) -> None:
+        """From any thread: have another process take the place of this one, or else run its command line again."""
+        logger.info("This worker process is to be replaced: %s.", reason)
+        if self.on_outworn is not None:
+            self.on_outworn()
+        elif self.is_renewable:
+            self.to_be_replaced = True
+            self.stop_gracefully()
+
+    def is_stuck(self) -> bool:
+        """Whether only consumers that took too long still run."""
+        return self._shared is not None and self._shared.monitor.is_stuck()
+
     def wake(self) -> None:
         """From any thread: look at `termed` now, also when no message comes."""
         loop = self._loop
         if loop is not None:
             loop.stop()
 
-    def _run_threads(self, channels: Sequence[str], monitor: Monitor, outage: Outage) -> None:
-        self._run_loop(channels, monitor, outage)
+    def _run_threads(self, channels: Sequence[str], shared: Shared) -> None:
+        self._run_loop(channels, shared)
 
-    def _run_thread(self, channels: Sequence[str], monitor: Monitor, outage: Outage) -> None:
+    def _run_thread(self, channels: Sequence[str], shared: Shared) -> None:
         try:
             # The calling thread runs into the same and raises it.
             with contextlib.suppress(InvalidChannelLayerError):
-                self._run_loop(channels, monitor, outage)
+                self._run_loop(channels, shared)
         finally:
             connections.close_all()  # they are the thread's own, and it ends
 
-    def _run_loop(self, channels: Sequence[str], monitor: Monitor, outage: Outage) -> None:
+    def _run_loop(self, channels: Sequence[str], shared: Shared) -> None:
         while True:
-            self._loop = Loop(self, channels, monitor, outage)
+            self._loop = Loop(self, channels, shared)
             try:
                 return self._loop.run()
             except InvalidChannelLayerError:
@@ -182,16 +210,16 @@ class WorkerGroup(Worker):
             worker.wake()
         super().wake()
 
-    def _run_threads(self, channels: Sequence[str], monitor: Monitor, outage: Outage) -> None:
+    def _run_threads(self, channels: Sequence[str], shared: Shared) -> None:
         self.threads = []
         for worker in self.workers:
             worker.termed = False
             worker.prefetch = self.prefetch
-            thread = threading.Thread(target=worker._run_thread, args=(channels, monitor, outage), daemon=True)
+            thread = threading.Thread(target=worker._run_thread, args=(channels, shared), daemon=True)
             self.threads.append(thread)
             thread.start()
         try:
-            self._run_loop(channels, monitor, outage)
+            self._run_loop(channels, shared)
         finally:
             for worker in self.workers:
                 worker.stop()

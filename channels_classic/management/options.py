@@ -67,11 +67,11 @@ def _flags(option: Field[Any]) -> list[str]:
     return list(dict.fromkeys([*option.metadata.get("flags", ()), hyphens, underscores]))
 
 
-def _type(option: Field[Any]) -> type[Any]:
-    kind: type[Any] = option.metadata.get("kind") or type(option.default)
+def _type(option: Field[Any]) -> Callable[[str], Any]:
+    kind: Callable[[str], Any] = option.metadata.get("kind") or type(option.default)
     return kind
 
 
 def _help(option: Field[Any]) -> str:
     text = str(option.metadata["help"])
-    return text if option.default in ((), "", False, None) else f"{text} Default: {option.default}."
+    return text if option.default in ((), "", 0, None) else f"{text} Default: {option.default}."

@@ -12,6 +12,9 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from tests.layers.hosts import HostThread, folder
+from tests.worker.programs import redis, start
+
+__all__ = ["layer", "memory", "redis", "start"]
 
 
 @pytest.fixture(params=["memory", "local", "redis"])

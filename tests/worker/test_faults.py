@@ -14,7 +14,7 @@ from channels_classic.exceptions import ConsumeLater, LayerUnavailable, StepRefu
 from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.delivery import Send
-from channels_classic.layers.inmemory import ChannelLayer, StoreConnection
+from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import Connection, Members, Push, PutBack, Step, Take
 from channels_classic.message import Message, pending_message_store
 from channels_classic.worker import pipeline
@@ -36,7 +36,7 @@ class FaultyLayer(ChannelLayer):
     def connect(self) -> Connection:
         if self.connect_faults:
             raise self.connect_faults.pop()
-        return FaultyConnection(self)
+        return FaultyConnection(self, super().connect())
 
     def fault(self, step: Step) -> Exception | None:
         for fault in self.faults:
@@ -55,12 +55,13 @@ class FaultyLayer(ChannelLayer):
         self.faults.append((fits, error))
 
 
-class FaultyConnection(StoreConnection):
+class FaultyConnection:
     """Fails when the result is read; a step that is refused is not carried out."""
 
-    def __init__(self, layer: FaultyLayer) -> None:
-        super().__init__(layer.store)
+    def __init__(self, layer: FaultyLayer, connection: Connection) -> None:
         self._layer = layer
+        self._connection = connection
+        self.usable, self.wake, self.close = connection.usable, connection.wake, connection.close
         self._errors: deque[Exception | None] = deque()
 
     def write(self, steps: Sequence[Step]) -> None:
@@ -68,7 +69,7 @@ class FaultyConnection(StoreConnection):
             error = self._layer.fault(step)
             self._errors.append(error)
             if error is None:
-                super().write([step])
+                self._connection.write([step])
 
     def read(self) -> Any:
         error = self._errors.popleft()
@@ -76,7 +77,7 @@ class FaultyConnection(StoreConnection):
             return error
         if error is not None:
             raise error
-        return super().read()
+        return self._connection.read()
 
 
 @pytest.fixture

@@ -109,7 +109,11 @@ def test_static_files_are_served_while_debugging(debug: bool, kind: type) -> Non
 @settings()
 @pytest.mark.usefixtures("workers")
 def test_static_files_are_not_served_without_the_app() -> None:
-    with override_settings(DEBUG=True, STATIC_URL=None, INSTALLED_APPS=["channels_classic"]):
+    with override_settings(
+        DEBUG=True,
+        STATIC_URL=None,
+        INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "channels_classic"],
+    ):
         call_command("runworker", skip_checks=True)
     assert type(channel_layers["default"].router.root.routing[0].consumer) is ViewConsumer
 

@@ -4,55 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Length
-from tests.processes import Process
 from tests.waiting import eventually
 from tests.worker.harness import drain
-
-Start = Callable[..., Process]
-
-ROOT = Path(__file__).parent.parent.parent
-
-PATIENCE = 20.0
-
-
-@pytest.fixture
-def layer(redis_url: str) -> Iterator[RedisChannelLayer]:
-    layer = RedisChannelLayer(hosts=[redis_url], capacity=100_000)
-    yield layer
-    layer.close()
-
-
-@pytest.fixture
-def start(redis_url: str) -> Iterator[Start]:
-    """Gives a function that starts `runworker` with options and returns when it listens."""
-    with ExitStack() as stack:
-
-        def start(*options: str, listening: int = 1) -> Process:
-            env = {"DJANGO_SETTINGS_MODULE": "tests.worker.project.settings", "REDIS_URL": redis_url}
-            process = Process([sys.executable, "-m", "django", "runworker", *options], cwd=ROOT, env=env)
-            stack.callback(process.stop)
-            process.wait_for_line("Listening on channels", occurrences=listening)
-            return process
-
-        yield start
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+from tests.worker.programs import PATIENCE, Start, alive, answering_pids
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -68,20 +28,20 @@ def test_an_idle_worker_stops_at_once(start: Start, number: signal.Signals, thre
 
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_a_busy_worker_finishes_what_it_took_and_delivers_it(
-    start: Start, layer: RedisChannelLayer, threads: str
+    start: Start, redis: RedisChannelLayer, threads: str
 ) -> None:
     worker = start("--threads", threads)
-    layer.send("work", {"number": 1, "seconds": 0.7, "answer": "answers"})
+    redis.send("work", {"number": 1, "seconds": 0.7, "answer": "answers"})
     worker.wait_for_line("working")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait() == 0
-    assert [answer["number"] for answer in drain(layer, "answers", 1)] == [1]
+    assert [answer["number"] for answer in drain(redis, "answers", 1)] == [1]
     assert "SIGTERM: finishing what was taken" in worker.output
 
 
-def test_the_second_signal_ends_a_worker_at_once(start: Start, layer: RedisChannelLayer) -> None:
+def test_the_second_signal_ends_a_worker_at_once(start: Start, redis: RedisChannelLayer) -> None:
     worker = start()
-    layer.send("work", {"number": 1, "seconds": 60, "answer": "answers"})
+    redis.send("work", {"number": 1, "seconds": 60, "answer": "answers"})
     worker.wait_for_line("working")
     worker.send_signal(signal.SIGTERM)
     worker.wait_for_line("SIGTERM: finishing")
@@ -90,10 +50,10 @@ def test_the_second_signal_ends_a_worker_at_once(start: Start, layer: RedisChann
 
 
 def test_a_consumer_that_does_not_end_is_given_up_after_the_time_of_grace(
-    start: Start, layer: RedisChannelLayer
+    start: Start, redis: RedisChannelLayer
 ) -> None:
     worker = start("--grace", "0.5")
-    layer.send("work", {"number": 1, "seconds": 60, "answer": "answers"})
+    redis.send("work", {"number": 1, "seconds": 60, "answer": "answers"})
     worker.wait_for_line("working")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait() == 1
@@ -101,81 +61,74 @@ def test_a_consumer_that_does_not_end_is_given_up_after_the_time_of_grace(
 
 
 def test_nothing_is_lost_when_workers_are_stopped_again_and_again_under_load(
-    start: Start, layer: RedisChannelLayer
+    start: Start, redis: RedisChannelLayer
 ) -> None:
     sent = 0
     for _ in range(4):
         worker = start("--threads", "2")
         deadline = time.monotonic() + 0.3
         while time.monotonic() < deadline:
-            layer.send("echo", {"number": sent, "answer": "answers"})
+            redis.send("echo", {"number": sent, "answer": "answers"})
             sent += 1
         worker.send_signal(signal.SIGTERM)
         assert worker.wait() == 0
-    (left, answered) = layer.run([Length("echo"), Length("answers")])
+    (left, answered) = redis.run([Length("echo"), Length("answers")])
     assert left + answered == sent
-    numbers = [answer["number"] for answer in drain(layer, "answers", answered, PATIENCE)]
-    numbers += [message["number"] for message in drain(layer, "echo", left, PATIENCE)]
+    numbers = [answer["number"] for answer in drain(redis, "answers", answered, PATIENCE)]
+    numbers += [message["number"] for message in drain(redis, "echo", left, PATIENCE)]
     assert sorted(numbers) == list(range(sent))
 
 
 # Several processes
 
 
-def answering_pids(layer: RedisChannelLayer, count: int) -> set[int]:
-    """The processes that answered `count` messages, sent now."""
-    for number in range(count):
-        layer.send("work", {"number": number, "seconds": 0.2, "answer": "answers"})
-    return {answer["pid"] for answer in drain(layer, "answers", count, PATIENCE)}
-
-
-def test_several_processes_share_the_work_and_stop_together(start: Start, layer: RedisChannelLayer) -> None:
+def test_several_processes_share_the_work_and_stop_together(start: Start, redis: RedisChannelLayer) -> None:
     supervisor = start("--processes", "2", listening=2)
-    pids = answering_pids(layer, 4)
+    pids = answering_pids(redis, 4)
     assert len(pids) == 2 and supervisor.pid not in pids
-    layer.send("work", {"number": 9, "seconds": 0.5, "answer": "answers"})
+    redis.send("work", {"number": 9, "seconds": 0.5, "answer": "answers"})
     supervisor.wait_for_line("working", occurrences=5)
     supervisor.send_signal(signal.SIGTERM)
     assert supervisor.wait() == 0
-    assert [answer["number"] for answer in drain(layer, "answers", 1)] == [9]
+    assert [answer["number"] for answer in drain(redis, "answers", 1)] == [9]
     assert not any(alive(pid) for pid in pids)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_process_that_ends_is_replaced(start: Start, layer: RedisChannelLayer, number: signal.Signals) -> None:
+def test_a_process_that_ends_is_replaced(start: Start, redis: RedisChannelLayer, number: signal.Signals) -> None:
     supervisor = start("--processes", "1", "--processes", "2", listening=2)
-    victim = answering_pids(layer, 2).pop()
+    victim = answering_pids(redis, 2).pop()
     os.kill(victim, number)
     supervisor.wait_for_line(f"Worker process {victim} ended")
     supervisor.wait_for_line("Listening on channels", occurrences=3)
-    assert victim not in answering_pids(layer, 4)
+    assert victim not in answering_pids(redis, 4)
 
 
-def test_a_process_that_dies_at_once_is_replaced_more_and_more_slowly(start: Start, layer: RedisChannelLayer) -> None:
+def test_a_process_that_dies_at_once_is_replaced_more_and_more_slowly(start: Start, redis: RedisChannelLayer) -> None:
     supervisor = start("--processes", "2", listening=2)
     delays = []
     for number in range(1, 4):
-        layer.send("crash", {})
+        redis.send("crash", {})
         line = supervisor.wait_for_line("ended with status 3; it is replaced in", occurrences=number)
         delays.append(line.rpartition(" in ")[2])
         supervisor.wait_for_line("Listening on channels", occurrences=2 + number)
     assert delays[0] == "0.5 s." and delays[2] in ("1.0 s.", "2.0 s.")  # one of the two died twice
-    assert answering_pids(layer, 4)
+    assert answering_pids(redis, 4)
 
 
-def test_a_consumer_that_calls_exit_ends_no_process(start: Start, layer: RedisChannelLayer) -> None:
+def test_a_consumer_that_calls_exit_ends_no_process(start: Start, redis: RedisChannelLayer) -> None:
     worker = start()
-    layer.send("leave", {})
-    layer.send("echo", {"number": 1, "answer": "answers"})
-    assert drain(layer, "answers", 1)[0]["pid"] == worker.pid
+    redis.send("leave", {})
+    redis.send("echo", {"number": 1, "answer": "answers"})
+    assert drain(redis, "answers", 1)[0]["pid"] == worker.pid
     worker.wait_for_line("SystemExit: 4")
 
 
-def test_the_second_signal_kills_all_processes(start: Start, layer: RedisChannelLayer) -> None:
+def test_the_second_signal_kills_all_processes(start: Start, redis: RedisChannelLayer) -> None:
     supervisor = start("--processes", "2", listening=2)
-    pids = answering_pids(layer, 4)
+    pids = answering_pids(redis, 4)
     for _ in range(2):
-        layer.send("work", {"number": 1, "seconds": 60, "answer": "answers"})
+        redis.send("work", {"number": 1, "seconds": 60, "answer": "answers"})
     supervisor.wait_for_line("working", occurrences=6)
     supervisor.send_signal(signal.SIGINT)
     supervisor.wait_for_line("SIGINT: the worker processes finish")
@@ -184,21 +137,21 @@ def test_the_second_signal_kills_all_processes(start: Start, layer: RedisChannel
     eventually(lambda: not any(alive(pid) for pid in pids))
 
 
-def test_processes_end_when_their_supervisor_is_killed(start: Start, layer: RedisChannelLayer) -> None:
+def test_processes_end_when_their_supervisor_is_killed(start: Start, redis: RedisChannelLayer) -> None:
     supervisor = start("--processes", "2", listening=2)
-    pids = answering_pids(layer, 4)
+    pids = answering_pids(redis, 4)
     os.kill(supervisor.pid, signal.SIGKILL)
     eventually(lambda: not any(alive(pid) for pid in pids), PATIENCE)
 
 
-def test_a_process_that_is_told_twice_to_stop_by_others_still_finishes(start: Start, layer: RedisChannelLayer) -> None:
+def test_a_process_that_is_told_twice_to_stop_by_others_still_finishes(start: Start, redis: RedisChannelLayer) -> None:
     """As an init system does that signals every process of a service, while the supervisor stops its children too."""
     supervisor = start("--processes", "2", listening=2)
-    pids = answering_pids(layer, 4)
+    pids = answering_pids(redis, 4)
     for number in range(2):
-        layer.send("work", {"number": number, "seconds": 1, "answer": "answers"})
+        redis.send("work", {"number": number, "seconds": 1, "answer": "answers"})
     supervisor.wait_for_line("working", occurrences=6)
     for pid in [supervisor.pid, *pids]:
         os.kill(pid, signal.SIGTERM)
     assert supervisor.wait() == 0
-    assert len(drain(layer, "answers", 2)) == 2
+    assert len(drain(redis, "answers", 2)) == 2

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
+import threading
+from collections.abc import Mapping
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import autoreload
 
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import ChannelsError
@@ -20,7 +24,9 @@ from channels_classic.routing import Consumer
 from channels_classic.signals import worker_process_ready
 from channels_classic.worker import Worker, WorkerGroup
 from channels_classic.worker.config import WorkerConfig
-from channels_classic.worker.supervisor import Supervisor, stop_with_parent, take_mark
+from channels_classic.worker.parent import Parent
+from channels_classic.worker.stopping import renew
+from channels_classic.worker.supervisor import Supervisor
 
 
 class Command(BaseCommand):
@@ -37,8 +43,19 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run; returns after the first SIGTERM or Ctrl-C, when everything that was taken is finished."""
+        try:
+            config = configuration(WorkerConfig, options)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        if config.reload:
+            autoreload.run_with_reloader(self.work, config, options)
+        else:
+            self.work(config, options)
+
+    def work(self, config: WorkerConfig, options: Mapping[str, Any]) -> None:
+        """Run the worker, or the parent of several."""
+        autoreload.raise_last_exception()
         verbosity = options.get("verbosity", 1)
-        config = configuration(WorkerConfig, options)
         self.logger = setup_logger("django.channels", verbosity)
         self.channel_layer = self.get_channel_layer(config.layer)
         self.channel_layer.router.check_default(http_consumer=self.get_http_consumer())
@@ -48,12 +65,30 @@ class Command(BaseCommand):
                 "No channel is left to listen on: --only-channels and --exclude-channels leave none of "
                 f"{', '.join(sorted(self.channel_layer.router.channels))}."
             )
-        if take_mark():
-            stop_with_parent(worker)
-        elif config.processes > 1:
-            self.logger.info("Running %d worker processes on %s", config.processes, self.channel_layer)
-            sys.exit(Supervisor(config.processes, config.grace).run())
+        parent = Parent.of_this_process()
+        if parent is None and config.is_supervised:
+            sys.exit(self.supervise(config))
+        if parent is not None:
+            self.obey(parent, worker)
         self.run_worker(worker, config)
+
+    def supervise(self, config: WorkerConfig) -> int:
+        """Run worker processes until told to stop → the exit status."""
+        self.logger.info(
+            "Running %d worker process(es) with %d thread(s) each on %s",
+            config.processes,
+            config.threads,
+            self.channel_layer,
+        )
+        layer = self.channel_layer.channel_layer
+        return Supervisor(layer, config.processes, config.grace, config.held, config.consumer_timeout).run()
+
+    def obey(self, parent: Parent, worker: Worker) -> None:
+        """Let a worker tell the process that supervises it what it is told here, and stop when that says so."""
+        worker.record = parent.ledger
+        worker.on_listening = parent.is_ready
+        worker.on_outworn = parent.ask_for_replacement
+        parent.stop_with(worker)
 
     def get_channel_layer(self, alias: str) -> ChannelLayerWrapper:
         """The layer to work on. Raises `CommandError` for one that other processes cannot reach."""
@@ -84,13 +119,16 @@ class Command(BaseCommand):
         }
         # Tests written for 1.x expect these very arguments; the rest are attributes.
         worker = Worker(**arguments) if config.threads == 1 else WorkerGroup(**arguments, n_threads=config.threads)
-        worker.prefetch = config.prefetch
-        worker.grace = config.grace
+        for name in ("prefetch", "grace", "consumer_timeout", "max_messages", "max_memory"):
+            setattr(worker, name, getattr(config, name))
+        worker.is_renewable = not config.is_supervised
         return worker
 
     def run_worker(self, worker: Worker, config: WorkerConfig) -> None:
         """Run the worker until it is told to stop."""
         self.logger.info("Running a worker with %d thread(s) on %s", config.threads, self.channel_layer)
+        if config.reload:
+            atexit.register(_finish, worker, threading.current_thread())
         worker_process_ready.send(sender=worker)
         worker.ready()
         try:
@@ -99,6 +137,15 @@ class Command(BaseCommand):
             pass  # before or after the worker catches the signal itself
         except ChannelsError as error:
             raise CommandError(str(error)) from error
+        if worker.to_be_replaced is True:  # and no stand-in of a test
+            self.logger.info("Starting again.")
+            renew()
 
     def consumer_called(self, channel: str, message: Message) -> None:
         """Called before each consumer with `-v 2`, for subclasses; the worker itself says how each message ended."""
+
+
+def _finish(worker: Worker, thread: threading.Thread) -> None:
+    """At the end of a process whose main thread only watches files: finish what was taken."""
+    worker.stop_gracefully()
+    thread.join()  # which the worker's own time of grace limits

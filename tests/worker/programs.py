@@ -1,0 +1,59 @@
+"""Real worker processes on a Redis of their own database: `start` runs them, `redis` is the layer they work on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from channels_classic.layers.redis import RedisChannelLayer
+from tests.processes import Process
+from tests.worker.harness import drain
+
+Start = Callable[..., Process]
+
+ROOT = Path(__file__).parent.parent.parent
+
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[RedisChannelLayer]:
+    layer = RedisChannelLayer(hosts=[redis_url], capacity=100_000)
+    yield layer
+    layer.close()
+
+
+@pytest.fixture
+def start(redis_url: str) -> Iterator[Start]:
+    """Gives a function that starts `runworker` with options and returns when it listens."""
+    with ExitStack() as stack:
+
+        def start(*options: str, listening: int = 1, **environment: str) -> Process:
+            settings = {"DJANGO_SETTINGS_MODULE": "tests.worker.project.settings", "REDIS_URL": redis_url}
+            command = [sys.executable, "-m", "django", "runworker", *options]
+            process = Process(command, cwd=ROOT, env={**settings, **environment})
+            stack.callback(process.stop)
+            process.wait_for_line("Listening on channels", occurrences=listening)
+            return process
+
+        yield start
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def answering_pids(layer: RedisChannelLayer, count: int) -> set[int]:
+    """The processes that answered `count` messages, sent now."""
+    for number in range(count):
+        layer.send("work", {"number": number, "seconds": 0.2, "answer": "answers"})
+    return {answer["pid"] for answer in drain(layer, "answers", count, PATIENCE)}

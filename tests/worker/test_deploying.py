@@ -1,0 +1,114 @@
+"""Real worker processes that are replaced: by fresh code, or because they are worn out. Nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.redis import RedisChannelLayer
+from tests.processes import Process
+from tests.waiting import eventually
+from tests.worker.harness import Inbox, drain
+from tests.worker.programs import PATIENCE, Start, alive, answering_pids
+
+KINDS = pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["alone", "supervised"])
+
+
+def send_for(layer: RedisChannelLayer, seconds: float, first: int = 0) -> int:
+    """Send numbers, evenly over some seconds → the first one that was not sent."""
+    number = first
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        layer.send("echo", {"number": number, "answer": "answers"})
+        number += 1
+        time.sleep(0.001)
+    return number
+
+
+@KINDS
+def test_a_hangup_replaces_all_processes_and_loses_nothing(
+    start: Start, redis: RedisChannelLayer, options: tuple[str, ...]
+) -> None:
+    count = 2 if options else 1
+    worker = start(*options, listening=count)
+    before = answering_pids(redis, 4)
+    sent = send_for(redis, 0.2)
+    worker.send_signal(signal.SIGHUP)
+    while worker.output.count("Listening on channels") < 2 * count:
+        sent = send_for(redis, 0.1, sent)
+    answers = drain(redis, "answers", sent, PATIENCE)
+    assert sorted(answer["number"] for answer in answers) == list(range(sent))
+    if options:
+        eventually(lambda: not any(alive(pid) for pid in before), PATIENCE)
+        assert not before & answering_pids(redis, 4)
+    else:
+        assert before == {worker.pid} == answering_pids(redis, 2)  # the process is the same, the program is new
+    assert worker.stop() == 0, worker.output
+    assert "Traceback" not in worker.output
+
+
+def test_new_code_that_does_not_start_stops_nothing(start: Start, redis: RedisChannelLayer, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    supervisor = start("--processes", "2", listening=2, BROKEN=str(broken))
+    before = answering_pids(redis, 4)
+    broken.touch()
+    supervisor.send_signal(signal.SIGHUP)
+    supervisor.wait_for_line("with the new code ended with status 1: the others go on with the old code")
+    assert answering_pids(redis, 4) == before
+    broken.unlink()
+    supervisor.send_signal(signal.SIGHUP)
+    eventually(lambda: not any(alive(pid) for pid in before), PATIENCE)
+    assert not before & answering_pids(redis, 4)
+
+
+@KINDS
+def test_a_process_is_replaced_after_its_number_of_messages_and_loses_nothing(
+    start: Start, redis: RedisChannelLayer, options: tuple[str, ...]
+) -> None:
+    worker = start(*options, "--max-messages", "50", listening=2 if options else 1)
+    sent = 0
+    while worker.output.count("Listening on channels") < 4:
+        sent = send_for(redis, 0.1, sent)
+    answers = drain(redis, "answers", sent, PATIENCE)
+    assert sorted(answer["number"] for answer in answers) == list(range(sent))
+    worker.wait_for_line("is to be replaced: it has consumed [0-9]+ messages")
+    assert worker.stop() == 0, worker.output
+
+
+def test_who_waits_is_told_when_a_process_was_killed(start: Start, redis: RedisChannelLayer) -> None:
+    supervisor = start("--processes", "2", listening=2)
+    inbox = Inbox(redis)
+    inbox.post("work", {"number": 1, "seconds": 60, "answer": "answers"})
+    supervisor.wait_for_line("working")
+    victim = children(supervisor)
+    for pid in victim:
+        os.kill(pid, signal.SIGKILL)
+    assert inbox.wait(1, PATIENCE) == [("client", Outcome.RAISED)]
+    supervisor.wait_for_line(r"took 1 message\(s\) with it: 1 of work")
+
+
+def test_a_worker_begins_again_when_a_file_changes_and_finishes_what_it_took(
+    start: Start, redis: RedisChannelLayer, tmp_path: Path
+) -> None:
+    module = tmp_path / "watched.py"
+    module.write_text("")
+    worker = start("--reload", PYTHONPATH=str(tmp_path), WATCHED="watched")
+    redis.send("work", {"number": 1, "seconds": 2, "answer": "answers"})
+    worker.wait_for_line("working")
+    deadline = time.monotonic() + PATIENCE
+    while "finishing what was taken" not in worker.output and time.monotonic() < deadline:
+        os.utime(module, (time.time() + 10, time.time() + 10))
+        time.sleep(0.1)
+    worker.wait_for_line("Listening on channels", occurrences=2)
+    assert [answer["number"] for answer in drain(redis, "answers", 1)] == [1]
+    assert answering_pids(redis, 1)
+
+
+def children(supervisor: Process) -> list[int]:
+    """The processes that a process has started."""
+    return [int(pid) for pid in Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text().split()]

@@ -1,0 +1,32 @@
+"""A consumer failed: one entry in the log, and the signal that error trackers listen to."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from channels_classic.message import Message
+from channels_classic.signals import consumer_failed
+from channels_classic.utils import name_that_thing
+
+if TYPE_CHECKING:
+    from channels_classic.worker.worker import Worker
+
+logger = logging.getLogger("django.channels")
+
+
+def consumer_has_failed(
+    worker: Worker, consumer: object, message: Message, error: BaseException, duration: float, where: str = ""
+) -> None:
+    """Log it and send `consumer_failed`. `where` is the stack of a consumer that still runs, instead of a traceback."""
+    logger.error(
+        "The consumer %s of %s failed after %.3f s.%s",
+        name_that_thing(consumer),
+        message.channel.name,
+        duration,
+        f" {error}\n{where}" if where else "",
+        exc_info=None if where else error,
+    )
+    consumer_failed.send_robust(
+        sender=type(worker), message=message, consumer=consumer, exception=error, duration=duration
+    )

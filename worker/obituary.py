@@ -1,0 +1,45 @@
+"""What a supervisor does about the messages of a process that died: it says so, and reports to those who wait."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+from channels_classic.exceptions import ChannelsError
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.delivery import Report
+from channels_classic.worker.ledger import Held
+
+logger = logging.getLogger("django.channels")
+
+
+def tell(layer: BaseChannelLayer, pid: int, held: Sequence[Held]) -> None:
+    """Log what process `pid` held when it died, and report for it.
+
+    In a thread of its own, because the layer may be away. A report for a message that was finished after all does
+    nothing.
+    """
+    channels = Counter(message.channel for message in held)
+    logger.error(
+        "Worker process %d took %d message(s) with it: %s.",
+        pid,
+        len(held),
+        ", ".join(f"{number} of {channel}" for channel, number in sorted(channels.items())),
+    )
+    reports = [
+        Report(message.reply_channel, message.token, Outcome.RAISED)
+        for message in held
+        if message.token and message.reply_channel
+    ]
+    if reports:
+        threading.Thread(target=_report, args=(layer, reports), name="worker-obituary", daemon=True).start()
+
+
+def _report(layer: BaseChannelLayer, reports: Sequence[Report]) -> None:
+    try:
+        layer.run(layer.planner.pushes([], {}, reports))
+    except ChannelsError as error:
+        logger.error("%d client(s) cannot be told that their message is lost: %s", len(reports), error)

@@ -1,0 +1,56 @@
+"""When a worker process is to be replaced by a fresh one: after so many messages, or beyond so much memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+_INTERVAL = 1.0
+"""Seconds between looks at the memory."""
+
+
+class Recycling:
+    """Counts what the threads of a process take; calls `ask` with the reason, once. 0 is no limit. Thread-safe."""
+
+    def __init__(self, max_messages: int, max_memory: int, ask: Callable[[str], None]) -> None:
+        self._max_messages = max_messages
+        self._max_memory = max_memory
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._messages = 0
+        # A limit below what a process needs from the start must not keep it from working.
+        self._next_look = time.monotonic() + _INTERVAL
+        self._asked = False
+
+    def consumed(self, messages: int) -> None:
+        """So many messages more were consumed."""
+        with self._lock:
+            self._messages += messages
+            reason = None if self._asked else self._reason()
+            self._asked = self._asked or reason is not None
+        if reason is not None:
+            self._ask(reason)
+
+    def _reason(self) -> str | None:
+        if 0 < self._max_messages <= self._messages:
+            return f"it has consumed {self._messages} messages"
+        now = time.monotonic()
+        if self._max_memory and now >= self._next_look:
+            self._next_look = now + _INTERVAL
+            size = resident_memory()
+            if size >= self._max_memory:
+                return f"it has grown to {size:.0f} MiB"
+        return None
+
+
+def resident_memory() -> float:
+    """The memory of this process, in MiB; where the system does not tell, the most it ever had."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (2**20 if sys.platform == "darwin" else 2**10)
