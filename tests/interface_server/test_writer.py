@@ -13,7 +13,7 @@ from channels_classic.interface_server.link import Link
 from channels_classic.interface_server.writer import Fate, Writer
 from channels_classic.layers.codec import SIZE_LIMIT
 from channels_classic.layers.delivery import Send
-from channels_classic.layers.inmemory import AsyncStoreConnection, ChannelLayer
+from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import AsyncConnection, Beat, Length, Step
 
 
@@ -29,15 +29,18 @@ class Layer(ChannelLayer):
 
     async def connect_async(self) -> AsyncConnection:
         self.connections += 1
-        return Connection(self)
+        return Connection(self, await super().connect_async())
 
 
-class Connection(AsyncStoreConnection):
+class Connection:
     """A connection to such a layer."""
 
-    def __init__(self, layer: Layer) -> None:
-        super().__init__(layer.store)
+    def __init__(self, layer: Layer, connection: AsyncConnection) -> None:
         self._layer = layer
+        self._connection = connection
+
+    async def close(self) -> None:
+        await self._connection.close()
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
         self._layer.runs.append(steps)
@@ -47,7 +50,7 @@ class Connection(AsyncStoreConnection):
             raise error
         if self._layer.refusal is not None:
             return [self._layer.refusal for _ in steps]
-        return await super().run(steps)
+        return await self._connection.run(steps)
 
 
 def run(test: Callable[[Layer, Writer, list[Fate]], Awaitable[None]], **options: Any) -> None:
