@@ -6,6 +6,7 @@ The worker asks a ``Router`` for each message, and once for the channels to list
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -38,14 +39,14 @@ class Route:
 
     ``consumer`` is a callable or the dotted path of one, imported at once. Each filter names a key of the message and
     gives a regular expression that its value must begin with; named groups become keyword arguments of the consumer.
-    Raises ``ImproperlyConfigured`` for a consumer that cannot be imported, ``ValueError`` for a filter with unnamed
-    groups.
+    Raises ``ImproperlyConfigured`` for channels that are no text and for a consumer that cannot be imported, called, or
+    given a message, ``ValueError`` for a filter with unnamed groups.
     """
 
     def __init__(self, channels: str | bytes | Iterable[str | bytes], consumer: Consumer | str, **filters: Any) -> None:
-        names = [channels] if isinstance(channels, (str, bytes)) else channels
-        self.channels = [_text(name) for name in names]
+        self.channels = _names(channels, consumer)
         self.consumer: Consumer = _imported(consumer, "consumer") if isinstance(consumer, str) else consumer
+        _check_consumer(self.consumer, self.channels)
         self.filters = {key: _compiled(value) for key, value in filters.items()}
         for key, pattern in self.filters.items():
             if pattern.groups != len(pattern.groupindex):
@@ -100,9 +101,8 @@ class Include:
     """
 
     def __init__(self, routing: Any, **prefixes: Any) -> None:
-        resolved = Router.resolve_routing(routing)
         # A list of our own: adding a route must not change a list in the user's module.
-        self.routing: list[RoutingEntry] = _checked(resolved)
+        self.routing = _entries(Router.resolve_routing(routing), routing)
         self.prefixes = {key: _compiled(value) for key, value in prefixes.items()}
 
     def match(self, message: Message) -> Match | None:
@@ -249,19 +249,59 @@ def _imported(path: str, kind: str) -> Any:
         ) from error
 
 
-def _checked(routing: Any) -> list[RoutingEntry]:
-    """The entries of a routing, each of which can be asked for a match."""
+def _names(channels: Any, consumer: object) -> list[str]:
+    """The channels of a route as a list of text."""
+    single = isinstance(channels, (str, bytes)) or not isinstance(channels, Iterable)
+    names = [_text(name) for name in ([channels] if single else channels)]
+    for name in names:
+        if not isinstance(name, str):
+            raise ImproperlyConfigured(
+                f"The route to {_shown(consumer)} is for the channel {name!r}: expected the name of a channel, such as "
+                "'websocket.connect', or a list of names."
+            )
+    return names
+
+
+def _check_consumer(consumer: object, channels: list[str]) -> None:
+    """Find out now what would otherwise fail with each message."""
+    place = f"The consumer {_shown(consumer)} of {'/'.join(channels)}"
+    if not callable(consumer):
+        raise ImproperlyConfigured(f"{place} cannot be called: expected a function, a class or the dotted path of one.")
+    if isinstance(consumer, type):
+        return  # tests route classes that only name their channels
     try:
-        entries = list(routing)
+        # What a decorator wraps is its own business: it may well call that without the message.
+        signature = inspect.signature(consumer, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return  # some builtins have none
+    try:
+        signature.bind_partial(None)
     except TypeError as error:
         raise ImproperlyConfigured(
-            f"{routing!r} is no routing: expected a list of route() and include(), a dict of channel to consumer, "
-            "or the dotted path of one."
+            f"{place} takes no argument, but is called with the message: write def {_shown(consumer, short=True)}"
+            "(message), and behind it an argument for each named group of the route."
+        ) from error
+
+
+def _shown(consumer: object, *, short: bool = False) -> str:
+    name = consumer if isinstance(consumer, str) else name_that_thing(consumer)
+    return name.rpartition(".")[2] if short else name
+
+
+def _entries(resolved: Any, routing: Any) -> list[RoutingEntry]:
+    """The entries of a routing, each of which can be asked for a match; `routing` is what was given for it."""
+    name = f" {routing!r}" if isinstance(routing, str) else ""
+    try:
+        entries = list(resolved)
+    except TypeError as error:
+        raise ImproperlyConfigured(
+            f"{resolved!r} is no routing{name and f' (at{name})'}: expected a list of route() and include(), a dict of "
+            "channel to consumer, or the dotted path of one."
         ) from error
     for position, entry in enumerate(entries):
         if not hasattr(entry, "match") or not hasattr(entry, "channel_names"):
             raise ImproperlyConfigured(
-                f"Entry {position} of the routing is {entry!r}: expected route(…), route_class(…) or include(…)."
+                f"Entry {position} of the routing{name} is {entry!r}: expected route(…), route_class(…) or include(…)."
             )
     return entries
 

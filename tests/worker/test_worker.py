@@ -300,7 +300,7 @@ class _Bound:
         lambda message: Channel("x").send({"object": object()}),
         lambda message: sys.exit(),
         lambda message: 1 / 0,
-        lambda: None,
+        lambda message, room: None,
         _Bound().method,
     ],
 )

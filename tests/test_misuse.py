@@ -1,0 +1,223 @@
+"""Mistakes in the code of a project: each is answered with a sentence that names the culprit."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from channels_classic import Channel, Group, include, route, route_class
+from channels_classic.asgi import channel_layers, get_channel_layer
+from channels_classic.exceptions import DenyConnection, UnknownChannelLayer
+from channels_classic.generic.websockets import JsonWebsocketConsumer, WebsocketDemultiplexer
+from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.message import Message
+from channels_classic.routing import Router
+from channels_classic.security.websockets import allowed_hosts_only
+from channels_classic.test import apply_routes
+from tests.interface_server.live import PATIENCE, live
+from tests.waiting import eventually
+from tests.worker.harness import make_worker, running
+
+Lines = Callable[[], str]
+Consumed = Callable[[Any, str, dict[str, Any]], str]
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Lines:
+    """Gives everything that was logged so far, with tracebacks."""
+    caplog.set_level(logging.INFO)
+    formatter = logging.Formatter()
+    return lambda: "\n".join(formatter.format(record) for record in caplog.records)
+
+
+@pytest.fixture
+def consumed(log: Lines) -> Consumed:
+    """Let a worker consume a message; gives what it logs about that."""
+    layer = ChannelLayer()
+
+    def consume(routing: Any, channel: str, content: dict[str, Any]) -> str:
+        layer.send(channel, content)
+        with running(make_worker(layer, routing)):
+            eventually(lambda: f"of {channel} failed" in log())
+        return log()
+
+    return consume
+
+
+def without_arguments() -> None:
+    """A consumer that forgot the message."""
+
+
+def with_keywords_only(**kwargs: Any) -> None:
+    """Another one."""
+
+
+def decorated(func: Callable[[], None]) -> Callable[[Message], None]:
+    """What a project may do: call a function without the message it was given."""
+
+    @functools.wraps(func)
+    def inner(message: Message) -> None:
+        func()
+
+    return inner
+
+
+def passing_on(func: Callable[..., None]) -> Callable[..., None]:
+    """What most decorators do: call a function with all that they were given."""
+
+    @functools.wraps(func)
+    def inner(*args: Any, **kwargs: Any) -> None:
+        func(*args, **kwargs)
+
+    return inner
+
+
+tuples = [("websocket.connect", without_arguments)]
+number = 5
+
+
+# Routing
+
+
+@pytest.mark.parametrize("consumer", [without_arguments, with_keywords_only, "tests.test_misuse.without_arguments"])
+def test_a_consumer_that_takes_no_argument_is_named_with_its_channel(consumer: Any) -> None:
+    name = "with_keywords_only" if consumer is with_keywords_only else "without_arguments"
+    for routed in (lambda: route("websocket.connect", consumer), lambda: Router({"websocket.connect": consumer})):
+        with pytest.raises(ImproperlyConfigured) as caught:
+            routed()
+        assert f"consumer tests.test_misuse.{name} of websocket.connect takes no argument" in str(caught.value)
+        assert f"write def {name}(message)" in str(caught.value)
+
+
+def test_a_decorator_may_hide_that_a_function_takes_no_argument() -> None:
+    assert route("websocket.connect", decorated(without_arguments))
+    assert route("websocket.connect", print)
+
+
+def test_a_consumer_behind_a_decorator_that_takes_no_argument_is_named_when_it_is_called(consumed: Consumed) -> None:
+    routing = [route("websocket.receive", passing_on(without_arguments))]
+    said = consumed(routing, "websocket.receive", {"reply_channel": "someone"})
+    assert "The consumer tests.test_misuse.without_arguments of websocket.receive failed" in said
+    assert "takes 0 positional arguments but 1 was given" in said
+
+
+def test_a_consumer_that_does_not_take_what_its_route_captures_is_named(consumed: Consumed) -> None:
+    def say(message: Message) -> None:
+        pass
+
+    said = consumed([route("websocket.receive", say, path="^/(?P<room>.*)$")], "websocket.receive", {"path": "/a"})
+    assert "say of websocket.receive failed" in said and "unexpected keyword argument 'room'" in said
+
+
+@pytest.mark.parametrize("consumer", [None, 5, {"a": 1}, object()])
+def test_a_consumer_that_cannot_be_called_is_named_with_its_channels(consumer: Any) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"of websocket\.connect/websocket\.receive cannot be called"):
+        route(["websocket.connect", "websocket.receive"], consumer)
+
+
+@pytest.mark.parametrize("channels", [None, 5, without_arguments, ["websocket.connect", 5], [without_arguments]])
+def test_a_channel_of_the_wrong_type_is_named_with_the_consumer(channels: Any) -> None:
+    culprit = channels[-1] if isinstance(channels, list) else channels
+    with pytest.raises(ImproperlyConfigured) as caught:
+        route(channels, "mysite.consumers.ws_connect")
+    assert f"The route to mysite.consumers.ws_connect is for the channel {culprit!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", [("websocket.connect", print), "mysite.routing", print, None, {"a": print}])
+def test_a_routing_entry_of_the_wrong_type_is_named_with_its_position(entry: Any) -> None:
+    good = route("websocket.connect", print)
+    for make in (Router, include):
+        with pytest.raises(ImproperlyConfigured) as caught:
+            make([good, entry])
+        assert f"Entry 1 of the routing is {entry!r}: expected route(…)" in str(caught.value)
+
+
+def test_a_class_that_was_not_put_into_route_class_is_named() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"Entry 0 of the routing is <class .*JsonWebsocketConsumer'>"):
+        Router([JsonWebsocketConsumer])
+
+
+def test_a_function_that_was_put_into_route_class_is_named() -> None:
+    with pytest.raises(ValueError, match=r"tests\.test_misuse\.without_arguments has no channel_names\(\) method"):
+        route_class(without_arguments)
+
+
+def test_the_path_of_a_routing_with_a_mistake_is_named() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"Entry 0 of the routing 'tests\.test_misuse\.tuples' is \("):
+        include("tests.test_misuse.tuples", path="^/chat")
+    with pytest.raises(ImproperlyConfigured, match=r"5 is no routing \(at 'tests\.test_misuse\.number'\)"):
+        Router("tests.test_misuse.number")
+
+
+# Layers
+
+
+@pytest.mark.parametrize("use", [Channel, Group])
+def test_an_unknown_layer_is_named_with_the_nearest(use: Any) -> None:
+    with pytest.raises(UnknownChannelLayer, match=r"no layer 'defualt'\. Did you mean 'default'"):
+        use("room", alias="defualt")
+
+
+def test_an_unknown_layer_is_named_wherever_one_is_asked_for() -> None:
+    for ask in (channel_layers.__getitem__, channel_layers.make_test_backend, get_channel_layer):
+        with pytest.raises(UnknownChannelLayer, match="'nowhere'"):
+            ask("nowhere")
+    with pytest.raises(UnknownChannelLayer, match="'nowhere'"):
+        apply_routes([], aliases=["nowhere"]).enter()
+
+
+# WebSockets
+
+
+@pytest.mark.parametrize(("text", "kind"), [(5, "int"), ({"a": 1}, "dict"), (["a"], "list"), (b"a", "bytes")])
+def test_text_that_is_no_text_is_named_with_its_type_and_the_socket(text: Any, kind: str, log: Lines) -> None:
+    with live() as server, server.websocket("/chat/lobby/") as client:
+        client.send("anything")
+        server.consume("websocket.receive", {"text": text}, {"text": "the next one"})
+        assert client.recv(timeout=PATIENCE) == "the next one"
+    assert f"message for the WebSocket /chat/lobby/ was ignored: 'text' is of type {kind}, expected text" in log()
+
+
+class Chat(JsonWebsocketConsumer):
+    pass
+
+
+class Streams(WebsocketDemultiplexer):
+    consumers: ClassVar[dict[str, Any]] = {"chat": Chat}
+
+
+@pytest.mark.parametrize("consumer", [Chat, Streams])
+def test_a_frame_that_is_no_json_is_named_with_the_consumer(consumer: Any, consumed: Consumed) -> None:
+    content = {"reply_channel": "someone", "path": "/chat/", "text": "{no json"}
+    said = consumed([route_class(consumer)], "websocket.receive", content)
+    name = f"tests.test_misuse.{consumer.__name__}"
+    assert f"The consumer {name} of websocket.receive failed" in said
+    assert f"{name} was sent a text that is no JSON" in said
+
+
+def test_a_frame_for_an_unknown_stream_is_named_with_the_demultiplexer(consumed: Consumed) -> None:
+    content = {"reply_channel": "someone", "path": "/", "text": '{"stream": "caht", "payload": {}}'}
+    said = consumed([route_class(Streams)], "websocket.receive", content)
+    assert "The consumer tests.test_misuse.Streams of websocket.receive failed" in said and "'caht'" in said
+
+
+@override_settings(ALLOWED_HOSTS=["example.com"])
+def test_an_origin_that_is_not_allowed_is_named(log: Lines) -> None:
+    content = {"path": "/chat/lobby/", "headers": [[b"origin", b"http://evil.example"]]}
+    with pytest.raises(DenyConnection, match=r"'http://evil\.example' is not allowed: the WebSocket of '/chat/lobby/'"):
+        allowed_hosts_only(print)(Message(content, "websocket.connect", ChannelLayer()))
+    assert "'http://evil.example' is not allowed: the WebSocket of '/chat/lobby/' is denied" in log()
+
+
+@override_settings(ALLOWED_HOSTS=["example.com"])
+def test_denying_what_is_no_handshake_names_the_consumer_and_its_channel(consumed: Consumed) -> None:
+    content = {"path": "/", "headers": [[b"origin", b"http://evil.example"]], "reply_channel": "someone"}
+    said = consumed([route("websocket.receive", allowed_hosts_only(without_arguments))], "websocket.receive", content)
+    assert "without_arguments of websocket.receive failed" in said
+    assert "DenyConnection was raised for a message of 'websocket.receive'" in said
