@@ -8,8 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 
-_INTERVAL = 1.0
-"""Seconds between looks at the memory."""
+_INTERVAL = 0.1
+"""Seconds between looks at the memory, which take some ten microseconds."""
+
+_BEGINNING = 1.0
+"""Seconds until the first look: a limit below what a process needs at all must not keep it from working."""
 
 
 class Recycling:
@@ -21,8 +24,7 @@ class Recycling:
         self._ask = ask
         self._lock = threading.Lock()
         self._messages = 0
-        # A limit below what a process needs from the start must not keep it from working.
-        self._next_look = time.monotonic() + _INTERVAL
+        self._next_look = time.monotonic() + _BEGINNING
         self._asked = False
 
     def consumed(self, messages: int) -> None:

@@ -35,7 +35,7 @@ _YOUNG = 10.0
 _INSIST = 2.0
 """Seconds beyond the children's own grace after which they are killed."""
 
-_SILENCE = 10.0
+_SILENCE = 5.0
 """Seconds beyond the time for a consumer after which a process that cannot even complain is killed."""
 
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from channels_classic.management.options import add_arguments, click_options, configuration
-from channels_classic.worker.config import WorkerConfig
+from channels_classic.worker.config import WorkerConfig, cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +60,10 @@ def test_every_option_of_the_worker_has_a_default_and_a_help_text() -> None:
     parser = ArgumentParser()
     add_arguments(parser, WorkerConfig)
     assert configuration(WorkerConfig, vars(parser.parse_args([]))) == WorkerConfig()
+
+
+def test_processes_may_be_as_many_as_there_are_processors() -> None:
+    parser = ArgumentParser()
+    add_arguments(parser, WorkerConfig)
+    config = configuration(WorkerConfig, vars(parser.parse_args(["--processes", "auto"])))
+    assert config.processes == cores() >= 1

@@ -116,14 +116,6 @@ def test_a_process_that_dies_at_once_is_replaced_more_and_more_slowly(start: Sta
     assert answering_pids(redis, 4)
 
 
-def test_a_consumer_that_calls_exit_ends_no_process(start: Start, redis: RedisChannelLayer) -> None:
-    worker = start()
-    redis.send("leave", {})
-    redis.send("echo", {"number": 1, "answer": "answers"})
-    assert drain(redis, "answers", 1)[0]["pid"] == worker.pid
-    worker.wait_for_line("SystemExit: 4")
-
-
 def test_the_second_signal_kills_all_processes(start: Start, redis: RedisChannelLayer) -> None:
     supervisor = start("--processes", "2", listening=2)
     pids = answering_pids(redis, 4)

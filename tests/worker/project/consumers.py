@@ -1,13 +1,21 @@
-"""Consumers that answer on the channel that the message names."""
+"""Consumers that answer on the channel that the message names, and consumers that no worker should have to run."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
+import threading
 import time
+from typing import Any
+
+from django.db import connection
 
 from channels_classic import Channel
 from channels_classic.message import Message
+from channels_classic.signals import consumer_failed
+
+_leaked = []
 
 
 def echo(message: Message) -> None:
@@ -16,18 +24,105 @@ def echo(message: Message) -> None:
 
 def work(message: Message) -> None:
     """Say so on standard output, be busy for some seconds, and answer."""
-    sys.stdout.write("working\n")
-    sys.stdout.flush()
+    say("working")
     time.sleep(message["seconds"])
-    Channel(message["answer"]).send({"number": message["number"], "pid": os.getpid()})
+    echo(message)
+
+
+def query(message: Message) -> None:
+    """Answer with what the database says."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 42")
+        Channel(message["answer"]).send({"number": cursor.fetchone()[0]})
 
 
 def crash(message: Message) -> None:
     os._exit(3)
 
 
+def fail(message: Message) -> None:
+    raise ValueError("a consumer's own mistake")
+
+
 def leave(message: Message) -> None:
     sys.exit(4)
 
 
-channel_routing = {"echo": echo, "work": work, "crash": crash, "leave": leave}
+def leak(message: Message) -> None:
+    _leaked.append(b"x" * 2**20 * message["mebibytes"])
+    echo(message)
+
+
+def wait_for_ever(message: Message) -> None:
+    say("waiting")
+    threading.Event().wait()
+
+
+def compute_for_ever(message: Message) -> None:
+    """Keep every other thread of the process from running."""
+    say("computing")
+    re.match("(a+)+$", "a" * 100 + "b")
+
+
+def fork_and_return(message: Message) -> None:
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+    echo(message)
+
+
+def fork_and_exit(message: Message) -> None:
+    pid = os.fork()
+    if not pid:
+        sys.exit()
+    os.waitpid(pid, 0)
+    echo(message)
+
+
+def close_database(message: Message) -> None:
+    connection.close()
+    echo(message)
+
+
+def fill(message: Message) -> None:
+    """Send more to a channel than it holds."""
+    for number in range(3):
+        Channel("tiny").send({"number": number})
+    echo(message)
+
+
+def babble(message: Message) -> None:
+    """Send what cannot be sent."""
+    Channel("no such name!!").send({})
+    Channel("answers").send({"number": object()})
+    echo(message)
+
+
+def say(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
+def tracked(message: Message, exception: Exception, duration: float, consumer: Any, **kwargs: Any) -> None:
+    """What an error tracker would be told."""
+    say(f"tracked {type(exception).__name__} of {consumer.__name__} on {message.channel}")
+
+
+consumer_failed.connect(tracked)
+
+channel_routing = {
+    "echo": echo,
+    "work": work,
+    "query": query,
+    "crash": crash,
+    "fail": fail,
+    "leave": leave,
+    "leak": leak,
+    "wait": wait_for_ever,
+    "compute": compute_for_ever,
+    "fork-and-return": fork_and_return,
+    "fork-and-exit": fork_and_exit,
+    "close-database": close_database,
+    "fill": fill,
+    "babble": babble,
+}

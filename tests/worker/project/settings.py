@@ -16,6 +16,9 @@ ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "tests.worker.project.urls"
 USE_TZ = True
 INSTALLED_APPS = ["channels_classic"]
+DATABASES = {
+    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("DATABASE"), "CONN_MAX_AGE": None}
+}
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_classic.layers.redis.RedisChannelLayer",

@@ -1,0 +1,149 @@
+"""Consumers that misbehave in real worker processes: the worker lives or is replaced, and the client is answered."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.steps import Length
+from tests.processes import Process
+from tests.waiting import eventually
+from tests.worker.harness import Inbox, drain
+from tests.worker.programs import PATIENCE, Start, alive, answering_pids
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def still_works(layer: RedisChannelLayer) -> int:
+    """The process that answers a message sent now."""
+    layer.send("echo", {"number": -1, "answer": "proof"})
+    pid: int = drain(layer, "proof", 1, PATIENCE)[0]["pid"]
+    return pid
+
+
+@pytest.mark.parametrize(("channel", "error"), [("fail", "ValueError: a consumer's own"), ("leave", "SystemExit: 4")])
+def test_a_consumer_that_fails_is_reported_logged_and_told_to_error_trackers(
+    start: Start, redis: RedisChannelLayer, channel: str, error: str
+) -> None:
+    worker = start()
+    inbox = Inbox(redis)
+    inbox.post(channel, {})
+    assert inbox.wait(1, PATIENCE) == [("client", Outcome.RAISED)]
+    assert still_works(redis) == worker.pid
+    worker.wait_for_line(error)
+    consumer = f"tests.worker.project.consumers.{channel}"
+    worker.wait_for_line(rf"The consumer {consumer} of {channel} failed after 0\.\d+ s\.")
+    worker.wait_for_line(f"tracked {error.partition(':')[0]} of {channel} on {channel}")
+    assert worker.output.count("Traceback") == 1
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["alone", "supervised"])
+def test_a_consumer_that_leaks_memory_costs_a_process_not_a_message(
+    start: Start, redis: RedisChannelLayer, options: tuple[str, ...]
+) -> None:
+    worker = start("--max-memory", "200", *options, listening=2 if options else 1)
+    listening = worker.output.count("Listening on channels")
+    sent = 0
+    while worker.output.count("Listening on channels") < listening + 2:
+        redis.send("leak", {"number": sent, "mebibytes": 20, "answer": "answers"})
+        sent += 1
+        assert drain(redis, "answers", 1, PATIENCE)[0]["number"] == sent - 1
+    worker.wait_for_line("is to be replaced: it has grown to [2-9][0-9][0-9] MiB")
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_a_consumer_that_waits_for_ever_is_given_up_and_its_process_replaced(
+    start: Start, redis: RedisChannelLayer, threads: str
+) -> None:
+    supervisor = start("--consumer-timeout", "0.5", "--threads", threads)
+    before = still_works(redis)
+    inbox = Inbox(redis)
+    inbox.post("wait", {})
+    assert inbox.wait(1, PATIENCE) == [("client", Outcome.RAISED)]
+    supervisor.wait_for_line(
+        r"The consumer \S+\.wait_for_ever of wait failed after [12]\.\d+ s\. A consumer of 'wait' runs"
+    )
+    supervisor.wait_for_line("threading.Event")  # where it waits
+    supervisor.wait_for_line("tracked ConsumerTimeout of wait_for_ever on wait")
+    eventually(lambda: not alive(before), PATIENCE)
+    assert still_works(redis) != before
+    assert supervisor.output.count("failed after") == 1
+    assert supervisor.stop() == 0
+
+
+def test_a_consumer_that_keeps_its_whole_process_from_running_is_killed(start: Start, redis: RedisChannelLayer) -> None:
+    supervisor = start("--consumer-timeout", "0.5")
+    before = still_works(redis)
+    inbox = Inbox(redis)
+    inbox.post("compute", {})
+    supervisor.wait_for_line("computing")
+    assert inbox.wait(1, PATIENCE) == [("client", Outcome.RAISED)]
+    supervisor.wait_for_line("has been stuck for [5-9] s: killing it")
+    supervisor.wait_for_line(r"took 1 message\(s\) with it: 1 of compute")
+    assert still_works(redis) != before
+
+
+@pytest.mark.parametrize("channel", ["fork-and-return", "fork-and-exit"])
+def test_what_a_consumer_forks_does_not_go_on_as_a_worker(start: Start, redis: RedisChannelLayer, channel: str) -> None:
+    worker = start()
+    for number in range(5):
+        redis.send(channel, {"number": number, "answer": "answers"})
+    answers = drain(redis, "answers", 5, PATIENCE)
+    assert [(answer["number"], answer["pid"]) for answer in answers] == [(n, worker.pid) for n in range(5)]
+    assert still_works(redis) == worker.pid
+    assert redis.run([Length("answers")]) == [0]
+    assert worker.stop() == 0
+
+
+def test_a_database_that_was_closed_is_opened_again(start: Start, redis: RedisChannelLayer, tmp_path: Path) -> None:
+    worker = start(DATABASE=str(tmp_path / "database"))
+    for channel, answer in (("query", 42), ("close-database", 1), ("query", 42)):
+        redis.send(channel, {"number": 1, "answer": "answers"})
+        assert drain(redis, "answers", 1, PATIENCE)[0]["number"] == answer
+    assert still_works(redis) == worker.pid
+
+
+def test_a_consumer_that_sends_to_a_full_channel_loses_that_alone(start: Start, redis: RedisChannelLayer) -> None:
+    worker = start()
+    redis.send("fill", {"number": 1, "answer": "answers"})
+    assert drain(redis, "answers", 1, PATIENCE)[0]["number"] == 1
+    assert still_works(redis) == worker.pid
+    worker.wait_for_line("for tiny: the channel held its capacity")
+
+
+def test_a_consumer_that_sends_nonsense_loses_that_alone(start: Start, redis: RedisChannelLayer) -> None:
+    worker = start()
+    inbox = Inbox(redis)
+    inbox.post("babble", {"number": 1, "answer": "answers"})
+    assert drain(redis, "answers", 1, PATIENCE)[0]["number"] == 1
+    assert inbox.wait(1) == [("client", Outcome.CONSUMED)]
+    worker.wait_for_line("'no such name!!' is not a valid channel name")
+    worker.wait_for_line("The message for 'answers' cannot be sent")
+    assert still_works(redis) == worker.pid
+
+
+def test_a_process_that_dies_costs_only_what_it_had_taken(start: Start, redis: RedisChannelLayer) -> None:
+    supervisor = start("--processes", "2", "--prefetch", "1", listening=2)
+    victim = answering_pids(redis, 4).pop()
+    for number in range(40):
+        redis.send("work", {"number": number, "seconds": 0.05, "answer": "answers"})
+    drain(redis, "answers", 4, PATIENCE)
+    os.kill(victim, signal.SIGKILL)
+    lost = lost_messages(supervisor, victim)
+    answers = drain(redis, "answers", 36 - lost, PATIENCE)
+    assert lost == 1 and len({answer["number"] for answer in answers}) == len(answers)
+    still_works(redis)
+    assert redis.run([Length("answers")]) == [0]
+
+
+def lost_messages(supervisor: Process, pid: int) -> int:
+    """What the supervisor says was lost with a process."""
+    found = re.search(r"took (\d+) message", supervisor.wait_for_line(f"Worker process {pid} took"))
+    assert found is not None
+    return int(found[1])
