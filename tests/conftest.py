@@ -6,6 +6,7 @@ Tests that use the database ask pytest-django for `db`, or for `transactional_db
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import pytest
 
 from channels_classic.asgi import ChannelLayerWrapper, channel_layers
 from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.message import pending_message_store
 from tests import browser as browsers
 from tests import redis_server as redis_programs
 from tests.redis_server import RedisServer
@@ -66,6 +68,26 @@ def default_layer() -> Iterator[ChannelLayerWrapper]:
         del channel_layers.backends["default"]
     else:
         channel_layers.set("default", previous)
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """Commands set the loggers up; afterwards they are as they were."""
+    loggers = [logging.getLogger(name) for name in ("django.channels", "channels_classic")]
+    before = [(logger, logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, level, propagate, handlers in before:
+        logger.setLevel(level)  # also forgets which levels are enabled
+        logger.propagate, logger.handlers = propagate, handlers
+
+
+@pytest.fixture(autouse=True)
+def _no_consumer_left() -> Iterator[None]:
+    """A test that starts a consumer finishes it: the sends of all later tests would be held."""
+    yield
+    if pending_message_store.active:
+        pending_message_store.send_and_flush()
+        pytest.fail("The test sent consumer_started without consumer_finished.")
 
 
 def _running_server() -> Iterator[RedisServer]:

@@ -34,6 +34,7 @@ def test_a_connection_that_is_too_old_is_closed_around_a_consumer(signal: Signal
     connection.close_at = 0
     signal.send(sender=None)
     assert connection.connection is None
+    consumer_finished.send(sender=None)
 
 
 @pytest.mark.django_db(transaction=True)
