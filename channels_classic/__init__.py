@@ -21,6 +21,8 @@ __version__ = "0.1.0"
 
 DEFAULT_CHANNEL_LAYER = "default"
 
+default_app_config = "channels_classic.apps.ChannelsConfig"  # Django finds it by itself; the name is that of 1.x
+
 _HOMES = {
     "Channel": "channels_classic.channel",
     "Group": "channels_classic.channel",
@@ -36,6 +38,7 @@ __all__ = [
     "Group",
     "__version__",
     "channel_layers",
+    "default_app_config",
     "include",
     "route",
     "route_class",

@@ -8,6 +8,8 @@ from django.apps import AppConfig
 
 from channels_classic.package_checks import check_all
 
+__all__ = ["ChannelsConfig"]
+
 
 class ChannelsConfig(AppConfig):
     """Registers the system checks and the bindings. Reads no settings and makes no layer."""

@@ -13,6 +13,8 @@ from channels_classic.asgi import channel_layers
 from channels_classic.exceptions import InvalidMessage
 from channels_classic.pending import pending_message_store
 
+__all__ = ["Channel", "Group"]
+
 
 class _Address:
     """A name on a layer; the layer checks the name when something is sent."""

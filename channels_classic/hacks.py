@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["monkeypatch_django"]
+
 
 def monkeypatch_django() -> None:
     """Do nothing.

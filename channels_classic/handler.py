@@ -30,6 +30,8 @@ from channels_classic.exceptions import RequestAborted, RequestTimeout, Response
 from channels_classic.message import Message
 from channels_classic.pending import pending_message_store
 
+__all__ = ["AsgiHandler", "AsgiRequest", "HttpResponseLater", "ViewConsumer"]
+
 logger = logging.getLogger("django.request")
 
 Reply = dict[str, Any]

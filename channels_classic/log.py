@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+__all__ = ["handler", "setup_logger"]
+
 handler: logging.Handler = logging.StreamHandler()
 """Where the commands log to; replace it before a command runs."""
 

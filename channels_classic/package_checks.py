@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from importlib import metadata
 
+__all__ = ["check_all", "required_versions"]
+
 # As in setup.cfg.
 required_versions = {
     "redis": "8",

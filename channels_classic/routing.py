@@ -20,6 +20,18 @@ from channels_classic.utils import name_that_thing
 if TYPE_CHECKING:
     from channels_classic.message import Message
 
+__all__ = [
+    "Include",
+    "Route",
+    "RouteClass",
+    "Router",
+    "connect_consumer",
+    "include",
+    "null_consumer",
+    "route",
+    "route_class",
+]
+
 Consumer = Callable[..., Any]
 Match = tuple[Consumer, dict[str, Any]]
 

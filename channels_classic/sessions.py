@@ -22,6 +22,16 @@ from channels_classic.exceptions import ChannelSocketException, ConsumeLater, De
 from channels_classic.handler import AsgiRequest
 from channels_classic.message import Message, pending_message_store
 
+__all__ = [
+    "channel_and_http_session",
+    "channel_session",
+    "enforce_ordering",
+    "http_session",
+    "requeue_messages",
+    "session_for_reply_channel",
+    "wait_channel_name",
+]
+
 logger = logging.getLogger(__name__)
 
 Consumer = Callable[..., Any]

@@ -17,6 +17,8 @@ from django.views import debug
 
 from channels_classic.handler import AsgiHandler, ViewConsumer
 
+__all__ = ["StaticFilesConsumer", "StaticFilesHandler"]
+
 
 class StaticFilesHandler(AsgiHandler):
     """Serves the paths below ``STATIC_URL`` from what the finders find, past the middleware; views serve the others.

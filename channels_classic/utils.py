@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+__all__ = ["name_that_thing"]
+
 
 def name_that_thing(thing: Any) -> str:
     """The dotted name of a function, class or method; of an instance, that of its class. Never raises.

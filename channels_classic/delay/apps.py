@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 
+__all__ = ["DelayConfig"]
+
 
 class DelayConfig(AppConfig):
     """Stores delayed messages. Its label in Channels 1.x was ``channels.delay``; Django allows no dots there now."""

@@ -13,6 +13,8 @@ from channels_classic import DEFAULT_CHANNEL_LAYER, channel_layers
 from channels_classic.channel import Channel
 from channels_classic.exceptions import LayerUnavailable
 
+__all__ = ["DelayedMessage", "DelayedMessageQuerySet"]
+
 
 class DelayedMessageQuerySet(models.QuerySet["DelayedMessage"]):
     """Delayed messages."""

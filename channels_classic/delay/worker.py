@@ -22,6 +22,8 @@ from channels_classic.delay.models import DelayedMessage
 from channels_classic.layers.names import check_channel
 from channels_classic.signals import check_connections
 
+__all__ = ["Worker"]
+
 logger = logging.getLogger("django.channels")
 
 CHANNEL = "asgi.delay"

@@ -12,6 +12,8 @@ from channels_classic.message import Message
 from channels_classic.routing import RouteClass, route_class
 from channels_classic.sessions import Consumer
 
+__all__ = ["BaseConsumer"]
+
 
 class BaseConsumer:
     """A class-based consumer: making an instance consumes the message, with the keyword arguments of the route.

@@ -26,6 +26,8 @@ from channels_classic.message import Message, pending_message_store
 from channels_classic.routing import Consumer, Match, Router, include
 from channels_classic.signals import consumer_finished, consumer_started
 
+__all__ = ["ChannelTestCase", "ChannelTestCaseMixin", "Client", "TransactionChannelTestCase", "apply_routes"]
+
 T = TypeVar("T")
 
 Content = dict[str, Any]

@@ -29,6 +29,8 @@ from channels_classic.signals import worker_process_ready
 from channels_classic.test.child import STOP_PATIENCE, Child
 from channels_classic.worker import Worker, WorkerGroup
 
+__all__ = ["ChannelLiveServerTestCase", "ProtocolServerProcess", "WorkerProcess"]
+
 
 class ProtocolServerProcess(Child):
     """The interface server, on a free port, which it tells."""

@@ -15,6 +15,8 @@ from django.http import HttpRequest
 from channels_classic.sessions import session_for_reply_channel
 from channels_classic.test.base import Client, Content
 
+__all__ = ["WSClient"]
+
 CONNECT = "websocket.connect"
 
 
