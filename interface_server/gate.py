@@ -12,19 +12,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from channels_classic.layers.codec import Outcome
-
-RUNNING_INTERVAL = 10.0
-"""Seconds between two reports of a worker whose consumer still runs."""
+from channels_classic.layers.codec import RUNNING_INTERVAL, Outcome
 
 MARGIN = RUNNING_INTERVAL + 2.0
-"""Seconds the lease goes on after the message's expiry: a worker that takes it in the last moment then says so."""
+"""Seconds in which a worker that has the message says so: what the lease goes on after the message's expiry, and what is
+left of it when the layer may have lost the message or its report."""
 
 GRACE = 5.0
 """Seconds for which the disconnect waits for the consumer before it; that one may be waiting for the disconnect."""
-
-SHORT_LEASE = 5.0
-"""Seconds that are left to an outstanding message when the layer may have lost it or its report."""
 
 
 class State(Enum):
@@ -197,7 +192,7 @@ class Gate:
     def shorten(self, now: float) -> None:
         """The layer was away: the outstanding message or its report may be lost."""
         if self.state is State.BUSY:
-            self._lease_over = min(self._lease_over, now + SHORT_LEASE)
+            self._lease_over = min(self._lease_over, now + MARGIN)
 
     def _grace_counts(self) -> bool:
         """Whether what waits may overtake the outstanding message after the grace.

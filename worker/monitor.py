@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from channels_classic.exceptions import ConsumerTimeout, LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.codec import Outcome
+from channels_classic.layers.codec import RUNNING_INTERVAL, Outcome
 from channels_classic.layers.delivery import Delivery, Report
 from channels_classic.layers.names import inbox_of
 from channels_classic.layers.steps import PutBack
@@ -30,9 +30,6 @@ logger = logging.getLogger("django.channels")
 
 HAND_BACK = 0.02
 """Seconds after which a consumer is so slow that the messages behind it are handed back."""
-
-STILL_RUNNING = 3.0
-"""Seconds, at most, between reports that a consumer still runs, which keep the gate of its client waiting."""
 
 _TICK = 0.005
 """Seconds between looks at batches with messages that wait: what `HAND_BACK` may be late by."""
@@ -149,7 +146,7 @@ class Monitor:
             watched.overdue = True
             self._report(running, Outcome.RAISED)
             self._give_up(watched, running)
-        elif now - watched.reported >= STILL_RUNNING - PACE:
+        elif now - watched.reported >= RUNNING_INTERVAL - PACE:
             watched.reported = now
             self._report(running, Outcome.RUNNING)
 

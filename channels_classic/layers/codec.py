@@ -49,6 +49,10 @@ class Outcome(IntEnum):
     """Not an end: its consumer still works."""
 
 
+RUNNING_INTERVAL = 3.0
+"""Seconds, at most, between two reports of a worker that a consumer still runs."""
+
+
 def encode(kind: Kind, *fields: Any) -> bytes:
     """One payload."""
     return msgpack.packb((int(kind), *fields))

@@ -11,8 +11,6 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from channels_classic.interface_server.gate import (
     GRACE,
     MARGIN,
-    RUNNING_INTERVAL,
-    SHORT_LEASE,
     TRANSITIONS,
     Change,
     Gate,
@@ -111,9 +109,9 @@ def test_losing_the_layer_shortens_the_lease_but_a_running_consumer_prolongs_it_
     gate = gate_with(frame(1), frame(2))
     gate.next(0.0)
     gate.shorten(10.0)
-    assert gate.deadline == 10.0 + SHORT_LEASE
+    assert gate.deadline == 10.0 + MARGIN
     gate.report("1", Outcome.RUNNING, 12.0)
-    assert gate.deadline > 10.0 + SHORT_LEASE
+    assert gate.deadline > 10.0 + MARGIN
 
 
 def test_losing_the_layer_never_prolongs_a_lease() -> None:

@@ -160,7 +160,7 @@ def test_a_message_that_cannot_be_put_back_is_reported_as_dropped(
 def test_a_consumer_that_runs_long_is_reported_as_running(
     layer: BaseChannelLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor, "STILL_RUNNING", 0.1)
+    monkeypatch.setattr(monitor, "RUNNING_INTERVAL", 0.1)
     monkeypatch.setattr(monitor, "PACE", 0.05)
     inbox = Inbox(layer)
     release = threading.Event()
