@@ -15,8 +15,8 @@ from typing import Any
 from channels_classic.layers.codec import RUNNING_INTERVAL, Outcome
 
 MARGIN = RUNNING_INTERVAL + 2.0
-"""Seconds in which a worker that has the message says so: what the lease goes on after the message's expiry, and what is
-left of it when the layer may have lost the message or its report."""
+"""Seconds in which a worker that has the message says so: for so long the lease goes on after the message's expiry, and
+when the layer may have lost the message or its report."""
 
 GRACE = 5.0
 """Seconds for which the disconnect waits for the consumer before it; that one may be waiting for the disconnect."""

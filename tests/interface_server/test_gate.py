@@ -17,7 +17,7 @@ from channels_classic.interface_server.gate import (
     State,
     Waiting,
 )
-from channels_classic.layers.codec import Outcome
+from channels_classic.layers.codec import RUNNING_INTERVAL, Outcome
 
 EXPIRY = 60.0
 ENDS = [outcome for outcome in Outcome if outcome is not Outcome.RUNNING]
@@ -196,8 +196,8 @@ def test_frames_before_the_disconnect_do_not_overtake_a_message_nobody_took_yet(
 def test_everything_passes_in_order_after_the_grace_when_a_consumer_runs() -> None:
     gate = gate_with(frame(1), frame(2), disconnect(3))
     gate.next(0.0)
-    gate.report("1", Outcome.RUNNING, RUNNING_INTERVAL)
-    assert gate.due(RUNNING_INTERVAL) == [frame(2), disconnect(3)]
+    gate.report("1", Outcome.RUNNING, GRACE)
+    assert gate.due(GRACE) == [frame(2), disconnect(3)]
     assert gate.state is State.OVER
 
 
