@@ -10,6 +10,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from tests.layers.hosts import HostThread, folder
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture(params=["memory", "local", "redis"])
@@ -30,3 +31,16 @@ def layer(request: pytest.FixtureRequest) -> Iterator[BaseChannelLayer]:
         redis = RedisChannelLayer(hosts=[request.getfixturevalue("redis_url")])
         yield redis
         redis.close()
+
+
+@pytest.fixture(scope="session")
+def redis_servers(redis_server: RedisServer) -> Iterator[list[RedisServer]]:
+    """Three servers that tests share, the usual one among them."""
+    others = [RedisServer(), RedisServer()]
+    try:
+        for server in others:
+            server.start()
+        yield [redis_server, *others]
+    finally:
+        for server in others:
+            server.close()

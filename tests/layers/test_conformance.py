@@ -15,6 +15,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.test.conformance import AsyncLayerConformance, LayerConformance
 from tests.layers.hosts import HostThread, folder
+from tests.redis_server import RedisServer
 
 
 class _Memory:
@@ -51,6 +52,30 @@ class TestRedis(_Redis, LayerConformance, unittest.TestCase):
 
 
 class TestRedisAsync(_Redis, AsyncLayerConformance, unittest.TestCase):
+    pass
+
+
+class _Shards:
+    spread = 3
+    urls: list[str]
+
+    @pytest.fixture(autouse=True)
+    def _servers(self, redis_servers: list[RedisServer]) -> None:
+        for server in redis_servers:
+            server.flush()
+        self.urls = [server.url for server in redis_servers]
+
+    def make_layer(self, **config: Any) -> BaseChannelLayer:
+        from channels_classic.layers.redis import RedisChannelLayer
+
+        return RedisChannelLayer(hosts=self.urls, **config)
+
+
+class TestShards(_Shards, LayerConformance, unittest.TestCase):
+    pass
+
+
+class TestShardsAsync(_Shards, AsyncLayerConformance, unittest.TestCase):
     pass
 
 

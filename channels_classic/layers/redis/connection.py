@@ -16,61 +16,18 @@ from dataclasses import replace
 from typing import Any
 
 import redis
-import redis.asyncio
-from redis.backoff import NoBackoff
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
+from channels_classic.layers.redis.server import Server
 from channels_classic.layers.redis.shard import SCRIPTS, Command, Shard
 from channels_classic.layers.steps import Step, Take
-
-PATIENCE = 5.0
-"""Seconds an answer may take, beyond the time a command is allowed to block, before the connection counts as lost."""
 
 OLDEST = (7, 0)
 """The oldest Redis whose `BLMPOP` and script effects are as needed; Valkey says 7.2 of itself."""
 
 _GONE = ("READONLY", "LOADING", "UNBLOCKED", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
 """Errors that say: this server is not, or not any more, the one to talk to. Connect again."""
-
-_NEXT_STEP = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it."
-
-
-class Server:
-    """Where one Redis is, and how to open connections to it; none of them repeats a command by itself."""
-
-    def __init__(self, url: str, connection_kwargs: dict[str, Any]) -> None:
-        options = {
-            "socket_timeout": PATIENCE,
-            "socket_connect_timeout": PATIENCE,
-            "socket_keepalive": True,
-            "protocol": 2,
-            **connection_kwargs,
-            "decode_responses": False,
-            "health_check_interval": 0,
-        }
-        self.patience: float = options["socket_timeout"] or PATIENCE
-        self._pool = redis.ConnectionPool.from_url(url, **options, retry=redis.retry.Retry(NoBackoff(), 0))
-        self._async_pool = redis.asyncio.ConnectionPool.from_url(
-            url, **options, retry=redis.asyncio.retry.Retry(NoBackoff(), 0)
-        )
-        where = self._pool.connection_kwargs
-        self.where = (
-            where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}/{where.get('db', 0)}"
-        )
-
-    def open(self) -> Any:
-        """A connection of redis-py that nobody else uses, not yet connected."""
-        return self._pool.connection_class(**self._pool.connection_kwargs)
-
-    def open_async(self) -> Any:
-        """The same for asyncio."""
-        return self._async_pool.connection_class(**self._async_pool.connection_kwargs)
-
-    def unavailable(self, error: BaseException) -> LayerUnavailable:
-        """The error to raise when talking to this server failed."""
-        return LayerUnavailable(f"Redis {self.where}", str(error).rstrip(".") or type(error).__name__, _NEXT_STEP)
-
 
 _LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
 
@@ -140,6 +97,7 @@ class RedisConnection:
         self._unread: deque[tuple[Step | None, int]] = deque()
         self._blocked = False
         self._woken = False
+        self._control: Any = None
         self._guard(self._attach)
 
     def _attach(self) -> None:
@@ -203,6 +161,23 @@ class RedisConnection:
         except (*_LOST, redis.ResponseError):
             return False
 
+    def fileno(self) -> int:
+        """The socket."""
+        number: int = self._wire._sock.fileno()
+        return number
+
+    def unblock(self) -> None:
+        """Ask the server once, from the thread that reads, to end the take that waits. Raises `LayerUnavailable`."""
+        try:
+            if self._control is None:
+                self._control = self._server.open()
+                self._control.connect()
+            self._control.send_command("CLIENT", "UNBLOCK", self._client_id)
+            self._control.read_response()
+        except (*_LOST, redis.ResponseError) as error:
+            self._control = None
+            raise self._server.unavailable(error) from error
+
     def wake(self) -> None:
         self._woken = True
         if not self._blocked:
@@ -222,6 +197,8 @@ class RedisConnection:
     def close(self) -> None:
         self._blocked = False
         self._wire.disconnect()
+        if self._control is not None:
+            self._control.disconnect()
 
 
 class AsyncRedisConnection:
@@ -231,6 +208,7 @@ class AsyncRedisConnection:
         self._dialogue = _Dialogue(server, shard, losses)
         self._server = server
         self._wire = server.open_async()
+        self._control: Any = None
         self._turn = asyncio.Lock()
 
     async def attach(self) -> None:
@@ -238,6 +216,7 @@ class AsyncRedisConnection:
         try:
             await self._wire.connect()
             introduction = await self._ask([*_INTRODUCTION, *_LOAD])
+            self._client_id = introduction[1]
             (self._dialogue.fence,) = await self._ask([self._dialogue.introduced(introduction)])
         except BaseException as error:
             await self._fail(error)
@@ -279,5 +258,43 @@ class AsyncRedisConnection:
             raise error
         raise self._server.unavailable(error) from error
 
+    async def unblock(self) -> None:
+        """Ask the server once to end the take that waits. Raises `LayerUnavailable`."""
+        try:
+            if self._control is None:
+                self._control = self._server.open_async()
+                await self._control.connect()
+            await self._control.send_command("CLIENT", "UNBLOCK", self._client_id)
+            await self._control.read_response()
+        except (*_LOST, redis.ResponseError) as error:
+            self._control = None
+            raise self._server.unavailable(error) from error
+
     async def close(self) -> None:
         await self._wire.disconnect(nowait=True)
+        if self._control is not None:
+            await self._control.disconnect(nowait=True)
+
+
+class RedisPlace:
+    """One shard on one server."""
+
+    def __init__(self, server: Server, shard: Shard, losses: Losses) -> None:
+        self._server = server
+        self._shard = shard
+        self._losses = losses
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return self._server.where
+
+    def open(self) -> RedisConnection:
+        """Raises `LayerUnavailable`."""
+        return RedisConnection(self._server, self._shard, self._losses)
+
+    async def open_async(self) -> AsyncRedisConnection:
+        """Raises `LayerUnavailable`."""
+        connection = AsyncRedisConnection(self._server, self._shard, self._losses)
+        await connection.attach()
+        return connection

@@ -1,16 +1,22 @@
-"""What `BACKEND` names: the Redis layer with its settings."""
+"""What `BACKEND` names: the Redis layer with its settings. Subclasses say where its shards are."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.redis.cipher import make_cipher
-from channels_classic.layers.redis.connection import AsyncRedisConnection, RedisConnection, Server
+from channels_classic.layers.redis.connection import RedisPlace
 from channels_classic.layers.redis.keys import Keys
+from channels_classic.layers.redis.routes import Routes
+from channels_classic.layers.redis.server import Server
 from channels_classic.layers.redis.shard import Shard
+from channels_classic.layers.redis.sharded import ShardedConnection
+from channels_classic.layers.redis.sharded_async import AsyncShardedConnection
+from channels_classic.layers.redis.shards import Place, Shards
 from channels_classic.layers.steps import AsyncConnection, Connection
 
 Host = str | tuple[str, int]
@@ -19,9 +25,12 @@ Host = str | tuple[str, int]
 class RedisChannelLayer(BaseChannelLayer):
     """A channel layer in Redis 7 or later, or Valkey.
 
-    `hosts` holds URLs (`redis://`, `rediss://`, `unix://`) or `(host, port)` pairs, one for now; every process of a
-    deployment gives the same. `prefix` begins every key and keeps deployments on one server apart. `connection_kwargs`
-    goes to redis-py's connections. Nothing is connected before the first use.
+    `hosts` holds URLs (`redis://`, `rediss://`, `unix://`) or `(host, port)` pairs; every process of a deployment gives
+    the same, in the same order. Several are shards: each holds a part of the groups and inboxes, and of every plain
+    channel up to `capacity` messages. One that is away fails what belongs to it alone; the others go on. `prefix`
+    begins every key and keeps deployments on one server apart, `stats_prefix` those of the statistics. With
+    `symmetric_encryption_keys` messages are encrypted with the first key and read with any. `connection_kwargs` goes to
+    redis-py's connections. Nothing is connected before the first use.
     """
 
     def __init__(
@@ -37,27 +46,61 @@ class RedisChannelLayer(BaseChannelLayer):
         connection_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(expiry, group_expiry, capacity, channel_capacity)
+        if not isinstance(prefix, str) or not isinstance(stats_prefix, str):
+            raise ValueError("`prefix` and `stats_prefix` are texts.")
+        self.hosts = self._check_hosts(hosts)
+        self.prefix = prefix
+        self.stats_prefix = stats_prefix
+        self.connection_kwargs = connection_kwargs or {}
+        self._cipher = make_cipher(symmetric_encryption_keys)
+        self._topology: tuple[Shards, Routes] | None = None
+        self._topology_lock = threading.Lock()
+
+    def _check_hosts(self, hosts: Any) -> list[Any]:
+        """What `hosts` was given as, in one form. Raises `ValueError`."""
         if isinstance(hosts, (str, bytes)):
             raise ValueError(
                 f"`hosts` is a list of URLs or (host, port) pairs; {hosts!r} is a single one: write [{hosts!r}]."
             )
-        self.hosts = [_url(host) for host in hosts or [("localhost", 6379)]]
-        if len(self.hosts) != 1:
-            raise ValueError(f"`hosts` names {len(self.hosts)} servers; give one.")
-        self.prefix = prefix
-        self._server = Server(self.hosts[0], connection_kwargs or {})
-        self._shard = Shard(Keys(prefix, "0", stats_prefix), group_expiry, make_cipher(symmetric_encryption_keys))
+        return [_url(host) for host in hosts or [("localhost", 6379)]]
+
+    def _servers(self) -> list[tuple[Server, str]]:
+        """The server of each shard, and its hash tag. May ask servers; raises `LayerUnavailable`."""
+        return [(Server(url, self.connection_kwargs), str(index)) for index, url in enumerate(self.hosts)]
+
+    def _places(self) -> list[Place]:
+        return [RedisPlace(server, self._shard(tag), self.losses) for server, tag in self._servers()]
+
+    def _shard(self, tag: str) -> Shard:
+        return Shard(Keys(self.prefix, tag, self.stats_prefix), self.group_expiry, self._cipher)
+
+    def _routes(self, places: Sequence[Place]) -> Routes:
+        every = range(len(places))
+        return Routes(every, every)
+
+    def _known(self) -> tuple[Shards, Routes]:
+        with self._topology_lock:
+            if self._topology is None:
+                places = self._places()
+                self._topology = Shards(places), self._routes(places)
+            return self._topology
 
     def connect(self) -> Connection:
-        return RedisConnection(self._server, self._shard, self.losses)
+        shards, routes = self._known()
+        if len(shards.places) == 1:
+            return shards.places[0].open()
+        return ShardedConnection(shards, routes, self.losses)
 
     async def connect_async(self) -> AsyncConnection:
-        connection = AsyncRedisConnection(self._server, self._shard, self.losses)
-        await connection.attach()
+        shards, routes = self._known()
+        if len(shards.places) == 1:
+            return await shards.places[0].open_async()
+        connection = AsyncShardedConnection(shards, routes, self.losses)
+        await connection.connect()
         return connection
 
     def __str__(self) -> str:
-        return f"{type(self).__name__} ({self._server.where})"
+        return f"{type(self).__name__} ({', '.join(map(_shown, self.hosts))})"
 
 
 def _url(host: Host) -> str:
@@ -65,3 +108,10 @@ def _url(host: Host) -> str:
         return host
     name, port = host
     return f"redis://{f'[{name}]' if ':' in name else name}:{port}/0"
+
+
+def _shown(host: Host) -> str:
+    """A host without its password."""
+    text = host if isinstance(host, str) else f"{host[0]}:{host[1]}"
+    scheme, mark, rest = text.rpartition("://")
+    return scheme + mark + rest.rpartition("@")[2]

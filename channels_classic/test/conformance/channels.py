@@ -222,7 +222,8 @@ class ChannelConformance(Conformance):
     def test_a_channel_holds_its_capacity_and_no_more(self) -> None:
         face = self.open(capacity=5)
         self.assert_holds(face, "full", 5)
-        face.receive("full")
+        for _ in range(5 * self.spread):
+            face.receive("full")
         face.send("full", {})
 
     def test_a_full_channel_leaves_others_alone(self) -> None:
@@ -258,8 +259,8 @@ class ChannelConformance(Conformance):
                 accepted.append(number)
 
         self.in_threads(face.layer, [send] * 8)
-        self.assertEqual(len(accepted), 20)
-        self.assertEqual([face.receive("crowded")[0] for _ in range(20)], ["crowded"] * 20)
+        self.assertEqual(len(accepted), min(20 * self.spread, 80))
+        self.assertEqual([face.receive("crowded")[0] for _ in accepted], ["crowded"] * len(accepted))
         self.assert_nothing(face, "crowded")
 
     def test_many_readers_get_each_message_exactly_once(self) -> None:

@@ -1,0 +1,185 @@
+"""Which shard does what: steps for a whole layer become errands for its shards, and their results one result. Pure.
+
+Plain channels are spread over shards; inboxes, `?` channels and groups are pinned to one by their name.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers.steps import (
+    Alive,
+    Beat,
+    Delist,
+    Flush,
+    Item,
+    Join,
+    Leave,
+    Length,
+    Members,
+    Push,
+    PutBack,
+    Rejoin,
+    Retire,
+    Statistics,
+    Step,
+    Take,
+    Taken,
+)
+
+
+@dataclass(eq=False, slots=True)
+class Errand:
+    """A step for one shard, and its result once it is `done`: a `LayerUnavailable` when its outcome is unknown."""
+
+    shard: int
+    step: Step
+    result: Any = None
+    done: bool = False
+    undone: Callable[[], None] | None = None
+    """Called when it was not carried out, or nobody knows."""
+
+    def end(self, result: Any) -> None:
+        """Set the result."""
+        self.result, self.done = result, True
+        if self.undone is not None and isinstance(result, (StepRefused, LayerUnavailable)):
+            self.undone()
+
+
+class Routes:
+    """Where the `spread` shards carry plain channels, and the `pinned` ones everything that has one place."""
+
+    def __init__(self, spread: Sequence[int], pinned: Sequence[int]) -> None:
+        self.spread = spread
+        self.pinned = pinned
+        self.everywhere = sorted({*spread, *pinned})
+        # Two counts: who sends and takes in turn would otherwise always do one of them at the same shard.
+        self._sends, self._takes = (count(random.randrange(len(self.everywhere))) for _ in range(2))
+
+    def pin(self, name: str) -> int:
+        """The shard of an inbox, a `?` channel or a group: a range of CRC-32 for each, as in Channels 1.x."""
+        return self.pinned[(zlib.crc32(name.encode()) & 0xFFF) * len(self.pinned) // 0x1000]
+
+    def next(self, away: Collection[int]) -> int:
+        """The shard whose turn it is to get something for a plain channel; one that is away only if all are."""
+        shards = [shard for shard in self.spread if shard not in away] or self.spread
+        return shards[next(self._sends) % len(shards)]
+
+    def of_queue(self, queue: str) -> Sequence[int]:
+        """The shards that may hold a list."""
+        return [self.pin(queue)] if "!" in queue or "?" in queue else self.spread
+
+    def errands(self, step: Step, away: Collection[int]) -> list[Errand]:
+        """The errands of a step other than a `Take`."""
+        if isinstance(step, PutBack):
+            return _put_back(step)
+        if isinstance(step, Push):
+            shards = self.of_queue(step.queue)
+            return [Errand(shards[0] if len(shards) == 1 else self.next(away), step)]
+        return [Errand(shard, step) for shard in _PLACES[type(step)](self, step)]
+
+    def refusal(self, step: Step, error: LayerUnavailable) -> StepRefused:
+        """What became of a step whose shard cannot be reached; a plain channel has others, so it may be tried again."""
+        again = isinstance(step, Push) and len(self.of_queue(step.queue)) > 1
+        return StepRefused(error.where, f"it cannot be reached: {error.reason}", again=again)
+
+    def takes(self, step: Take) -> dict[int, Take]:
+        """What a `Take` means for each shard that may have something for it."""
+        queues: dict[int, list[str]] = {}
+        for queue in step.queues:
+            for shard in self.of_queue(queue):
+                queues.setdefault(shard, []).append(queue)
+        return {shard: replace(step, queues=names) for shard, names in queues.items()}
+
+    def rotated(self, shards: Iterable[int], away: Collection[int]) -> list[int]:
+        """`shards`, beginning with the one whose turn it is to be looked at first; those that are away come last."""
+        shards = sorted(shards)
+        first = next(self._takes) % len(shards)
+        return sorted(shards[first:] + shards[:first], key=lambda shard: shard in away)
+
+
+def _put_back(step: PutBack) -> list[Errand]:
+    by_shard: dict[int, list[Item]] = {}
+    for item in step.items:
+        shard, raw = item.raw
+        by_shard.setdefault(shard, []).append(Item(item.payload, raw))
+    return [Errand(shard, PutBack(step.queue, items)) for shard, items in by_shard.items()]
+
+
+def marked(taken: Taken, shard: int) -> Taken:
+    """What was taken, with the shard it came from in each item: it can go back nowhere else."""
+    return replace(taken, items=[Item(item.payload, (shard, item.raw)) for item in taken.items])
+
+
+_PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {
+    **dict.fromkeys((Join, Leave, Members, Delist, Rejoin), lambda routes, step: [routes.pin(step.group)]),
+    Alive: lambda routes, step: [routes.pin(step.inbox)],
+    # On all shards: the owner of an inbox must notice also when a shard lost that holds nothing but groups.
+    **dict.fromkeys((Beat, Retire), lambda routes, step: sorted(routes.pinned, key=routes.pin(step.inbox).__ne__)),
+    Length: lambda routes, step: routes.of_queue(step.queue),
+    Flush: lambda routes, step: routes.everywhere,
+    Statistics: lambda routes, step: routes.everywhere if step.queue is None else routes.of_queue(step.queue),
+}
+
+
+def merge(step: Step, results: Sequence[Any]) -> Any:
+    """The result of a step from those of its errands; a `LayerUnavailable` is given back, not raised."""
+    combine = _MERGES.get(type(step))
+    if len(results) == 1 or combine is None:
+        return next((result for result in results if isinstance(result, _ERRORS)), results[0])
+    return combine(results)
+
+
+_ERRORS = (LayerUnavailable, StepRefused)
+
+
+def _first_counts(combine: Callable[[list[Any]], Any]) -> Callable[[Sequence[Any]], Any]:
+    """The first shard is the one of the inbox; others may be away, and are left out."""
+
+    def merged(results: Sequence[Any]) -> Any:
+        if isinstance(results[0], _ERRORS):
+            return results[0]
+        return combine([result for result in results if not isinstance(result, _ERRORS)])
+
+    return merged
+
+
+def _reachable(combine: Callable[[list[Any]], Any]) -> Callable[[Sequence[Any]], Any]:
+    """What the shards that are there tell together."""
+
+    def merged(results: Sequence[Any]) -> Any:
+        found = [result for result in results if not isinstance(result, _ERRORS)]
+        return combine(found) if found else results[0]
+
+    return merged
+
+
+def _inboxes(results: Sequence[Any]) -> Any:
+    failed = next((result for result in results if isinstance(result, _ERRORS)), None)
+    return failed or sorted({inbox for result in results for inbox in result})
+
+
+def _statistics(results: Sequence[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for result in results:
+        total.update(result)
+    found = {name: total[name] for name in total}
+    if "messages_max_age" in found:
+        found["messages_max_age"] = max(result["messages_max_age"] for result in results)
+    return found
+
+
+_MERGES: dict[type, Callable[[Sequence[Any]], Any]] = {
+    Beat: _first_counts(all),
+    Retire: _first_counts(lambda results: None),
+    Length: _reachable(sum),
+    Flush: _inboxes,
+    Statistics: _reachable(_statistics),
+}

@@ -1,0 +1,52 @@
+"""Where a Redis is, and how a connection to it is opened: by redis-py, but without anything that repeats a command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+
+from channels_classic.exceptions import LayerUnavailable
+
+PATIENCE = 5.0
+"""Seconds an answer may take, beyond the time a command is allowed to block, before the connection counts as lost."""
+
+_NEXT_STEP = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it."
+
+
+class Server:
+    """Where one Redis is, and how to open connections to it; none of them repeats a command by itself."""
+
+    def __init__(self, url: str, connection_kwargs: dict[str, Any]) -> None:
+        options = {
+            "socket_timeout": PATIENCE,
+            "socket_connect_timeout": PATIENCE,
+            "socket_keepalive": True,
+            "protocol": 2,
+            **connection_kwargs,
+            "decode_responses": False,
+            "health_check_interval": 0,
+        }
+        self.patience: float = options["socket_timeout"] or PATIENCE
+        self._pool = redis.ConnectionPool.from_url(url, **options, retry=redis.retry.Retry(NoBackoff(), 0))
+        self._async_pool = redis.asyncio.ConnectionPool.from_url(
+            url, **options, retry=redis.asyncio.retry.Retry(NoBackoff(), 0)
+        )
+        where = self._pool.connection_kwargs
+        self.where = (
+            where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}/{where.get('db', 0)}"
+        )
+
+    def open(self) -> Any:
+        """A connection of redis-py that nobody else uses, not yet connected."""
+        return self._pool.connection_class(**self._pool.connection_kwargs)
+
+    def open_async(self) -> Any:
+        """The same for asyncio."""
+        return self._async_pool.connection_class(**self._async_pool.connection_kwargs)
+
+    def unavailable(self, error: BaseException) -> LayerUnavailable:
+        """The error to raise when talking to this server failed."""
+        return LayerUnavailable(f"Redis {self.where}", str(error).rstrip(".") or type(error).__name__, _NEXT_STEP)

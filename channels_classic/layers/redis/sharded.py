@@ -1,0 +1,284 @@
+"""Several shards as one connection for one thread: steps go where they belong, a take waits for all shards at once.
+
+What shards have for a take at the same time is handed out one by one: the first is given, the others go back to the
+head of their lists before it is. So what a busy worker does not work on yet, another one can have.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from channels_classic.exceptions import LayerUnavailable
+from channels_classic.layers.losses import Losses
+from channels_classic.layers.redis.routes import Errand, Routes, marked, merge
+from channels_classic.layers.redis.shards import Part, Shards
+from channels_classic.layers.steps import PutBack, Step, Take, Taken
+
+PATIENCE = 5.0
+"""Seconds beyond its time until a take that does not answer counts as lost."""
+
+_UNBLOCK = 0.005
+"""Seconds between attempts to end a take: the first may come before the server has begun to wait."""
+
+
+class ShardedConnection:
+    """A `Connection` to several shards. Connections to single shards are made when they are needed."""
+
+    def __init__(self, shards: Shards, routes: Routes, losses: Losses) -> None:
+        self._shards = shards
+        self._routes = routes
+        self._losses = losses
+        self._parts: dict[int, Part] = {}
+        self._waiting: defaultdict[int, deque[Errand]] = defaultdict(deque)
+        self._unread: deque[tuple[Step, list[Errand]]] = deque()
+        self._kept: deque[Taken] = deque()
+        self._blocked: Sequence[int] = ()
+        self._woken = False
+        self._connect()
+
+    def _connect(self) -> None:
+        """Reach one shard at least. Raises `LayerUnavailable`."""
+        failed: LayerUnavailable | None = None
+        for shard in self._routes.rotated(self._routes.everywhere, self._shards.away):
+            try:
+                self._parts[shard] = self._shards.open(shard)
+            except LayerUnavailable as error:
+                failed = failed or error
+            else:
+                return
+        assert failed is not None
+        raise failed
+
+    # Writing
+
+    def write(self, steps: Sequence[Step]) -> None:
+        by_shard: dict[int, list[Errand]] = {}
+        for step in steps:
+            errands = (
+                self._begin_take(step) if isinstance(step, Take) else self._routes.errands(step, self._shards.away)
+            )
+            self._unread.append((step, errands))
+            for errand in errands:
+                by_shard.setdefault(errand.shard, []).append(errand)
+        for shard, errands in by_shard.items():
+            self._put(shard, errands)
+
+    def _errands(self, step: Step) -> list[Errand]:
+        return self._begin_take(step) if isinstance(step, Take) else self._routes.errands(step, self._shards.away)
+
+    def _begin_take(self, step: Take) -> list[Errand]:
+        """Wait for one shard alone, or have a look at the one whose turn it is: under load it has something."""
+        takes = self._routes.takes(step)
+        if not takes:
+            return []
+        shard = self._routes.rotated(takes, self._shards.away)[0]
+        if len(takes) > 1:
+            return [Errand(shard, replace(takes[shard], timeout=0.0))]
+        return [Errand(shard, self._blocking(takes, [shard])[shard])]
+
+    def _blocking(self, takes: dict[int, Take], shards: Sequence[int]) -> dict[int, Take]:
+        """`takes` as they may wait now that `wake` knows of them."""
+        self._blocked = shards  # before `_woken` is read: `wake` looks at them the other way round
+        if self._woken:
+            return {shard: replace(takes[shard], timeout=0.0) for shard in shards}
+        return {shard: takes[shard] for shard in shards}
+
+    def _put(self, shard: int, errands: Sequence[Errand]) -> None:
+        try:
+            part = self._part(shard)
+        except LayerUnavailable as error:
+            for errand in errands:
+                errand.end(self._routes.refusal(errand.step, error))
+            return
+        self._waiting[shard].extend(errands)
+        try:
+            part.write([errand.step for errand in errands])
+        except LayerUnavailable as error:
+            self._lose(shard, error)
+
+    def _part(self, shard: int) -> Part:
+        part = self._parts.get(shard)
+        if part is None:
+            part = self._parts[shard] = self._shards.open(shard)
+        return part
+
+    def _lose(self, shard: int, error: LayerUnavailable) -> None:
+        """A shard broke: what was under way there has an unknown outcome."""
+        part = self._parts.pop(shard, None)
+        if part is not None:
+            part.close()
+        self._shards.lost(shard, error)
+        errands, self._waiting[shard] = self._waiting[shard], deque()
+        for errand in errands:
+            errand.end(error)
+
+    # Reading
+
+    def read(self) -> Any:
+        step, errands = self._unread.popleft()
+        if isinstance(step, Take):
+            result = self._take(step, errands)
+            self._blocked, self._woken = (), False
+        else:
+            result = merge(step, [self._await(errand) for errand in errands])
+        if isinstance(result, LayerUnavailable):
+            self._give_up()
+            raise result
+        return result
+
+    def _await(self, errand: Errand) -> Any:
+        while not errand.done:
+            self._read_next(errand.shard)
+        return errand.result
+
+    def _read_next(self, shard: int) -> None:
+        try:
+            result = self._parts[shard].read()
+        except LayerUnavailable as error:
+            self._lose(shard, error)
+        else:
+            self._waiting[shard].popleft().end(result)
+
+    def _catch_up(self, shard: int) -> None:
+        while self._waiting[shard]:
+            self._read_next(shard)
+
+    def _give_up(self) -> None:
+        """Before this connection is abandoned: nobody will ask for what it has taken, so that goes back."""
+        for _, errands in self._unread:
+            self._give_back(errands)
+        for shard in list(self._waiting):
+            self._catch_up(shard)
+
+    def _give_back(self, errands: Sequence[Errand]) -> None:
+        for errand in errands:
+            if isinstance(errand.step, Take):
+                if errand.step.timeout:
+                    self._end(errand)
+                taken = self._await(errand)
+                if isinstance(taken, Taken):
+                    self._return(errand.shard, taken)
+
+    # Taking
+
+    def _take(self, step: Take, errands: Sequence[Errand]) -> Any:
+        if self._kept:
+            self._give_back(errands)
+            return self._kept.popleft()
+        if not errands:
+            return None
+        first = errands[0]
+        takes = self._routes.takes(step)
+        if isinstance(self._await(first), Taken) or len(takes) == 1:
+            return self._mark(first)
+        return self._race(takes) if step.timeout else self._look(takes, first)
+
+    def _mark(self, errand: Errand) -> Any:
+        return marked(errand.result, errand.shard) if isinstance(errand.result, Taken) else errand.result
+
+    def _look(self, takes: dict[int, Take], first: Errand) -> Any:
+        """Look at one shard after the other without waiting."""
+        for shard in self._routes.rotated(takes, self._shards.away):
+            if shard != first.shard:
+                errand = Errand(shard, takes[shard])
+                self._put(shard, [errand])
+                if isinstance(self._await(errand), Taken):
+                    return self._mark(errand)
+                first = first if first.result is None else errand
+        return first.result
+
+    def _race(self, takes: dict[int, Take]) -> Any:
+        """Wait for all shards at once; the first that answers ends the waiting at the others."""
+        for shard in takes:
+            self._catch_up(shard)
+        blocking = self._blocking(takes, list(takes))
+        errands = [Errand(shard, take) for shard, take in blocking.items()]
+        for errand in errands:
+            self._put(errand.shard, [errand])
+        self._wait_for_one(errands)
+        for errand in errands:
+            self._end(errand)
+        found = [errand for errand in errands if isinstance(errand.result, Taken)]
+        if not found:
+            # Shards that are away do not count while others are there.
+            return next((None for errand in errands if errand.result is None), errands[0].result)
+        found.sort(key=lambda errand: not errand.result.items)
+        for errand in found[1:]:
+            self._return(errand.shard, errand.result)
+        return self._mark(found[0])
+
+    def _wait_for_one(self, errands: Sequence[Errand]) -> None:
+        """Wait until one has an answer. A shard that breaks meanwhile drops out; the others go on."""
+        deadline = time.monotonic() + max(_timeout(errand) for errand in errands) + PATIENCE
+        racing = [errand for errand in errands if not errand.done]
+        while racing:
+            ready = self._readable([errand.shard for errand in racing], deadline - time.monotonic())
+            for errand in racing:
+                if errand.shard in ready:
+                    self._await(errand)
+            answered = [errand for errand in racing if errand.done]
+            if not ready or any(not isinstance(errand.result, LayerUnavailable) for errand in answered):
+                return
+            racing = [errand for errand in racing if not errand.done]
+
+    def _readable(self, shards: Sequence[int], timeout: float) -> set[int]:
+        poll = select.poll()
+        numbers = {self._parts[shard].fileno(): shard for shard in shards}
+        for number in numbers:
+            poll.register(number, select.POLLIN)
+        return {numbers[number] for number, _ in poll.poll(max(0.0, timeout) * 1000)}
+
+    def _end(self, errand: Errand) -> None:
+        """End a take that waits, and read what it gives. The read is never cut short: it may have popped something."""
+        deadline = time.monotonic() + PATIENCE
+        while not errand.done:
+            try:
+                self._parts[errand.shard].unblock()
+            except LayerUnavailable as error:
+                self._lose(errand.shard, error)
+            else:
+                if self._readable([errand.shard], _UNBLOCK) or time.monotonic() > deadline:
+                    self._read_next(errand.shard)
+
+    def _return(self, shard: int, taken: Taken) -> None:
+        """Put back what another shard was faster with; what is lost anyway is kept for the next take."""
+        if taken.items:
+            errand = Errand(shard, PutBack(taken.queue, taken.items))
+            errand.undone = partial(self._losses.count, "broker", taken.queue, len(taken.items))
+            self._put(shard, [errand])
+        if taken.lost:
+            self._kept.append(Taken(taken.queue, [], taken.lost))
+
+    # The rest of the contract
+
+    def usable(self) -> bool:
+        for shard, part in list(self._parts.items()):
+            if self._waiting[shard]:
+                self._catch_up(shard)
+            elif not part.usable():
+                self._parts.pop(shard).close()
+        return True
+
+    def wake(self) -> None:
+        self._woken = True
+        for shard in self._blocked:
+            part = self._parts.get(shard)
+            if part is not None:
+                part.wake()
+                return
+
+    def close(self) -> None:
+        self._blocked = ()
+        parts, self._parts = self._parts, {}
+        for part in parts.values():
+            part.close()
+
+
+def _timeout(errand: Errand) -> float:
+    return errand.step.timeout if isinstance(errand.step, Take) else 0.0

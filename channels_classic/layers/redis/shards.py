@@ -1,0 +1,143 @@
+"""The shards of a layer as one process sees them: how to connect to each, and which of them are away.
+
+One that is away is asked again in the background, so that nobody who uses the others waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Sequence
+from typing import NoReturn, Protocol
+
+from channels_classic.exceptions import LayerUnavailable
+from channels_classic.layers.steps import AsyncConnection, Connection
+
+logger = logging.getLogger(__name__)
+
+_PAUSES = (0.05, 1.0)
+"""Seconds between attempts to reach a shard that is away: at first, at most."""
+
+
+class Part(Connection, Protocol):
+    """A connection to one shard, with what it takes to wait for several of them."""
+
+    def fileno(self) -> int:
+        """The socket, readable once the answer to a `Take` is there."""
+
+    def unblock(self) -> None:
+        """Ask once that the `Take` of this thread which waits be ended. Raises `LayerUnavailable`."""
+
+
+class AsyncPart(AsyncConnection, Protocol):
+    """The same for an event loop."""
+
+    async def unblock(self) -> None:
+        """Ask once that the `Take` which waits be ended. Raises `LayerUnavailable`."""
+
+
+class Place(Protocol):
+    """One shard: where it is, and how to connect to it."""
+
+    @property
+    def where(self) -> str:
+        """For people."""
+
+    def open(self) -> Part:
+        """A connection for one thread. Raises `LayerUnavailable`."""
+
+    async def open_async(self) -> AsyncPart:
+        """A connection for one event loop. Raises `LayerUnavailable`."""
+
+
+class Shards:
+    """All shards of a layer. Thread-safe."""
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self.places = places
+        self._away: dict[int, LayerUnavailable] = {}
+        self._lock = threading.Lock()
+        self._prober: threading.Thread | None = None
+        self._pid = 0
+
+    @property
+    def away(self) -> frozenset[int]:
+        """The shards that are known to be away."""
+        return frozenset(self._away)
+
+    def open(self, shard: int) -> Part:
+        """A connection. Raises `LayerUnavailable`: at once, when the shard is known to be away."""
+        self._check(shard)
+        try:
+            return self.places[shard].open()
+        except LayerUnavailable as error:
+            self._fail(shard, error)
+
+    async def open_async(self, shard: int) -> AsyncPart:
+        """The same for an event loop."""
+        self._check(shard)
+        try:
+            return await self.places[shard].open_async()
+        except LayerUnavailable as error:
+            self._fail(shard, error)
+
+    def lost(self, shard: int, error: LayerUnavailable) -> None:
+        """A connection broke. One that just ended may be made again; who does not answer is away."""
+        if isinstance(error.__cause__, TimeoutError) or "imeout" in type(error.__cause__).__name__:
+            self._mark(shard, error)
+
+    def _check(self, shard: int) -> None:
+        error = self._away.get(shard)
+        if error is not None:
+            if self._pid != os.getpid():
+                self._mark(shard, error)  # threads do not come along at a fork
+            raise _copy(error)
+
+    def _fail(self, shard: int, error: LayerUnavailable) -> NoReturn:
+        self._mark(shard, error)
+        error.written = False
+        raise error
+
+    def _mark(self, shard: int, error: LayerUnavailable) -> None:
+        with self._lock:
+            if shard not in self._away:
+                logger.error("A shard is away: %s The others are used meanwhile.", error)
+                self._away[shard] = error
+            if self._pid != os.getpid() or self._prober is None:
+                self._pid = os.getpid()
+                self._prober = threading.Thread(target=self._probe, name="redis-shards", daemon=True)
+                self._prober.start()
+
+    def _probe(self) -> None:
+        pause, longest = _PAUSES
+        while True:
+            for shard in list(self._away):
+                self._try(shard)
+            with self._lock:
+                if not self._away:
+                    self._prober = None
+                    return
+            time.sleep(pause * random.uniform(0.5, 1))
+            pause = min(pause * 2, longest)
+
+    def _try(self, shard: int) -> None:
+        try:
+            self.places[shard].open().close()
+        except LayerUnavailable:
+            return
+        except Exception:
+            logger.exception("Looking for the shard at %s failed", self.places[shard].where)
+            return
+        with self._lock:
+            self._away.pop(shard, None)
+        logger.warning("The shard at %s is back.", self.places[shard].where)
+
+
+def _copy(error: LayerUnavailable) -> LayerUnavailable:
+    """Who raises an error adds to it, so everybody has one of their own."""
+    copy = LayerUnavailable(error.where, error.reason, error.next_step)
+    copy.written = False
+    return copy
