@@ -42,6 +42,7 @@ class SocketConnection:
         self._blocked = False
         self._woken = False
         self._wake_is_due = False
+        self._asked_to_end = False
         self._unread: deque[Step | Lose] = deque()
         self._unpacker = unpacker()
         check_path(self._path)
@@ -97,7 +98,7 @@ class SocketConnection:
         if isinstance(step, Lose):
             return self.read()
         if isinstance(step, Take):
-            self._blocked = self._woken = False
+            self._blocked = self._woken = self._asked_to_end = False
         return decode_result(type(step), answer, self._path)
 
     def _answer(self, timeout: float) -> Any:
@@ -114,6 +115,17 @@ class SocketConnection:
     def _fail(self, error: OSError) -> NoReturn:
         self.close()
         raise unavailable(self._path, error) from error
+
+    def fileno(self) -> int:
+        """The socket."""
+        return self._socket.fileno()
+
+    def unblock(self) -> None:
+        """Ask the host once to end the take that waits; one it finds none for is kept, so no more than once."""
+        if not self._asked_to_end:
+            self._asked_to_end = True
+            self._wake_is_due = True
+            self._send_wake()
 
     def wake(self) -> None:
         self._woken = True
@@ -164,6 +176,11 @@ class AsyncSocketConnection:
             answers = await asyncio.wait_for(self._stream.ask([*telling, *steps]), limit)
             del answers[: len(telling)]
         return [decode_result(type(step), answer, self._path) for step, answer in zip(steps, answers, strict=True)]
+
+    async def unblock(self) -> None:
+        """Ask the host to end the take that waits."""
+        if self._stream is not None:
+            self._stream.transport.write(WAKE)
 
     async def _open(self) -> _Stream:
         check_path(self._path)

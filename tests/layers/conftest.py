@@ -10,7 +10,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from tests.layers.hosts import HostThread, folder
-from tests.redis_server import RedisServer
+from tests.redis_server import Cluster, RedisServer, Sentinel
 
 
 @pytest.fixture(params=["memory", "local", "redis"])
@@ -44,3 +44,38 @@ def redis_servers(redis_server: RedisServer) -> Iterator[list[RedisServer]]:
     finally:
         for server in others:
             server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(redis_server: RedisServer) -> Iterator[Cluster]:
+    """A cluster of three masters that tests share."""
+    cluster = Cluster()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture(scope="session")
+def sentinels(redis_servers: list[RedisServer]) -> Iterator[list[Sentinel]]:
+    """Three sentinels that watch the first two of the shared servers, as services b and a."""
+    watching = [Sentinel({"b": redis_servers[0], "a": redis_servers[1]}, quorum=2) for _ in range(3)]
+    try:
+        for sentinel in watching:
+            sentinel.start()
+        yield watching
+    finally:
+        for sentinel in watching:
+            sentinel.close()
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[RedisServer]:
+    """A Valkey, where there is one."""
+    server = RedisServer(program="valkey-server")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import unittest
 from contextlib import ExitStack
 from typing import Any, cast
@@ -15,7 +16,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.test.conformance import AsyncLayerConformance, LayerConformance
 from tests.layers.hosts import HostThread, folder
-from tests.redis_server import RedisServer
+from tests.redis_server import Cluster, RedisServer, Sentinel
 
 
 class _Memory:
@@ -55,6 +56,14 @@ class TestRedisAsync(_Redis, AsyncLayerConformance, unittest.TestCase):
     pass
 
 
+@pytest.mark.skipif(shutil.which("valkey-server") is None, reason="there is no valkey-server here")
+class TestValkey(_Redis, LayerConformance, unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def _server(self, valkey_server: RedisServer) -> None:
+        valkey_server.flush()
+        self.url = valkey_server.url
+
+
 class _Shards:
     spread = 3
     urls: list[str]
@@ -76,6 +85,89 @@ class TestShards(_Shards, LayerConformance, unittest.TestCase):
 
 
 class TestShardsAsync(_Shards, AsyncLayerConformance, unittest.TestCase):
+    pass
+
+
+class _Sentinel:
+    """One service, of two that are watched."""
+
+    hosts: list[tuple[str, int]]
+
+    @pytest.fixture(autouse=True)
+    def _servers(self, redis_servers: list[RedisServer], sentinels: list[Sentinel]) -> None:
+        redis_servers[0].flush()
+        self.hosts = [("127.0.0.1", sentinel.port) for sentinel in sentinels]
+
+    def make_layer(self, **config: Any) -> BaseChannelLayer:
+        from channels_classic.layers.redis import RedisSentinelChannelLayer
+
+        return RedisSentinelChannelLayer(hosts=self.hosts, services=["b"], **config)
+
+
+class TestSentinel(_Sentinel, LayerConformance, unittest.TestCase):
+    pass
+
+
+class TestSentinelAsync(_Sentinel, AsyncLayerConformance, unittest.TestCase):
+    pass
+
+
+class _Cluster:
+    spread = 3
+    url: str
+
+    @pytest.fixture(autouse=True)
+    def _servers(self, redis_cluster: Cluster) -> None:
+        redis_cluster.flush()
+        self.url = redis_cluster.nodes[0].url
+
+    def make_layer(self, **config: Any) -> BaseChannelLayer:
+        from channels_classic.layers.redis import RedisClusterChannelLayer
+
+        return RedisClusterChannelLayer(hosts=[self.url], **config)
+
+
+class TestCluster(_Cluster, LayerConformance, unittest.TestCase):
+    pass
+
+
+class TestClusterAsync(_Cluster, AsyncLayerConformance, unittest.TestCase):
+    pass
+
+
+class _RedisLocal:
+    """Plain channels on a host in this process, the rest on two servers."""
+
+    urls: list[str]
+
+    @pytest.fixture(autouse=True)
+    def _servers(self, redis_servers: list[RedisServer]) -> None:
+        for server in redis_servers:
+            server.flush()
+        self.urls = [server.url for server in redis_servers[:2]]
+
+    def make_layer(self, **config: Any) -> BaseChannelLayer:
+        from channels_classic.layers.redis import RedisLocalChannelLayer
+
+        stack = ExitStack()
+        cast(unittest.TestCase, self).addCleanup(stack.close)
+        path = f"{stack.enter_context(folder())}/layer.sock"
+        host = HostThread(path, **config)
+        stack.callback(host.stop)
+        return RedisLocalChannelLayer(hosts=self.urls, path=path, **config)
+
+    def make_peer(self, layer: BaseChannelLayer, **config: Any) -> BaseChannelLayer:
+        from channels_classic.layers.redis import RedisLocalChannelLayer
+
+        assert isinstance(layer, RedisLocalChannelLayer)
+        return RedisLocalChannelLayer(hosts=self.urls, path=layer.local_layer.path, **config)
+
+
+class TestRedisLocal(_RedisLocal, LayerConformance, unittest.TestCase):
+    pass
+
+
+class TestRedisLocalAsync(_RedisLocal, AsyncLayerConformance, unittest.TestCase):
     pass
 
 

@@ -1,10 +1,19 @@
 """The Redis layer: several hosts, workers that come and go, interface servers that stay.
 
-`shard` turns steps into commands, `connection` carries them, `layer` is what the settings name.
+`shard` turns steps into commands, `connection` carries them, `routes` says which of several shards does what, `sharded`
+talks to all of them, `layer` is what the settings name.
 """
 
 from __future__ import annotations
 
+from channels_classic.layers.redis.cluster import RedisClusterChannelLayer
 from channels_classic.layers.redis.layer import RedisChannelLayer
+from channels_classic.layers.redis.local import RedisLocalChannelLayer
+from channels_classic.layers.redis.sentinel import RedisSentinelChannelLayer
 
-__all__ = ["RedisChannelLayer"]
+__all__ = [
+    "RedisChannelLayer",
+    "RedisClusterChannelLayer",
+    "RedisLocalChannelLayer",
+    "RedisSentinelChannelLayer",
+]

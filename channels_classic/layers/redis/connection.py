@@ -26,8 +26,13 @@ from channels_classic.layers.steps import Step, Take
 OLDEST = (7, 0)
 """The oldest Redis whose `BLMPOP` and script effects are as needed; Valkey says 7.2 of itself."""
 
-_GONE = ("READONLY", "LOADING", "UNBLOCKED", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
-"""Errors that say: this server is not, or not any more, the one to talk to. Connect again."""
+_GONE = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.AskError,  # `MOVED` as well
+    redis.exceptions.ClusterDownError,  # `MASTERDOWN` as well
+    redis.exceptions.TryAgainError,
+)
+"""Errors that say: this server is not, or not any more, the one to talk to. Connect again. So does `UNBLOCKED`."""
 
 _LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
 
@@ -82,7 +87,7 @@ class _Dialogue:
         if isinstance(error, redis.exceptions.NoScriptError):
             self._scripts_lost = True
             return StepRefused(f"Redis {self.server.where}", "it forgot its scripts", again=True)
-        if str(error).startswith(_GONE) or isinstance(error, redis.exceptions.ReadOnlyError):
+        if isinstance(error, _GONE) or str(error).startswith("UNBLOCKED"):
             raise self.server.unavailable(error)
         return StepRefused(f"Redis {self.server.where}", str(error))
 
@@ -170,7 +175,7 @@ class RedisConnection:
         """Ask the server once, from the thread that reads, to end the take that waits. Raises `LayerUnavailable`."""
         try:
             if self._control is None:
-                self._control = self._server.open()
+                self._control = self._server.beside(self._wire)
                 self._control.connect()
             self._control.send_command("CLIENT", "UNBLOCK", self._client_id)
             self._control.read_response()
@@ -185,7 +190,7 @@ class RedisConnection:
         # `CLIENT UNBLOCK` does nothing when it comes before the server has begun to block: say it until the
         # reply is read.
         # The reply may still bring messages, so the read is never cut short from this side.
-        wire = self._server.open()
+        wire = self._server.beside(self._wire)
         with suppress(*_LOST, redis.ResponseError):
             wire.connect()
             while self._blocked:
@@ -207,12 +212,13 @@ class AsyncRedisConnection:
     def __init__(self, server: Server, shard: Shard, losses: Losses) -> None:
         self._dialogue = _Dialogue(server, shard, losses)
         self._server = server
-        self._wire = server.open_async()
+        self._wire: Any = None
         self._control: Any = None
         self._turn = asyncio.Lock()
 
     async def attach(self) -> None:
         """Connect. Raises `LayerUnavailable`."""
+        self._wire = await self._server.open_async()
         try:
             await self._wire.connect()
             introduction = await self._ask([*_INTRODUCTION, *_LOAD])
@@ -262,7 +268,7 @@ class AsyncRedisConnection:
         """Ask the server once to end the take that waits. Raises `LayerUnavailable`."""
         try:
             if self._control is None:
-                self._control = self._server.open_async()
+                self._control = self._server.beside_async(self._wire)
                 await self._control.connect()
             await self._control.send_command("CLIENT", "UNBLOCK", self._client_id)
             await self._control.read_response()

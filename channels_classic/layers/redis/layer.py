@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -92,7 +93,8 @@ class RedisChannelLayer(BaseChannelLayer):
         return ShardedConnection(shards, routes, self.losses)
 
     async def connect_async(self) -> AsyncConnection:
-        shards, routes = self._known()
+        # Finding out may mean asking sentinels.
+        shards, routes = await asyncio.to_thread(self._known) if self._topology is None else self._topology
         if len(shards.places) == 1:
             return await shards.places[0].open_async()
         connection = AsyncShardedConnection(shards, routes, self.losses)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import redis
@@ -40,13 +41,36 @@ class Server:
         )
 
     def open(self) -> Any:
-        """A connection of redis-py that nobody else uses, not yet connected."""
-        return self._pool.connection_class(**self._pool.connection_kwargs)
+        """A connection of redis-py that nobody else uses, not yet connected. Raises `LayerUnavailable`."""
+        return self._make(self._pool, self.address())
 
-    def open_async(self) -> Any:
+    async def open_async(self) -> Any:
         """The same for asyncio."""
-        return self._async_pool.connection_class(**self._async_pool.connection_kwargs)
+        return self._make(self._async_pool, await asyncio.to_thread(self.address) if self.moves else {})
+
+    def beside(self, wire: Any) -> Any:
+        """Another connection to where `wire` leads."""
+        return self._make(self._pool, _address(wire))
+
+    def beside_async(self, wire: Any) -> Any:
+        """The same for asyncio."""
+        return self._make(self._async_pool, _address(wire))
+
+    moves = False
+    """Whether `address` asks others where the server is now."""
+
+    def address(self) -> dict[str, Any]:
+        """Host and port of this moment, when they differ from what the URL says. Raises `LayerUnavailable`."""
+        return {}
+
+    @staticmethod
+    def _make(pool: Any, address: dict[str, Any]) -> Any:
+        return pool.connection_class(**{**pool.connection_kwargs, **address})
 
     def unavailable(self, error: BaseException) -> LayerUnavailable:
         """The error to raise when talking to this server failed."""
         return LayerUnavailable(f"Redis {self.where}", str(error).rstrip(".") or type(error).__name__, _NEXT_STEP)
+
+
+def _address(wire: Any) -> dict[str, Any]:
+    return {"host": wire.host, "port": wire.port} if hasattr(wire, "port") else {}

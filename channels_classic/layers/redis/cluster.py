@@ -1,0 +1,128 @@
+"""Redis Cluster: a shard is a hash tag, and the cluster tells which of its nodes holds it at the moment.
+
+Each connection leads to one node, without the cluster client of redis-py, which repeats commands. A node that does not
+hold the tag any more says so, and the next connection asks anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import count
+from typing import Any
+
+import redis
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+
+from channels_classic.exceptions import LayerUnavailable
+from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.redis.layer import Host, RedisChannelLayer
+from channels_classic.layers.redis.server import Server
+
+
+class RedisClusterChannelLayer(RedisChannelLayer):
+    """A channel layer in a Redis Cluster.
+
+    `hosts` are some of its nodes, from which the others are found. `shards` is over how many hash tags keys are spread,
+    evenly over the slots: as many as there are masters. Every process of a deployment gives the same number, which
+    stays as it is when nodes come and go. The other arguments are those of `RedisChannelLayer`. A fail-over drops the
+    messages that wait in its shard. Where masters have no replicas set `cluster-require-full-coverage no`: otherwise
+    one that is lost stops all.
+    """
+
+    def __init__(
+        self,
+        expiry: float = 60,
+        hosts: Iterable[Host] | None = None,
+        prefix: str = "asgi:",
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        channel_capacity: Patterns | None = None,
+        symmetric_encryption_keys: Sequence[str] | None = None,
+        stats_prefix: str = "asgi-meta:",
+        connection_kwargs: dict[str, Any] | None = None,
+        shards: int = 3,
+    ) -> None:
+        super().__init__(
+            expiry,
+            hosts,
+            prefix,
+            group_expiry,
+            capacity,
+            channel_capacity,
+            symmetric_encryption_keys,
+            stats_prefix,
+            connection_kwargs,
+        )
+        if not isinstance(shards, int) or shards < 1:
+            raise ValueError(f"`shards` is a number of at least 1, not {shards!r}.")
+        for mark in "{}":
+            if mark in self.prefix + self.stats_prefix:
+                raise ValueError(f"`prefix` and `stats_prefix` must not contain {mark!r} in a cluster.")
+        self.shards = shards
+
+    def _servers(self) -> list[tuple[Server, str]]:
+        nodes = [Server(url, self.connection_kwargs) for url in self.hosts]
+        return [(ClusterServer(tag, nodes, self.hosts[0], self.connection_kwargs), tag) for tag in tags(self.shards)]
+
+
+def tags(shards: int) -> list[str]:
+    """Hash tags whose slots lie in the middle of equal ranges, as masters have them: the same in every process."""
+    found: dict[int, str] = {}
+    width = REDIS_CLUSTER_HASH_SLOTS / shards
+    for number in count():
+        shard, offset = divmod(key_slot(str(number).encode()), width)
+        if width / 4 < offset < 3 * width / 4:
+            found.setdefault(int(shard), str(number))
+        if len(found) == shards:
+            return [found[index] for index in range(shards)]
+    raise AssertionError("count() does not end")
+
+
+class ClusterServer(Server):
+    """The master that holds the slot of a hash tag."""
+
+    moves = True
+
+    def __init__(self, tag: str, nodes: Sequence[Server], url: str, connection_kwargs: dict[str, Any]) -> None:
+        super().__init__(url, connection_kwargs)
+        self.where = f"cluster, hash tag {tag}"
+        self._slot = key_slot(tag.encode())
+        self._nodes = nodes
+        self._found: list[dict[str, Any]] = []
+
+    def address(self) -> dict[str, Any]:
+        failures = []
+        # What a node told before comes last: the nodes in the settings may all have been replaced since.
+        for wire in (*(node.open() for node in self._nodes), *(self._make(self._pool, known) for known in self._found)):
+            try:
+                slots = self._ask(wire)
+            except (redis.RedisError, OSError) as error:
+                failures.append(f"{wire.host}:{wire.port}: {error}")
+                continue
+            masters = [(first, last, _node(master, wire)) for first, last, master, *_ in slots]
+            self._found = [address for _, _, address in masters]
+            for first, last, address in masters:
+                if first <= self._slot <= last:
+                    return address
+            failures.append(f"{wire.host}:{wire.port}: nobody holds slot {self._slot}")
+        raise self.unavailable(ConnectionError("; ".join(failures)))
+
+    @staticmethod
+    def _ask(wire: Any) -> Any:
+        try:
+            wire.connect()
+            wire.send_command("CLUSTER", "SLOTS")
+            return wire.read_response(disable_decoding=True)
+        finally:
+            wire.disconnect()
+
+    def unavailable(self, error: BaseException) -> LayerUnavailable:
+        text = str(error)
+        if isinstance(error, redis.exceptions.AskError):
+            error = ConnectionError(f"the slot has moved: {text}")
+        return super().unavailable(error)
+
+
+def _node(node: Any, asked: Any) -> dict[str, Any]:
+    host = node[0].decode() if node[0] else asked.host  # empty: where you asked
+    return {"host": host, "port": node[1]}

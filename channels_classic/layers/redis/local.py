@@ -1,0 +1,103 @@
+"""Plain channels on this machine, everything that has an address on Redis: less traffic where work stays local."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.local import LocalChannelLayer
+from channels_classic.layers.local_client import AsyncSocketConnection, SocketConnection
+from channels_classic.layers.local_path import default_path
+from channels_classic.layers.redis.layer import Host, RedisChannelLayer
+from channels_classic.layers.redis.routes import Routes
+from channels_classic.layers.redis.shards import Place
+
+
+class RedisLocalChannelLayer(RedisChannelLayer):
+    """A Redis layer whose plain channels are carried by the local layer of each machine.
+
+    Inboxes, `?` channels and groups are on Redis, so that everybody reaches every client; what a client sends is worked
+    on by the workers of the machine it is connected to, and a plain channel in a group gets what is sent on its own
+    machine. So each machine needs an interface server, which hosts the local layer, and workers. The arguments are
+    those of `RedisChannelLayer`, in the order of Channels 1.x, and `path`, the socket of the local layer. Messages on
+    plain channels are not encrypted: they do not leave the machine.
+    """
+
+    def __init__(
+        self,
+        expiry: float = 60,
+        prefix: str = "asgi:",
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        channel_capacity: Patterns | None = None,
+        hosts: Iterable[Host] | None = None,
+        symmetric_encryption_keys: Sequence[str] | None = None,
+        stats_prefix: str = "asgi-meta:",
+        connection_kwargs: dict[str, Any] | None = None,
+        path: str | None = None,
+    ) -> None:
+        super().__init__(
+            expiry,
+            hosts,
+            prefix,
+            group_expiry,
+            capacity,
+            channel_capacity,
+            symmetric_encryption_keys,
+            stats_prefix,
+            connection_kwargs,
+        )
+        self.local_layer = _LocalLayer(path, expiry, group_expiry, capacity, channel_capacity)
+        self.local_layer.deployment = prefix
+
+    def _places(self) -> list[Place]:
+        return [_LocalPlace(self), *super()._places()]
+
+    def _routes(self, places: Sequence[Place]) -> Routes:
+        return Routes([0], range(1, len(places)))
+
+    async def start(self) -> None:
+        """Host the local layer, unless another interface server does."""
+        await self.local_layer.start()
+
+    async def stop(self) -> None:
+        """Host it no longer."""
+        await self.local_layer.stop()
+
+
+class _LocalLayer(LocalChannelLayer):
+    """The local layer of a deployment: others on this machine have other prefixes."""
+
+    deployment = ""
+
+    @property
+    def path(self) -> str:
+        """Where the socket is."""
+        if self._path is None:
+            digest = hashlib.sha256(self.deployment.encode()).hexdigest()
+            self._path = default_path().replace(".sock", f"-{digest[:8]}.sock")
+        return self._path
+
+
+class _LocalPlace:
+    """The local layer as one shard; also in its host a client like any other, so that it can be waited for."""
+
+    def __init__(self, layer: RedisLocalChannelLayer) -> None:
+        self._layer = layer
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return self._layer.local_layer.path
+
+    def open(self) -> SocketConnection:
+        """Raises `LayerUnavailable`."""
+        return SocketConnection(self._layer.local_layer.path, self._layer.losses)
+
+    async def open_async(self) -> AsyncSocketConnection:
+        """Raises `LayerUnavailable`."""
+        connection = AsyncSocketConnection(self._layer.local_layer.path, self._layer.losses)
+        await connection.connect()
+        return connection

@@ -1,0 +1,169 @@
+"""Redis under Sentinel: a shard is a service, and sentinels tell which server is its master at the moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+
+from channels_classic.exceptions import LayerUnavailable
+from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.redis.layer import RedisChannelLayer
+from channels_classic.layers.redis.server import Server
+
+SENTINEL_PATIENCE = 1.0
+"""Seconds a sentinel may take before the next one is asked."""
+
+_NEXT_STEP = "Check that `hosts` in CHANNEL_LAYERS names the sentinels, and `services` their services."
+
+T = TypeVar("T")
+
+
+class RedisSentinelChannelLayer(RedisChannelLayer):
+    """A channel layer on masters that sentinels watch.
+
+    `hosts` are `(host, port)` pairs of sentinels. Each of `services` is a shard; left out, all services the sentinels
+    know, in alphabetical order. The master is asked for whenever a connection is made; `sentinel_refresh_interval`
+    keeps the answer for so many seconds, unless it turns out wrong. `connection_kwargs` goes to the connections to
+    masters, and those of its options that begin with `socket_` or `ssl` to those to sentinels. A fail-over drops the
+    messages that wait: a replica that lags may hold some that were taken already.
+    """
+
+    def __init__(
+        self,
+        expiry: float = 60,
+        hosts: Iterable[tuple[str, int]] | None = None,
+        prefix: str = "asgi:",
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        channel_capacity: Patterns | None = None,
+        symmetric_encryption_keys: Sequence[str] | None = None,
+        stats_prefix: str = "asgi-meta:",
+        connection_kwargs: dict[str, Any] | None = None,
+        services: Sequence[str] | None = None,
+        sentinel_refresh_interval: float = 0,
+    ) -> None:
+        super().__init__(
+            expiry,
+            hosts,
+            prefix,
+            group_expiry,
+            capacity,
+            channel_capacity,
+            symmetric_encryption_keys,
+            stats_prefix,
+            connection_kwargs,
+        )
+        if isinstance(services, (str, bytes)) or not all(isinstance(service, str) for service in services or ()):
+            raise ValueError(f"`services` is a list of names of services, not {services!r}.")
+        self.services = list(services or ())
+        self.sentinel_refresh_interval = sentinel_refresh_interval
+        self._sentinels = Sentinels(self.hosts, self.connection_kwargs)
+
+    def _check_hosts(self, hosts: Any) -> list[tuple[str, int]]:
+        if isinstance(hosts, (str, bytes)):
+            raise ValueError(f"`hosts` is a list of (host, port) pairs of sentinels, not {hosts!r}.")
+        pairs = list(hosts or [("localhost", 26379)])
+        for pair in pairs:
+            if isinstance(pair, (str, bytes)) or len(pair) != 2:
+                raise ValueError(f"`hosts` names sentinels as (host, port) pairs; {pair!r} is none.")
+        return [(host, port) for host, port in pairs]
+
+    def _servers(self) -> list[tuple[Server, str]]:
+        services = self.services or self._sentinels.services()
+        return [
+            (
+                SentinelServer(service, self._sentinels, self.sentinel_refresh_interval, self.connection_kwargs),
+                str(index),
+            )
+            for index, service in enumerate(services)
+        ]
+
+
+class Sentinels:
+    """Answers the two questions there are for sentinels; the first of them that answers is believed."""
+
+    def __init__(self, hosts: Sequence[tuple[str, int]], connection_kwargs: dict[str, Any]) -> None:
+        self._hosts = hosts
+        self._options = {
+            "socket_timeout": SENTINEL_PATIENCE,
+            "socket_connect_timeout": SENTINEL_PATIENCE,
+            **{name: value for name, value in connection_kwargs.items() if name.startswith(("socket_", "ssl"))},
+            "protocol": 2,
+        }
+
+    def services(self) -> list[str]:
+        """The names of all services. Raises `LayerUnavailable`."""
+
+        def names(reply: Any) -> list[str]:
+            found = [dict(zip(master[::2], master[1::2], strict=True)) for master in reply]
+            return sorted(master[b"name"].decode() for master in found)
+
+        return self._ask(("SENTINEL", "MASTERS"), names, "they watch no service")
+
+    def master(self, service: str) -> tuple[str, int]:
+        """Host and port of the master of a service. Raises `LayerUnavailable`."""
+
+        def pair(reply: Any) -> tuple[str, int] | None:
+            return (reply[0].decode(), int(reply[1])) if reply else None
+
+        command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
+        return self._ask(command, pair, f"they know no service {service!r}")
+
+    def _ask(self, command: Sequence[str], read: Callable[[Any], T | None], nothing: str) -> T:
+        failures = []
+        for host, port in self._hosts:
+            try:
+                found = read(self._answer(host, port, command))
+            except (redis.RedisError, OSError) as error:
+                failures.append(f"{host}:{port}: {error}")
+                continue
+            if found:
+                return found
+            failures.append(f"{host}:{port}: {nothing}")
+        raise LayerUnavailable("Redis Sentinel", "; ".join(failures), _NEXT_STEP)
+
+    def _answer(self, host: str, port: int, command: Sequence[str]) -> Any:
+        secure = any(name.startswith("ssl") for name in self._options)
+        options = {name: value for name, value in self._options.items() if name != "ssl"}
+        kind = redis.SSLConnection if secure else redis.Connection
+        wire: Any = kind(host=host, port=port, retry=redis.retry.Retry(NoBackoff(), 0), **options)
+        try:
+            wire.connect()
+            wire.send_command(*command)
+            return wire.read_response(disable_decoding=True)
+        finally:
+            wire.disconnect()
+
+
+class SentinelServer(Server):
+    """The master of a service."""
+
+    moves = True
+
+    def __init__(
+        self, service: str, sentinels: Sentinels, refresh_interval: float, connection_kwargs: dict[str, Any]
+    ) -> None:
+        super().__init__("redis://", connection_kwargs)
+        self.where = f"service {service}"
+        self._service = service
+        self._sentinels = sentinels
+        self._interval = refresh_interval
+        self._lock = threading.Lock()
+        self._known: tuple[str, int] | None = None
+        self._asked = 0.0
+
+    def address(self) -> dict[str, Any]:
+        with self._lock:
+            if self._known is None or time.monotonic() - self._asked >= self._interval:
+                self._known = self._sentinels.master(self._service)
+                self._asked = time.monotonic()
+            return {"host": self._known[0], "port": self._known[1]}
+
+    def unavailable(self, error: BaseException) -> LayerUnavailable:
+        self._known = None  # there may be another master by now
+        return super().unavailable(error)
