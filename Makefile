@@ -4,10 +4,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types clean
+.PHONY: help install demo test test-all lint types clean
 
 help:     ## say what there is
-	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
 
 install: $(READY)  ## make the environment in .venv
 
@@ -18,6 +18,10 @@ test: $(READY)  ## run the whole test suite, with a real Redis and a real browse
 	@scripts/provide redis chromium
 	@$(BIN)/python -m pytest
 
+test-all: $(READY)  ## run it with each Python and Django that go together, as far as they are here
+	@scripts/provide redis chromium
+	@$(BIN)/nox
+
 lint: $(READY)  ## check style, format and import directions
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
@@ -27,7 +31,7 @@ types: $(READY)  ## check types, strictly
 	@$(BIN)/mypy
 
 clean:  ## remove what the other verbs made
-	rm -rf $(VENV) build dist *.egg-info .coverage htmlcov .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .nox build dist *.egg-info .coverage htmlcov .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): setup.cfg pyproject.toml
 	@scripts/environment $(VENV) $(PYTHON)
