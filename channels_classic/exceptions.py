@@ -231,7 +231,10 @@ class ConsumerTimeout(ChannelsError, TimeoutError):
         self.seconds = seconds
 
     def __str__(self) -> str:
-        return f"A consumer of {self.channel!r} runs for more than {self.seconds:g} seconds, which --consumer-timeout allows."
+        return (
+            f"A consumer of {self.channel!r} runs for more than {self.seconds:g} seconds, "
+            "which --consumer-timeout allows."
+        )
 
 
 class CannotListen(ChannelsError, OSError):
