@@ -11,8 +11,10 @@ import os
 from collections.abc import Awaitable, Callable
 
 from channels_classic.interface_server.config import InterfaceConfig
+from channels_classic.interface_server.forwarded import Forwarded
 from channels_classic.interface_server.http import Request
 from channels_classic.interface_server.hub import Hub
+from channels_classic.interface_server.pages import answer_health
 from channels_classic.interface_server.scope import Receive, Scope, Send
 from channels_classic.interface_server.websocket import WebSocket
 from channels_classic.layers.base import BaseChannelLayer
@@ -28,6 +30,7 @@ class InterfaceServer:
     def __init__(self, layer: BaseChannelLayer, config: InterfaceConfig | None = None) -> None:
         self.layer = layer
         self.config = config or InterfaceConfig()
+        self._forwarded = Forwarded(self.config)
         self._hub: asyncio.Future[Hub] | None = None
         self._owner: tuple[int, object] | None = None
         self._scopes: dict[str, Callable[[Scope, Receive, Send], Awaitable[None]]] = {
@@ -46,9 +49,15 @@ class InterfaceServer:
         await serve(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await Request(await self._started(), scope, receive, send).run()
+        hub = await self._started()
+        if scope["path"] == self.config.health_path:
+            await answer_health(hub.available, send)
+            return
+        self._forwarded.apply(scope)
+        await Request(hub, scope, receive, send).run()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._forwarded.apply(scope)
         await WebSocket(await self._started(), scope, receive, send).run()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:

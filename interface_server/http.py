@@ -8,39 +8,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import re
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum
-from http import HTTPStatus
 from typing import Any
 
 from channels_classic.interface_server.client import Broadcast
 from channels_classic.interface_server.gate import MARGIN
 from channels_classic.interface_server.hub import Hub
+from channels_classic.interface_server.pages import header_pair, page
 from channels_classic.interface_server.scope import Receive, Scope, Send, connection_keys, raw_extension
+from channels_classic.interface_server.upload import DISCONNECT, TooLarge, Upload
 from channels_classic.interface_server.writer import Fate
-from channels_classic.layers import delivery, names
+from channels_classic.layers import delivery
 from channels_classic.layers.codec import Outcome
 
 logger = logging.getLogger(__name__)
 
-REQUEST, DISCONNECT = "http.request", "http.disconnect"
-
-INLINE_BODY = 512 * 1024
-"""Bytes of a body that travel with the request; the rest follows on a channel of its own, in chunks of this size."""
+REQUEST = "http.request"
 
 SPOOL = 64 * 1024 * 1024
 """Bytes of a response that wait for a client that reads too slowly, before it is given up."""
 
-BODY_PAUSE = 0.1
-"""Seconds until a chunk is sent again whose channel was full."""
+PIECE = 64 * 1024
+"""Bytes that a client must take before its time to stall begins anew."""
+
+CREDIT_STEP = 512 * 1024
+"""Bytes that a client takes before the sender of its response is told."""
 
 ONLY = "0"
 """A request is one message, so every token does."""
-
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 _FATES = {Fate.FULL: 503, Fate.HELD: 503, Fate.LOST: 503, Fate.INVALID: 413}
 _OUTCOMES = {Outcome.RAISED: 500, Outcome.UNROUTED: 500, Outcome.EXPIRED: 503, Outcome.DROPPED: 503}
@@ -66,108 +63,114 @@ class Request:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._upload = Upload(hub, scope, receive)
         self._raw = raw_extension(scope)
+        self._watcher: asyncio.Task[None] | None = None
         self._replies: deque[Mapping[str, Any]] = deque()
         self._spooled = 0
         self._news: asyncio.Future[None] | None = None
         self._failure: int | None = None
         self._left = False
-        self._over = math.inf
+        self._over = math.inf  # when the workers have had their time
         self._limit = math.inf
+        self._credit: str | None = None
+        self._written = self._told = 0
 
     async def run(self) -> None:
         """Serve the request until it is answered, or the client is gone."""
         if not self._hub.available:
             await self._answer(503)
             return
-        body, more = await self._read_inline()
-        if self._left:
+        try:
+            body = await self._upload.begin()
+        except TooLarge:
+            await self._answer(413)
+            return
+        if self._upload.left:
             return
         reply_channel = self._hub.add(self)
-        watcher = self._watch() if not more else None
+        streaming = None
         try:
-            body_channel = self._forward(reply_channel, body, more)
-            if body_channel:
-                await self._stream_body(body_channel)
-                watcher = self._watch()
+            self._forward(reply_channel, body)
+            if self._upload.more:
+                streaming = asyncio.create_task(self._stream_body())
+            else:
+                self._watch()
             await self._respond()
         finally:
-            self._unwatch(watcher)
+            if streaming is not None:
+                streaming.cancel()
+            self._unwatch()
             self._hub.remove(self)
-            if self._left and self.state is not State.COMPLETE:
-                self._hub.send(delivery.Send(DISCONNECT, {"reply_channel": reply_channel, "path": self._scope["path"]}))
+            self._farewell(reply_channel)
+        await self._end()
+
+    def _farewell(self, reply_channel: str) -> None:
+        """Tell those who still work for this client that it is gone."""
+        if self.state is State.COMPLETE:
+            return
+        if self._left:
+            self._hub.send(delivery.Send(DISCONNECT, {"reply_channel": reply_channel, "path": self._scope["path"]}))
+        if self._credit:
+            self._hub.send(delivery.Send(self._credit, {"closed": True}))
+        if self._upload.more or self._upload.left:
+            self._upload.abandon()
+
+    async def _end(self) -> None:
+        """What is left to do when no part of the response comes any more."""
+        if self._failure is not None and not self._left and self.state is not State.COMPLETE:
+            await self._answer(self._failure)
 
     # From the client
 
-    async def _read_inline(self) -> tuple[bytes, bool]:
-        """The body, or its beginning and that more is to come."""
-        event = await self._receive()
-        body: bytes = event.get("body", b"")
-        more: bool = event.get("more_body", False)
-        if more:
-            parts = [body]
-            size = len(body)
-            while more and size < INLINE_BODY:
-                event = await self._receive()
-                parts.append(event.get("body", b""))
-                size += len(parts[-1])
-                more = event.get("more_body", False)
-            body = b"".join(parts)
-        self._left = event["type"] == DISCONNECT
-        return body, more
-
-    def _forward(self, reply_channel: str, body: bytes, more: bool) -> str | None:
-        """Send the request; gives the channel for the rest of its body."""
-        scope, hub = self._scope, self._hub
+    def _forward(self, reply_channel: str, body: bytes) -> None:
+        """Send the request."""
+        scope, hub, upload = self._scope, self._hub, self._upload
         message = connection_keys(scope, reply_channel, "http", hub.config.root_path)
         message["method"] = scope["method"].upper()
         message["http_version"] = scope.get("http_version", "1.1")
         message["body"] = body
-        body_channel = f"{REQUEST}.body?{names.random_text(24)}" if more else None
-        if body_channel:
-            message["body_channel"] = body_channel
+        if upload.channel:
+            message["body_channel"] = upload.channel
         hub.send(delivery.Send(REQUEST, message, token=ONLY), self._settled)
-        self._over = self._limit = hub.clock() + hub.config.http_timeout
-        hub.wheel.at(self, self._over)
-        return body_channel
+        if not upload.more:
+            self._await_part()
 
-    async def _stream_body(self, channel: str) -> None:
-        """Send the rest of the body, as fast as its consumer takes it."""
-        more = True
-        while more and self._failure is None and self.state is State.WAITING and not self._replies:
-            event = await self._receive()
-            self._left = event["type"] == DISCONNECT
-            if self._left:
-                self._hub.send(delivery.Send(channel, {"content": b"", "closed": True}))
-                return
-            more = event.get("more_body", False)
-            await self._send_chunk(channel, {"content": event.get("body", b""), "more_content": more})
+    def _await_part(self) -> None:
+        """It is the workers' turn, unless they are done."""
+        if self.state is State.COMPLETE:
+            return
+        self._over = self._limit = self._hub.clock() + self._hub.config.http_timeout
+        self._hub.wheel.at(self, self._over)
 
-    async def _send_chunk(self, channel: str, chunk: dict[str, Any]) -> None:
-        loop = asyncio.get_running_loop()
-        while self._failure is None:
-            settled: asyncio.Future[Fate] = loop.create_future()
-            self._hub.send(delivery.Send(channel, chunk), lambda _, fate, settled=settled: settled.set_result(fate))  # type: ignore[misc]
-            fate = await settled
-            if fate is Fate.ACCEPTED:
-                return
-            if fate is not Fate.FULL:
-                self._fail(503)
-                return
-            await asyncio.sleep(BODY_PAUSE)
+    async def _stream_body(self) -> None:
+        """Send the rest of the body, while the response may already come."""
+        try:
+            fate = await self._upload.stream()
+        except TooLarge:
+            self._fail(413)
+            return
+        if self._upload.left:
+            self._gone()
+        elif fate is not Fate.ACCEPTED:
+            self._fail(_FATES[fate])
+        else:
+            if self.state is State.WAITING:
+                self._await_part()
+            self._watch()
 
-    def _watch(self) -> asyncio.Task[None] | None:
+    def _watch(self) -> None:
         """Learn when the client leaves: from our own server by a call, from others through a task."""
         if self._raw is not None:
             self._raw["watch"](self._gone)
-            return None
-        return asyncio.get_running_loop().create_task(self._wait_until_gone())
+        else:
+            self._watcher = asyncio.get_running_loop().create_task(self._wait_until_gone())
 
-    def _unwatch(self, watcher: asyncio.Task[None] | None) -> None:
+    def _unwatch(self) -> None:
         if self._raw is not None:
             self._raw["watch"](None)
-        if watcher is not None:
-            watcher.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
 
     async def _wait_until_gone(self) -> None:
         while (await self._receive())["type"] != DISCONNECT:
@@ -187,7 +190,7 @@ class Request:
         if content:
             self._spooled += len(content)
             if self._spooled > SPOOL:
-                self._fail(500)
+                self._give_up("its response is too far ahead")
         self._wake()
 
     def broadcast(self, broadcast: Broadcast) -> None:
@@ -203,8 +206,9 @@ class Request:
 
     def layer_back(self) -> None:
         """The message or the response may be lost: unless a worker says that it works on it, it is given up soon."""
-        self._over = min(self._over, self._hub.clock() + MARGIN)
-        self._hub.wheel.at(self, self._over)
+        if self._over < math.inf:
+            self._over = min(self._over, self._hub.clock() + MARGIN)
+            self._hub.wheel.at(self, self._over)
 
     def hurry(self) -> None:
         """The process stops."""
@@ -224,6 +228,13 @@ class Request:
             )
             self._fail(503)
         return self._over
+
+    def _give_up(self, reason: str) -> None:
+        """The client does not read what it is sent: for us it is gone."""
+        logger.info("The client of %s %s is cut off: %s.", self._scope["method"], self._scope["path"], reason)
+        if self._raw is not None:
+            self._raw["abort"]()
+        self._gone()
 
     def _settled(self, send: delivery.Send, fate: Fate) -> None:
         if fate in _FATES:
@@ -249,11 +260,11 @@ class Request:
         while self.state is not State.COMPLETE and not self._left:
             # What came before the failure is written first: a consumer may raise after its response.
             if self._replies:
-                message = self._replies.popleft()
-                self._over = self._limit = self._hub.clock() + self._hub.config.http_timeout
-                await self._write(message)
+                self._over = math.inf
+                await self._write(self._replies.popleft())
+                self._await_part()
             elif self._failure is not None:
-                await self._answer(self._failure)
+                return
             else:
                 self._news = loop.create_future()
                 await self._news
@@ -280,9 +291,38 @@ class Request:
                 return
             self.state = State.STARTED
             await self._send(start)
-        await self._send({"type": "http.response.body", "body": content, "more_body": more})
-        if not more:
+        if starts and more:
+            self._credit = message.get("credit")
+        if starts and len(content) <= PIECE:
+            await self._send({"type": "http.response.body", "body": content, "more_body": more})
+        else:
+            await self._write_pieces(content, more)
+        if not more and not self._left:
             self.state = State.COMPLETE
+
+    async def _write_pieces(self, content: bytes, more: bool) -> None:
+        """Write no faster than the client takes it, and tell the sender how much it took."""
+        for position in range(0, len(content) or 1, PIECE):
+            last = position + PIECE >= len(content)
+            piece = {"type": "http.response.body", "body": content[position : position + PIECE]}
+            await self._send_in_time({**piece, "more_body": more or not last})
+            if self._left:
+                return
+        self._written += len(content)
+        if self._credit and self._written - self._told >= CREDIT_STEP:
+            self._told = self._written
+            self._hub.send(delivery.Send(self._credit, {"written": self._written}))
+
+    async def _send_in_time(self, event: dict[str, Any]) -> None:
+        sending = asyncio.ensure_future(self._send(event))
+        try:
+            done, _ = await asyncio.wait([sending], timeout=self._hub.config.stall_timeout)
+        finally:
+            sending.cancel()
+        if done:
+            sending.result()
+        else:
+            self._give_up("it took nothing of its response")
 
     def _refuse_part(self, reason: str, argument: object) -> None:
         self._hub.notices.warn(
@@ -307,44 +347,14 @@ class Request:
 
     async def _answer(self, status: int) -> None:
         """End the request ourselves: with a page, or by cutting off a response that has begun."""
-        if self.state is State.STARTED:
-            self.state = State.COMPLETE
+        started, self.state = self.state is State.STARTED, State.COMPLETE
+        if started:
             if self._raw is not None:
                 self._raw["abort"]()
                 await asyncio.sleep(0)
             return
-        self.state = State.COMPLETE
-        body = page(status)
-        headers = [
-            (b"content-type", b"text/html; charset=utf-8"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-        ]
-        if status == 503:
-            headers.append((b"retry-after", b"5"))
+        headers, body = page(status)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
-
-
-def header_pair(pair: Any) -> tuple[bytes, bytes]:
-    """A header as bytes, the name in lower case. Raises `ValueError` for characters that would end the line."""
-    name, value = (part.encode("latin-1") if isinstance(part, str) else bytes(part) for part in pair)
-    if not _NAME.fullmatch(name) or _CONTROL.search(value):
-        raise ValueError(f"the header {name!r}: {value!r} holds characters that are not allowed there")
-    return name.lower(), value
-
-
-_SENTENCES = {
-    413: "The request is too large.",
-    500: "Something went wrong on the server.",
-    503: "The service is not available at the moment. Please try again shortly.",
-}
-
-
-def page(status: int) -> bytes:
-    """The small page of an error."""
-    title = f"{status} {HTTPStatus(status).phrase}"
-    return (
-        f"<!DOCTYPE html><html><head><title>{title}</title></head>"
-        f"<body><h1>{title}</h1><p>{_SENTENCES[status]}</p></body></html>\n"
-    ).encode()
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._upload.drain()
+        await self._send({"type": "http.response.body", "body": b""})

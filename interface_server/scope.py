@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
+from urllib.parse import unquote
+
+ROOT_PATH = b"daphne-root-path"
+"""The header in which a web server says where the site is mounted; never passed on."""
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -22,7 +26,7 @@ def connection_keys(scope: Scope, reply_channel: str, scheme: str, root_path: st
         "scheme": scope.get("scheme") or scheme,
         "path": scope["path"],
         "query_string": scope.get("query_string") or b"",
-        "root_path": scope.get("root_path") or root_path,
+        "root_path": scope.get("root_path") or unquote(root_path),
         "headers": headers(scope.get("headers") or ()),
         "client": _address(scope.get("client")),
         "server": _address(scope.get("server")),
@@ -35,7 +39,8 @@ def headers(pairs: Iterable[tuple[bytes, bytes]]) -> list[list[bytes]]:
     Names with an underscore are dropped: in WSGI's environment they could not be told from names with a hyphen, and a
     client could forge what a proxy sets.
     """
-    return [[name.lower(), value.strip()] for name, value in pairs if b"_" not in name]
+    lowered = ([name.lower(), value.strip()] for name, value in pairs if b"_" not in name)
+    return [pair for pair in lowered if pair[0] != ROOT_PATH]
 
 
 def _address(pair: Iterable[Any] | None) -> list[Any] | None:

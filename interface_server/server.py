@@ -12,24 +12,25 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 
 from channels_classic.exceptions import CannotListen
 from channels_classic.interface_server.application import InterfaceServer
-from channels_classic.interface_server.config import InterfaceConfig, option
+from channels_classic.interface_server.config import InterfaceConfig, Limits, option
 from channels_classic.interface_server.scope import Application
-from channels_classic.interface_server.uvicorn_protocol import HttpProtocol, WebSocketProtocol
+from channels_classic.interface_server.uvicorn_http import HttpProtocol
+from channels_classic.interface_server.uvicorn_websocket import WebSocketProtocol
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
-BACKLOG = 2048
 
-FRAME_LIMIT = 4 * 1024 * 1024
-"""Bytes of one WebSocket message: well below what a layer carries."""
+UNREAD = 60
+"""Seconds for which the system keeps data for a client that takes none of it, when we are done with the connection."""
 
 STOP_PATIENCE = 10
 """Seconds that responses under way have when the server stops."""
@@ -39,24 +40,29 @@ STOP_PATIENCE = 10
 class Listen:
     """Where to listen; all that are given, and 127.0.0.1:8000 when none is. Port 0 is any free port."""
 
+    group: ClassVar[str] = "Where to listen"
+
     bind: str = option("", f"The address to listen on. Default: {DEFAULT_HOST}.", "-b")
     port: int | None = option(
         None, f"The port to listen on, 0 for any that is free. Default: {DEFAULT_PORT}.", "-p", kind=int
     )
     unix_socket: str = option("", "The path of a Unix socket to listen on.", "-u")
     fd: int | None = option(None, "An open descriptor to listen on, from a process manager.", kind=int)
+    backlog: int = option(2048, "Connections that wait for us in the system before further ones are turned away.")
+    certfile: str = option("", "The certificate, with those it depends on, for TLS on all of these.", "--ssl-certfile")
+    keyfile: str = option("", "Its private key, if that is not in the same file.", "--ssl-keyfile")
 
     def sockets(self) -> list[socket.socket]:
         """Bound sockets. Raises `CannotListen`."""
         found: list[socket.socket] = []
         try:
             if self.fd is not None:
-                found.append(_adopt(self.fd))
+                found.append(_adopt(self.fd, self.backlog))
             if self.unix_socket:
-                found.append(_bind_unix(self.unix_socket))
+                found.append(_bind_unix(self.unix_socket, self.backlog))
             if self.bind or self.port is not None or not found:
                 port = DEFAULT_PORT if self.port is None else self.port
-                found.append(_bind(self.bind or DEFAULT_HOST, port))
+                found.append(_bind(self.bind or DEFAULT_HOST, port, self.backlog))
         except CannotListen:
             for bound in found:
                 bound.close()
@@ -64,7 +70,7 @@ class Listen:
         return found
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, backlog: int) -> socket.socket:
     host = host.strip("[]")
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if not 0 <= port < 65536:
@@ -78,10 +84,11 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise CannotListen(where, error) from error
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _limit_unread(bound)
     try:
         bound.bind(address)
         # Here and not in the event loop, because a second listener is refused by listen(), with SO_REUSEADDR.
-        bound.listen(BACKLOG)
+        bound.listen(backlog)
     except OSError as error:
         bound.close()
         raise CannotListen(where, error) from error
@@ -89,7 +96,7 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _bind_unix(path: str) -> socket.socket:
+def _bind_unix(path: str, backlog: int) -> socket.socket:
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
@@ -102,7 +109,7 @@ def _bind_unix(path: str) -> socket.socket:
         bound.bind(path)
         # The web server in front runs as another user; the folder decides who gets here.
         Path(path).chmod(0o666)
-        bound.listen(BACKLOG)
+        bound.listen(backlog)
     except CannotListen:
         bound.close()
         raise
@@ -113,18 +120,25 @@ def _bind_unix(path: str) -> socket.socket:
     return bound
 
 
-def _adopt(fd: int) -> socket.socket:
+def _adopt(fd: int, backlog: int) -> socket.socket:
     try:
         adopted = socket.socket(fileno=fd)
     except OSError as error:
         raise CannotListen(f"descriptor {fd}", error) from error
     try:
-        adopted.listen(BACKLOG)
+        adopted.listen(backlog)
     except OSError as error:
         adopted.detach()  # it is not ours to close
         raise CannotListen(f"descriptor {fd}", error) from error
+    _limit_unread(adopted)
     adopted.setblocking(False)
     return adopted
+
+
+def _limit_unread(listener: socket.socket) -> None:
+    """Have the system drop clients that acknowledge nothing; the connections of a listener inherit this."""
+    if listener.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD * 1000)
 
 
 class Server:
@@ -134,16 +148,25 @@ class Server:
     Raises `CannotListen`.
     """
 
-    def __init__(self, application: Application, config: InterfaceConfig, listen: Listen | None = None) -> None:
-        self.sockets = (listen or Listen()).sockets()
+    def __init__(
+        self,
+        application: Application,
+        config: InterfaceConfig,
+        listen: Listen | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        listen = listen or Listen()
+        uvicorn_config = _uvicorn_config(application, config, listen, limits or Limits())
+        self.sockets = listen.sockets()
         self.ready = threading.Event()
         """Set once clients are served."""
-        self._uvicorn = _Uvicorn(_uvicorn_config(application, config), self.ready)
+        self._scheme = "https" if listen.certfile else "http"
+        self._uvicorn = _Uvicorn(uvicorn_config, self.ready)
 
     @property
     def addresses(self) -> list[str]:
         """Where it listens, as addresses a person can use."""
-        return [_address(bound) for bound in self.sockets]
+        return [_address(bound, self._scheme) for bound in self.sockets]
 
     def run(self) -> None:
         """Serve; returns after `stop`, or in the main thread after SIGTERM or Ctrl-C. A second signal insists.
@@ -168,24 +191,36 @@ def serve(layer: Any, config: InterfaceConfig | None = None, listen: Listen | No
     server.run()
 
 
-def _uvicorn_config(application: Application, config: InterfaceConfig) -> uvicorn.Config:
-    return uvicorn.Config(
+def _uvicorn_config(
+    application: Application, config: InterfaceConfig, listen: Listen, limits: Limits
+) -> uvicorn.Config:
+    """What uvicorn is to do. Raises `CannotListen` for a certificate that cannot be used."""
+    found = uvicorn.Config(
         application,
-        http=HttpProtocol,
+        http=partial(HttpProtocol, limits=limits),  # type: ignore[arg-type]  # it is called like the class
         ws=WebSocketProtocol,
-        ws_max_size=FRAME_LIMIT,
+        ws_max_size=limits.max_message,
         ws_ping_interval=config.ping_interval,
         ws_ping_timeout=config.ping_timeout,
-        ws_per_message_deflate=False,
+        ws_per_message_deflate=config.compression,
         lifespan="on",
         interface="asgi3",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=BACKLOG,
+        backlog=listen.backlog,
+        limit_concurrency=limits.max_connections or None,
+        timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]  # it does for a timer
         timeout_graceful_shutdown=STOP_PATIENCE,
+        ssl_certfile=listen.certfile or None,
+        ssl_keyfile=listen.keyfile or None,
     )
+    try:
+        found.load()
+    except OSError as error:  # a file that is not there, or holds no certificate
+        raise CannotListen(f"TLS with {listen.certfile} {listen.keyfile}".rstrip(), error) from error
+    return found
 
 
 class _Uvicorn(uvicorn.Server):
@@ -206,6 +241,8 @@ class _Uvicorn(uvicorn.Server):
             yield
             return
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        # The end of a terminal is not that of a server.
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             yield
         finally:
@@ -218,9 +255,9 @@ class _Uvicorn(uvicorn.Server):
         self.should_exit = True
 
 
-def _address(bound: socket.socket) -> str:
+def _address(bound: socket.socket, scheme: str) -> str:
     name: Any = bound.getsockname()
     if bound.family == socket.AF_UNIX:
         return f"unix:{name}"
     host, port = name[:2]
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"

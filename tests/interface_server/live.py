@@ -12,6 +12,7 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
+from channels_classic.interface_server.config import Limits
 from channels_classic.interface_server.server import Listen, Server
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
@@ -88,11 +89,16 @@ class Live:
 
 
 @contextmanager
-def live(layer: BaseChannelLayer | None = None, listen: Listen | None = None, **options: Any) -> Iterator[Live]:
-    """Run a server with `options` of `InterfaceConfig` until the end of the block."""
+def live(
+    layer: BaseChannelLayer | None = None,
+    listen: Listen | None = None,
+    limits: dict[str, Any] | None = None,
+    **options: Any,
+) -> Iterator[Live]:
+    """Run a server with `options` of `InterfaceConfig` and `limits` until the end of the block."""
     layer = layer or ChannelLayer()
     config = InterfaceConfig(**options)
-    server = Server(InterfaceServer(layer, config), config, listen or Listen(port=0))
+    server = Server(InterfaceServer(layer, config), config, listen or Listen(port=0), Limits(**(limits or {})))
     thread = threading.Thread(target=server.run)
     thread.start()
     assert server.ready.wait(PATIENCE)

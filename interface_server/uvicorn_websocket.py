@@ -1,31 +1,36 @@
-"""What our server offers beyond ASGI, as the extension `channels_classic.raw`: uvicorn's protocols, a little extended.
+"""uvicorn's WebSocket protocol, a little extended: strict with clients, and fair to those that are not read.
 
-A WebSocket's `write` puts one encoded frame on the transport at once, so that a broadcast is encoded once; a request's
-`watch` tells of a client that leaves without a task that waits for it; `abort` ends either at once.
+It offers the application, as the extension `channels_classic.raw`, what ASGI has no word for: `write` puts one encoded
+frame on the transport at once, so that a broadcast is encoded once; `abort` ends the connection at once.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
 WRITE_BUFFER = 64 * 1024
 """Bytes in a transport's buffer above which `write` declines, and frames go through `send`, which waits."""
 
-ABNORMAL = 1006
+UNREAD_PONGS = 256 * 1024
+"""Bytes in a transport's buffer above which a client that sends pings is given up: it does not read the pongs."""
+
+FRAGMENTS = 1024
+"""Frames of one message: empty ones cost memory, but count for nothing in its size."""
+
+ABNORMAL, PROTOCOL_ERROR, BAD_DATA, POLICY = 1006, 1002, 1007, 1008
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Adds `write` and `abort`, tells a lost connection from a closed one, and is fair to clients that are not read."""
+    """One connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._read_at = 0.0
+
+    # What the application is offered
 
     def handle_connect(self, event: Request) -> None:
         """Offer the extension; the application starts later in this turn of the loop."""
@@ -54,6 +59,58 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """End the connection without a word."""
         self.transport.abort()
 
+    # What clients send
+
+    def handle_cont(self, event: Any) -> None:
+        """A further frame of a message."""
+        if len(self.frames) >= FRAGMENTS:
+            self._fail(POLICY)
+        else:
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """Answer, unless nobody reads the answers."""
+        if self.transport.get_write_buffer_size() > UNREAD_PONGS:
+            self.transport.abort()
+        else:
+            super().handle_ping()
+
+    def send_receive_event_to_app(self) -> None:
+        """A message is complete. Bad UTF-8 is the client's fault, and no news for the log."""
+        data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
+        self.frames = []
+        if self.close_sent:
+            return
+        if self.curr_msg_data_type == "text":
+            try:
+                self.queue.put_nowait({"type": "websocket.receive", "text": data.decode()})
+            except UnicodeDecodeError:
+                self._fail(BAD_DATA)
+                return
+        else:
+            self.queue.put_nowait({"type": "websocket.receive", "bytes": data})
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def handle_parser_exception(self) -> None:
+        """A broken frame; before the handshake is answered there is no close frame to say so."""
+        if self.conn.close_sent is not None:
+            super().handle_parser_exception()
+            return
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": PROTOCOL_ERROR, "reason": ""})
+        self.close_sent = self.handshake_complete = True
+        self.transport.close()
+
+    def _fail(self, code: int) -> None:
+        if self.close_sent or self.conn.close_sent is not None:
+            return
+        if self.handshake_complete:
+            self.conn.fail(code)
+        self.handle_parser_exception()
+
+    # The end
+
     def connection_lost(self, exc: Exception | None) -> None:
         """A connection that ended without a close frame of the client is abnormal (RFC 6455, section 7.1.5)."""
         if self.conn.close_rcvd is None:
@@ -65,6 +122,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         await super().send(message)
         if self.close_sent:
             self.handshake_complete = True
+
+    # Keep-alive
 
     async def receive(self) -> Any:
         """Note when reading goes on."""
@@ -83,35 +142,3 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.pong_timer = self.loop.call_at(deadline, self.keepalive_timeout)
             return
         super().keepalive_timeout()
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """Adds `watch` and `abort`."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._watcher: Callable[[], None] | None = None
-        self._extensions: dict[str, dict[object, object]] = {
-            "channels_classic.raw": {"watch": self.watch, "abort": self.abort}
-        }
-
-    def on_message_begin(self) -> None:
-        """Offer the extension."""
-        super().on_message_begin()
-        self.scope["extensions"] = self._extensions
-
-    def watch(self, watcher: Callable[[], None] | None) -> None:
-        """Have `watcher` called when the client leaves; at once when it has."""
-        self._watcher = watcher
-        if watcher is not None and self.cycle.disconnected:
-            asyncio.get_running_loop().call_soon(watcher)
-
-    def abort(self) -> None:
-        """End the connection without a word."""
-        self.transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client left."""
-        super().connection_lost(exc)
-        if self._watcher is not None:
-            self._watcher()
