@@ -69,7 +69,7 @@ class SendNotAvailableOnDemultiplexer(Exception):
 
 
 class RequestTimeout(Exception):
-    """Raised when the body of a request has not arrived completely within ``body_receive_timeout`` seconds."""
+    """Raised when the body of a request did not go on for ``body_receive_timeout`` seconds."""
 
 
 class RequestAborted(Exception):

@@ -7,12 +7,14 @@ knows of sockets, workers or layers.
 from __future__ import annotations
 
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, wraps
 from io import BytesIO
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, cast
 
 from django.conf import settings
 from django.core import signals
@@ -26,6 +28,7 @@ from django.utils.datastructures import MultiValueDict
 from django.utils.functional import cached_property
 
 from channels_classic.channel import Channel
+from channels_classic.credit import Credit
 from channels_classic.exceptions import RequestAborted, RequestTimeout, ResponseLater
 from channels_classic.message import Message
 from channels_classic.pending import pending_message_store
@@ -38,11 +41,11 @@ Reply = dict[str, Any]
 
 
 class AsgiRequest(HttpRequest):
-    """A Django request made from an ``http.request`` message, with its whole body in memory.
+    """A Django request made from an ``http.request`` message; a large body waits in a temporary file.
 
-    ``path`` and ``method`` must be there. Reading the body may block for ``body_receive_timeout`` seconds. Raises
-    ``RequestTimeout``, ``RequestAborted``, ``UnicodeDecodeError`` for a query string that is no UTF-8, and Django's
-    ``BadRequest``.
+    ``path`` and ``method`` must be there. Waiting for the next part of the body may block for ``body_receive_timeout``
+    seconds. Raises ``RequestTimeout``, ``RequestAborted``, ``UnicodeDecodeError`` for a query string that is no UTF-8,
+    and Django's ``BadRequest``.
     """
 
     ResponseLater = ResponseLater
@@ -72,16 +75,25 @@ class AsgiRequest(HttpRequest):
         )
         _add_headers(self.META, _header_pairs(message))
         self._set_content_type_params(self.META)  # type: ignore[attr-defined]  # private in Django, not in its stubs
-        self._body = self._receive_body()
-        self._stream = BytesIO(self._body)
+        self._stream = self._receive_body()
 
     @property
     def body(self) -> bytes:
         """The whole body, also after it was read as a stream. Raises ``RequestDataTooBig``, as Django does."""
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        if limit is not None and len(self._body) > limit:
-            raise RequestDataTooBig("Request body exceeded settings.DATA_UPLOAD_MAX_MEMORY_SIZE.")
-        return self._body
+        stream, limit = self._stream, settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        position = stream.tell()
+        try:
+            if limit is not None and stream.seek(0, os.SEEK_END) > limit:
+                raise RequestDataTooBig("Request body exceeded settings.DATA_UPLOAD_MAX_MEMORY_SIZE.")
+            stream.seek(0)
+            return stream.read()
+        finally:
+            stream.seek(position)
+
+    def close(self) -> None:
+        """Let go of uploaded files and of the body; Django calls it when the response is closed."""
+        super().close()
+        self._stream.close()
 
     @cached_property
     def GET(self) -> QueryDict:  # type: ignore[override]  # deletable, for the setter of `encoding`
@@ -119,20 +131,32 @@ class AsgiRequest(HttpRequest):
     def _get_scheme(self) -> str:
         return self.message.get("scheme") or "http"
 
-    def _receive_body(self) -> bytes:
+    def _receive_body(self) -> BinaryIO:
         body = self.message.get("body", b"")
-        if self.message.get("body_channel"):
-            body = b"".join([body, *self._receive_chunks(self.message["body_channel"])])
         if not isinstance(body, bytes):
             raise BadRequest(f"The body of the request is of type {type(body).__name__}, not bytes.")
-        return body
+        stream: BinaryIO = BytesIO()
+        try:
+            stream.write(body)
+            if self.message.get("body_channel"):
+                for chunk in self._receive_chunks(self.message["body_channel"]):
+                    stream.write(chunk)
+                    if isinstance(stream, BytesIO) and stream.tell() > settings.FILE_UPLOAD_MAX_MEMORY_SIZE:
+                        stream = _on_disk(stream)
+        except BaseException:
+            stream.close()
+            raise
+        if isinstance(stream, BytesIO):
+            self._body = stream.getvalue()  # Django parses forms from it, also after the stream was read
+        stream.seek(0)
+        return stream
 
     def _receive_chunks(self, channel: str) -> Iterator[bytes]:
         """The parts of the body that follow on ``channel``; later messages there are left alone."""
         started = time.monotonic()
         while True:
             if time.monotonic() - started > self.body_receive_timeout:
-                raise RequestTimeout(f"The body was not complete after {self.body_receive_timeout} seconds.")
+                raise RequestTimeout(f"No part of the body came for {self.body_receive_timeout} seconds.")
             _, chunk = self.message.channel_layer.receive([channel], block=True)
             if chunk is None:
                 time.sleep(0.001)  # a layer may ignore `block`
@@ -142,6 +166,7 @@ class AsgiRequest(HttpRequest):
             yield chunk.get("content", b"")
             if not chunk.get("more_content"):
                 return
+            started = time.monotonic()
 
 
 class HttpResponseLater(HttpResponse):
@@ -264,8 +289,9 @@ class ViewConsumer:
     """The consumer that runs Django's views. One instance serves all messages and threads.
 
     The last message of a response leaves when the consumer returns, before all it sent itself; parts before it leave
-    at once, and wait while the client's channel is full. After the layer's ``expiry`` the layer's ``ChannelFull`` is
-    raised and the rest is lost. Keyword arguments of the route are ignored.
+    at once, but not further ahead of the client than ``credit.WINDOW``, and wait while its channel is full. After the
+    layer's ``expiry`` the layer's ``ChannelFull`` is raised and the rest is lost. For a client that is gone the rest is
+    not made. Keyword arguments of the route are ignored.
     """
 
     handler_class: type[AsgiHandler] = AsgiHandler
@@ -277,9 +303,19 @@ class ViewConsumer:
         self.handler = self.handler_class()
 
     def __call__(self, message: Message, **kwargs: Any) -> None:
+        credit: Credit | None = None
         for reply in self.handler(message):
             if message.reply_channel is None:
                 raise ValueError(f"The message from {message.channel.name!r} has no reply_channel to respond on.")
+            if credit is None and reply.get("more_content"):
+                credit = Credit(message.reply_channel)
+                if credit.channel is not None:
+                    reply["credit"] = credit.channel
+            if credit is not None:
+                try:
+                    credit.spend(len(reply.get("content", b"")))
+                except RequestAborted:
+                    return
             if not reply.get("more_content") and pending_message_store.active:
                 pending_message_store.prepend(message.reply_channel, reply)
             else:
@@ -295,6 +331,13 @@ class ViewConsumer:
                 if time.monotonic() >= deadline:
                     raise
             time.sleep(self.retry_interval)
+
+
+def _on_disk(stream: BytesIO) -> BinaryIO:
+    """A file with what was written to `stream`."""
+    file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115  # closed with the request
+    file.write(stream.getvalue())
+    return file
 
 
 def _script_name(message: Message) -> str:
