@@ -73,11 +73,12 @@ def _mentions(value: object, name: str) -> bool:
 class _Held:
     """The sends of one running consumer. Contexts copied from it may outlive it, so it knows that it is over."""
 
-    __slots__ = ("over", "pairs", "prepended", "trace")
+    __slots__ = ("over", "pairs", "prepended", "since", "trace")
 
     def __init__(self) -> None:
         self.pairs: list[Pair] = []
         self.prepended = 0
+        self.since = 0.0
         self.trace: Trace | None = None
         self.over = False
 
@@ -109,7 +110,10 @@ class PendingMessageStore:
     def append(self, sender: Channel | Group, message: dict[str, Any]) -> None:
         """Hold a message at the end. The dict is copied, so that it may be changed and sent again; what is in it is
         not."""
-        self._require_current().pairs.append((sender, message.copy()))
+        held = self._require_current()
+        if not held.since:
+            held.since = time.monotonic()
+        held.pairs.append((sender, message.copy()))
 
     def prepend(self, sender: Channel | Group, message: dict[str, Any]) -> None:
         """Hold a message before all appended ones, behind those prepended earlier; it must not be changed afterwards.
@@ -157,6 +161,11 @@ class PendingMessageStore:
         trace = Trace(reply_channel)
         self._require_current().trace = trace
         return trace
+
+    def held(self) -> tuple[int, float]:
+        """How many messages are held, and for how many seconds the first of them has been."""
+        held = self._current()
+        return (len(held.pairs), time.monotonic() - held.since) if held is not None and held.pairs else (0, 0.0)
 
     def sent(self, name: str, content: dict[str, Any]) -> None:
         """Take note of a message that a consumer sends, now or later."""

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from channels_classic.layers.delivery import Delivery
-from channels_classic.worker.consumption import Ending
+from channels_classic.worker.ending import Ending
 
 LINGER = 0.002
 """Seconds for which what fast consumers sent is collected, to travel in one write."""
@@ -56,6 +56,12 @@ class Batch:
                 self._ended_since = self._since if started is None else started
             self._ended.append(ending)
             return self._since - self._ended_since > LINGER
+
+    def hand_over(self) -> None:
+        """The running message goes on as a coroutine, and is no concern of the batch any more."""
+        with self._lock:
+            self._running = None
+            self._since = time.monotonic()
 
     def ended(self) -> list[Ending]:
         """What is to be written, in order; it is the caller's from now on."""

@@ -41,6 +41,7 @@ class WorkerConfig:
     processes: int = _option(
         1, "Processes, for consumers that compute, or `auto`: one per processor. One that dies is replaced.", _processes
     )
+    concurrency: int = _option(100, "Consumers written as `async def` that a process runs at once.")
     prefetch: int = _option(10, "Messages a thread takes at once while its consumers are fast; 1 turns that off.")
     grace: float = _option(30.0, "Seconds that running consumers have to finish when the worker is stopped.")
     max_messages: int = _option(0, "Replace a process after it has consumed so many messages.")
@@ -49,7 +50,7 @@ class WorkerConfig:
     reload: bool = _option(False, "Begin again when a file of the project changes; for development.")
 
     def __post_init__(self) -> None:
-        for name in ("threads", "processes", "prefetch"):
+        for name in ("threads", "processes", "concurrency", "prefetch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} is {getattr(self, name)}, but it must be at least 1.")
         for name in ("grace", "max_messages", "max_memory", "consumer_timeout"):
@@ -61,7 +62,7 @@ class WorkerConfig:
     @property
     def held(self) -> int:
         """Messages that one process holds at most."""
-        return self.threads * self.prefetch
+        return self.threads * self.prefetch + self.concurrency
 
     @property
     def is_supervised(self) -> bool:

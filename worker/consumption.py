@@ -10,93 +10,63 @@ import logging
 import os
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import close_old_connections
 
 from channels_classic.channel import Channel, Group
-from channels_classic.exceptions import ChannelSocketException, ConsumeLater, DenyConnection
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.delivery import Delivery, Report, Send
+from channels_classic.layers.delivery import Delivery, Send
 from channels_classic.message import Message, Trace, pending_message_store
 from channels_classic.routing import Match
-from channels_classic.signals import consumer_finished, consumer_started
-from channels_classic.utils import name_that_thing
+from channels_classic.worker.around import Around
+from channels_classic.worker.asynchronous import refuse_awaitable
+from channels_classic.worker.ending import Ending
 from channels_classic.worker.failures import consumer_has_failed
+from channels_classic.worker.statistics import Statistics, Tally
+from channels_classic.worker.steering import STEERING, shown, steer
 
 if TYPE_CHECKING:
+    from channels_classic.worker.coroutines import Coroutines
     from channels_classic.worker.worker import Worker
 
 logger = logging.getLogger("django.channels")
 
-REQUEUE_ATTEMPTS = 10
-REQUEUE_PAUSE = 0.05
-"""Seconds between attempts to put a message back on a full channel, as in Channels 1.1.8."""
+SLOW = 1.0
+"""Seconds for which a consumer may hold what it has sent until it is said that it could send it earlier."""
 
-_SHOWN = 200  # characters of a message that is dropped
-
-_TRACED = frozenset({"http.request", "websocket.connect"})
+TRACED = frozenset({"http.request", "websocket.connect"})
 """Channels whose consumers owe the client an answer."""
 
+_forks: list[None] = []
+"""As long as the line of forks that led to this process; to ask the system for the process each time costs more."""
 
-@dataclass(slots=True)
-class Ending:
-    """How a message ended, and what its consumer sent. `outcome` is None when it was put back: others report then."""
-
-    delivery: Delivery
-    reply_channel: str | None
-    outcome: Outcome | None
-    sends: list[Send]
-    handed_on: bool = False
-    interrupt: KeyboardInterrupt | None = None
-
-    def reports(self) -> list[Report]:
-        """The report for the gate of the client, if there is one to make.
-
-        A request is answered by its response, so only failures are reported, and none that something else may answer.
-        """
-        token = self.delivery.token
-        if token is None or self.outcome is None or self.reply_channel is None:
-            return []
-        if self.delivery.channel == "http.request" and (
-            self.outcome is Outcome.CONSUMED or (self.outcome is Outcome.RAISED and self.handed_on)
-        ):
-            return []
-        return [Report(self.reply_channel, token, self.outcome)]
-
-    def unsendable(self, send: Send) -> None:
-        """Take note that one of `sends` cannot be sent: the client must not wait for it."""
-        if send.token is not None or (send.name == self.reply_channel and self.outcome is Outcome.CONSUMED):
-            self.outcome = Outcome.RAISED
+os.register_at_fork(after_in_child=lambda: _forks.append(None))
 
 
 class Consumption:
-    """Runs the consumers of one worker thread, one at a time."""
+    """Runs the consumers of one worker thread, one at a time. Those that are coroutines are only started here."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, statistics: Statistics, coroutines: Coroutines) -> None:
         self._worker = worker
         self._wrapper = worker.channel_layer
-        self._layer = worker.channel_layer.channel_layer
+        self._statistics = statistics
+        self._coroutines = coroutines
         self._sends: list[Send] = []
-        self._pid = os.getpid()
+        self._around = Around(type(worker))
+        self._forks = len(_forks)
         self._running: tuple[object, Message, float] | None = None
         self.verbose = False
         """Whether each message gets a line; looked up once per batch."""
 
     def deliver(self, pairs: list[tuple[Channel | Group, dict[str, Any]]]) -> None:
-        """Take what a consumer sent. What goes to another layer is sent there at once."""
-        for sender, content in pairs:
-            layer = sender.channel_layer
-            if layer is self._wrapper or layer is self._layer or getattr(layer, "channel_layer", None) is self._layer:
-                self._sends.append(Send(sender.name, content, isinstance(sender, Group)))
-            else:
-                _send_elsewhere(sender, content)
+        """Take what a consumer sent."""
+        collect(pairs, self._sends, self._wrapper)
 
-    def consume(self, delivery: Delivery) -> Ending:
-        """Run the consumer of a message."""
-        self._sends = []
-        ending = Ending(delivery, delivery.reply_channel, Outcome.RAISED, self._sends)
+    def consume(self, delivery: Delivery) -> Ending | None:
+        """Run the consumer of a message → how it ended, None when a coroutine goes on."""
+        ending = Ending(delivery, delivery.reply_channel)
+        self._sends = ending.sends
         try:
             message = Message(delivery.message, delivery.channel, self._wrapper)
             message.in_turn = delivery.token is not None
@@ -105,14 +75,20 @@ class Consumption:
             match = self._wrapper.router.match(message)
         except Exception:
             logger.exception("The routing failed on a message of %s.", delivery.channel)
-            return ending
-        if match is None:
-            logger.error("No route takes a message of %s: %s", delivery.channel, _shown(delivery.message))
-            ending.outcome = Outcome.UNROUTED
+            match, message = None, None
+        if match is None or message is None:
+            if message is not None:
+                logger.error("No route takes a message of %s: %s", delivery.channel, shown(delivery.message))
+                ending.outcome = Outcome.UNROUTED
+            self._statistics.named("(no consumer)").add(0.0, ending.outcome)
             return ending
         if self._worker.callback is not None:
             self._call_back(delivery.channel, message)
-        self._run(match, message, ending)
+        tally = self._statistics.of(match[0])
+        if tally.is_async:
+            self._coroutines.start(match, message, ending)
+            return None
+        self._run(match, message, ending, tally)
         return ending
 
     def _call_back(self, channel: str, message: Message) -> None:
@@ -121,52 +97,41 @@ class Consumption:
         except Exception:
             logger.exception("The callback of the worker failed on a message of %s.", channel)
 
-    def _run(self, match: Match, message: Message, ending: Ending) -> None:
+    def _run(self, match: Match, message: Message, ending: Ending, tally: Tally) -> None:
         consumer, kwargs = match
-        channel = ending.delivery.channel
         trace: Trace | None = None
         started = time.perf_counter()
         self._running = consumer, message, started
         try:
-            consumer_started.send(sender=type(self._worker), environ={})
-            if channel in _TRACED and ending.reply_channel and pending_message_store.active:
-                trace = pending_message_store.watch(ending.reply_channel)
+            self._around.start()
+            if ending.delivery.channel in TRACED:
+                trace = watched(ending)
             try:
-                consumer(message, **kwargs)
-                self._leave_fork(None)
+                result = consumer(message, **kwargs)
+                if result is not None:
+                    refuse_awaitable(consumer, result)
                 ending.outcome = Outcome.CONSUMED
-            except DenyConnection:
-                ending.outcome = _deny(message)
-            except ChannelSocketException as error:
-                error.run(message)
-                ending.outcome = Outcome.CONSUMED
-            except ConsumeLater:
-                ending.outcome = self._put_back(message, ending.delivery)
+            except STEERING as error:
+                ending.outcome = steer(error, message, ending, self._worker)
+            if len(_forks) != self._forks:
+                _leave_fork(None)
         except BaseException as error:
             # Also SystemExit: a consumer must not end the worker.
-            self._leave_fork(error)
+            if len(_forks) != self._forks:
+                _leave_fork(error)
             consumer_has_failed(self._worker, consumer, message, error, time.perf_counter() - started)
             ending.outcome = Outcome.RAISED
             if isinstance(error, KeyboardInterrupt):
                 ending.interrupt = error
-        self._finish()
+        duration = time.perf_counter() - started
+        if duration > SLOW:
+            warn_of_held_messages(tally, ending)
+        self._around.finish()
+        tally.add(duration, ending.outcome)
         if trace is not None:
-            ending.handed_on = trace.handed_on
-            if channel == "websocket.connect" and ending.outcome is Outcome.CONSUMED:
-                _check_answer(trace, consumer)
+            check_answer(trace, ending, tally)
         if self.verbose:
-            duration = (time.perf_counter() - started) * 1000
-            logger.debug("%s -> %s: %s in %.1f ms", channel, name_that_thing(consumer), _said(ending), duration)
-
-    def _leave_fork(self, error: BaseException | None) -> None:
-        """End a process that the consumer forked and let return: two must not go on with one connection."""
-        if os.getpid() == self._pid:
-            return
-        if error is not None and not isinstance(error, SystemExit):
-            logger.error("A process that a consumer forked failed.", exc_info=error)
-        logging.shutdown()
-        sys.stdout.flush()
-        os._exit(error is not None)
+            say_how_it_ended(ending, tally, duration)
 
     def give_up(self, error: Exception, where: str) -> None:
         """From the monitor: the consumer that runs takes too long; `where` is its stack."""
@@ -175,60 +140,69 @@ class Consumption:
             consumer_has_failed(self._worker, consumer, message, error, time.perf_counter() - started, where)
             close_old_connections()  # those of the thread that calls
 
-    def _finish(self) -> None:
-        try:
-            consumer_finished.send_robust(sender=type(self._worker))
-        except BaseException:
-            logger.exception("A receiver of consumer_finished failed.")
 
-    def _put_back(self, message: Message, delivery: Delivery) -> Outcome | None:
-        """Put a message back at the tail of its channel, unless it has been there too often.
-
-        The very dict the consumer saw: what it changed travels along. It overtakes what the consumer sent.
-        """
-        content = message.content
-        retries = content.get("__retries__", 0) + 1
-        content["__retries__"] = retries
-        if retries > self._worker.message_retries:
-            logger.warning(
-                "A message of %s is dropped: it was put back %d times. %s",
-                delivery.channel,
-                retries - 1,
-                _shown(content),
-            )
-            return Outcome.DROPPED
-        if delivery.token is not None:
-            self._sends.append(Send(delivery.channel, content, token=delivery.token))
-            return None
-        for _ in range(REQUEUE_ATTEMPTS):
-            try:
-                self._wrapper.send(delivery.channel, content)
-                return None
-            except self._wrapper.ChannelFull:
-                time.sleep(REQUEUE_PAUSE)
-        logger.warning("A message of %s is dropped: its channel stayed full. %s", delivery.channel, _shown(content))
-        self._layer.losses.count("full", delivery.channel)
-        return Outcome.DROPPED
+# What consumers that are coroutines have in common with others
 
 
-def _deny(message: Message) -> Outcome:
-    if message.channel.name != "websocket.connect" or message.reply_channel is None:
-        raise ValueError(
-            f"DenyConnection was raised for a message of {message.channel.name!r}: only a consumer of "
-            "websocket.connect can deny; elsewhere raise WebsocketCloseException."
-        )
-    message.reply_channel.send({"close": True})
-    return Outcome.CONSUMED
+def collect(pairs: list[tuple[Channel | Group, dict[str, Any]]], sends: list[Send], wrapper: Any) -> None:
+    """Put what a consumer sent into `sends`. What goes to another layer is sent there at once."""
+    for sender, content in pairs:
+        layer, own = sender.channel_layer, wrapper.channel_layer
+        if layer is wrapper or layer is own or getattr(layer, "channel_layer", None) is own:
+            sends.append(Send(sender.name, content, isinstance(sender, Group)))
+        else:
+            _send_elsewhere(sender, content)
 
 
-def _check_answer(trace: Trace, consumer: object) -> None:
+def watched(ending: Ending) -> Trace | None:
+    """A record of how the consumer of one of `TRACED` answers its client."""
+    if ending.reply_channel and pending_message_store.active:
+        return pending_message_store.watch(ending.reply_channel)
+    return None
+
+
+def check_answer(trace: Trace, ending: Ending, tally: Tally) -> None:
+    """Note whether something else may answer the client, and warn when nobody will."""
+    ending.handed_on = trace.handed_on
+    if ending.delivery.channel != "websocket.connect" or ending.outcome is not Outcome.CONSUMED:
+        return
     # A group is joined to get what others send later: that is no answer, and the commonest way to forget it.
     if not trace.answered and not trace.mentioned:
         logger.warning(
             "The consumer %s of websocket.connect neither accepted nor closed: the client waits until the handshake "
             'times out. Send {"accept": True} to message.reply_channel, or raise DenyConnection.',
-            name_that_thing(consumer),
+            tally.name,
         )
+
+
+def warn_of_held_messages(tally: Tally, ending: Ending) -> None:
+    """Say once per consumer that what it sends could have arrived long before it returned."""
+    held, seconds = pending_message_store.held()
+    if held and seconds > SLOW and not tally.was_slow:
+        tally.was_slow = True
+        logger.warning(
+            "The consumer %s of %s held %d message(s) for %.1f s until it returned: send with immediately=True what "
+            "must not wait.",
+            tally.name,
+            ending.delivery.channel,
+            held,
+            seconds,
+        )
+
+
+def say_how_it_ended(ending: Ending, tally: Tally, duration: float) -> None:
+    """One line per message, for `-v 2`."""
+    outcome = ending.outcome.name.lower() if ending.outcome is not None else "put back"
+    logger.debug("%s -> %s: %s in %.1f ms", ending.delivery.channel, tally.name, outcome, duration * 1000)
+
+
+def _leave_fork(error: BaseException | None) -> None:
+    """End a process that a consumer forked and let return: two must not go on with one connection."""
+    if error is not None and not isinstance(error, SystemExit):
+        logger.error("A process that a consumer forked failed.", exc_info=error)
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(error is not None)
 
 
 def _send_elsewhere(sender: Channel | Group, content: dict[str, Any]) -> None:
@@ -242,12 +216,3 @@ def _send_elsewhere(sender: Channel | Group, content: dict[str, Any]) -> None:
                 logger.exception("A message for %s on another layer is lost.", sender.name)
                 return None
         time.sleep(pending_message_store.retry_interval)
-
-
-def _shown(content: object) -> str:
-    text = repr(content)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-
-
-def _said(ending: Ending) -> str:
-    return ending.outcome.name.lower() if ending.outcome is not None else "put back"

@@ -19,6 +19,14 @@ def consumer_has_failed(
     worker: Worker, consumer: object, message: Message, error: BaseException, duration: float, where: str = ""
 ) -> None:
     """Log it and send `consumer_failed`. `where` is the stack of a consumer that still runs, instead of a traceback."""
+    log_failure(consumer, message, error, duration, where)
+    consumer_failed.send_robust(
+        sender=type(worker), message=message, consumer=consumer, exception=error, duration=duration
+    )
+
+
+def log_failure(consumer: object, message: Message, error: BaseException, duration: float, where: str = "") -> None:
+    """Channel, consumer, duration and traceback, once."""
     logger.error(
         "The consumer %s of %s failed after %.3f s.%s",
         name_that_thing(consumer),
@@ -26,7 +34,4 @@ def consumer_has_failed(
         duration,
         f" {error}\n{where}" if where else "",
         exc_info=None if where else error,
-    )
-    consumer_failed.send_robust(
-        sender=type(worker), message=message, consumer=consumer, exception=error, duration=duration
     )

@@ -39,7 +39,7 @@ class Loop:
         self._layer: BaseChannelLayer = worker.channel_layer.channel_layer
         self._batch = Batch()
         self._pipeline = Pipeline(self._layer, shared.outage, shared.record, on_away=self._batch.pause)
-        self._consumption = Consumption(worker)
+        self._consumption = Consumption(worker, shared.new_statistics(), shared.coroutines)
         self._count = 1  # until it is known that consumers are fast
 
     def run(self) -> None:
@@ -82,6 +82,9 @@ class Loop:
             ending = self._consumption.consume(delivery)
             self._worker.in_job = False
             consumed += 1
+            if ending is None:
+                self._batch.hand_over()
+                continue
             if self._batch.end(ending):
                 self._pipeline.send(self._batch.ended())
             if ending.interrupt is not None:

@@ -23,6 +23,7 @@ from channels_classic.layers.names import inbox_of
 from channels_classic.layers.steps import PutBack
 from channels_classic.worker.batch import Batch
 from channels_classic.worker.consumption import Consumption
+from channels_classic.worker.coroutines import Coroutines, Running
 from channels_classic.worker.ledger import Record
 from channels_classic.worker.pipeline import Outage, Pipeline
 
@@ -51,7 +52,7 @@ class Monitor:
     """One thread; `add`, `remove`, `attend` and `is_stuck` may be called from any other.
 
     A consumer that runs for more than `consumer_timeout` seconds is given up, if that is not 0: its client is told so,
-    and `on_timeout` is called.
+    and `on_timeout` is called. Coroutines are cancelled by others; here one is given up that does not even end then.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Monitor:
         layer: BaseChannelLayer,
         outage: Outage,
         record: Record,
+        coroutines: Coroutines,
         consumer_timeout: float,
         on_timeout: Callable[[str], None],
     ) -> None:
         self._layer = layer
         self._record = record
+        self._coroutines = coroutines
         self._consumer_timeout = consumer_timeout
         self._on_timeout = on_timeout
         self._watched: dict[int, _Watched] = {}
@@ -101,8 +104,9 @@ class Monitor:
 
     def is_stuck(self) -> bool:
         """Whether every thread that has not ended runs a consumer that was given up."""
-        watched = list(self._watched.values())
-        return bool(watched) and all(one.overdue for one in watched)
+        overdue = [watched.overdue for watched in list(self._watched.values())]
+        overdue += [running.is_given_up for running in self._coroutines.running()]
+        return bool(overdue) and all(overdue)
 
     def _watch(self) -> None:
         while not self._stopped:
@@ -131,6 +135,9 @@ class Monitor:
             if since is not None:
                 interval = _TICK if watched.batch.holds or interval == _TICK else PACE
                 self._see_to(watched, running, since, now)
+        for coroutine in self._coroutines.running():
+            interval = interval or PACE
+            self._see_to_coroutine(coroutine, now)
         if self._pipeline.is_busy:
             self._pipeline.send([])  # what it owes
             self._pipeline.settle()
@@ -149,6 +156,17 @@ class Monitor:
         elif now - watched.reported >= RUNNING_INTERVAL - PACE:
             watched.reported = now
             self._report(running, Outcome.RUNNING)
+
+    def _see_to_coroutine(self, running: Running, now: float) -> None:
+        if running.is_given_up:
+            return
+        if 0 < self._consumer_timeout < now - running.since - 2 * PACE:
+            self._report(running.ending.delivery, Outcome.RAISED)
+            self._coroutines.give_up(running)
+            self._on_timeout("one of its coroutines does not let the others run")
+        elif now - running.reported >= RUNNING_INTERVAL - PACE:
+            running.reported = now
+            self._report(running.ending.delivery, Outcome.RUNNING)
 
     def _report(self, delivery: Delivery, outcome: Outcome) -> None:
         if delivery.token is not None and delivery.reply_channel is not None:

@@ -23,7 +23,7 @@ from channels_classic.layers.codec import Outcome
 from channels_classic.layers.delivery import Membership, Report, Send
 from channels_classic.layers.names import check_group
 from channels_classic.layers.steps import Connection, Delist, Members, Push, Status, Step, Take, Taken
-from channels_classic.worker.consumption import Ending
+from channels_classic.worker.ending import Ending
 from channels_classic.worker.ledger import Record
 
 logger = logging.getLogger("django.channels")

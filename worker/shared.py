@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from channels_classic.worker.coroutines import Coroutines
 from channels_classic.worker.monitor import Monitor
 from channels_classic.worker.pipeline import Outage
 from channels_classic.worker.recycling import Recycling
+from channels_classic.worker.statistics import Statistics, report
 
 if TYPE_CHECKING:
     from channels_classic.worker.worker import Worker
@@ -16,13 +18,26 @@ class Shared:
     """One for each `run` of a worker or of a group of workers, made from its attributes."""
 
     def __init__(self, worker: Worker) -> None:
+        self._layer = worker.channel_layer.channel_layer
+        self._statistics: list[Statistics] = []
         self.record = worker.record
         self.outage = Outage()
         self.recycling = Recycling(worker.max_messages, worker.max_memory, worker.ask_for_replacement)
+        self.coroutines = Coroutines(worker, self.outage, self.record, self.new_statistics())
         self.monitor = Monitor(
-            worker.channel_layer.channel_layer,
+            self._layer,
             self.outage,
             self.record,
+            self.coroutines,
             worker.consumer_timeout,
             worker.ask_for_replacement,
         )
+
+    def new_statistics(self) -> Statistics:
+        """Counts for one more thread."""
+        self._statistics.append(Statistics())
+        return self._statistics[-1]
+
+    def report(self) -> str:
+        """What all threads have counted, as a table."""
+        return report(self._statistics, self._layer.losses.as_dict())

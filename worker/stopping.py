@@ -36,6 +36,9 @@ class Stoppable(Protocol):
     def wake(self) -> None:
         """Wake up."""
 
+    def log_statistics(self) -> None:
+        """Say what it did."""
+
     def is_stuck(self) -> bool:
         """Whether nothing that still runs will end."""
 
@@ -65,7 +68,7 @@ class Stopper:
         self._doorbell = doorbell = Doorbell()
         thread = threading.Thread(target=self._attend, args=(doorbell,), name="worker-stopper", daemon=True)
         thread.start()
-        others = [signal.SIGHUP] if self._worker.is_renewable else []
+        others = [signal.SIGUSR1, *([signal.SIGHUP] if self._worker.is_renewable else [])]
         try:
             with doorbell.catching(others) if signals else contextlib.nullcontext():
                 yield
@@ -77,7 +80,8 @@ class Stopper:
             doorbell.close()
 
     def _attend(self, doorbell: Doorbell) -> None:
-        asked = doorbell.wait()
+        while (asked := doorbell.wait()) == signal.SIGUSR1:
+            self._worker.log_statistics()
         if self._over.is_set():
             return
         if asked == signal.SIGHUP:
@@ -97,6 +101,8 @@ class Stopper:
                 )
                 self._end(1)
             again = doorbell.wait(_AGAIN)
+            if again == signal.SIGUSR1:
+                self._worker.log_statistics()
             if again in STOP_SIGNALS:
                 if asked in STOP_SIGNALS:
                     logger.error("%s again: stopping at once.", signal.Signals(again).name)

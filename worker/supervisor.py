@@ -66,7 +66,9 @@ class _Process:
         """Read what it says; the socket is readable."""
         with contextlib.suppress(OSError):
             words = self.link.recv(64)
-            self.is_ready = self.is_ready or parent.READY in words
+            if parent.READY in words:
+                self.is_ready = True
+                logger.info("Worker process %d listens.", self.pid)
             self.wants_replacement = self.wants_replacement or parent.REPLACE in words
             if words:
                 return

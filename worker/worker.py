@@ -53,16 +53,18 @@ class Worker:
 
     prefetch = _DEFAULTS.prefetch
     grace = _DEFAULTS.grace
+    concurrency = _DEFAULTS.concurrency
     consumer_timeout = _DEFAULTS.consumer_timeout
     max_messages = _DEFAULTS.max_messages
     max_memory = _DEFAULTS.max_memory
 
     # What `runworker` sets: who is told what the process holds, when it takes the first message, and when it should be
-    # replaced; and whether SIGHUP asks for that too.
+    # replaced; whether SIGHUP asks for that too; and whether another process has said what it listens on.
     record: Record = NoRecord()
     on_listening: Callable[[], object] | None = None
     on_outworn: Callable[[], object] | None = None
     is_renewable = False
+    is_one_of_many = False
 
     def __init__(
         self,
@@ -118,7 +120,11 @@ class Worker:
         channels = [check_receivable(name) for name in self.apply_channel_filters(self.channel_layer.router.channels)]
         self.to_be_replaced = False
         with self._stopper.attending(self.signal_handlers):
-            logger.info("Listening on channels %s", ", ".join(sorted(channels)))
+            logger.log(
+                logging.DEBUG if self.is_one_of_many else logging.INFO,
+                "Listening on channels %s",
+                ", ".join(sorted(channels)),
+            )
             self._shared = shared = Shared(self)
             shared.monitor.start()
             if self.on_listening is not None:
@@ -126,7 +132,9 @@ class Worker:
             try:
                 self._run_threads(channels, shared)
             finally:
+                shared.coroutines.finish()
                 shared.monitor.stop()
+                self.log_statistics()
                 self._shared = None
 
     def stop(self) -> None:
@@ -146,6 +154,13 @@ class Worker:
         elif self.is_renewable:
             self.to_be_replaced = True
             self.stop_gracefully()
+
+    def log_statistics(self) -> None:
+        """From any thread: say what was consumed so far, and how fast."""
+        shared = self._shared
+        table = shared.report() if shared is not None else ""
+        if table:
+            logger.info("What this process has consumed:\n%s", table)
 
     def is_stuck(self) -> bool:
         """Whether only consumers that took too long still run."""

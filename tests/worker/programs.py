@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,6 +20,9 @@ Start = Callable[..., Process]
 ROOT = Path(__file__).parent.parent.parent
 
 PATIENCE = 30.0
+
+LISTENS = r"Listening on channels|Worker process \d+ listens"
+"""What the log says when a process begins to work."""
 
 
 @pytest.fixture
@@ -38,10 +42,15 @@ def start(redis_url: str) -> Iterator[Start]:
             command = [sys.executable, "-m", "django", "runworker", *options]
             process = Process(command, cwd=ROOT, env={**settings, **environment})
             stack.callback(process.stop)
-            process.wait_for_line("Listening on channels", occurrences=listening)
+            process.wait_for_line(LISTENS, occurrences=listening)
             return process
 
         yield start
+
+
+def begun(process: Process) -> int:
+    """How many processes have begun to work."""
+    return len(re.findall(LISTENS, process.output))
 
 
 def alive(pid: int) -> bool:

@@ -8,7 +8,7 @@ from channels_classic.layers.codec import Outcome
 from channels_classic.layers.delivery import Delivery
 from channels_classic.layers.steps import Item
 from channels_classic.worker.batch import LINGER, Batch
-from channels_classic.worker.consumption import Ending
+from channels_classic.worker.ending import Ending
 
 
 def delivery(number: int) -> Delivery:

@@ -14,7 +14,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from tests.processes import Process
 from tests.waiting import eventually
 from tests.worker.harness import Inbox, drain
-from tests.worker.programs import PATIENCE, Start, alive, answering_pids
+from tests.worker.programs import LISTENS, PATIENCE, Start, alive, answering_pids, begun
 
 KINDS = pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["alone", "supervised"])
 
@@ -39,7 +39,7 @@ def test_a_hangup_replaces_all_processes_and_loses_nothing(
     before = answering_pids(redis, 4)
     sent = send_for(redis, 0.2)
     worker.send_signal(signal.SIGHUP)
-    while worker.output.count("Listening on channels") < 2 * count:
+    while begun(worker) < 2 * count:
         sent = send_for(redis, 0.1, sent)
     answers = drain(redis, "answers", sent, PATIENCE)
     assert sorted(answer["number"] for answer in answers) == list(range(sent))
@@ -72,7 +72,7 @@ def test_a_process_is_replaced_after_its_number_of_messages_and_loses_nothing(
 ) -> None:
     worker = start(*options, "--max-messages", "50", listening=2 if options else 1)
     sent = 0
-    while worker.output.count("Listening on channels") < 4:
+    while begun(worker) < 4:
         sent = send_for(redis, 0.1, sent)
     answers = drain(redis, "answers", sent, PATIENCE)
     assert sorted(answer["number"] for answer in answers) == list(range(sent))
@@ -104,7 +104,7 @@ def test_a_worker_begins_again_when_a_file_changes_and_finishes_what_it_took(
     while "finishing what was taken" not in worker.output and time.monotonic() < deadline:
         os.utime(module, (time.time() + 10, time.time() + 10))
         time.sleep(0.1)
-    worker.wait_for_line("Listening on channels", occurrences=2)
+    worker.wait_for_line(LISTENS, occurrences=2)
     assert [answer["number"] for answer in drain(redis, "answers", 1)] == [1]
     assert answering_pids(redis, 1)
 

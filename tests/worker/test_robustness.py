@@ -15,7 +15,7 @@ from channels_classic.layers.steps import Length
 from tests.processes import Process
 from tests.waiting import eventually
 from tests.worker.harness import Inbox, drain
-from tests.worker.programs import PATIENCE, Start, alive, answering_pids
+from tests.worker.programs import PATIENCE, Start, alive, answering_pids, begun
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -48,9 +48,9 @@ def test_a_consumer_that_leaks_memory_costs_a_process_not_a_message(
     start: Start, redis: RedisChannelLayer, options: tuple[str, ...]
 ) -> None:
     worker = start("--max-memory", "200", *options, listening=2 if options else 1)
-    listening = worker.output.count("Listening on channels")
+    listening = begun(worker)
     sent = 0
-    while worker.output.count("Listening on channels") < listening + 2:
+    while begun(worker) < listening + 2:
         redis.send("leak", {"number": sent, "mebibytes": 20, "answer": "answers"})
         sent += 1
         assert drain(redis, "answers", 1, PATIENCE)[0]["number"] == sent - 1

@@ -12,7 +12,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Length
 from tests.waiting import eventually
 from tests.worker.harness import drain
-from tests.worker.programs import PATIENCE, Start, alive, answering_pids
+from tests.worker.programs import LISTENS, PATIENCE, Start, alive, answering_pids
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -100,7 +100,7 @@ def test_a_process_that_ends_is_replaced(start: Start, redis: RedisChannelLayer,
     victim = answering_pids(redis, 2).pop()
     os.kill(victim, number)
     supervisor.wait_for_line(f"Worker process {victim} ended")
-    supervisor.wait_for_line("Listening on channels", occurrences=3)
+    supervisor.wait_for_line(LISTENS, occurrences=3)
     assert victim not in answering_pids(redis, 4)
 
 
@@ -111,7 +111,7 @@ def test_a_process_that_dies_at_once_is_replaced_more_and_more_slowly(start: Sta
         redis.send("crash", {})
         line = supervisor.wait_for_line("ended with status 3; it is replaced in", occurrences=number)
         delays.append(line.rpartition(" in ")[2])
-        supervisor.wait_for_line("Listening on channels", occurrences=2 + number)
+        supervisor.wait_for_line(LISTENS, occurrences=2 + number)
     assert delays[0] == "0.5 s." and delays[2] in ("1.0 s.", "2.0 s.")  # one of the two died twice
     assert answering_pids(redis, 4)
 

@@ -66,6 +66,8 @@ class Command(BaseCommand):
                 f"{', '.join(sorted(self.channel_layer.router.channels))}."
             )
         parent = Parent.of_this_process()
+        if parent is None:
+            self.say_what_runs(config, worker)
         if parent is None and config.is_supervised:
             sys.exit(self.supervise(config))
         if parent is not None:
@@ -74,18 +76,24 @@ class Command(BaseCommand):
 
     def supervise(self, config: WorkerConfig) -> int:
         """Run worker processes until told to stop → the exit status."""
+        layer = self.channel_layer.channel_layer
+        return Supervisor(layer, config.processes, config.grace, config.held, config.consumer_timeout).run()
+
+    def say_what_runs(self, config: WorkerConfig, worker: Worker) -> None:
+        """The first line of the log."""
+        channels = ", ".join(sorted(worker.apply_channel_filters(self.channel_layer.router.channels)))
         self.logger.info(
-            "Running %d worker process(es) with %d thread(s) each on %s",
+            "Running %d process(es) × %d thread(s) on %s%s",
             config.processes,
             config.threads,
             self.channel_layer,
+            f", for channels {channels}" if config.is_supervised else "",  # otherwise the worker says so
         )
-        layer = self.channel_layer.channel_layer
-        return Supervisor(layer, config.processes, config.grace, config.held, config.consumer_timeout).run()
 
     def obey(self, parent: Parent, worker: Worker) -> None:
         """Let a worker tell the process that supervises it what it is told here, and stop when that says so."""
         worker.record = parent.ledger
+        worker.is_one_of_many = True
         worker.on_listening = parent.is_ready
         worker.on_outworn = parent.ask_for_replacement
         parent.stop_with(worker)
@@ -119,14 +127,13 @@ class Command(BaseCommand):
         }
         # Tests written for 1.x expect these very arguments; the rest are attributes.
         worker = Worker(**arguments) if config.threads == 1 else WorkerGroup(**arguments, n_threads=config.threads)
-        for name in ("prefetch", "grace", "consumer_timeout", "max_messages", "max_memory"):
+        for name in ("prefetch", "concurrency", "grace", "consumer_timeout", "max_messages", "max_memory"):
             setattr(worker, name, getattr(config, name))
         worker.is_renewable = not config.is_supervised
         return worker
 
     def run_worker(self, worker: Worker, config: WorkerConfig) -> None:
         """Run the worker until it is told to stop."""
-        self.logger.info("Running a worker with %d thread(s) on %s", config.threads, self.channel_layer)
         if config.reload:
             atexit.register(_finish, worker, threading.current_thread())
         worker_process_ready.send(sender=worker)
