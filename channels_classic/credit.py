@@ -35,9 +35,9 @@ class Credit:
         """Return when `size` more bytes may be sent. Raises `RequestAborted` when the client is gone."""
         if self.channel is None:
             return
-        # What lies there already is of interest only when there is reason to wait.
         deadline = time.monotonic() + PATIENCE
-        while self._sent and self._sent + size - self._taken > WINDOW:
+        # The other side tells of some 100 KiB at once: a part of any size may go when less than half is under way.
+        while self._sent - self._taken + min(size, WINDOW // 2) > WINDOW:
             _, message = self._layer.receive([self.channel], block=True)
             if message is None:
                 if time.monotonic() >= deadline:

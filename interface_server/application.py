@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
+from channels_classic.interface_server.actions import ActionLogger, Actions
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.forwarded import Forwarded
 from channels_classic.interface_server.http import Request
@@ -24,10 +25,15 @@ class InterfaceServer:
     """An ASGI 3 application that hands every connection to the workers of a channel layer.
 
     It begins to use the layer with the first scope of any type: some servers send no lifespan events, and some fork
-    after they imported the application.
+    after they imported the application. `action_logger` is told what clients do, as Daphne told its own.
     """
 
-    def __init__(self, layer: BaseChannelLayer, config: InterfaceConfig | None = None) -> None:
+    def __init__(
+        self,
+        layer: BaseChannelLayer,
+        config: InterfaceConfig | None = None,
+        action_logger: ActionLogger | None = None,
+    ) -> None:
         self.layer = layer
         self.config = config or InterfaceConfig()
         self._forwarded = Forwarded(self.config)
@@ -39,8 +45,14 @@ class InterfaceServer:
             "lifespan": self._lifespan,
         }
 
+        self._application = Actions(self._serve, action_logger) if action_logger else self._serve
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
+        self._forwarded.apply(scope)
+        await self._application(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         serve = self._scopes.get(scope["type"])
         if serve is None:
             raise ValueError(
@@ -53,11 +65,9 @@ class InterfaceServer:
         if scope["path"] == self.config.health_path:
             await answer_health(hub.available, send)
             return
-        self._forwarded.apply(scope)
         await Request(hub, scope, receive, send).run()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._forwarded.apply(scope)
         await WebSocket(await self._started(), scope, receive, send).run()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TextIO
 
 import uvicorn
 
 from channels_classic.exceptions import CannotListen
+from channels_classic.interface_server.access_log import AccessLog
 from channels_classic.interface_server.application import InterfaceServer
 from channels_classic.interface_server.config import InterfaceConfig, Limits, option
+from channels_classic.interface_server.processes import Processes
 from channels_classic.interface_server.scope import Application
 from channels_classic.interface_server.uvicorn_http import HttpProtocol
 from channels_classic.interface_server.uvicorn_websocket import WebSocketProtocol
@@ -28,6 +30,9 @@ from channels_classic.interface_server.uvicorn_websocket import WebSocketProtoco
 logger = logging.getLogger(__name__)
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+"""Those that ask a process to stop; the last one insists."""
 
 UNREAD = 60
 """Seconds for which the system keeps data for a client that takes none of it, when we are done with the connection."""
@@ -183,12 +188,30 @@ class Server:
         self._uvicorn.should_exit = True
 
 
-def serve(layer: Any, config: InterfaceConfig | None = None, listen: Listen | None = None) -> None:
-    """Run an interface server on `layer` until it is told to stop. Raises `CannotListen`."""
-    config = config or InterfaceConfig()
-    server = Server(InterfaceServer(layer, config), config, listen)
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How the program runs."""
+
+    group: ClassVar[str] = "The program"
+
+    processes: int = option(1, "Processes that share what is listened on. One that dies is replaced.")
+    access_log: str = option("", "A file to which a line is added for each response and socket; - for standard output.")
+
+
+def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: Limits, program: Program) -> None:
+    """Run an interface server on `layer` until told to stop. Raises `CannotListen`, `OSError` and `ValueError`."""
+    log = AccessLog(_stream(program.access_log)) if program.access_log else None
+    server = Server(InterfaceServer(layer, config, log), config, listen, limits)
     logger.info("Serving %s on the channel layer %s", " and ".join(server.addresses), layer)
-    server.run()
+    if program.processes > 1:
+        Processes(program.processes, server.run, server.stop).run()
+    else:
+        server.run()
+
+
+def _stream(path: str) -> TextIO:
+    """Where lines are written at once, by all processes."""
+    return open(1 if path == "-" else path, "a", buffering=1, encoding="utf-8", closefd=path != "-")
 
 
 def _uvicorn_config(
@@ -229,6 +252,7 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
         super().__init__(config)
         self._ready = ready
+        self._signalled = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -240,7 +264,7 @@ class _Uvicorn(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
         # The end of a terminal is not that of a server.
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
@@ -251,8 +275,8 @@ class _Uvicorn(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """The first signal asks, the second insists."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
+        self.force_exit = self._signalled or sig == signal.SIGQUIT
+        self._signalled = self.should_exit = True
 
 
 def _address(bound: socket.socket, scheme: str) -> str:

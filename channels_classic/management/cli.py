@@ -21,16 +21,14 @@ VERBOSITY = click.option("-v", "--verbosity", type=int, default=1, help="2: more
 
 
 def _interface() -> click.Command:
-    from channels_classic.interface_server import InterfaceConfig
-    from channels_classic.interface_server.server import Listen
-    from channels_classic.management.options import click_options
+    from channels_classic.management.interface import PARTS
+    from channels_classic.management.options import Grouped, click_options
 
-    @click.command("interface", help="Serves HTTP and WebSocket, as manage.py runinterface does.")
+    @click.command("interface", cls=Grouped, help="Serves HTTP and WebSocket, as manage.py runinterface does.")
     @click.option("--layer", help="redis://host:port/db, local:/path/to/socket, or an alias of the project's layers.")
     @SETTINGS
     @VERBOSITY
-    @click_options(Listen)
-    @click_options(InterfaceConfig)
+    @click_options(*PARTS)
     def interface(layer: str | None, settings: str | None, **options: Any) -> None:
         _said_in_one_sentence(lambda: _serve(layer, settings, options))
 

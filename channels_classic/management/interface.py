@@ -7,10 +7,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
+from channels_classic.exceptions import ChannelsError
 from channels_classic.interface_server import InterfaceConfig
-from channels_classic.interface_server.server import Listen, serve
+from channels_classic.interface_server.config import Limits
+from channels_classic.interface_server.server import Listen, Program, serve
 from channels_classic.log import setup_logger
 from channels_classic.management.options import configuration
+
+PARTS = (Program, Listen, InterfaceConfig, Limits)
+"""What has options."""
 
 
 def configured(options: Mapping[str, Any]) -> InterfaceConfig:
@@ -33,6 +40,15 @@ def set_up_log(options: Mapping[str, Any]) -> logging.Logger:
 
 
 def run(layer: Any, config: InterfaceConfig, options: Mapping[str, Any]) -> None:
-    """Serve until told to stop, with the log of a command. Raises `CannotListen` and `InvalidChannelLayerError`."""
+    """Serve until told to stop, with the log of a command.
+
+    Raises `CannotListen`, `InvalidChannelLayerError`, and `ImproperlyConfigured` for options that cannot be.
+    """
     set_up_log(options)
-    serve(layer, config, configuration(Listen, options))
+    program = configuration(Program, options)
+    try:
+        serve(layer, config, configuration(Listen, options), configuration(Limits, options), program)
+    except ChannelsError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ImproperlyConfigured(str(error)) from error

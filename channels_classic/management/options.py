@@ -18,29 +18,58 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def add_arguments(parser: ArgumentParser, config: type[Any]) -> None:
-    """Add an argparse option for every field of `config`."""
+    """Add an argparse option for every field of `config`, in the groups that the fields or the class name."""
+    groups: dict[str, Any] = {group.title: group for group in parser._action_groups if group.title}
     for option in fields(config):
+        title = _group(config, option)
+        group = groups.get(title, parser)
+        if title and group is parser:
+            group = groups[title] = parser.add_argument_group(title)
         kind: dict[str, Any] = {"type": _type(option)}
         if isinstance(option.default, tuple):
             kind = {"action": "append", "metavar": option.name.rstrip("s").upper()}
         elif isinstance(option.default, bool):
             kind = {"action": "store_true"}
         default = None if isinstance(option.default, tuple) else option.default
-        parser.add_argument(
+        group.add_argument(
             *_flags(option), dest=option.name, default=default, help=_help(option).replace("%", "%%"), **kind
         )
 
 
-def click_options(config: type[Any]) -> Callable[[F], F]:
-    """A decorator that gives a click command an option for every field of `config`."""
+class GroupedOption(click.Option):
+    """An option that help lists in a group."""
+
+    def __init__(self, *args: Any, group: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class Grouped(click.Command):
+    """A command that lists its options in their groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(parameter, "group", "") or "Options", []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def click_options(*configs: type[Any]) -> Callable[[F], F]:
+    """A decorator that gives a click command an option for every field of each of `configs`."""
 
     def decorate(function: F) -> F:
-        for option in reversed(fields(config)):
+        for config, option in reversed([(each, option) for each in configs for option in fields(each)]):
             kind: dict[str, Any] = {"type": _type(option)}
             if isinstance(option.default, tuple):
                 kind = {"type": str, "multiple": True}
             elif isinstance(option.default, bool):
                 kind = {"is_flag": True}
+            kind["cls"], kind["group"] = GroupedOption, _group(config, option)
             function = click.option(*_flags(option), option.name, default=option.default, help=_help(option), **kind)(
                 function
             )
@@ -65,6 +94,10 @@ def _flags(option: Field[Any]) -> list[str]:
     """The flags of an option. Both spellings of a name are understood: Channels 1.x and Daphne used either."""
     hyphens, underscores = (f"--{name}" for name in (option.name.replace("_", "-"), option.name))
     return list(dict.fromkeys([*option.metadata.get("flags", ()), hyphens, underscores]))
+
+
+def _group(config: type[Any], option: Field[Any]) -> str:
+    return str(option.metadata.get("group") or getattr(config, "group", ""))
 
 
 def _type(option: Field[Any]) -> Callable[[str], Any]:

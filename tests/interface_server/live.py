@@ -99,6 +99,13 @@ def live(
     layer = layer or ChannelLayer()
     config = InterfaceConfig(**options)
     server = Server(InterfaceServer(layer, config), config, listen or Listen(port=0), Limits(**(limits or {})))
+    with running(server, layer) as found:
+        yield found
+
+
+@contextmanager
+def running(server: Server, layer: BaseChannelLayer) -> Iterator[Live]:
+    """Run a server until the end of the block."""
     thread = threading.Thread(target=server.run)
     thread.start()
     assert server.ready.wait(PATIENCE)

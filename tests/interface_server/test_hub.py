@@ -46,6 +46,7 @@ def test_redis_goes_and_comes_back_empty_and_no_socket_notices(
             layer.group_add("g", str(delivery.reply_channel))
             server.report(delivery)
         own_redis.stop()
+        eventually(lambda: LOST in caplog.text, PATIENCE)  # a request before that would be lost with the server
         eventually(lambda: is_away(server))
         for number, client in enumerate(clients):
             client.send(f"meanwhile {number}")

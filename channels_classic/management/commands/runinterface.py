@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import ChannelsError
-from channels_classic.interface_server import InterfaceConfig
-from channels_classic.interface_server.server import Listen
-from channels_classic.management.interface import configured, run
+from channels_classic.management.interface import PARTS, configured, run
 from channels_classic.management.layer import bare_layer_of
 from channels_classic.management.options import add_arguments
 
@@ -29,13 +28,13 @@ class Command(BaseCommand):
         parser.add_argument(
             "--layer", default=DEFAULT_CHANNEL_LAYER, help="The alias of the channel layer, a key of CHANNEL_LAYERS."
         )
-        add_arguments(parser, Listen)
-        add_arguments(parser, InterfaceConfig)
+        for part in PARTS:
+            add_arguments(parser, part)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve; returns after the first SIGTERM or Ctrl-C."""
         layer = bare_layer_of(options["layer"])
         try:
             run(layer, configured(options), options)
-        except ChannelsError as error:
+        except (ChannelsError, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error

@@ -1,0 +1,40 @@
+"""The access log: one line for each response, and for what becomes of each WebSocket, as Daphne 1.x wrote them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import IO, Any
+
+_WORDS = {
+    "connecting": "WSCONNECTING",
+    "connected": "WSCONNECT",
+    "rejected": "WSREJECT",
+    "disconnected": "WSDISCONNECT",
+}
+
+_UNSAFE = re.compile(r'[^\x20-\x7e]|["\\]')
+"""What might end a line or a field, or change a terminal that shows it."""
+
+
+class AccessLog:
+    """An action logger that writes `HOST - - [DATE] "REQUEST" STATUS SIZE` to a stream."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __call__(self, protocol: str, action: str, details: Mapping[str, Any]) -> None:
+        """Write the line of an action."""
+        if protocol == "http":
+            request = f"{details['method']} {details['path']}"
+        else:
+            request = f"{_WORDS[action]} {details['path']}"
+        self._stream.write(
+            f"{details['client']} - - [{datetime.now():%d/%b/%Y:%H:%M:%S}] "
+            f'"{_UNSAFE.sub(_escaped, request)}" {details.get("status") or "-"} {details.get("size") or "-"}\n'
+        )
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found.group().encode("unicode_escape").decode() if found.group() not in '"\\' else "\\" + found.group()
