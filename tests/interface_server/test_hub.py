@@ -45,6 +45,8 @@ def test_redis_goes_and_comes_back_empty_and_no_socket_notices(
             delivery = server.take("websocket.receive")
             layer.group_add("g", str(delivery.reply_channel))
             server.report(delivery)
+        layer.send_group("g", {"text": "here"})
+        assert [client.recv(PATIENCE) for client in clients] == ["here"] * 5  # by now the server knows who joined
         own_redis.stop()
         eventually(lambda: LOST in caplog.text, PATIENCE)  # a request before that would be lost with the server
         eventually(lambda: is_away(server))
