@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from channels_classic.worker.limits import parse_limits
+
 
 def _option(default: Any, text: str, kind: Callable[[str], Any] | None = None) -> Any:
     return field(default=default, metadata={"help": text, "kind": kind})
@@ -47,12 +49,16 @@ class WorkerConfig:
     max_messages: int = _option(0, "Replace a process after it has consumed so many messages.")
     max_memory: int = _option(0, "Replace a process when it uses so many MiB of memory.")
     consumer_timeout: float = _option(0.0, "Give up a consumer that runs for so many seconds, and replace its process.")
+    limit: tuple[str, ...] = _option(
+        (), "Run at most so many consumers of these channels at once in a process: `thumbnails.*=1`. May be repeated."
+    )
     reload: bool = _option(False, "Begin again when a file of the project changes; for development.")
 
     def __post_init__(self) -> None:
         for name in ("threads", "processes", "concurrency", "prefetch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} is {getattr(self, name)}, but it must be at least 1.")
+        parse_limits(self.limit)
         for name in ("grace", "max_messages", "max_memory", "consumer_timeout"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name):g}, but it cannot be negative.")

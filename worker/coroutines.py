@@ -40,6 +40,7 @@ from channels_classic.worker.consumption import (
 from channels_classic.worker.ending import Ending
 from channels_classic.worker.failures import consumer_has_failed, log_failure
 from channels_classic.worker.ledger import Record
+from channels_classic.worker.limits import Limits
 from channels_classic.worker.pipeline import Outage, Pipeline
 from channels_classic.worker.statistics import Statistics
 from channels_classic.worker.steering import STEERING, steer
@@ -76,8 +77,9 @@ class Running:
 class Coroutines:
     """At most `worker.concurrency` at once; `start`, `running`, `give_up` and `finish` are called by other threads."""
 
-    def __init__(self, worker: Worker, outage: Outage, record: Record, statistics: Statistics) -> None:
+    def __init__(self, worker: Worker, outage: Outage, record: Record, limits: Limits, statistics: Statistics) -> None:
         self._worker = worker
+        self._limits = limits
         self._statistics = statistics
         self._around = Around(type(worker))
         self._timeout = worker.consumer_timeout
@@ -146,6 +148,8 @@ class Coroutines:
             finished = [ending for ending in endings if ending is not None]
             try:
                 self._pipeline.send(finished)
+                for ending in finished if self._limits.any else ():
+                    self._limits.release(ending.delivery.channel)
                 self._pipeline.settle()
                 self._pipeline.retry()
                 if len(finished) < len(endings):

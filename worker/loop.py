@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django.channels")
 
+_AGAIN = 0.05
+"""Seconds, at most, until a channel whose limit was reached is listened to again. A thread that has just finished does so
+at once; only when coroutines of the channel end does this count."""
+
 
 class Loop:
     """Runs one worker thread until its worker is `termed`."""
@@ -36,6 +40,7 @@ class Loop:
         self._monitor = shared.monitor
         self._record = shared.record
         self._recycling = shared.recycling
+        self._limits = shared.limits
         self._layer: BaseChannelLayer = worker.channel_layer.channel_layer
         self._batch = Batch()
         self._pipeline = Pipeline(self._layer, shared.outage, shared.record, on_away=self._batch.pause)
@@ -63,7 +68,15 @@ class Loop:
     def _take(self) -> None:
         """Write what the last consumers sent and fill the batch, in one step."""
         random.shuffle(self._channels)  # an earlier one wins
-        taken = self._pipeline.take(Take(self._channels, self._count, BLOCK), self._batch.ended())
+        step = Take(self._channels, self._count, BLOCK)
+        if self._limits.any:
+            channels = self._limits.open(self._channels, _AGAIN)
+            if not channels:
+                self._pipeline.send(self._batch.ended())
+                return self._pipeline.settle()
+            if len(channels) < len(self._channels):
+                step = Take(channels, self._count, _AGAIN)
+        taken = self._pipeline.take(step, self._batch.ended())
         if taken is not None:
             deliveries, reports = self._layer.open(taken)
             self._pipeline.owe(reports)
@@ -78,6 +91,10 @@ class Loop:
         started = time.monotonic()
         consumed = 0
         while (delivery := self._batch.start()) is not None:
+            if self._limits.any and not self._limits.acquire(delivery.channel):
+                unstarted = [delivery, *self._batch.abandon()]
+                self._pipeline.owe(put_back(self._layer, self._record, unstarted))
+                break
             self._worker.in_job = True
             ending = self._consumption.consume(delivery)
             self._worker.in_job = False
@@ -85,6 +102,8 @@ class Loop:
             if ending is None:
                 self._batch.hand_over()
                 continue
+            if self._limits.any:
+                self._limits.release(delivery.channel)
             if self._batch.end(ending):
                 self._pipeline.send(self._batch.ended())
             if ending.interrupt is not None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
 import threading
 import time
 from collections.abc import Callable
 
+logger = logging.getLogger("django.channels")
+
 _INTERVAL = 0.1
 """Seconds between looks at the memory, which take some ten microseconds."""
-
-_BEGINNING = 1.0
-"""Seconds until the first look: a limit below what a process needs at all must not keep it from working."""
 
 
 class Recycling:
@@ -24,8 +24,11 @@ class Recycling:
         self._ask = ask
         self._lock = threading.Lock()
         self._messages = 0
-        self._next_look = time.monotonic() + _BEGINNING
+        self._next_look = 0.0
         self._asked = False
+        if 0 < max_memory <= (needed := resident_memory()):
+            logger.error("--max-memory %d is ignored: a process begins with %.0f MiB here.", max_memory, needed)
+            self._max_memory = 0
 
     def consumed(self, messages: int) -> None:
         """So many messages more were consumed."""

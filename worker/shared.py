@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from channels_classic.worker.coroutines import Coroutines
+from channels_classic.worker.limits import Limits
 from channels_classic.worker.monitor import Monitor
 from channels_classic.worker.pipeline import Outage
 from channels_classic.worker.recycling import Recycling
@@ -17,13 +19,14 @@ if TYPE_CHECKING:
 class Shared:
     """One for each `run` of a worker or of a group of workers, made from its attributes."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, channels: Sequence[str]) -> None:
         self._layer = worker.channel_layer.channel_layer
         self._statistics: list[Statistics] = []
         self.record = worker.record
         self.outage = Outage()
         self.recycling = Recycling(worker.max_messages, worker.max_memory, worker.ask_for_replacement)
-        self.coroutines = Coroutines(worker, self.outage, self.record, self.new_statistics())
+        self.limits = Limits(worker.limits, channels)
+        self.coroutines = Coroutines(worker, self.outage, self.record, self.limits, self.new_statistics())
         self.monitor = Monitor(
             self._layer,
             self.outage,

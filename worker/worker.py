@@ -14,8 +14,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from types import FrameType
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import FrameType, MappingProxyType
 from typing import Any
 
 from django.db import connections
@@ -57,6 +57,8 @@ class Worker:
     consumer_timeout = _DEFAULTS.consumer_timeout
     max_messages = _DEFAULTS.max_messages
     max_memory = _DEFAULTS.max_memory
+
+    limits: Mapping[str, int] = MappingProxyType({})
 
     # What `runworker` sets: who is told what the process holds, when it takes the first message, and when it should be
     # replaced; whether SIGHUP asks for that too; and whether another process has said what it listens on.
@@ -125,7 +127,7 @@ class Worker:
                 "Listening on channels %s",
                 ", ".join(sorted(channels)),
             )
-            self._shared = shared = Shared(self)
+            self._shared = shared = Shared(self, channels)
             shared.monitor.start()
             if self.on_listening is not None:
                 self.on_listening()

@@ -54,7 +54,13 @@ def test_a_consumer_that_leaks_memory_costs_a_process_not_a_message(
         redis.send("leak", {"number": sent, "mebibytes": 20, "answer": "answers"})
         sent += 1
         assert drain(redis, "answers", 1, PATIENCE)[0]["number"] == sent - 1
-    worker.wait_for_line("is to be replaced: it has grown to [2-9][0-9][0-9] MiB")
+    worker.wait_for_line("is to be replaced: it has grown to [0-9]{3,4} MiB")
+
+
+def test_a_limit_that_no_process_keeps_is_ignored(start: Start, redis: RedisChannelLayer) -> None:
+    worker = start("--max-memory", "1")
+    worker.wait_for_line("--max-memory 1 is ignored: a process begins with [0-9]+ MiB here")
+    assert {still_works(redis) for _ in range(3)} == {worker.pid} and begun(worker) == 1
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])

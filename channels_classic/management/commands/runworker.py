@@ -24,6 +24,7 @@ from channels_classic.routing import Consumer
 from channels_classic.signals import worker_process_ready
 from channels_classic.worker import Worker, WorkerGroup
 from channels_classic.worker.config import WorkerConfig
+from channels_classic.worker.limits import parse_limits
 from channels_classic.worker.parent import Parent
 from channels_classic.worker.stopping import renew
 from channels_classic.worker.supervisor import Supervisor
@@ -129,6 +130,7 @@ class Command(BaseCommand):
         worker = Worker(**arguments) if config.threads == 1 else WorkerGroup(**arguments, n_threads=config.threads)
         for name in ("prefetch", "concurrency", "grace", "consumer_timeout", "max_messages", "max_memory"):
             setattr(worker, name, getattr(config, name))
+        worker.limits = parse_limits(config.limit)
         worker.is_renewable = not config.is_supervised
         return worker
 
