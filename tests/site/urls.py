@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
 
@@ -14,4 +14,14 @@ def broken(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("this view is broken")
 
 
-urlpatterns = [path("", hello), path("broken", broken)]
+def stream(request: HttpRequest, size: int) -> StreamingHttpResponse:
+    """So many megabytes, made as they are sent."""
+    return StreamingHttpResponse((b"x" * 1_000_000 for _ in range(size)), content_type="text/plain")
+
+
+def count(request: HttpRequest) -> HttpResponse:
+    """How many bytes the body has, read as a view should that expects many."""
+    return HttpResponse(sum(len(part) for part in iter(lambda: request.read(65536), b"")))
+
+
+urlpatterns = [path("", hello), path("broken", broken), path("stream/<int:size>", stream), path("count", count)]
