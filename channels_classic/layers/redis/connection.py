@@ -253,8 +253,11 @@ class AsyncRedisConnection:
         return results
 
     async def _reply(self, timeout: float) -> Any:
+        # As an argument redis-py would take it for a polite question, and give None when nothing came: then each reply
+        # would be taken for that of the command before.
+        self._wire.socket_timeout = timeout
         try:
-            return await self._wire.read_response(disable_decoding=True, timeout=timeout)
+            return await self._wire.read_response(disable_decoding=True)
         except redis.ResponseError as error:
             return error
 

@@ -65,9 +65,11 @@ class Script:
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
-ATTACH, PUT_BACK, SETTLE, JOIN, LEAVE, MEMBERS, BEAT, FLUSH, PUSH, LOSE = SCRIPTS = [
-    *(Script(name) for name in ("attach", "put_back", "settle", "join", "leave", "members", "beat", "flush")),
-    *(Script("count", name) for name in ("push", "lose")),
+PUT_BACK, SETTLE, JOIN, LEAVE, MEMBERS, BEAT, FLUSH, LOSE, ATTACH, PUSH = SCRIPTS = [
+    *(Script(name) for name in ("put_back", "settle", "join", "leave", "members", "beat", "flush")),
+    Script("count", "lose"),
+    Script("life", "attach"),
+    Script("count", "life", "push"),
 ]
 
 _COUNTED = ("messages", "full", *(f"lost_{kind}" for kind in KINDS))
@@ -89,7 +91,7 @@ class Shard:
 
     def attach(self, run_id: str) -> Command:
         """What every connection runs first → the fence number."""
-        return ATTACH([self.keys.fence], run_id, milliseconds(FENCE_TTL))
+        return ATTACH([self.keys.fence], run_id)
 
     def commands(self, step: Step) -> list[Command]:
         """The commands of a step, in order."""

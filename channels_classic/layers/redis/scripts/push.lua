@@ -25,7 +25,7 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local number = tonumber(redis.call('HGET', fence, 'number')) or 0
+local number = present_life(fence)
 local length = redis.call('LLEN', list)
 local fresh = false  -- whether this call began the list
 local kept, counted = false, false  -- whether there are accounts, and whether this call made them

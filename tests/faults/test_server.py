@@ -1,0 +1,126 @@
+"""One Redis under faults, with numbered messages: nothing twice, nothing lost that `docs/delivery.md` does not name."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from channels_classic.exceptions import StepRefused
+from tests.faults.conftest import Make
+from tests.faults.traffic import BATCH, LONG, TOTAL, Traffic
+from tests.redis_server import RedisServer
+
+KILLS = 40 if LONG else 15
+READERS, SENDERS = 2, 2
+
+
+def waiting(server: RedisServer) -> int:
+    return int(server.command("LLEN", "asgi:{0}:list:jobs")[1:])
+
+
+def test_a_killed_server_loses_what_it_held_and_no_more(server: RedisServer, make_layer: Make) -> None:
+    with Traffic(make_layer).running() as traffic:
+        before = set(traffic.accepted)
+        server.stop()
+        server.start()
+        back = time.monotonic()
+        traffic.works_again(back)
+    assert all(number <= max(before) + SENDERS for number in traffic.missing)
+    traffic.check(most_missing=TOTAL // 3, most_unknown=SENDERS)
+
+
+def test_a_stopped_server_costs_only_what_was_under_way(server: RedisServer, make_layer: Make) -> None:
+    with Traffic(make_layer).running() as traffic:
+        server.pause()
+        time.sleep(2.5)  # longer than the layers' patience
+        server.resume()
+        traffic.works_again(time.monotonic())
+    # Each broken connection may have had a take or a send that the server carries out when it goes on.
+    traffic.check(most_missing=READERS * BATCH * 4, most_unknown=SENDERS * 4)
+
+
+def test_a_flush_loses_what_waited(server: RedisServer, make_layer: Make) -> None:
+    with Traffic(make_layer).running() as traffic:
+        for _ in range(5):
+            server.flush()
+            traffic.works_again(time.monotonic())
+    traffic.check(most_missing=TOTAL // 3, most_unknown=0)
+
+
+def test_cut_connections_cost_one_batch_or_one_send_each(server: RedisServer, make_layer: Make) -> None:
+    with Traffic(make_layer).running() as traffic:
+        for _ in range(KILLS):
+            server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            time.sleep(0.01)  # so that some meet a send or a take in the middle
+        traffic.works_again(time.monotonic())
+    traffic.check(most_missing=KILLS * READERS * BATCH, most_unknown=KILLS * SENDERS)
+
+
+def test_a_server_without_memory_refuses_sends_and_loses_nothing(server: RedisServer, make_layer: Make) -> None:
+    with Traffic(make_layer).running() as traffic:
+        server.command("CONFIG", "SET", "maxmemory", "1")
+        sender = make_layer()
+        with pytest.raises(StepRefused, match="maxmemory"):
+            sender.send("jobs", {"number": -1})
+        sender.close()
+        server.command("CONFIG", "SET", "maxmemory", "0")
+        traffic.works_again(time.monotonic())
+    traffic.check()
+
+
+def test_scripts_that_are_flushed_again_and_again_lose_nothing(server: RedisServer, make_layer: Make) -> None:
+    with Traffic(make_layer).running() as traffic:
+        for _ in range(KILLS):
+            server.command("SCRIPT", "FLUSH")
+            time.sleep(0.01)  # so that they are loaded in between
+    # A sender that meets a second flush while it loads them again is refused, and sends once more.
+    traffic.check()
+
+
+def test_a_restart_from_an_old_snapshot_delivers_nothing_again(server: RedisServer, make_layer: Make) -> None:
+    traffic = Traffic(make_layer)
+    parked = park(traffic, make_layer)
+    server.command("SAVE")
+    traffic.channels.append("parked")
+    with traffic.running():
+        server.stop()
+        server.start()
+        assert server.command("LLEN", "asgi:{0}:list:parked") == f":{len(parked)}"
+        traffic.works_again(time.monotonic())
+        wait_until_drained(server, "parked")
+    assert traffic.lost("fenced") >= len(parked)
+    assert all(traffic.received[number] == 1 for number in parked)
+    traffic.accepted -= parked
+    for number in parked:
+        del traffic.received[number]
+    traffic.check(most_missing=TOTAL // 3, most_unknown=SENDERS)
+
+
+def park(traffic: Traffic, make_layer: Make) -> set[int]:
+    """Messages that are certain to be stored when the copy is made, and taken before it comes back."""
+    layer = make_layer()
+    numbers = set(range(1_000_000, 1_000_050))
+    for number in numbers:
+        assert traffic.send(layer, number, "parked")
+    layer.close()
+    return numbers
+
+
+def wait_until_drained(server: RedisServer, channel: str) -> None:
+    deadline = time.monotonic() + 10
+    while server.command("EXISTS", f"asgi:{{0}}:list:{channel}") != ":0":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("skew", [120.0, -120.0])
+def test_a_clock_that_jumps_by_two_minutes_loses_nothing(
+    make_layer: Make, monkeypatch: pytest.MonkeyPatch, skew: float
+) -> None:
+    real = time.time
+    with Traffic(make_layer).running():
+        pass
+    with (traffic := Traffic(make_layer)).running():
+        monkeypatch.setattr(time, "time", lambda: real() + skew)
+    traffic.check()

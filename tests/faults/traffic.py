@@ -1,0 +1,167 @@
+"""Numbered messages under faults: senders and readers of both faces, and a ledger of what became of every number.
+
+A sender sends a number again only when it knows that nothing was written; readers come back by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.steps import Take
+from tests.waiting import eventually
+
+LONG = os.environ.get("FAULTS") == "long"
+"""Whether the long form runs: `make faults`."""
+
+TOTAL = 10_000 if LONG else 1_500
+PACE = 2_000
+"""Messages per second, at most."""
+
+BATCH = 10
+"""What a reader takes at once: what it may lose when its connection breaks."""
+
+BACK = 5.0
+"""Seconds within which everything works again after the server is back."""
+
+
+class Traffic:
+    """Two senders, a thread that reads and an event loop that reads, each with a layer of its own."""
+
+    def __init__(self, make_layer: Callable[[], BaseChannelLayer], total: int = TOTAL) -> None:
+        self.total = total
+        self.channels = ["jobs"]
+        self.accepted: set[int] = set()
+        self.unknown: set[int] = set()
+        self.received: Counter[int] = Counter()
+        self.layers = [make_layer() for _ in range(4)]
+        self._numbers = iter(range(total))
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._senders = [threading.Thread(target=self._send, args=(layer,)) for layer in self.layers[:2]]
+        self._readers = [
+            threading.Thread(target=self._read, args=(self.layers[2],)),
+            threading.Thread(target=lambda: asyncio.run(self._read_async(self.layers[3]))),
+        ]
+
+    def _next(self) -> int | None:
+        with self._lock:
+            return next(self._numbers, None)
+
+    def _send(self, layer: BaseChannelLayer) -> None:
+        while not self._stopped.is_set() and (number := self._next()) is not None:
+            time.sleep(2 / PACE)  # two senders
+            while not self._stopped.is_set():
+                if self.send(layer, number):
+                    break
+                time.sleep(0.02)
+        layer.close()
+
+    def send(self, layer: BaseChannelLayer, number: int, channel: str = "jobs") -> bool:
+        """Send a number; False when nothing was written."""
+        try:
+            layer.send(channel, {"number": number})
+        except (ChannelFull, StepRefused):
+            return False
+        except LayerUnavailable as error:
+            if error.written:
+                self.unknown.add(number)
+            return error.written
+        self.accepted.add(number)
+        return True
+
+    def _read(self, layer: BaseChannelLayer) -> None:
+        while not self._stopped.is_set():
+            try:
+                connection = layer.connect()
+                try:
+                    while not self._stopped.is_set():
+                        connection.write([Take(self.channels, BATCH, 0.5)])
+                        self._note(layer, connection.read())
+                finally:
+                    connection.close()
+            except LayerUnavailable:
+                time.sleep(0.05)
+
+    async def _read_async(self, layer: BaseChannelLayer) -> None:
+        while not self._stopped.is_set():
+            try:
+                connection = await layer.connect_async()
+                try:
+                    while not self._stopped.is_set():
+                        (taken,) = await connection.run([Take(self.channels, BATCH, 0.5)])
+                        self._note(layer, taken)
+                finally:
+                    await connection.close()
+            except LayerUnavailable:
+                await asyncio.sleep(0.05)
+
+    def _note(self, layer: BaseChannelLayer, taken: object) -> None:
+        if taken is None or isinstance(taken, StepRefused):
+            return
+        deliveries, _ = layer.open(taken)  # type: ignore[arg-type]  # a Taken
+        with self._lock:
+            self.received.update(delivery.message["number"] for delivery in deliveries)
+
+    @contextmanager
+    def running(self) -> Iterator[Traffic]:
+        """Traffic during the block, which gets it when a third was sent; then it runs to its end."""
+        for thread in (*self._readers, *self._senders):
+            thread.start()
+        try:
+            self.progress(self.total // 3)
+            yield self
+            for sender in self._senders:
+                sender.join(60)
+            self._drain()
+        finally:
+            self._stopped.set()
+            for thread in (*self._senders, *self._readers):
+                thread.join(30)
+
+    def progress(self, number: int) -> None:
+        """Return when so many messages were accepted."""
+        eventually(lambda: len(self.accepted) >= number, timeout=60)
+
+    def works_again(self, since: float) -> None:
+        """Return when messages sent from now on come through; fail when that is too long after `since`."""
+        mark = time.monotonic()
+        before = set(self.accepted)
+        eventually(lambda: any(number in self.received for number in self.accepted - before), timeout=30)
+        assert time.monotonic() - since < BACK, f"{time.monotonic() - since:.1f} s, {mark - since:.1f} s of them before"
+
+    def _drain(self) -> None:
+        quiet, last = time.monotonic(), -1
+        while self.missing and time.monotonic() - quiet < 1.5:
+            if len(self.received) != last:
+                quiet, last = time.monotonic(), len(self.received)
+            time.sleep(0.02)
+
+    @property
+    def missing(self) -> set[int]:
+        """Accepted and never received."""
+        return self.accepted - set(self.received)
+
+    @property
+    def duplicates(self) -> list[int]:
+        """Received more than once."""
+        return [number for number, times in self.received.items() if times > 1]
+
+    def lost(self, kind: str) -> int:
+        """What the layers counted."""
+        return sum(layer.losses.as_dict().get(kind, 0) for layer in self.layers)
+
+    def check(self, most_missing: int = 0, most_unknown: int = 0) -> None:
+        """No duplicate, nothing that was not sent, and no more lost than the fault explains."""
+        assert self.duplicates == []
+        assert set(self.received) <= self.accepted | self.unknown
+        assert len(self.accepted) + len(self.unknown) == self.total
+        assert len(self.missing) <= most_missing
+        assert len(self.unknown) <= most_unknown
