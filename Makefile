@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint types clean
+.PHONY: help install demo test test-hosting test-all lint types clean
 
 help:     ## say what there is
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
@@ -17,6 +17,12 @@ demo: $(READY)  ## run the live blog; REDIS_URL=redis://… on Redis, PORT=… e
 test: $(READY)  ## run the whole test suite, with a real Redis and a real browser
 	@scripts/provide redis chromium
 	@$(BIN)/python -m pytest
+
+test-hosting: $(READY)  ## try the ASGI servers, Channels 4, nginx, supervisor and systemd
+	@scripts/provide nginx supervisor chromium
+	@test -x .venv-channels-4/bin/uvicorn || { $(BIN)/python -m venv .venv-channels-4 && \
+		.venv-channels-4/bin/pip install --quiet --disable-pip-version-check --editable . "channels>=4,<5"; }
+	@$(BIN)/python -m pytest tests/hosting
 
 test-all: $(READY)  ## run it with each Python and Django that go together, as far as they are here
 	@scripts/provide redis chromium
@@ -31,7 +37,7 @@ types: $(READY)  ## check types, strictly
 	@$(BIN)/mypy
 
 clean:  ## remove what the other verbs made
-	rm -rf $(VENV) .nox build dist *.egg-info .coverage htmlcov .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-channels-4 .nox build dist *.egg-info .coverage htmlcov .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): setup.cfg pyproject.toml
 	@scripts/environment $(VENV) $(PYTHON)
