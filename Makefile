@@ -4,15 +4,18 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-hosting test-all lint types clean
+.PHONY: help install demo demo-at-most-once test test-hosting test-all faults lint types clean
 
 help:     ## say what there is
-	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1\t/p' Makefile | expand -t 26
 
 install: $(READY)  ## make the environment in .venv
 
 demo: $(READY)  ## run the live blog; REDIS_URL=redis://… on Redis, PORT=… elsewhere
 	@$(BIN)/python examples/liveblog/demo.py
+
+demo-at-most-once: $(READY)  ## lose messages on purpose, and see which; REDIS_URL=redis://… on a Redis of its own
+	@$(BIN)/python examples/at_most_once/demo.py --picture at-most-once.svg
 
 test: $(READY)  ## run the whole test suite, with a real Redis and a real browser
 	@scripts/provide redis chromium
@@ -27,6 +30,10 @@ test-hosting: $(READY)  ## try the ASGI servers, Channels 4, nginx, supervisor a
 test-all: $(READY)  ## run it with each Python and Django that go together, as far as they are here
 	@scripts/provide redis chromium
 	@$(BIN)/nox
+
+faults: $(READY)  ## break Redis in every way, at length: 10,000 messages each
+	@scripts/provide redis
+	@FAULTS=long $(BIN)/python -m pytest tests/faults
 
 lint: $(READY)  ## check style, format and import directions
 	@$(BIN)/ruff check --quiet .

@@ -119,8 +119,6 @@ def test_a_clock_that_jumps_by_two_minutes_loses_nothing(
     make_layer: Make, monkeypatch: pytest.MonkeyPatch, skew: float
 ) -> None:
     real = time.time
-    with Traffic(make_layer).running():
-        pass
     with (traffic := Traffic(make_layer)).running():
         monkeypatch.setattr(time, "time", lambda: real() + skew)
     traffic.check()

@@ -21,7 +21,7 @@ from tests.waiting import eventually
 LONG = os.environ.get("FAULTS") == "long"
 """Whether the long form runs: `make faults`."""
 
-TOTAL = 10_000 if LONG else 1_500
+TOTAL = 10_000 if LONG else 1_000
 PACE = 2_000
 """Messages per second, at most."""
 
@@ -139,7 +139,7 @@ class Traffic:
 
     def _drain(self) -> None:
         quiet, last = time.monotonic(), -1
-        while self.missing and time.monotonic() - quiet < 1.5:
+        while self.missing and time.monotonic() - quiet < 1.0:
             if len(self.received) != last:
                 quiet, last = time.monotonic(), len(self.received)
             time.sleep(0.02)

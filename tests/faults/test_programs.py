@@ -1,0 +1,86 @@
+"""An interface server and workers while their Redis breaks: sockets stay, and everything works again by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.traffic import BACK, LONG
+from tests.redis_server import RedisServer
+from tests.running_site import RunningSite
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.timeout(90)
+
+
+def kill(server: RedisServer) -> None:
+    server.stop()
+    server.start()
+
+
+def flush(server: RedisServer) -> None:
+    server.flush()
+
+
+def cut(server: RedisServer) -> None:
+    for _ in range(5):
+        server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        time.sleep(0.05)  # so that some are connected again
+
+
+def pause(server: RedisServer) -> None:
+    server.pause()
+    time.sleep(6)  # longer than the default patience
+    server.resume()
+
+
+@pytest.mark.parametrize("fault", [kill, flush, cut, *([pause] if LONG else [])])
+def test_sockets_and_groups_survive(own_redis: RedisServer, fault: Callable[[RedisServer], None]) -> None:
+    async def scenario() -> None:
+        with RunningSite(own_redis.url, workers=2) as site:
+            async with site.sockets(20) as sockets:
+                await asyncio.to_thread(fault, own_redis)
+                back = time.monotonic()
+                await asyncio.to_thread(eventually, lambda: site.get("/")[0] == 200, 20)
+                assert time.monotonic() - back < BACK, site.output
+                with site.layer() as layer:
+                    await asyncio.to_thread(
+                        eventually,
+                        lambda: len(layer.group_channels("room")) == 20,
+                        BACK + 5 - (time.monotonic() - back),
+                    )
+                    await asyncio.to_thread(layer.send_group, "room", {"text": "again"})
+                received = await asyncio.wait_for(asyncio.gather(*(socket.recv() for socket in sockets)), 10)
+                assert received == ["again"] * 20
+                for number, socket in enumerate(sockets):
+                    await socket.send(str(number))
+                received = await asyncio.wait_for(asyncio.gather(*(socket.recv() for socket in sockets)), 10)
+                assert received == [str(number) for number in range(20)]
+
+    asyncio.run(scenario())
+
+
+def test_without_traffic_next_to_nothing_happens(own_redis: RedisServer) -> None:
+    with RunningSite(own_redis.url, workers=2) as site:
+        pids = [site.interface.pid, *(worker.pid for worker in site.workers)]
+        time.sleep(1)  # starting up is over
+        commands, busy, begun = executed(own_redis), sum(map(seconds, pids)), time.monotonic()
+        time.sleep(3)  # the time itself is what is measured
+        passed = time.monotonic() - begun
+        assert (executed(own_redis) - commands) / passed < 10
+        assert (sum(map(seconds, pids)) - busy) / passed < 0.03
+
+
+def executed(server: RedisServer) -> int:
+    return int(server.info("stats")["total_commands_processed"])
+
+
+def seconds(pid: int) -> float:
+    """Processor time that a process has used."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
