@@ -41,8 +41,8 @@ START_PATIENCE = 3.0
 LAST_REPORTS = 2.0
 """Seconds for which a stop waits for the consumers of clients that just left, so that their disconnect comes last."""
 
-ATTEMPTS_TO_END = 4
-"""How often a part of the server is cancelled before it is left alone."""
+CANCEL_AGAIN = 0.2
+"""Seconds after which a part of the server that was cancelled and goes on is cancelled once more."""
 
 MISTAKE_PAUSE = 1.0
 """Seconds until a part of the server that failed begins again."""
@@ -104,13 +104,13 @@ class Hub:
         await self.layer.stop()
 
     async def _end_works(self) -> None:
+        # Before Python 3.12 `asyncio.wait_for` swallows a cancellation that comes in the moment in which it has its
+        # result, and the Redis client sends through it: a reader that was just about to read would read on.
         pending = set(self._works)
-        for _ in range(ATTEMPTS_TO_END):
+        while pending:
             for work in pending:
                 work.cancel()
-            # One is not enough: about one in a hundred was seen to get lost inside a read of the Redis client.
-            if pending:
-                _, pending = await asyncio.wait(pending, timeout=0.5)
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)
 
     async def _finish(self) -> None:
         if not self.available:

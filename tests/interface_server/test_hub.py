@@ -234,3 +234,17 @@ def test_flushing_names_the_inbox_of_a_living_server() -> None:
         await stop(hub)
 
     asyncio.run(main())
+
+
+def test_a_stop_at_any_moment_ends_every_part(redis_url: str) -> None:
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[redis_url])
+        for turns in range(40):
+            hub = Hub(layer, InterfaceConfig())
+            await hub.start()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await asyncio.wait_for(hub.stop(), PATIENCE)
+            assert all(work.done() for work in hub._works)
+
+    asyncio.run(main())
