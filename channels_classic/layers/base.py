@@ -120,15 +120,24 @@ class BaseChannelLayer:
         return self.receive(channels, block)
 
     def new_channel(self, pattern: str) -> str:
-        """A fresh name from a pattern that ends in `?`. It is not reserved, but cannot be guessed."""
+        """A fresh name from a pattern that ends in `?`. It is not reserved, but cannot be guessed.
+
+        If the connection breaks nothing happened. Raises `InvalidChannelName`.
+        """
         return self._drive(self._new_channel(pattern))
 
     def group_add(self, group: str, channel: str) -> None:
-        """Make a channel a member, or renew its membership; complete for every sender when this returns."""
+        """Make a channel a member, or renew its membership; complete for every sender when this returns.
+
+        If the connection breaks (`LayerUnavailable`) it is done or not; doing it again is harmless.
+        """
         self._drive(self._group_add(group, channel))
 
     def group_discard(self, group: str, channel: str) -> None:
-        """End a membership, if there is one; complete for every sender when this returns."""
+        """End a membership, if there is one; complete for every sender when this returns.
+
+        If the connection breaks (`LayerUnavailable`) it is done or not; doing it again is harmless.
+        """
         self._drive(self._group_discard(group, channel))
 
     def group_channels(self, group: str) -> list[str]:
@@ -138,12 +147,13 @@ class BaseChannelLayer:
     def send_group(self, group: str, message: dict[str, Any]) -> None:
         """Send a message to every member.
 
-        Members that are full miss it, and are counted; it never raises `ChannelFull`.
+        Members that are full miss it, and are counted; it never raises `ChannelFull`. If the connection breaks once
+        the members are known, some may have it and some not: `LayerUnavailable`, and it must not be sent again.
         """
         self._drive(self._send_group(group, message))
 
     def flush(self) -> None:
-        """Drop all messages and all groups, for every process."""
+        """Drop all messages, groups and statistics, for every process; if the connection breaks, maybe only some."""
         self._drive(self._flush())
 
     def global_statistics(self) -> dict[str, int]:
