@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django.channels")
 
 _AGAIN = 0.05
-"""Seconds, at most, until a channel whose limit was reached is listened to again. A thread that has just finished does so
-at once; only when coroutines of the channel end does this count."""
+"""Seconds, at most, until a channel whose limit was reached is listened to again.
+
+A thread that has just finished does so at once; only when coroutines of the channel end does this count.
+"""
 
 
 class Loop:

@@ -1,0 +1,5 @@
+"""No views: only consumers work here."""
+
+from __future__ import annotations
+
+urlpatterns: list[object] = []
