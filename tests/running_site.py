@@ -75,7 +75,8 @@ class RunningSite:
     @contextmanager
     def layer(self) -> Iterator[BaseChannelLayer]:
         """The site's layer, for the test to send from a process of its own."""
-        layer = RedisChannelLayer(hosts=[self.redis_url]) if self.redis_url else LocalChannelLayer(path=self.path)
+        hosts = (self.redis_url or "").split(",")
+        layer = RedisChannelLayer(hosts=hosts) if self.redis_url else LocalChannelLayer(path=self.path)
         try:
             yield layer
         finally:

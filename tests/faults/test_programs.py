@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -38,30 +39,36 @@ def pause(server: RedisServer) -> None:
     server.resume()
 
 
+async def check(site: RunningSite, fault: Callable[[], object]) -> None:
+    """Break what the site runs on while sockets are open: soon after, it answers, and its groups and sockets work."""
+    async with site.sockets(20) as sockets:
+        await asyncio.to_thread(fault)
+        back = time.monotonic()
+        await asyncio.to_thread(eventually, lambda: site.get("/")[0] == 200, 20)
+        assert time.monotonic() - back < BACK, site.output
+        with site.layer() as layer:
+            await asyncio.to_thread(eventually, lambda: len(layer.group_channels("room")) == 20)
+            assert time.monotonic() - back < BACK, site.output
+            await asyncio.to_thread(layer.send_group, "room", {"text": "again"})
+        received = await asyncio.wait_for(asyncio.gather(*(socket.recv() for socket in sockets)), 10)
+        assert received == ["again"] * 20
+        for number, socket in enumerate(sockets):
+            await socket.send(str(number))
+        received = await asyncio.wait_for(asyncio.gather(*(socket.recv() for socket in sockets)), 10)
+        assert received == [str(number) for number in range(20)]
+
+
 @pytest.mark.parametrize("fault", [kill, flush, cut, *([pause] if LONG else [])])
 def test_sockets_and_groups_survive(own_redis: RedisServer, fault: Callable[[RedisServer], None]) -> None:
-    async def scenario() -> None:
-        with RunningSite(own_redis.url, workers=2) as site:
-            async with site.sockets(20) as sockets:
-                await asyncio.to_thread(fault, own_redis)
-                back = time.monotonic()
-                await asyncio.to_thread(eventually, lambda: site.get("/")[0] == 200, 20)
-                assert time.monotonic() - back < BACK, site.output
-                with site.layer() as layer:
-                    await asyncio.to_thread(
-                        eventually,
-                        lambda: len(layer.group_channels("room")) == 20,
-                        BACK + 5 - (time.monotonic() - back),
-                    )
-                    await asyncio.to_thread(layer.send_group, "room", {"text": "again"})
-                received = await asyncio.wait_for(asyncio.gather(*(socket.recv() for socket in sockets)), 10)
-                assert received == ["again"] * 20
-                for number, socket in enumerate(sockets):
-                    await socket.send(str(number))
-                received = await asyncio.wait_for(asyncio.gather(*(socket.recv() for socket in sockets)), 10)
-                assert received == [str(number) for number in range(20)]
+    with RunningSite(own_redis.url, workers=2) as site:
+        asyncio.run(check(site, lambda: fault(own_redis)))
 
-    asyncio.run(scenario())
+
+@pytest.mark.parametrize("shard", [0, 1, 2] if LONG else [1])
+def test_sockets_and_groups_survive_on_several_shards(start: Callable[[Any], Any], shard: int) -> None:
+    servers = [start(RedisServer()) for _ in range(3)]
+    with RunningSite(",".join(server.url for server in servers), workers=2) as site:
+        asyncio.run(check(site, lambda: kill(servers[shard])))
 
 
 def test_without_traffic_next_to_nothing_happens(own_redis: RedisServer) -> None:

@@ -1,4 +1,4 @@
-"""Settings of the site: the embedded layer, or Redis when `REDIS_URL` is set; no database."""
+"""Settings of the site: the embedded layer, or the servers that `REDIS_URL` names, with commas between; no database."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ CHANNEL_LAYERS: dict[str, dict[str, object]] = {
 }
 if "REDIS_URL" in os.environ:
     CHANNEL_LAYERS["default"]["BACKEND"] = "channels_classic.layers.redis.RedisChannelLayer"
-    CHANNEL_LAYERS["default"]["CONFIG"] = {"hosts": [os.environ["REDIS_URL"]]}
+    CHANNEL_LAYERS["default"]["CONFIG"] = {"hosts": os.environ["REDIS_URL"].split(",")}
