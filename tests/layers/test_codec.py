@@ -70,7 +70,7 @@ def test_what_is_no_dict_is_no_message(message: Any) -> None:
     assert caught.value.channel == "chat"
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, 2**64, -(2**63) - 1, 1j, "\udc80"], ids=repr)
+@pytest.mark.parametrize("value", [object(), {1, 2}, 2**64, -(2**63) - 1, 1j, "\udc80"])
 def test_a_value_no_layer_carries_is_refused_wherever_it_stands(value: Any) -> None:
     for message in ({"value": value}, {"deep": [{"value": [value]}]}):
         with pytest.raises(InvalidMessage, match="'chat'"):
