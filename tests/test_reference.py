@@ -271,7 +271,8 @@ def option_row(option: Action) -> str:
 def test_the_options_of_a_command_are_in_the_reference(command: str) -> None:
     _, _, section = PAGES["programs.md"].partition(f"## `{command}`\n")
     rows = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("| `-")]
-    assert rows == [option_row(option) for option in _options(command)]
+    wanted = [option_row(option) for option in _options(command)]
+    assert rows == wanted, "\n".join([f"write below `{command}` in docs/reference/programs.md:", *wanted])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
