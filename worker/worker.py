@@ -136,7 +136,8 @@ class Worker:
             finally:
                 shared.coroutines.finish()
                 shared.monitor.stop()
-                self.log_statistics()
+                if self.signal_handlers:  # a program of its own, not a thread of `runserver` or of a test
+                    self.log_statistics()
                 self._shared = None
 
     def stop(self) -> None:
