@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-at-most-once test test-hosting test-all faults lint types clean
+.PHONY: help install demo demo-at-most-once test test-hosting hostile soak-sockets test-all faults lint types clean
 
 help:     ## say what there is
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1\t/p' Makefile | expand -t 26
@@ -26,6 +26,13 @@ test-hosting: $(READY)  ## try the ASGI servers, Channels 4, nginx, supervisor a
 	@test -x .venv-channels-4/bin/uvicorn || { $(BIN)/python -m venv .venv-channels-4 && \
 		.venv-channels-4/bin/pip install --quiet --disable-pip-version-check --editable . "channels>=4,<5"; }
 	@$(BIN)/python -m pytest tests/hosting
+
+hostile: $(READY)  ## send 20,000 hostile inputs to the interface server
+	@HOSTILE=20000 $(BIN)/python -m pytest -q tests/interface_server/test_hostile.py
+
+soak-sockets: $(READY)  ## 5,000 idle and 500 busy sockets for ten minutes, with restarting workers; SECONDS=… for less
+	@scripts/provide redis
+	@$(BIN)/python -m benchmarks.soak_sockets $(SECONDS)
 
 test-all: $(READY)  ## run it with each Python and Django that go together, as far as they are here
 	@scripts/provide redis chromium

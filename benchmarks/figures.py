@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import shutil
 import statistics
@@ -76,6 +77,30 @@ async def round_trip(site: RunningSite) -> str:
     return f"{statistics.median(times) * 1000:.2f} ms"
 
 
+async def latency(site: RunningSite, count: int) -> str:
+    """Median and 99th percentile of round trips, when each socket sends about two frames a second."""
+    sockets = await open_sockets(HOST, site.port, "/", count)
+    times: list[float] = []
+    until = time.perf_counter() + SECONDS
+
+    async def converse(socket: Socket) -> None:
+        await asyncio.sleep(random.uniform(0, 0.5))
+        while time.perf_counter() < until:
+            came = asyncio.get_running_loop().create_future()
+            socket.on_frames = lambda number: came.set_result(None)  # noqa: B023  # it is awaited in this round
+            begun = time.perf_counter()
+            socket.write(frame(b"hello"))
+            await came
+            times.append(time.perf_counter() - begun)
+            await asyncio.sleep(random.uniform(0.25, 0.75) if count > 1 else 0)
+
+    await asyncio.gather(*map(converse, sockets))
+    for socket in sockets:
+        socket.close()
+    times.sort()
+    return f"{statistics.median(times) * 1000:.2f} ms, {times[int(len(times) * 0.99)] * 1000:.2f} ms"
+
+
 async def broadcast(site: RunningSite, count: int, rounds: int = 20) -> str:
     """Deliveries per second when each broadcast waits for the one before."""
     sockets = await open_sockets(HOST, site.port, "/room", count)
@@ -117,6 +142,7 @@ def main(layer: str = "redis") -> None:
             for name, figure in (
                 ("echo, 64 sockets", echo(site, 64)),
                 ("echo, 1 socket, median round trip", round_trip(site)),
+                *((f"echo, {count:,} sockets, p50 and p99", latency(site, count)) for count in (1, 100, 1000)),
                 ("broadcast to 1,000", broadcast(site, 1000)),
                 ("broadcast to 5,000", broadcast(site, 5000)),
             ):

@@ -20,10 +20,11 @@ def frame(text: bytes) -> bytes:
 
 
 class Socket(asyncio.Protocol):
-    """One socket; `on_frames` is told how many frames came whenever some did."""
+    """One socket; `on_frames` is told how many frames came whenever some did, `on_text`, if it is there, each text."""
 
     def __init__(self, host: str, path: str) -> None:
         self.on_frames: Callable[[int], None] = lambda count: None
+        self.on_text: Callable[[bytes], None] | None = None
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.closed = False
         key = base64.b64encode(os.urandom(16)).decode()
@@ -64,6 +65,12 @@ class Socket(asyncio.Protocol):
             if len(buffer) - position < head + length:
                 break
             count += buffer[position] in (0x81, 0x82)
+            if buffer[position] == 0x89:
+                self._transport.write(
+                    b"\x8a" + bytes([0x80 | length]) + b"\0\0\0\0" + buffer[position + head :][:length]
+                )
+            elif self.on_text and buffer[position] == 0x81:
+                self.on_text(buffer[position + head : position + head + length])
             position += head + length
         self._buffer = buffer[position:]
         if count:

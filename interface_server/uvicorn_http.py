@@ -61,6 +61,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._extensions: dict[str, dict[object, object]] = {
             "channels_classic.raw": {"watch": self.watch, "abort": self.abort}
         }
+        self._running: Any = None
         self._part = Part.NONE
         self._size = 0  # bytes of this head that were parsed
         self._fed = 0  # bytes of this part, or of this look at it
@@ -73,7 +74,7 @@ class HttpProtocol(HttpToolsProtocol):
     def watch(self, watcher: Callable[[], None] | None) -> None:
         """Have `watcher` called when the client leaves; at once when it has."""
         self._watcher = watcher
-        if watcher is not None and self.cycle.disconnected:
+        if watcher is not None and self._running.disconnected:
             asyncio.get_running_loop().call_soon(watcher)
 
     def abort(self) -> None:
@@ -88,11 +89,18 @@ class HttpProtocol(HttpToolsProtocol):
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client left."""
+        """The client left. uvicorn tells the last of several pipelined requests, but not the one that is answered."""
         self._stop_clock()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
         if self._watcher is not None:
             self._watcher()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         """Parse, and see whether there is too much of it."""

@@ -93,6 +93,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.read_paused = True
             self.transport.pause_reading()
 
+    def handle_close(self, event: Any) -> None:
+        """The client says good-bye; before the handshake is answered nothing can be said any more."""
+        early = not self.handshake_complete
+        super().handle_close(event)
+        if early:
+            self.close_sent = self.handshake_complete = True
+
     def handle_parser_exception(self) -> None:
         """A broken frame; before the handshake is answered there is no close frame to say so."""
         if self.conn.close_sent is not None:

@@ -218,6 +218,15 @@ def test_a_handshake_behind_a_request_does_not_take_its_connection(server: Live)
         assert server.has_none("websocket.connect")
 
 
+def test_a_client_that_leaves_pipelined_requests_breaks_nothing(server: Live, caplog: pytest.LogCaptureFixture) -> None:
+    with server.raw() as client:
+        client.sendall((HEAD + b"\r\n") * 3)
+        request = server.take("http.request")
+    assert server.take("http.disconnect").reply_channel == request.reply_channel
+    assert server.has_none("http.request")
+    assert "Traceback" not in caplog.text
+
+
 def test_no_more_requests_wait_than_may(server: Live) -> None:
     count = uvicorn_http.PIPELINED + 50
     with server.raw() as client:
@@ -275,6 +284,16 @@ def test_a_broken_frame_before_the_handshake_is_decided_ends_it(server: Live, ca
         assert read_all(client) == b""
     server.report(delivery)
     server.consume("websocket.disconnect")
+    assert "Traceback" not in caplog.text
+
+
+def test_a_good_bye_before_the_handshake_is_decided_ends_it(server: Live, caplog: pytest.LogCaptureFixture) -> None:
+    with server.raw() as client:
+        client.sendall(UPGRADE + frame(0x88, b"\x03\xe8"))
+        delivery = server.take("websocket.connect")
+        assert read_all(client) == b""
+    server.report(delivery)
+    assert server.consume("websocket.disconnect")["code"] == 1000
     assert "Traceback" not in caplog.text
 
 

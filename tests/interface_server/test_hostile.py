@@ -1,0 +1,113 @@
+"""Thousands of hostile clients: nothing breaks, nothing is left behind, and the next good client is served.
+
+`make hostile` sends 20,000; here are fewer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.interface_server.hostile import End, Input, attack, inputs
+from tests.interface_server.live import Live, live
+from tests.interface_server.test_limits import FAULTS, HEAD, UPGRADE
+from tests.waiting import eventually
+
+TOGETHER = 20
+COUNT = int(os.environ.get("HOSTILE", "400"))
+"""Hostile clients in all."""
+
+CHANNELS = ["http.request", "websocket.connect", "websocket.receive", "websocket.disconnect", "http.disconnect"]
+
+
+@contextmanager
+def answering(server: Live) -> Iterator[None]:
+    """A worker that answers every request, accepts every socket and sends every frame back."""
+    stop = threading.Event()
+
+    def answer(channel: str, message: dict[str, Any]) -> None:
+        replies: dict[str, dict[str, Any]] = {
+            "http.request": {"status": 200, "content": b"ok"},
+            "websocket.connect": {"accept": True},
+            "websocket.receive": {key: message[key] for key in ("text", "bytes") if key in message},
+        }
+        if channel in replies:
+            server.layer.send(message["reply_channel"], replies[channel])
+
+    def work() -> None:
+        while not stop.is_set():
+            channel, message = server.layer.receive(CHANNELS, block=True)
+            if channel is not None and message is not None and "reply_channel" in message:
+                answer(channel, message)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        server.layer.send("http.request", {"path": ""})
+        worker.join()
+
+
+def left_behind(server: Live) -> list[object]:
+    """Connections that are open, and clients that the hub knows."""
+    running = server.server._uvicorn
+    hub = running.config.loaded_app._hub
+    return [*running.server_state.connections, *(hub.result().registry.everybody() if hub else ())]
+
+
+def be_good(server: Live) -> None:
+    """Be served as a request and as a socket."""
+    connection = server.http()
+    connection.request("GET", "/")
+    assert connection.getresponse().read() == b"ok"
+    connection.close()
+    with server.handshake() as client:
+        client.send("hello")
+        assert client.recv(10) == "hello"
+
+
+# The server draws the payloads of its pings while Hypothesis draws, in another thread.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module", "ignore:Generating overly large repr")
+@pytest.mark.timeout(0 if COUNT > 400 else 120)
+def test_hostile_clients_break_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    limits = {"head_timeout": 0.3, "keep_alive": 0.3}
+    with live(limits=limits, ping_interval=0.2, ping_timeout=0.3) as server, answering(server):
+
+        @settings(
+            max_examples=COUNT // TOGETHER,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        )
+        @given(st.lists(inputs, min_size=TOGETHER, max_size=TOGETHER))
+        def rounds(some: list[Input]) -> None:
+            asyncio.run(attack(server.port, some, patience=0.05))
+            be_good(server)
+            assert "Traceback" not in caplog.text, some
+            caplog.clear()
+
+        rounds()
+        eventually(lambda: not left_behind(server), timeout=10)
+    assert "Traceback" not in caplog.text
+
+
+def test_a_flood_of_connections_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
+    flood = [Input((data,), end) for data in (b"", HEAD, UPGRADE, HEAD + b"\r\n", *FAULTS.values()) for end in End]
+    limits = {"head_timeout": 0.3, "keep_alive": 0.3}
+    with live(limits=limits, ping_interval=0.2, ping_timeout=0.3) as server, answering(server):
+        for _ in range(3):
+            asyncio.run(attack(server.port, flood, patience=0.1))
+        be_good(server)
+        eventually(lambda: not left_behind(server), timeout=10)
+    assert "Traceback" not in caplog.text
