@@ -177,6 +177,10 @@ class AsyncSocketConnection:
             del answers[: len(telling)]
         return [decode_result(type(step), answer, self._path) for step, answer in zip(steps, answers, strict=True)]
 
+    def usable(self) -> bool:
+        """Always: `run` connects again when it must."""
+        return True
+
     async def unblock(self) -> None:
         """Ask the host to end the take that waits."""
         if self._stream is not None:

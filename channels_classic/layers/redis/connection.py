@@ -267,6 +267,11 @@ class AsyncRedisConnection:
             raise error
         raise self._server.unavailable(error) from error
 
+    def usable(self) -> bool:
+        """Whether the server still listens, as far as the event loop has heard."""
+        reader = self._wire._reader
+        return reader is not None and not reader.at_eof()
+
     async def unblock(self) -> None:
         """Ask the server once to end the take that waits. Raises `LayerUnavailable`."""
         try:

@@ -23,6 +23,9 @@ from channels_classic.layers.steps import PutBack, Step, Take, Taken
 PATIENCE = 5.0
 """Seconds beyond its time until a take that does not answer counts as lost."""
 
+INCOMPLETE = 0.5
+"""Seconds for which a take waits for some shards while others are away."""
+
 _UNBLOCK = 0.005
 """Seconds between attempts to end a take: the first may come before the server has begun to wait."""
 
@@ -104,7 +107,12 @@ class ShardedConnection:
 
     def _part(self, shard: int) -> Part:
         part = self._parts.get(shard)
+        if part is not None and not self._waiting[shard] and not part.usable():
+            # The server closed it while the others were talked to; what is written to it would be lost.
+            part.close()
+            part = None
         if part is None:
+            self._parts.pop(shard, None)
             part = self._parts[shard] = self._shards.open(shard)
         return part
 
@@ -214,18 +222,17 @@ class ShardedConnection:
         return self._mark(found[0])
 
     def _wait_for_one(self, errands: Sequence[Errand]) -> None:
-        """Wait until one has an answer. A shard that breaks meanwhile drops out; the others go on."""
-        deadline = time.monotonic() + max(_timeout(errand) for errand in errands) + PATIENCE
+        """Wait until one has an answer or breaks. While a shard is away not for long: it may be back any moment."""
         racing = [errand for errand in errands if not errand.done]
-        while racing:
-            ready = self._readable([errand.shard for errand in racing], deadline - time.monotonic())
-            for errand in racing:
-                if errand.shard in ready:
-                    self._await(errand)
-            answered = [errand for errand in racing if errand.done]
-            if not ready or any(not isinstance(errand.result, LayerUnavailable) for errand in answered):
-                return
-            racing = [errand for errand in racing if not errand.done]
+        if not racing:
+            return
+        limit = max(_timeout(errand) for errand in racing) + PATIENCE
+        ready = self._readable(
+            [errand.shard for errand in racing], limit if len(racing) == len(errands) else INCOMPLETE
+        )
+        for errand in racing:
+            if errand.shard in ready:
+                self._await(errand)
 
     def _readable(self, shards: Sequence[int], timeout: float) -> set[int]:
         poll = select.poll()

@@ -11,6 +11,7 @@ from typing import Any
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.routes import Errand, Routes, marked, merge
+from channels_classic.layers.redis.sharded import INCOMPLETE
 from channels_classic.layers.redis.shards import AsyncPart, Shards
 from channels_classic.layers.steps import PutBack, Step, Take, Taken
 
@@ -91,9 +92,7 @@ class AsyncShardedConnection:
     async def _carry_to(self, shard: int, errands: Sequence[Errand]) -> None:
         results: Sequence[Any]
         try:
-            part = self._parts.get(shard)
-            if part is None:
-                part = self._parts[shard] = await self._shards.open_async(shard)
+            part = await self._part(shard)
         except LayerUnavailable as error:
             results = [self._routes.refusal(errand.step, error) for errand in errands]
         else:
@@ -104,6 +103,17 @@ class AsyncShardedConnection:
                 results = [error] * len(errands)
         for errand, result in zip(errands, results, strict=True):
             errand.end(result)
+
+    async def _part(self, shard: int) -> AsyncPart:
+        part = self._parts.get(shard)
+        if part is not None and not part.usable():
+            # The server closed it while the others were talked to; what is written to it would be lost.
+            del self._parts[shard]
+            await part.close()
+            part = None
+        if part is None:
+            part = self._parts[shard] = await self._shards.open_async(shard)
+        return part
 
     async def _lose(self, shard: int, error: LayerUnavailable) -> None:
         part = self._parts.pop(shard, None)
@@ -155,12 +165,13 @@ class AsyncShardedConnection:
 
     @staticmethod
     async def _first_answer(works: dict[asyncio.Task[None], Errand]) -> None:
-        """Return once one shard has answered, or all have failed."""
-        waiting = set(works)
+        """Return once one shard has answered or broken. While one is away soon: it may be back any moment."""
+        waiting, limit = set(works), None
         while waiting:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if any(not isinstance(works[work].result, (LayerUnavailable, StepRefused)) for work in done):
+            done, waiting = await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if not done or any(not isinstance(works[work].result, StepRefused) for work in done):
                 return
+            limit = INCOMPLETE
 
     async def _end(self, work: asyncio.Task[None], shard: int) -> None:
         """End a take that waits. The read is never cut short: it may have popped something."""

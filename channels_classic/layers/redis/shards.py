@@ -35,6 +35,9 @@ class Part(Connection, Protocol):
 class AsyncPart(AsyncConnection, Protocol):
     """The same for an event loop."""
 
+    def usable(self) -> bool:
+        """Whether the other side still listens, as far as can be told without asking."""
+
     async def unblock(self) -> None:
         """Ask once that the `Take` which waits be ended. Raises `LayerUnavailable`."""
 
