@@ -1,6 +1,6 @@
 """Which messages a worker process holds, in memory that its supervisor can read even when the process has been killed.
 
-A message is in the ledger from when it was taken until what its consumer sent was written, or until it was handed back.
+A message is in the ledger from when it was taken until what its consumer sent has arrived, or until it was handed back.
 So when a process dies, its ledger says what was lost and which clients must not wait for it. Writing costs less than a
 microsecond per message; no system call, no lock.
 """

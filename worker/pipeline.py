@@ -20,7 +20,7 @@ from typing import Any
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.delivery import Membership, Report, Send
+from channels_classic.layers.delivery import Delivery, Membership, Report, Send
 from channels_classic.layers.names import check_group
 from channels_classic.layers.steps import Connection, Delist, Members, Push, Status, Step, Take, Taken
 from channels_classic.worker.ending import Ending
@@ -68,10 +68,11 @@ class Outage:
 
 @dataclass(slots=True)
 class _Written:
-    """Steps whose results were not read yet: the pushes first."""
+    """Steps whose results were not read yet: the pushes first. With them the `deliveries` are finished."""
 
     pushes: Sequence[Push]
     others: int
+    deliveries: Sequence[Delivery] = ()
 
 
 class Pipeline:
@@ -194,18 +195,12 @@ class Pipeline:
 
     def _write(self, endings: Sequence[Ending], step: Take | None) -> bool:
         """Write, once the layer is there; False when the worker stops before, or the layer is lost."""
-        try:
-            return self._write_now(endings, step)
-        finally:
-            for ending in endings:
-                self._record.release(ending.delivery)
-
-    def _write_now(self, endings: Sequence[Ending], step: Take | None) -> bool:
         sends = [send for ending in endings for send in ending.sends]
         groups = self._look_up(sends)
         if groups is None:
             for send in sends:
                 self._lose_send(send, "broker")
+            self._release([ending.delivery for ending in endings])
             return False
         reports = [report for ending in endings for report in ending.reports()]
         try:
@@ -221,16 +216,36 @@ class Pipeline:
         pushes, self._again, self._owed, self._delists = self._again + pushes, [], [], []
         try:
             if pushes or others:
-                self._put(pushes, others, len(others) - taking)
+                self._put(pushes, others, len(others) - taking, self._unconfirmed(endings))
+            else:
+                self._release([ending.delivery for ending in endings])
         except LayerUnavailable as error:
             self._lose(error)
             return False
         return True
 
-    def _put(self, pushes: Sequence[Push], others: Sequence[Step], answers: int = 0) -> None:
+    def _put(
+        self,
+        pushes: Sequence[Push],
+        others: Sequence[Step],
+        answers: int = 0,
+        deliveries: Sequence[Delivery] = (),
+    ) -> None:
         """Write; the results of the pushes, and of `answers` of the others, are read by `_settle`."""
-        self._unread.append(_Written(pushes, answers))
+        self._unread.append(_Written(pushes, answers, deliveries))
         self._live.write([*pushes, *others])
+
+    def _unconfirmed(self, endings: Sequence[Ending]) -> list[Delivery]:
+        """The messages that are finished when what they came to has arrived; the others are released.
+
+        One that is put back belongs to whoever takes it next, as soon as it is written.
+        """
+        self._release([ending.delivery for ending in endings if ending.outcome is None])
+        return [ending.delivery for ending in endings if ending.outcome is not None]
+
+    def _release(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self._record.release(delivery)
 
     def _look_up(self, sends: Sequence[Send]) -> dict[str, Membership] | None:
         """The members of all groups in `sends`, once the layer is there; None when the worker stops before."""
@@ -279,6 +294,7 @@ class Pipeline:
             for _ in range(written.others):
                 self._live.read()
             self._unread.popleft()
+            self._release(written.deliveries)
             if results:
                 self._judge(written.pushes, results)
 
@@ -340,6 +356,8 @@ class Pipeline:
         """The connection broke: what was not answered may have been done, and only reports may be repeated."""
         self._outage.begin(error, self._outages)
         self.close()
+        for written in self._unread:
+            self._release(written.deliveries)
         under_way = [push for written in self._unread for push in written.pushes]
         self._unread.clear()
         refused, self._refused = self._refused, []
