@@ -6,6 +6,7 @@ import http.client
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -16,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from channels_classic.exceptions import CannotListen
+from channels_classic.interface_server import server as server_module
 from channels_classic.interface_server.server import Listen
 from tests.interface_server.live import Live, live
 from tests.processes import Process
-from tests.waiting import eventually
+from tests.waiting import accepts_connections, eventually
 
 PROGRAM = Path(sys.executable).with_name("channels-classic")
 
@@ -140,3 +142,28 @@ def asked(server: Live) -> None:
     server.consume("http.request", {"status": 404})
     assert connection.getresponse().status == 404
     connection.close()
+
+
+def test_a_second_signal_insists(tmp_path: Path, free_port: int) -> None:
+    with (
+        interface(tmp_path, free_port, "-t", "60") as program,
+        socket.create_connection(("127.0.0.1", free_port)) as client,
+    ):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")  # no worker will answer it
+        program.send_signal(signal.SIGTERM)
+        eventually(lambda: not accepts_connections(free_port))
+        assert program.running
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(5) == 0
+
+
+def test_the_system_drops_a_client_that_takes_nothing_of_a_finished_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "UNREAD", 1)
+    with live(stall_timeout=60) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.consume("http.request", {"status": 200, "content": b"x" * 7_000_000})
+        connections = server.server._uvicorn.server_state.connections
+        assert connections
+        eventually(lambda: not connections, timeout=10)
