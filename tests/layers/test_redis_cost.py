@@ -40,8 +40,14 @@ class Cost:
 
 
 @pytest.fixture
-def layer(redis_url: str) -> Iterator[CountingLayer]:
-    layer = CountingLayer(hosts=[redis_url], capacity=20_000)
+def redis_server(own_redis: RedisServer) -> RedisServer:
+    """A server that nobody else talks to."""
+    return own_redis
+
+
+@pytest.fixture
+def layer(redis_server: RedisServer) -> Iterator[CountingLayer]:
+    layer = CountingLayer(hosts=[redis_server.url], capacity=20_000)
     for _ in range(20):  # connected, scripts loaded, counters made
         layer.send("jobs", {})
         layer.receive(["jobs"])
