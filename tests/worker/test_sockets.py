@@ -29,10 +29,14 @@ def site(request: pytest.FixtureRequest) -> Iterator[RunningSite]:
 
 
 class Talk:
-    """Sends numbers, two at a time, and keeps what comes back, until it is told to stop."""
+    """Sends numbers, two at a time, and keeps what comes back, until it is told to stop.
 
-    def __init__(self, socket: ClientConnection) -> None:
+    What has not come after `patience` seconds is not waited for: the next frames say whether the socket still works.
+    """
+
+    def __init__(self, socket: ClientConnection, patience: float) -> None:
         self._socket = socket
+        self._patience = patience
         self.sent = 0
         self.seen: list[int] = []
 
@@ -41,16 +45,15 @@ class Talk:
             for _ in range(2):
                 await self._socket.send(str(self.sent))
                 self.sent += 1
-            # What was lost is not waited for: the next frames say that the socket still works.
             with suppress(asyncio.TimeoutError):
                 while not self.seen or self.seen[-1] < self.sent - 1:
-                    self.seen.append(int(await asyncio.wait_for(self._socket.recv(), 3)))
+                    self.seen.append(int(await asyncio.wait_for(self._socket.recv(), self._patience)))
 
 
-async def talking(site: RunningSite, disturb: Callable[[], Awaitable[None]]) -> list[Talk]:
+async def talking(site: RunningSite, disturb: Callable[[], Awaitable[None]], patience: float) -> list[Talk]:
     """Let all sockets talk while something is done to the workers, and for a moment longer."""
     async with site.sockets(SOCKETS) as sockets:
-        talks = [Talk(socket) for socket in sockets]
+        talks = [Talk(socket, patience) for socket in sockets]
         until = asyncio.Event()
         tasks = [asyncio.create_task(talk.go_on(until)) for talk in talks]
         await disturb()
@@ -75,8 +78,8 @@ def test_sockets_notice_nothing_of_workers_that_are_replaced(site: RunningSite) 
                     workers.send_signal(signal.SIGHUP)
                     await wait_for(workers, "is replaced", 2 * turn)
 
-            for talk in await talking(site, replace):
-                assert talk.seen == list(range(talk.sent))
+            for talk in await talking(site, replace, PATIENCE):
+                assert talk.seen == list(range(talk.sent)), workers.output + site.output
             assert begun(workers) == 6
             assert "took" not in workers.output
 
@@ -93,13 +96,13 @@ def test_sockets_lose_at_most_what_a_killed_worker_had_taken(site: RunningSite) 
                 os.kill(int(pids[0]), signal.SIGKILL)
                 await wait_for(workers, "listens", 3)
 
-            talks = await talking(site, kill)
+            talks = await talking(site, kill, 5)
             lost = 0
             for talk in talks:
                 assert talk.seen == sorted(set(talk.seen)), "out of order, or twice"
                 lost += talk.sent - len(talk.seen)
             counted = re.search(r"took (\d+) message", workers.output)
             # Besides what it held, there is what it was just being given: one batch at most.
-            assert lost <= (int(counted[1]) if counted else 0) + 10
+            assert lost <= (int(counted[1]) if counted else 0) + 10, workers.output
 
     asyncio.run(scenario())
