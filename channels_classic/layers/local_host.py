@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 WRITE_BUFFER = 1024 * 1024
 """Bytes that wait for one client before the host stops working for it."""
 
+ACCEPT_TURNS = 5
+"""Turns of the event loop from a connection's arrival until it is served."""
+
 TOUCH_INTERVAL = 3600.0
 """Seconds between two touches of the files, so that what cleans temporary folders leaves them."""
 
@@ -64,6 +67,7 @@ class Host:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._server: asyncio.AbstractServer | None = None
         self._touching: asyncio.TimerHandle | None = None
+        self.stopped = False
 
     async def start(self) -> None:
         """Bind and serve. What lies at the path is left from a host that died: the lock says so."""
@@ -89,6 +93,11 @@ class Host:
             self._touching.cancel()
         with suppress(FileNotFoundError):
             os.unlink(self.path)
+        self.stopped = True
+        # Nobody comes any more. Who was accepted just now needs some turns until its transport is made, for which
+        # asyncio wants a server that is open.
+        for _ in range(ACCEPT_TURNS):
+            await asyncio.sleep(0)
         if self._server is not None:
             self._server.close()
         for session in list(self.sessions):
@@ -134,6 +143,9 @@ class _Session(asyncio.Protocol):
         self.number = transport.get_extra_info("socket").fileno()
         if not _same_user(self.number):
             logger.warning("A process of another user connected to %s: refused.", self._host.path)
+            transport.abort()
+            return
+        if self._host.stopped:
             transport.abort()
             return
         transport.set_write_buffer_limits(WRITE_BUFFER)
