@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers import chance
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.steps import AsyncConnection, Step
 
@@ -70,7 +70,7 @@ class Link:
             except LayerUnavailable as error:
                 self._lost(self, error)
                 # Jitter: all interface servers of a site lose the layer in the same moment.
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                await asyncio.sleep(pause * chance.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
         self._back(self)
         return self._connection

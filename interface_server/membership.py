@@ -7,8 +7,9 @@ renew those that live on, and restore them all when the layer lost its data.
 from __future__ import annotations
 
 import heapq
-import random
 from collections.abc import Callable, Iterator, Sequence
+
+from channels_classic.layers import chance
 
 CHUNK = 100
 """Members in one step, so that none keeps the layer busy for long."""
@@ -30,7 +31,7 @@ class Memberships:
         if members is None:
             members = self._groups[group] = set()
             # Groups that began together are not renewed together.
-            heapq.heappush(self._due, (self._clock() + self._half * random.uniform(0.5, 1.0), group))
+            heapq.heappush(self._due, (self._clock() + self._half * chance.uniform(0.5, 1.0), group))
         members.add(local)
         self._locals.setdefault(local, set()).add(group)
 

@@ -7,11 +7,11 @@ batch sent and the next take travel together.
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from channels_classic.layers import chance
 from channels_classic.layers.base import BLOCK, BaseChannelLayer
 from channels_classic.layers.steps import Take
 from channels_classic.message import pending_message_store
@@ -69,7 +69,7 @@ class Loop:
 
     def _take(self) -> None:
         """Write what the last consumers sent and fill the batch, in one step."""
-        random.shuffle(self._channels)  # an earlier one wins
+        chance.shuffle(self._channels)  # an earlier one wins
         step = Take(self._channels, self._count, BLOCK)
         if self._limits.any:
             channels = self._limits.open(self._channels, _AGAIN)

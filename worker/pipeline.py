@@ -8,7 +8,6 @@ lost. No other thread touches a pipeline, except to `wake` it.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers import chance
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.delivery import Delivery, Membership, Report, Send
@@ -347,7 +347,7 @@ class Pipeline:
                 self._outage.begin(error, self._outages)
                 if self._on_away is not None:
                     self._on_away()
-                if self._stopping.wait(pause * random.uniform(0.5, 1)):
+                if self._stopping.wait(pause * chance.uniform(0.5, 1)):
                     return False
                 pause = min(pause * 2, longest)
         return True
@@ -383,7 +383,7 @@ class Pipeline:
     def _refuse_take(self, error: StepRefused) -> None:
         if not error.again:
             logger.error("No messages can be taken: %s", error)
-            self._stopping.wait(_BACKOFF[1] * random.uniform(0.5, 1))
+            self._stopping.wait(_BACKOFF[1] * chance.uniform(0.5, 1))
 
 
 def _is_group(name: str) -> bool:

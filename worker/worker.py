@@ -10,7 +10,6 @@ import contextlib
 import fnmatch
 import logging
 import multiprocessing
-import random
 import signal
 import threading
 import time
@@ -22,6 +21,7 @@ from django.db import connections
 
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import InvalidChannelLayerError
+from channels_classic.layers import chance
 from channels_classic.layers.names import check_receivable
 from channels_classic.message import Message
 from channels_classic.signals import worker_ready
@@ -195,7 +195,7 @@ class Worker:
                 raise
             except Exception:
                 logger.exception("The loop of the worker failed; it starts again.")
-                time.sleep(_RESTART_PAUSE * random.random())
+                time.sleep(chance.uniform(0, _RESTART_PAUSE))
             finally:
                 self._loop = None
 

@@ -7,7 +7,6 @@ faces only carry the steps: `run` in a thread, `run_async` on an event loop. A l
 from __future__ import annotations
 
 import os
-import random
 import threading
 import warnings
 import weakref
@@ -16,7 +15,7 @@ from collections.abc import Generator, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, LayerUnavailable, MessageTooLarge, StepRefused
-from channels_classic.layers import names
+from channels_classic.layers import chance, names
 from channels_classic.layers.capacity import Capacities, Patterns
 from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.delivery import Delivery, Planner, Report, Send, member_of
@@ -230,7 +229,7 @@ class BaseChannelLayer:
         for queue in queues:
             if names.is_managed(queue):
                 raise InvalidChannelName(queue, "only the interface server that made this inbox reads it")
-        random.shuffle(queues)
+        chance.shuffle(queues)
         (taken,) = yield [Take(queues, 1, timeout)]
         if isinstance(taken, StepRefused):
             raise taken

@@ -63,9 +63,7 @@ class ShardedConnection:
     def write(self, steps: Sequence[Step]) -> None:
         by_shard: dict[int, list[Errand]] = {}
         for step in steps:
-            errands = (
-                self._begin_take(step) if isinstance(step, Take) else self._routes.errands(step, self._shards.away)
-            )
+            errands = self._errands(step)
             self._unread.append((step, errands))
             for errand in errands:
                 by_shard.setdefault(errand.shard, []).append(errand)
