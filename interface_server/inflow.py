@@ -54,7 +54,7 @@ class Inflow:
         self._gate = Gate(hub.layer.expiry)
         self._reply_channel = ""
         self._order = 0
-        self._held_on: str | None = None
+        self._held_on: tuple[str, int] | None = None
         self._room: asyncio.Future[None] | None = None
         self._stalled_at = math.inf
 
@@ -143,7 +143,7 @@ class Inflow:
     def _hold(self, channel: str, order: int, now: float) -> None:
         """A message that passed was certainly not written: it waits for another try."""
         if self._gate.refuse(str(order), now):
-            self._held_on = channel
+            self._held_on = channel, order
             self._hub.backlog.refused(channel, self)
             return
         self._hub.losses.count("full", channel)
@@ -161,10 +161,14 @@ class Inflow:
             self._tried()
         self._hub.wheel.at(self._client, self._gate.deadline)
 
-    def _tried(self) -> None:
-        """Nothing of this client waits for room any more."""
-        if self._held_on is not None:
-            channel, self._held_on = self._held_on, None
+    def _tried(self, order: int | None = None) -> None:
+        """Nothing of this client waits for room any more, if it was the message `order` that did.
+
+        The report on a message may come before the layer's answer to its sender does. Then the next one waits already,
+        and the answer must not take it out of its line.
+        """
+        if self._held_on is not None and order in (None, self._held_on[1]):
+            (channel, _), self._held_on = self._held_on, None
             self._hub.backlog.passed(channel, self)
 
     def _settled(self, send: Send, fate: Fate) -> None:
@@ -172,7 +176,7 @@ class Inflow:
         if fate is Fate.FULL or fate is Fate.HELD:
             self._hold(send.name, send.message["order"], self._hub.clock())
             return
-        self._tried()
+        self._tried(send.message["order"])
         if fate is Fate.LOST:
             # It may have been written, so it is not sent again, and the gate stays shut until its lease is over.
             self._hub.losses.count("broker", send.name)
