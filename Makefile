@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-at-most-once test test-hosting hostile soak-sockets test-all faults lint types clean
+.PHONY: help install demo demo-at-most-once test test-hosting hostile soak-sockets soak-streams test-all faults lint types clean
 
 help:     ## say what there is
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1\t/p' Makefile | expand -t 26
@@ -33,6 +33,10 @@ hostile: $(READY)  ## send 20,000 hostile inputs to the interface server
 soak-sockets: $(READY)  ## 5,000 idle and 500 busy sockets for ten minutes, with restarting workers; SECONDS=… for less
 	@scripts/provide redis
 	@$(BIN)/python -m benchmarks.soak_sockets $(SECONDS)
+
+soak-streams: $(READY)  ## 1 GB each way at 1 MB/s: the most memory of each process (17 minutes); MEGABYTES=… for less
+	@scripts/provide redis
+	@$(BIN)/python -m benchmarks.streams $(MEGABYTES)
 
 test-all: $(READY)  ## run it with each Python and Django that go together, as far as they are here
 	@scripts/provide redis chromium

@@ -1,7 +1,7 @@
-"""The most memory that each process used for one large response to a slow client, and for one large upload.
+"""The most memory that each process used for one large response and one large upload, with a slow and a fast client.
 
-`python -m benchmarks.streams [MEGABYTES [SECONDS]]`: the client reads 1 MB a second for that many seconds, then the
-rest as fast as it comes. It starts a Redis of its own.
+`python -m benchmarks.streams [MEGABYTES]` prints a table. A slow client reads or writes 1 MB a second throughout, so
+1000 megabytes take 17 minutes, in which the machine has little to do. Each case has a site and a Redis of its own.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import http.client
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.redis_server import RedisServer
 from tests.running_site import HOST, RunningSite
 
 MEGABYTE = 1_000_000
+PROGRAMS = ("interface", "worker", "redis")
 
 
 def peak(pid: int) -> float:
@@ -24,28 +27,43 @@ def peak(pid: int) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def download(port: int, size: int, slow: float) -> None:
-    """Read a response of so many megabytes, 1 MB a second at first."""
+class Pace:
+    """Keeps a client to 1 MB a second for some seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._start = time.monotonic()
+        self._seconds = seconds
+
+    def keep(self, done: int) -> None:
+        """Wait if more bytes than this should not be done yet."""
+        passed = time.monotonic() - self._start
+        ahead = done / MEGABYTE - passed
+        if ahead > 0 and passed < self._seconds:
+            time.sleep(ahead)
+
+
+def download(port: int, size: int, slow: float = 0.0) -> None:
+    """Read a response of so many megabytes, in the first `slow` seconds 1 MB a second."""
     connection = http.client.HTTPConnection(HOST, port, timeout=120)
     connection.request("GET", f"/stream/{size}")
     response = connection.getresponse()
-    received, start = 0, time.monotonic()
-    while part := response.read(MEGABYTE):
+    received, pace = 0, Pace(slow)
+    while part := response.read(MEGABYTE // 10):
         received += len(part)
-        ahead = received / MEGABYTE - (time.monotonic() - start)
-        if ahead > 0 and time.monotonic() - start < slow:
-            time.sleep(ahead)
+        pace.keep(received)
     assert received == size * MEGABYTE, received
     connection.close()
 
 
-def upload(port: int, size: int) -> None:
-    """Send a body of so many megabytes."""
+def upload(port: int, size: int, slow: float = 0.0) -> None:
+    """Send a body of so many megabytes, in the first `slow` seconds 1 MB a second."""
     connection = http.client.HTTPConnection(HOST, port, timeout=120)
 
     def parts() -> Iterator[bytes]:
-        for _ in range(size):
-            yield b"x" * MEGABYTE
+        pace = Pace(slow)
+        for number in range(size * 10):
+            yield b"x" * (MEGABYTE // 10)
+            pace.keep((number + 1) * MEGABYTE // 10)
 
     connection.request("POST", "/count", body=parts(), headers={"Content-Length": str(size * MEGABYTE)})
     answer = connection.getresponse().read()
@@ -53,26 +71,50 @@ def upload(port: int, size: int) -> None:
     connection.close()
 
 
-def measure(name: str, work: Callable[[RunningSite], None]) -> dict[str, float]:
-    """Do `work` on a site of its own, and print how much more memory than before each process ever used, in MiB."""
+@dataclass
+class Measured:
+    """How long a case took, and the memory of each program in MiB: the most before it, and how much more in it."""
+
+    seconds: float
+    before: dict[str, float]
+    grown: dict[str, float]
+
+    def __str__(self) -> str:
+        memory = (f"{self.before[program]:.0f} + {self.grown[program]:.0f}" for program in PROGRAMS)
+        return f"{self.seconds:8.1f} " + "".join(f"{text:>12}" for text in memory)
+
+
+def measure(work: Callable[[RunningSite], None]) -> Measured:
+    """Do `work` on a site of its own, with a Redis of its own."""
     redis = RedisServer()
     redis.start()
     try:
         with RunningSite(redis.url, workers=1) as site:
-            pids = {"interface": site.interface.pid, "worker": site.workers[0].pid, "redis": redis.pid}
+            pids = dict(zip(PROGRAMS, (site.interface.pid, site.workers[0].pid, redis.pid), strict=True))
             before = {program: peak(pid) for program, pid in pids.items()}
             start = time.monotonic()
             work(site)
-            grown = {program: peak(pid) - before[program] for program, pid in pids.items()}
-            text = ", ".join(f"{program} {before[program]:.0f} + {grown[program]:.0f}" for program in pids)
-            print(f"{name}: {time.monotonic() - start:.1f} s; most memory in MiB: {text}")
-            return grown
+            seconds = time.monotonic() - start
+            assert "Traceback" not in site.output, site.output[-3000:]
+            return Measured(seconds, before, {program: peak(pid) - before[program] for program, pid in pids.items()})
     finally:
         redis.close()
 
 
+def main(size: int) -> None:
+    """Print the table; the two slow clients work at the same time."""
+    whole = float("inf")
+    print(f"{size} MB; the most memory in MiB, before + more".ljust(44), "seconds ", *(f"{p:>11}" for p in PROGRAMS))
+    with ThreadPoolExecutor(2) as pool:
+        slow = {
+            "response, read at 1 MB/s": pool.submit(measure, lambda site: download(site.port, size, whole)),
+            "upload, sent at 1 MB/s": pool.submit(measure, lambda site: upload(site.port, size, whole)),
+        }
+        for name, case in slow.items():
+            print(name.ljust(44), case.result(), flush=True)
+    print("response, as fast as it goes".ljust(44), measure(lambda site: download(site.port, size)), flush=True)
+    print("upload, as fast as it goes".ljust(44), measure(lambda site: upload(site.port, size)), flush=True)
+
+
 if __name__ == "__main__":
-    megabytes = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 20.0
-    measure(f"{megabytes} MB response", lambda site: download(site.port, megabytes, seconds))
-    measure(f"{megabytes} MB upload", lambda site: upload(site.port, megabytes))
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

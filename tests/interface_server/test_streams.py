@@ -18,13 +18,13 @@ BOUND = 40.0
 
 @pytest.mark.usefixtures("redis_server")
 def test_a_large_response_to_a_slow_client_needs_little_memory() -> None:
-    grown = measure("response", lambda site: download(site.port, SIZE, 3.0))
+    grown = measure(lambda site: download(site.port, SIZE, 3.0)).grown
     assert max(grown.values()) < BOUND
 
 
 @pytest.mark.usefixtures("redis_server")
 def test_a_large_upload_needs_little_memory() -> None:
-    grown = measure("upload", lambda site: upload(site.port, SIZE))
+    grown = measure(lambda site: upload(site.port, SIZE)).grown
     assert max(grown["interface"], grown["worker"]) < BOUND
     assert grown["redis"] < 3 * BOUND  # it holds a channel full of chunks
 
