@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,37 +28,44 @@ def decide(message: Mapping[str, Any], *, waiting: bool) -> Decision:
         raise ValueError(
             f"a WebSocket message has no key {sorted(unknown)[0]!r}: expected are {', '.join(sorted(KEYS))}"
         )
-    accept = message.get("accept")
+    accept, close = message.get("accept"), message.get("close")
+    if accept not in (None, True, False):
+        raise ValueError(f"'accept' is {_shown(accept)}, expected true or false")
     payload = _payload(message)
-    close = message.get("close")
+    if payload is accept is close is None and message.get("text") is message.get("bytes") is None:
+        raise ValueError(f"{dict(message)!r} asks for nothing: expected at least one of {', '.join(sorted(KEYS))}")
     if waiting and accept is not None and not accept:
         return Decision(deny=True)
     if waiting and not accept and payload is None:
         return Decision(deny=bool(close))
-    return Decision(accept=waiting, payload=payload, close=_code(close) if close else None)
+    return Decision(accept=waiting, payload=payload, close=_code(close))
 
 
 def _payload(message: Mapping[str, Any]) -> str | bytes | None:
+    """The content of a frame, if there is any: an empty one is never sent, as in Channels 1.x."""
     text, data = message.get("text"), message.get("bytes")
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"'text' is {_shown(text)}, expected text")
+    if data is not None and not isinstance(data, bytes):
+        raise ValueError(f"'bytes' is {_shown(data)}, expected bytes")
     if text and data:
         raise ValueError("a WebSocket message carries text or bytes, not both")
-    if text:
-        if not isinstance(text, str):
-            raise ValueError(f"'text' is of type {type(text).__name__}, expected text")
-        return text
-    if data:
-        if not isinstance(data, bytes):
-            raise ValueError(f"'bytes' is of type {type(data).__name__}, expected bytes")
-        return data
-    return None
+    return text or data or None
 
 
-def _code(close: Any) -> int:
+def _shown(value: Any) -> str:
+    """A value for a log line, which is short even if the value is not."""
+    return f"{reprlib.repr(value)} of type {type(value).__name__}"
+
+
+def _code(close: Any) -> int | None:
+    if close in (None, False):  # as is 0, which asked for nothing in Channels 1.x
+        return None
     if close is True:
         return NORMAL
     if isinstance(close, int) and is_close_code(close):
         return close
-    raise ValueError(f"{close!r} is no close code: expected true, 1000 to 1014 but for 1004 to 1006, or 3000 to 4999")
+    raise ValueError(f"'close' is {_shown(close)}: expected true, 1000 to 1014 but for 1004 to 1006, or 3000 to 4999")
 
 
 def is_close_code(code: int) -> bool:

@@ -24,8 +24,7 @@ WAITING = [
     ({"close": 4001}, Decision(deny=True)),
     ({"text": ""}, Decision()),
     ({"bytes": b"", "close": False}, Decision()),
-    ({"accept": None}, Decision()),
-    ({}, Decision()),
+    ({"accept": None, "close": False}, Decision()),
 ]
 
 OPEN = [
@@ -48,11 +47,16 @@ MEANINGLESS: list[dict[str, Any]] = [
     {"text": b"a"},
     {"bytes": "a"},
     {"txt": "a"},
-    {"close": 5},
-    {"close": 1005},
-    {"close": 5000},
-    {"close": "yes"},
+    {"text": 0},
+    {"text": ["a"]},
+    {"bytes": 0, "close": True},
+    {"accept": "yes"},
+    {"accept": ""},
+    {"accept": None},
+    {},
 ]
+
+NO_CODES: list[Any] = [5, 999, 1004, 1005, 1006, 1015, 2999, 5000, -1, "yes", ""]
 
 
 @pytest.mark.parametrize(("message", "decision"), WAITING)
@@ -66,6 +70,26 @@ def test_what_a_message_asks_of_an_open_socket(message: dict[str, Any], decision
 
 
 @pytest.mark.parametrize("message", MEANINGLESS)
-def test_a_message_without_meaning_is_refused_in_a_sentence(message: dict[str, Any]) -> None:
+@pytest.mark.parametrize("waiting", [True, False])
+def test_a_message_without_meaning_is_refused_in_a_sentence(message: dict[str, Any], waiting: bool) -> None:
     with pytest.raises(ValueError, match=r"expected|not both"):
-        decide(message, waiting=False)
+        decide(message, waiting=waiting)
+
+
+@pytest.mark.parametrize("code", NO_CODES)
+def test_a_close_code_that_no_endpoint_may_send_is_refused_in_a_sentence(code: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^'close' is {code!r} of type \w+: expected true, 1000 to 1014"):
+        decide({"close": code}, waiting=False)
+
+
+@pytest.mark.parametrize("code", [5, 1005, 5000])
+def test_a_handshake_is_refused_whatever_the_code(code: int) -> None:
+    assert decide({"close": code}, waiting=True) == Decision(deny=True)
+
+
+def test_the_sentence_shows_what_was_given_but_not_all_of_it() -> None:
+    with pytest.raises(ValueError, match=r"^'text' is \{'a': 1\} of type dict, expected text$"):
+        decide({"text": {"a": 1}}, waiting=False)
+    with pytest.raises(ValueError, match=r"^'bytes' is 'x+\.\.\.x+' of type str, expected bytes$") as caught:
+        decide({"bytes": "x" * 1_000_000}, waiting=False)
+    assert len(str(caught.value)) < 150

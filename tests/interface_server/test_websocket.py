@@ -245,6 +245,33 @@ def test_a_message_without_meaning_is_ignored_with_a_word(server: Live, caplog: 
     assert "carries text or bytes, not both" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        ({}, "{} asks for nothing: expected at least one of accept, bytes, close, text."),
+        ({"text": 0}, "'text' is 0 of type int, expected text."),
+        ({"bytes": "a"}, "'bytes' is 'a' of type str, expected bytes."),
+        ({"accept": "yes"}, "'accept' is 'yes' of type str, expected true or false."),
+        ({"txt": "a"}, "a WebSocket message has no key 'txt': expected are accept, bytes, close, text."),
+    ],
+)
+def test_a_message_without_meaning_is_one_line_that_says_what_was_expected(
+    server: Live, message: dict[str, Any], sentence: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with server.websocket("/p") as client:
+        client.send("join")
+        delivery = server.take(RECEIVE)
+        server.layer.group_add("g", str(delivery.reply_channel))
+        for _ in range(3):
+            server.layer.send(str(delivery.reply_channel), message)
+            server.layer.send_group("g", message)
+        server.report(delivery)
+        server.layer.send_group("g", {"text": "last"})
+        assert client.recv(PATIENCE) == "last"
+    lines = [record.getMessage() for record in caplog.records if "/p" in record.getMessage()]
+    assert lines == [f"A message for the WebSocket /p was ignored: {sentence}"]
+
+
 def test_a_thousand_frames_are_seen_in_order_by_two_workers(server: Live) -> None:
     seen: list[int] = []
 
