@@ -149,7 +149,9 @@ def test_a_second_signal_insists(tmp_path: Path, free_port: int) -> None:
         interface(tmp_path, free_port, "-t", "60") as program,
         socket.create_connection(("127.0.0.1", free_port)) as client,
     ):
-        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")  # no worker will answer it
+        # No worker will answer it.
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 100 ")  # so the request is under way
         program.send_signal(signal.SIGTERM)
         eventually(lambda: not accepts_connections(free_port))
         assert program.running
