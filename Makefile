@@ -17,9 +17,10 @@ demo: $(READY)  ## run the live blog; REDIS_URL=redis://… on Redis, PORT=… e
 demo-at-most-once: $(READY)  ## lose messages on purpose, and see which; REDIS_URL=redis://… on a Redis of its own
 	@$(BIN)/python examples/at_most_once/demo.py --picture at-most-once.svg
 
+# Most tests wait most of the time: four run at once, whatever the number of cores.
 test: $(READY)  ## run the whole test suite, with a real Redis and a real browser
 	@scripts/provide redis chromium
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 4
 
 test-hosting: $(READY)  ## try the ASGI servers, Channels 4, nginx, supervisor and systemd
 	@scripts/provide nginx supervisor chromium

@@ -62,4 +62,4 @@ os.environ["PATH"] = os.pathsep.join([*_pyenv_folders(), os.environ["PATH"]])
 def tests(session: nox.Session, django: str) -> None:
     """Run the test suite."""
     session.install("--quiet", f"django=={django}.*", "--editable", ".[test]")
-    session.run("python", "-m", "pytest", "--quiet", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "4", "--quiet", *session.posargs)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
+import random
 import shutil
 import signal
 import socket
@@ -14,6 +18,13 @@ from typing import IO
 from tests.waiting import eventually
 
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+_SHARE = 2_000
+_FIRST = 10_000 + _SHARE * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_OFFSET = random.SystemRandom().randrange(_SHARE)
+_PORTS = itertools.cycle([*range(_FIRST + _OFFSET, _FIRST + _SHARE), *range(_FIRST, _FIRST + _OFFSET)])
+"""Each process that runs tests side by side has its share, and begins somewhere in it."""
 
 
 class RedisServer:
@@ -190,8 +201,12 @@ class Cluster:
 
 
 def free_port() -> int:
-    """Return a TCP port of this machine that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of this machine that nothing listens on now, and that no other test is given soon.
+
+    It lies below those that the system gives to clients; the ports 10,000 above are left to the buses of clusters.
+    """
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is always a next one")
