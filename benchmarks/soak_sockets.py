@@ -7,7 +7,6 @@ dropped, an echo was out of order or missing, or memory grew. It starts a Redis 
 from __future__ import annotations
 
 import asyncio
-import resource
 import sys
 import time
 from collections import deque
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import uvloop
 
+from benchmarks.limits import more_descriptors
 from benchmarks.sockets import Socket, frame, open_sockets
 from tests.redis_server import RedisServer
 from tests.running_site import HOST, RunningSite
@@ -118,8 +118,7 @@ def main() -> int:
     idle, active = (
         int(sys.argv[place]) if len(sys.argv) > place else default for place, default in ((2, 5000), (3, 500))
     )
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # children inherit it
+    more_descriptors()
     redis = RedisServer()
     redis.start()
     try:

@@ -1,0 +1,96 @@
+"""`make bench`: runs the rounds, shows how far they are, prints the tables and keeps the results as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from benchmarks.contenders import CONTENDERS
+from benchmarks.limits import more_descriptors
+from benchmarks.report import figures_table, goals_table, heading
+from benchmarks.results import Results, write
+from benchmarks.rounds import Course, busy, plan
+from benchmarks.scenarios import SCENARIOS
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Bar(Protocol):
+    def __call__(self, what: str) -> None:
+        """The next measurement is this."""
+
+
+@contextmanager
+def bar(total: int) -> Iterator[Bar]:
+    """A progress bar where `rich` is installed, otherwise a line for each measurement."""
+    if find_spec("rich") is None:
+        yield lambda what: print(what, flush=True)
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.description}")) as progress:
+        shown = progress.add_task("", total=total)
+        begun = False
+
+        def say(what: str) -> None:
+            nonlocal begun
+            progress.update(shown, advance=int(begun), description=what)
+            begun = True
+
+        yield say
+        progress.update(shown, completed=total, description="")
+
+
+def run(options: argparse.Namespace) -> Results:
+    """Do all measurements; those made are kept in the file after each round."""
+    scenarios = [one for one in SCENARIOS if not options.only or one.key in options.only]
+    measurements = list(plan(scenarios, options.contenders or CONTENDERS, options.rounds))
+    results = Results(options.seconds)
+    with Course(options.seconds) as course, bar(len(measurements)) as say:
+        for number, scenario, key in measurements:
+            if number == len(results.busy):
+                results.busy.append(busy())
+                write(results, options.results)
+            say(f"round {number + 1} of {options.rounds}: {scenario.title}, {CONTENDERS[key].name}")
+            results.measurements.append(course.measure(scenario, key, number))
+    write(results, options.results)
+    return results
+
+
+def main() -> int:
+    """The status of the program: 1 when something could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one round of a second each, for a first look")
+    parser.add_argument("--rounds", type=int, help="default: 5")
+    parser.add_argument("--seconds", type=float, help="for which each client measures; default: 3")
+    parser.add_argument("--only", nargs="*", choices=[scenario.key for scenario in SCENARIOS])
+    parser.add_argument("--contenders", nargs="*", choices=CONTENDERS)
+    parser.add_argument("--results", type=Path, default=RESULTS / f"{time.strftime('%Y-%m-%d-%H%M')}.json")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (1 if options.quick else 5)
+    options.seconds = options.seconds or (1.0 if options.quick else 3.0)
+    more_descriptors()
+    results = run(options)
+    print(f"{heading(results)}\n\n{goals_table(results)}\n\n{figures_table(results)}\n\nKept in {options.results}")
+    failed = [found for found in results.measurements if found.failure]
+    for found in failed:
+        print(f"\n{found.scenario}, {found.contender}, round {found.round + 1}:\n{found.failure}", file=sys.stderr)
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

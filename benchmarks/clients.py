@@ -1,0 +1,281 @@
+"""The load, from one process that costs little; each client prints its figures as JSON. Any server will do.
+
+`python -m benchmarks.clients http|echo|broadcast|idle|first URL …`: see `--help`. The figures' names are their units.
+What is sent is checked when it comes back: `wrong` counts answers that were not as expected, `lost` and `twice`
+deliveries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import random
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import Request, urlopen
+
+import uvloop
+
+from benchmarks.limits import more_descriptors
+from benchmarks.sockets import Socket, frame, open_sockets
+
+Figures = dict[str, float]
+
+QUIET = 2.0
+"""Seconds without any delivery after which what is missing of a broadcast counts as lost."""
+
+PATIENCE = 60.0
+"""Seconds within which something must happen."""
+
+
+def spread(seconds: Sequence[float]) -> Figures:
+    """The median and the 99th percentile of times."""
+    ordered = sorted(seconds)
+    return {
+        "ms, median": statistics.median(ordered) * 1000,
+        "ms, 99 %": ordered[int(len(ordered) * 0.99)] * 1000,
+    }
+
+
+# HTTP
+
+
+def http(url: str, options: argparse.Namespace) -> Figures:
+    """Requests per second over connections that are kept, where the server keeps them; by `wrk`."""
+    headers = {"Cookie": options.cookie} if options.cookie else {}
+    with urlopen(Request(url, headers=headers), timeout=PATIENCE) as answer:
+        body = answer.read().decode()
+    if options.expect not in body:
+        sys.exit(f"{url} answered {body[:200]!r} where {options.expect!r} was expected.")
+    command = ["wrk", "-t1", f"-c{options.connections}", "--latency"]
+    command += [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
+    subprocess.run([*command, f"-d{math.ceil(options.seconds / 4)}s", url], capture_output=True, check=True)
+    return _read_wrk(
+        subprocess.run(
+            [*command, f"-d{math.ceil(options.seconds)}s", url], capture_output=True, text=True, check=True
+        ).stdout
+    )
+
+
+def _read_wrk(output: str) -> Figures:
+    """What `wrk` printed, in figures."""
+    rate, median, last, failures, sockets = (re.search(pattern, output) for pattern in _WRK)
+    if rate is None or median is None or last is None:
+        sys.exit(f"wrk said nothing that is understood here:\n{output}")
+    wrong = (int(failures[1]) if failures else 0) + (sum(map(int, sockets.groups())) if sockets else 0)
+    return {
+        "requests/s": float(rate[1]),
+        "ms, median": float(median[1]) * _SCALE[median[2]],
+        "ms, 99 %": float(last[1]) * _SCALE[last[2]],
+        "wrong": wrong,
+    }
+
+
+_SCALE = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+_WRK = (
+    r"Requests/sec:\s+([\d.]+)",
+    r"50%\s+([\d.]+)(us|ms|s)",
+    r"99%\s+([\d.]+)(us|ms|s)",
+    r"Non-2xx or 3xx responses: (\d+)",
+    r"connect (\d+), read (\d+), write (\d+), timeout (\d+)",
+)
+
+
+# WebSocket
+
+
+class Talk:
+    """A socket that sends its next frame when the last came back, at once or after about `pause` seconds."""
+
+    def __init__(self, socket: Socket, number: int, pause: float) -> None:
+        self.times: list[float] = []
+        self.wrong = 0
+        self._socket = socket
+        self._pause = pause
+        self._text = b"hello, how are you? I am number %05d" % number
+        self._frame = frame(self._text)
+        socket.on_text = self._came
+        self.say()
+
+    def say(self) -> None:
+        self._sent = time.perf_counter()
+        self._socket.write(self._frame)
+
+    def _came(self, text: bytes) -> None:
+        self.times.append(time.perf_counter() - self._sent)
+        self.wrong += text != self._text
+        if self._pause:
+            asyncio.get_running_loop().call_later(random.uniform(0.5, 1.5) * self._pause, self.say)
+        else:
+            self.say()
+
+
+async def echo(url: SplitResult, options: argparse.Namespace) -> Figures:
+    """Echoes per second of sockets that each wait for the last one, and how long each took."""
+    sockets = await _open(url, options.sockets)
+    talks = [Talk(socket, number, options.pause) for number, socket in enumerate(sockets)]
+    await asyncio.sleep(min(1.0, options.seconds / 3))
+    for talk in talks:
+        talk.times.clear()
+    begun = time.perf_counter()
+    await asyncio.sleep(options.seconds)
+    elapsed = time.perf_counter() - begun
+    times = [seconds for talk in talks for seconds in talk.times]
+    closed = sum(socket.closed for socket in sockets)
+    if not times:
+        sys.exit(f"None of {len(sockets)} sockets had an echo within {options.seconds:g} s; {closed} were closed.")
+    _close(sockets)
+    return {"messages/s": len(times) / elapsed, **spread(times), "wrong": sum(talk.wrong for talk in talks) + closed}
+
+
+class Room:
+    """Sockets of which each gets what one says; who got how much, and when the last of it came."""
+
+    def __init__(self, sockets: Sequence[Socket]) -> None:
+        self.counts = [0] * len(sockets)
+        self.received = 0
+        self.last = 0.0
+        self._awaited = 0
+        self._complete = asyncio.Event()
+        self._sockets = sockets
+        for number, socket in enumerate(sockets):
+            socket.on_frames = self._counting(number)
+
+    def _counting(self, number: int) -> Callable[[int], None]:
+        def on_frames(count: int) -> None:
+            self.counts[number] += count
+            self.received += count
+            self.last = time.perf_counter()
+            if self.received >= self._awaited:
+                self._complete.set()
+
+        return on_frames
+
+    async def say(self, text: bytes) -> float:
+        """Seconds from the frame to the last delivery of it."""
+        begun = self.last = time.perf_counter()
+        self._awaited = self.received + len(self._sockets)
+        self._complete.clear()
+        self._sockets[0].write(frame(text))
+        while not self._complete.is_set() and time.perf_counter() - self.last < QUIET:
+            try:
+                await asyncio.wait_for(self._complete.wait(), QUIET / 4)
+            except asyncio.TimeoutError:
+                continue
+        return self.last - begun
+
+
+async def broadcast(url: SplitResult, options: argparse.Namespace) -> Figures:
+    """Deliveries per second when each broadcast waits for the one before; a frame of one socket begins it."""
+    sockets = await _open(url, options.sockets)
+    room = Room(sockets)
+    await room.say(b"warm up")
+    said, begun, times = 1, room.received, []
+    until = time.perf_counter() + options.seconds
+    while time.perf_counter() < until or len(times) < 2:
+        times.append(await room.say(b"hello, all of you"))
+        said += 1
+    missing = [said - count for count in room.counts]
+    _close(sockets)
+    return {
+        "deliveries/s": (room.received - begun) / (sum(times) or 1.0),
+        **spread(times),
+        "lost": sum(count for count in missing if count > 0),
+        "twice": -sum(count for count in missing if count < 0),
+    }
+
+
+async def idle(url: SplitResult, options: argparse.Namespace) -> Figures:
+    """How fast sockets open, 50 at a time, and what each takes of the memory of the programs with these sessions."""
+    _close(await _open(url, 50))
+    await asyncio.sleep(1)
+    sessions = [int(session) for session in options.sessions.split(",") if session]
+    before, begun = resident(sessions), time.perf_counter()
+    sockets = await _open(url, options.sockets)
+    elapsed = time.perf_counter() - begun
+    await asyncio.sleep(1)
+    grown = resident(sessions) - before
+    closed = sum(socket.closed for socket in sockets)
+    _close(sockets)
+    memory = {"KiB a socket": grown / options.sockets} if sessions else {}
+    return {"connects/s": options.sockets / elapsed, **memory, "wrong": closed}
+
+
+def resident(sessions: Sequence[int]) -> float:
+    """The memory of all processes of these sessions, in KiB."""
+    total = 0.0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            session = int((process / "stat").read_text().rpartition(")")[2].split()[3])
+            if session in sessions:
+                total += float((process / "status").read_text().partition("VmRSS:")[2].split()[0])
+        except (OSError, IndexError):
+            continue  # it ended meanwhile
+    return total
+
+
+async def first(url: SplitResult, options: argparse.Namespace) -> Figures:
+    """Seconds since `--since` until a frame came back, on a server that may just be starting."""
+    since = options.since or time.monotonic()
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            (socket,) = await _open(url, 1)
+        except OSError:
+            await asyncio.sleep(0.005)
+            continue
+        came = asyncio.get_running_loop().create_future()
+        socket.on_text = came.set_result
+        socket.write(frame(b"hello"))
+        text = await asyncio.wait_for(came, PATIENCE)
+        elapsed = time.monotonic() - since
+        _close([socket])
+        return {"s to the first echo": elapsed, "wrong": float(text != b"hello")}
+    sys.exit(f"There is no echo at {url.geturl()} after {PATIENCE:g} s.")
+
+
+async def _open(url: SplitResult, count: int) -> list[Socket]:
+    assert url.hostname is not None
+    return await asyncio.wait_for(open_sockets(url.hostname, url.port or 80, url.path or "/", count), 2 * PATIENCE)
+
+
+def _close(sockets: Sequence[Socket]) -> None:
+    for socket in sockets:
+        socket.close()
+
+
+SOCKET_CLIENTS = {"echo": echo, "broadcast": broadcast, "idle": idle, "first": first}
+
+
+def main() -> None:
+    """Run the client that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("client", choices=["http", *SOCKET_CLIENTS])
+    parser.add_argument("url")
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--connections", type=int, default=64, help="of http")
+    parser.add_argument("--cookie", help="of http")
+    parser.add_argument("--expect", default="", help="what http finds in the first response")
+    parser.add_argument("--sockets", type=int, default=64)
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between two frames of echo, on average")
+    parser.add_argument("--sessions", default="", help="whose memory idle measures: numbers with commas between")
+    parser.add_argument("--since", type=float, help="time.monotonic() when first began")
+    options = parser.parse_args()
+    more_descriptors()
+    if options.client == "http":
+        figures = http(options.url, options)
+    else:
+        figures = uvloop.run(SOCKET_CLIENTS[options.client](urlsplit(options.url), options))
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Who takes part, and how each is started: one table. All serve `benchmarks.project` from this environment.
+
+Peers run with one process, as they do unless told otherwise, and with two, as many as an interface server and a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Words = tuple[str, ...]
+
+INTERFACE: Words = ("django", "runinterface", "--port", "{port}")
+WORKER: Words = ("django", "runworker")
+GROUP: Words = ("benchmarks.inside", "group")
+COROUTINE: Words = ("benchmarks.inside", "messages-async", "--together")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Programs that serve together: arguments of `python -m`, and after which line, how often, each of them serves.
+
+    `layer` is a key of the layers in the project's settings. `prefix` comes before the paths of sockets.
+    `client` measures instead of the scenario's: for floors, which are no servers.
+    """
+
+    name: str
+    programs: tuple[Words, ...] = ()
+    ready: tuple[str, int] = ("", 0)
+    layer: str | None = None
+    prefix: str = ""
+    client: Words | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def _ours(layer: str, *options: str, name: str = "", processes: int = 1) -> Contender:
+    label = {"redis": "Redis", "local": "local"}[layer]
+    worker = (*WORKER, *options)
+    return Contender(
+        f"channels_classic, {label}{name}",
+        (INTERFACE, worker),
+        (r"Worker process \d+ listens" if processes > 1 else "Listening on channels", processes),
+        layer,
+    )
+
+
+def _uvicorn(name: str, application: str, layer: str | None = None, processes: int = 1, prefix: str = "") -> Contender:
+    program = ("uvicorn", f"benchmarks.project.{application}:application", "--port", "{port}", "--no-access-log")
+    workers = ("--workers", str(processes)) if processes > 1 else ()
+    return Contender(
+        f"{name} × {processes}",
+        ((*program, *workers),),
+        ("Application startup complete", processes),
+        layer,
+        prefix,
+    )
+
+
+def _daphne(processes: int) -> Contender:
+    program = ("benchmarks.project.daphnes", "{port}", str(processes))
+    return Contender(f"Channels 4, Daphne × {processes}", (program,), ("Listening on TCP", processes), "core")
+
+
+def _gunicorn(processes: int) -> Contender:
+    program = ("gunicorn", "benchmarks.project.wsgi", "--bind", "127.0.0.1:{port}", "--no-control-socket")
+    return Contender(
+        f"Gunicorn × {processes}", ((*program, "--workers", str(processes)),), ("Booting worker", processes)
+    )
+
+
+CONTENDERS: dict[str, Contender] = {
+    "redis": _ours("redis"),
+    "local": _ours("local"),
+    "redis-2": _ours("redis", "--processes", "2", name=", 2 workers", processes=2),
+    "local-2": _ours("local", "--processes", "2", name=", 2 workers", processes=2),
+    "redis-threads": _ours("redis", "--threads", "8", name=", 8 threads"),
+    "local-threads": _ours("local", "--threads", "8", name=", 8 threads"),
+    "redis-8": _ours("redis", "--processes", "8", name=", 8 processes", processes=8),
+    "local-8": _ours("local", "--processes", "8", name=", 8 processes", processes=8),
+    "channels": _uvicorn("Channels 4, uvicorn", "channels_4", "core"),
+    "channels-2": _uvicorn("Channels 4, uvicorn", "channels_4", "core", 2),
+    "channels-sync": _uvicorn("Channels 4, uvicorn, sync consumer", "channels_4", "core", prefix="/sync"),
+    "channels-sync-2": _uvicorn("Channels 4, uvicorn, sync consumer", "channels_4", "core", 2, prefix="/sync"),
+    "pubsub": _uvicorn("Channels 4, uvicorn, pub/sub", "channels_4", "pubsub"),
+    "pubsub-2": _uvicorn("Channels 4, uvicorn, pub/sub", "channels_4", "pubsub", 2),
+    "daphne": _daphne(1),
+    "daphne-2": _daphne(2),
+    "django": _uvicorn("Django, uvicorn", "asgi"),
+    "django-2": _uvicorn("Django, uvicorn", "asgi", processes=2),
+    "gunicorn": _gunicorn(1),
+    "gunicorn-2": _gunicorn(2),
+    "bare": _uvicorn("bare ASGI, uvicorn", "bare"),
+    "handler": Contender("Django's WSGI handler, in process", client=("benchmarks.inside", "handler")),
+    # Layers alone: the client is the sender and the receiver.
+    "redis-layer": Contender("channels_classic, Redis", layer="redis"),
+    "local-layer": Contender("channels_classic, local", (INTERFACE,), ("hosts the channel layer", 1), "local"),
+    "core-layer": Contender("channels_redis core", layer="core"),
+    "core-apart": Contender("channels_redis core, each in a channel", layer="core", client=(*GROUP, "--apart")),
+    "core-alone": Contender("channels_redis core, one coroutine", layer="core", client=(*COROUTINE, "1")),
+    "redis-benchmark": Contender("redis-benchmark, 16 a pipeline", client=("benchmarks.inside", "redis-benchmark")),
+}

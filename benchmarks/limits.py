@@ -1,0 +1,11 @@
+"""How many sockets a process may have."""
+
+from __future__ import annotations
+
+import resource
+
+
+def more_descriptors() -> None:
+    """Allow this process, and those that it starts from now on, as many as the system lets it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

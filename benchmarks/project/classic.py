@@ -1,0 +1,48 @@
+"""The consumers as this project runs them: in a worker."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.project.work import compute
+from channels_classic import Group, route
+from channels_classic.message import Message
+
+
+def echo(message: Message) -> None:
+    message.reply_channel.send({"text": message["text"]})
+
+
+def wait(message: Message) -> None:
+    """Wait for something else, such as another service."""
+    time.sleep(0.01)
+    message.reply_channel.send({"text": message["text"]})
+
+
+def calculate(message: Message) -> None:
+    """Keep a processor busy."""
+    compute()
+    message.reply_channel.send({"text": message["text"]})
+
+
+def join(message: Message) -> None:
+    Group("room").add(message.reply_channel)
+    message.reply_channel.send({"accept": True})
+
+
+def leave(message: Message) -> None:
+    Group("room").discard(message.reply_channel)
+
+
+def say(message: Message) -> None:
+    Group("room").send({"text": message["text"]})
+
+
+channel_routing = [
+    route("websocket.connect", join, path=r"^/room$"),
+    route("websocket.disconnect", leave, path=r"^/room$"),
+    route("websocket.receive", say, path=r"^/room$"),
+    route("websocket.receive", wait, path=r"^/wait$"),
+    route("websocket.receive", calculate, path=r"^/calculate$"),
+    route("websocket.receive", echo),
+]

@@ -1,0 +1,201 @@
+"""What is measured, of whom, and what is to be reached: one table.
+
+Figures are called by their units; one that ends in "/s" is better when it is higher, all others when they are lower.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.contenders import Words
+
+HTTP = ("benchmarks.clients", "http")
+SOCKETS = ("benchmarks.clients",)
+
+CHANNELS = ("channels", "channels-2")
+CHANNELS_SYNC = ("channels-sync", "channels-sync-2")
+PUBSUB = ("pubsub", "pubsub-2")
+DAPHNE = ("daphne", "daphne-2")
+DJANGO = ("django", "django-2")
+GUNICORN = ("gunicorn", "gunicorn-2")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure of ours as a multiple of the best of `against`, in the same round; without any, of the figure 1.
+
+    Higher is better for figures that end in "/s", so the goal is at least `ratio`; for others at most. A goal without
+    a ratio is a share that is only shown.
+    """
+
+    against: tuple[str, ...]
+    ratio: float | None
+    figure: str
+    ours: str = "redis"
+
+    @property
+    def at_least(self) -> bool:
+        return is_rate(self.figure)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A client, as arguments of `python -m`, those it is run against, and the goals.
+
+    With `pages` there are users and sessions. With `cold` the client begins when the programs do.
+    """
+
+    key: str
+    title: str
+    client: Words
+    contenders: tuple[str, ...]
+    goals: tuple[Goal, ...]
+    pages: bool = False
+    cold: bool = False
+
+
+def is_rate(figure: str) -> bool:
+    return figure.endswith("/s")
+
+
+def _not_slower(*figures: str, local: str = "local", redis: str = "redis") -> tuple[Goal, ...]:
+    """The local layer keeps up with Redis."""
+    return tuple(Goal((redis,), 1.0, figure, local) for figure in figures)
+
+
+def _broadcast(sockets: int) -> Scenario:
+    return Scenario(
+        f"broadcast-{sockets}",
+        f"broadcast to {sockets:,} sockets",
+        (*SOCKETS, "broadcast", "{ws}/room", "--sockets", str(sockets)),
+        ("redis", "local", *CHANNELS, *PUBSUB, *(DAPHNE if sockets == 1000 else ())),
+        (
+            Goal(CHANNELS, 20, "deliveries/s"),
+            Goal(PUBSUB, 20, "deliveries/s"),
+            *_not_slower("deliveries/s"),
+        ),
+    )
+
+
+SCENARIOS = (
+    Scenario(
+        "http-view",
+        "HTTP, trivial view, 64 connections",
+        (*HTTP, "{http}/", "--connections", "64", "--expect", "Hello, world"),
+        ("redis", "local", *CHANNELS, *DAPHNE, *GUNICORN, "bare", "handler"),
+        (
+            Goal(CHANNELS, 4, "requests/s"),
+            Goal(DAPHNE, None, "requests/s"),
+            Goal(("gunicorn-2",), 1, "requests/s"),
+            Goal(("bare",), None, "requests/s"),
+            Goal(("handler",), None, "requests/s"),
+            *_not_slower("requests/s"),
+        ),
+    ),
+    Scenario(
+        "http-page",
+        "HTTP, session, user and one query, 16 connections",
+        (*HTTP, "{http}/page", "--connections", "16", "--cookie", "{cookie}", "--expect", "Hello, anna"),
+        ("redis", "local", *DJANGO, *GUNICORN),
+        (Goal(DJANGO, 1.5, "requests/s"), Goal(GUNICORN, 0.8, "requests/s"), *_not_slower("requests/s")),
+        pages=True,
+    ),
+    Scenario(
+        "echo",
+        "echo, 64 sockets",
+        (*SOCKETS, "echo", "{ws}/echo", "--sockets", "64"),
+        ("redis", "local", *CHANNELS, *CHANNELS_SYNC, *DAPHNE, "bare"),
+        (
+            Goal(CHANNELS, 1.5, "messages/s"),
+            Goal(CHANNELS_SYNC, 4, "messages/s"),
+            Goal(DAPHNE, None, "messages/s"),
+            Goal(("bare",), None, "messages/s"),
+            *_not_slower("messages/s"),
+        ),
+    ),
+    Scenario(
+        "echo-1",
+        "echo, 1 socket",
+        (*SOCKETS, "echo", "{ws}/echo", "--sockets", "1"),
+        ("redis", "local", *CHANNELS, "daphne"),
+        (Goal(CHANNELS, 2, "ms, median"), Goal(("daphne",), None, "ms, median"), *_not_slower("ms, median")),
+    ),
+    _broadcast(1000),
+    _broadcast(5000),
+    Scenario(
+        "group",
+        "what a group send costs its sender",
+        ("benchmarks.inside", "group"),
+        ("redis-layer", "local-layer", "core-layer", "core-apart"),
+        (
+            Goal((), 0.5, "µs a member", "redis-layer"),
+            Goal(("core-apart",), 1 / 50, "µs a member", "redis-layer"),
+            Goal(("core-layer",), None, "µs a member", "redis-layer"),
+            *_not_slower("µs a member", local="local-layer", redis="redis-layer"),
+        ),
+    ),
+    Scenario(
+        "layer",
+        "layer alone, a message of 200 bytes there and back, one after another",
+        ("benchmarks.inside", "messages"),
+        ("redis-layer", "local-layer", "core-layer", "core-alone", "redis-benchmark"),
+        (
+            Goal(("core-layer", "core-alone"), 3, "messages/s", "redis-layer"),
+            Goal(("redis-benchmark",), None, "messages/s", "redis-layer"),
+            *_not_slower("messages/s", local="local-layer", redis="redis-layer"),
+        ),
+    ),
+    Scenario(
+        "layer-async",
+        "layer alone, 16 coroutines",
+        ("benchmarks.inside", "messages-async"),
+        ("redis-layer", "local-layer", "core-layer", "redis-benchmark"),
+        (
+            Goal(("core-layer",), 3, "messages/s", "redis-layer"),
+            Goal(("redis-benchmark",), None, "messages/s", "redis-layer"),
+            *_not_slower("messages/s", local="local-layer", redis="redis-layer"),
+        ),
+    ),
+    Scenario(
+        "idle",
+        "opening sockets, and keeping them",
+        (*SOCKETS, "idle", "{ws}/echo", "--sockets", "1000", "--sessions", "{sessions}"),
+        ("redis", "local", *CHANNELS, "daphne"),
+        (
+            Goal(CHANNELS, 1.5, "connects/s"),
+            Goal(CHANNELS, 0.5, "KiB a socket"),
+            *_not_slower("connects/s", "KiB a socket"),
+        ),
+    ),
+    Scenario(
+        "blocking",
+        "consumers that wait 10 ms, 8 workers",
+        (*SOCKETS, "echo", "{ws}/wait", "--sockets", "32"),
+        ("redis-threads", "local-threads", "redis-8", "local-8"),
+        (
+            Goal((), 0.9 * 8 / 0.010, "messages/s", "redis-threads"),
+            Goal((), 0.9 * 8 / 0.010, "messages/s", "redis-8"),
+            *_not_slower("messages/s", local="local-threads", redis="redis-threads"),
+            *_not_slower("messages/s", local="local-8", redis="redis-8"),
+        ),
+    ),
+    Scenario(
+        "scaling",
+        "consumers that compute, 1 and 2 workers",
+        (*SOCKETS, "echo", "{ws}/calculate", "--sockets", "16"),
+        ("redis", "redis-2", "local", "local-2"),
+        (
+            Goal(("redis",), 1.7, "messages/s", "redis-2"),
+            Goal(("local",), 1.7, "messages/s", "local-2"),
+            *_not_slower("messages/s", local="local-2", redis="redis-2"),
+        ),
+    ),
+    Scenario(
+        "start",
+        "starting, until the first echo",
+        (*SOCKETS, "first", "{ws}/echo", "--since", "{since}"),
+        ("redis", "local", "channels", "daphne"),
+        (Goal(("channels",), None, "s to the first echo"), *_not_slower("s to the first echo")),
+        cold=True,
+    ),
+)
