@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import hiredis
 import redis
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
@@ -38,6 +39,11 @@ _LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 _INTRODUCTION: list[Command] = [("INFO", "server"), ("CLIENT", "ID")]
 _LOAD: list[Command] = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
+
+
+def _packed(commands: Sequence[Command]) -> list[bytes]:
+    """What to write. redis-py does the same in Python, and its asyncio client all of it."""
+    return [b"".join([hiredis.pack_command(command) for command in commands])]
 
 
 class _Dialogue:
@@ -112,7 +118,7 @@ class RedisConnection:
         (self._dialogue.fence,) = self._ask([self._dialogue.introduced(introduction)])
 
     def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        self._wire.send_packed_command(self._wire.pack_commands(commands))
+        self._wire.send_packed_command(_packed(commands))
         return [self._wire.read_response(disable_decoding=True) for _ in commands]
 
     def write(self, steps: Sequence[Step]) -> None:
@@ -128,7 +134,7 @@ class RedisConnection:
         if due:
             self._unread.append((None, len(due)))
         self._unread.extend(zip(steps, counts, strict=True))
-        self._wire.send_packed_command(self._wire.pack_commands([*due, *commands]))
+        self._wire.send_packed_command(_packed([*due, *commands]))
 
     def read(self) -> Any:
         return self._guard(self._read)
@@ -228,7 +234,7 @@ class AsyncRedisConnection:
             await self._fail(error)
 
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        await self._wire.send_packed_command(self._wire.pack_commands(commands))
+        await self._wire.send_packed_command(_packed(commands))
         return [await self._wire.read_response(disable_decoding=True) for _ in commands]
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
@@ -242,7 +248,7 @@ class AsyncRedisConnection:
     async def _run(self, steps: Sequence[Step]) -> list[Any]:
         due = self._dialogue.due()
         commands, counts = self._dialogue.commands(steps)
-        await self._wire.send_packed_command(self._wire.pack_commands([*due, *commands]))
+        await self._wire.send_packed_command(_packed([*due, *commands]))
         for _ in due:
             await self._reply(self._server.patience)
         results = []
