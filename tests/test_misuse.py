@@ -181,7 +181,8 @@ def test_text_that_is_no_text_is_named_with_its_type_and_the_socket(text: Any, k
         client.send("anything")
         server.consume("websocket.receive", {"text": text}, {"text": "the next one"})
         assert client.recv(timeout=PATIENCE) == "the next one"
-    assert f"message for the WebSocket /chat/lobby/ was ignored: 'text' is of type {kind}, expected text" in log()
+    complaint = f"'text' is {text!r} of type {kind}, expected text"
+    assert f"message for the WebSocket /chat/lobby/ was ignored: {complaint}" in log()
 
 
 class Chat(JsonWebsocketConsumer):
