@@ -39,6 +39,10 @@ soak-streams: $(READY)  ## 1 GB each way at 1 MB/s: the most memory of each proc
 	@scripts/provide redis
 	@$(BIN)/python -m benchmarks.streams $(MEGABYTES)
 
+bench: .venv-bench/.ready  ## measure this project against its peers, in half an hour; QUICK=1 for a first look
+	@scripts/provide redis wrk
+	@.venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
+
 test-all: $(READY)  ## run it with each Python and Django that go together, as far as they are here
 	@scripts/provide redis chromium
 	@$(BIN)/nox
@@ -56,8 +60,15 @@ types: $(READY)  ## check types, strictly
 	@$(BIN)/mypy
 
 clean:  ## remove what the other verbs made
-	rm -rf $(VENV) .venv-channels-4 .nox build dist *.egg-info .coverage htmlcov .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-channels-4 .venv-bench .nox build dist *.egg-info .coverage htmlcov .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): setup.cfg pyproject.toml
 	@scripts/environment $(VENV) $(PYTHON)
+	@touch $@
+
+.venv-bench/.ready: benchmarks/requirements.txt setup.cfg
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here: name a Python 3.10 or later: make PYTHON=…" >&2; exit 1; }
+	@echo "Making the environment of the benchmarks in .venv-bench"
+	@$(PYTHON) -m venv --clear .venv-bench
+	@.venv-bench/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
 	@touch $@
