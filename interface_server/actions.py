@@ -5,11 +5,15 @@ The actions and their details are those of Daphne's `action_logger`, as `runserv
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
+from channels_classic.interface_server.notices import Notices
 from channels_classic.interface_server.scope import Application, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
 
 ActionLogger = Callable[[str, str, dict[str, Any]], None]
 
@@ -25,12 +29,20 @@ class Actions:
 
     def __init__(self, application: Application, action_logger: ActionLogger) -> None:
         self._application = application
-        self._tell = action_logger
+        self._action_logger = action_logger
+        self._notices = Notices()
         self._watched = {"http": self._http, "websocket": self._websocket}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
         await self._watched.get(scope["type"], self._application)(scope, receive, send)
+
+    def _tell(self, protocol: str, action: str, details: dict[str, Any]) -> None:
+        """Tell of an action. A disk that is full, or a mistake in the function, is no reason to fail a client."""
+        try:
+            self._action_logger(protocol, action, details)
+        except Exception as error:
+            self._notices.warn(logger, "What clients do could not be written down: %r", error)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()

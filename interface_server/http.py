@@ -16,7 +16,8 @@ from typing import Any
 from channels_classic.interface_server.client import Broadcast
 from channels_classic.interface_server.gate import MARGIN
 from channels_classic.interface_server.hub import Hub
-from channels_classic.interface_server.pages import header_pair, page
+from channels_classic.interface_server.pages import page
+from channels_classic.interface_server.response import Content, begin
 from channels_classic.interface_server.scope import Receive, Scope, Send, connection_keys, raw_extension
 from channels_classic.interface_server.upload import DISCONNECT, TooLarge, Upload
 from channels_classic.interface_server.writer import Fate
@@ -71,8 +72,10 @@ class Request:
         self._news: asyncio.Future[None] | None = None
         self._failure: int | None = None
         self._left = False
+        self._ending = False  # the last piece is being written
         self._over = math.inf  # when the workers have had their time
         self._limit = math.inf
+        self._content: Content
         self._credit: str | None = None
         self._written = self._told = 0
 
@@ -178,6 +181,11 @@ class Request:
         self._gone()
 
     def _gone(self) -> None:
+        # Servers say the same of a connection that they close behind a complete response.
+        if not self._ending:
+            self._leave()
+
+    def _leave(self) -> None:
         self._left = True
         self._wake()
 
@@ -187,7 +195,7 @@ class Request:
         """A part of the response came."""
         self._replies.append(message)
         content = message.get("content")
-        if content:
+        if isinstance(content, bytes):
             self._spooled += len(content)
             if self._spooled > SPOOL:
                 self._give_up("its response is too far ahead")
@@ -234,7 +242,7 @@ class Request:
         logger.info("The client of %s %s is cut off: %s.", self._scope["method"], self._scope["path"], reason)
         if self._raw is not None:
             self._raw["abort"]()
-        self._gone()
+        self._leave()
 
     def _settled(self, send: delivery.Send, fate: Fate) -> None:
         if fate in _FATES:
@@ -272,28 +280,29 @@ class Request:
 
     async def _write(self, message: Mapping[str, Any]) -> None:
         content = message.get("content") or b""
-        if not isinstance(content, bytes):
-            self._refuse_part("its content is of type %s, expected bytes", type(content).__name__)
-            self._fail(500)
-            return
-        self._spooled -= len(content)
         more = bool(message.get("more_content", False))
         starts = message.get("status") is not None
         if starts is not (self.state is State.WAITING):
-            self._refuse_part("the first part, and only that, has a status%s", "")
+            self._refuse_part("the first part, and only that, has a status")
+            return
+        try:
+            if not isinstance(content, bytes):
+                raise ValueError(f"its content is of type {type(content).__name__}, expected bytes")
+            self._spooled -= len(content)
+            if starts:
+                start, self._content = begin(message, self._scope["method"], None if more else len(content))
+            content = self._content.part(content, more)
+        except ValueError as error:
+            self._refuse_part(str(error))
+            self._replies.clear()
+            self._fail(500)
             return
         if starts:
-            try:
-                start = self._start(message, None if more else len(content))
-            except ValueError as error:
-                self._refuse_part("%s", error)
-                self._fail(500)
-                return
             self.state = State.STARTED
             await self._send(start)
-        if starts and more:
-            self._credit = message.get("credit")
+            self._credit = message.get("credit") if more else None
         if starts and len(content) <= PIECE:
+            self._ending = not more
             await self._send({"type": "http.response.body", "body": content, "more_body": more})
         else:
             await self._write_pieces(content, more)
@@ -314,6 +323,7 @@ class Request:
             self._hub.send(delivery.Send(self._credit, {"written": self._written}))
 
     async def _send_in_time(self, event: dict[str, Any]) -> None:
+        self._ending = not event["more_body"]
         sending = asyncio.ensure_future(self._send(event))
         try:
             done, _ = await asyncio.wait([sending], timeout=self._hub.config.stall_timeout)
@@ -324,26 +334,14 @@ class Request:
         else:
             self._give_up("it took nothing of its response")
 
-    def _refuse_part(self, reason: str, argument: object) -> None:
+    def _refuse_part(self, reason: str) -> None:
         self._hub.notices.warn(
             logger,
-            "A part of the response to %s %s was ignored: " + reason + ".",
+            "A part of the response to %s %s was ignored: %s.",
             self._scope["method"],
             self._scope["path"],
-            argument,
+            reason,
         )
-
-    def _start(self, message: Mapping[str, Any], length: int | None) -> dict[str, Any]:
-        """The event that begins the response. Raises `ValueError` for what must not go over the wire."""
-        status = message["status"]
-        if not isinstance(status, int) or not 100 <= status <= 599:
-            raise ValueError(f"{status!r} is no status, expected an integer from 100 to 599")
-        headers = [header_pair(pair) for pair in message.get("headers") or ()]
-        if length is not None and status >= 200 and status not in (204, 304) and self._scope["method"] != "HEAD":
-            framing = {name for name, _ in headers} & {b"content-length", b"transfer-encoding"}
-            if not framing:
-                headers.append((b"content-length", b"%d" % length))
-        return {"type": "http.response.start", "status": status, "headers": headers}
 
     async def _answer(self, status: int) -> None:
         """End the request ourselves: with a page, or by cutting off a response that has begun."""

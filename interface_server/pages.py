@@ -23,9 +23,12 @@ _SENTENCES = {
 
 def header_pair(pair: Any) -> tuple[bytes, bytes]:
     """A header as bytes, the name in lower case. Raises `ValueError` for characters that would end the line."""
-    name, value = (part.encode("latin-1") if isinstance(part, str) else bytes(part) for part in pair)
+    try:
+        name, value = (part.encode("latin-1") if isinstance(part, str) else memoryview(part).tobytes() for part in pair)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"its header is {pair!r}, expected a name and a value, bytes or Latin-1 text") from error
     if not _NAME.fullmatch(name) or _CONTROL.search(value):
-        raise ValueError(f"the header {name!r}: {value!r} holds characters that are not allowed there")
+        raise ValueError(f"its header {name!r}: {value!r} holds characters that are not allowed there")
     return name.lower(), value
 
 

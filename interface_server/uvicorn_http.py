@@ -17,6 +17,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from channels_classic.interface_server.config import Limits
+from channels_classic.interface_server.scope import Event, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, _unchunked(cycle, app) if cycle.scope["http_version"] == "1.0" else app)
 
     def data_received(self, data: bytes) -> None:
         """Parse, and see whether there is too much of it."""
@@ -261,3 +262,28 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+
+
+def _unchunked(cycle: Any, application: Any) -> Any:
+    """The application for a client of HTTP/1.0, which knows no chunks.
+
+    A response without a length ends with the connection (RFC 9112, section 6.3). uvicorn chunks what it knows no length
+    of, so it is told that of each piece.
+    """
+
+    async def without_chunks(scope: Scope, receive: Receive, send: Send) -> None:
+        bare = False
+
+        async def send_piece(event: Event) -> None:
+            nonlocal bare
+            if event["type"] == "http.response.start":
+                bare = not any(name.lower() == b"content-length" for name, _ in event.get("headers", ()))
+                if bare:
+                    cycle.chunked_encoding = False
+            elif bare:
+                cycle.expected_content_length = len(event.get("body", b""))
+            await send(event)
+
+        await application(scope, receive, send_piece)
+
+    return without_chunks

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
+from websockets.exceptions import InvalidStatus
 
 from channels_classic.interface_server.access_log import AccessLog
 from channels_classic.interface_server.application import InterfaceServer
@@ -59,4 +64,41 @@ def test_every_client_is_written_down(tmp_path: Path) -> None:
         'WSCONNECTING /room" - -',
         'WSCONNECT /room" - -',
         'WSDISCONNECT /room" - -',
+    ]
+
+
+def test_a_log_that_cannot_be_written_fails_no_client(caplog: pytest.LogCaptureFixture) -> None:
+    def full(protocol: str, action: str, details: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    layer, config = ChannelLayer(), InterfaceConfig()
+    with running(Server(InterfaceServer(layer, config, full), config, Listen(port=0)), layer) as server:
+        connection = server.http()
+        for _ in range(2):
+            connection.request("GET", "/")
+            server.consume("http.request", {"status": 200, "content": b"hello"})
+            assert connection.getresponse().read() == b"hello"
+        connection.close()
+        with server.websocket() as client:
+            client.send("still")
+            assert server.consume("websocket.receive")["text"] == "still"
+    assert "What clients do could not be written down: OSError(28, 'No space left on device')" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_refusals_are_written_down_and_requests_that_were_left_are_not() -> None:
+    stream = io.StringIO()
+    layer, config = ChannelLayer(), InterfaceConfig()
+    with running(Server(InterfaceServer(layer, config, AccessLog(stream)), config, Listen(port=0)), layer) as server:
+        with server.raw() as client:
+            client.sendall(b"GET /left HTTP/1.1\r\nHost: x\r\n\r\n")
+            server.take("http.request")
+        server.take("http.disconnect")
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(server.consume, "websocket.connect", {"close": True})
+            with pytest.raises(InvalidStatus):
+                server.handshake("/a%20b")
+    assert [text.partition(' "')[2] for text in stream.getvalue().splitlines()] == [
+        'WSCONNECTING /a%20b" - -',
+        'WSREJECT /a%20b" - -',
     ]
