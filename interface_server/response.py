@@ -1,4 +1,4 @@
-"""How a response begins, and how much content it may have: what a consumer said comes in, what is written goes out. Pure.
+"""How a response begins, and how much content it may have: what a consumer said comes in, what is written out. Pure.
 
 Where it ends is decided here: with a length that is wrong, a proxy would take the rest for the answer to somebody else.
 """

@@ -20,6 +20,9 @@ UNREAD_PONGS = 256 * 1024
 FRAGMENTS = 1024
 """Frames of one message: empty ones cost memory, but count for nothing in its size."""
 
+GOOD_BYE = 10.0
+"""Seconds that a client has to answer our close frame before its connection is cut."""
+
 ABNORMAL, PROTOCOL_ERROR, BAD_DATA, POLICY = 1006, 1002, 1007, 1008
 
 
@@ -28,6 +31,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.close_timeout = GOOD_BYE
         self._read_at = 0.0
 
     # What the application is offered
