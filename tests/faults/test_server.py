@@ -112,13 +112,3 @@ def wait_until_drained(server: RedisServer, channel: str) -> None:
     while server.command("EXISTS", f"asgi:{{0}}:list:{channel}") != ":0":
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-@pytest.mark.parametrize("skew", [120.0, -120.0])
-def test_a_clock_that_jumps_by_two_minutes_loses_nothing(
-    make_layer: Make, monkeypatch: pytest.MonkeyPatch, skew: float
-) -> None:
-    real = time.time
-    with (traffic := Traffic(make_layer)).running():
-        monkeypatch.setattr(time, "time", lambda: real() + skew)
-    traffic.check()

@@ -28,6 +28,12 @@ PACE = 2_000
 BATCH = 10
 """What a reader takes at once: what it may lose when its connection breaks."""
 
+BLOCK = 0.3
+"""Seconds for which a take waits."""
+
+QUIET = 0.5
+"""Seconds without a message after which none is expected any more."""
+
 BACK = 5.0
 """Seconds within which everything works again after the server is back."""
 
@@ -45,6 +51,10 @@ class Traffic:
         self._numbers = iter(range(total))
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        self._may_send, self._may_read = threading.Event(), threading.Event()
+        self._may_send.set()
+        self._may_read.set()
+        self._at_rest = 0
         self._senders = [threading.Thread(target=self._send, args=(layer,)) for layer in self.layers[:2]]
         self._readers = [
             threading.Thread(target=self._read, args=(self.layers[2],)),
@@ -58,6 +68,7 @@ class Traffic:
     def _send(self, layer: BaseChannelLayer) -> None:
         while not self._stopped.is_set() and (number := self._next()) is not None:
             time.sleep(2 / PACE)  # two senders
+            self._rest(self._may_send)
             while not self._stopped.is_set():
                 if self.send(layer, number):
                     break
@@ -83,7 +94,8 @@ class Traffic:
                 connection = layer.connect()
                 try:
                     while not self._stopped.is_set():
-                        connection.write([Take(self.channels, BATCH, 0.5)])
+                        self._rest(self._may_read)
+                        connection.write([Take(self.channels, BATCH, BLOCK)])
                         self._note(layer, connection.read())
                 finally:
                     connection.close()
@@ -96,7 +108,8 @@ class Traffic:
                 connection = await layer.connect_async()
                 try:
                     while not self._stopped.is_set():
-                        (taken,) = await connection.run([Take(self.channels, BATCH, 0.5)])
+                        self._rest(self._may_read)  # nothing else runs on this loop
+                        (taken,) = await connection.run([Take(self.channels, BATCH, BLOCK)])
                         self._note(layer, taken)
                 finally:
                     await connection.close()
@@ -126,6 +139,40 @@ class Traffic:
             for thread in (*self._senders, *self._readers):
                 thread.join(30)
 
+    def _rest(self, allowed: threading.Event) -> None:
+        """Wait, between two messages, until it is allowed to go on."""
+        if allowed.is_set():
+            return
+        with self._lock:
+            self._at_rest += 1
+        while not self._stopped.is_set() and not allowed.wait(0.1):
+            pass
+        with self._lock:
+            self._at_rest -= 1
+
+    def pile_up(self, number: int) -> int:
+        """Let messages wait in the server, then keep everybody from sending and reading until `go_on`.
+
+        Gives how many wait: at least `number`. Nothing is under way then.
+        """
+        self._may_read.clear()
+        self._may_send.set()
+        eventually(lambda: self._at_rest == len(self._readers))
+        eventually(lambda: len(self.missing) >= number)
+        self._may_send.clear()
+        eventually(lambda: self._at_rest == len(self._readers) + len(self._senders))
+        return len(self.missing)
+
+    def set_expiry(self, seconds: float) -> None:
+        """How long messages that are sent from now on may wait."""
+        for layer in self.layers:
+            layer.planner.expiry = seconds
+
+    def go_on(self) -> None:
+        """Everybody may send and read again."""
+        self._may_send.set()
+        self._may_read.set()
+
     def progress(self, number: int) -> None:
         """Return when so many messages were accepted."""
         eventually(lambda: len(self.accepted) >= number, timeout=60)
@@ -139,7 +186,7 @@ class Traffic:
 
     def _drain(self) -> None:
         quiet, last = time.monotonic(), -1
-        while self.missing and time.monotonic() - quiet < 1.0:
+        while self.missing and time.monotonic() - quiet < QUIET:
             if len(self.received) != last:
                 quiet, last = time.monotonic(), len(self.received)
             time.sleep(0.02)
@@ -157,6 +204,13 @@ class Traffic:
     def lost(self, kind: str) -> int:
         """What the layers counted."""
         return sum(layer.losses.as_dict().get(kind, 0) for layer in self.layers)
+
+    def check_exactly(self, missing: int, unknown: int = 0, **lost: int) -> None:
+        """No duplicate, and just so many lost: of those that were accepted, of those with an unknown fate, by kind."""
+        assert (len(self.missing), len(self.unknown)) == (missing, unknown)
+        self.check(missing, unknown)
+        counted: Counter[str] = sum((Counter(layer.losses.as_dict()) for layer in self.layers), Counter())
+        assert counted == lost
 
     def check(self, most_missing: int = 0, most_unknown: int = 0) -> None:
         """No duplicate, nothing that was not sent, and no more lost than the fault explains."""
