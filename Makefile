@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-at-most-once test test-hosting hostile soak-sockets soak-streams test-all faults lint types clean
+.PHONY: help install demo demo-at-most-once test test-hosting hostile deploys soak-sockets soak-streams test-all faults lint types clean
 
 help:     ## say what there is
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1\t/p' Makefile | expand -t 26
@@ -31,6 +31,10 @@ test-hosting: $(READY)  ## try the ASGI servers, Channels 4, nginx, supervisor a
 hostile: $(READY)  ## send 20,000 hostile inputs to the interface server
 	@HOSTILE=20000 $(BIN)/python -m pytest -q tests/interface_server/test_hostile.py
 
+deploys: $(READY)  ## restart, replace and kill workers behind 1,000 talking sockets; DEPLOYS=… for fewer
+	@scripts/provide redis
+	@DEPLOYS=$${DEPLOYS:-1000} $(BIN)/python -m pytest tests/worker/test_sockets.py
+
 soak-sockets: $(READY)  ## 5,000 idle and 500 busy sockets for ten minutes, with restarting workers; SECONDS=… for less
 	@scripts/provide redis
 	@$(BIN)/python -m benchmarks.soak_sockets $(SECONDS)
@@ -48,7 +52,7 @@ test-all: $(READY)  ## run it with each Python and Django that go together, as f
 	@$(BIN)/nox
 
 faults: $(READY)  ## break Redis in every way, at length: 10,000 messages each
-	@scripts/provide redis
+	@scripts/provide redis iproute2
 	@FAULTS=long $(BIN)/python -m pytest tests/faults
 
 lint: $(READY)  ## check style, format and import directions
