@@ -41,7 +41,13 @@ ONLY = "0"
 """A request is one message, so every token does."""
 
 _FATES = {Fate.FULL: 503, Fate.HELD: 503, Fate.LOST: 503, Fate.INVALID: 413}
-_OUTCOMES = {Outcome.RAISED: 500, Outcome.UNROUTED: 500, Outcome.EXPIRED: 503, Outcome.DROPPED: 503}
+_OUTCOMES = {
+    Outcome.RAISED: 500,
+    Outcome.UNROUTED: 500,
+    Outcome.DIED: 500,
+    Outcome.EXPIRED: 503,
+    Outcome.DROPPED: 503,
+}
 """The answer when a message has met such an end before any response began."""
 
 
@@ -207,6 +213,8 @@ class Request:
 
     def report(self, token: str, outcome: Outcome) -> None:
         """A worker tells that no response comes, or that it still works on it."""
+        if outcome is Outcome.DIED and self.state is not State.COMPLETE:
+            self._hub.losses.count("died", REQUEST)
         if outcome in _OUTCOMES:
             self._fail(_OUTCOMES[outcome])
         elif outcome is Outcome.RUNNING:

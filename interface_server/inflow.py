@@ -192,6 +192,8 @@ class Inflow:
         now = self._hub.clock()
         channel = self._gate.channel
         if self._gate.report(token, outcome, now):
+            if outcome is Outcome.DIED and channel is not None:
+                self._hub.losses.count("died", channel)
             self._pump(now)
         self._hub.wheel.at(self._client, self._gate.deadline)
         if channel is not None:
@@ -219,6 +221,8 @@ class Inflow:
         if now >= self._gate.deadline:
             channel = self._gate.channel
             overtaking = self._gate.due(now)
+            if not overtaking and channel is not None:
+                self._hub.losses.count("unheard", channel)
             for waiting in overtaking:
                 self._pass(waiting, None)
             text = (

@@ -28,7 +28,13 @@ POLICY = 1008
 TOO_BIG = 1009
 TRY_AGAIN_LATER = 1013
 
-REFUSALS = {Outcome.RAISED: 403, Outcome.UNROUTED: 403, Outcome.EXPIRED: 503, Outcome.DROPPED: 503}
+REFUSALS = {
+    Outcome.RAISED: 403,
+    Outcome.UNROUTED: 403,
+    Outcome.DIED: 403,
+    Outcome.EXPIRED: 503,
+    Outcome.DROPPED: 503,
+}
 """How a handshake is answered whose connect message ended like this before anybody decided."""
 
 GROUP_MESSAGES = 100

@@ -47,6 +47,8 @@ class Outcome(IntEnum):
     DROPPED = 4
     RUNNING = 5
     """Not an end: its consumer still works."""
+    DIED = 6
+    """The process that had taken it died; its supervisor says so."""
 
 
 RUNNING_INTERVAL = 3.0

@@ -20,9 +20,13 @@ KINDS = {
     "unknown": "the client is gone",
     "broker": "the layer was lost while it was sent or taken",
     "undecodable": "it is of a kind or format this release does not know",
+    "died": "the worker process that had taken it died",
+    "unheard": "no worker said in time what became of it",
 }
 """Each way in which a message can be lost, and why."""
 
+QUIET = {"unknown", "died", "unheard"}
+"""Kinds that are no news: clients leave, and of a worker that died its supervisor and the interface server speak."""
 
 Count = tuple[str, str, int]
 """Kind, name as in `counted_name`, and how many."""
@@ -66,7 +70,7 @@ class Losses:
                 return
             self._said[kind] = now
             unsaid = self._unsaid.pop(kind)
-        level = logging.DEBUG if kind == "unknown" else logging.WARNING
+        level = logging.DEBUG if kind in QUIET else logging.WARNING
         logger.log(level, "Lost %d message(s), the last one for %s: %s.", unsaid, channel, KINDS[kind])
 
     def as_dict(self) -> dict[str, int]:

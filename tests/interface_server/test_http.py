@@ -241,7 +241,13 @@ def test_a_response_may_come_before_the_whole_body(server: Live) -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "status"),
-    [(Outcome.RAISED, 500), (Outcome.UNROUTED, 500), (Outcome.EXPIRED, 503), (Outcome.DROPPED, 503)],
+    [
+        (Outcome.RAISED, 500),
+        (Outcome.UNROUTED, 500),
+        (Outcome.DIED, 500),
+        (Outcome.EXPIRED, 503),
+        (Outcome.DROPPED, 503),
+    ],
 )
 def test_a_failed_consumer_is_answered_at_once(server: Live, outcome: Outcome, status: int) -> None:
     answer = ask(server)

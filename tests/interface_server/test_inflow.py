@@ -58,3 +58,24 @@ def test_a_frame_that_waits_keeps_its_place_when_the_report_on_the_one_before_ov
         assert [send.message["text"] for send, _ in hub._writer._sends] == ["second of b"]
 
     asyncio.run(scenario())
+
+
+def test_a_frame_that_a_worker_took_to_its_grave_is_counted_once_however_that_is_learned() -> None:
+    async def scenario() -> None:
+        hub = Hub(ChannelLayer(), InterfaceConfig())
+        hub._away.clear()
+        inflow = begun(hub, "a")
+        hub.backlog.retry()
+        answer(hub, Fate.ACCEPTED)
+        for _ in range(2):
+            inflow.report("1", Outcome.DIED)
+        assert hub.losses.as_dict()["died"] == 1
+        inflow.frame("second")
+        answer(hub, Fate.ACCEPTED)
+        for _ in range(2):
+            inflow.due(hub.clock() + 1000)  # no worker ever speaks of it
+        inflow.report("2", Outcome.CONSUMED)
+        inflow.report("2", Outcome.DIED)
+        assert (hub.losses.as_dict()["died"], hub.losses.as_dict()["unheard"]) == (1, 1)
+
+    asyncio.run(scenario())

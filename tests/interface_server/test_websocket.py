@@ -102,7 +102,13 @@ def test_a_refused_handshake_gets_403_and_a_disconnect(server: Live, reply: dict
 
 @pytest.mark.parametrize(
     ("outcome", "status"),
-    [(Outcome.RAISED, 403), (Outcome.UNROUTED, 403), (Outcome.EXPIRED, 503), (Outcome.DROPPED, 503)],
+    [
+        (Outcome.RAISED, 403),
+        (Outcome.UNROUTED, 403),
+        (Outcome.DIED, 403),
+        (Outcome.EXPIRED, 503),
+        (Outcome.DROPPED, 503),
+    ],
 )
 def test_a_connect_consumer_that_fails_denies_at_once(server: Live, outcome: Outcome, status: int) -> None:
     assert refused(server, report=outcome) == status

@@ -18,9 +18,10 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
 }
 
-CHANNEL_LAYERS: dict[str, dict[str, object]] = {
-    "default": {"ROUTING": "tests.site.routing.channel_routing", "CONFIG": {"path": os.environ.get("LAYER_PATH")}},
-}
+CHANNEL_LAYERS: dict[str, dict[str, object]] = {"default": {"ROUTING": "tests.site.routing.channel_routing"}}
+config: dict[str, object] = {"expiry": int(os.environ.get("EXPIRY", "60"))}
 if "REDIS_URL" in os.environ:
     CHANNEL_LAYERS["default"]["BACKEND"] = "channels_classic.layers.redis.RedisChannelLayer"
-    CHANNEL_LAYERS["default"]["CONFIG"] = {"hosts": os.environ["REDIS_URL"].split(",")}
+    CHANNEL_LAYERS["default"]["CONFIG"] = config | {"hosts": os.environ["REDIS_URL"].split(",")}
+else:
+    CHANNEL_LAYERS["default"]["CONFIG"] = config | {"path": os.environ.get("LAYER_PATH")}

@@ -88,7 +88,7 @@ def test_who_waits_is_told_when_a_process_was_killed(start: Start, redis: RedisC
     victim = children(supervisor)
     for pid in victim:
         os.kill(pid, signal.SIGKILL)
-    assert inbox.wait(1, PATIENCE) == [("client", Outcome.RAISED)]
+    assert inbox.wait(1, PATIENCE) == [("client", Outcome.DIED)]
     supervisor.wait_for_line(r"took 1 message\(s\) with it: 1 of work")
 
 

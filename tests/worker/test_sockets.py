@@ -1,4 +1,7 @@
-"""Open sockets while the workers behind them are replaced and killed: none closes, and frames stay in order."""
+"""Open sockets while the workers behind them are replaced and killed: none closes, and frames stay in order.
+
+`DEPLOYS=1000` opens so many sockets, and does to the workers at length what is done here a few times (`make deploys`).
+"""
 
 from __future__ import annotations
 
@@ -6,103 +9,167 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 
 import pytest
 from websockets.asyncio.client import ClientConnection
 
 from tests.processes import Process
 from tests.running_site import RunningSite
-from tests.worker.programs import PATIENCE, begun
+from tests.waiting import eventually
+from tests.worker.programs import PATIENCE
 
-pytestmark = pytest.mark.timeout(180)
+LONG = "DEPLOYS" in os.environ
 
-SOCKETS = 200
+SOCKETS = int(os.environ.get("DEPLOYS", "100"))
+
+PACE = 0.1
+"""Seconds between the frames of a socket, at least: others have work to do, too."""
+
+pytestmark = pytest.mark.timeout(600 if LONG else 120)
+
+EXPIRY = 10 if LONG else 3
+"""Seconds after which the interface server no longer waits for what a killed worker was just being given."""
 
 
 @pytest.fixture(params=["local", "redis"])
-def site(request: pytest.FixtureRequest) -> Iterator[RunningSite]:
+def make_site(request: pytest.FixtureRequest) -> Callable[..., RunningSite]:
     url = request.getfixturevalue("redis_url") if request.param == "redis" else None
-    with RunningSite(url, workers=0) as site:
-        yield site
+    return lambda: RunningSite(url, workers=0)
+
+
+@contextmanager
+def run_worker(site: RunningSite, *options: str) -> Iterator[Process]:
+    """A worker of the site. What both wrote is shown when the test fails."""
+    with site.run("runworker", *options) as worker:
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            sys.stdout.write(worker.output + site.output)
 
 
 class Talk:
-    """Sends numbers, two at a time, and keeps what comes back, until it is told to stop.
+    """Sends numbers, two at a time, and keeps what comes back.
 
-    What has not come after `patience` seconds is not waited for: the next frames say whether the socket still works.
+    For what has not come after a moment the next ones do not wait: frames of a killed worker never come. Only the last
+    one must: all others were answered before it, or are lost.
     """
 
-    def __init__(self, socket: ClientConnection, patience: float) -> None:
+    def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
-        self._patience = patience
         self.sent = 0
         self.seen: list[int] = []
 
     async def go_on(self, until: asyncio.Event) -> None:
         while not until.is_set():
-            for _ in range(2):
-                await self._socket.send(str(self.sent))
-                self.sent += 1
+            await self._send()
+            await self._send()
             with suppress(asyncio.TimeoutError):
-                while not self.seen or self.seen[-1] < self.sent - 1:
-                    self.seen.append(int(await asyncio.wait_for(self._socket.recv(), self._patience)))
+                await asyncio.wait_for(self._receive(), 3)
+            await asyncio.sleep(PACE)
+        await self._send()
+        await asyncio.wait_for(self._receive(), 2 * PATIENCE)
+
+    async def _send(self) -> None:
+        await self._socket.send(str(self.sent))
+        self.sent += 1
+
+    async def _receive(self) -> None:
+        while not self.seen or self.seen[-1] < self.sent - 1:
+            self.seen.append(int(await self._socket.recv()))
+
+    @property
+    def lost(self) -> int:
+        """The frames without an answer; the others were answered once and in order."""
+        assert self.seen == sorted(set(self.seen)), "out of order, or twice"
+        return self.sent - len(self.seen)
 
 
-async def talking(site: RunningSite, disturb: Callable[[], Awaitable[None]], patience: float) -> list[Talk]:
-    """Let all sockets talk while something is done to the workers, and for a moment longer."""
+@asynccontextmanager
+async def talking(site: RunningSite) -> AsyncIterator[list[Talk]]:
+    """Sockets that talk until the end of the block, and a moment longer. None closes."""
     async with site.sockets(SOCKETS) as sockets:
-        talks = [Talk(socket, patience) for socket in sockets]
+        talks = [Talk(socket) for socket in sockets]
         until = asyncio.Event()
         tasks = [asyncio.create_task(talk.go_on(until)) for talk in talks]
-        await disturb()
-        await asyncio.sleep(0.5)
+        yield talks
+        await asyncio.sleep(0.2)
         until.set()
         await asyncio.gather(*tasks)
         assert all(socket.close_code is None for socket in sockets)
-    return talks
 
 
-async def wait_for(process: Process, pattern: str, occurrences: int = 1) -> str:
+async def line(process: Process, pattern: str, occurrences: int = 1) -> str:
     return await asyncio.to_thread(process.wait_for_line, pattern, PATIENCE, occurrences=occurrences)
 
 
-def test_sockets_notice_nothing_of_workers_that_are_replaced(site: RunningSite) -> None:
-    async def scenario() -> None:
-        with site.run("runworker", "--processes", "2") as workers:
-            await wait_for(workers, "listens", 2)
+async def pause(seconds: float) -> None:
+    """Let the sockets talk undisturbed for a while, where there is time."""
+    if LONG:
+        await asyncio.sleep(seconds)
 
-            async def replace() -> None:
-                for turn in (1, 2):
+
+def test_sockets_notice_nothing_of_workers_that_are_restarted(make_site: Callable[..., RunningSite]) -> None:
+    async def scenario(site: RunningSite) -> None:
+        with ExitStack() as stack:
+            worker = stack.enter_context(run_worker(site))
+            await line(worker, "Listening")
+            async with talking(site) as talks:
+                for _ in range(4 if LONG else 1):
+                    await pause(5)
+                    assert await asyncio.to_thread(worker.stop) == 0
+                    worker = stack.enter_context(run_worker(site))
+                    await line(worker, "Listening")
+            assert [talk.lost for talk in talks] == [0] * SOCKETS
+
+    with make_site() as site:
+        asyncio.run(scenario(site))
+
+
+def test_sockets_notice_nothing_of_workers_that_are_replaced(make_site: Callable[..., RunningSite]) -> None:
+    async def scenario(site: RunningSite) -> None:
+        with run_worker(site, "--processes", "2") as workers:
+            await line(workers, "listens", 2)
+            async with talking(site) as talks:
+                for turn in range(1, 5 if LONG else 2):
                     workers.send_signal(signal.SIGHUP)
-                    await wait_for(workers, "is replaced", 2 * turn)
-
-            for talk in await talking(site, replace, PATIENCE):
-                assert talk.seen == list(range(talk.sent)), workers.output + site.output
-            assert begun(workers) == 6
+                    await line(workers, "is replaced", 2 * turn)
+                    await pause(2)
+            assert [talk.lost for talk in talks] == [0] * SOCKETS
             assert "took" not in workers.output
 
-    asyncio.run(scenario())
+    with make_site() as site:
+        asyncio.run(scenario(site))
 
 
-def test_sockets_lose_at_most_what_a_killed_worker_had_taken(site: RunningSite) -> None:
-    async def scenario() -> None:
-        with site.run("runworker", "--processes", "2") as workers:
-            await wait_for(workers, "listens", 2)
+def test_sockets_lose_what_killed_workers_had_taken_and_the_statistics_know_how_much(
+    make_site: Callable[..., RunningSite],
+) -> None:
+    async def scenario(site: RunningSite) -> int:
+        with run_worker(site, "--processes", "2") as workers:
+            await line(workers, "listens", 2)
+            async with talking(site) as talks:
+                for turn in range(1, 9 if LONG else 2):
+                    listening = re.findall(r"Worker process (\d+) listens", workers.output)
+                    os.kill(int(listening[-1]), signal.SIGKILL)
+                    await line(workers, "listens", 2 + turn)
+                    await pause(0.5)
+            killed = len(re.findall("ended with status -9", workers.output))
+            lost = sum(talk.lost for talk in talks)
+            assert lost <= 2 * 10 * killed, "more than one batch, and one that goes back to the layer"
+            return lost
 
-            async def kill() -> None:
-                pids = re.findall(r"Worker process (\d+) listens", workers.output)
-                os.kill(int(pids[0]), signal.SIGKILL)
-                await wait_for(workers, "listens", 3)
+    site = make_site()
+    site.environment["EXPIRY"] = str(EXPIRY)
+    with site, site.layer() as layer:
+        lost = asyncio.run(scenario(site))
 
-            talks = await talking(site, kill, 5)
-            lost = 0
-            for talk in talks:
-                assert talk.seen == sorted(set(talk.seen)), "out of order, or twice"
-                lost += talk.sent - len(talk.seen)
-            counted = re.search(r"took (\d+) message", workers.output)
-            # Besides what it held, there is what it was just being given: one batch at most.
-            assert lost <= (int(counted[1]) if counted else 0) + 10, workers.output
+        def counted() -> int:
+            found = layer.channel_statistics("websocket.receive")
+            return sum(number for name, number in found.items() if name.startswith("lost_"))
 
-    asyncio.run(scenario())
+        eventually(lambda: counted() >= lost, PATIENCE)
+        assert counted() == lost
