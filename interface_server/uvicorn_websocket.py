@@ -11,6 +11,8 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
+from channels_classic.interface_server.pages import RETRY_AFTER
+
 WRITE_BUFFER = 64 * 1024
 """Bytes in a transport's buffer above which `write` declines, and frames go through `send`, which waits."""
 
@@ -121,6 +123,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.handle_parser_exception()
 
     # The end
+
+    def shutdown(self) -> None:
+        """The server stops: a handshake that nobody has answered may be tried again elsewhere, or soon."""
+        if not self.handshake_complete and not self.close_sent and self.initial_response is None:
+            response = self.conn.reject(503, "Service unavailable.\n")
+            response.headers["Retry-After"] = RETRY_AFTER[1].decode()
+            self.conn.send_response(response)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.handshake_complete = self.close_sent = True
+        super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A connection that ended without a close frame of the client is abnormal (RFC 6455, section 7.1.5)."""

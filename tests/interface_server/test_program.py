@@ -11,10 +11,12 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 from channels_classic.exceptions import CannotListen
 from channels_classic.interface_server import server as server_module
@@ -82,6 +84,26 @@ def test_lines_of_the_access_log_come_at_once(tmp_path: Path, free_port: int) ->
         assert program.wait_for_line(r'^127\.0\.0\.1:\d+ - - \[.*\] "GET /healthz" 200 3$')
 
 
+def test_the_options_of_daphne_are_understood(tmp_path: Path, free_port: int) -> None:
+    unix_socket = tmp_path / "http"
+    options = [
+        *("-b", "127.0.0.1", "-u", str(unix_socket), "-v", "3", "-t", "60", "--access-log", str(tmp_path / "log")),
+        *("--ping-interval", "20", "--ping-timeout", "30", "--ws-protocol", "chat", "--ws-protocol", "super"),
+        *("--root-path", "/site", "--proxy-headers", "--websocket_timeout", "-1", "--websocket_connect_timeout", "-1"),
+    ]
+    (tmp_path / "log").write_text("before\n")
+    with interface(tmp_path, free_port, "--health-path", "/healthz", *options) as program:
+        assert status_of(free_port) == 200
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(unix_socket))
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert program.stop() == 0
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line.partition(" - - ")[0].partition(":")[0] for line in lines] == ["before", "127.0.0.1", "None"]
+    assert "Traceback" not in program.output
+
+
 def test_an_address_that_is_none_is_named_in_a_sentence(tmp_path: Path, free_port: int) -> None:
     with Process([PROGRAM, "interface", "--layer", f"local:{tmp_path}/l", "--forwarded-allow-ips", "x"]) as program:
         assert program.wait() == 1
@@ -121,6 +143,11 @@ def test_tls_is_spoken_with_a_certificate(certificate: Path) -> None:
         assert connection.getresponse().status == 200
         assert message["scheme"] == "https"
         connection.close()
+        with ThreadPoolExecutor(1) as pool:
+            told = pool.submit(server.consume, "websocket.connect", {"accept": True, "text": "hello"})
+            with connect(f"wss://localhost:{server.port}/", ssl=context, compression=None) as client:
+                assert client.recv(10) == "hello"
+        assert told.result()["scheme"] == "wss"
 
 
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -303,7 +303,9 @@ def test_a_client_that_answers_our_good_bye_ends_with_its_code(client: Client) -
     assert client.ended()["code"] == 4001
 
 
-def test_a_client_that_does_not_answer_our_good_bye_is_told_as_gone_and_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_does_not_answer_our_good_bye_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(uvicorn_websocket, "GOOD_BYE", 0.1)
     with live() as server:
         client = Client(server)
