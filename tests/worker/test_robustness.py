@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from pathlib import Path
 
@@ -12,10 +11,9 @@ import pytest
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Length
-from tests.processes import Process
 from tests.waiting import eventually
 from tests.worker.harness import Inbox, drain
-from tests.worker.programs import PATIENCE, Start, alive, answering_pids, begun
+from tests.worker.programs import LISTENS, PATIENCE, Start, alive, begun
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -135,21 +133,16 @@ def test_a_consumer_that_sends_nonsense_loses_that_alone(start: Start, redis: Re
 
 
 def test_a_process_that_dies_costs_only_what_it_had_taken(start: Start, redis: RedisChannelLayer) -> None:
-    supervisor = start("--processes", "2", "--prefetch", "1", listening=2)
-    victim = answering_pids(redis, 4).pop()
-    for number in range(40):
-        redis.send("work", {"number": number, "seconds": 0.05, "answer": "answers"})
-    drain(redis, "answers", 4, PATIENCE)
+    supervisor = start("--processes", "2", listening=2)
+    redis.send("work", {"number": -1, "seconds": 60, "answer": "answers"})
+    victim = int(supervisor.wait_for_line(r"\d+ is working").partition(" ")[0])
+    for number in range(100):  # which the other process takes
+        redis.send("echo", {"number": number, "answer": "answers"})
     os.kill(victim, signal.SIGKILL)
-    lost = lost_messages(supervisor, victim)
-    answers = drain(redis, "answers", 36 - lost, PATIENCE)
-    assert lost == 1 and len({answer["number"] for answer in answers}) == len(answers)
+    supervisor.wait_for_line(rf"Worker process {victim} took 1 message\(s\) with it: 1 of work")
+    answers = drain(redis, "answers", 100, PATIENCE)
+    assert sorted(answer["number"] for answer in answers) == list(range(100))
+    eventually(lambda: redis.channel_statistics("work").get("lost_died") == 1, PATIENCE)
+    supervisor.wait_for_line(LISTENS, occurrences=3)
     still_works(redis)
     assert redis.run([Length("answers")]) == [0]
-
-
-def lost_messages(supervisor: Process, pid: int) -> int:
-    """What the supervisor says was lost with a process."""
-    found = re.search(r"took (\d+) message", supervisor.wait_for_line(f"Worker process {pid} took"))
-    assert found is not None
-    return int(found[1])

@@ -19,12 +19,13 @@ _leaked = []
 
 
 def echo(message: Message) -> None:
-    Channel(message["answer"]).send({"number": message["number"], "pid": os.getpid()})
+    """Answer with the number that was sent, by whom, and when."""
+    Channel(message["answer"]).send({"number": message["number"], "pid": os.getpid(), "time": time.monotonic()})
 
 
 def work(message: Message) -> None:
     """Say so on standard output, be busy for some seconds, and answer."""
-    say("working")
+    say(f"{os.getpid()} is working")
     time.sleep(message["seconds"])
     echo(message)
 

@@ -1,0 +1,44 @@
+"""Many threads in one real worker process: what waits, waits side by side, and threads without work cost nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.steps import Take
+from tests.worker.harness import drain
+from tests.worker.programs import PATIENCE, Start
+
+THREADS = 50
+
+
+def processor_seconds(pid: int) -> float:
+    """What all threads of a process have used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_fifty_waiting_consumers_finish_well_within_a_second_of_each_other(
+    start: Start, redis: RedisChannelLayer
+) -> None:
+    worker = start("--threads", str(THREADS))
+    for number in range(THREADS):
+        redis.send("work", {"number": number, "seconds": 0.1, "answer": "answers"})
+    answers = drain(redis, "answers", THREADS, PATIENCE)
+    assert {answer["pid"] for answer in answers} == {worker.pid}
+    assert sorted(answer["number"] for answer in answers) == list(range(THREADS))
+    times = [answer["time"] for answer in answers]
+    assert max(times) - min(times) < 0.8  # one after another they would take 5
+
+
+def test_fifty_threads_without_work_cost_next_to_nothing(start: Start, redis: RedisChannelLayer) -> None:
+    worker = start("--threads", str(THREADS))
+    redis.send("echo", {"number": 1, "answer": "answers"})
+    drain(redis, "answers", 1, PATIENCE)
+    before = processor_seconds(worker.pid)
+    began = time.monotonic()
+    assert redis.run([Take(["answers"], 1, 1.5)]) == [None]
+    used = processor_seconds(worker.pid) - before
+    assert used < 0.02 * (time.monotonic() - began), "two hundredths of a processor"
