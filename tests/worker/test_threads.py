@@ -8,6 +8,7 @@ from pathlib import Path
 
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Take
+from tests.waiting import eventually
 from tests.worker.harness import drain
 from tests.worker.programs import PATIENCE, Start
 
@@ -35,10 +36,10 @@ def test_fifty_waiting_consumers_finish_well_within_a_second_of_each_other(
 
 def test_fifty_threads_without_work_cost_next_to_nothing(start: Start, redis: RedisChannelLayer) -> None:
     worker = start("--threads", str(THREADS))
-    redis.send("echo", {"number": 1, "answer": "answers"})
-    drain(redis, "answers", 1, PATIENCE)
-    before = processor_seconds(worker.pid)
-    began = time.monotonic()
-    assert redis.run([Take(["answers"], 1, 1.5)]) == [None]
-    used = processor_seconds(worker.pid) - before
-    assert used < 0.02 * (time.monotonic() - began), "two hundredths of a processor"
+
+    def cost() -> float:
+        before, began = processor_seconds(worker.pid), time.monotonic()
+        assert redis.run([Take(["answers"], 1, 1.0)]) == [None]
+        return (processor_seconds(worker.pid) - before) / (time.monotonic() - began)
+
+    eventually(lambda: cost() < 0.02, 10)  # of a processor, once all threads have begun
