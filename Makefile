@@ -31,9 +31,9 @@ test-hosting: $(READY)  ## try the ASGI servers, Channels 4, nginx, supervisor a
 hostile: $(READY)  ## send 20,000 hostile inputs to the interface server
 	@HOSTILE=20000 $(BIN)/python -m pytest -q tests/interface_server/test_hostile.py
 
-deploys: $(READY)  ## restart, replace and kill workers behind 1,000 talking sockets; DEPLOYS=… for fewer
+deploys: $(READY)  ## restart, replace and kill workers behind 1,000 talking sockets, and stream to them; DEPLOYS=… for fewer
 	@scripts/provide redis
-	@DEPLOYS=$${DEPLOYS:-1000} $(BIN)/python -m pytest tests/worker/test_sockets.py
+	@DEPLOYS=$${DEPLOYS:-1000} $(BIN)/python -m pytest tests/worker/test_sockets.py tests/worker/test_streaming.py
 
 soak-sockets: $(READY)  ## 5,000 idle and 500 busy sockets for ten minutes, with restarting workers; SECONDS=… for less
 	@scripts/provide redis

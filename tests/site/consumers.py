@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from channels_classic import Group
@@ -26,6 +27,14 @@ def sleep(message: Message) -> None:
     message.reply_channel.send({"text": "started"}, immediately=True)
     time.sleep(float(message["text"]))
     message.reply_channel.send({"text": "done"})
+
+
+async def stream(message: Message) -> None:
+    """Send five numbers of a slow source, as many seconds apart as the frame says."""
+    assert message.reply_channel is not None
+    for number in range(5):
+        await asyncio.sleep(float(message["text"]))
+        await message.channel_layer.send_async(message.reply_channel.name, {"text": str(number)})
 
 
 def connect_broken(message: Message) -> None:
