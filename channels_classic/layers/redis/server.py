@@ -25,8 +25,8 @@ class Server:
             "socket_timeout": PATIENCE,
             "socket_connect_timeout": PATIENCE,
             "socket_keepalive": True,
-            "protocol": 2,
             **connection_kwargs,
+            "protocol": 2,
             "decode_responses": False,
             "health_check_interval": 0,
         }

@@ -1,0 +1,144 @@
+"""The hot connection of an event loop: steps out and their results back, in one turn each, nothing ever sent twice.
+
+redis-py opens the connection and authenticates; then its transport is ours, and a whole batch of replies costs one
+future and one timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from channels_classic.exceptions import LayerUnavailable
+from channels_classic.layers.losses import Losses
+from channels_classic.layers.redis.dialogue import INTRODUCTION, LOAD, LOST, Dialogue, new_reader, packed
+from channels_classic.layers.redis.server import Server
+from channels_classic.layers.redis.shard import Command, Shard
+from channels_classic.layers.steps import Step, Take
+
+
+class _Line(asyncio.Protocol):
+    """Commands out, replies in."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.lost = False
+        self._transport = transport
+        self._reader = new_reader()
+        self._replies: list[Any] = []
+        self._wanted = 0
+        self._answered: asyncio.Future[list[Any]] | None = None
+        transport.set_protocol(self)
+
+    async def ask(self, commands: Sequence[Command], timeout: float) -> list[Any]:
+        """The replies to `commands`, errors among them. Raises one of `LOST`."""
+        if not commands:
+            return []
+        if self.lost:
+            raise redis.ConnectionError("it closed the connection")
+        loop = asyncio.get_running_loop()
+        self._wanted = len(commands)
+        self._answered = loop.create_future()
+        self._transport.write(packed(commands))
+        timer = loop.call_later(timeout, self._fail, redis.TimeoutError(f"it did not answer within {timeout:g} s"))
+        try:
+            return await self._answered
+        finally:
+            timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes of replies."""
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                self._replies.append(reply)
+        except redis.ConnectionError as error:
+            self._fail(error)
+            self._transport.abort()
+            return
+        if len(self._replies) >= self._wanted and self._answered is not None and not self._answered.done():
+            replies, self._replies = self._replies, []
+            self._answered.set_result(replies)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The server, or we, ended the connection."""
+        self.lost = True
+        self._fail(error or redis.ConnectionError("it closed the connection"))
+
+    def _fail(self, error: Exception) -> None:
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(error)
+
+
+class AsyncRedisConnection:
+    """An `AsyncConnection` to one shard."""
+
+    def __init__(self, server: Server, shard: Shard, losses: Losses) -> None:
+        self._dialogue = Dialogue(server, shard, losses)
+        self._server = server
+        self._wire: Any = None
+        self._control: Any = None
+        self._turn = asyncio.Lock()
+
+    async def attach(self) -> None:
+        """Connect. Raises `LayerUnavailable`."""
+        self._wire = await self._server.open_async()
+        try:
+            await self._wire.connect()
+            self._line = _Line(self._wire._writer.transport)
+            introduction = await self._ask([*INTRODUCTION, *LOAD])
+            self._client_id = introduction[1]
+            (self._dialogue.fence,) = await self._ask([self._dialogue.introduced(introduction)])
+        except BaseException as error:
+            await self._fail(error)
+
+    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
+        return self._dialogue.check(await self._line.ask(commands, self._server.patience))
+
+    async def run(self, steps: Sequence[Step]) -> list[Any]:
+        async with self._turn:
+            try:
+                return await self._run(steps)
+            except BaseException as error:
+                # Cancelled or broken in the middle: replies would be taken for those of the next steps.
+                return await self._fail(error)
+
+    async def _run(self, steps: Sequence[Step]) -> list[Any]:
+        due = self._dialogue.due()
+        commands, counts = self._dialogue.commands(steps)
+        blocks = sum(step.timeout for step in steps if isinstance(step, Take))
+        replies = await self._line.ask([*due, *commands], self._server.patience + blocks)
+        results, end = [], len(due)
+        for step, count in zip(steps, counts, strict=True):
+            begin, end = end, end + count
+            results.append(self._dialogue.result(step, replies[begin:end]))
+        return results
+
+    async def _fail(self, error: BaseException) -> list[Any]:
+        await self.close()
+        if isinstance(error, LayerUnavailable) or not isinstance(error, (*LOST, redis.ResponseError)):
+            raise error
+        raise self._server.unavailable(error) from error
+
+    def usable(self) -> bool:
+        """Whether the server still listens, as far as the event loop has heard."""
+        return not self._line.lost
+
+    async def unblock(self) -> None:
+        """Ask the server once to end the take that waits. Raises `LayerUnavailable`."""
+        try:
+            if self._control is None:
+                self._control = self._server.beside_async(self._wire)
+                await self._control.connect()
+            await self._control.send_command("CLIENT", "UNBLOCK", self._client_id)
+            await self._control.read_response()
+        except (*LOST, redis.ResponseError) as error:
+            self._control = None
+            raise self._server.unavailable(error) from error
+
+    async def close(self) -> None:
+        await self._wire.disconnect(nowait=True)
+        if self._control is not None:
+            await self._control.disconnect(nowait=True)
