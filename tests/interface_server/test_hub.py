@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from channels_classic.interface_server import hub
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.hub import Hub
 from channels_classic.layers.codec import Kind, encode
@@ -81,8 +82,9 @@ def test_without_a_layer_http_gets_503_and_handshakes_wait_for_it(
 
 
 def test_a_server_starts_without_its_layer_and_finds_it_later(
-    own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hub, "START_PATIENCE", 0.3)
     own_redis.stop()
     layer = RedisChannelLayer(hosts=[own_redis.url])
     with live(layer) as server:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from channels_classic.interface_server import uvicorn_http
+from channels_classic.interface_server import upload, uvicorn_http
 from tests.interface_server.live import PATIENCE, Live, live
 from tests.waiting import eventually
 
@@ -123,7 +123,8 @@ def test_a_declared_body_that_is_too_large_is_refused_before_it_is_sent() -> Non
         assert server.has_none("http.request")
 
 
-def test_a_chunked_body_that_grows_too_large_is_refused() -> None:
+def test_a_chunked_body_that_grows_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "LINGER", 0.3)
     with live(max_body=2_000_000) as server, server.raw() as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         with suppress(ConnectionError):

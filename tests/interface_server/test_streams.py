@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -11,40 +12,41 @@ from benchmarks.streams import download, measure, upload
 from tests.interface_server.live import PATIENCE, live
 from tests.running_site import HOST, RunningSite
 
-SIZE = 150
+SIZE = 100
 BOUND = 40.0
-"""MiB by which a process may grow for a body of 150 MB."""
+"""MiB by which a process may grow for a body of 100 MB each way."""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[RunningSite]:
+    with RunningSite(workers=1, options=("--stall-timeout", "1")) as running:
+        yield running
+        assert "Traceback" not in running.output
 
 
 @pytest.mark.usefixtures("redis_server")
-def test_a_large_response_to_a_slow_client_needs_little_memory() -> None:
-    grown = measure(lambda site: download(site.port, SIZE, 3.0)).grown
-    assert max(grown.values()) < BOUND
+def test_large_bodies_need_little_memory_with_a_client_that_is_slow_at_first() -> None:
+    def both(site: RunningSite) -> None:
+        download(site.port, SIZE, 2.0)
+        upload(site.port, SIZE)
 
-
-@pytest.mark.usefixtures("redis_server")
-def test_a_large_upload_needs_little_memory() -> None:
-    grown = measure(lambda site: upload(site.port, SIZE)).grown
+    grown = measure(both).grown
     assert max(grown["interface"], grown["worker"]) < BOUND
     assert grown["redis"] < 3 * BOUND  # it holds a channel full of chunks
 
 
-def test_a_client_that_takes_nothing_is_cut_off_and_its_worker_free() -> None:
-    with RunningSite(workers=1, options=("--stall-timeout", "1")) as site:
-        with socket.create_connection((HOST, site.port)) as client:
-            client.sendall(b"GET /stream/100 HTTP/1.1\r\nHost: x\r\n\r\n")
-            site.interface.wait_for_line("cut off: it took nothing of its response")
-            assert site.get("/") == (200, b"Hello, world")
-        assert "Traceback" not in site.output
-
-
-def test_a_client_that_leaves_in_the_middle_frees_its_worker() -> None:
-    with RunningSite(workers=1) as site:
-        with socket.create_connection((HOST, site.port)) as client:
-            client.sendall(b"GET /stream/1000 HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+def test_a_client_that_takes_nothing_is_cut_off_and_its_worker_free(site: RunningSite) -> None:
+    with socket.create_connection((HOST, site.port)) as client:
+        client.sendall(b"GET /stream/100 HTTP/1.1\r\nHost: x\r\n\r\n")
+        site.interface.wait_for_line("cut off: it took nothing of its response")
         assert site.get("/") == (200, b"Hello, world")
-        assert "Traceback" not in site.output
+
+
+def test_a_client_that_leaves_in_the_middle_frees_its_worker(site: RunningSite) -> None:
+    with socket.create_connection((HOST, site.port)) as client:
+        client.sendall(b"GET /stream/1000 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert site.get("/") == (200, b"Hello, world")
 
 
 def test_a_body_nobody_reads_is_answered_with_503() -> None:
