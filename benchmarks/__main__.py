@@ -13,7 +13,7 @@ from typing import Protocol
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.limits import more_descriptors
-from benchmarks.report import figures_table, goals_table, heading
+from benchmarks.report import costs_table, figures_table, goals_table, heading
 from benchmarks.results import Results, write
 from benchmarks.rounds import Course, busy, plan
 from benchmarks.scenarios import SCENARIOS
@@ -85,7 +85,8 @@ def main() -> int:
     options.seconds = options.seconds or (1.0 if options.quick else 2.0)
     more_descriptors()
     results = run(options)
-    print(f"{heading(results)}\n\n{goals_table(results)}\n\n{figures_table(results)}\n\nKept in {options.results}")
+    tables = (goals_table(results), costs_table(results), figures_table(results))
+    print("\n\n".join((heading(results), *tables, f"Kept in {options.results}")))
     failed = [found for found in results.measurements if found.failure]
     for found in failed:
         print(f"\n{found.scenario}, {found.contender}, round {found.round + 1}:\n{found.failure}", file=sys.stderr)

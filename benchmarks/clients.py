@@ -18,13 +18,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import Request, urlopen
 
 import uvloop
 
 from benchmarks.limits import more_descriptors
+from benchmarks.programs import Programs
 from benchmarks.sockets import Socket, frame, open_sockets
 
 Figures = dict[str, float]
@@ -58,11 +58,10 @@ def http(url: str, options: argparse.Namespace) -> Figures:
     command = ["wrk", "-t1", f"-c{options.connections}", "--latency"]
     command += [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
     subprocess.run([*command, f"-d{math.ceil(options.seconds / 4)}s", url], capture_output=True, check=True)
-    return _read_wrk(
-        subprocess.run(
-            [*command, f"-d{math.ceil(options.seconds)}s", url], capture_output=True, text=True, check=True
-        ).stdout
-    )
+    before, command = options.programs.time(), [*command, f"-d{math.ceil(options.seconds)}s", url]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    count = re.search(r"(\d+) requests in", output)
+    return {**_read_wrk(output), **options.programs.cost(before, int(count[1]) if count else 0)}
 
 
 def _read_wrk(output: str) -> Figures:
@@ -125,7 +124,7 @@ async def echo(url: SplitResult, options: argparse.Namespace) -> Figures:
     await asyncio.sleep(min(1.0, options.seconds / 3))
     for talk in talks:
         talk.times.clear()
-    begun = time.perf_counter()
+    begun, before = time.perf_counter(), options.programs.time()
     await asyncio.sleep(options.seconds)
     elapsed = time.perf_counter() - begun
     times = [seconds for talk in talks for seconds in talk.times]
@@ -133,7 +132,12 @@ async def echo(url: SplitResult, options: argparse.Namespace) -> Figures:
     if not times:
         sys.exit(f"None of {len(sockets)} sockets had an echo within {options.seconds:g} s; {closed} were closed.")
     _close(sockets)
-    return {"messages/s": len(times) / elapsed, **spread(times), "wrong": sum(talk.wrong for talk in talks) + closed}
+    return {
+        "messages/s": len(times) / elapsed,
+        **spread(times),
+        "wrong": sum(talk.wrong for talk in talks) + closed,
+        **options.programs.cost(before, len(times)),
+    }
 
 
 class Room:
@@ -178,11 +182,13 @@ async def broadcast(url: SplitResult, options: argparse.Namespace) -> Figures:
     sockets = await _open(url, options.sockets)
     room = Room(sockets)
     await room.say(b"warm up")
-    said, begun, times = 1, room.received, []
+    said, begun, before = 1, room.received, options.programs.time()
+    times: list[float] = []
     until = time.perf_counter() + options.seconds
     while time.perf_counter() < until or len(times) < 2:
         times.append(await room.say(b"hello, all of you"))
         said += 1
+    cost = options.programs.cost(before, room.received - begun)
     missing = [said - count for count in room.counts]
     _close(sockets)
     return {
@@ -190,36 +196,24 @@ async def broadcast(url: SplitResult, options: argparse.Namespace) -> Figures:
         **spread(times),
         "lost": sum(count for count in missing if count > 0),
         "twice": -sum(count for count in missing if count < 0),
+        **cost,
     }
 
 
 async def idle(url: SplitResult, options: argparse.Namespace) -> Figures:
-    """How fast sockets open, 50 at a time, and what each takes of the memory of the programs with these sessions."""
+    """How fast sockets open, 50 at a time, and what each takes of the programs' memory."""
     _close(await _open(url, 50))
     await asyncio.sleep(1)
-    sessions = [int(session) for session in options.sessions.split(",") if session]
-    before, begun = resident(sessions), time.perf_counter()
+    empty, before, begun = options.programs.memory(), options.programs.time(), time.perf_counter()
     sockets = await _open(url, options.sockets)
     elapsed = time.perf_counter() - begun
+    cost = options.programs.cost(before, options.sockets)
     await asyncio.sleep(1)
-    grown = resident(sessions) - before
+    grown = options.programs.memory() - empty
     closed = sum(socket.closed for socket in sockets)
     _close(sockets)
-    memory = {"KiB a socket": grown / options.sockets} if sessions else {}
-    return {"connects/s": options.sockets / elapsed, **memory, "wrong": closed}
-
-
-def resident(sessions: Sequence[int]) -> float:
-    """The memory of all processes of these sessions, in KiB."""
-    total = 0.0
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            session = int((process / "stat").read_text().rpartition(")")[2].split()[3])
-            if session in sessions:
-                total += float((process / "status").read_text().partition("VmRSS:")[2].split()[0])
-        except (OSError, IndexError):
-            continue  # it ended meanwhile
-    return total
+    memory = {"KiB a socket": grown / options.sockets} if options.programs else {}
+    return {"connects/s": options.sockets / elapsed, **memory, "wrong": closed, **cost}
 
 
 async def first(url: SplitResult, options: argparse.Namespace) -> Figures:
@@ -266,7 +260,9 @@ def main() -> None:
     parser.add_argument("--expect", default="", help="what http finds in the first response")
     parser.add_argument("--sockets", type=int, default=64)
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between two frames of echo, on average")
-    parser.add_argument("--sessions", default="", help="whose memory idle measures: numbers with commas between")
+    parser.add_argument(
+        "--programs", type=Programs, default="", help="whose memory and time to measure: server=123,redis=45"
+    )
     parser.add_argument("--since", type=float, help="time.monotonic() when first began")
     options = parser.parse_args()
     more_descriptors()

@@ -24,6 +24,7 @@ from tests.redis_server import RedisServer, free_port
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).parent.parent
+NAMES = {"runinterface": "interface server", "runworker": "worker"}
 PATIENCE = 180.0
 """Seconds that a client may take, besides those for which it measures."""
 
@@ -75,7 +76,7 @@ class Course:
                 contender.client or scenario.client,
                 http=f"http://{HOST}:{port}",
                 ws=f"ws://{HOST}:{port}{contender.prefix}",
-                sessions=",".join(str(program.pid) for program in programs),
+                programs=",".join(f"{name}={pid}" for name, pid in self._programs(programs)),
                 cookie=self._cookie,
                 since=repr(since),
             )
@@ -90,6 +91,12 @@ class Course:
             ).stdout
         figures: dict[str, float] = json.loads(output)
         return figures
+
+    def _programs(self, programs: Sequence[Process]) -> Iterator[tuple[str, int]]:
+        """Those whose memory and time is measured, by what they are called in the tables."""
+        for program in programs:
+            yield next((name for word, name in NAMES.items() if word in program.argv), "server"), program.pid
+        yield "Redis", self._redis.pid
 
     def _environment(self, scenario: Scenario, contender: Contender) -> dict[str, str]:
         environment = {

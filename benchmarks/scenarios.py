@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from benchmarks.contenders import Words
 
-HTTP = ("benchmarks.clients", "http")
-SOCKETS = ("benchmarks.clients",)
+HTTP = ("benchmarks.clients", "--programs", "{programs}", "http")
+SOCKETS = ("benchmarks.clients", "--programs", "{programs}")
 
 CHANNELS = ("channels", "channels-2")
 CHANNELS_SYNC = ("channels-sync", "channels-sync-2")
@@ -96,8 +96,14 @@ SCENARIOS = (
         "http-page",
         "HTTP, session, user and one query, 16 connections",
         (*HTTP, "{http}/page", "--connections", "16", "--cookie", "{cookie}", "--expect", "Hello, anna"),
-        ("redis", "local", *DJANGO, *GUNICORN),
-        (Goal(DJANGO, 1.5, "requests/s"), Goal(GUNICORN, 0.8, "requests/s"), *_not_slower("requests/s")),
+        ("redis", "redis-2", "local", *DJANGO, *GUNICORN),
+        (
+            Goal(DJANGO, 1.5, "requests/s"),
+            Goal(GUNICORN, 0.8, "requests/s"),
+            Goal(DJANGO, None, "requests/s", "redis-2"),
+            Goal(GUNICORN, None, "requests/s", "redis-2"),
+            *_not_slower("requests/s"),
+        ),
         pages=True,
     ),
     Scenario(
@@ -159,7 +165,7 @@ SCENARIOS = (
     Scenario(
         "idle",
         "opening sockets, and keeping them",
-        (*SOCKETS, "idle", "{ws}/echo", "--sockets", "1000", "--sessions", "{sessions}"),
+        (*SOCKETS, "idle", "{ws}/echo", "--sockets", "1000"),
         ("redis", "local", *CHANNELS, "daphne"),
         (
             Goal(CHANNELS, 1.5, "connects/s"),
