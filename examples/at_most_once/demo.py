@@ -27,6 +27,8 @@ HERE = Path(__file__).parent
 MANAGE = [sys.executable, "-u", "-m", "django"]
 WORKERS = 4
 PATIENCE = 60.0
+QUIET = 2.0
+"""Seconds without any message after which no more will come: consumers work for two milliseconds."""
 
 
 class Program:
@@ -134,12 +136,22 @@ class Demo:
         self._bar.update(self._sent)
 
     def _settle(self) -> None:
-        """Wait until nothing arrives any more."""
-        from settings import EXPIRY
+        """Wait until everything has arrived, or nothing waits and nothing has arrived for a while."""
+        arrived, quiet_since = -1, time.monotonic()
+        while arrived < self._sent and time.monotonic() < quiet_since + QUIET:
+            before, arrived = arrived, sum(self.consumed().values())
+            if arrived != before or self._something_waits():
+                quiet_since = time.monotonic()
+            time.sleep(0.1)
 
-        deadline = time.monotonic() + EXPIRY + 1
-        while sum(self.consumed().values()) < self._sent and time.monotonic() < deadline:
-            time.sleep(0.2)
+    def _something_waits(self) -> bool:
+        from channels_classic import channel_layers
+        from channels_classic.exceptions import LayerUnavailable
+
+        try:
+            return channel_layers["default"].channel_statistics("numbers")["messages_pending"] > 0
+        except LayerUnavailable:
+            return True
 
     def consumed(self) -> Counter[int]:
         """How often each message was consumed, by the files that the consumers wrote."""

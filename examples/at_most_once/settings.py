@@ -13,7 +13,7 @@ ROOT_URLCONF = "urls"
 EVIDENCE = Path(os.environ["EVIDENCE"])
 """Where consumers write which messages they have consumed: whatever becomes of the layer, this stays."""
 
-EXPIRY = 8
+EXPIRY = int(os.environ.get("EXPIRY", "8"))
 
 _BACKENDS = {
     True: {
