@@ -8,6 +8,7 @@ the batches with the worker threads, nothing else, and sleeps while they are idl
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 import time
@@ -71,7 +72,8 @@ class Monitor:
         self._on_timeout = on_timeout
         self._watched: dict[int, _Watched] = {}
         self._news = threading.Event()
-        self._interval: float | None = None
+        self._interval = math.inf
+        self._wanted = math.inf
         self._stopped = False
         self._pipeline = Pipeline(layer, outage, record, on_away=lambda: record.beat(True))
         self._thread = threading.Thread(target=self._watch, name="worker-monitor", daemon=True)
@@ -97,8 +99,9 @@ class Monitor:
 
     def attend(self, messages: int) -> None:
         """A batch was filled with so many messages: be awake. Costs next to nothing when awake enough already."""
-        interval = self._interval
-        if interval is None or (messages > 1 and interval > _TICK):
+        wanted = _TICK if messages > 1 else PACE
+        self._wanted = min(self._wanted, wanted)
+        if self._interval > wanted:
             self._record.beat(busy=True)  # here: the next consumer may keep every other thread from running
             self._news.set()
 
@@ -110,22 +113,25 @@ class Monitor:
 
     def _watch(self) -> None:
         while not self._stopped:
-            # Not a number while looking: who fills a batch after it was looked at must find that nobody is awake.
-            self._interval = None
-            interval: float | None = PACE
+            # Endless while looking: who fills a batch after it was looked at must find that nobody is awake.
+            self._interval = math.inf
+            # After messages it looks once more: they seldom come alone, and waking it costs more than a small consumer.
+            wanted, self._wanted = self._wanted, math.inf
+            interval = PACE
             try:
-                interval = self._look(time.monotonic())
+                interval = min(self._look(time.monotonic()), wanted)
             except Exception:
                 logger.exception("The monitor of the worker failed; it goes on.")
-            self._record.beat(busy=interval is not None)
+            idle = interval == math.inf
+            self._record.beat(busy=not idle)
             self._interval = interval
-            if self._news.wait(interval):
+            if self._news.wait(None if idle else interval):
                 self._news.clear()
         self._pipeline.finish([])
 
-    def _look(self, now: float) -> float | None:
-        """See to every batch → seconds until the next look, None when all are idle."""
-        interval: float | None = None
+    def _look(self, now: float) -> float:
+        """See to every batch → seconds until the next look, endless when all are idle."""
+        interval = math.inf
         for watched in list(self._watched.values()):
             deliveries, endings = watched.batch.surrender(now - HAND_BACK)
             self._pipeline.owe(put_back(self._layer, self._record, deliveries))
@@ -136,7 +142,7 @@ class Monitor:
                 interval = _TICK if watched.batch.holds or interval == _TICK else PACE
                 self._see_to(watched, running, since, now)
         for coroutine in self._coroutines.running():
-            interval = interval or PACE
+            interval = min(interval, PACE)
             self._see_to_coroutine(coroutine, now)
         if self._pipeline.is_busy:
             self._pipeline.send([])  # what it owes

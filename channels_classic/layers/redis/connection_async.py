@@ -42,7 +42,7 @@ class _Line(asyncio.Protocol):
         self._wanted = len(commands)
         self._answered = loop.create_future()
         self._transport.write(packed(commands))
-        timer = loop.call_later(timeout, self._fail, redis.TimeoutError(f"it did not answer within {timeout:g} s"))
+        timer = loop.call_later(timeout, self._late, timeout)
         try:
             return await self._answered
         finally:
@@ -66,6 +66,9 @@ class _Line(asyncio.Protocol):
         """The server, or we, ended the connection."""
         self.lost = True
         self._fail(error or redis.ConnectionError("it closed the connection"))
+
+    def _late(self, timeout: float) -> None:
+        self._fail(redis.TimeoutError(f"it did not answer within {timeout:g} s"))
 
     def _fail(self, error: Exception) -> None:
         if self._answered is not None and not self._answered.done():
