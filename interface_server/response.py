@@ -10,7 +10,10 @@ from typing import Any
 
 from channels_classic.interface_server.pages import header_pair
 
-LENGTH, CODING = b"content-length", b"transfer-encoding"
+LENGTH = b"content-length"
+
+OURS = (LENGTH, b"transfer-encoding", b"date")
+"""Headers that the server writes; a second one of any of them is an error (RFC 9110, section 5.2)."""
 
 EMPTY = (204, 304)
 """Statuses of responses that end with their headers (RFC 9112, section 6.3)."""
@@ -48,7 +51,7 @@ def begin(message: Mapping[str, Any], method: str, size: int | None) -> tuple[di
         raise ValueError(f"its headers are of type {type(given).__name__}, expected a list of pairs")
     headers = [header_pair(pair) for pair in given]
     length = _declared([value for name, value in headers if name == LENGTH])
-    headers = [pair for pair in headers if pair[0] not in (LENGTH, CODING)]
+    headers = [pair for pair in headers if pair[0] not in OURS]
     empty = status in EMPTY
     if not empty and method != "HEAD" and length is None:
         length = size

@@ -121,10 +121,10 @@ def visit(site: Deployed, browser: Browser, port: int) -> None:
 def test_nginx_on_a_unix_socket_serves_the_live_blog(site: Deployed, browser: Browser) -> None:
     unix_socket = f"{site.folder}/interface.sock"
     log = f"{site.folder}/access"
-    site.start(
-        BIN / "channels-classic", "interface", "--settings", "liveblog.settings", "--unix-socket", unix_socket,
-        "--proxy-headers", "--access-log", log,
-    )  # fmt: skip
+    command = re.search(r"^# +manage\.py (runinterface .*)$", (DEPLOY / "nginx.conf").read_text(), re.M)
+    assert command is not None
+    arguments = command[1].replace("/run/mysite/interface.sock", unix_socket).split()
+    site.start(sys.executable, FOLDER / "manage.py", *arguments, "--access-log", log)
     eventually(lambda: os.path.exists(unix_socket), timeout=20)
     port = start_nginx(site, unix_socket)
     eventually(lambda: get(port, path=BLOG)[0] == 200, timeout=20)

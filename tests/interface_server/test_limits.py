@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import repeat
 from typing import Any
@@ -340,6 +341,37 @@ def test_a_web_server_on_this_machine_is_believed_when_asked_for() -> None:
     assert message["client"] == ["10.1.2.3", 1234]
     assert message["scheme"] == "https"
     assert message["root_path"] == "/café"
+
+
+@pytest.mark.parametrize(
+    ("headers", "client"),
+    [
+        ({"X-Forwarded-For": "10.1.2.3"}, ["10.1.2.3", 0]),
+        ({"x-forwarded-for": "6.6.6.6, 10.1.2.3", "X-FORWARDED-PORT": "80"}, ["10.1.2.3", 80]),
+        ({"X-Forwarded-For": "1043::a321:1", "X-Forwarded-Port": "x"}, ["1043::a321:1", 0]),
+        ({"X-Forwarded-Port": "80"}, None),
+        ({"X-Forwarded-For": "somebody"}, None),
+        ({}, None),
+    ],
+)
+def test_the_address_of_the_client_is_taken_from_the_headers(headers: dict[str, str], client: list[Any] | None) -> None:
+    with live(proxy_headers=True) as server:
+        told = forwarded_message(server, headers)
+    assert told["client"] == client or (client is None and told["client"][0] == "127.0.0.1")
+    assert told["scheme"] == "http"
+
+
+def test_a_web_server_is_believed_about_websockets_too() -> None:
+    headers = {"X-Forwarded-For": "10.1.2.3", "X-Forwarded-Proto": "https", "Daphne-Root-Path": "/caf%C3%A9"}
+    with live(proxy_headers=True, root_path="/other") as server, ThreadPoolExecutor(1) as pool:
+        told = pool.submit(server.consume, "websocket.connect", {"accept": True})
+        server.handshake(additional_headers=headers).close()
+        message = told.result()
+        assert (message["client"], message["scheme"], message["root_path"]) == (["10.1.2.3", 0], "wss", "/café")
+        assert b"daphne-root-path" not in [name for name, _ in message["headers"]]
+        told = pool.submit(server.consume, "websocket.connect", {"accept": True})
+        server.handshake().close()
+        assert told.result()["root_path"] == "/other"
 
 
 def test_only_the_named_are_believed() -> None:

@@ -73,6 +73,7 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path, free_port: i
 
 def test_the_end_of_a_terminal_is_not_that_of_the_server(tmp_path: Path, free_port: int) -> None:
     with interface(tmp_path, free_port, "--health-path", "/healthz") as program:
+        assert status_of(free_port) == 200  # it listens before it has anything else in hand
         program.send_signal(signal.SIGHUP)
         assert status_of(free_port) == 200
         assert program.stop() == 0

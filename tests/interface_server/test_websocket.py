@@ -540,8 +540,14 @@ def test_a_socket_whose_frames_wait_too_long_is_closed_with_1013() -> None:
             client.send(str(number))
         assert closed_with(client) == 1013
         server.report(delivery)
-        # What was read before is consumed all the same.
-        assert server.consume(RECEIVE)["text"] == "0"
+        # What was read before is consumed all the same, and then the end is told.
+        texts = []
+        while (found := server.layer.receive([RECEIVE, DISCONNECT], block=True))[0] != DISCONNECT:
+            assert found[1] is not None
+            texts.append(found[1]["text"])
+        assert texts == [str(number) for number in range(len(texts))]
+        assert found[1] is not None
+        assert found[1]["code"] == 1013
 
 
 def test_a_socket_that_waited_goes_on_when_there_is_room() -> None:
