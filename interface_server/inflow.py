@@ -6,7 +6,6 @@ client is sent.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import Callable
@@ -37,8 +36,8 @@ class Inflow:
         "_order",
         "_over",
         "_path",
+        "_read_on",
         "_reply_channel",
-        "_room",
         "_stalled_at",
         "_too_large",
     )
@@ -55,7 +54,7 @@ class Inflow:
         self._reply_channel = ""
         self._order = 0
         self._held_on: tuple[str, int] | None = None
-        self._room: asyncio.Future[None] | None = None
+        self._read_on: Callable[[], None] | None = None
         self._stalled_at = math.inf
 
     @property
@@ -109,20 +108,19 @@ class Inflow:
         config = self._hub.config
         return self._gate.waiting < config.waiting_frames and self._gate.size < config.waiting_bytes
 
-    async def room(self) -> None:
-        """Return once there is room, or `give_up_waiting` was called."""
-        self._room = asyncio.get_running_loop().create_future()
-        self._stalled_at = self._hub.clock() + self._hub.config.waiting_timeout
-        self._hub.wheel.at(self._client, self._stalled_at)
-        await self._room
-        self._room = None
-        self._stalled_at = math.inf
+    def stall(self, read_on: Callable[[], None]) -> None:
+        """There is no room: call `read_on` once there is, or when `give_up_waiting` was called."""
+        if self._read_on is None:
+            self._read_on = read_on
+            self._stalled_at = self._hub.clock() + self._hub.config.waiting_timeout
+            self._hub.wheel.at(self._client, self._stalled_at)
 
     def give_up_waiting(self) -> None:
         """Read on without room."""
         self._stalled_at = math.inf
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        read_on, self._read_on = self._read_on, None
+        if read_on is not None:
+            read_on()
 
     # Through the gate
 
@@ -134,7 +132,7 @@ class Inflow:
                 self._hold(waiting.channel, waiting.order, now)
             else:
                 self._pass(waiting, waiting.token)
-        if self._room is not None and self.has_room:
+        if self._read_on is not None and self.has_room:
             self.give_up_waiting()
 
     def _pass(self, waiting: Waiting, token: str | None) -> None:

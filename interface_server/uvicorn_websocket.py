@@ -1,11 +1,13 @@
 """uvicorn's WebSocket protocol, a little extended: strict with clients, and fair to those that are not read.
 
 It offers the application, as the extension `channels_classic.raw`, what ASGI has no word for: `write` puts one encoded
-frame on the transport at once, so that a broadcast is encoded once; `abort` ends the connection at once.
+frame on the transport at once, so that a broadcast is encoded once; `listen` has the client's messages handed over
+where they are read, which spares each a turn of the event loop; `abort` ends the connection at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -35,6 +37,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self.close_timeout = GOOD_BYE
         self._read_at = 0.0
+        self._listener: Callable[[str | bytes], bool] | None = None
 
     # What the application is offered
 
@@ -43,7 +46,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.response.status_code == 101:
             extensions: dict[str, Any] = self.scope["extensions"]
-            extensions["channels_classic.raw"] = {"write": self.write_frame, "abort": self.abort}
+            extensions["channels_classic.raw"] = {
+                "write": self.write_frame,
+                "listen": self.listen,
+                "read_on": self.read_on,
+                "abort": self.abort,
+            }
 
     def write_frame(self, frame: bytes) -> bool:
         """Write an encoded frame now, if nothing speaks against it."""
@@ -60,6 +68,36 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             return False
         transport.write(frame)
         return True
+
+    def listen(self, listener: Callable[[str | bytes], bool]) -> None:
+        """Hand the client's messages to `listener`, not to `receive`; once it says no, read no further.
+
+        Messages that were read already are handed over now; of those read together with one that it said no to, all.
+        """
+        self._listener = listener
+        events = [self.queue.get_nowait() for _ in range(self.queue.qsize())]
+        for event in events:
+            if event["type"] == "websocket.receive":
+                self._hand_over(event.get("text") or event.get("bytes") or b"")
+            else:
+                self.queue.put_nowait(event)
+
+    def read_on(self) -> None:
+        """There is room for messages again."""
+        if self.read_paused:
+            self.read_paused = False
+            self._read_at = self.loop.time()
+            self.transport.resume_reading()
+
+    def _hand_over(self, data: str | bytes) -> None:
+        assert self._listener is not None
+        if not self._listener(data):
+            self._pause()
+
+    def _pause(self) -> None:
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
 
     def abort(self) -> None:
         """End the connection without a word."""
@@ -87,17 +125,18 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.frames = []
         if self.close_sent:
             return
-        if self.curr_msg_data_type == "text":
-            try:
-                self.queue.put_nowait({"type": "websocket.receive", "text": data.decode()})
-            except UnicodeDecodeError:
-                self._fail(BAD_DATA)
-                return
+        is_text = self.curr_msg_data_type == "text"
+        try:
+            content = data.decode() if is_text else data
+        except UnicodeDecodeError:
+            self._fail(BAD_DATA)
+            return
+        if self._listener is not None:
+            self._hand_over(content)
         else:
-            self.queue.put_nowait({"type": "websocket.receive", "bytes": data})
-        if not self.read_paused:
-            self.read_paused = True
-            self.transport.pause_reading()
+            event: Any = {"type": "websocket.receive", "text" if is_text else "bytes": content}
+            self.queue.put_nowait(event)
+            self._pause()
 
     def handle_close(self, event: Any) -> None:
         """The client says good-bye; before the handshake is answered nothing can be said any more."""

@@ -5,6 +5,7 @@ ASGI events come from the server and go to it, replies come from the hub. Knows 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -101,17 +102,33 @@ class WebSocket:
         self._begin()
         code = ABNORMAL
         try:
+            if self._raw is not None:
+                self._raw["listen"](self._frame)
             while (event := await self._receive())["type"] == RECEIVE:
-                if self.state is State.CLOSING:
-                    continue
                 text = event.get("text")
-                self._inflow.frame(text if text is not None else event.get("bytes") or b"")
-                if not self._inflow.has_room:
-                    await self._inflow.room()
+                if not self._frame(text if text is not None else event.get("bytes") or b""):
+                    await self._room()
             code = event.get("code") or NO_STATUS
         finally:
             self._end(code)
         await self._outbox.sent()
+
+    def _frame(self, data: str | bytes) -> bool:
+        """Take a message of the client → whether to read on."""
+        if self.state is State.CLOSING:
+            return True
+        self._inflow.frame(data)
+        if self._inflow.has_room:
+            return True
+        if self._raw is not None:
+            self._inflow.stall(self._raw["read_on"])
+        return False
+
+    async def _room(self) -> None:
+        """Return once it is time to read on."""
+        came = asyncio.Event()
+        self._inflow.stall(came.set)
+        await came.wait()
 
     def _begin(self) -> None:
         hub = self._hub
