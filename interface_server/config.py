@@ -91,5 +91,5 @@ class Limits:
         4 * 1024 * 1024, "Bytes of a WebSocket message; a socket that sends a larger one is closed with 1009."
     )
     max_connections: int = option(
-        0, "Connections from which on requests are answered with 503. 0: no limit but that of the system."
+        0, "Connections from which on requests and handshakes get 503. 0: no limit but that of the system."
     )

@@ -186,6 +186,8 @@ class HttpProtocol(HttpToolsProtocol):
             raise _Refused(400)
         if any(len(name) + len(value) + 4 > LONGEST_LINE for name, value in self.headers):
             raise _Refused(431)
+        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+            raise _Refused(503)  # uvicorn counts requests only
 
     def on_message_complete(self) -> None:
         """The body is complete."""

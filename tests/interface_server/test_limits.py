@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -47,7 +48,10 @@ def statuses(received: bytes) -> list[int]:
 def frame(first: int, payload: bytes, masked: bool = True) -> bytes:
     """A frame as a client sends it, masked with zeros."""
     length = len(payload)
-    size = bytes([length]) if length < 126 else b"\x7e" + length.to_bytes(2, "big")
+    if length < 126:
+        size = bytes([length])
+    else:
+        size = b"\x7e" + length.to_bytes(2, "big") if length < 65536 else b"\x7f" + length.to_bytes(8, "big")
     mask = bytes([size[0] | 0x80]) + size[1:] + b"\0\0\0\0" if masked else size
     return bytes([first]) + mask + payload
 
@@ -315,6 +319,38 @@ def test_a_flood_of_pings_whose_pongs_nobody_reads_is_ended(server: Live) -> Non
         flood = frame(0x89, b"a" * 125) * 1000
         with pytest.raises(ConnectionError):
             deque(map(client.sendall, repeat(flood, 2000)), maxlen=0)
+
+
+def test_what_is_packed_small_is_not_unpacked_large() -> None:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = packer.compress(bytes(50_000_000)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    with live(compression=True) as server:
+        with server.websocket(compression="deflate") as client:  # what is not too large is
+            client.send("x" * 1000)
+            assert server.consume("websocket.receive", {"text": "y" * 1000})["text"] == "x" * 1000
+            assert client.recv(PATIENCE) == "y" * 1000
+        server.consume("websocket.disconnect")
+        for data, code in ((bomb[:-4], 1009), (b"\xff" * 4, 1002)):
+            with server.raw() as raw:
+                raw.sendall(UPGRADE[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+                server.consume("websocket.connect", {"accept": True})
+                assert b"permessage-deflate" in raw.recv(65536)
+                raw.sendall(frame(0xC1, data))
+                assert read_all(raw)[2:4] == code.to_bytes(2, "big")
+                assert server.consume("websocket.disconnect")["code"] == code
+
+
+def test_no_more_connections_are_served_than_may() -> None:
+    with live(limits={"max_connections": 3}) as server:
+        with server.raw() as first, server.raw():
+            open_socket(server, first)
+            for head in (HEAD + b"\r\n", UPGRADE):
+                assert statuses(answer(server, head)) == [503]
+            first.sendall(frame(0x81, b"still here"))
+            assert server.consume("websocket.receive")["text"] == "still here"
+        eventually(lambda: not server.server._uvicorn.server_state.connections)
+        with server.raw() as client:
+            open_socket(server, client)
 
 
 @pytest.mark.parametrize("name", ["x-forwarded-for", "X-Forwarded-For"])
