@@ -52,13 +52,16 @@ class Course:
     def measure(self, scenario: Scenario, key: str, number: int) -> Measurement:
         """Start the contender, run the client, stop everything."""
         try:
-            figures = self._figures(scenario, CONTENDERS[key])
+            figures = self.figures(scenario, CONTENDERS[key])
         except (AssertionError, subprocess.SubprocessError) as error:
             details = getattr(error, "stderr", None) or str(error)
             return Measurement(scenario.key, key, number, {}, details.strip()[-2000:])
         return Measurement(scenario.key, key, number, figures)
 
-    def _figures(self, scenario: Scenario, contender: Contender) -> dict[str, float]:
+    def figures(
+        self, scenario: Scenario, contender: Contender, end: signal.Signals = signal.SIGKILL
+    ) -> dict[str, float]:
+        """What the client found out. Programs are ended with a signal that leaves those with clients no time."""
         self._redis.flush()
         port, since = free_port(), time.monotonic()
         environment = self._environment(scenario, contender)
@@ -68,8 +71,7 @@ class Course:
                 for words in contender.programs
             ]
             for program in programs:
-                # Nothing of it is needed any more, and servers that still have clients take their time.
-                stack.callback(program.stop, signal.SIGKILL)
+                stack.callback(program.stop, end)
             if programs and not scenario.cold:
                 _wait(contender, programs, port)
             words = _fill(
