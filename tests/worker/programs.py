@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,14 +38,19 @@ def start(redis_url: str) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def start(*options: str, listening: int = 1, **environment: str) -> Process:
-            settings = {"DJANGO_SETTINGS_MODULE": "tests.worker.project.settings", "REDIS_URL": redis_url}
-            command = [sys.executable, "-m", "django", "runworker", *options]
-            process = Process(command, cwd=ROOT, env={**settings, **environment})
-            stack.callback(process.stop)
-            process.wait_for_line(LISTENS, occurrences=listening)
-            return process
+            return stack.enter_context(running_worker(redis_url, *options, listening=listening, **environment))
 
         yield start
+
+
+@contextmanager
+def running_worker(redis_url: str, *options: str, listening: int = 1, **environment: str) -> Iterator[Process]:
+    """`runworker` with options, as soon as so many processes listen."""
+    settings = {"DJANGO_SETTINGS_MODULE": "tests.worker.project.settings", "REDIS_URL": redis_url}
+    command = [sys.executable, "-m", "django", "runworker", *options]
+    with Process(command, cwd=ROOT, env={**settings, **environment}) as process:
+        process.wait_for_line(LISTENS, occurrences=listening)
+        yield process
 
 
 def begun(process: Process) -> int:

@@ -23,7 +23,7 @@ from tests.worker.programs import PATIENCE
 
 LONG = "DEPLOYS" in os.environ
 
-SOCKETS = int(os.environ.get("DEPLOYS", "100"))
+SOCKETS = int(os.environ.get("DEPLOYS", "50"))
 
 PACE = 0.1
 """Seconds between the frames of a socket, at least: others have work to do, too."""
@@ -95,10 +95,14 @@ async def talking(site: RunningSite) -> AsyncIterator[list[Talk]]:
         talks = [Talk(socket) for socket in sockets]
         until = asyncio.Event()
         tasks = [asyncio.create_task(talk.go_on(until)) for talk in talks]
-        yield talks
-        await asyncio.sleep(0.2)
-        until.set()
-        await asyncio.gather(*tasks)
+        try:
+            yield talks
+            await asyncio.sleep(0.2)
+            until.set()
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
         assert all(socket.close_code is None for socket in sockets)
 
 
@@ -152,10 +156,10 @@ def test_sockets_lose_what_killed_workers_had_taken_and_the_statistics_know_how_
         with run_worker(site, "--processes", "2") as workers:
             await line(workers, "listens", 2)
             async with talking(site) as talks:
-                for turn in range(1, 9 if LONG else 2):
+                for turn in range(6 if LONG else 1):
                     listening = re.findall(r"Worker process (\d+) listens", workers.output)
-                    os.kill(int(listening[-1]), signal.SIGKILL)
-                    await line(workers, "listens", 2 + turn)
+                    os.kill(int(listening[turn]), signal.SIGKILL)  # the oldest
+                    await line(workers, "listens", 3 + turn)
                     await pause(0.5)
             killed = len(re.findall("ended with status -9", workers.output))
             lost = sum(talk.lost for talk in talks)
