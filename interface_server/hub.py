@@ -25,7 +25,7 @@ from channels_classic.layers import names
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.delivery import Send
-from channels_classic.layers.steps import LIVENESS, Beat, Entry, Push, Retire
+from channels_classic.layers.steps import LIVENESS, Beat, Entry, Push, Rejoin, Retire
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,9 @@ PULSE = 2.0
 
 STEPS_AT_ONCE = 50
 """Steps for memberships that go into one batch."""
+
+CATCH_UP_PATIENCE = LIVENESS / 3
+"""Seconds for which it waits to have read its inbox up to now; meanwhile it gives no sign of life."""
 
 START_PATIENCE = 3.0
 """Seconds for which a start waits for the layer; it goes on trying, but clients may come."""
@@ -74,7 +77,7 @@ class Hub:
         self._lost_since_beat = False
         self._beaten = 0.0  # when the last beat was answered
         self._must_rejoin = False
-        self._replace = True
+        self._replace = False
         self._stirred = asyncio.Event()
         self._alive = asyncio.Event()
         self._works: list[asyncio.Task[None]] = []
@@ -201,27 +204,29 @@ class Hub:
 
     async def _beat(self) -> None:
         known = await self._writer.ask(Beat(self.inbox))
-        if not known and self._beaten:
-            # Without a word from us for so long it is no wonder; otherwise the layer lost its data.
-            self._replace = self._lost_since_beat or self.clock() - self._beaten < LIVENESS
-            self._must_rejoin = True
+        if self._beaten and not known:
+            self._must_rejoin = self._replace = True
             logger.warning("The layer did not know this interface server any more: groups are written again.")
+        elif self._beaten and (self._lost_since_beat or self.clock() - self._beaten >= LIVENESS):
+            # Hints may be lost, and the inbox taken off groups.
+            self._must_rejoin = True
         self._beaten = self.clock()
         self._alive.set()  # groups deliver to the inbox from now on
         self._lost_since_beat = False
         if self._must_rejoin:
             await self._rejoin(self._replace)
-            self._must_rejoin = False
+            self._must_rejoin = self._replace = False
         self.registry.renew()
 
     async def _rejoin(self, replace: bool) -> None:
-        """Restore all memberships, a few at a time, so that the messages of clients find their way in between."""
+        """Be in all groups again, a few at a time, so that the messages of clients find their way in between."""
         await self._caught_up()
         steps = self.registry.rejoin(replace=replace)
         while some := list(islice(steps, STEPS_AT_ONCE)):
-            for step in some[:-1]:
-                self._writer.post(step)
-            await self._writer.ask(some[-1])
+            results = await asyncio.gather(*map(self._writer.ask, some))
+            for step, members in zip(some, results, strict=True):
+                if isinstance(step, Rejoin) and not replace:
+                    self.registry.settle(step.group, members)
         await self._caught_up()
         self.registry.rejoined()
 
@@ -230,4 +235,4 @@ class Hub:
         token, marked = self.registry.mark()
         entry = Entry(encode(Kind.REPORT, "", token, int(Outcome.CONSUMED)), self.layer.expiry)
         await self._writer.ask(Push(self.inbox, [entry]))
-        await asyncio.wait([marked], timeout=self.layer.expiry)
+        await asyncio.wait([marked], timeout=CATCH_UP_PATIENCE)

@@ -30,6 +30,7 @@ class Registry:
         self._leaving: dict[str, list[str]] = {}
         self._marks: dict[str, asyncio.Future[None]] = {}
         self._echo = False
+        self._changed: set[tuple[str, str]] = set()
         self._emptied: asyncio.Event | None = None
 
     def new_local(self) -> str:
@@ -94,12 +95,14 @@ class Registry:
             self.prune(group, [local])
             return
         self._memberships.join(group, local)
+        self._changed.add((group, local))
         if self._echo:
             self._post(Join(group, self.inbox, [local]))
 
     def left(self, group: str, local: str, *_: object) -> None:
         """A client is no member any more."""
         self._memberships.leave(group, local)
+        self._changed.add((group, local))
         if self._echo:
             self._post(Leave(group, self.inbox, [local]))
 
@@ -130,22 +133,34 @@ class Registry:
                 self._post(Join(group, self.inbox, chunk))
 
     def rejoin(self, *, replace: bool) -> Iterator[Step]:
-        """The steps that restore all memberships; each is made when it is asked for, from what is known by then.
+        """The steps that list the inbox in all its groups; each is made when asked for, from what is known by then.
 
-        From the first one until `rejoined`, hints are also carried out: others may have changed a membership between
-        the last hint that was read and this. Without `replace` the members that the layer has win, where it has any.
+        With `replace`, for a layer that lost its data, they write the members again; hints are then also carried out
+        until `rejoined`: others may have changed a membership between the last hint that was read and this. Without,
+        the layer has them, and `settle` is to be told which.
         """
-        self._echo = True
+        self._changed.clear()
+        self._echo = replace
         for group in self._memberships.groups():
-            members = self._memberships.members(group)
             if not replace:
-                yield Rejoin(group, self.inbox, members)
+                yield Rejoin(group, self.inbox, ())
                 continue
-            first, *rest = chunks(members) or [()]
+            first, *rest = chunks(self._memberships.members(group)) or [()]
             yield Rejoin(group, self.inbox, first, replace=True)
             for chunk in rest:
                 yield Join(group, self.inbox, chunk)
 
+    def settle(self, group: str, members: Iterable[str]) -> None:
+        """Take over who is a member, where no hint told of a change since `rejoin`: earlier hints may be lost."""
+        there = set(members)
+        for local in there.symmetric_difference(self._memberships.members(group)):
+            if (group, local) in self._changed:
+                continue
+            if local in there:
+                self.joined(group, local)
+            else:
+                self._memberships.leave(group, local)
+
     def rejoined(self) -> None:
-        """The layer has everything again."""
+        """The inbox is listed everywhere again."""
         self._echo = False

@@ -123,10 +123,10 @@ class Delist:
 
 @dataclass(frozen=True, slots=True)
 class Rejoin:
-    """Restore an owner's memberships of one group → None.
+    """List an owner's inbox in one group again → its members there now.
 
-    The stored members win where there are any and `replace` is false: others may have changed them while the owner was
-    away.
+    With `replace` they are `members`, for a layer that lost its data. Without, the stored members win where there are
+    any: others may have changed them while the owner was away.
     """
 
     group: str
@@ -137,7 +137,10 @@ class Rejoin:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """Say that the owner of an inbox lives → whether the layer still knew (False: it forgot, or lost everything)."""
+    """Say that the owner of an inbox lives → whether the layer still has what it had at the last `Beat`.
+
+    False: this is the first one, or the layer lost data since. A long silence alone makes it not False.
+    """
 
     inbox: str
 

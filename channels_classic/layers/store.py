@@ -273,13 +273,14 @@ class Store:
         if not delisted:
             self._delisted.pop(group, None)
 
-    def _rejoin(self, step: Rejoin) -> None:
+    def _rejoin(self, step: Rejoin) -> list[str]:
         inboxes = self._groups.setdefault(step.group, {})
         if step.replace or step.inbox not in inboxes:
             inboxes[step.inbox] = {}
             self._join(Join(step.group, step.inbox, step.members))
             self._forget_if_empty(step.group, step.inbox)
         self._relist(step.group, step.inbox)
+        return list(self._groups.get(step.group, {}).get(step.inbox, ()))
 
     def _forget_if_empty(self, group: str, queue: str) -> None:
         inboxes = self._groups.get(group, {})
@@ -291,7 +292,7 @@ class Store:
 
     def _beat(self, step: Beat) -> bool:
         now = self.clock()
-        known = self._beats.get(step.inbox, 0.0) > now
+        known = step.inbox in self._beats
         self._beats[step.inbox] = now + LIVENESS
         return known
 
@@ -335,7 +336,8 @@ class Store:
             self.count("lost_expired", queue, found.drop_expired(now))
             if not found.entries:
                 del self._lists[queue]
-        for inbox in [inbox for inbox, deadline in self._beats.items() if deadline <= now]:
+        # As long as it may have memberships: then its owner is told that they are still here.
+        for inbox in [inbox for inbox, deadline in self._beats.items() if deadline + self.group_expiry <= now]:
             del self._beats[inbox]
         for group in list(self._groups):
             self._members(Members(group))

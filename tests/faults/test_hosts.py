@@ -139,16 +139,17 @@ def test_an_interface_server_cut_off_from_the_server_comes_back(places: Places, 
             second, _ = await places.open(stack, places.two)
             log, times = places.one.interface, places.one.interface.output.count(NOTICED) + 1
             cut(places.one)
-            await asyncio.to_thread(log.wait_for_line, NOTICED, occurrences=times)
             places.layer.group_discard("room", names[0])
             places.layer.group_add("late", names[1])
             places.layer.send_group("room", {"text": "meanwhile"})
             for socket in second:
                 assert await asyncio.wait_for(socket.recv(), 10) == "meanwhile"
+            await asyncio.to_thread(log.wait_for_line, NOTICED, occurrences=times)
             await asyncio.sleep(LIVENESS + 5 if LONG else 0)  # that long it is away
             places.one.mend()
             back = time.monotonic()
             await asyncio.to_thread(log.wait_for_line, "The channel layer is back", occurrences=times)
+            await eventually_async(lambda: set(names) & set(places.members()) == set(names[1:]))
             places.layer.send_group("room", {"text": "again"})
             for socket in (*first[1:], *second):
                 assert set(await frames_until(socket, "again")) <= {"meanwhile"}

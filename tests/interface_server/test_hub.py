@@ -15,7 +15,7 @@ from channels_classic.interface_server.hub import Hub
 from channels_classic.layers.codec import Kind, encode
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Beat, Entry, Flush, Members, Push
+from channels_classic.layers.steps import Beat, Delist, Entry, Flush, Join, Leave, Members, Push
 from tests.interface_server.live import PATIENCE, Live, live
 from tests.redis_server import RedisServer
 from tests.waiting import eventually, eventually_async
@@ -162,6 +162,24 @@ def test_memberships_are_written_again_when_the_layer_forgot_the_inbox() -> None
         hub._lost_since_beat = True
         await hub._beat()
         await eventually_async(lambda: len(layer.store.run(Members("g")).get(hub.inbox, [])) == 250)
+        await stop(hub)
+
+    asyncio.run(main())
+
+
+def test_what_changed_while_hints_were_lost_is_as_the_layer_has_it() -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        hub = await started(layer)
+        first, second = (hub.add(Client(name)) for name in ("a", "b"))
+        await layer.group_add_async("g", first)
+        await eventually_async(lambda: hub.registry._memberships.members("g") == ["a"])
+        # Others discard one, and add one; nobody tells the owner.
+        layer.run([Leave("g", hub.inbox, ["a"]), Join("g", hub.inbox, ["b"]), Delist("g", hub.inbox)])
+        hub._lost_since_beat = True
+        await hub._beat()
+        assert hub.registry._memberships.members("g") == ["b"]
+        assert await layer.group_channels_async("g") == [second]
         await stop(hub)
 
     asyncio.run(main())

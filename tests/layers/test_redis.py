@@ -16,7 +16,7 @@ from channels_classic.layers import names
 from channels_classic.layers.codec import Kind, decode
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.redis.shard import ACCOUNTS_FROM
-from channels_classic.layers.steps import Beat, Entry, Join, Members, Push, PutBack, Rejoin, Status, Take
+from channels_classic.layers.steps import Alive, Beat, Entry, Join, Members, Push, PutBack, Rejoin, Retire, Status, Take
 from tests.redis_server import RedisServer
 from tests.waiting import eventually
 
@@ -196,6 +196,25 @@ def test_a_dead_inbox_is_taken_off_its_groups_and_comes_back_as_it_was_changed(l
     assert layer.group_channels("room") == [f"{inbox}a"]
 
 
+def test_a_long_silence_is_no_loss_of_data(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
+    inbox = names.new_inbox()
+    layer.run([Beat(inbox), Join("room", inbox, ["a"])])
+    redis_server.command("DEL", f"asgi:{{0}}:alive:{inbox}", "asgi:{0}:inboxes")  # as if `LIVENESS` were over
+    assert layer.run([Alive(inbox), Beat(inbox), Alive(inbox)]) == [False, True, True]
+    layer.run([Retire(inbox)])
+    assert layer.run([Beat(inbox)]) == [False]
+
+
+def test_an_owner_is_told_of_data_from_before_a_restart(own_redis: RedisServer) -> None:
+    with layer_on(own_redis.url) as layer:
+        inbox = names.new_inbox()
+        layer.run([Beat(inbox), Join("room", inbox, ["a"])])
+        own_redis.command("SAVE")
+        own_redis.stop()
+        own_redis.start()
+        assert layer.run([Alive(inbox), Beat(inbox), Beat(inbox)]) == [True, False, True]
+
+
 def test_an_owner_restores_memberships_that_were_lost(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
     inbox = names.new_inbox()
     layer.run([Beat(inbox), Join("room", inbox, ["a", "b"])])
@@ -367,6 +386,19 @@ def test_the_arguments_are_those_of_1_x_in_their_order() -> None:
         "stats_prefix",
         "connection_kwargs",
     ]
+
+
+@pytest.mark.parametrize(("query", "options"), [("", {"socket_timeout": 0.2}), ("?socket_timeout=0.2", {})])
+def test_how_long_an_answer_may_take_is_an_argument_or_in_the_url(
+    own_redis: RedisServer, query: str, options: dict[str, float]
+) -> None:
+    with layer_on(own_redis.url + query, connection_kwargs=options) as layer:
+        layer.send("jobs", {})
+        own_redis.pause()
+        begun = time.monotonic()
+        with pytest.raises(LayerUnavailable):
+            layer.send("jobs", {})
+        assert time.monotonic() - begun < 3  # not the usual 5 s
 
 
 def test_connection_arguments_reach_the_connections(own_redis: RedisServer) -> None:

@@ -28,6 +28,10 @@ class Keys:
         """String: there as long as the owner of an inbox lives."""
         return f"{self._base}alive:{inbox}"
 
+    def life(self, inbox: str) -> str:
+        """String: the number of the server's life in which the owner of an inbox was last heard of."""
+        return f"{self._base}life:{inbox}"
+
     def group(self, group: str) -> str:
         """Sorted set: the lists in which a group has members, by the time one joined last."""
         return f"{self._base}group:{group}"

@@ -30,12 +30,12 @@ class Server:
             "decode_responses": False,
             "health_check_interval": 0,
         }
-        self.patience: float = options["socket_timeout"] or PATIENCE
         self._pool = redis.ConnectionPool.from_url(url, **options, retry=redis.retry.Retry(NoBackoff(), 0))
         self._async_pool = redis.asyncio.ConnectionPool.from_url(
             url, **options, retry=redis.asyncio.retry.Retry(NoBackoff(), 0)
         )
         where = self._pool.connection_kwargs
+        self.patience: float = where["socket_timeout"] or PATIENCE  # as an argument or in the URL
         self.where = (
             where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}/{where.get('db', 0)}"
         )

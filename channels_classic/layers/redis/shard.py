@@ -47,9 +47,6 @@ ACCOUNTS_FROM = 64
 A shorter list cannot be filled by one client at the default capacity.
 """
 
-FENCE_TTL = 30 * 24 * 3600
-"""Seconds the fence outlives its last use; far longer than anything it fences."""
-
 _HEAD = struct.Struct(">IdIB")
 _MAX_TTL = 2**32 - 1
 
@@ -66,7 +63,9 @@ class Script:
 
 
 PUT_BACK, SETTLE, JOIN, LEAVE, MEMBERS, BEAT, FLUSH, LOSE, ATTACH, PUSH = SCRIPTS = [
-    *(Script(name) for name in ("put_back", "settle", "join", "leave", "members", "beat", "flush")),
+    *(Script(name) for name in ("put_back", "settle", "join", "leave", "members")),
+    Script("life", "beat"),
+    Script("flush"),
     Script("count", "lose"),
     Script("life", "attach"),
     Script("count", "life", "push"),
@@ -185,15 +184,15 @@ class Shard:
         return [("ZREM", self.keys.group(step.group), step.inbox)]
 
     def _beat(self, step: Beat) -> list[Command]:
-        keys = [self.keys.alive(step.inbox), self.keys.inboxes, self.keys.fence]
-        return [BEAT(keys, step.inbox, milliseconds(LIVENESS), milliseconds(FENCE_TTL))]
+        keys = [self.keys.alive(step.inbox), self.keys.inboxes, self.keys.fence, self.keys.life(step.inbox)]
+        return [BEAT(keys, step.inbox, milliseconds(LIVENESS), self.membership)]
 
     def _alive(self, step: Alive) -> list[Command]:
         return [("EXISTS", self.keys.alive(step.inbox))]
 
     def _retire(self, step: Retire) -> list[Command]:
-        gone = (self.keys.alive(step.inbox), self.keys.entries(step.inbox), self.keys.accounts(step.inbox))
-        return [("UNLINK", *gone), ("ZREM", self.keys.inboxes, step.inbox)]
+        gone = (self.keys.alive, self.keys.life, self.keys.entries, self.keys.accounts)
+        return [("UNLINK", *(key(step.inbox) for key in gone)), ("ZREM", self.keys.inboxes, step.inbox)]
 
     def _length(self, step: Length) -> list[Command]:
         return [("LLEN", self.keys.entries(step.queue))]
@@ -237,6 +236,10 @@ def _membership(step: Members, replies: Sequence[Any], fence: int) -> dict[str, 
     return {
         queue.decode(): [member.decode() for member in members] for queue, members in zip(found, found, strict=True)
     }
+
+
+def _members_there(step: Rejoin, replies: Sequence[Any], fence: int) -> list[str]:
+    return [member.decode() for member in replies[0]]
 
 
 def _known(step: Beat | Alive, replies: Sequence[Any], fence: int) -> bool:
@@ -289,6 +292,7 @@ _COMMANDS: dict[type, Callable[[Shard, Any], list[Command]]] = {
 _RESULTS: dict[type, Callable[[Any, Sequence[Any], int], Any]] = {
     Push: _statuses,
     Members: _membership,
+    Rejoin: _members_there,
     Beat: _known,
     Alive: _known,
     Length: _count,

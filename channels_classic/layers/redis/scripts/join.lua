@@ -2,6 +2,7 @@
 -- KEYS[1]  group: sorted set of lists by time   KEYS[2]  members of this list: sorted set by time
 -- ARGV[1]  list   ARGV[2]  milliseconds a membership lasts   ARGV[3]  'add', 'restore' or 'replace'   ARGV[4…]  members
 -- 'restore' keeps what is stored, if anything is: others may have changed it. 'replace' forgets what is stored.
+-- Returns the members of this list now, unless it was 'add'.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if ARGV[3] == 'replace' then redis.call('DEL', KEYS[2]) end
@@ -13,3 +14,4 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
     redis.call('PEXPIRE', KEYS[2], ARGV[2])
 end
+if ARGV[3] ~= 'add' then return redis.call('ZRANGE', KEYS[2], 0, -1) end

@@ -1,0 +1,364 @@
+"""Random operations of two processes on a layer and on a plain model of it: whatever one sees, the other expects."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from channels_classic.exceptions import ChannelFull
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.codec import Kind, decode
+from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.losses import counted_name
+from channels_classic.layers.names import inbox_of, new_inbox, random_text
+from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.steps import Beat, Length, PutBack, Rejoin, Retire, Take, Taken
+
+EXAMPLES = 400 if os.environ.get("FAULTS") == "long" else 25
+STEPS = 40
+
+CAPACITY = 3
+BRIEF = 0.01
+"""Seconds for which a message lives that is to expire."""
+
+PLAIN = ["chat", "news?x"]
+CLIENTS = ["box!a", "box!b"]
+GROUPS = ["g", "h"]
+OWNED = ["1", "2"]
+"""Clients of the interface server."""
+
+Layers = Callable[[], list[BaseChannelLayer]]
+
+
+@dataclass
+class Message:
+    """A message that waits. What one send to a group put into one list has the same number, and no order in itself."""
+
+    number: int
+    account: str
+    content: tuple[Any, ...]
+    expired: bool = False
+
+
+@dataclass
+class Model:
+    """What a layer should hold."""
+
+    lists: dict[str, list[Message]] = field(default_factory=dict)
+    members: dict[str, set[str]] = field(default_factory=lambda: {group: set() for group in GROUPS})
+    delisted: set[str] = field(default_factory=set)
+    alive: bool = False
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    losses: Counter[str] = field(default_factory=Counter)
+
+    def of(self, queue: str) -> list[Message]:
+        return self.lists.setdefault(queue, [])
+
+    def put(self, queue: str, message: Message, capacity: int = CAPACITY) -> bool:
+        """Append unless the account is full; then what expired at the head goes first."""
+        held = self.of(queue)
+        if self._full(held, message, capacity):
+            while held and held[0].expired:
+                del held[0]
+        accepted = not self._full(held, message, capacity)
+        self.counts["messages" if accepted else "full", counted_name(queue)] += 1
+        if accepted:
+            held.append(message)
+        return accepted
+
+    @staticmethod
+    def _full(held: list[Message], message: Message, capacity: int) -> bool:
+        return sum(other.account == message.account for other in held) >= capacity
+
+
+class LayerMachine(RuleBasedStateMachine):
+    """Two processes, one that sends what expires at once, and the owner of an inbox."""
+
+    def __init__(self, make: Layers) -> None:
+        super().__init__()
+        *self.layers, self.brief = make()
+        self.owner = self.layers[0]
+        self.loop = asyncio.new_event_loop()
+        self.model = Model()
+        self.inbox = new_inbox()
+        self.number = 0
+        self.begun = time.monotonic()
+        self.taken: tuple[Taken, list[Message]] | None = None
+
+    def teardown(self) -> None:
+        for layer in (*self.layers, self.brief):
+            self.loop.run_until_complete(layer.close_async())
+            layer.close()
+        self.loop.close()
+
+    layer = st.sampled_from([0, 1])
+    face = st.booleans()
+    groups = st.sampled_from(GROUPS)
+    members = st.sampled_from([*PLAIN, *CLIENTS, *OWNED])
+    channels = members
+
+    def call(self, layer: int, face: bool, method: str, *arguments: Any) -> Any:
+        """Call a method of a process's layer, through one of its two faces."""
+        if face:
+            return self.loop.run_until_complete(getattr(self.layers[layer], f"{method}_async")(*arguments))
+        return getattr(self.layers[layer], method)(*arguments)
+
+    def name(self, channel: str) -> str:
+        return f"{self.inbox}{channel}" if channel in OWNED else channel
+
+    def message(self, channel: str, expired: bool = False) -> tuple[str, Message]:
+        """The list a channel is in, and the next message for it."""
+        self.number += 1
+        return self.entry(self.name(channel), self.number, expired)
+
+    def entry(self, name: str, number: int, expired: bool = False) -> tuple[str, Message]:
+        local = name[len(inbox_of(name)) :]
+        return inbox_of(name), Message(number, local, (Kind.MESSAGE, {"number": number}, local), expired)
+
+    def hint(self, kind: Kind, *fields: str) -> None:
+        self.number += 1
+        self.model.of(self.inbox).append(Message(self.number, "", (kind, *fields)))
+
+    # Messages
+
+    @rule(layer=layer, face=face, channel=channels)
+    def send(self, layer: int, face: bool, channel: str) -> None:
+        queue, message = self.message(channel)
+        if self.model.put(queue, message):
+            self.call(layer, face, "send", self.name(channel), {"number": message.number})
+        else:
+            with pytest.raises(ChannelFull):
+                self.call(layer, face, "send", self.name(channel), {"number": message.number})
+
+    @rule(channel=channels)
+    def send_what_expires(self, channel: str) -> None:
+        queue, message = self.message(channel, expired=True)
+        if self.model.put(queue, message):
+            self.brief.send(self.name(channel), {"number": message.number})
+            time.sleep(BRIEF * 1.2)
+        else:
+            with pytest.raises(ChannelFull):
+                self.brief.send(self.name(channel), {"number": message.number})
+
+    @rule(layer=layer, channels=st.lists(st.sampled_from([*PLAIN, "box!"]), unique=True, max_size=3))
+    def receive(self, layer: int, channels: list[str]) -> None:
+        channel, message = self.layers[layer].receive(channels)
+        if channel is None or message is None:
+            # Nothing, or what had expired in the list that it looked at first.
+            assert self.drop_expired(channels) or not any(map(self.model.of, channels))
+        else:
+            queue = inbox_of(channel)
+            before = len(self.model.of(queue))
+            self.popped(queue, self.entry(channel, message["number"])[1].content)
+            self.model.losses["expired"] += before - len(self.model.of(queue)) - 1
+
+    def drop_expired(self, queues: list[str]) -> int:
+        """Remove from the heads of lists what the layer has removed: as many as it is shorter; gives how many."""
+        before = self.model.losses["expired"]
+        for queue in queues:
+            held = self.model.of(queue)
+            (length,) = self.owner.run([Length(queue)])
+            while len(held) > length:
+                assert held.pop(0).expired
+                self.model.losses["expired"] += 1
+        return self.model.losses["expired"] - before
+
+    @rule(layer=layer, queue=st.sampled_from([*PLAIN, "box!"]), count=st.integers(1, 4))
+    def take(self, layer: int, queue: str, count: int) -> None:
+        (taken,) = self.layers[layer].run([Take([queue], count)])
+        if taken is None:
+            assert all(message.expired for message in self.model.of(queue))
+            self.model.of(queue).clear()  # they lived so briefly that their list went as a whole
+            return
+        assert len(taken.items) <= count
+        assert {kind for kind, _ in taken.lost} <= {"expired"}
+        messages = []
+        for item in taken.items:
+            kind, content, _, local = decode(item.payload)
+            messages.append(self.popped(queue, (kind, content, local)))
+        self.drop_expired_silently(queue)
+        self.taken = (taken, messages) if messages else None
+
+    def popped(self, queue: str, content: tuple[Any, ...]) -> Message:
+        """Remove the message with this content, whose turn it is once those before it that expired are gone."""
+        held = self.model.of(queue)
+        while held[0].expired:
+            del held[0]
+        message = next(other for other in held if other.content == content and other.number == held[0].number)
+        held.remove(message)
+        return message
+
+    def drop_expired_silently(self, queue: str) -> None:
+        """What a `Take` found expired is counted by who opens it, and here nobody does."""
+        before = self.model.losses["expired"]
+        self.drop_expired([queue])
+        self.model.losses["expired"] = before
+
+    @precondition(lambda self: self.taken)
+    @rule(layer=layer)
+    def put_back(self, layer: int) -> None:
+        assert self.taken is not None
+        (taken, messages), self.taken = self.taken, None
+        self.layers[layer].run([PutBack(taken.queue, taken.items)])
+        self.model.of(taken.queue)[:0] = messages
+
+    @rule(layer=layer, pattern=st.sampled_from(["news?", "other?"]))
+    def new_channel(self, layer: int, pattern: str) -> None:
+        name = self.layers[layer].new_channel(pattern)
+        assert name.startswith(pattern)
+        assert self.layers[layer].receive([name]) == (None, None)
+
+    # Groups
+
+    @rule(layer=layer, face=face, group=groups, member=members)
+    def group_add(self, layer: int, face: bool, group: str, member: str) -> None:
+        self.call(layer, face, "group_add", group, self.name(member))
+        self.model.members[group].add(member)
+        if member in OWNED:
+            self.model.delisted.discard(group)
+            self.hint(Kind.JOINED, group, member)
+
+    @rule(layer=layer, face=face, group=groups, member=members)
+    def group_discard(self, layer: int, face: bool, group: str, member: str) -> None:
+        self.call(layer, face, "group_discard", group, self.name(member))
+        self.model.members[group].discard(member)
+        if member in OWNED:
+            self.hint(Kind.LEFT, group, member)
+            self.tidy(group)
+
+    def tidy(self, group: str) -> None:
+        if not self.model.members[group] & {*OWNED}:
+            self.model.delisted.discard(group)
+
+    @rule(layer=layer, face=face, group=groups)
+    def group_channels(self, layer: int, face: bool, group: str) -> None:
+        expected = {
+            self.name(member)
+            for member in self.model.members[group]
+            if member not in OWNED or (self.model.alive and group not in self.model.delisted)
+        }
+        found = self.call(layer, face, "group_channels", group)
+        assert (set(found), len(found)) == (expected, len(expected))
+
+    @rule(layer=layer, face=face, group=groups)
+    def send_group(self, layer: int, face: bool, group: str) -> None:
+        self.number += 1
+        number = self.number
+        self.call(layer, face, "send_group", group, {"number": number})
+        owned = sorted(self.model.members[group] & {*OWNED})
+        for member in self.model.members[group] - {*OWNED}:
+            if not self.model.put(*self.entry(member, number)):
+                self.model.losses["full"] += 1
+        if owned and group not in self.model.delisted:
+            if self.model.alive:
+                content = (Kind.GROUP, {"number": number}, group, owned)
+                self.model.put(self.inbox, Message(number, f"@{group}", content), 1000)
+            else:
+                self.model.losses["dead"] += 1
+                self.model.delisted.add(group)
+
+    # The owner of the inbox
+
+    @rule()
+    def beat(self) -> None:
+        assert self.owner.run([Beat(self.inbox)]) == [self.model.alive]
+        self.model.alive = True
+
+    @rule()
+    def retire(self) -> None:
+        self.owner.run([Retire(self.inbox)])
+        self.model.alive = False
+        self.model.of(self.inbox).clear()
+
+    @rule(group=groups, owned=st.sets(st.sampled_from(OWNED)), replace=st.booleans())
+    def rejoin(self, group: str, owned: set[str], replace: bool) -> None:
+        (found,) = self.owner.run([Rejoin(group, self.inbox, sorted(owned), replace)])
+        members = self.model.members[group]
+        if replace or not members & {*OWNED}:
+            members -= {*OWNED}
+            members |= owned
+        self.model.delisted.discard(group)
+        assert sorted(found) == sorted(members & {*OWNED})
+
+    @rule(count=st.integers(1, 5))
+    def read_inbox(self, count: int) -> None:
+        (taken,) = self.owner.run([Take([self.inbox], count)])
+        for item in taken.items if taken else ():
+            kind, *fields = decode(item.payload)
+            if kind == Kind.MESSAGE:
+                fields = [fields[0], fields[2]]
+            elif kind == Kind.GROUP:
+                fields = [*fields[:2], sorted(fields[2])]
+            self.popped(self.inbox, (kind, *fields))
+        self.drop_expired_silently(self.inbox)
+
+    # All of it
+
+    @rule(layer=layer)
+    def flush(self, layer: int) -> None:
+        self.layers[layer].flush()
+        self.taken = None
+        self.model.lists.clear()
+        self.model.counts.clear()
+        self.model.delisted.clear()
+        for members in self.model.members.values():
+            members.clear()
+        if self.model.alive:
+            self.hint(Kind.FORGET)
+
+    @rule(layer=layer, face=face, channel=channels)
+    def statistics(self, layer: int, face: bool, channel: str) -> None:
+        queue = inbox_of(self.name(channel))
+        found = self.call(layer, face, "channel_statistics", self.name(channel))
+        self.drop_expired_silently(queue)
+        assert found["messages_pending"] == len(self.model.of(queue))
+        assert found["messages_count"] == self.model.counts["messages", counted_name(queue)]
+        assert found["channel_full_count"] == self.model.counts["full", counted_name(queue)]
+        found = self.call(layer, face, "global_statistics")
+        for kind, name in {"messages": "messages_count", "full": "channel_full_count"}.items():
+            assert found[name] == sum(number for (known, _), number in self.model.counts.items() if known == kind)
+
+    @invariant()
+    def losses_are_counted(self) -> None:
+        counted: Counter[str] = sum((Counter(layer.losses.as_dict()) for layer in self.layers), Counter())
+        if time.monotonic() - self.begun > 1:
+            counted["expired"] = self.model.losses["expired"]  # a list in which all expired may go as a whole by now
+        assert counted == self.model.losses
+
+
+def run(make: Layers) -> None:
+    run_state_machine_as_test(
+        lambda: LayerMachine(make),
+        settings=settings(
+            max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+def test_memory_does_what_the_model_does() -> None:
+    def make() -> list[BaseChannelLayer]:
+        layers = [ChannelLayer(capacity=CAPACITY) for _ in range(2)] + [ChannelLayer(BRIEF, capacity=CAPACITY)]
+        for layer in layers:
+            layer.store = layers[0].store
+        return [*layers]
+
+    run(make)
+
+
+def test_redis_does_what_the_model_does(redis_url: str) -> None:
+    def make() -> list[BaseChannelLayer]:
+        own = {"hosts": [redis_url], "prefix": f"{random_text(8)}:", "capacity": CAPACITY}
+        own["stats_prefix"] = f"stats{own['prefix']}"
+        return [RedisChannelLayer(**own), RedisChannelLayer(**own), RedisChannelLayer(BRIEF, **own)]
+
+    run(make)
