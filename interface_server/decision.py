@@ -26,7 +26,7 @@ def decide(message: Mapping[str, Any], *, waiting: bool) -> Decision:
     unknown = message.keys() - KEYS
     if unknown:
         raise ValueError(
-            f"a WebSocket message has no key {sorted(unknown)[0]!r}: expected are {', '.join(sorted(KEYS))}"
+            f"a WebSocket message has no key {min(map(repr, unknown))}: expected are {', '.join(sorted(KEYS))}"
         )
     accept, close = message.get("accept"), message.get("close")
     if accept not in (None, True, False):

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
+from channels_classic.exceptions import InvalidChannelName
 from channels_classic.interface_server.client import Broadcast
 from channels_classic.interface_server.gate import MARGIN
 from channels_classic.interface_server.hub import Hub
@@ -23,6 +24,7 @@ from channels_classic.interface_server.upload import DISCONNECT, TooLarge, Uploa
 from channels_classic.interface_server.writer import Fate
 from channels_classic.layers import delivery
 from channels_classic.layers.codec import Outcome
+from channels_classic.layers.names import check_channel
 
 logger = logging.getLogger(__name__)
 
@@ -298,17 +300,18 @@ class Request:
                 raise ValueError(f"its content is of type {type(content).__name__}, expected bytes")
             self._spooled -= len(content)
             if starts:
+                if more and message.get("credit") is not None:
+                    self._credit = check_channel(message["credit"])
                 start, self._content = begin(message, self._scope["method"], None if more else len(content))
             content = self._content.part(content, more)
-        except ValueError as error:
-            self._refuse_part(str(error))
+        except (ValueError, InvalidChannelName) as error:
+            self._refuse_part(str(error).rstrip("."))
             self._replies.clear()
             self._fail(500)
             return
         if starts:
             self.state = State.STARTED
             await self._send(start)
-            self._credit = message.get("credit") if more else None
         if starts and len(content) <= PIECE:
             self._ending = not more
             await self._send({"type": "http.response.body", "body": content, "more_body": more})

@@ -10,7 +10,13 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
-from channels_classic.exceptions import InvalidMessage, LayerUnavailable, MessageTooLarge, StepRefused
+from channels_classic.exceptions import (
+    InvalidChannelName,
+    InvalidMessage,
+    LayerUnavailable,
+    MessageTooLarge,
+    StepRefused,
+)
 from channels_classic.interface_server.link import Link
 from channels_classic.layers.delivery import Planner, Send
 from channels_classic.layers.steps import Push, Status, Step
@@ -27,8 +33,11 @@ class Fate(Enum):
     LOST = "lost"
     """Nobody knows whether it was written. It must not be sent again."""
     INVALID = "invalid"
-    """No layer carries it: it is too large."""
+    """No layer carries it: it is too large, or for no channel."""
 
+
+UNSENDABLE = (InvalidChannelName, InvalidMessage, MessageTooLarge)
+"""What one message is refused for; those that are to leave with it are not."""
 
 Settled = Callable[[Send, Fate], None]
 _FATES = {Status.ACCEPTED: Fate.ACCEPTED, Status.FULL: Fate.FULL, Status.DEAD: Fate.HELD}
@@ -108,7 +117,7 @@ class Writer:
             return []
         try:
             return self._planner.pushes([send for send, _ in sends], {})
-        except (InvalidMessage, MessageTooLarge):
+        except UNSENDABLE:
             self._weed(sends)
             return self._planner.pushes([send for send, _ in sends], {})
 
@@ -116,7 +125,7 @@ class Writer:
         for pair in list(sends):
             try:
                 self._planner.pushes([pair[0]], {})
-            except (InvalidMessage, MessageTooLarge):
+            except UNSENDABLE:
                 sends.remove(pair)
                 self._fail([pair], Fate.INVALID)
 

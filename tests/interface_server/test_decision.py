@@ -42,11 +42,12 @@ OPEN = [
     ({"text": ""}, Decision()),
 ]
 
-MEANINGLESS: list[dict[str, Any]] = [
+MEANINGLESS: list[dict[Any, Any]] = [
     {"text": "a", "bytes": b"a"},
     {"text": b"a"},
     {"bytes": "a"},
     {"txt": "a"},
+    {"txt": "a", 5: "b"},  # which the layers carry
     {"text": 0},
     {"text": ["a"]},
     {"bytes": 0, "close": True},

@@ -150,9 +150,10 @@ def test_a_message_that_no_layer_carries_spares_the_others() -> None:
     async def test(layer: Layer, writer: Writer, fates: list[Fate]) -> None:
         writer.send(Send("c", {"a": 1}), noting(fates))
         writer.send(Send("c", {"a": b"x" * SIZE_LIMIT}), noting(fates))
+        writer.send(Send("no channel!!", {}), noting(fates))
         writer.send(Send("c", {"a": 2}), noting(fates))
         await writer.drained()
-        assert sorted(fate.name for fate in fates) == ["ACCEPTED", "ACCEPTED", "INVALID"]
+        assert sorted(fate.name for fate in fates) == ["ACCEPTED", "ACCEPTED", "INVALID", "INVALID"]
         assert layer.receive(["c"])[1] == {"a": 1}
         assert layer.receive(["c"])[1] == {"a": 2}
 
