@@ -311,7 +311,9 @@ class Pipeline:
                 logger.error("Messages for %s were not accepted: %s", push.queue, result)
             self._refuse(push, "broker")
             return
-        full = [entry for entry, status in zip(push.entries, result, strict=True) if status == Status.FULL]
+        full = [
+            entry for entry, status in zip(push.entries, result, strict=True) if status == Status.FULL and entry.origin
+        ]
         # As in Channels 1.1.8 a group send is not repeated: members that are full miss it.
         self._losses.count("full", push.queue, sum(entry.origin.group for entry in full))
         kept = [entry for entry in full if not entry.origin.group]

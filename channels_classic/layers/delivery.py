@@ -133,7 +133,7 @@ class Planner:
                 found.refused += [(entry.origin, result) for entry in push.entries if entry.origin]
                 continue
             for entry, status in zip(push.entries, result, strict=True):
-                if status == Status.FULL:
+                if status == Status.FULL and entry.origin:
                     found.full.append(entry.origin)
                 elif status == Status.DEAD:
                     self.losses.count("dead", push.queue)

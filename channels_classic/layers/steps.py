@@ -30,7 +30,8 @@ LIVENESS = 30.0
 class Entry:
     """One entry for a list.
 
-    `ttl` is in seconds; `limit` counts entries of the same `account`, `None` is never refused.
+    `ttl` is in seconds; `limit` counts entries of the same `account`. `None` is refused by inboxes alone, by one
+    that holds twice what it should.
     """
 
     payload: bytes

@@ -39,7 +39,10 @@ from channels_classic.layers.steps import (
 )
 
 INBOX_ENTRIES = 100_000
-"""Entries one inbox holds, so that a stopped interface server cannot fill the layer."""
+"""Entries one inbox holds, so that a stopped interface server cannot fill the layer.
+
+Hints and reports, which no client is charged for, find room up to twice as many.
+"""
 
 INBOX_BYTES = 64 * 1024 * 1024
 """Bytes one inbox holds."""
@@ -204,7 +207,7 @@ class Store:
     @staticmethod
     def _is_full(queue: str, target: _List, entry: Entry) -> bool:
         if entry.limit is None:
-            return False
+            return queue.endswith("!") and len(target.entries) >= 2 * INBOX_ENTRIES
         if target.accounts[entry.account] >= entry.limit:
             return True
         return queue.endswith("!") and (

@@ -142,6 +142,11 @@ def test_refusals_name_what_did_not_arrive(planner: Planner, losses: Losses) -> 
     assert losses.as_dict() == {"dead": 1}
 
 
+def test_a_report_that_finds_no_room_is_no_message_that_was_refused(planner: Planner) -> None:
+    pushes = planner.pushes([], {}, [Report(f"{INBOX}me", "7", Outcome.CONSUMED)])
+    assert planner.refusals(pushes, [[Status.FULL]]).full == []
+
+
 def test_everything_accepted_is_nothing_refused(planner: Planner) -> None:
     pushes = planner.pushes([Send("chat", {})], {}, [Report(f"{INBOX}me", "7", Outcome.CONSUMED)])
     found = planner.refusals(pushes, [[Status.ACCEPTED], [Status.ACCEPTED]])

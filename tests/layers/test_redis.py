@@ -14,7 +14,7 @@ import pytest
 from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
 from channels_classic.layers import names
 from channels_classic.layers.codec import Kind, decode
-from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.redis import RedisChannelLayer, shard
 from channels_classic.layers.redis.shard import ACCOUNTS_FROM
 from channels_classic.layers.steps import Alive, Beat, Entry, Join, Members, Push, PutBack, Rejoin, Retire, Status, Take
 from tests.redis_server import RedisServer
@@ -317,6 +317,22 @@ def test_a_few_large_messages_fill_an_inbox_as_well(redis_url: str) -> None:
             layer.send(f"inbox!{client}", message)
         with pytest.raises(ChannelFull):
             layer.send("inbox!next", message)
+
+
+def test_an_inbox_is_bounded_whatever_is_put_into_it(
+    layer: RedisChannelLayer, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard, "INBOX_ENTRIES", 100)
+    inbox = names.new_inbox()
+    for client in range(110):
+        with suppress(ChannelFull):
+            layer.send(f"{inbox}{client}", {})
+    assert redis_server.command("LLEN", f"asgi:{{0}}:list:{inbox}") == ":100"
+    for _ in range(60):
+        layer.group_add("room", f"{inbox}1")
+        layer.group_discard("room", f"{inbox}1")
+    assert redis_server.command("LLEN", f"asgi:{{0}}:list:{inbox}") == ":200"
+    assert layer.group_channels("room") == []
 
 
 def calls(server: RedisServer, command: str) -> int:

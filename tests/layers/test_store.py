@@ -353,9 +353,11 @@ def test_an_inbox_is_bounded_in_bytes(store: Store, monkeypatch: pytest.MonkeyPa
     assert store.run(Push("inbox!", entries)) == [Status.ACCEPTED] * 2 + [Status.FULL]
 
 
-def test_an_entry_without_a_limit_is_never_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "INBOX_ENTRIES", 1)
-    assert store.run(Push("inbox!", [entry(), entry(), entry()])) == [Status.ACCEPTED] * 3
+def test_an_entry_without_a_limit_finds_room_twice_as_long(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "INBOX_ENTRIES", 2)
+    assert store.run(Push("inbox!", [entry(account=name, limit=5) for name in "abc"])) == [1, 1, Status.FULL]
+    assert store.run(Push("inbox!", [entry(), entry(), entry()])) == [1, 1, Status.FULL]
+    assert store.run(Push("plain", [entry() for _ in range(5)])) == [Status.ACCEPTED] * 5
 
 
 def test_lists_nobody_reads_are_swept(store: Store, clock: Clock) -> None:

@@ -89,7 +89,7 @@ local function account_is_full(account, limit)
 end
 
 local function is_full(account, limit, size)
-    if limit < 0 then return false end
+    if limit < 0 then return accounts and length >= 2 * tonumber(ARGV[1]) end
     if not accounts then return length >= limit end
     if length < limit and length < tonumber(ARGV[3]) and size < LARGE then return false end
     if not kept then count_anew() end
