@@ -301,7 +301,7 @@ class Request:
             self._spooled -= len(content)
             if starts:
                 if more and message.get("credit") is not None:
-                    self._credit = check_channel(message["credit"])
+                    self._credit = check_channel(str(message["credit"]))
                 start, self._content = begin(message, self._scope["method"], None if more else len(content))
             content = self._content.part(content, more)
         except (ValueError, InvalidChannelName) as error:

@@ -1,4 +1,6 @@
-"""Thousands of hostile clients: nothing breaks, nothing is left behind, and the next good client is served.
+"""Thousands of hostile clients, and consumers that reply nonsense.
+
+Nothing breaks, nothing is left behind, and the next good client is served.
 
 `make hostile` sends 20,000; here are fewer.
 """
@@ -9,13 +11,15 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from channels_classic.exceptions import InvalidMessage
+from channels_classic.layers.codec import Outcome
 from tests.interface_server.hostile import End, Input, attack, inputs
 from tests.interface_server.live import Live, live
 from tests.interface_server.test_limits import FAULTS, HEAD, UPGRADE
@@ -110,4 +114,62 @@ def test_a_flood_of_connections_leaves_nothing_behind(caplog: pytest.LogCaptureF
             asyncio.run(attack(server.port, flood, patience=0.1))
         be_good(server)
         eventually(lambda: not left_behind(server), timeout=10)
+    assert "Traceback" not in caplog.text
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.binary(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=5,
+)
+PAIRS = st.lists(
+    st.lists(st.sampled_from(["content-length", b"2", "3", "connection", "close", b"a"]) | VALUES, max_size=3)
+)
+BEGINNINGS = st.sampled_from([[], [{"accept": True}], [{"status": 200, "content": b"a", "more_content": True}]])
+REPLIES = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "status": st.sampled_from([200, 204, 304, 500]) | VALUES,
+            "headers": PAIRS | VALUES,
+            "content": st.binary(max_size=5) | VALUES,
+            "more_content": st.booleans() | VALUES,
+            "credit": st.text(max_size=5) | VALUES,
+        },
+    )
+    | st.fixed_dictionaries({}, optional=dict.fromkeys(("accept", "text", "bytes", "close"), VALUES))
+    | st.dictionaries(st.text(max_size=5) | st.integers(0, 9) | st.binary(max_size=5), VALUES, max_size=3),
+    max_size=4,
+)
+
+
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module", "ignore:Generating overly large repr")
+@pytest.mark.timeout(0 if COUNT > 400 else 120)
+def test_replies_of_every_kind_break_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with live() as server:
+
+        @settings(max_examples=COUNT // 4, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @given(BEGINNINGS, REPLIES, st.sampled_from([(HEAD + b"\r\n", "http.request"), (UPGRADE, "websocket.connect")]))
+        def replies(begin: list[dict[Any, Any]], some: list[dict[Any, Any]], kind: tuple[bytes, str]) -> None:
+            with server.raw() as client:
+                client.sendall(kind[0])
+                delivery = server.take(kind[1])
+                for reply in begin + some:
+                    with suppress(InvalidMessage):
+                        server.layer.send(str(delivery.reply_channel), reply)
+                server.report(delivery, Outcome.RAISED)  # what is undecided now is refused
+                with suppress(ConnectionResetError):
+                    assert client.recv(65536)[:5] in (b"HTTP/", b"")
+            assert "Traceback" not in caplog.text, begin + some
+            caplog.clear()
+
+        replies()
+        with answering(server):
+            be_good(server)
+            eventually(lambda: not left_behind(server), timeout=10)
     assert "Traceback" not in caplog.text
