@@ -56,18 +56,16 @@ def bar(total: int) -> Iterator[Bar]:
 
 
 def run(options: argparse.Namespace) -> Results:
-    """Do all measurements; those made are kept in the file after each round."""
+    """Do all measurements; each is kept in the file as soon as it was made."""
     scenarios = [one for one in SCENARIOS if not options.only or one.key in options.only]
     measurements = list(plan(scenarios, options.contenders or CONTENDERS, options.rounds))
     results = Results(options.seconds)
     with Course(options.seconds) as course, bar(len(measurements)) as say:
         for number, scenario, key in measurements:
-            if number == len(results.busy):
-                results.busy.append(busy())
-                write(results, options.results)
             say(f"round {number + 1} of {options.rounds}: {scenario.title}, {CONTENDERS[key].name}")
+            results.busy.append(busy())
             results.measurements.append(course.measure(scenario, key, number))
-    write(results, options.results)
+            write(results, options.results)
     return results
 
 

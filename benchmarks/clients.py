@@ -29,8 +29,8 @@ from benchmarks.sockets import Socket, frame, open_sockets
 
 Figures = dict[str, float]
 
-QUIET = 2.0
-"""Seconds without any delivery after which what is missing of a broadcast counts as lost."""
+QUIET = 10.0
+"""Seconds without any delivery after which what is missing of a broadcast counts as lost, and no more follow."""
 
 PATIENCE = 60.0
 """Seconds within which something must happen."""
@@ -163,15 +163,20 @@ class Room:
 
         return on_frames
 
+    @property
+    def complete(self) -> bool:
+        """Whether everyone got what was said last."""
+        return self._complete.is_set()
+
     async def say(self, text: bytes) -> float:
         """Seconds from the frame to the last delivery of it."""
         begun = self.last = time.perf_counter()
         self._awaited = self.received + len(self._sockets)
         self._complete.clear()
         self._sockets[0].write(frame(text))
-        while not self._complete.is_set() and time.perf_counter() - self.last < QUIET:
+        while not self.complete and time.perf_counter() - self.last < QUIET:
             try:
-                await asyncio.wait_for(self._complete.wait(), QUIET / 4)
+                await asyncio.wait_for(self._complete.wait(), 1)
             except asyncio.TimeoutError:
                 continue
         return self.last - begun
@@ -185,7 +190,7 @@ async def broadcast(url: SplitResult, options: argparse.Namespace) -> Figures:
     said, begun, before = 1, room.received, options.programs.time()
     times: list[float] = []
     until = time.perf_counter() + options.seconds
-    while time.perf_counter() < until or len(times) < 2:
+    while room.complete and (time.perf_counter() < until or len(times) < 2):
         times.append(await room.say(b"hello, all of you"))
         said += 1
     cost = options.programs.cost(before, room.received - begun)
@@ -193,7 +198,7 @@ async def broadcast(url: SplitResult, options: argparse.Namespace) -> Figures:
     _close(sockets)
     return {
         "deliveries/s": (room.received - begun) / (sum(times) or 1.0),
-        **spread(times),
+        **(spread(times) if times else {}),
         "lost": sum(count for count in missing if count > 0),
         "twice": -sum(count for count in missing if count < 0),
         **cost,

@@ -1,58 +1,76 @@
 """What the programs that are measured take of the machine: memory, and time of its processors.
 
-A program is named with its process, `worker=123`; the processes of its session count with it.
+A program is named with its process, `worker=123`; all that this process started counts with it.
 """
 
 from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
-_SESSION, _USER, _SYSTEM = 3, 11, 12
+_PAGE = os.sysconf("SC_PAGE_SIZE") / 1024
+_PARENT, _USER, _SYSTEM, _RESIDENT = 1, 11, 12, 21  # fields of /proc/…/stat behind the name
+
+
+@dataclass
+class _Use:
+    """What a process and all that it started use."""
+
+    seconds: float = 0.0
+    kibibytes: float = 0.0
 
 
 class Programs:
-    """The programs that text like `interface=12,worker=34` names."""
+    """The programs that a text like `interface server=12,worker=34` names."""
 
     def __init__(self, text: str) -> None:
-        self._numbers = {
-            name: int(number) for name, _, number in (word.partition("=") for word in text.split(",") if word)
-        }
+        words = [word.partition("=") for word in text.split(",") if word]
+        self._numbers = {name: int(number) for name, _, number in words}
 
     def __bool__(self) -> bool:
         return bool(self._numbers)
 
     def memory(self) -> float:
         """All together, in KiB."""
-        return sum(_resident(process) for number in self._numbers.values() for process, _ in _processes(number))
+        return sum(use.kibibytes for use in self._uses().values())
 
     def time(self) -> dict[str, float]:
         """The seconds each had a processor for since it began; `client` is this process with its children."""
-        used = {name: sum(seconds for _, seconds in _processes(number)) for name, number in self._numbers.items()}
         own = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        used = {name: use.seconds for name, use in self._uses().items()}
         return {**used, "client": sum(usage.ru_utime + usage.ru_stime for usage in own)}
 
     def cost(self, before: dict[str, float], count: int) -> dict[str, float]:
         """The microseconds each had a processor for since `before`, by the number of messages."""
         return {f"µs of {name}": (now - before[name]) / max(count, 1) * 1e6 for name, now in self.time().items()}
 
+    def _uses(self) -> dict[str, _Use]:
+        if not self._numbers:
+            return {}
+        processes, children = _processes()
+        return {name: _sum(number, processes, children) for name, number in self._numbers.items()}
 
-def _processes(number: int) -> Iterator[tuple[Path, float]]:
-    """The processes of a program, and the seconds each had a processor for."""
-    for process in Path("/proc").glob("[0-9]*"):
+
+def _processes() -> tuple[dict[int, _Use], dict[int, list[int]]]:
+    """All processes of the machine, and which of them each started."""
+    processes, children = {}, defaultdict(list)
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            fields = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue  # it ended meanwhile
-        if int(fields[_SESSION]) == number or int(process.name) == number:
-            yield process, (int(fields[_USER]) + int(fields[_SYSTEM])) * _TICK
+        number = int(path.parent.name)
+        seconds = (int(fields[_USER]) + int(fields[_SYSTEM])) * _TICK
+        processes[number] = _Use(seconds, int(fields[_RESIDENT]) * _PAGE)
+        children[int(fields[_PARENT])].append(number)
+    return processes, children
 
 
-def _resident(process: Path) -> float:
-    try:
-        return float((process / "status").read_text().partition("VmRSS:")[2].split()[0])
-    except (OSError, IndexError):
-        return 0.0  # it ended meanwhile
+def _sum(number: int, processes: dict[int, _Use], children: dict[int, list[int]]) -> _Use:
+    own = processes.get(number, _Use())
+    rest = [_sum(child, processes, children) for child in children.get(number, ())]
+    return _Use(own.seconds + sum(use.seconds for use in rest), own.kibibytes + sum(use.kibibytes for use in rest))

@@ -6,6 +6,7 @@ and a picture.
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -35,9 +36,9 @@ def heading(results: Results) -> str:
         f"Taken {results.taken}, {rounds} round{'s' * (rounds != 1)} of {results.seconds:g} s each on "
         f"{results.machine}, shared by client, servers and Redis; {versions}."
     ]
-    others = max(results.busy, default=0.0)
+    others = statistics.fmean(results.busy or [0.0])
     if others > NOISY:
-        lines.append(f"**The machine was not quiet**: others used up to {others:.0%} of it when rounds began.")
+        lines.append(f"**The machine was not quiet**: others used {others:.0%} of it between measurements.")
     return " ".join(lines)
 
 

@@ -80,7 +80,7 @@ def _versions() -> dict[str, str]:
 
 @dataclass
 class Results:
-    """All measurements of one run. `busy` is the share of the machine that others used, before each round."""
+    """All measurements of one run. `busy` is the share of the machine that others used, before each."""
 
     seconds: float
     taken: str = field(default_factory=lambda: f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC")

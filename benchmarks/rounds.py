@@ -145,7 +145,7 @@ def plan(scenarios: Sequence[Scenario], only: Container[str], rounds: int) -> It
                 yield number, scenario, key
 
 
-def busy(seconds: float = 1.0) -> float:
+def busy(seconds: float = 0.2) -> float:
     """The share of the processors' time that others use, while we do nothing: 0.0 is a quiet machine."""
     before = _processors()
     time.sleep(seconds)
