@@ -1,4 +1,7 @@
-"""Fail-overs and lost shards, with numbered messages: nothing twice, and work goes on."""
+"""Fail-overs and lost shards, with numbered messages: nothing twice, what is lost is counted, and work goes on.
+
+Most come twice: at a known moment, where losses are exact, and, at length, in full flight, where they are bounded.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,15 @@ import pytest
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer, RedisClusterChannelLayer, RedisSentinelChannelLayer
 from tests.faults.conftest import IMPATIENT
+from tests.faults.test_counted import PILE
 from tests.faults.test_server import READERS, SENDERS, park
-from tests.faults.traffic import BATCH, TOTAL, Traffic
+from tests.faults.traffic import BATCH, LONG, TOTAL, Traffic
 from tests.redis_server import Cluster, RedisServer, Sentinel
 from tests.waiting import eventually
 
 Start = Callable[[Any], Any]
+
+in_full_flight = pytest.mark.skipif(not LONG, reason="`make faults` runs it")
 
 
 class Watched:
@@ -47,6 +53,24 @@ def watched(start: Start) -> Watched:
     return Watched(start)
 
 
+def holds(server: RedisServer) -> int:
+    """Messages that wait in a server."""
+    lists = server.command_list("KEYS", "asgi:*:list:jobs")
+    return sum(int(server.command("LLEN", key)[1:]) for key in lists)
+
+
+def test_a_fail_over_loses_exactly_what_waited_and_counts_it(watched: Watched) -> None:
+    with Traffic(watched.make_layer).running() as traffic:
+        held = traffic.pile_up(PILE)
+        eventually(lambda: holds(watched.replica) == held)
+        watched.master.stop()
+        eventually(watched.promoted, timeout=20)
+        traffic.go_on()
+        traffic.works_again(time.monotonic())
+    traffic.check_exactly(missing=held, fenced=held)
+
+
+@in_full_flight
 def test_a_fail_over_loses_what_waited_and_work_goes_on(watched: Watched) -> None:
     with Traffic(watched.make_layer).running() as traffic:
         watched.master.stop()
@@ -89,41 +113,80 @@ def shards(start: Start) -> list[RedisServer]:
     return [start(RedisServer()) for _ in range(3)]
 
 
-def test_a_lost_shard_costs_what_it_held(shards: list[RedisServer]) -> None:
-    def make_layer() -> BaseChannelLayer:
-        hosts = [server.url for server in shards]
-        return RedisChannelLayer(hosts=hosts, capacity=100_000, connection_kwargs=IMPATIENT)
+@pytest.fixture
+def make_layer(shards: list[RedisServer]) -> Callable[[], BaseChannelLayer]:
+    hosts = [server.url for server in shards]
+    return lambda: RedisChannelLayer(hosts=hosts, capacity=100_000, connection_kwargs=IMPATIENT)
 
+
+def is_away(layer: BaseChannelLayer) -> bool:
+    return bool(layer._known()[0].away)  # type: ignore[attr-defined]
+
+
+def test_a_lost_shard_costs_exactly_what_it_held(
+    shards: list[RedisServer], make_layer: Callable[[], BaseChannelLayer]
+) -> None:
+    with Traffic(make_layer).running() as traffic:
+        traffic.pile_up(PILE)
+        held = holds(shards[1])
+        assert held > PILE // 5
+        shards[1].stop()
+        traffic.go_on()
+        traffic.works_again(time.monotonic())
+        shards[1].start()
+        eventually(lambda: not any(map(is_away, traffic.layers)))
+    traffic.check_exactly(missing=held)
+
+
+@in_full_flight
+def test_a_lost_shard_costs_what_it_held(shards: list[RedisServer], make_layer: Callable[[], BaseChannelLayer]) -> None:
     with Traffic(make_layer).running() as traffic:
         shards[1].stop()
         traffic.works_again(time.monotonic())
         shards[1].start()
         eventually(lambda: shards[1].command("EXISTS", "asgi:{1}:fence") == ":1")
-        eventually(lambda: not any(layer._known()[0].away for layer in traffic.layers))  # type: ignore[attr-defined]
+        eventually(lambda: not any(map(is_away, traffic.layers)))
     traffic.check(most_missing=TOTAL // 3, most_unknown=SENDERS)
 
 
-def test_a_stopped_shard_costs_only_what_was_under_way(shards: list[RedisServer]) -> None:
-    def make_layer() -> BaseChannelLayer:
-        hosts = [server.url for server in shards]
-        return RedisChannelLayer(hosts=hosts, capacity=100_000, connection_kwargs=IMPATIENT)
-
+def test_a_stopped_shard_costs_only_what_was_under_way(
+    shards: list[RedisServer], make_layer: Callable[[], BaseChannelLayer]
+) -> None:
     with Traffic(make_layer).running() as traffic:
         shards[1].pause()
         traffic.works_again(time.monotonic())
         shards[1].resume()
-        eventually(lambda: not any(layer._known()[0].away for layer in traffic.layers))  # type: ignore[attr-defined]
+        eventually(lambda: not any(map(is_away, traffic.layers)))
     traffic.check(most_missing=READERS * BATCH * 4, most_unknown=SENDERS * 4)
 
 
-def test_a_lost_master_of_a_cluster_costs_what_it_held(start: Start) -> None:
+@pytest.fixture
+def cluster(start: Start) -> Cluster:
     cluster: Cluster = start(Cluster())
+    return cluster
 
-    def make_layer() -> BaseChannelLayer:
-        hosts = [node.url for node in cluster.nodes]
-        return RedisClusterChannelLayer(hosts=hosts, capacity=100_000, connection_kwargs=IMPATIENT)
 
-    with Traffic(make_layer).running() as traffic:
+def cluster_layer(cluster: Cluster) -> BaseChannelLayer:
+    hosts = [node.url for node in cluster.nodes]
+    return RedisClusterChannelLayer(hosts=hosts, capacity=100_000, connection_kwargs=IMPATIENT)
+
+
+def test_a_lost_master_of_a_cluster_costs_exactly_what_it_held(cluster: Cluster) -> None:
+    with Traffic(lambda: cluster_layer(cluster)).running() as traffic:
+        traffic.pile_up(PILE)
+        held = holds(cluster.nodes[1])
+        assert held > PILE // 5
+        cluster.nodes[1].stop()
+        traffic.go_on()
+        traffic.works_again(time.monotonic())
+        cluster.nodes[1].start()
+        traffic.works_again(time.monotonic())
+    traffic.check_exactly(missing=held)
+
+
+@in_full_flight
+def test_a_lost_master_of_a_cluster_costs_what_it_held(cluster: Cluster) -> None:
+    with Traffic(lambda: cluster_layer(cluster)).running() as traffic:
         cluster.nodes[1].stop()
         traffic.works_again(time.monotonic())
         cluster.nodes[1].start()
