@@ -36,7 +36,7 @@ STATIONS: tuple[tuple[str, str], ...] = (
     (r"interface_server\.(writer|link|hub)", "collect what is written in a tick"),
     (r"channels_classic\.interface_server", "clients: requests and sockets"),
     (r"asyncio\.", "event loop, its queues"),
-    (r"django\.db|channels_classic\.signals", "check database connections"),
+    (r"django\.(db|utils\.connection)|channels_classic\.signals", "check database connections"),
     (r"channels_classic\.handler|django\.(core|http|urls|dispatch|utils)", "Django: request, view, response"),
     (r"channels_classic\.routing", "find the consumer"),
     (r"worker\.pipeline", "write, settle, take"),
