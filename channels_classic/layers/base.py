@@ -6,17 +6,15 @@ faces only carry the steps: `run` in a thread, `run_async` on an event loop. A l
 
 from __future__ import annotations
 
-import os
-import threading
 import warnings
-import weakref
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Generator, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from channels_classic.exceptions import ChannelFull, InvalidChannelName, LayerUnavailable, MessageTooLarge, StepRefused
+from channels_classic.exceptions import ChannelFull, InvalidChannelName, MessageTooLarge, StepRefused
 from channels_classic.layers import chance, names
 from channels_classic.layers.capacity import Capacities, Patterns
+from channels_classic.layers.carrier import AsyncCarrier, Carrier
 from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.delivery import Delivery, Planner, Report, Send, member_of
 from channels_classic.layers.losses import Losses
@@ -73,10 +71,8 @@ class BaseChannelLayer:
         self.channel_capacity = channel_capacity or {}
         self.losses = Losses()
         self.planner = Planner(expiry, group_expiry, Capacities(capacity, channel_capacity), self.losses)
-        self._idle: list[Connection] = []
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._loops: weakref.WeakKeyDictionary[AbstractEventLoop, AsyncConnection] = weakref.WeakKeyDictionary()
+        self._carrier = Carrier(self.connect)
+        self._carriers: dict[AbstractEventLoop, AsyncCarrier] = {}
 
     # What a layer gives
 
@@ -178,11 +174,7 @@ class BaseChannelLayer:
 
     async def receive_async(self, channels: Sequence[str]) -> Received:
         """`receive` with `block`, on an event loop."""
-        connection = await self.connect_async()
-        try:
-            return await self._drive_async(self._receive(channels, BLOCK), connection)
-        finally:
-            await connection.close()
+        return await self._drive_async(self._receive(channels, BLOCK), waits=True)
 
     async def group_add_async(self, group: str, channel: str) -> None:
         """`group_add` on an event loop."""
@@ -328,77 +320,30 @@ class BaseChannelLayer:
 
     def run(self, steps: Sequence[Step]) -> list[Any]:
         """Carry out steps, in order, in one round trip; a `StepRefused` is among the results, not raised."""
-        connection = self._borrow()
-        try:
-            connection.write(steps)
-            results = [connection.read() for _ in steps]
-            for index in _refused_for_once(results):
-                connection.write([steps[index]])
-                results[index] = connection.read()
-        except BaseException:
-            connection.close()
-            raise
-        with self._lock:
-            self._idle.append(connection)
-        return results
-
-    def _borrow(self) -> Connection:
-        with self._lock:
-            if self._pid != os.getpid():
-                # A fork shares sockets with its parent: two processes would read each other's replies.
-                self._pid = os.getpid()
-                self._idle.clear()
-            connection = self._idle.pop() if self._idle else None
-        if connection is not None:
-            if connection.usable():
-                return connection
-            # The server has closed it since it was used last, and then most likely the others as well.
-            connection.close()
-            self.close()
-        try:
-            return self.connect()
-        except LayerUnavailable as error:
-            error.written = False
-            raise
+        return self._carrier.run(steps)
 
     async def run_async(self, steps: Sequence[Step]) -> list[Any]:
-        """`run` on an event loop."""
-        loop = get_running_loop()
-        connection = self._loops.get(loop) or await self._connect_loop(loop)
-        try:
-            results = await connection.run(steps)
-            for index in _refused_for_once(results):
-                results[index : index + 1] = await connection.run([steps[index]])
-            return results
-        except LayerUnavailable:
-            if self._loops.get(loop) is connection:
-                del self._loops[loop]
-            await connection.close()
-            raise
+        """`run` on an event loop, for steps that do not wait."""
+        return await self._on_this_loop().run(steps)
 
-    async def _connect_loop(self, loop: AbstractEventLoop) -> AsyncConnection:
-        try:
-            connection = await self.connect_async()
-        except LayerUnavailable as error:
-            error.written = False
-            raise
-        shared = self._loops.setdefault(loop, connection)
-        if shared is not connection:  # another coroutine was faster
-            await connection.close()
-        return shared
+    def _on_this_loop(self) -> AsyncCarrier:
+        loop = get_running_loop()
+        carrier = self._carriers.get(loop)
+        if carrier is None:
+            # Loops that are over take their connections with them.
+            self._carriers = {other: kept for other, kept in self._carriers.items() if not other.is_closed()}
+            carrier = self._carriers[loop] = AsyncCarrier(self.connect_async)
+        return carrier
 
     def close(self) -> None:
         """Close the connections nobody uses now; the layer can go on being used."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._carrier.close()
 
     async def close_async(self) -> None:
-        """Close the connection of the running event loop; the layer can go on being used."""
-        connection = self._loops.pop(get_running_loop(), None)
-        if connection is not None:
-            await connection.close()
+        """Close the connections of the running event loop; the layer can go on being used."""
+        carrier = self._carriers.pop(get_running_loop(), None)
+        if carrier is not None:
+            await carrier.close()
 
     def _drive(self, flow: Flow[T]) -> T:
         try:
@@ -409,8 +354,9 @@ class BaseChannelLayer:
             result: T = stop.value
             return result
 
-    async def _drive_async(self, flow: Flow[T], connection: AsyncConnection | None = None) -> T:
-        run = connection.run if connection else self.run_async
+    async def _drive_async(self, flow: Flow[T], waits: bool = False) -> T:
+        carrier = self._on_this_loop()
+        run = carrier.run_alone if waits else carrier.run
         try:
             steps = next(flow)
             while True:
@@ -421,8 +367,3 @@ class BaseChannelLayer:
 
     def __str__(self) -> str:
         return type(self).__name__
-
-
-def _refused_for_once(results: Sequence[Any]) -> list[int]:
-    """Which steps were not carried out for a reason that is gone: trying them again sends nothing twice."""
-    return [index for index, result in enumerate(results) if isinstance(result, StepRefused) and result.again]

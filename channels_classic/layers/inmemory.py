@@ -106,6 +106,9 @@ class AsyncStoreConnection:
         self._store.lose(self._losses.untold())
         return [await take(self._store, step) if isinstance(step, Take) else self._store.run(step) for step in steps]
 
+    def usable(self) -> bool:
+        return True
+
     async def close(self) -> None:
         pass
 

@@ -230,5 +230,8 @@ class AsyncConnection(Protocol):
         Callers wait for one another; use a connection of its own to block.
         """
 
+    def usable(self) -> bool:
+        """Whether the other side still listens, as far as the event loop has heard. Only between steps."""
+
     async def close(self) -> None:
         """Let go of the connection."""

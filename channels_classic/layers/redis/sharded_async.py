@@ -196,6 +196,10 @@ class AsyncShardedConnection:
                 self._kept.append(Taken(taken.queue, [], taken.lost))
         await self._carry(errands)
 
+    def usable(self) -> bool:
+        """Always: connections to shards are made again when they must."""
+        return True
+
     async def close(self) -> None:
         """Let go of the connections."""
         parts, self._parts = self._parts, {}
