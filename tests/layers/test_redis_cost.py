@@ -92,9 +92,10 @@ def test_a_step_of_a_worker_is_one_round_trip(layer: CountingLayer, redis_server
     assert (found["evalsha"], found["blmpop"], found["rpush"], found["time"]) == (1, 1, 10, 2)
 
 
-@pytest.mark.parametrize("members", [10, 10_000])
+# The names of 10,000 members are so large an entry that the inbox is counted, as a long one is.
+@pytest.mark.parametrize(("members", "inside"), [(10, 12), (10_000, 17)])
 def test_a_group_send_is_a_lookup_and_one_push_per_interface_server(
-    layer: CountingLayer, redis_server: RedisServer, members: int
+    layer: CountingLayer, redis_server: RedisServer, members: int, inside: int
 ) -> None:
     inbox = names.new_inbox()
     layer.run([Beat(inbox)])
@@ -106,7 +107,7 @@ def test_a_group_send_is_a_lookup_and_one_push_per_interface_server(
     assert layer.trips == 2
     found = cost.commands()
     assert (found["evalsha"], found["rpush"], found["zrange"]) == (2, 1, 2)
-    assert sum(found.values()) <= 20
+    assert sum(found.values()) - found["evalsha"] == inside
     assert len(layer.run([Members("room")])[0][inbox]) == members
 
 
