@@ -75,12 +75,15 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         Messages that were read already are handed over now; of those read together with one that it said no to, all.
         """
         self._listener = listener
-        events = [self.queue.get_nowait() for _ in range(self.queue.qsize())]
-        for event in events:
+        room = True
+        for event in [self.queue.get_nowait() for _ in range(self.queue.qsize())]:
             if event["type"] == "websocket.receive":
-                self._hand_over(event.get("text") or event.get("bytes") or b"")
+                text = event.get("text")
+                room = listener(event.get("bytes") or b"" if text is None else text) and room
             else:
                 self.queue.put_nowait(event)
+        if room:
+            self.read_on()  # the first of them had stopped it
 
     def read_on(self) -> None:
         """There is room for messages again."""

@@ -242,11 +242,14 @@ def test_no_more_requests_wait_than_may(server: Live) -> None:
         assert statuses(read_all(client)) == [204] * (uvicorn_http.PIPELINED + 1)
 
 
-def test_what_follows_a_handshake_at_once_is_not_lost(server: Live) -> None:
-    with server.raw() as client:
-        client.sendall(UPGRADE + frame(0x81, b"early"))
+@pytest.mark.parametrize("early", [["early"], [""], ["a", "b", "c", "d", "e", "f"]])
+def test_what_follows_a_handshake_at_once_is_not_lost_nor_what_follows_that(early: list[str]) -> None:
+    with live(waiting_frames=3) as server, server.raw() as client:
+        client.sendall(UPGRADE + b"".join(frame(0x81, text.encode()) for text in early))
         server.consume("websocket.connect", {"accept": True})
-        assert server.consume("websocket.receive")["text"] == "early"
+        assert [server.consume("websocket.receive")["text"] for _ in early] == early
+        client.sendall(frame(0x81, b"later"))
+        assert server.consume("websocket.receive")["text"] == "later"
 
 
 def open_socket(server: Live, client: socket.socket) -> None:
