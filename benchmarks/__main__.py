@@ -13,7 +13,7 @@ from typing import Protocol
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.limits import more_descriptors
-from benchmarks.report import costs_table, figures_table, goals_table, heading
+from benchmarks.report import costs_table, figures_table, flaws, goals_table, heading
 from benchmarks.results import Results, write
 from benchmarks.rounds import Course, busy, plan
 from benchmarks.scenarios import SCENARIOS
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> Results:
 
 
 def main() -> int:
-    """The status of the program: 1 when something could not be measured."""
+    """The status of the program: 1 when something could not be measured, or this project answered wrongly."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round of a second each, for a first look")
     parser.add_argument("--rounds", type=int, help="default: 5")
@@ -88,7 +88,10 @@ def main() -> int:
     failed = [found for found in results.measurements if found.failure]
     for found in failed:
         print(f"\n{found.scenario}, {found.contender}, round {found.round + 1}:\n{found.failure}", file=sys.stderr)
-    return int(bool(failed))
+    flawed = flaws(results)
+    for flaw in flawed:
+        print(flaw, file=sys.stderr)
+    return int(bool(failed or flawed))
 
 
 if __name__ == "__main__":

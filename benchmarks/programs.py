@@ -70,6 +70,15 @@ def _processes() -> tuple[dict[int, _Use], dict[int, list[int]]]:
     return processes, children
 
 
+def descendants(number: int) -> list[int]:
+    """The processes that a process started, and those that they started."""
+    _, children = _processes()
+    found = list(children.get(number, ()))
+    for child in found:
+        found += children.get(child, ())
+    return found
+
+
 def _sum(number: int, processes: dict[int, _Use], children: dict[int, list[int]]) -> _Use:
     own = processes.get(number, _Use())
     rest = [_sum(child, processes, children) for child in children.get(number, ())]

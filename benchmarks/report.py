@@ -103,6 +103,16 @@ def costs_table(results: Results) -> str:
     return _table(("what", "who", *STATIONS, "together"), rows)
 
 
+def flaws(results: Results) -> list[str]:
+    """A sentence for each measurement in which this project answered wrongly, or lost something."""
+    return [
+        f"{found.scenario}, {found.contender}, round {found.round + 1}: {found.figures[name]:g} {name}"
+        for found in results.measurements
+        for name in FLAWS
+        if CONTENDERS[found.contender].name.startswith("channels_classic") and found.figures.get(name)
+    ]
+
+
 COST = "µs of "
 STATIONS = ("server", "interface server", "worker", "Redis", "client")
 

@@ -13,10 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Container, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from benchmarks.contenders import CONTENDERS, Contender, Words
+from benchmarks.programs import descendants
 from benchmarks.results import Measurement
 from benchmarks.scenarios import Scenario
 from tests.processes import Process
@@ -64,14 +65,14 @@ class Course:
         """What the client found out. Programs are ended with a signal that leaves those with clients no time."""
         self._redis.flush()
         port, since = free_port(), time.monotonic()
-        environment = self._environment(scenario, contender)
+        environment = self._environment(scenario, contender, port)
         with ExitStack() as stack:
             programs = [
                 Process([sys.executable, "-m", *_fill(words, port=str(port))], cwd=ROOT, env=environment)
                 for words in contender.programs
             ]
             for program in programs:
-                stack.callback(program.stop, end)
+                stack.callback(_end, program, end)
             if programs and not scenario.cold:
                 _wait(contender, programs, port)
             words = _fill(
@@ -100,12 +101,12 @@ class Course:
             yield next((name for word, name in NAMES.items() if word in program.argv), "server"), program.pid
         yield "Redis", self._redis.pid
 
-    def _environment(self, scenario: Scenario, contender: Contender) -> dict[str, str]:
+    def _environment(self, scenario: Scenario, contender: Contender, port: int) -> dict[str, str]:
         environment = {
             "PYTHONPATH": str(ROOT),
             "DJANGO_SETTINGS_MODULE": "benchmarks.project.settings",
             "REDIS_URL": self._redis.url,
-            "LAYER_PATH": str(self._folder / "layer"),
+            "LAYER_PATH": str(self._folder / f"layer-{port}"),
             "DATABASE": str(self._folder / "database"),
         }
         if contender.layer:
@@ -133,6 +134,15 @@ def _wait(contender: Contender, programs: Sequence[Process], port: int) -> None:
     pattern, times = contender.ready
     programs[0].wait_for_port(port)
     programs[-1].wait_for_line(pattern, occurrences=times)
+
+
+def _end(program: Process, number: signal.Signals) -> None:
+    """End a program, and what it started in sessions of their own: it must not take part in the next measurement."""
+    started = descendants(program.pid)
+    program.stop(number)
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def plan(scenarios: Sequence[Scenario], only: Container[str], rounds: int) -> Iterator[tuple[int, Scenario, str]]:

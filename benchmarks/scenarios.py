@@ -72,6 +72,7 @@ def _broadcast(sockets: int) -> Scenario:
         (
             Goal(CHANNELS, 20, "deliveries/s"),
             Goal(PUBSUB, 20, "deliveries/s"),
+            Goal((), 0, "lost"),
             *_not_slower("deliveries/s"),
         ),
     )
