@@ -171,9 +171,31 @@ def test_sockets_lose_what_killed_workers_had_taken_and_the_statistics_know_how_
     with site, site.layer() as layer:
         lost = asyncio.run(scenario(site))
 
-        def counted() -> int:
+        def counted() -> dict[str, int]:
             found = layer.channel_statistics("websocket.receive")
-            return sum(number for name, number in found.items() if name.startswith("lost_"))
+            return {name: number for name, number in found.items() if name.startswith("lost_")}
 
-        eventually(lambda: counted() >= lost, PATIENCE)
-        assert counted() == lost
+        eventually(lambda: sum(counted().values()) >= lost, PATIENCE)
+        sys.stdout.write(f"{lost} frames were lost; the statistics say {counted()}\n")
+        assert sum(counted().values()) == lost
+
+
+def test_a_socket_goes_on_at_once_when_the_worker_that_had_its_frame_is_killed(
+    make_site: Callable[..., RunningSite],
+) -> None:
+    async def scenario(site: RunningSite) -> None:
+        with run_worker(site, "--processes", "2") as workers:
+            await line(workers, "listens", 2)
+            async with site.socket("/sleep") as socket:
+                await socket.send("60")
+                assert await asyncio.wait_for(socket.recv(), PATIENCE) == "started"
+                for pid in re.findall(r"Worker process (\d+) listens", workers.output):
+                    os.kill(int(pid), signal.SIGKILL)
+                await socket.send("0")
+                for answer in ("started", "done"):
+                    assert await asyncio.wait_for(socket.recv(), PATIENCE) == answer
+            assert "took 1 message(s) with it: 1 of websocket.receive" in workers.output
+
+    with make_site() as site, site.layer() as layer:
+        asyncio.run(scenario(site))
+        eventually(lambda: layer.channel_statistics("websocket.receive").get("lost_died") == 1, PATIENCE)
