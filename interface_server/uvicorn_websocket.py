@@ -21,6 +21,9 @@ WRITE_BUFFER = 64 * 1024
 UNREAD_PONGS = 256 * 1024
 """Bytes in a transport's buffer above which a client that sends pings is given up: it does not read the pongs."""
 
+SLICE = 16 * 1024
+"""Bytes that are parsed at once: one read may hold tens of thousands of tiny frames, far more than may wait."""
+
 FRAGMENTS = 1024
 """Frames of one message: empty ones cost memory, but count for nothing in its size."""
 
@@ -37,6 +40,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self.close_timeout = GOOD_BYE
         self._read_at = 0.0
+        self._unparsed = b""
         self._listener: Callable[[str | bytes], bool] | None = None
 
     # What the application is offered
@@ -87,10 +91,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def read_on(self) -> None:
         """There is room for messages again."""
-        if self.read_paused:
+        if self.read_paused and not self.transport.is_closing():
             self.read_paused = False
             self._read_at = self.loop.time()
-            self.transport.resume_reading()
+            self._parse()
+            if not self.read_paused and not self.transport.is_closing():
+                self.transport.resume_reading()
 
     def _hand_over(self, data: str | bytes) -> None:
         assert self._listener is not None
@@ -107,6 +113,19 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.transport.abort()
 
     # What clients send
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, as far as it is wanted; the rest waits like what was not read."""
+        if self._unparsed or self.read_paused or len(data) > SLICE:
+            self._unparsed += data
+            self._parse()
+        else:
+            super().data_received(data)
+
+    def _parse(self) -> None:
+        while self._unparsed and not self.read_paused and not self.transport.is_closing():
+            part, self._unparsed = self._unparsed[:SLICE], self._unparsed[SLICE:]
+            super().data_received(part)
 
     def handle_cont(self, event: Any) -> None:
         """A further frame of a message."""
@@ -187,6 +206,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         await super().send(message)
         if self.close_sent:
             self.handshake_complete = True
+            self._parse()  # the answer to our close frame may be in there
 
     # Keep-alive
 
@@ -196,6 +216,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         event = await super().receive()
         if paused and not self.read_paused:
             self._read_at = self.loop.time()
+            self._parse()
         return event
 
     def keepalive_timeout(self) -> None:

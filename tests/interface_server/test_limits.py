@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from channels_classic.interface_server import upload, uvicorn_http
+from channels_classic.interface_server import upload, uvicorn_http, uvicorn_websocket
 from tests.interface_server.live import PATIENCE, Live, live
 from tests.waiting import eventually
 
@@ -250,6 +251,27 @@ def test_what_follows_a_handshake_at_once_is_not_lost_nor_what_follows_that(earl
         assert [server.consume("websocket.receive")["text"] for _ in early] == early
         client.sendall(frame(0x81, b"later"))
         assert server.consume("websocket.receive")["text"] == "later"
+
+
+def test_no_more_tiny_frames_are_kept_than_one_slice_holds_and_none_is_lost() -> None:
+    count = 8_000
+    with live() as server, server.raw() as client:
+        open_socket(server, client)
+        client.sendall(frame(0x81, b"a"))
+        first = server.take("websocket.receive")
+        sending = threading.Thread(target=client.sendall, args=(frame(0x81, b"b") * count,))
+        sending.start()
+        (socket_,) = server.server._uvicorn.config.loaded_app._hub.result().registry.everybody()
+        gate = socket_._inflow._gate
+        eventually(lambda: gate.waiting >= 64)
+        sending.join(0.2)  # what is read meanwhile would be too much
+        assert gate.waiting <= 64 + uvicorn_websocket.SLICE // 7 + 1
+        server.report(first)
+        for number in range(count):
+            assert server.consume("websocket.receive")["order"] == number + 2
+        sending.join()
+        client.sendall(frame(0x88, b"\x03\xe8"))
+        assert server.consume("websocket.disconnect")["order"] == count + 2
 
 
 def open_socket(server: Live, client: socket.socket) -> None:
