@@ -189,7 +189,10 @@ def test_an_interface_server_that_stood_still_finds_groups_as_they_were_changed_
             assert ["late" in found for found in frames] == [True, False, False, False, False]
             assert ["meanwhile" in found for found in frames] == [AWAY < LIVENESS] * 2 + [True] * 3
             arrived = FLOOD - places.layer.losses.as_dict()["full"]
-            assert frames[1].count("flood") == (arrived if AWAY < EXPIRY else arrived - GROUP_BACKLOG)
+            if AWAY < EXPIRY:
+                assert frames[1].count("flood") == arrived
+            else:  # what the read took that was under way, if its answer still counts after so long
+                assert frames[1].count("flood") <= arrived - GROUP_BACKLOG
             assert frames[1].count("reply") == (places.layer.capacity if AWAY < EXPIRY else 0)
             await echo(first[1:])
             assert not {"meanwhile", "now"} & set(await closed(first[0]))
