@@ -28,7 +28,7 @@ test-hosting: $(READY)  ## try the ASGI servers, Channels 4, nginx, supervisor a
 		.venv-channels-4/bin/pip install --quiet --disable-pip-version-check --editable . "channels>=4,<5"; }
 	@$(BIN)/python -m pytest tests/hosting
 
-hostile: $(READY)  ## send 20,000 hostile inputs to the interface server
+hostile: $(READY)  ## send 20,000 hostile inputs to the interface server, and 5,000 replies
 	@HOSTILE=20000 $(BIN)/python -m pytest -q tests/interface_server/test_hostile.py
 
 deploys: $(READY)  ## restart, replace and kill workers behind 1,000 talking sockets, and stream to them; DEPLOYS=… for fewer
