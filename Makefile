@@ -53,7 +53,7 @@ test-all: $(READY)  ## run it with each Python and Django that go together, as f
 
 faults: $(READY)  ## break Redis in every way, at length: 10,000 messages each
 	@scripts/provide redis iproute2
-	@FAULTS=long $(BIN)/python -m pytest tests/faults
+	@FAULTS=long $(BIN)/python -m pytest -n 2 tests/faults tests/layers/test_against_model.py
 
 lint: $(READY)  ## check style, format and import directions
 	@$(BIN)/ruff check --quiet .

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from channels_classic.exceptions import ChannelFull
 from channels_classic.layers.base import BaseChannelLayer
@@ -36,6 +36,8 @@ CLIENTS = ["box!a", "box!b"]
 GROUPS = ["g", "h"]
 OWNED = ["1", "2"]
 """Clients of the interface server."""
+
+pytestmark = pytest.mark.timeout(300)
 
 Layers = Callable[[], list[BaseChannelLayer]]
 
@@ -204,10 +206,10 @@ class LayerMachine(RuleBasedStateMachine):
         self.drop_expired([queue])
         self.model.losses["expired"] = before
 
-    @precondition(lambda self: self.taken)
     @rule(layer=layer)
     def put_back(self, layer: int) -> None:
-        assert self.taken is not None
+        if self.taken is None:
+            return
         (taken, messages), self.taken = self.taken, None
         self.layers[layer].run([PutBack(taken.queue, taken.items)])
         self.model.of(taken.queue)[:0] = messages
