@@ -70,6 +70,7 @@ def test_without_a_layer_http_gets_503_and_handshakes_wait_for_it(
     layer = RedisChannelLayer(hosts=[own_redis.url])
     with live(layer, websocket_connect_timeout=0.5) as server:
         own_redis.stop()
+        eventually(lambda: LOST in caplog.text, PATIENCE)  # a request before that would be lost with the server
         eventually(lambda: is_away(server))
         with pytest.raises(InvalidStatus) as caught:
             server.handshake()
