@@ -17,7 +17,7 @@ from tests.redis_server import RedisServer
 from tests.running_site import RunningSite
 from tests.waiting import eventually
 
-MESSAGES, SOCKETS, EXPIRED = (100_000, 10_000, 1_000) if LONG else (2_000, 200, 200)
+MESSAGES, SOCKETS, EXPIRED = (100_000, 10_000, 1_000) if LONG else (1_000, 100, 200)
 GROUPS = 50
 AT_ONCE = 50
 """Sockets that are open at the same time."""
