@@ -184,6 +184,8 @@ class HttpProtocol(HttpToolsProtocol):
             raise _Refused(400)
         if any(name == b"content-length" and value.strip(b"0 \t") for name, value in self.headers):
             raise _Refused(400)
+        if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in self.headers):
+            raise _Refused(400)  # before its version 17 that library fails
         if any(len(name) + len(value) + 4 > LONGEST_LINE for name, value in self.headers):
             raise _Refused(431)
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:

@@ -84,6 +84,7 @@ FAULTS = {
     "a handshake with a body": UPGRADE.replace(b"Host: x", b"Host: x\r\nContent-Length: 3"),
     "a handshake with chunks": UPGRADE.replace(b"Host: x", b"Host: x\r\nTransfer-Encoding: chunked"),
     "a handshake by POST": UPGRADE.replace(b"GET", b"POST"),
+    "a handshake with bytes for a key": UPGRADE.replace(b"x3JJ", b"\xff\xfeJJ"),
     "a handshake without a key": UPGRADE.replace(b"Sec-WebSocket-Key", b"X"),
 }
 
