@@ -7,7 +7,6 @@ the frames of a socket are consumed one after another, in order, whichever worke
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -76,14 +75,26 @@ class Waiting:
 class Gate:
     """Messages are `put`, and pass when `next` gives them. Time is in seconds, of a clock that never runs backwards."""
 
-    __slots__ = ("_last_at", "_lease", "_lease_over", "_passed", "_running", "_since", "_size", "_waiting", "state")
+    __slots__ = (
+        "_channel",
+        "_last_at",
+        "_lease",
+        "_lease_over",
+        "_passed",
+        "_running",
+        "_since",
+        "_size",
+        "_waiting",
+        "state",
+    )
 
     def __init__(self, expiry: float) -> None:
         self.state = State.OPEN
         self._lease = expiry + MARGIN
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: list[Waiting] = []  # a deque takes 700 bytes, also an empty one
         self._size = 0
         self._passed: Waiting | None = None
+        self._channel: str | None = None
         self._lease_over = math.inf
         self._running = False
         self._since = -math.inf
@@ -107,7 +118,7 @@ class Gate:
     @property
     def channel(self) -> str | None:
         """The channel of the outstanding message, or of the one that passed last."""
-        return self._passed.channel if self._passed else None
+        return self._channel
 
     @property
     def deadline(self) -> float:
@@ -139,7 +150,8 @@ class Gate:
         return self._pass(now)
 
     def _pass(self, now: float) -> Waiting:
-        self._passed = waiting = self._waiting.popleft()
+        self._passed = waiting = self._waiting.pop(0)
+        self._channel = waiting.channel
         self._size -= waiting.size
         self._since = now
         self._running = False
@@ -158,7 +170,7 @@ class Gate:
             return False
         if not self._change(Change.REFUSED):
             return False
-        self._waiting.appendleft(self._passed)
+        self._waiting.insert(0, self._passed)
         self._size += self._passed.size
         self._passed = None
         self._lease_over = math.inf
@@ -185,6 +197,7 @@ class Gate:
         return self._end(now)
 
     def _end(self, now: float) -> bool:
+        self._passed = None
         self._since = now
         self._lease_over = math.inf
         return self._change(Change.ENDED)

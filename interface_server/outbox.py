@@ -20,7 +20,7 @@ class Outbox:
     def __init__(self, send: Send, failed: Callable[[BaseException], None]) -> None:
         self._send = send
         self._failed = failed
-        self._events: deque[tuple[Event, int]] = deque()
+        self._events: deque[tuple[Event, int]] | None = None
         self._task: asyncio.Task[None] | None = None
         self.size = 0
 
@@ -36,14 +36,16 @@ class Outbox:
 
     def put(self, event: Event, size: int = 0) -> None:
         """Send `event` after all that was put before."""
+        if self._events is None:
+            self._events = deque()
+            self._task = asyncio.get_running_loop().create_task(self._drain(self._events))
         self._events.append((event, size))
         self.size += size
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._drain())
 
     def clear(self) -> None:
         """Drop what waits."""
-        self._events.clear()
+        if self._events is not None:
+            self._events.clear()
         self.size = 0
 
     async def sent(self) -> None:
@@ -51,14 +53,14 @@ class Outbox:
         if self._task is not None:
             await asyncio.wait([self._task])
 
-    async def _drain(self) -> None:
+    async def _drain(self, events: deque[tuple[Event, int]]) -> None:
         try:
-            while self._events:
-                event, size = self._events.popleft()
+            while events:
+                event, size = events.popleft()
                 await self._send(event)
                 self.size = max(0, self.size - size)
         except Exception as error:  # each server has its own for a client that is gone
             self.clear()
             self._failed(error)
         finally:
-            self._task = None
+            self._events = self._task = None

@@ -204,6 +204,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.handle_websocket_upgrade()
             if rest:
                 self.transport.get_protocol().data_received(rest)  # type: ignore[attr-defined]
+            self.__dict__.clear()  # it is of no use any more, and full of cycles: three kilobytes of garbage a socket
         else:
             # It is answered in HTTP. What follows might be its body or another request, so it is not read.
             self.cycle.keep_alive = False
