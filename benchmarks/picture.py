@@ -21,7 +21,7 @@ def picture(results: Results) -> str:
     for scenario in SCENARIOS:
         for figure in dict.fromkeys(goal.figure for goal in scenario.goals):
             bars = _bars(results, scenario, figure)
-            if bars:
+            if any(middle.high for _, middle in bars):
                 parts += _chart(f"{scenario.title}: {figure}", bars, y)
                 y += 30 + len(bars) * (BAR + GAP) + 14
     return (
