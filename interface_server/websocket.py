@@ -32,7 +32,7 @@ TRY_AGAIN_LATER = 1013
 REFUSALS = {
     Outcome.RAISED: 403,
     Outcome.UNROUTED: 403,
-    Outcome.DIED: 403,
+    Outcome.DIED: 503,
     Outcome.EXPIRED: 503,
     Outcome.DROPPED: 503,
 }

@@ -105,7 +105,7 @@ def test_a_refused_handshake_gets_403_and_a_disconnect(server: Live, reply: dict
     [
         (Outcome.RAISED, 403),
         (Outcome.UNROUTED, 403),
-        (Outcome.DIED, 403),
+        (Outcome.DIED, 503),
         (Outcome.EXPIRED, 503),
         (Outcome.DROPPED, 503),
     ],
