@@ -24,6 +24,8 @@ GRACE = 5.0
 class State(Enum):
     """Where a gate stands."""
 
+    __hash__ = object.__hash__  # as below: looked up for each message; that of Enum is in Python
+
     OPEN = "open"
     """Nothing is outstanding: what comes passes at once."""
     BUSY = "busy"
@@ -36,6 +38,8 @@ class State(Enum):
 
 class Change(Enum):
     """What moves a gate from one state to another."""
+
+    __hash__ = object.__hash__
 
     PASSED = "passed"
     PASSED_LAST = "passed last"

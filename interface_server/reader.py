@@ -14,7 +14,7 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.interface_server.client import Broadcast
 from channels_classic.interface_server.link import Link
 from channels_classic.interface_server.registry import Registry
-from channels_classic.layers.codec import Kind, Outcome, decode
+from channels_classic.layers.codec import OUTCOMES, Kind, decode
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.steps import Take, Taken
 
@@ -108,4 +108,4 @@ class Reader:
             self._registry.prune(group, gone)
 
     def _report(self, local: str, token: str, outcome: int, *_: object) -> None:
-        self._registry.reported(local, token, Outcome(outcome))
+        self._registry.reported(local, token, OUTCOMES[outcome])

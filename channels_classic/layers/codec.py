@@ -40,6 +40,8 @@ class Kind(IntEnum):
 class Outcome(IntEnum):
     """How a gated message ended."""
 
+    __hash__ = int.__hash__  # looked up in tables for each message; that of Enum is in Python
+
     CONSUMED = 0
     RAISED = 1
     UNROUTED = 2
@@ -50,6 +52,9 @@ class Outcome(IntEnum):
     DIED = 6
     """The process that had taken it died; its supervisor says so."""
 
+
+OUTCOMES = {int(outcome): outcome for outcome in Outcome}
+"""Each outcome by what is written for it."""
 
 RUNNING_INTERVAL = 3.0
 """Seconds, at most, between two reports of a worker that a consumer still runs."""

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 class Status(IntEnum):
     """What became of an entry that was pushed."""
 
+    __hash__ = int.__hash__  # looked up in tables for each message; that of Enum is in Python
+
     ACCEPTED = 1
     FULL = 0
     DEAD = -1

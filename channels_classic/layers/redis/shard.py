@@ -227,8 +227,11 @@ def _account(entry: bytes) -> bytes:
     return entry[_HEAD.size : _HEAD.size + entry[_HEAD.size - 1]]
 
 
+_STATUSES = {int(status): status for status in Status}
+
+
 def _statuses(step: Push, replies: Sequence[Any], fence: int) -> list[Status]:
-    return [Status(status) for status in replies[0]]
+    return [_STATUSES[status] for status in replies[0]]
 
 
 def _membership(step: Members, replies: Sequence[Any], fence: int) -> dict[str, list[str]]:
