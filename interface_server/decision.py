@@ -11,7 +11,7 @@ NORMAL = 1000
 KEYS = frozenset({"accept", "bytes", "text", "close"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would be slower
 class Decision:
     """What to do, in this order. `payload` is text or bytes, never empty; `close` is the code."""
 

@@ -60,7 +60,7 @@ TRANSITIONS = {
 """Every transition there is; any other change in any other state changes nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would be slower
 class Waiting:
     """A message on its way to the layer. `size` is in bytes of payload; `order` counts the messages of the client."""
 

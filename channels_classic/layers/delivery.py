@@ -20,7 +20,7 @@ GROUP_BACKLOG = 1000
 """Unread messages of one group that one inbox holds before further ones are dropped."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would be slower
 class Send:
     """A message for a channel or a group.
 
@@ -33,7 +33,7 @@ class Send:
     token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would be slower
 class Delivery:
     """A message that was taken from `channel`. With a `token`, the gate of its client waits for a report."""
 
@@ -49,7 +49,7 @@ class Delivery:
         return name if isinstance(name, str) and "!" in name else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would be slower
 class Report:
     """How a gated message ended, or that it still runs, for the gate of the client `reply_channel`."""
 

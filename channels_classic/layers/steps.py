@@ -28,7 +28,7 @@ LIVENESS = 30.0
 """Seconds after its last `Beat` until an inbox counts as dead."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would be slower
 class Entry:
     """One entry for a list.
 
@@ -44,7 +44,7 @@ class Entry:
     """What the caller wants to know the entry by; it stays in the process."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would be slower
 class Item:
     """An entry that was taken. `raw` is what `PutBack` needs to restore it, unchanged and as old as it is."""
 
