@@ -19,7 +19,7 @@ demo-at-most-once: $(READY)  ## lose messages on purpose, and see which; REDIS_U
 
 # Most tests wait most of the time: four run at once, whatever the number of cores.
 test: $(READY)  ## run the whole test suite, with a real Redis and a real browser
-	@scripts/provide redis chromium
+	@scripts/provide redis chromium iproute2
 	@$(BIN)/python -m pytest -n 4
 
 test-hosting: $(READY)  ## try the ASGI servers, Channels 4, nginx, supervisor and systemd
@@ -48,7 +48,7 @@ bench: .venv-bench/.ready  ## measure this project against its peers, in half an
 	@.venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
 
 test-all: $(READY)  ## run it with each Python and Django that go together, as far as they are here
-	@scripts/provide redis chromium
+	@scripts/provide redis chromium iproute2
 	@$(BIN)/nox
 
 faults: $(READY)  ## break Redis in every way, at length: 10,000 messages each
