@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-at-most-once test test-hosting hostile deploys soak-sockets soak-streams test-all faults lint types clean
+.PHONY: help install demo demo-at-most-once bench test test-hosting hostile deploys soak-sockets soak-streams test-all faults lint types clean
 
 help:     ## say what there is
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1\t/p' Makefile | expand -t 26
