@@ -30,7 +30,7 @@ class Registry:
         self._leaving: dict[str, list[str]] = {}
         self._marks: dict[str, asyncio.Future[None]] = {}
         self._echo = False
-        self._changed: set[tuple[str, str]] = set()
+        self._changed: set[tuple[str, str]] | None = None  # a set from `rejoin` until `rejoined`
         self._emptied: asyncio.Event | None = None
 
     def new_local(self) -> str:
@@ -95,16 +95,20 @@ class Registry:
             self.prune(group, [local])
             return
         self._memberships.join(group, local)
-        self._changed.add((group, local))
+        self._note_change(group, local)
         if self._echo:
             self._post(Join(group, self.inbox, [local]))
 
     def left(self, group: str, local: str, *_: object) -> None:
         """A client is no member any more."""
         self._memberships.leave(group, local)
-        self._changed.add((group, local))
+        self._note_change(group, local)
         if self._echo:
             self._post(Leave(group, self.inbox, [local]))
+
+    def _note_change(self, group: str, local: str) -> None:
+        if self._changed is not None:
+            self._changed.add((group, local))
 
     def forget(self, *_: object) -> None:
         """The layer was flushed."""
@@ -139,7 +143,7 @@ class Registry:
         until `rejoined`: others may have changed a membership between the last hint that was read and this. Without,
         the layer has them, and `settle` is to be told which.
         """
-        self._changed.clear()
+        self._changed = set()
         self._echo = replace
         for group in self._memberships.groups():
             if not replace:
@@ -154,7 +158,7 @@ class Registry:
         """Take over who is a member, where no hint told of a change since `rejoin`: earlier hints may be lost."""
         there = set(members)
         for local in there.symmetric_difference(self._memberships.members(group)):
-            if (group, local) in self._changed:
+            if self._changed is not None and (group, local) in self._changed:
                 continue
             if local in there:
                 self.joined(group, local)
@@ -163,4 +167,5 @@ class Registry:
 
     def rejoined(self) -> None:
         """The inbox is listed everywhere again."""
+        self._changed = None
         self._echo = False
