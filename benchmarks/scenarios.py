@@ -167,10 +167,12 @@ SCENARIOS = (
         "idle",
         "opening sockets, and keeping them",
         (*SOCKETS, "idle", "{ws}/echo", "--sockets", "1000"),
-        ("redis", "local", *CHANNELS, "daphne"),
+        ("redis", "local", *CHANNELS, "daphne", "bare"),
         (
             Goal(CHANNELS, 1.5, "connects/s"),
             Goal(CHANNELS, 0.5, "KiB a socket"),
+            Goal(("bare",), None, "connects/s"),
+            Goal(("bare",), None, "KiB a socket"),
             *_not_slower("connects/s"),
         ),
     ),

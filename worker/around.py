@@ -7,16 +7,28 @@ not. Who connects another receiver gets all of them called by Django, as ever.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from django.db import close_old_connections
+from django.db.backends.signals import connection_created
 from django.dispatch import Signal
 
 from channels_classic.pending import pending_message_store
 from channels_classic.signals import check_connections, consumer_finished, consumer_started
 
 logger = logging.getLogger("django.channels")
+
+
+_thread = threading.local()
+
+
+def _database_was_used(**kwargs: Any) -> None:
+    _thread.has_connected = True
+
+
+connection_created.connect(_database_was_used)
 
 
 class _Listeners:
@@ -62,7 +74,8 @@ class Around:
                 consumer_finished.send_robust(sender=self._sender)
                 return
             try:
-                close_old_connections()
+                if getattr(_thread, "has_connected", False):  # to find that there are none takes 4 µs
+                    close_old_connections()
             finally:
                 pending_message_store.flush_after_consumer()
         except BaseException:

@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from django.db import connection
 
 from channels_classic import Channel, Group, route
 from channels_classic.asgi import ChannelLayerWrapper
@@ -413,3 +414,19 @@ def test_ctrl_c_in_a_consumer_ends_a_worker_without_signal_handlers_in_order(mem
         worker.run()
     assert drain(memory, "out", 2) == [{"n": 0}, {"n": 1}]
     assert memory.receive(["test"]) == ("test", {"n": 2})  # never started, so it was put back
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_to_a_database_is_closed_when_its_consumer_returns(memory: ChannelLayer) -> None:
+    seen: list[bool] = []
+
+    def consumer(message: Message) -> None:
+        seen.append(connection.connection is not None)
+        if message["n"]:
+            connection.ensure_connection()
+
+    for number in range(3):
+        memory.send("test", {"n": number})
+    with running(make_worker(memory, {"test": consumer})):
+        eventually(lambda: len(seen) == 3)
+    assert seen == [False, False, False]
