@@ -53,7 +53,7 @@ def test_it_hosts_a_local_layer_at_a_path(tmp_path: Path, free_port: int) -> Non
     path = str(tmp_path / "layer")
     environment = {"DJANGO_SETTINGS_MODULE": None}
     with Process([*PROGRAM, "--layer", f"local:{path}", "-p", str(free_port)], env=environment) as program:
-        program.wait_for_port(free_port)
+        program.wait_for_line("hosts the channel layer")
         answered(LocalChannelLayer(path=path), free_port)
         assert program.stop(signal.SIGINT) == 0
     assert "Traceback" not in program.output
