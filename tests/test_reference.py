@@ -89,7 +89,9 @@ def _signature(found: Any, drop: bool) -> inspect.Signature:
 
 def _public(module: str) -> list[str]:
     """What a module says it offers; where it does not say, what was made in it."""
-    found = import_module(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a module may be old, and imported here first
+        found = import_module(module)
     made = [
         name
         for name, value in vars(found).items()
