@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from channels_classic.interface_server.decision import Decision, decide
@@ -12,27 +13,21 @@ from channels_classic.layers.codec import Outcome
 
 
 class Broadcast:
-    """One message for many clients: what it asks of open WebSockets is decided, and its frame encoded, once for all."""
+    """One message for many clients: what it asks of open WebSockets is decided, and its frame encoded, once for all.
 
-    __slots__ = ("_decision", "_frame", "message")
+    `decision` is None for a message without meaning, `frame` for one without content.
+    """
+
+    __slots__ = ("decision", "frame", "message")
 
     def __init__(self, message: Mapping[str, Any]) -> None:
         self.message = message
-        self._decision: Decision | None = None
-        self._frame: bytes | None = None
-
-    @property
-    def decision(self) -> Decision:
-        """What it asks of a WebSocket that is open. Raises `ValueError` when it has no meaning."""
-        if self._decision is None:
-            self._decision = decide(self.message, waiting=False)
-        return self._decision
-
-    def frame(self, payload: str | bytes) -> bytes:
-        """The frame of the payload in `decision`."""
-        if self._frame is None:
-            self._frame = encode_frame(payload)
-        return self._frame
+        self.decision: Decision | None = None
+        self.frame: bytes | None = None
+        with suppress(ValueError):  # each client says what is wrong, with its path
+            self.decision = decide(message, waiting=False)
+            if self.decision.payload is not None:
+                self.frame = encode_frame(self.decision.payload)
 
 
 class Client(Due, Protocol):

@@ -219,19 +219,12 @@ class WebSocket:
 
         Its text does not accept a handshake that nobody has decided: who joins a group is not yet let in. It waits.
         """
-        try:
-            decision = broadcast.decision
-        except ValueError as error:
-            self._meaningless(error)
-            return
-        if self.state is not State.OPEN:
-            if self.state is State.WAITING and decision.payload is not None and broadcast.message.get("accept") is None:
-                self._hold(broadcast)
-            else:
-                self.reply(broadcast.message)
-            return
-        payload = decision.payload
-        if payload is None or not self._write_now(broadcast.frame(payload)):
+        decision, frame = broadcast.decision, broadcast.frame
+        if self.state is State.WAITING and frame is not None and broadcast.message.get("accept") is None:
+            self._hold(broadcast)
+        elif self.state is not State.OPEN or decision is None:
+            self.reply(broadcast.message)
+        elif frame is None or not self._write_now(frame):
             self._carry_out(decision)
         elif decision.close is not None:
             self._close(decision.close)
@@ -273,18 +266,16 @@ class WebSocket:
             self.broadcast(broadcast)
 
     def _deliver(self, payload: str | bytes) -> None:
-        if self.state is not State.OPEN or self._write_now(None, payload):
+        if self.state is not State.OPEN or self._write_now(encode_frame(payload)):
             return
         key = "text" if isinstance(payload, str) else "bytes"
         self._outbox.put({"type": "websocket.send", key: payload}, len(payload))
         if self._outbox.overfull:
             self._give_up()
 
-    def _write_now(self, frame: bytes | None, payload: str | bytes = b"") -> bool:
+    def _write_now(self, frame: bytes) -> bool:
         """Write past the server's `send`, if it lets us and nothing is on its way there that would be overtaken."""
-        if self._write is None or not self._outbox.idle:
-            return False
-        return self._write(encode_frame(payload) if frame is None else frame)
+        return self._write is not None and self._outbox.idle and self._write(frame)
 
     def _refuse(self, status: int) -> None:
         """Answer the handshake with an HTTP status; where the server offers only one, that is 403."""
