@@ -18,6 +18,9 @@ from channels_classic.worker.ending import Ending
 LINGER = 0.002
 """Seconds for which what fast consumers sent is collected, to travel in one write."""
 
+OVERTAKE = 1.0
+"""Seconds for which what a thread sends waits for what the monitor writes for it, on another connection."""
+
 
 class Batch:
     """Messages of one worker thread: those that wait, the one whose consumer runs, and those that ended just now."""
@@ -30,6 +33,8 @@ class Batch:
         self._since: float | None = None
         self._ended: list[Ending] = []
         self._ended_since = 0.0
+        self._written = threading.Event()  # cleared while the monitor writes what ended
+        self._written.set()
 
     def fill(self, deliveries: Sequence[Delivery]) -> None:
         """Put in what was taken; from now on the thread counts as busy."""
@@ -64,7 +69,9 @@ class Batch:
             self._since = time.monotonic()
 
     def ended(self) -> list[Ending]:
-        """What is to be written, in order; it is the caller's from now on."""
+        """What is to be written, in order; it is the caller's from now on. Waits for what the monitor writes."""
+        if not self._written.wait(OVERTAKE):
+            self._written.set()
         with self._lock:
             ended, self._ended = self._ended, []
             return ended
@@ -85,14 +92,23 @@ class Batch:
         return bool(self._unstarted or self._ended)
 
     def surrender(self, before: float) -> tuple[list[Delivery], list[Ending]]:
-        """What was not started and what was not written, if the thread has been busy with one thing since `before`."""
+        """What was not started and what was not written, if the thread has been busy with one thing since `before`.
+
+        `written` must be called when the latter has arrived.
+        """
         if not self.holds:
             return [], []
         with self._lock:
             if self._since is None or self._since > before:
                 return [], []
             ended, self._ended = self._ended, []
+            if ended:
+                self._written.clear()
             return self._clear(), ended
+
+    def written(self) -> None:
+        """What was surrendered has arrived, or never will."""
+        self._written.set()
 
     def abandon(self) -> list[Delivery]:
         """What was not started: the thread ends."""

@@ -132,10 +132,12 @@ class Monitor:
     def _look(self, now: float) -> float:
         """See to every batch → seconds until the next look, endless when all are idle."""
         interval = math.inf
+        surrendered = []
         for watched in list(self._watched.values()):
             deliveries, endings = watched.batch.surrender(now - HAND_BACK)
             self._pipeline.owe(put_back(self._layer, self._record, deliveries))
             if endings:
+                surrendered.append(watched.batch)
                 self._pipeline.send(endings)
             running, since = watched.batch.running()
             if since is not None:
@@ -147,6 +149,8 @@ class Monitor:
         if self._pipeline.is_busy:
             self._pipeline.send([])  # what it owes
             self._pipeline.settle()
+        for batch in surrendered:
+            batch.written()
         return _TICK if self._pipeline.is_busy else interval
 
     def _see_to(self, watched: _Watched, running: Delivery | None, since: float, now: float) -> None:

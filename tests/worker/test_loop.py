@@ -16,7 +16,7 @@ from channels_classic.layers.codec import Outcome
 from channels_classic.layers.delivery import Send
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
-from channels_classic.layers.steps import Join, Length, Members
+from channels_classic.layers.steps import Connection, Join, Length, Members
 from channels_classic.message import Message
 from channels_classic.worker import pipeline
 from channels_classic.worker.loop import batch_size
@@ -95,6 +95,30 @@ def test_messages_behind_a_slow_consumer_are_handed_to_another_worker_in_order(l
             eventually(lambda: len(seen) == 9)
             release.set()
     assert seen == [*range(1, 10), 0]
+
+
+class SlowForMonitors(ChannelLayer):
+    """Makes the monitor of a worker wait for its connection."""
+
+    def connect(self) -> Connection:
+        if threading.current_thread().name == "worker-monitor":
+            time.sleep(0.2)
+        return super().connect()
+
+
+def test_what_the_monitor_writes_is_not_overtaken_by_what_comes_later() -> None:
+    layer = SlowForMonitors()
+
+    def consumer(message: Message) -> None:
+        if message["n"] == 1:
+            time.sleep(0.05)
+        Channel("out", channel_layer=message.channel_layer).send({"n": message["n"]})
+
+    with running(make_worker(layer, {"test": consumer})):
+        layer.send("test", {"n": -1})  # consumers are fast, so several are taken at once
+        drain(layer, "out", 1)
+        layer.run(layer.planner.pushes([Send("test", {"n": number}) for number in range(2)], {}))
+        assert [message["n"] for message in drain(layer, "out", 2)] == [0, 1]
 
 
 def test_answers_that_were_finished_do_not_wait_for_a_slow_consumer_behind_them(layer: BaseChannelLayer) -> None:
