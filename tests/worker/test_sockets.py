@@ -191,6 +191,7 @@ def test_a_socket_goes_on_at_once_when_the_worker_that_had_its_frame_is_killed(
                 assert await asyncio.wait_for(socket.recv(), PATIENCE) == "started"
                 for pid in re.findall(r"Worker process (\d+) listens", workers.output):
                     os.kill(int(pid), signal.SIGKILL)
+                await line(workers, "it is replaced", 2)  # so that the next frame is handed to neither
                 await socket.send("0")
                 for answer in ("started", "done"):
                     assert await asyncio.wait_for(socket.recv(), PATIENCE) == answer
