@@ -39,7 +39,7 @@ Recorder.made = [];
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server() -> Iterator[BridgeServer]:
     with BridgeServer(script()) as running:
         yield running
@@ -47,9 +47,6 @@ def server() -> Iterator[BridgeServer]:
 
 @pytest.fixture
 def page(browser: Browser, server: BridgeServer) -> Iterator[Page]:
-    server.refusing = False
-    while server.has_another_socket:
-        server.socket()
     context = browser.new_context()
     page = context.new_page()
     page.goto(server.url)
