@@ -157,10 +157,10 @@ def test_four_processes_under_supervisor_serve_the_live_blog(site: Deployed, bro
     supervisor.wait_for_line("success: interface-3 entered RUNNING state")
     port = start_nginx(site, unix_socket)
     eventually(lambda: get(port, path=BLOG)[0] == 200, timeout=20)
+    logs = [site.folder / f"interface-{number}.log" for number in range(4)]
+    eventually(lambda: all("Serving" in log.read_text() for log in logs), timeout=20)
     visit(site, browser, port)
-    logs = [(site.folder / f"interface-{number}.log").read_text() for number in range(4)]
-    assert not [text for text in logs if "Traceback" in text]
-    assert all("Serving" in text for text in logs)
+    assert not [log for log in logs if "Traceback" in log.read_text()]
 
 
 @pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="systemd-socket-activate is not here")
