@@ -40,6 +40,7 @@ class Inflow:
         "_reply_channel",
         "_stalled_at",
         "_too_large",
+        "is_sent",
     )
 
     def __init__(
@@ -56,6 +57,8 @@ class Inflow:
         self._held_on: tuple[str, int] | None = None
         self._read_on: Callable[[], None] | None = None
         self._stalled_at = math.inf
+        self.is_sent = False
+        """Whether the layer took the first message, as far as is known."""
 
     @property
     def untouched(self) -> bool:
@@ -175,6 +178,7 @@ class Inflow:
             self._hold(send.name, send.message["order"], self._hub.clock())
             return
         self._tried(send.message["order"])
+        self.is_sent = self.is_sent or fate is Fate.ACCEPTED
         if fate is Fate.LOST:
             # It may have been written, so it is not sent again, and the gate stays shut until its lease is over.
             self._hub.losses.count("broker", send.name)

@@ -190,8 +190,8 @@ class WebSocket:
         return min(self._connect_over, self._life_over, self._inflow.deadline)
 
     def _connect_timed_out(self) -> None:
-        untouched = self._inflow.untouched
-        if untouched:
+        unsent = not self._inflow.is_sent and not self._heard
+        if unsent:
             text = "The WebSocket %s is refused: its %s message could not be sent within %g s."
         elif not self._heard:
             text = "The WebSocket %s is refused: no worker took its %s message within %g s. Is `runworker` running?"
@@ -201,7 +201,7 @@ class WebSocket:
                 '%g s; it should send {"accept": True} to the reply channel.'
             )
         self._hub.notices.warn(logger, text, self._path, CONNECT, self._hub.config.websocket_connect_timeout)
-        self._refuse(503 if untouched else 403)
+        self._refuse(503 if unsent else 403)
 
     # To the client
 
