@@ -42,6 +42,23 @@ def answer(hub: Hub, fate: Fate) -> str:
     return str(send.message.get("text"))
 
 
+def test_a_handshake_counts_as_sent_once_the_layer_has_taken_it() -> None:
+    async def scenario() -> None:
+        hub = Hub(ChannelLayer(), InterfaceConfig())
+        hub._away.clear()
+        inflow = Inflow(hub, Client(), "/", lambda: None, lambda: None)
+        inflow.connect({"reply_channel": hub.inbox + "a"})
+        assert not inflow.is_sent, "under way for the first time"
+        answer(hub, Fate.FULL)
+        assert not inflow.is_sent
+        hub.backlog.retry()
+        assert not inflow.is_sent, "being tried again"
+        answer(hub, Fate.ACCEPTED)
+        assert inflow.is_sent
+
+    asyncio.run(scenario())
+
+
 def test_a_frame_that_waits_keeps_its_place_when_the_report_on_the_one_before_overtakes_the_layers_answer() -> None:
     async def scenario() -> None:
         hub = Hub(ChannelLayer(), InterfaceConfig())

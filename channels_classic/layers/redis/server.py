@@ -24,7 +24,7 @@ class Server:
         options = {
             "socket_timeout": PATIENCE,
             "socket_connect_timeout": PATIENCE,
-            "socket_keepalive": True,
+            **({} if url.startswith("unix:") else {"socket_keepalive": True}),  # redis-py knows it for TCP alone
             **connection_kwargs,
             "protocol": 2,
             "decode_responses": False,
