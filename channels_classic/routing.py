@@ -116,6 +116,11 @@ class Include:
         # A list of our own: adding a route must not change a list in the user's module.
         self.routing = _entries(Router.resolve_routing(routing), routing)
         self.prefixes = {key: _compiled(value) for key, value in prefixes.items()}
+        # Those for other channels cost a message nothing. What a user's own entry matches is its own business.
+        self._by_channel = {
+            name: [entry for entry in self.routing if type(entry) not in _READ_ONLY or name in entry.channel_names()]
+            for name in self.channel_names()
+        }
 
     def match(self, message: Message) -> Match | None:
         """The first match among the entries, with the keyword arguments of the prefixes, or ``None``."""
@@ -129,7 +134,7 @@ class Include:
                 kwargs.update(match.groupdict())
                 remainders[key] = match.string[match.end() :]
             message = message.with_values(**remainders)
-        for entry in self.routing:
+        for entry in self._by_channel.get(message.channel.name, self.routing):
             # A routing object of the user's may change the message it is shown; the consumer must not see that.
             shown = message if type(entry) in _READ_ONLY else message.with_values()
             result = entry.match(shown)
@@ -158,7 +163,7 @@ class Router:
 
     def add_route(self, route: RoutingEntry) -> None:
         """Add an entry behind all others."""
-        self.root.routing.append(route)
+        self.root = Include([*self.root.routing, route])
         self.channels = self.root.channel_names()
 
     def match(self, message: Message) -> Match | None:
