@@ -17,7 +17,6 @@ from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
 
 from django.conf import settings
-from django.core import signals
 from django.core.exceptions import BadRequest, RequestDataTooBig
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import convert_exception_to_response
@@ -30,6 +29,7 @@ from django.utils.functional import cached_property
 from channels_classic.channel import Channel
 from channels_classic.credit import Credit
 from channels_classic.exceptions import RequestAborted, RequestTimeout, ResponseLater
+from channels_classic.listeners import AroundRequest
 from channels_classic.message import Message
 from channels_classic.pending import pending_message_store
 
@@ -189,20 +189,17 @@ class AsgiHandler(BaseHandler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.load_middleware()
+        self._around = AroundRequest(type(self))
 
     def __call__(self, message: Message) -> Iterator[Reply]:
         set_script_prefix(_script_name(message))
-        signals.request_started.send(sender=self.__class__, message=message)
+        self._around.start(message)
         response = self._respond(message)
-        if response is None:
-            signals.request_finished.send(sender=self.__class__)
-            return
-        response._handler_class = self.__class__  # type: ignore[attr-defined]  # private in Django, not in its stubs
         try:
-            if response.status_code != HttpResponseLater.status_code:
+            if response is not None and response.status_code != HttpResponseLater.status_code:
                 yield from self.encode_response(response)
         finally:
-            response.close()
+            self._around.finish(response)
 
     def _respond(self, message: Message) -> HttpResponseBase | None:
         """The response, or ``None`` if there will be none."""
