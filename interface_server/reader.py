@@ -86,12 +86,24 @@ class Reader:
 
     # Later releases may append fields: what is not known is ignored.
 
-    def _message(self, message: Mapping[str, Any], _token: object, local: str, *_: object) -> None:
+    def _message(
+        self,
+        message: Mapping[str, Any],
+        _token: object,
+        local: str,
+        token: str | None = None,
+        outcome: int = 0,
+        *_: object,
+    ) -> None:
         client = self._registry.clients.get(local)
-        if client is None:
-            self._losses.count("unknown", self._inbox + local)
-        else:
-            client.reply(message)
+        try:
+            if client is None:
+                self._losses.count("unknown", self._inbox + local)
+            else:
+                client.reply(message)
+        finally:
+            if token is not None:
+                self._report(local, token, outcome)
 
     def _group(self, message: Mapping[str, Any], group: str, locals_: Sequence[str], *_: object) -> None:
         broadcast = Broadcast(message)

@@ -20,7 +20,7 @@ class Ending:
     interrupt: KeyboardInterrupt | None = None
 
     def reports(self) -> list[Report]:
-        """The report for the gate of the client, if there is one to make.
+        """The report for the gate of the client, if there is one to make and it does not travel with the last send.
 
         A request is answered by its response, so only failures are reported, and none that something else may answer.
         """
@@ -31,7 +31,12 @@ class Ending:
             self.outcome is Outcome.CONSUMED or (self.outcome is Outcome.RAISED and self.handed_on)
         ):
             return []
-        return [Report(self.reply_channel, token, self.outcome)]
+        report = Report(self.reply_channel, token, self.outcome)
+        last = self.sends[-1] if self.sends else None
+        if last is None or last.group or last.name != self.reply_channel:
+            return [report]  # it must not arrive before what was sent
+        last.report = report
+        return []
 
     def unsendable(self, send: Send) -> None:
         """Take note that one of `sends` cannot be sent: the client must not wait for it."""

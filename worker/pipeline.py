@@ -381,6 +381,8 @@ class Pipeline:
         reply_channel = send.message.get("reply_channel")
         if send.token is not None and isinstance(reply_channel, str):
             self._owed.append(Report(reply_channel, send.token, Outcome.DROPPED))
+        if send.report is not None:
+            self._owed.append(send.report)
 
     def _refuse_take(self, error: StepRefused) -> None:
         if not error.again:

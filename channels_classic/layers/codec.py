@@ -24,7 +24,10 @@ class Kind(IntEnum):
     """What an entry says. Written as the first element of the payload; the rest is named in each line."""
 
     MESSAGE = 0
-    """message, token, local: one message; a token that is not None asks for a `REPORT`."""
+    """message, token, local: one message; a token that is not None asks for a `REPORT`.
+
+    In an inbox a report on another message may follow: token, outcome. It is for the same client.
+    """
     GROUP = 1
     """message, group, locals: one message for many clients of one inbox."""
     REPORT = 2

@@ -24,13 +24,15 @@ GROUP_BACKLOG = 1000
 class Send:
     """A message for a channel or a group.
 
-    `token` asks who consumes it for a report to the inbox of its reply channel.
+    `token` asks who consumes it for a report to the inbox of its reply channel. `report`, on another message, is for
+    the client whose reply channel `name` is, and travels along.
     """
 
     name: str
     message: Mapping[str, Any]
     group: bool = False
     token: str | None = None
+    report: Report | None = None
 
 
 @dataclass(slots=True)  # frozen would be slower
@@ -110,7 +112,9 @@ class Planner:
 
     def _entry(self, send: Send, channel: str) -> tuple[str, bool, Entry]:
         queue, local = split(check_channel(channel))
-        payload = encode_message(channel, Kind.MESSAGE, send.message, send.token, local)
+        report = send.report
+        fields = () if report is None else (report.token, int(report.outcome))
+        payload = encode_message(channel, Kind.MESSAGE, send.message, send.token, local, *fields)
         return queue, False, Entry(payload, self.expiry, local, self.capacities.of(queue), send)
 
     def _group_entries(self, send: Send, membership: Membership) -> Iterator[tuple[str, bool, Entry]]:

@@ -68,7 +68,8 @@ class Inbox:
         while len(self.seen) < number:
             assert time.monotonic() < deadline, f"only {self.seen} after {timeout} s"
             (taken,) = self.layer.run([Take([self.name], 100, 0.1)])
-            self.seen += [self._read(item.payload) for item in (taken.items if taken else ())]
+            for item in taken.items if taken else ():
+                self.seen += self._read(item.payload)
         return self.seen
 
     def reports(self) -> list[Outcome]:
@@ -76,15 +77,16 @@ class Inbox:
         return [what for _, what in self.seen if isinstance(what, Outcome)]
 
     @staticmethod
-    def _read(payload: bytes) -> tuple[str, Any]:
+    def _read(payload: bytes) -> list[tuple[str, Any]]:
         kind, *rest = decode(payload)
         if kind == Kind.MESSAGE:
-            return rest[2], rest[0]
+            message, _, local, *report = rest
+            return [(local, message), *((local, Outcome(outcome)) for outcome in report[1:2])]
         if kind == Kind.GROUP:
-            return ",".join(rest[2]), rest[0]
+            return [(",".join(rest[2]), rest[0])]
         if kind == Kind.REPORT:
-            return rest[0], Outcome(rest[2])
-        return "", Kind(kind)
+            return [(rest[0], Outcome(rest[2]))]
+        return [("", Kind(kind))]
 
 
 def drain(layer: BaseChannelLayer, channel: str, number: int, timeout: float = 5) -> Sequence[dict[str, Any]]:

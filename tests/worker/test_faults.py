@@ -13,11 +13,12 @@ from channels_classic import Channel, Group
 from channels_classic.exceptions import ConsumeLater, LayerUnavailable, StepRefused
 from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.delivery import Send
+from channels_classic.layers.delivery import Delivery, Report, Send
 from channels_classic.layers.inmemory import ChannelLayer
-from channels_classic.layers.steps import Connection, Members, Push, PutBack, Step, Take
+from channels_classic.layers.steps import Connection, Item, Members, Push, PutBack, Step, Take
 from channels_classic.message import Message, pending_message_store
 from channels_classic.worker import pipeline
+from channels_classic.worker.ending import Ending
 from tests.waiting import eventually
 from tests.worker.harness import Inbox, drain, make_worker, running
 
@@ -139,6 +140,27 @@ def test_what_was_refused_is_tried_again_in_order(layer: FaultyLayer) -> None:
     with running(make_worker(layer, {"test": answer})):
         assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
     assert layer.losses.as_dict() == {}
+
+
+def test_of_a_reply_that_is_given_up_the_report_arrives(layer: FaultyLayer) -> None:
+    inbox = Inbox(layer)
+    inbox.post("test", {"n": 1})
+    layer.planner.capacities = Capacities(1000, {inbox.name: 0})
+    with running(make_worker(layer, {"test": answer})):
+        assert inbox.wait(1) == [("client", Outcome.CONSUMED)]
+    assert layer.losses.as_dict() == {"full": 1}
+
+
+@pytest.mark.parametrize("others", [["plain"], ["box!other"], ["room"]])
+def test_a_report_travels_with_the_reply_unless_something_else_was_sent_behind_it(others: list[str]) -> None:
+    sends = [Send(name, {}, group=name == "room") for name in (*others, "box!me")]
+    delivery = Delivery("test", {"reply_channel": "box!me"}, "7", Item(b"", None))
+    report = Report("box!me", "7", Outcome.CONSUMED)
+    assert Ending(delivery, "box!me", Outcome.CONSUMED, sends).reports() == []
+    assert [send.report for send in sends] == [None, report]
+    sends = [Send(send.name, {}, send.group) for send in reversed(sends)]
+    assert Ending(delivery, "box!me", Outcome.CONSUMED, sends).reports() == [report]
+    assert [send.report for send in sends] == [None, None]
 
 
 def test_a_take_that_is_refused_is_tried_again(layer: FaultyLayer, caplog: pytest.LogCaptureFixture) -> None:
