@@ -34,7 +34,7 @@ RETRY_TIME = 2.0
 _PAUSES = (0.02, 0.2)
 """Seconds between such attempts: at first, at most."""
 
-_BACKOFF = (0.1, 2.0)
+_BACKOFF = (0.02, 2.0)
 """Seconds between attempts to reach a layer that is away: at first, at most."""
 
 

@@ -118,13 +118,20 @@ async def take(store: Store, step: Take) -> Taken | None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + step.timeout
     while True:
-        awake = asyncio.Event()
-        found = store.take_or_watch(step, partial(loop.call_soon_threadsafe, awake.set))
+        came: asyncio.Future[bool] = loop.create_future()
+        # From this thread as well: what others wait for leaves the process before the loop goes on with what came.
+        found = store.take_or_watch(step, partial(loop.call_soon_threadsafe, _settle, came, True))
         if isinstance(found, Taken):
             return found
+        timer = loop.call_at(deadline, _settle, came, False)
         try:
-            await asyncio.wait_for(awake.wait(), deadline - loop.time())
-        except asyncio.TimeoutError:
-            return None
+            if not await came:
+                return None
         finally:
+            timer.cancel()
             store.unwatch(found)
+
+
+def _settle(future: asyncio.Future[bool], result: bool) -> None:
+    if not future.done():
+        future.set_result(result)

@@ -70,19 +70,21 @@ class _List:
     """One list: its entries, and what each account has in it."""
 
     entries: deque[_Stored] = field(default_factory=deque)
-    accounts: Counter[str] = field(default_factory=Counter)
+    accounts: dict[str, int] = field(default_factory=dict)
     size: int = 0
 
     def add(self, stored: _Stored, *, front: bool = False) -> None:
         (self.entries.appendleft if front else self.entries.append)(stored)
-        self.accounts[stored.account] += 1
+        self.accounts[stored.account] = self.accounts.get(stored.account, 0) + 1
         self.size += len(stored.payload)
 
     def pop(self) -> _Stored:
         stored = self.entries.popleft()
         self.size -= len(stored.payload)
-        self.accounts[stored.account] -= 1
-        if not self.accounts[stored.account]:
+        count = self.accounts[stored.account]
+        if count > 1:
+            self.accounts[stored.account] = count - 1
+        else:
             del self.accounts[stored.account]
         return stored
 
@@ -185,12 +187,16 @@ class Store:
         if step.alive and self._beats.get(step.queue, 0.0) <= now:
             return [Status.DEAD] * len(step.entries)
         target = self._lists.setdefault(step.queue, _List())
-        statuses = [self._add(step.queue, target, entry, now) for entry in step.entries]
-        accepted = statuses.count(Status.ACCEPTED)
+        statuses, messages = [], 0
+        for entry in step.entries:
+            status = self._add(step.queue, target, entry, now)
+            statuses.append(status)
+            messages += status is Status.ACCEPTED and entry.limit is not None
+        self.count("messages", step.queue, messages)
         if not target.entries:
             del self._lists[step.queue]
-        elif accepted:
-            self._wake(step.queue, accepted)
+        else:
+            self._wake(step.queue, statuses.count(Status.ACCEPTED))
         return statuses
 
     def _add(self, queue: str, target: _List, entry: Entry, now: float) -> Status:
@@ -199,8 +205,6 @@ class Store:
             if self._is_full(queue, target, entry):
                 self.count("full", queue)
                 return Status.FULL
-        if entry.limit is not None:
-            self.count("messages", queue)
         target.add(_Stored(entry.payload, now + entry.ttl, entry.account, now))
         return Status.ACCEPTED
 
@@ -208,7 +212,7 @@ class Store:
     def _is_full(queue: str, target: _List, entry: Entry) -> bool:
         if entry.limit is None:
             return queue.endswith("!") and len(target.entries) >= 2 * INBOX_ENTRIES
-        if target.accounts[entry.account] >= entry.limit:
+        if target.accounts.get(entry.account, 0) >= entry.limit:
             return True
         return queue.endswith("!") and (
             len(target.entries) >= INBOX_ENTRIES or target.size + len(entry.payload) > INBOX_BYTES
