@@ -25,7 +25,6 @@ NOISY = 0.05
 """From this share of the machine on, what others did is worth a word."""
 
 SIGNS = {True: "≥", False: "≤"}
-VERDICTS = {True: "met", False: "**missed**", None: ""}
 
 
 def heading(results: Results) -> str:
@@ -65,7 +64,7 @@ def _goal_row(scenario: Scenario, found: Comparison) -> tuple[str, ...]:
         number(found.theirs.value) if found.best else "",
         spread(found.ratio) if found.best else "",
         f"{sign} {number(goal.ratio)}" if goal.ratio is not None else "",
-        VERDICTS[found.met],
+        found.verdict.replace("missed", "**missed**"),
     )
 
 

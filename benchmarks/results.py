@@ -55,11 +55,14 @@ class Comparison:
     ratio: Middle
 
     @property
-    def met(self) -> bool | None:
-        """`None` where nothing is to be reached."""
-        if self.goal.ratio is None:
-            return None
-        return self.ratio.value >= self.goal.ratio if self.goal.at_least else self.ratio.value <= self.goal.ratio
+    def verdict(self) -> str:
+        """One of met, missed and even (neither was the faster in all rounds); empty where nothing is to be reached."""
+        goal = self.goal.ratio
+        if goal is None:
+            return ""
+        if self.ratio.value >= goal if self.goal.at_least else self.ratio.value <= goal:
+            return "met"
+        return "even" if goal == 1 and self.ratio.low <= 1 <= self.ratio.high else "missed"
 
 
 def _machine() -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pytest
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.report import figures_table, goals_table
-from benchmarks.results import Measurement, Results, read
+from benchmarks.results import Comparison, Measurement, Results, read
 from benchmarks.scenarios import SCENARIOS
 from tests.processes import Process
 
 ROOT = Path(__file__).parent.parent
+ECHO = next(scenario for scenario in SCENARIOS if scenario.key == "echo")
 
 
 def test_a_scenario_is_measured_and_reported(redis_url: str, tmp_path: Path) -> None:
@@ -29,19 +33,34 @@ def test_a_scenario_is_measured_and_reported(redis_url: str, tmp_path: Path) -> 
 
 
 def test_a_goal_is_against_the_best_of_the_peers_round_by_round() -> None:
-    scenario = next(one for one in SCENARIOS if one.key == "echo")
-    goal = scenario.goals[0]
-    rounds = {"redis": [30, 20, 40], "channels": [10, 10, 10], "channels-2": [20, 11, 10]}
-    measurements = [
-        Measurement("echo", key, number, {goal.figure: rate})
-        for key, rates in rounds.items()
-        for number, rate in enumerate(rates)
-    ]
-    found = Results(1.0, measurements=measurements).compare(scenario, goal)
-    assert found is not None
+    found = compared(0, {"redis": [30, 20, 40], "channels": [10, 10, 10], "channels-2": [20, 11, 10]})
     assert found.best == "channels-2"
     assert (found.ratio.low, found.ratio.value, found.ratio.high) == (1.5, 20 / 11, 4.0)
-    assert found.met
+    assert found.verdict == "met"
+
+
+@pytest.mark.parametrize(
+    ("local", "verdict"), [((99, 101, 102), "met"), ((99, 98, 101), "even"), ((99, 98, 97), "missed")]
+)
+def test_who_is_slower_in_some_rounds_only_is_even(local: tuple[int, ...], verdict: str) -> None:
+    parity = next(index for index, goal in enumerate(ECHO.goals) if goal.ratio == 1)
+    assert compared(parity, {"redis": [100, 100, 100], "local": local}).verdict == verdict
+
+
+def test_being_some_times_as_fast_is_not_reached_by_chance() -> None:
+    assert compared(0, {"redis": [14, 14, 20], "channels": [10, 10, 10]}).verdict == "missed"
+
+
+def compared(goal: int, rates: Mapping[str, Sequence[float]]) -> Comparison:
+    """The comparison for one goal of `echo`, from rates by contender and round."""
+    measurements = [
+        Measurement("echo", key, number, {ECHO.goals[goal].figure: rate})
+        for key, rounds in rates.items()
+        for number, rate in enumerate(rounds)
+    ]
+    found = Results(1.0, measurements=measurements).compare(ECHO, ECHO.goals[goal])
+    assert found is not None
+    return found
 
 
 def test_tables_name_only_what_there_is() -> None:
