@@ -44,7 +44,7 @@ class WorkerConfig:
         1, "Processes, for consumers that compute, or `auto`: one per processor. One that dies is replaced.", _processes
     )
     concurrency: int = _option(100, "Consumers written as `async def` that a process runs at once.")
-    prefetch: int = _option(10, "Messages a thread takes at once while its consumers are fast; 1 turns that off.")
+    prefetch: int = _option(32, "Messages a thread takes at once while its consumers are fast; 1 turns that off.")
     grace: float = _option(30.0, "Seconds that running consumers have to finish when the worker is stopped.")
     max_messages: int = _option(0, "Replace a process after it has consumed so many messages.")
     max_memory: int = _option(0, "Replace a process when it uses so many MiB of memory.")

@@ -20,7 +20,7 @@ class Ending:
     interrupt: KeyboardInterrupt | None = None
 
     def reports(self) -> list[Report]:
-        """The report for the gate of the client, if there is one to make and it does not travel with the last send.
+        """Let the report for the gate of the client, if one is due, travel with the last send, or give it.
 
         A request is answered by its response, so only failures are reported, and none that something else may answer.
         """

@@ -16,6 +16,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 import pytest
 from websockets.asyncio.client import ClientConnection
 
+from channels_classic.worker import Worker
 from tests.processes import Process
 from tests.running_site import RunningSite
 from tests.waiting import eventually
@@ -163,7 +164,7 @@ def test_sockets_lose_what_killed_workers_had_taken_and_the_statistics_know_how_
                     await pause(0.5)
             killed = len(re.findall("ended with status -9", workers.output))
             lost = sum(talk.lost for talk in talks)
-            assert lost <= 2 * 10 * killed, "more than one batch, and one that goes back to the layer"
+            assert lost <= 2 * Worker.prefetch * killed, "more than one batch, and one that goes back to the layer"
             return lost
 
     site = make_site()
