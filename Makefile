@@ -43,7 +43,7 @@ soak-streams: $(READY)  ## 1 GB each way at 1 MB/s: the most memory of each proc
 	@scripts/provide redis
 	@$(BIN)/python -m benchmarks.streams $(MEGABYTES)
 
-bench: .venv-bench/.ready  ## measure this project against its peers, in half an hour; QUICK=1 for a first look
+bench: .venv-bench/.ready  ## measure this project against its peers, in 25 minutes; QUICK=1 for a first look
 	@scripts/provide redis wrk
 	@.venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
 
