@@ -189,7 +189,10 @@ class AsgiHandler(BaseHandler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.load_middleware()
-        self._around = AroundRequest(type(self))
+
+    @cached_property
+    def _around(self) -> AroundRequest:  # on demand, for subclasses of 1.x projects with an `__init__` of their own
+        return AroundRequest(type(self))
 
     def __call__(self, message: Message) -> Iterator[Reply]:
         set_script_prefix(_script_name(message))

@@ -57,9 +57,10 @@ class Listeners:
     def are_usual(self) -> bool:
         """So at this moment; a list is compared, so that it may be asked for each message."""
         if self._signal.receivers != self._seen:
-            self._seen = list(self._signal.receivers)
+            seen = list(self._signal.receivers)
             synchronous, asynchronous = self._signal._live_receivers(self._sender)
             self._are_usual = set(synchronous) == self._usual and not asynchronous
+            self._seen = seen  # last: another thread that asks meanwhile looks for itself
         return self._are_usual
 
 

@@ -538,3 +538,15 @@ def test_the_admin_can_be_logged_into_and_used(default_layer: ChannelLayerWrappe
     index = ask("/admin/", cookie=cookies(login))
     assert index["status"] == 200
     assert b"Site administration" in index["content"]
+
+
+def test_a_handler_of_a_1x_project_may_have_an_init_of_its_own(sent: list[Any]) -> None:
+    class OwnHandler(AsgiHandler):
+        def __init__(self) -> None:  # without super(), as it did for Channels 1.x
+            self.load_middleware()
+
+        def get_response(self, request: Any) -> HttpResponse:
+            return HttpResponse(b"mine")
+
+    assert [reply["content"] for reply in OwnHandler()(message())] == [b"mine"]
+    assert sent == [("started", OwnHandler, b"/test/"), ("finished", OwnHandler)]
