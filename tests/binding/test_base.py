@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import datetime
 import json
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core import serializers
+from django.core.management import call_command
 from django.db import transaction
 
 from channels_classic import route
@@ -15,7 +19,7 @@ from channels_classic.binding.base import CREATE, BindingMetaclass
 from channels_classic.binding.websockets import WebsocketBinding, WebsocketBindingWithMembers
 from channels_classic.message import Message
 from channels_classic.test import Client, WSClient, apply_routes
-from tests.inventory.models import Item
+from tests.inventory.models import Item, Machine
 from tests.support.bindings import Permissive, bound, received
 
 if TYPE_CHECKING:
@@ -276,13 +280,67 @@ def test_a_row_that_is_gone_is_created_anew(watchers: dict[str, WSClient]) -> No
     assert actions(watchers["top"]) == ["create", "create"]
 
 
-def test_fixtures_are_sent_as_created(watchers: dict[str, WSClient]) -> None:
+@pytest.fixture
+def load(
+    tmp_path: Path, django_capture_on_commit_callbacks: Callable[..., AbstractContextManager[Any]]
+) -> Callable[..., None]:
+    """Load rows, given as (model, primary key, fields), as `loaddata` loads a fixture."""
+
+    def load(*rows: tuple[str, Any, dict[str, Any]]) -> None:
+        fixture = tmp_path / "fixture.json"
+        fixture.write_text(json.dumps([{"model": model, "pk": pk, "fields": fields} for model, pk, fields in rows]))
+        with django_capture_on_commit_callbacks(execute=True):
+            call_command("loaddata", fixture, verbosity=0)
+
+    return load
+
+
+def test_fixtures_are_sent_as_created_when_all_is_loaded(
+    watchers: dict[str, WSClient], load: Callable[..., None]
+) -> None:
     shelves()
-    item = Item.objects.create(name="hammer")
-    fixture = serializers.serialize("json", [item])
-    for loaded in serializers.deserialize("json", fixture):
-        loaded.save()
-    assert actions(watchers["top"]) == ["create", "create"]
+    key = str(uuid.uuid4())
+    load(("inventory.item", key, {"name": "hammer", "shelf": "top", "tags": [1]}), ("inventory.tag", 1, {"name": "x"}))
+    assert actions(watchers["top"]) == ["create"]
+    load(("inventory.item", key, {"name": "hammer", "shelf": "low", "tags": []}))
+    assert actions(watchers["low"]) == ["create"]
+
+
+def test_a_fixture_may_have_a_child_before_its_parent(client: WSClient, load: Callable[..., None]) -> None:
+    bound(
+        Machine,
+        fields=["number", "power"],
+        group_names=classmethod(lambda cls, machine: {"1": ["users"]}[machine.product_ptr.number]),
+    )
+    load(
+        ("inventory.machine", 1, {"power": 3}),
+        ("inventory.product", 1, {"number": "1", "created": "2020-01-01T00:00Z", "changed": "2020-01-01T00:00Z"}),
+    )
+    assert [reply["payload"]["data"] for reply in received(client)] == [{"number": "1", "power": 3}]
+
+
+def test_a_fixture_may_have_a_row_before_the_one_it_refers_to(client: WSClient, load: Callable[..., None]) -> None:
+    bound(
+        Item,
+        fields=["name"],
+        group_names=classmethod(lambda cls, item: {"bob": ["users"]}[item.owner.username]),
+    )
+    key = str(uuid.uuid4())
+    load(("inventory.item", key, {"name": "saw", "owner": 1, "tags": []}), ("auth.user", 1, {"username": "bob"}))
+    assert [reply["payload"]["pk"] for reply in received(client)] == [key]
+
+
+def test_a_fixture_is_loaded_though_its_messages_fail(
+    client: WSClient, load: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    def group_names(cls: Any, item: Any) -> list[str]:
+        raise ZeroDivisionError("a mistake of the project")
+
+    bound(Item, fields=["name"], group_names=classmethod(group_names))
+    load(("inventory.item", str(uuid.uuid4()), {"name": "saw", "tags": []}))
+    assert Item.objects.count() == 1
+    assert received(client) == []
+    assert "a mistake of the project" in caplog.text
 
 
 # When they leave
