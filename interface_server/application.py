@@ -10,15 +10,16 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
-from channels_classic.interface_server.actions import ActionLogger, Actions
-from channels_classic.interface_server.config import InterfaceConfig
-from channels_classic.interface_server.forwarded import Forwarded
-from channels_classic.interface_server.http import Request
-from channels_classic.interface_server.hub import Hub
-from channels_classic.interface_server.pages import answer_health
-from channels_classic.interface_server.scope import Receive, Scope, Send
-from channels_classic.interface_server.websocket import WebSocket
 from channels_classic.layers.base import BaseChannelLayer
+
+from .action_log import ActionLogger, Actions
+from .asgi import Receive, Scope, Send
+from .config import InterfaceConfig
+from .error_pages import answer_health
+from .http.request import Request
+from .layer.session import Hub
+from .proxy_headers import Forwarded
+from .websocket.connection import WebSocket
 
 
 class InterfaceServer:

@@ -12,8 +12,9 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from channels_classic.layers.delivery import Delivery
-from channels_classic.worker.ending import Ending
+from channels_classic.layers.planner import Delivery
+
+from .result import Ending
 
 LINGER = 0.002
 """Seconds for which what fast consumers sent is collected, to travel in one write."""

@@ -11,18 +11,19 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from channels_classic.layers import chance
+from channels_classic.layers import rng
 from channels_classic.layers.base import BLOCK, BaseChannelLayer
 from channels_classic.layers.steps import Take
 from channels_classic.message import pending_message_store
-from channels_classic.worker.batch import Batch
-from channels_classic.worker.consumption import Consumption
-from channels_classic.worker.monitor import HAND_BACK, put_back
-from channels_classic.worker.pipeline import Pipeline
-from channels_classic.worker.shared import Shared
+
+from .batch import Batch
+from .connection import Pipeline
+from .runner import Consumption
+from .runtime import Shared
+from .watchdog import HAND_BACK, put_back
 
 if TYPE_CHECKING:
-    from channels_classic.worker.worker import Worker
+    from .worker import Worker
 
 logger = logging.getLogger("django.channels")
 
@@ -69,7 +70,7 @@ class Loop:
 
     def _take(self) -> None:
         """Write what the last consumers sent and fill the batch, in one step."""
-        chance.shuffle(self._channels)  # an earlier one wins
+        rng.shuffle(self._channels)  # an earlier one wins
         step = Take(self._channels, self._count, BLOCK)
         if self._limits.any:
             channels = self._limits.open(self._channels, _AGAIN)

@@ -21,16 +21,17 @@ from django.db import connections
 
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import InvalidChannelLayerError
-from channels_classic.layers import chance
+from channels_classic.layers import rng
 from channels_classic.layers.names import check_receivable
 from channels_classic.message import Message
 from channels_classic.signals import worker_ready
-from channels_classic.worker.config import WorkerConfig
-from channels_classic.worker.doorbell import STOP_SIGNALS
-from channels_classic.worker.ledger import NoRecord, Record
-from channels_classic.worker.loop import Loop
-from channels_classic.worker.shared import Shared
-from channels_classic.worker.stopping import Stopper
+
+from .config import WorkerConfig
+from .inflight import NoRecord, Record
+from .loop import Loop
+from .runtime import Shared
+from .shutdown import Stopper
+from .signal_pipe import STOP_SIGNALS
 
 logger = logging.getLogger("django.channels")
 
@@ -195,7 +196,7 @@ class Worker:
                 raise
             except Exception:
                 logger.exception("The loop of the worker failed; it starts again.")
-                time.sleep(chance.uniform(0, _RESTART_PAUSE))
+                time.sleep(rng.uniform(0, _RESTART_PAUSE))
             finally:
                 self._loop = None
 

@@ -12,12 +12,12 @@ from collections.abc import Generator, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, MessageTooLarge, StepRefused
-from channels_classic.layers import chance, names
+from channels_classic.layers import names, rng
 from channels_classic.layers.capacity import Capacities, Patterns
-from channels_classic.layers.carrier import AsyncCarrier, Carrier
 from channels_classic.layers.codec import Kind, Outcome, encode
-from channels_classic.layers.delivery import Delivery, Planner, Report, Send, member_of
 from channels_classic.layers.losses import Losses
+from channels_classic.layers.planner import Delivery, Planner, Report, Send, member_of
+from channels_classic.layers.pool import AsyncCarrier, Carrier
 from channels_classic.layers.steps import (
     Alive,
     AsyncConnection,
@@ -221,7 +221,7 @@ class BaseChannelLayer:
         for queue in queues:
             if names.is_managed(queue):
                 raise InvalidChannelName(queue, "only the interface server that made this inbox reads it")
-        chance.shuffle(queues)
+        rng.shuffle(queues)
         (taken,) = yield [Take(queues, 1, timeout)]
         if isinstance(taken, StepRefused):
             raise taken

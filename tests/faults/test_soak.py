@@ -13,9 +13,9 @@ from channels_classic.layers import names
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Beat, Retire, Take
 from tests.faults.traffic import LONG
-from tests.redis_server import RedisServer
-from tests.running_site import RunningSite
-from tests.waiting import eventually
+from tests.support.redis_server import RedisServer
+from tests.support.running_site import RunningSite
+from tests.support.waiting import eventually
 
 MESSAGES, SOCKETS, EXPIRED = (100_000, 10_000, 1_000) if LONG else (1_000, 100, 200)
 GROUPS = 50

@@ -13,11 +13,11 @@ from websockets.sync.client import ClientConnection, connect
 
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
 from channels_classic.interface_server.config import Limits
-from channels_classic.interface_server.server import Listen, Server
+from channels_classic.interface_server.server.server import Listen, Server
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.delivery import Delivery, Report
 from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.planner import Delivery, Report
 from channels_classic.layers.steps import Take
 
 PATIENCE = 10.0

@@ -22,8 +22,8 @@ from channels_classic.exceptions import InvalidMessage
 from channels_classic.layers.codec import Outcome
 from tests.interface_server.hostile import End, Input, attack, inputs
 from tests.interface_server.live import Live, live
-from tests.interface_server.test_limits import FAULTS, HEAD, UPGRADE
-from tests.waiting import eventually
+from tests.interface_server.server.test_limits import FAULTS, HEAD, UPGRADE
+from tests.support.waiting import eventually
 
 TOGETHER = 20
 COUNT = int(os.environ.get("HOSTILE", "400"))

@@ -31,7 +31,7 @@ from channels_classic.layers.steps import (
     Take,
     Taken,
 )
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 SOON = 1.0
 """Seconds within which a wake-up has ended a read that would block for longer."""

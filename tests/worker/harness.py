@@ -11,8 +11,8 @@ from typing import Any
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, Outcome, decode
-from channels_classic.layers.delivery import Send
 from channels_classic.layers.names import new_inbox
+from channels_classic.layers.planner import Send
 from channels_classic.layers.steps import Beat, Take
 from channels_classic.worker import Worker, WorkerGroup
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.delivery import Delivery
+from channels_classic.layers.planner import Delivery
 from channels_classic.layers.steps import Item
 from channels_classic.worker.batch import LINGER, Batch
-from channels_classic.worker.ending import Ending
+from channels_classic.worker.result import Ending
 
 
 def delivery(number: int) -> Delivery:

@@ -13,13 +13,13 @@ from channels_classic import Channel, Group
 from channels_classic.exceptions import ConsumeLater, LayerUnavailable, StepRefused
 from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.delivery import Delivery, Report, Send
 from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.planner import Delivery, Report, Send
 from channels_classic.layers.steps import Connection, Item, Members, Push, PutBack, Step, Take
 from channels_classic.message import Message, pending_message_store
-from channels_classic.worker import pipeline
-from channels_classic.worker.ending import Ending
-from tests.waiting import eventually
+from channels_classic.worker import connection
+from channels_classic.worker.result import Ending
+from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain, make_worker, running
 
 AWAY = LayerUnavailable("the test", "it was told to be away", "Wait")
@@ -88,8 +88,8 @@ def layer() -> FaultyLayer:
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_BACKOFF", (0.01, 0.05))
-    monkeypatch.setattr(pipeline, "RETRY_TIME", 0.3)
+    monkeypatch.setattr(connection, "_BACKOFF", (0.01, 0.05))
+    monkeypatch.setattr(connection, "RETRY_TIME", 0.3)
     monkeypatch.setattr(pending_message_store, "retry_time", 0.2)
 
 

@@ -15,8 +15,8 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.redis.connector import Server
 from channels_classic.layers.redis.layer import Host, RedisChannelLayer
-from channels_classic.layers.redis.server import Server
 
 
 class RedisClusterChannelLayer(RedisChannelLayer):

@@ -14,9 +14,9 @@ import redis
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.redis.dialogue import INTRODUCTION, LOAD, LOST, Dialogue, new_reader, packed
-from channels_classic.layers.redis.server import Server
-from channels_classic.layers.redis.shard import Command, Shard
+from channels_classic.layers.redis.commands import Command, Shard
+from channels_classic.layers.redis.connector import Server
+from channels_classic.layers.redis.protocol import INTRODUCTION, LOAD, LOST, Dialogue, new_reader, packed
 from channels_classic.layers.steps import Step, Take
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.redis.cipher import make_cipher
+from channels_classic.layers.redis.commands import Shard
+from channels_classic.layers.redis.connector import Server
+from channels_classic.layers.redis.endpoint import RedisPlace
 from channels_classic.layers.redis.keys import Keys
-from channels_classic.layers.redis.place import RedisPlace
 from channels_classic.layers.redis.routes import Routes
-from channels_classic.layers.redis.server import Server
-from channels_classic.layers.redis.shard import Shard
 from channels_classic.layers.redis.sharded import ShardedConnection
 from channels_classic.layers.redis.sharded_async import AsyncShardedConnection
 from channels_classic.layers.redis.shards import Place, Shards

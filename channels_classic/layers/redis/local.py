@@ -8,8 +8,8 @@ from typing import Any
 
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.local import LocalChannelLayer
-from channels_classic.layers.local_client import AsyncSocketConnection, SocketConnection
-from channels_classic.layers.local_path import default_path
+from channels_classic.layers.local.client import AsyncSocketConnection, SocketConnection
+from channels_classic.layers.local.path import default_path
 from channels_classic.layers.redis.layer import Host, RedisChannelLayer
 from channels_classic.layers.redis.routes import Routes
 from channels_classic.layers.redis.shards import Place

@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers import chance
+from channels_classic.layers import rng
 from channels_classic.layers.steps import (
     Alive,
     Beat,
@@ -61,7 +61,7 @@ class Routes:
         self.pinned = pinned
         self.everywhere = sorted({*spread, *pinned})
         # Two counts: who sends and takes in turn would otherwise always do one of them at the same shard.
-        self._sends, self._takes = (count(chance.randrange(len(self.everywhere))) for _ in range(2))
+        self._sends, self._takes = (count(rng.randrange(len(self.everywhere))) for _ in range(2))
 
     def pin(self, name: str) -> int:
         """The shard of an inbox, a `?` channel or a group: a range of CRC-32 for each, as in Channels 1.x."""

@@ -12,8 +12,8 @@ from redis.backoff import NoBackoff
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.redis.connector import Server
 from channels_classic.layers.redis.layer import RedisChannelLayer
-from channels_classic.layers.redis.server import Server
 
 SENTINEL_PATIENCE = 1.0
 """Seconds a sentinel may take before the next one is asked."""

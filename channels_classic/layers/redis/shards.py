@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
 from channels_classic.exceptions import LayerUnavailable
-from channels_classic.layers import chance
+from channels_classic.layers import rng
 from channels_classic.layers.steps import AsyncConnection, Connection
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class Shards:
                 if not self._away:
                     self._prober = None
                     return
-            time.sleep(pause * chance.uniform(0.5, 1))
+            time.sleep(pause * rng.uniform(0.5, 1))
             pause = min(pause * 2, longest)
 
     def _try(self, shard: int) -> None:

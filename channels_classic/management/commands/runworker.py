@@ -23,11 +23,11 @@ from channels_classic.message import Message
 from channels_classic.routing import Consumer
 from channels_classic.signals import worker_process_ready
 from channels_classic.worker import Worker, WorkerGroup
+from channels_classic.worker.concurrency import parse_limits
 from channels_classic.worker.config import WorkerConfig
-from channels_classic.worker.limits import parse_limits
-from channels_classic.worker.parent import Parent
-from channels_classic.worker.stopping import renew
-from channels_classic.worker.supervisor import Supervisor
+from channels_classic.worker.shutdown import renew
+from channels_classic.worker.supervisor.child import Parent
+from channels_classic.worker.supervisor.supervisor import Supervisor
 
 
 class Command(BaseCommand):
