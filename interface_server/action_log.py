@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .asgi import Application, Receive, Scope, Send
-from .log_throttle import Notices
+from .asgi import Application, Receive, Scope, SendEvent
+from .log_throttle import ThrottledLog
 
 logger = logging.getLogger(__name__)
 
@@ -24,16 +24,16 @@ _WEBSOCKET_ACTIONS = {
 }
 
 
-class Actions:
+class ActionLogMiddleware:
     """Passes everything on, and tells of complete responses and of what becomes of WebSockets."""
 
     def __init__(self, application: Application, action_logger: ActionLogger) -> None:
         self._application = application
         self._action_logger = action_logger
-        self._notices = Notices()
+        self._throttled_log = ThrottledLog()
         self._watched = {"http": self._http, "websocket": self._websocket}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         """Serve one scope."""
         await self._watched.get(scope["type"], self._application)(scope, receive, send)
 
@@ -42,9 +42,9 @@ class Actions:
         try:
             self._action_logger(protocol, action, details)
         except Exception as error:
-            self._notices.warn(logger, "What clients do could not be written down: %r", error)
+            self._throttled_log.warn(logger, "What clients do could not be written down: %r", error)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _http(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         started = time.monotonic()
         query = f"?{scope['query_string'].decode('latin-1')}" if scope.get("query_string") else ""
         details = {"method": scope["method"], "path": _path(scope) + query, "client": _client(scope), "size": 0}
@@ -60,7 +60,7 @@ class Actions:
 
         await self._application(scope, receive, watched_send)
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _websocket(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         details = {"path": _path(scope), "client": _client(scope)}
         last = "connecting"
         self._tell("websocket", last, details)

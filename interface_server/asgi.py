@@ -15,8 +15,8 @@ ROOT_PATH = b"daphne-root-path"
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+SendEvent = Callable[[Event], Awaitable[None]]
+Application = Callable[[Scope, Receive, SendEvent], Awaitable[None]]
 
 
 def connection_keys(scope: Scope, reply_channel: str, scheme: str, root_path: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-from .asgi import Send
+from .asgi import SendEvent
 
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -32,7 +32,7 @@ def header_pair(pair: Any) -> tuple[bytes, bytes]:
     return name.lower(), value
 
 
-async def answer_health(available: bool, send: Send) -> None:
+async def answer_health(available: bool, send: SendEvent) -> None:
     """Tell a load balancer whether clients can be served."""
     status, body = (200, b"ok\n") if available else (503, b"The channel layer is away.\n")
     headers = [

@@ -24,7 +24,7 @@ SCHEMES = {"http": ("http", "ws"), "ws": ("http", "ws"), "https": ("https", "wss
 """A forwarded scheme → what it is called for requests, and for WebSockets."""
 
 
-class Forwarded:
+class ProxyHeaders:
     """Changes scopes for which a trusted web server speaks."""
 
     def __init__(self, config: InterfaceConfig) -> None:

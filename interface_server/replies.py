@@ -12,7 +12,7 @@ KEYS = frozenset({"accept", "bytes", "text", "close"})
 
 
 @dataclass(slots=True)  # frozen would be slower
-class Decision:
+class ParsedReply:
     """What to do, in this order. `payload` is text or bytes, never empty; `close` is the code."""
 
     accept: bool = False
@@ -21,7 +21,7 @@ class Decision:
     close: int | None = None
 
 
-def decide(message: Mapping[str, Any], *, waiting: bool) -> Decision:
+def parse_reply(message: Mapping[str, Any], *, waiting: bool) -> ParsedReply:
     """What `message` asks for; `waiting`: the handshake is undecided. Raises `ValueError` for one without meaning."""
     unknown = message.keys() - KEYS
     if unknown:
@@ -35,10 +35,10 @@ def decide(message: Mapping[str, Any], *, waiting: bool) -> Decision:
     if payload is accept is close is None and message.get("text") is message.get("bytes") is None:
         raise ValueError(f"{dict(message)!r} asks for nothing: expected at least one of {', '.join(sorted(KEYS))}")
     if waiting and accept is not None and not accept:
-        return Decision(deny=True)
+        return ParsedReply(deny=True)
     if waiting and not accept and payload is None:
-        return Decision(deny=bool(close))
-    return Decision(accept=waiting, payload=payload, close=_code(close))
+        return ParsedReply(deny=bool(close))
+    return ParsedReply(accept=waiting, payload=payload, close=_code(close))
 
 
 def _payload(message: Mapping[str, Any]) -> str | bytes | None:

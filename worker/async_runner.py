@@ -28,15 +28,15 @@ from channels_classic.message import Message, Trace, pending_message_store
 from channels_classic.routing import Match
 from channels_classic.signals import consumer_failed
 
-from .concurrency import Limits
-from .connection import Outage, Pipeline
-from .control_flow import STEERING, steer
+from .concurrency import ConcurrencyLimits
+from .connection import Outage, WorkerConnection
+from .control_flow import CONTROL_EXCEPTIONS, handle
 from .failures import consumer_has_failed, log_failure
-from .hooks import Around
+from .hooks import ConsumerHooks
 from .inflight import Record
-from .result import Ending
+from .result import ConsumerResult
 from .runner import SLOW, TRACED, check_answer, collect, say_how_it_ended, warn_of_held_messages, watched
-from .stats import Statistics
+from .stats import Stats
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -51,7 +51,7 @@ _CHECK_INTERVAL = 1.0
 class Running:
     """A coroutine that runs."""
 
-    ending: Ending
+    result: ConsumerResult
     message: Message
     consumer: Any
     since: float
@@ -67,19 +67,21 @@ class Running:
             self.task.cancel()
 
 
-class Coroutines:
+class AsyncConsumerRunner:
     """At most `worker.concurrency` at once; `start`, `running`, `give_up` and `finish` are called by other threads."""
 
-    def __init__(self, worker: Worker, outage: Outage, record: Record, limits: Limits, statistics: Statistics) -> None:
+    def __init__(
+        self, worker: Worker, outage: Outage, record: Record, limits: ConcurrencyLimits, statistics: Stats
+    ) -> None:
         self._worker = worker
         self._limits = limits
         self._statistics = statistics
-        self._around = Around(type(worker))
+        self._hooks = ConsumerHooks(type(worker))
         self._timeout = worker.consumer_timeout
         self._slots = threading.Semaphore(worker.concurrency)
         self._running: dict[int, Running] = {}
-        self._endings: queue.SimpleQueue[Ending | None] = queue.SimpleQueue()
-        self._pipeline = Pipeline(worker.channel_layer.channel_layer, outage, record)
+        self._endings: queue.SimpleQueue[ConsumerResult | None] = queue.SimpleQueue()
+        self._connection = WorkerConnection(worker.channel_layer.channel_layer, outage, record)
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._begun = threading.Event()
@@ -89,12 +91,12 @@ class Coroutines:
 
     # For other threads
 
-    def start(self, match: Match, message: Message, ending: Ending) -> None:
+    def start(self, match: Match, message: Message, result: ConsumerResult) -> None:
         """Run a consumer; waits while there are as many as there may be."""
         self._slots.acquire()
         loop = self._started_loop()
         now = time.monotonic()
-        running = Running(ending, message, match[0], now, now)
+        running = Running(result, message, match[0], now, now)
         self._running[id(running)] = running
         loop.call_soon_threadsafe(self._begin, running, match[1], context=contextvars.Context())
 
@@ -115,7 +117,7 @@ class Coroutines:
         """Wait for all to end, write what they sent, and end the threads."""
         if self._loop is None or self._closing is None:
             return
-        self._pipeline.stop()
+        self._connection.stop()
         self._loop.call_soon_threadsafe(self._closing.set)
         for thread in self._threads:
             thread.join()
@@ -135,18 +137,18 @@ class Coroutines:
 
     def _write(self) -> None:
         while True:
-            endings = [self._endings.get()]
+            results = [self._endings.get()]
             while not self._endings.empty():
-                endings.append(self._endings.get())
-            finished = [ending for ending in endings if ending is not None]
+                results.append(self._endings.get())
+            finished = [result for result in results if result is not None]
             try:
-                self._pipeline.send(finished)
-                for ending in finished if self._limits.any else ():
-                    self._limits.release(ending.delivery.channel)
-                self._pipeline.settle()
-                self._pipeline.retry()
-                if len(finished) < len(endings):
-                    return self._pipeline.finish([])
+                self._connection.send(finished)
+                for result in finished if self._limits.any else ():
+                    self._limits.release(result.delivery.channel)
+                self._connection.settle()
+                self._connection.retry()
+                if len(finished) < len(results):
+                    return self._connection.finish([])
             except Exception:
                 logger.exception("What coroutines sent could not be written.")
 
@@ -176,7 +178,7 @@ class Coroutines:
             running.task.add_done_callback(lambda task: timer.cancel())
 
     async def _consume(self, running: Running, kwargs: dict[str, Any]) -> None:
-        deliver = partial(collect, sends=running.ending.sends, wrapper=self._worker.channel_layer)
+        deliver = partial(collect, sends=running.result.sends, wrapper=self._worker.channel_layer)
         with pending_message_store.deliver_with(deliver):
             try:
                 await self._run(running, kwargs)
@@ -184,36 +186,36 @@ class Coroutines:
                 logger.exception("What surrounds a coroutine failed.")
         del self._running[id(running)]
         self._slots.release()
-        self._endings.put(running.ending)
+        self._endings.put(running.result)
         if self._check is None:
             self._check = asyncio.get_running_loop().call_later(_CHECK_INTERVAL, self._check_connections)
 
     async def _run(self, running: Running, kwargs: dict[str, Any]) -> None:
-        ending, message = running.ending, running.message
-        tally = self._statistics.of(running.consumer)
+        result, message = running.result, running.message
+        stats = self._statistics.of(running.consumer)
         trace: Trace | None = None
         started = time.perf_counter()
         try:
-            await self._around.start_async()
+            await self._hooks.start_async()
             if message.channel.name in TRACED:
-                trace = watched(ending)
+                trace = watched(result)
             try:
                 await running.consumer(message, **kwargs)
-                ending.outcome = Outcome.CONSUMED
-            except STEERING as error:
-                ending.outcome = steer(error, message, ending, self._worker, may_wait=False)
+                result.outcome = Outcome.CONSUMED
+            except CONTROL_EXCEPTIONS as error:
+                result.outcome = handle(error, message, result, self._worker, may_wait=False)
         except BaseException as error:
-            ending.outcome = Outcome.RAISED
+            result.outcome = Outcome.RAISED
             await self._fail(running, error, time.perf_counter() - started)
         duration = time.perf_counter() - started
         if duration > SLOW:
-            warn_of_held_messages(tally, ending)
-        await self._around.finish_async()
-        tally.add(duration, ending.outcome)
+            warn_of_held_messages(stats, result)
+        await self._hooks.finish_async()
+        stats.add(duration, result.outcome)
         if trace is not None:
-            check_answer(trace, ending, tally)
+            check_answer(trace, result, stats)
         if logger.isEnabledFor(logging.DEBUG):
-            say_how_it_ended(ending, tally, duration)
+            say_how_it_ended(result, stats, duration)
 
     async def _fail(self, running: Running, error: BaseException, duration: float) -> None:
         if running.is_cancelled and isinstance(error, asyncio.CancelledError):

@@ -22,7 +22,7 @@ def parse_limits(texts: Iterable[str]) -> dict[str, int]:
     return limits
 
 
-class Limits:
+class ConcurrencyLimits:
     """Counts the consumers that run, by pattern; the first pattern that fits a channel counts. Thread-safe."""
 
     def __init__(self, limits: Mapping[str, int], channels: Sequence[str]) -> None:

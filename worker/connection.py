@@ -21,11 +21,11 @@ from channels_classic.layers import rng
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.names import check_group
-from channels_classic.layers.planner import Delivery, Membership, Report, Send
+from channels_classic.layers.planner import Delivery, Membership, Outgoing, Report
 from channels_classic.layers.steps import Connection, Delist, Members, Push, Status, Step, Take, Taken
 
 from .inflight import Record
-from .result import Ending
+from .result import ConsumerResult
 
 logger = logging.getLogger("django.channels")
 
@@ -76,7 +76,7 @@ class _Written:
     deliveries: Sequence[Delivery] = ()
 
 
-class Pipeline:
+class WorkerConnection:
     """One connection, and what is under way on it.
 
     `record` is told what is finished, because it was written. `on_away` is called before each wait for a layer that is
@@ -104,17 +104,17 @@ class Pipeline:
 
     # What the loop asks for
 
-    def send(self, endings: Sequence[Ending]) -> None:
+    def send(self, results: Sequence[ConsumerResult]) -> None:
         """Write what consumers sent, and the reports, without waiting."""
-        self._write(endings, None)
+        self._write(results, None)
 
-    def take(self, step: Take, endings: Sequence[Ending]) -> Taken | None:
+    def take(self, step: Take, results: Sequence[ConsumerResult]) -> Taken | None:
         """Write what the last consumers sent together with `step`, and wait for what it gives. `retry` must follow.
 
         None when there was nothing in time, when `wake` was called, or when the layer was lost meanwhile: what it may
         have taken is lost then.
         """
-        if not self._write(endings, step):
+        if not self._write(results, step):
             return None
         try:
             self._settle()
@@ -157,10 +157,10 @@ class Pipeline:
             pause = min(pause * 2, longest)
             self.settle()
 
-    def finish(self, endings: Sequence[Ending]) -> None:
+    def finish(self, results: Sequence[ConsumerResult]) -> None:
         """Write what is left, see what became of it, and close the connection."""
-        if endings or self._owed:
-            self._write(endings, None)
+        if results or self._owed:
+            self._write(results, None)
         self.settle()
         self.retry()
         if self._owed or self._again or self._delists:
@@ -194,32 +194,32 @@ class Pipeline:
             raise AssertionError("the pipeline is not connected")
         return self._connection
 
-    def _write(self, endings: Sequence[Ending], step: Take | None) -> bool:
+    def _write(self, results: Sequence[ConsumerResult], step: Take | None) -> bool:
         """Write, once the layer is there; False when the worker stops before, or the layer is lost."""
-        sends = [send for ending in endings for send in ending.sends]
+        sends = [send for result in results for send in result.sends]
         groups = self._look_up(sends)
         if groups is None:
             for send in sends:
                 self._lose_send(send, "broker")
-            self._release([ending.delivery for ending in endings])
+            self._release([result.delivery for result in results])
             return False
-        reports = [report for ending in endings for report in ending.reports()]
+        reports = [report for result in results for report in result.reports()]
         try:
             pushes = self._planner.pushes(sends, groups, self._owed + reports)
         except Exception:
-            for ending in endings:
-                ending.sends = [send for send in ending.sends if self._is_sendable(send, groups, ending)]
-            sends = [send for ending in endings for send in ending.sends]
-            reports = [report for ending in endings for report in ending.reports()]
+            for result in results:
+                result.sends = [send for send in result.sends if self._is_sendable(send, groups, result)]
+            sends = [send for result in results for send in result.sends]
+            reports = [report for result in results for report in result.reports()]
             pushes = self._planner.pushes(sends, groups, self._owed + reports)
         others: list[Step] = [*self._delists] if step is None else [*self._delists, step]
         taking = step is not None
         pushes, self._again, self._owed, self._delists = self._again + pushes, [], [], []
         try:
             if pushes or others:
-                self._put(pushes, others, len(others) - taking, self._unconfirmed(endings))
+                self._put(pushes, others, len(others) - taking, self._unconfirmed(results))
             else:
-                self._release([ending.delivery for ending in endings])
+                self._release([result.delivery for result in results])
         except LayerUnavailable as error:
             self._lose(error)
             return False
@@ -236,19 +236,19 @@ class Pipeline:
         self._unread.append(_Written(pushes, answers, deliveries))
         self._live.write([*pushes, *others])
 
-    def _unconfirmed(self, endings: Sequence[Ending]) -> list[Delivery]:
+    def _unconfirmed(self, results: Sequence[ConsumerResult]) -> list[Delivery]:
         """The messages that are finished when what they came to has arrived; the others are released.
 
         One that is put back belongs to whoever takes it next, as soon as it is written.
         """
-        self._release([ending.delivery for ending in endings if ending.outcome is None])
-        return [ending.delivery for ending in endings if ending.outcome is not None]
+        self._release([result.delivery for result in results if result.outcome is None])
+        return [result.delivery for result in results if result.outcome is not None]
 
     def _release(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             self._record.release(delivery)
 
-    def _look_up(self, sends: Sequence[Send]) -> dict[str, Membership] | None:
+    def _look_up(self, sends: Sequence[Outgoing]) -> dict[str, Membership] | None:
         """The members of all groups in `sends`, once the layer is there; None when the worker stops before."""
         names = list(dict.fromkeys(send.name for send in sends if send.group and _is_group(send.name)))
         tries = 0
@@ -275,13 +275,13 @@ class Pipeline:
         membership: Membership = found
         return membership
 
-    def _is_sendable(self, send: Send, groups: dict[str, Membership], ending: Ending) -> bool:
+    def _is_sendable(self, send: Outgoing, groups: dict[str, Membership], result: ConsumerResult) -> bool:
         try:
             self._planner.lookups([send])  # checks the name
             self._planner.pushes([send], groups)
         except Exception as error:
-            logger.error("A message sent by a consumer of %s is lost: %s", ending.delivery.channel, error)
-            ending.unsendable(send)
+            logger.error("A message sent by a consumer of %s is lost: %s", result.delivery.channel, error)
+            result.unsendable(send)
             return False
         return True
 
@@ -377,7 +377,7 @@ class Pipeline:
             if entry.origin is not None:
                 self._lose_send(entry.origin, kind)
 
-    def _lose_send(self, send: Send, kind: str) -> None:
+    def _lose_send(self, send: Outgoing, kind: str) -> None:
         self._losses.count(kind, send.name)
         reply_channel = send.message.get("reply_channel")
         if send.token is not None and isinstance(reply_channel, str):

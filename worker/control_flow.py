@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from channels_classic.exceptions import ChannelSocketException, ConsumeLater, DenyConnection
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.planner import Send
+from channels_classic.layers.planner import Outgoing
 from channels_classic.message import Message
 
-from .result import Ending
+from .result import ConsumerResult
 
 if TYPE_CHECKING:
     from .worker import Worker
 
 logger = logging.getLogger("django.channels")
 
-STEERING = (DenyConnection, ChannelSocketException, ConsumeLater)
+CONTROL_EXCEPTIONS = (DenyConnection, ChannelSocketException, ConsumeLater)
 
 REQUEUE_ATTEMPTS = 10
 REQUEUE_PAUSE = 0.05
@@ -27,8 +27,10 @@ REQUEUE_PAUSE = 0.05
 _SHOWN = 200  # characters of a message that is dropped
 
 
-def steer(error: Exception, message: Message, ending: Ending, worker: Worker, may_wait: bool = True) -> Outcome | None:
-    """Do what one of `STEERING` asks for → the outcome, None when the message was put back.
+def handle(
+    error: Exception, message: Message, result: ConsumerResult, worker: Worker, may_wait: bool = True
+) -> Outcome | None:
+    """Do what one of `CONTROL_EXCEPTIONS` asks for → the outcome, None when the message was put back.
 
     What it sends is held with what the consumer sent. It may wait for a full channel, unless told otherwise.
     """
@@ -37,7 +39,7 @@ def steer(error: Exception, message: Message, ending: Ending, worker: Worker, ma
     if isinstance(error, ChannelSocketException):
         error.run(message)
         return Outcome.CONSUMED
-    return _put_back(message, ending, worker, may_wait)
+    return _put_back(message, result, worker, may_wait)
 
 
 def _deny(message: Message) -> Outcome:
@@ -50,19 +52,19 @@ def _deny(message: Message) -> Outcome:
     return Outcome.CONSUMED
 
 
-def _put_back(message: Message, ending: Ending, worker: Worker, may_wait: bool) -> Outcome | None:
+def _put_back(message: Message, result: ConsumerResult, worker: Worker, may_wait: bool) -> Outcome | None:
     """Put a message back at the tail of its channel, unless it has been there too often.
 
     The very dict the consumer saw: what it changed travels along. It overtakes what the consumer sent.
     """
-    channel, content = ending.delivery.channel, message.content
+    channel, content = result.delivery.channel, message.content
     retries = content.get("__retries__", 0) + 1
     content["__retries__"] = retries
     if retries > worker.message_retries:
         logger.warning("A message of %s is dropped: it was put back %d times. %s", channel, retries - 1, shown(content))
         return Outcome.DROPPED
-    if ending.delivery.token is not None or not may_wait:
-        ending.sends.append(Send(channel, content, token=ending.delivery.token))
+    if result.delivery.token is not None or not may_wait:
+        result.sends.append(Outgoing(channel, content, token=result.delivery.token))
         return None
     for _ in range(REQUEUE_ATTEMPTS):
         try:

@@ -13,7 +13,7 @@ from channels_classic.signals import check_connections, consumer_finished, consu
 logger = logging.getLogger("django.channels")
 
 
-class Around:
+class ConsumerHooks:
     """Sends `consumer_started` and `consumer_finished`, for workers of one class."""
 
     def __init__(self, sender: type) -> None:

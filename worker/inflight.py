@@ -59,20 +59,20 @@ class NoRecord:
         """Note nothing."""
 
 
-class Ledger:
+class InFlightTable:
     """The memory itself: one process writes, from any of its threads, one reads. What finds no cell is not noted."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._memory = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
         self._free = list(range(_HEAD, len(self._memory) - _CELL + 1, _CELL))
-        self._cells: dict[int, int] = {}
+        self._slots: dict[int, int] = {}
 
     @classmethod
-    def make(cls, cells: int) -> Ledger:
+    def make(cls, slots: int) -> InFlightTable:
         """An empty one, for so many messages."""
         descriptor = _anonymous_file()
-        os.ftruncate(descriptor, _HEAD + cells * _CELL)
+        os.ftruncate(descriptor, _HEAD + slots * _CELL)
         return cls(descriptor)
 
     def hold(self, deliveries: Iterable[Delivery]) -> None:
@@ -81,13 +81,13 @@ class Ledger:
             data = f"{delivery.channel}\n{delivery.reply_channel or ''}\n{delivery.token or ''}".encode()
             if not self._free or len(data) >= _CELL:
                 continue
-            self._cells[id(delivery)] = cell = self._free.pop()
+            self._slots[id(delivery)] = cell = self._free.pop()
             self._memory[cell + 1 : cell + 1 + len(data)] = data
             self._memory[cell] = len(data)  # last: until then the cell is empty to the reader
 
     def release(self, delivery: Delivery) -> None:
         """Forget what is finished or handed back."""
-        cell = self._cells.pop(id(delivery), None)
+        cell = self._slots.pop(id(delivery), None)
         if cell is not None:
             self._memory[cell] = 0
             self._free.append(cell)
@@ -96,7 +96,7 @@ class Ledger:
         """Say that the process can still act; that it is not `busy` says that no more signs will come."""
         self._memory[:_HEAD] = (int(time.monotonic() * 1000) if busy else 0).to_bytes(_HEAD, "big")
 
-    def silence(self) -> float:
+    def heartbeat_age(self) -> float:
         """For how many seconds a busy process has given no sign; 0 when it is idle."""
         beat = int.from_bytes(self._memory[:_HEAD], "big")
         return time.monotonic() - beat / 1000 if beat else 0.0

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.planner import Delivery, Report, Send
+from channels_classic.layers.planner import Delivery, Outgoing, Report
 
 
 @dataclass(slots=True)
-class Ending:
+class ConsumerResult:
     """How a message ended, and what its consumer sent. `outcome` is None when it was put back: others report then."""
 
     delivery: Delivery
     reply_channel: str | None
     outcome: Outcome | None = Outcome.RAISED
-    sends: list[Send] = field(default_factory=list)
-    handed_on: bool = False
+    sends: list[Outgoing] = field(default_factory=list)
+    delegated: bool = False
     interrupt: KeyboardInterrupt | None = None
 
     def reports(self) -> list[Report]:
@@ -28,7 +28,7 @@ class Ending:
         if token is None or self.outcome is None or self.reply_channel is None:
             return []
         if self.delivery.channel == "http.request" and (
-            self.outcome is Outcome.CONSUMED or (self.outcome is Outcome.RAISED and self.handed_on)
+            self.outcome is Outcome.CONSUMED or (self.outcome is Outcome.RAISED and self.delegated)
         ):
             return []
         report = Report(self.reply_channel, token, self.outcome)
@@ -38,7 +38,7 @@ class Ending:
         last.report = report
         return []
 
-    def unsendable(self, send: Send) -> None:
+    def unsendable(self, send: Outgoing) -> None:
         """Take note that one of `sends` cannot be sent: the client must not wait for it."""
         if send.token is not None or (send.name == self.reply_channel and self.outcome is Outcome.CONSUMED):
             self.outcome = Outcome.RAISED

@@ -16,19 +16,19 @@ from django.db import close_old_connections
 
 from channels_classic.channel import Channel, Group
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.planner import Delivery, Send
+from channels_classic.layers.planner import Delivery, Outgoing
 from channels_classic.message import Message, Trace, pending_message_store
 from channels_classic.routing import Match
 
 from .awaitables import refuse_awaitable
-from .control_flow import STEERING, shown, steer
+from .control_flow import CONTROL_EXCEPTIONS, handle, shown
 from .failures import consumer_has_failed
-from .hooks import Around
-from .result import Ending
-from .stats import Statistics, Tally
+from .hooks import ConsumerHooks
+from .result import ConsumerResult
+from .stats import ConsumerStats, Stats
 
 if TYPE_CHECKING:
-    from .async_runner import Coroutines
+    from .async_runner import AsyncConsumerRunner
     from .worker import Worker
 
 logger = logging.getLogger("django.channels")
@@ -45,16 +45,16 @@ _forks: list[None] = []
 os.register_at_fork(after_in_child=lambda: _forks.append(None))
 
 
-class Consumption:
+class ConsumerRunner:
     """Runs the consumers of one worker thread, one at a time. Those that are coroutines are only started here."""
 
-    def __init__(self, worker: Worker, statistics: Statistics, coroutines: Coroutines) -> None:
+    def __init__(self, worker: Worker, statistics: Stats, async_runner: AsyncConsumerRunner) -> None:
         self._worker = worker
         self._wrapper = worker.channel_layer
         self._statistics = statistics
-        self._coroutines = coroutines
-        self._sends: list[Send] = []
-        self._around = Around(type(worker))
+        self._async_runner = async_runner
+        self._sends: list[Outgoing] = []
+        self._hooks = ConsumerHooks(type(worker))
         self._forks = len(_forks)
         self._running: tuple[object, Message, float] | None = None
         self.verbose = False
@@ -64,10 +64,10 @@ class Consumption:
         """Take what a consumer sent."""
         collect(pairs, self._sends, self._wrapper)
 
-    def consume(self, delivery: Delivery) -> Ending | None:
+    def consume(self, delivery: Delivery) -> ConsumerResult | None:
         """Run the consumer of a message → how it ended, None when a coroutine goes on."""
-        ending = Ending(delivery, delivery.reply_channel)
-        self._sends = ending.sends
+        result = ConsumerResult(delivery, delivery.reply_channel)
+        self._sends = result.sends
         try:
             message = Message(delivery.message, delivery.channel, self._wrapper)
             message.in_turn = delivery.token is not None
@@ -80,17 +80,17 @@ class Consumption:
         if match is None or message is None:
             if message is not None:
                 logger.error("No route takes a message of %s: %s", delivery.channel, shown(delivery.message))
-                ending.outcome = Outcome.UNROUTED
-            self._statistics.named("(no consumer)").add(0.0, ending.outcome)
-            return ending
+                result.outcome = Outcome.UNROUTED
+            self._statistics.named("(no consumer)").add(0.0, result.outcome)
+            return result
         if self._worker.callback is not None:
             self._call_back(delivery.channel, message)
-        tally = self._statistics.of(match[0])
-        if tally.is_async:
-            self._coroutines.start(match, message, ending)
+        stats = self._statistics.of(match[0])
+        if stats.is_async:
+            self._async_runner.start(match, message, result)
             return None
-        self._run(match, message, ending, tally)
-        return ending
+        self._run(match, message, result, stats)
+        return result
 
     def _call_back(self, channel: str, message: Message) -> None:
         try:
@@ -98,22 +98,22 @@ class Consumption:
         except Exception:
             logger.exception("The callback of the worker failed on a message of %s.", channel)
 
-    def _run(self, match: Match, message: Message, ending: Ending, tally: Tally) -> None:
+    def _run(self, match: Match, message: Message, result: ConsumerResult, stats: ConsumerStats) -> None:
         consumer, kwargs = match
         trace: Trace | None = None
         started = time.perf_counter()
         self._running = consumer, message, started
         try:
-            self._around.start()
-            if ending.delivery.channel in TRACED:
-                trace = watched(ending)
+            self._hooks.start()
+            if result.delivery.channel in TRACED:
+                trace = watched(result)
             try:
-                result = consumer(message, **kwargs)
-                if result is not None:
-                    refuse_awaitable(consumer, result)
-                ending.outcome = Outcome.CONSUMED
-            except STEERING as error:
-                ending.outcome = steer(error, message, ending, self._worker)
+                returned = consumer(message, **kwargs)
+                if returned is not None:
+                    refuse_awaitable(consumer, returned)
+                result.outcome = Outcome.CONSUMED
+            except CONTROL_EXCEPTIONS as error:
+                result.outcome = handle(error, message, result, self._worker)
             if len(_forks) != self._forks:
                 _leave_fork(None)
         except BaseException as error:
@@ -121,18 +121,18 @@ class Consumption:
             if len(_forks) != self._forks:
                 _leave_fork(error)
             consumer_has_failed(self._worker, consumer, message, error, time.perf_counter() - started)
-            ending.outcome = Outcome.RAISED
+            result.outcome = Outcome.RAISED
             if isinstance(error, KeyboardInterrupt):
-                ending.interrupt = error
+                result.interrupt = error
         duration = time.perf_counter() - started
         if duration > SLOW:
-            warn_of_held_messages(tally, ending)
-        self._around.finish()
-        tally.add(duration, ending.outcome)
+            warn_of_held_messages(stats, result)
+        self._hooks.finish()
+        stats.add(duration, result.outcome)
         if trace is not None:
-            check_answer(trace, ending, tally)
+            check_answer(trace, result, stats)
         if self.verbose:
-            say_how_it_ended(ending, tally, duration)
+            say_how_it_ended(result, stats, duration)
 
     def give_up(self, error: Exception, where: str) -> None:
         """From the monitor: the consumer that runs takes too long; `where` is its stack."""
@@ -145,56 +145,56 @@ class Consumption:
 # What consumers that are coroutines have in common with others
 
 
-def collect(pairs: list[tuple[Channel | Group, dict[str, Any]]], sends: list[Send], wrapper: Any) -> None:
+def collect(pairs: list[tuple[Channel | Group, dict[str, Any]]], sends: list[Outgoing], wrapper: Any) -> None:
     """Put what a consumer sent into `sends`. What goes to another layer is sent there at once."""
     for sender, content in pairs:
         layer, own = sender.channel_layer, wrapper.channel_layer
         if layer is wrapper or layer is own or getattr(layer, "channel_layer", None) is own:
-            sends.append(Send(sender.name, content, isinstance(sender, Group)))
+            sends.append(Outgoing(sender.name, content, isinstance(sender, Group)))
         else:
             _send_elsewhere(sender, content)
 
 
-def watched(ending: Ending) -> Trace | None:
+def watched(result: ConsumerResult) -> Trace | None:
     """A record of how the consumer of one of `TRACED` answers its client."""
-    if ending.reply_channel and pending_message_store.active:
-        return pending_message_store.watch(ending.reply_channel)
+    if result.reply_channel and pending_message_store.active:
+        return pending_message_store.watch(result.reply_channel)
     return None
 
 
-def check_answer(trace: Trace, ending: Ending, tally: Tally) -> None:
+def check_answer(trace: Trace, result: ConsumerResult, stats: ConsumerStats) -> None:
     """Note whether something else may answer the client, and warn when nobody will."""
-    ending.handed_on = trace.handed_on
-    if ending.delivery.channel != "websocket.connect" or ending.outcome is not Outcome.CONSUMED:
+    result.delegated = trace.handed_on
+    if result.delivery.channel != "websocket.connect" or result.outcome is not Outcome.CONSUMED:
         return
     # A group is joined to get what others send later: that is no answer, and the commonest way to forget it.
     if not trace.answered and not trace.mentioned:
         logger.warning(
             "The consumer %s of websocket.connect neither accepted nor closed: the client waits until the handshake "
             'times out. Send {"accept": True} to message.reply_channel, or raise DenyConnection.',
-            tally.name,
+            stats.name,
         )
 
 
-def warn_of_held_messages(tally: Tally, ending: Ending) -> None:
+def warn_of_held_messages(stats: ConsumerStats, result: ConsumerResult) -> None:
     """Say once per consumer that what it sends could have arrived long before it returned."""
     held, seconds = pending_message_store.held()
-    if held and seconds > SLOW and not tally.was_slow:
-        tally.was_slow = True
+    if held and seconds > SLOW and not stats.was_slow:
+        stats.was_slow = True
         logger.warning(
             "The consumer %s of %s held %d message(s) for %.1f s until it returned: send with immediately=True what "
             "must not wait.",
-            tally.name,
-            ending.delivery.channel,
+            stats.name,
+            result.delivery.channel,
             held,
             seconds,
         )
 
 
-def say_how_it_ended(ending: Ending, tally: Tally, duration: float) -> None:
+def say_how_it_ended(result: ConsumerResult, stats: ConsumerStats, duration: float) -> None:
     """One line per message, for `-v 2`."""
-    outcome = ending.outcome.name.lower() if ending.outcome is not None else "put back"
-    logger.debug("%s -> %s: %s in %.1f ms", ending.delivery.channel, tally.name, outcome, duration * 1000)
+    outcome = result.outcome.name.lower() if result.outcome is not None else "put back"
+    logger.debug("%s -> %s: %s in %.1f ms", result.delivery.channel, stats.name, outcome, duration * 1000)
 
 
 def _leave_fork(error: BaseException | None) -> None:

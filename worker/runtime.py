@@ -5,40 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .async_runner import Coroutines
-from .concurrency import Limits
+from .async_runner import AsyncConsumerRunner
+from .concurrency import ConcurrencyLimits
 from .connection import Outage
 from .recycling import Recycling
-from .stats import Statistics, report
-from .watchdog import Monitor
+from .stats import Stats, report
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from .worker import Worker
 
 
-class Shared:
+class Runtime:
     """One for each `run` of a worker or of a group of workers, made from its attributes."""
 
     def __init__(self, worker: Worker, channels: Sequence[str]) -> None:
         self._layer = worker.channel_layer.channel_layer
-        self._statistics: list[Statistics] = []
+        self._statistics: list[Stats] = []
         self.record = worker.record
         self.outage = Outage()
         self.recycling = Recycling(worker.max_messages, worker.max_memory, worker.ask_for_replacement)
-        self.limits = Limits(worker.limits, channels)
-        self.coroutines = Coroutines(worker, self.outage, self.record, self.limits, self.new_statistics())
-        self.monitor = Monitor(
+        self.limits = ConcurrencyLimits(worker.limits, channels)
+        self.async_runner = AsyncConsumerRunner(worker, self.outage, self.record, self.limits, self.new_statistics())
+        self.watchdog = Watchdog(
             self._layer,
             self.outage,
             self.record,
-            self.coroutines,
+            self.async_runner,
             worker.consumer_timeout,
             worker.ask_for_replacement,
         )
 
-    def new_statistics(self) -> Statistics:
+    def new_statistics(self) -> Stats:
         """Counts for one more thread."""
-        self._statistics.append(Statistics())
+        self._statistics.append(Stats())
         return self._statistics[-1]
 
     def report(self) -> str:

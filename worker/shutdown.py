@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from typing import NoReturn, Protocol
 
-from .signal_pipe import STOP_SIGNALS, Doorbell
+from .signal_pipe import STOP_SIGNALS, SignalPipe
 
 logger = logging.getLogger("django.channels")
 
@@ -43,44 +43,44 @@ class Stoppable(Protocol):
         """Whether nothing that still runs will end."""
 
 
-class Stopper:
+class Shutdown:
     """Stops one worker, or one group of them, when a signal says so."""
 
     def __init__(self, worker: Stoppable) -> None:
         self._worker = worker
-        self._doorbell: Doorbell | None = None
+        self._signal_pipe: SignalPipe | None = None
         self._over = threading.Event()
         self._terminal = False
 
     def request(self, number: int) -> None:
         """Ask the worker to stop, as the signal `number` does; 0 stands for none, and never insists."""
-        doorbell = self._doorbell
-        if doorbell is None:
+        signal_pipe = self._signal_pipe
+        if signal_pipe is None:
             self._worker.stop()
         else:
-            doorbell.ring(number)
+            signal_pipe.notify(number)
 
     @contextlib.contextmanager
     def attending(self, signals: bool) -> Iterator[None]:
         """Inside the block the worker runs, and can be asked to stop, with `signals` also by signals."""
         self._over.clear()
         self._terminal = os.isatty(0)
-        self._doorbell = doorbell = Doorbell()
-        thread = threading.Thread(target=self._attend, args=(doorbell,), name="worker-stopper", daemon=True)
+        self._signal_pipe = signal_pipe = SignalPipe()
+        thread = threading.Thread(target=self._attend, args=(signal_pipe,), name="worker-stopper", daemon=True)
         thread.start()
         others = [signal.SIGUSR1, *([signal.SIGHUP] if self._worker.is_renewable else [])]
         try:
-            with doorbell.catching(others) if signals else contextlib.nullcontext():
+            with signal_pipe.catching(others) if signals else contextlib.nullcontext():
                 yield
         finally:
             self._over.set()
-            self._doorbell = None
-            doorbell.ring()
+            self._signal_pipe = None
+            signal_pipe.notify()
             thread.join()
-            doorbell.close()
+            signal_pipe.close()
 
-    def _attend(self, doorbell: Doorbell) -> None:
-        while (asked := doorbell.wait()) == signal.SIGUSR1:
+    def _attend(self, signal_pipe: SignalPipe) -> None:
+        while (asked := signal_pipe.wait()) == signal.SIGUSR1:
             self._worker.log_statistics()
         if self._over.is_set():
             return
@@ -100,7 +100,7 @@ class Stopper:
                     "Consumers still run after %g seconds of grace: their messages are lost.", self._worker.grace
                 )
                 self._end(1)
-            again = doorbell.wait(_AGAIN)
+            again = signal_pipe.wait(_AGAIN)
             if again == signal.SIGUSR1:
                 self._worker.log_statistics()
             if again in STOP_SIGNALS:

@@ -18,7 +18,7 @@ from types import FrameType
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Doorbell:
+class SignalPipe:
     """Rings with a number: that of a signal, or 0. One thread waits; any thread, and any signal handler, may ring."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Doorbell:
         self._inside.setblocking(False)
         self._numbers: set[int] = {0, *STOP_SIGNALS}
 
-    def ring(self, number: int = 0) -> None:
+    def notify(self, number: int = 0) -> None:
         """Wake who waits, now or when it next waits."""
         with contextlib.suppress(BlockingIOError):  # then it rings already, thousands of times
             self._outside.send(bytes([number]))

@@ -20,7 +20,7 @@ _KNOWN = 1000
 
 
 @dataclass(slots=True, eq=False)
-class Tally:
+class ConsumerStats:
     """The messages of one consumer in one thread."""
 
     name: str
@@ -43,7 +43,7 @@ class Tally:
             step = exponent * 8 + int(mantissa * 16)
             self.durations[step] = self.durations.get(step, 0) + 1
 
-    def include(self, other: Tally) -> None:
+    def include(self, other: ConsumerStats) -> None:
         """Add the counts of another one."""
         self.consumed += other.consumed
         self.others.update(other.others.copy())
@@ -65,55 +65,55 @@ class Tally:
         return 0.0
 
 
-class Statistics:
+class Stats:
     """The tallies of one thread, by consumer."""
 
     def __init__(self) -> None:
-        self._by_identity: dict[int, tuple[object, Tally]] = {}
-        self._by_name: dict[str, Tally] = {}
+        self._by_identity: dict[int, tuple[object, ConsumerStats]] = {}
+        self._by_name: dict[str, ConsumerStats] = {}
 
-    def of(self, consumer: object) -> Tally:
+    def of(self, consumer: object) -> ConsumerStats:
         """The tally of a consumer."""
         known = self._by_identity.get(id(consumer))
         if known is None:
             if len(self._by_identity) >= _KNOWN:
                 self._by_identity.clear()
             name = name_that_thing(consumer)
-            tally = self._by_name.setdefault(name, Tally(name, is_async(consumer)))
-            known = self._by_identity[id(consumer)] = consumer, tally
+            stats = self._by_name.setdefault(name, ConsumerStats(name, is_async(consumer)))
+            known = self._by_identity[id(consumer)] = consumer, stats
         return known[1]
 
-    def named(self, name: str) -> Tally:
+    def named(self, name: str) -> ConsumerStats:
         """The tally of what no consumer took."""
-        return self._by_name.setdefault(name, Tally(name))
+        return self._by_name.setdefault(name, ConsumerStats(name))
 
-    def tallies(self) -> list[Tally]:
+    def all(self) -> list[ConsumerStats]:
         """All of them."""
         return list(self._by_name.values())
 
 
-def report(statistics: Iterable[Statistics], losses: Mapping[str, int]) -> str:
+def report(statistics: Iterable[Stats], losses: Mapping[str, int]) -> str:
     """A table of what several threads counted and what the layer lost, for the log; empty when there was nothing."""
-    merged: dict[str, Tally] = {}
+    merged: dict[str, ConsumerStats] = {}
     for one in statistics:
-        for tally in one.tallies():
-            merged.setdefault(tally.name, Tally(tally.name)).include(tally)
+        for stats in one.all():
+            merged.setdefault(stats.name, ConsumerStats(stats.name)).include(stats)
     if not merged:
         return ""
-    total = Tally("all consumers")
-    for tally in merged.values():
-        total.include(tally)
+    total = ConsumerStats("all consumers")
+    for stats in merged.values():
+        total.include(stats)
     width = max(len(name) for name in [*merged, total.name])
     lines = [f"{'':{width}} {'taken':>9} {'failed':>7} {'retried':>7} {'dropped':>7} {'p50 ms':>9} {'p99 ms':>9}"]
-    lines += [_line(tally, width) for tally in [*sorted(merged.values(), key=lambda tally: -tally.taken), total]]
+    lines += [_line(stats, width) for stats in [*sorted(merged.values(), key=lambda stats: -stats.taken), total]]
     if losses:
         lines.append("lost: " + ", ".join(f"{number} {kind}" for kind, number in sorted(losses.items())))
     return "\n".join(lines)
 
 
-def _line(tally: Tally, width: int) -> str:
-    failed = tally.others[Outcome.RAISED] + tally.others[Outcome.UNROUTED]
+def _line(stats: ConsumerStats, width: int) -> str:
+    failed = stats.others[Outcome.RAISED] + stats.others[Outcome.UNROUTED]
     return (
-        f"{tally.name:{width}} {tally.taken:9} {failed:7} {tally.others[None]:7} "
-        f"{tally.others[Outcome.DROPPED]:7} {tally.percentile(50) * 1000:9.2f} {tally.percentile(99) * 1000:9.2f}"
+        f"{stats.name:{width}} {stats.taken:9} {failed:7} {stats.others[None]:7} "
+        f"{stats.others[Outcome.DROPPED]:7} {stats.percentile(50) * 1000:9.2f} {stats.percentile(99) * 1000:9.2f}"
     )

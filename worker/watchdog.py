@@ -23,19 +23,19 @@ from channels_classic.layers.names import inbox_of
 from channels_classic.layers.planner import Delivery, Report
 from channels_classic.layers.steps import PutBack
 
-from .async_runner import Coroutines, Running
+from .async_runner import AsyncConsumerRunner, Running
 from .batch import Batch
-from .connection import Outage, Pipeline
+from .connection import Outage, WorkerConnection
 from .inflight import Record
-from .runner import Consumption
+from .runner import ConsumerRunner
 
 logger = logging.getLogger("django.channels")
 
-HAND_BACK = 0.02
+HAND_BACK_AFTER = 0.02
 """Seconds after which a consumer is so slow that the messages behind it are handed back."""
 
 _TICK = 0.005
-"""Seconds between looks at batches with messages that wait: what `HAND_BACK` may be late by."""
+"""Seconds between looks at batches with messages that wait: what `HAND_BACK_AFTER` may be late by."""
 
 PACE = 1.0
 """Seconds between looks at consumers with nothing behind them."""
@@ -44,14 +44,14 @@ PACE = 1.0
 @dataclass(slots=True)
 class _Watched:
     batch: Batch
-    consumption: Consumption
+    runner: ConsumerRunner
     since: float | None = None
     reported: float = 0.0
     overdue: bool = False
 
 
-class Monitor:
-    """One thread; `add`, `remove`, `attend` and `is_stuck` may be called from any other.
+class Watchdog:
+    """One thread; `add`, `remove`, `wake_for` and `is_stuck` may be called from any other.
 
     A consumer that runs for more than `consumer_timeout` seconds is given up, if that is not 0: its client is told so,
     and `on_timeout` is called. Coroutines are cancelled by others; here one is given up that does not even end then.
@@ -62,13 +62,13 @@ class Monitor:
         layer: BaseChannelLayer,
         outage: Outage,
         record: Record,
-        coroutines: Coroutines,
+        async_runner: AsyncConsumerRunner,
         consumer_timeout: float,
         on_timeout: Callable[[str], None],
     ) -> None:
         self._layer = layer
         self._record = record
-        self._coroutines = coroutines
+        self._async_runner = async_runner
         self._consumer_timeout = consumer_timeout
         self._on_timeout = on_timeout
         self._watched: dict[int, _Watched] = {}
@@ -76,7 +76,7 @@ class Monitor:
         self._interval = math.inf
         self._wanted = math.inf
         self._stopped = False
-        self._pipeline = Pipeline(layer, outage, record, on_away=lambda: record.beat(True))
+        self._connection = WorkerConnection(layer, outage, record, on_away=lambda: record.beat(True))
         self._thread = threading.Thread(target=self._watch, name="worker-monitor", daemon=True)
 
     def start(self) -> None:
@@ -86,19 +86,19 @@ class Monitor:
     def stop(self) -> None:
         """End the thread, which writes what it still has."""
         self._stopped = True
-        self._pipeline.stop()
+        self._connection.stop()
         self._news.set()
         self._thread.join()
 
-    def add(self, batch: Batch, consumption: Consumption) -> None:
+    def add(self, batch: Batch, runner: ConsumerRunner) -> None:
         """Watch a batch."""
-        self._watched[id(batch)] = _Watched(batch, consumption)
+        self._watched[id(batch)] = _Watched(batch, runner)
 
     def remove(self, batch: Batch) -> None:
         """Watch a batch no longer."""
         self._watched.pop(id(batch), None)
 
-    def attend(self, messages: int) -> None:
+    def wake_for(self, messages: int) -> None:
         """A batch was filled with so many messages: be awake. Costs next to nothing when awake enough already."""
         wanted = _TICK if messages > 1 else PACE
         self._wanted = min(self._wanted, wanted)
@@ -109,7 +109,7 @@ class Monitor:
     def is_stuck(self) -> bool:
         """Whether every thread that has not ended runs a consumer that was given up."""
         overdue = [watched.overdue for watched in list(self._watched.values())]
-        overdue += [running.is_given_up for running in self._coroutines.running()]
+        overdue += [running.is_given_up for running in self._async_runner.running()]
         return bool(overdue) and all(overdue)
 
     def _watch(self) -> None:
@@ -128,31 +128,31 @@ class Monitor:
             self._interval = interval
             if self._news.wait(None if idle else interval):
                 self._news.clear()
-        self._pipeline.finish([])
+        self._connection.finish([])
 
     def _look(self, now: float) -> float:
         """See to every batch → seconds until the next look, endless when all are idle."""
         interval = math.inf
-        surrendered = []
+        stolen = []
         for watched in list(self._watched.values()):
-            deliveries, endings = watched.batch.surrender(now - HAND_BACK)
-            self._pipeline.owe(put_back(self._layer, self._record, deliveries))
-            if endings:
-                surrendered.append(watched.batch)
-                self._pipeline.send(endings)
+            deliveries, results = watched.batch.steal(now - HAND_BACK_AFTER)
+            self._connection.owe(put_back(self._layer, self._record, deliveries))
+            if results:
+                stolen.append(watched.batch)
+                self._connection.send(results)
             running, since = watched.batch.running()
             if since is not None:
                 interval = _TICK if watched.batch.holds or interval == _TICK else PACE
                 self._see_to(watched, running, since, now)
-        for coroutine in self._coroutines.running():
+        for coroutine in self._async_runner.running():
             interval = min(interval, PACE)
             self._see_to_coroutine(coroutine, now)
-        if self._pipeline.is_busy:
-            self._pipeline.send([])  # what it owes
-            self._pipeline.settle()
-        for batch in surrendered:
+        if self._connection.is_busy:
+            self._connection.send([])  # what it owes
+            self._connection.settle()
+        for batch in stolen:
             batch.written()
-        return _TICK if self._pipeline.is_busy else interval
+        return _TICK if self._connection.is_busy else interval
 
     def _see_to(self, watched: _Watched, running: Delivery | None, since: float, now: float) -> None:
         if since != watched.since:
@@ -172,21 +172,21 @@ class Monitor:
         if running.is_given_up:
             return
         if 0 < self._consumer_timeout < now - running.since - 2 * PACE:
-            self._report(running.ending.delivery, Outcome.RAISED)
-            self._coroutines.give_up(running)
+            self._report(running.result.delivery, Outcome.RAISED)
+            self._async_runner.give_up(running)
             self._on_timeout("one of its coroutines does not let the others run")
         elif now - running.reported >= RUNNING_INTERVAL - PACE:
             running.reported = now
-            self._report(running.ending.delivery, Outcome.RUNNING)
+            self._report(running.result.delivery, Outcome.RUNNING)
 
     def _report(self, delivery: Delivery, outcome: Outcome) -> None:
         if delivery.token is not None and delivery.reply_channel is not None:
-            self._pipeline.owe([Report(delivery.reply_channel, delivery.token, outcome)])
+            self._connection.owe([Report(delivery.reply_channel, delivery.token, outcome)])
 
     def _give_up(self, watched: _Watched, running: Delivery) -> None:
         frame = sys._current_frames().get(watched.batch.thread)
         stack = "".join(traceback.format_stack(frame))
-        watched.consumption.give_up(ConsumerTimeout(running.channel, self._consumer_timeout), stack)
+        watched.runner.give_up(ConsumerTimeout(running.channel, self._consumer_timeout), stack)
         self._on_timeout("one of its consumers does not end")
 
 

@@ -21,7 +21,7 @@ GROUP_BACKLOG = 1000
 
 
 @dataclass(slots=True)  # frozen would be slower
-class Send:
+class Outgoing:
     """A message for a channel or a group.
 
     `token` asks who consumes it for a report to the inbox of its reply channel. `report`, on another message, is for
@@ -68,8 +68,8 @@ Membership = Mapping[str, Sequence[str]]
 class Refusals:
     """What did not arrive of some pushes: sends to full channels, pushes the layer refused, and inboxes found dead."""
 
-    full: list[Send]
-    refused: list[tuple[Send, Exception]]
+    full: list[Outgoing]
+    refused: list[tuple[Outgoing, Exception]]
     dead: list[Delist]
 
 
@@ -82,12 +82,12 @@ class Planner:
         self.capacities = capacities
         self.losses = losses
 
-    def lookups(self, sends: Iterable[Send]) -> list[Members]:
+    def lookups(self, sends: Iterable[Outgoing]) -> list[Members]:
         """The look-ups that `pushes` needs to be answered, one for each group named in `sends`."""
         return [Members(name) for name in dict.fromkeys(check_group(send.name) for send in sends if send.group)]
 
     def pushes(
-        self, sends: Iterable[Send], groups: Mapping[str, Membership], reports: Iterable[Report] = ()
+        self, sends: Iterable[Outgoing], groups: Mapping[str, Membership], reports: Iterable[Report] = ()
     ) -> list[Push]:
         """Everything in `sends` in order, then `reports`; neighbours for one list travel in one push."""
         merged: list[tuple[str, bool, list[Entry]]] = []
@@ -99,7 +99,7 @@ class Planner:
         return [Push(queue, entries, alive) for queue, alive, entries in merged]
 
     def _entries(
-        self, sends: Iterable[Send], groups: Mapping[str, Membership], reports: Iterable[Report]
+        self, sends: Iterable[Outgoing], groups: Mapping[str, Membership], reports: Iterable[Report]
     ) -> Iterator[tuple[str, bool, Entry]]:
         for send in sends:
             if send.group:
@@ -110,14 +110,14 @@ class Planner:
             inbox, local = split(report.reply_channel)
             yield inbox, False, Entry(encode(Kind.REPORT, local, report.token, int(report.outcome)), self.expiry)
 
-    def _entry(self, send: Send, channel: str) -> tuple[str, bool, Entry]:
+    def _entry(self, send: Outgoing, channel: str) -> tuple[str, bool, Entry]:
         queue, local = split(check_channel(channel))
         report = send.report
         fields = () if report is None else (report.token, int(report.outcome))
         payload = encode_message(channel, Kind.MESSAGE, send.message, send.token, local, *fields)
         return queue, False, Entry(payload, self.expiry, local, self.capacities.of(queue), send)
 
-    def _group_entries(self, send: Send, membership: Membership) -> Iterator[tuple[str, bool, Entry]]:
+    def _group_entries(self, send: Outgoing, membership: Membership) -> Iterator[tuple[str, bool, Entry]]:
         if not membership:
             encode_message(
                 send.name, Kind.GROUP, send.message

@@ -1,7 +1,7 @@
 """How the callers of a layer reach it: connections are made when they are needed, kept, and shared.
 
-In come steps, out go their results. A `Carrier` is for all threads of a process, an `AsyncCarrier` for all coroutines
-of one event loop. They know neither messages nor what the steps do.
+In come steps, out go their results. A `ConnectionPool` is for all threads of a process, a `Multiplexer` for all
+coroutines of one event loop. They know neither messages nor what the steps do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.steps import AsyncConnection, Connection, Step
 
 
-class Carrier:
+class ConnectionPool:
     """A thread has a connection to itself for as long as it carries out some steps."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
@@ -68,7 +68,7 @@ class Carrier:
             connection.close()
 
 
-class AsyncCarrier:
+class Multiplexer:
     """One connection for the steps of all coroutines, which travel together; who waits has one to itself meanwhile."""
 
     def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> None:
@@ -76,44 +76,44 @@ class AsyncCarrier:
         self._shared: AsyncConnection | None = None
         self._idle: list[AsyncConnection] = []
         self._waiting: list[tuple[Sequence[Step], asyncio.Future[list[Any]]]] = []
-        self._trips: asyncio.Task[None] | None = None
+        self._flushing: asyncio.Task[None] | None = None
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
         """Carry out steps that do not wait; a `StepRefused` is among the results, not raised."""
         results: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((steps, results))
-        if self._trips is None:
-            self._trips = asyncio.create_task(self._travel())
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
         return await results
 
-    async def _travel(self) -> None:
+    async def _flush(self) -> None:
         """Carry everything that waits, together, until nothing does."""
         try:
             while self._waiting:
-                party, self._waiting = self._waiting, []
-                await self._carry(party)
+                batch, self._waiting = self._waiting, []
+                await self._carry(batch)
         finally:
-            self._trips = None
+            self._flushing = None
 
-    async def _carry(self, party: list[tuple[Sequence[Step], asyncio.Future[list[Any]]]]) -> None:
-        steps = [step for some, _ in party for step in some]
+    async def _carry(self, batch: list[tuple[Sequence[Step], asyncio.Future[list[Any]]]]) -> None:
+        steps = [step for some, _ in batch for step in some]
         try:
             if self._shared is None or not self._shared.usable():
                 await self._drop()
-                self._shared = await self._reach()
+                self._shared = await self._open()
             results = await self._shared.run(steps)
             for index in _refused_for_once(results):
                 results[index : index + 1] = await self._shared.run([steps[index]])
         except BaseException as error:
             await self._drop()
-            for _, waiting in party:
+            for _, waiting in batch:
                 if not waiting.done():
                     waiting.set_exception(error)
             if not isinstance(error, Exception):
                 raise
             return
         end = 0
-        for some, waiting in party:
+        for some, waiting in batch:
             begin, end = end, end + len(some)
             if not waiting.done():
                 waiting.set_result(results[begin:end])
@@ -126,7 +126,7 @@ class AsyncCarrier:
             if not connection.usable():
                 await connection.close()
                 connection = None
-        connection = connection or await self._reach()
+        connection = connection or await self._open()
         try:
             results = await connection.run(steps)
         except BaseException:
@@ -135,7 +135,7 @@ class AsyncCarrier:
         self._idle.append(connection)
         return results
 
-    async def _reach(self) -> AsyncConnection:
+    async def _open(self) -> AsyncConnection:
         try:
             return await self._connect()
         except LayerUnavailable as error:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from typing import Any
 
 from channels_classic.layers import names
-from channels_classic.layers.planner import Send
+from channels_classic.layers.planner import Outgoing
 
 from ..asgi import Receive, Scope
-from ..layer.session import Hub
-from ..layer.writer import Fate
+from ..layer.session import LayerSession
+from ..layer.writer import SendResult
 
 DISCONNECT = "http.disconnect"
 
@@ -32,16 +33,16 @@ class TooLarge(Exception):
     """Raised when the client sends more than it may."""
 
 
-class Upload:
+class RequestBody:
     """What a client sends after its headers."""
 
-    def __init__(self, hub: Hub, scope: Scope, receive: Receive) -> None:
+    def __init__(self, session: LayerSession, scope: Scope, receive: Receive) -> None:
         self.channel: str | None = None
         self.more = True
         self.left = False
-        self._hub = hub
+        self._session = session
         self._receive = receive
-        self._limit = hub.config.max_body or math.inf
+        self._limit = session.config.max_body or math.inf
         self._size = 0
         headers = dict(scope.get("headers") or ())
         declared = headers.get(b"content-length", b"")
@@ -75,42 +76,42 @@ class Upload:
             raise TooLarge
         return body
 
-    async def stream(self) -> Fate:
+    async def stream(self) -> SendResult:
         """Send the rest, as fast as its consumer takes it; gives the fate of the last chunk. Raises `TooLarge`."""
-        fate = Fate.ACCEPTED
-        while self.more and fate is Fate.ACCEPTED:
+        result = SendResult.ACCEPTED
+        while self.more and result is SendResult.ACCEPTED:
             content = await self._next()
             if not self.left:
-                fate = await self._send({"content": content, "more_content": self.more})
-        return fate
+                result = await self._send({"content": content, "more_content": self.more})
+        return result
 
-    async def _send(self, chunk: dict[str, Any]) -> Fate:
-        over = self._hub.clock() + self._hub.config.http_timeout
+    async def _send(self, chunk: dict[str, Any]) -> SendResult:
+        over = self._session.clock() + self._session.config.http_timeout
         loop = asyncio.get_running_loop()
         while True:
-            settled: asyncio.Future[Fate] = loop.create_future()
-            self._hub.send(Send(str(self.channel), chunk), lambda _, fate, settled=settled: _settle(settled, fate))  # type: ignore[misc]
-            fate = await settled
-            if fate is not Fate.FULL or self._hub.clock() >= over:
-                return fate
+            done: asyncio.Future[SendResult] = loop.create_future()
+            self._session.send(Outgoing(str(self.channel), chunk), partial(_settle, done))
+            result = await done
+            if result is not SendResult.FULL or self._session.clock() >= over:
+                return result
             await asyncio.sleep(PAUSE)
 
     def abandon(self) -> None:
         """Tell whoever reads the body that it does not end."""
         if self.channel:
-            self._hub.send(Send(self.channel, {"content": b"", "closed": True}))
+            self._session.send(Outgoing(self.channel, {"content": b"", "closed": True}))
 
     async def drain(self) -> None:
         """Read what a refused client still sends, for a moment; one that waits to be asked sends nothing."""
         if self.more and not self._waits:
-            await asyncio.wait([asyncio.create_task(self._read_on())], timeout=LINGER)
+            await asyncio.wait([asyncio.create_task(self._discard_rest())], timeout=LINGER)
 
-    async def _read_on(self) -> None:
+    async def _discard_rest(self) -> None:
         self._limit = math.inf
         while self.more:
             await self._next()
 
 
-def _settle(settled: asyncio.Future[Fate], fate: Fate) -> None:
-    if not settled.done():
-        settled.set_result(fate)
+def _settle(done: asyncio.Future[SendResult], send: Outgoing, result: SendResult) -> None:
+    if not done.done():
+        done.set_result(result)

@@ -14,17 +14,17 @@ from enum import Enum
 from typing import Any
 
 from channels_classic.exceptions import InvalidChannelName
-from channels_classic.layers import planner
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.names import check_channel
+from channels_classic.layers.planner import Outgoing
 
-from ..asgi import Receive, Scope, Send, connection_keys, raw_extension
+from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
 from ..error_pages import page
 from ..layer.client import Broadcast
-from ..layer.session import Hub
-from ..layer.writer import Fate
+from ..layer.session import LayerSession
+from ..layer.writer import SendResult
 from ..websocket.gate import MARGIN
-from .body import DISCONNECT, TooLarge, Upload
+from .body import DISCONNECT, RequestBody, TooLarge
 from .response import Content, begin
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ CREDIT_STEP = 512 * 1024
 ONLY = "0"
 """A request is one message, so every token does."""
 
-_FATES = {Fate.FULL: 503, Fate.HELD: 503, Fate.LOST: 503, Fate.INVALID: 413}
+_FATES = {SendResult.FULL: 503, SendResult.BLOCKED: 503, SendResult.LOST: 503, SendResult.INVALID: 413}
 _OUTCOMES = {
     Outcome.RAISED: 500,
     Outcome.UNROUTED: 500,
@@ -54,7 +54,7 @@ _OUTCOMES = {
 """The answer when a message has met such an end before any response began."""
 
 
-class State(Enum):
+class ResponseState(Enum):
     """Where the response stands."""
 
     WAITING = "waiting"
@@ -65,15 +65,15 @@ class State(Enum):
 class Request:
     """A client of the hub from its request to the end of its response."""
 
-    def __init__(self, hub: Hub, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, session: LayerSession, scope: Scope, receive: Receive, send: SendEvent) -> None:
         self.slot: int | None = None
-        self.local = hub.registry.new_local()
-        self.state = State.WAITING
-        self._hub = hub
+        self.local = session.registry.new_local()
+        self.state = ResponseState.WAITING
+        self._session = session
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._upload = Upload(hub, scope, receive)
+        self._body = RequestBody(session, scope, receive)
         self._raw = raw_extension(scope)
         self._watcher: asyncio.Task[None] | None = None
         self._replies: deque[Mapping[str, Any]] = deque()
@@ -90,21 +90,21 @@ class Request:
 
     async def run(self) -> None:
         """Serve the request until it is answered, or the client is gone."""
-        if not self._hub.available:
+        if not self._session.available:
             await self._answer(503)
             return
         try:
-            body = await self._upload.begin()
+            body = await self._body.begin()
         except TooLarge:
             await self._answer(413)
             return
-        if self._upload.left:
+        if self._body.left:
             return
-        reply_channel = self._hub.add(self)
+        reply_channel = self._session.add(self)
         streaming = None
         try:
             self._forward(reply_channel, body)
-            if self._upload.more:
+            if self._body.more:
                 streaming = asyncio.create_task(self._stream_body())
             else:
                 self._watch()
@@ -113,61 +113,61 @@ class Request:
             if streaming is not None:
                 streaming.cancel()
             self._unwatch()
-            self._hub.remove(self)
+            self._session.remove(self)
             self._farewell(reply_channel)
         await self._end()
 
     def _farewell(self, reply_channel: str) -> None:
         """Tell those who still work for this client that it is gone."""
-        if self.state is State.COMPLETE:
+        if self.state is ResponseState.COMPLETE:
             return
         if self._left:
-            self._hub.send(planner.Send(DISCONNECT, {"reply_channel": reply_channel, "path": self._scope["path"]}))
+            self._session.send(Outgoing(DISCONNECT, {"reply_channel": reply_channel, "path": self._scope["path"]}))
         if self._credit:
-            self._hub.send(planner.Send(self._credit, {"closed": True}))
-        if self._upload.more or self._upload.left:
-            self._upload.abandon()
+            self._session.send(Outgoing(self._credit, {"closed": True}))
+        if self._body.more or self._body.left:
+            self._body.abandon()
 
     async def _end(self) -> None:
         """What is left to do when no part of the response comes any more."""
-        if self._failure is not None and not self._left and self.state is not State.COMPLETE:
+        if self._failure is not None and not self._left and self.state is not ResponseState.COMPLETE:
             await self._answer(self._failure)
 
     # From the client
 
     def _forward(self, reply_channel: str, body: bytes) -> None:
         """Send the request."""
-        scope, hub, upload = self._scope, self._hub, self._upload
-        message = connection_keys(scope, reply_channel, "http", hub.config.root_path)
+        scope, session, upload = self._scope, self._session, self._body
+        message = connection_keys(scope, reply_channel, "http", session.config.root_path)
         message["method"] = scope["method"].upper()
         message["http_version"] = scope.get("http_version", "1.1")
         message["body"] = body
         if upload.channel:
             message["body_channel"] = upload.channel
-        hub.send(planner.Send(REQUEST, message, token=ONLY), self._settled)
+        session.send(Outgoing(REQUEST, message, token=ONLY), self._settled)
         if not upload.more:
             self._await_part()
 
     def _await_part(self) -> None:
         """It is the workers' turn, unless they are done."""
-        if self.state is State.COMPLETE:
+        if self.state is ResponseState.COMPLETE:
             return
-        self._over = self._limit = self._hub.clock() + self._hub.config.http_timeout
-        self._hub.wheel.at(self, self._over)
+        self._over = self._limit = self._session.clock() + self._session.config.http_timeout
+        self._session.timers.schedule(self, self._over)
 
     async def _stream_body(self) -> None:
         """Send the rest of the body, while the response may already come."""
         try:
-            fate = await self._upload.stream()
+            result = await self._body.stream()
         except TooLarge:
             self._fail(413)
             return
-        if self._upload.left:
+        if self._body.left:
             self._gone()
-        elif fate is not Fate.ACCEPTED:
-            self._fail(_FATES[fate])
+        elif result is not SendResult.ACCEPTED:
+            self._fail(_FATES[result])
         else:
-            if self.state is State.WAITING:
+            if self.state is ResponseState.WAITING:
                 self._await_part()
             self._watch()
 
@@ -216,20 +216,20 @@ class Request:
 
     def report(self, token: str, outcome: Outcome) -> None:
         """A worker tells that no response comes, or that it still works on it."""
-        if outcome is Outcome.DIED and self.state is not State.COMPLETE:
-            self._hub.losses.count("died", REQUEST)
+        if outcome is Outcome.DIED and self.state is not ResponseState.COMPLETE:
+            self._session.losses.count("died", REQUEST)
         if outcome in _OUTCOMES:
             self._fail(_OUTCOMES[outcome])
         elif outcome is Outcome.RUNNING:
             self._over = max(self._over, self._limit)
 
-    def layer_back(self) -> None:
+    def layer_restored(self) -> None:
         """The message or the response may be lost: unless a worker says that it works on it, it is given up soon."""
         if self._over < math.inf:
-            self._over = min(self._over, self._hub.clock() + MARGIN)
-            self._hub.wheel.at(self, self._over)
+            self._over = min(self._over, self._session.clock() + MARGIN)
+            self._session.timers.schedule(self, self._over)
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """The process stops."""
         self._fail(503)
 
@@ -237,13 +237,13 @@ class Request:
         """No response came in time, or no further part of it."""
         if now >= self._over:
             self._over = math.inf
-            self._hub.notices.warn(
+            self._session.throttled_log.warn(
                 logger,
                 "No response to %s %s came within %g s: no worker took the message, or its consumer sent no response. "
                 "Is `runworker` running?",
                 self._scope["method"],
                 self._scope["path"],
-                self._hub.config.http_timeout,
+                self._session.config.http_timeout,
             )
             self._fail(503)
         return self._over
@@ -255,12 +255,12 @@ class Request:
             self._raw["abort"]()
         self._leave()
 
-    def _settled(self, send: planner.Send, fate: Fate) -> None:
-        if fate in _FATES:
-            self._fail(_FATES[fate])
-            if fate is not Fate.INVALID:
-                kind = "broker" if fate is Fate.LOST else "full"
-                self._hub.losses.count(kind, send.name)
+    def _settled(self, send: Outgoing, result: SendResult) -> None:
+        if result in _FATES:
+            self._fail(_FATES[result])
+            if result is not SendResult.INVALID:
+                kind = "broker" if result is SendResult.LOST else "full"
+                self._session.losses.count(kind, send.name)
 
     def _fail(self, status: int) -> None:
         if self._failure is None:
@@ -276,7 +276,7 @@ class Request:
     async def _respond(self) -> None:
         """Write the response as its parts come."""
         loop = asyncio.get_running_loop()
-        while self.state is not State.COMPLETE and not self._left:
+        while self.state is not ResponseState.COMPLETE and not self._left:
             # What came before the failure is written first: a consumer may raise after its response.
             if self._replies:
                 self._over = math.inf
@@ -293,7 +293,7 @@ class Request:
         content = message.get("content") or b""
         more = bool(message.get("more_content", False))
         starts = message.get("status") is not None
-        if starts is not (self.state is State.WAITING):
+        if starts is not (self.state is ResponseState.WAITING):
             self._refuse_part("the first part, and only that, has a status")
             return
         try:
@@ -311,7 +311,7 @@ class Request:
             self._fail(500)
             return
         if starts:
-            self.state = State.STARTED
+            self.state = ResponseState.STARTED
             await self._send(start)
         if starts and len(content) <= PIECE:
             self._ending = not more
@@ -319,7 +319,7 @@ class Request:
         else:
             await self._write_pieces(content, more)
         if not more and not self._left:
-            self.state = State.COMPLETE
+            self.state = ResponseState.COMPLETE
 
     async def _write_pieces(self, content: bytes, more: bool) -> None:
         """Write no faster than the client takes it, and tell the sender how much it took."""
@@ -332,13 +332,13 @@ class Request:
         self._written += len(content)
         if self._credit and self._written - self._told >= CREDIT_STEP:
             self._told = self._written
-            self._hub.send(planner.Send(self._credit, {"written": self._written}))
+            self._session.send(Outgoing(self._credit, {"written": self._written}))
 
     async def _send_in_time(self, event: dict[str, Any]) -> None:
         self._ending = not event["more_body"]
         sending = asyncio.ensure_future(self._send(event))
         try:
-            done, _ = await asyncio.wait([sending], timeout=self._hub.config.stall_timeout)
+            done, _ = await asyncio.wait([sending], timeout=self._session.config.stall_timeout)
         finally:
             sending.cancel()
         if done:
@@ -347,7 +347,7 @@ class Request:
             self._give_up("it took nothing of its response")
 
     def _refuse_part(self, reason: str) -> None:
-        self._hub.notices.warn(
+        self._session.throttled_log.warn(
             logger,
             "A part of the response to %s %s was ignored: %s.",
             self._scope["method"],
@@ -357,7 +357,7 @@ class Request:
 
     async def _answer(self, status: int) -> None:
         """End the request ourselves: with a page, or by cutting off a response that has begun."""
-        started, self.state = self.state is State.STARTED, State.COMPLETE
+        started, self.state = self.state is ResponseState.STARTED, ResponseState.COMPLETE
         if started:
             if self._raw is not None:
                 self._raw["abort"]()
@@ -366,5 +366,5 @@ class Request:
         headers, body = page(status)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
-        await self._upload.drain()
+        await self._body.drain()
         await self._send({"type": "http.response.body", "body": b""})

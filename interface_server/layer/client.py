@@ -9,29 +9,29 @@ from typing import Any, Protocol
 from channels_classic.layers.codec import Outcome
 
 from ..frames import encode_frame
-from ..replies import Decision, decide
-from .timers import Due
+from ..replies import ParsedReply, parse_reply
+from .timers import Timed
 
 
 class Broadcast:
     """One message for many clients: what it asks of open WebSockets is decided, and its frame encoded, once for all.
 
-    `decision` is None for a message without meaning, `frame` for one without content.
+    `parsed` is None for a message without meaning, `frame` for one without content.
     """
 
-    __slots__ = ("decision", "frame", "message")
+    __slots__ = ("frame", "message", "parsed")
 
     def __init__(self, message: Mapping[str, Any]) -> None:
         self.message = message
-        self.decision: Decision | None = None
+        self.parsed: ParsedReply | None = None
         self.frame: bytes | None = None
         with suppress(ValueError):  # each client says what is wrong, with its path
-            self.decision = decide(message, waiting=False)
-            if self.decision.payload is not None:
-                self.frame = encode_frame(self.decision.payload)
+            self.parsed = parse_reply(message, waiting=False)
+            if self.parsed.payload is not None:
+                self.frame = encode_frame(self.parsed.payload)
 
 
-class Client(Due, Protocol):
+class Client(Timed, Protocol):
     """Somebody with a reply channel. None of these methods waits."""
 
     local: str
@@ -46,8 +46,8 @@ class Client(Due, Protocol):
     def report(self, token: str, outcome: Outcome) -> None:
         """A worker tells what became of the message that carried `token`."""
 
-    def layer_back(self) -> None:
+    def layer_restored(self) -> None:
         """The layer was away and is back: what is outstanding may be lost."""
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """The process stops: let go of what waits."""

@@ -16,7 +16,7 @@ from channels_classic.layers.losses import Losses
 from channels_classic.layers.steps import Take, Taken
 
 from .client import Broadcast
-from .reconnecting import Link
+from .reconnecting import ReconnectingConnection
 from .registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ REFUSED_PAUSE = 1.0
 class Reader:
     """Reads for as long as the process lives."""
 
-    def __init__(self, link: Link, registry: Registry, losses: Losses) -> None:
-        self._link = link
+    def __init__(self, link: ReconnectingConnection, registry: Registry, losses: Losses) -> None:
+        self._connection = link
         self._registry = registry
         self._losses = losses
         self._inbox = registry.inbox
@@ -59,7 +59,7 @@ class Reader:
         """Take and dispatch, forever."""
         while True:
             try:
-                (taken,) = await self._link.run([Take([self._inbox], self._count, BLOCK)])
+                (taken,) = await self._connection.run([Take([self._inbox], self._count, BLOCK)])
             except LayerUnavailable:
                 continue  # logged where it happened
             if isinstance(taken, StepRefused):

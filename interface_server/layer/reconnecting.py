@@ -16,21 +16,21 @@ LONGEST_PAUSE = 2.0
 """Seconds between two attempts to reach a layer that is away; each pause is up to twice as long as the one before."""
 
 
-class Link:
+class ReconnectingConnection:
     """A connection of the interface server's own. `lost` is told of every failure, `back` of every connection."""
 
     def __init__(
         self,
         layer: BaseChannelLayer,
-        lost: Callable[[Link, LayerUnavailable], None],
-        back: Callable[[Link], None],
+        lost: Callable[[ReconnectingConnection, LayerUnavailable], None],
+        back: Callable[[ReconnectingConnection], None],
     ) -> None:
         self._layer = layer
-        self._lost = lost
-        self._back = back
+        self._on_disconnect = lost
+        self._on_connect = back
         self._connection: AsyncConnection | None = None
         self._running = False
-        self._doubtful = False
+        self._is_stale = False
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
         """The results of the steps, for which it waits until there is a connection.
@@ -48,31 +48,31 @@ class Link:
             return results
         except LayerUnavailable as error:
             await self.close()
-            self._lost(self, error)
+            self._on_disconnect(self, error)
             raise
         finally:
             self._running = False
 
-    def doubt(self) -> bool:
+    def mark_stale(self) -> bool:
         """Make this connection again before its next use, unless it is in use now; give whether it will be."""
-        self._doubtful = self._doubtful or not self._running
-        return self._doubtful
+        self._is_stale = self._is_stale or not self._running
+        return self._is_stale
 
     async def connect(self) -> AsyncConnection:
         """The connection, after as many attempts as it takes."""
-        if self._doubtful:
-            self._doubtful = False
+        if self._is_stale:
+            self._is_stale = False
             await self.close()
         pause = FIRST_PAUSE
         while self._connection is None:
             try:
                 self._connection = await self._layer.connect_async()
             except LayerUnavailable as error:
-                self._lost(self, error)
+                self._on_disconnect(self, error)
                 # Jitter: all interface servers of a site lose the layer in the same moment.
                 await asyncio.sleep(pause * rng.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
-        self._back(self)
+        self._on_connect(self)
         return self._connection
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
 
-from .timers import Wheel
+from .timers import Timers
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 0.2
@@ -19,21 +19,21 @@ LONGEST_PAUSE = 0.2
 MOST_AT_ONCE = 256
 
 
-class Retried(Protocol):
+class Retryable(Protocol):
     """A client that waits."""
 
     def retry(self) -> None:
         """Send again what waited, then tell the backlog `passed` or `refused`."""
 
 
-class _Line:
+class _RetryQueue:
     """The clients that wait for one channel."""
 
     slot: int | None = None
 
     def __init__(self, may_try: Callable[[], bool]) -> None:
-        self.clients: OrderedDict[Retried, None] = OrderedDict()
-        self.trying: set[Retried] = set()
+        self.clients: OrderedDict[Retryable, None] = OrderedDict()
+        self.trying: set[Retryable] = set()
         self._may_try = may_try
         self._refused = False
         self._number = 1
@@ -56,7 +56,7 @@ class _Line:
         for client in list(islice(self.clients, self._number)):
             client.retry()
 
-    def settled(self, client: Retried, accepted: bool) -> None:
+    def callback(self, client: Retryable, accepted: bool) -> None:
         """One that tried has its answer. While nobody is refused, more and more try at once."""
         self.trying.discard(client)
         self._refused = self._refused or not accepted
@@ -70,46 +70,46 @@ class _Line:
             self.retry()
 
 
-class Backlog:
+class RetryQueues:
     """All lines, by channel. While one waits for a channel, everybody after it waits behind it."""
 
-    def __init__(self, wheel: Wheel, clock: Callable[[], float], may_try: Callable[[], bool]) -> None:
-        self._wheel = wheel
+    def __init__(self, timers: Timers, clock: Callable[[], float], may_try: Callable[[], bool]) -> None:
+        self._wheel = timers
         self._clock = clock
         self._may_try = may_try
-        self._lines: dict[str, _Line] = {}
+        self._queues: dict[str, _RetryQueue] = {}
 
     def must_wait(self, channel: str) -> bool:
         """Whether a message for `channel` has to wait before it is tried at all."""
-        return channel in self._lines or not self._may_try()
+        return channel in self._queues or not self._may_try()
 
-    def refused(self, channel: str, client: Retried) -> None:
+    def refused(self, channel: str, client: Retryable) -> None:
         """A message of `client` cannot be sent now: it waits at the end, or where it was."""
-        line = self._lines.get(channel)
+        line = self._queues.get(channel)
         if line is None:
-            line = self._lines[channel] = _Line(self._may_try)
-            self._wheel.at(line, self._clock() + FIRST_PAUSE)
+            line = self._queues[channel] = _RetryQueue(self._may_try)
+            self._wheel.schedule(line, self._clock() + FIRST_PAUSE)
         if client in line.clients:
-            line.settled(client, accepted=False)
+            line.callback(client, accepted=False)
         else:
             line.clients[client] = None
 
-    def passed(self, channel: str, client: Retried) -> None:
+    def passed(self, channel: str, client: Retryable) -> None:
         """The message of `client` was sent, or given up."""
-        line = self._lines.get(channel)
+        line = self._queues.get(channel)
         if line is not None and client in line.clients:
-            line.settled(client, accepted=True)
+            line.callback(client, accepted=True)
             if not line.clients:
                 self._wheel.forget(line)
-                del self._lines[channel]
+                del self._queues[channel]
 
     def taken(self, channel: str) -> None:
         """A worker took a message from `channel`: there may be room."""
-        line = self._lines.get(channel)
+        line = self._queues.get(channel)
         if line is not None:
             line.retry()
 
     def retry(self) -> None:
         """The layer is back."""
-        for line in list(self._lines.values()):
+        for line in list(self._queues.values()):
             line.retry()

@@ -16,7 +16,7 @@ TICK = 0.05
 """Seconds by which a deadline may be late."""
 
 
-class Due(Protocol):
+class Timed(Protocol):
     """Something with deadlines."""
 
     slot: int | None
@@ -26,16 +26,16 @@ class Due(Protocol):
         """Do what is due, and give the time of the next deadline (`math.inf`: none)."""
 
 
-class Wheel:
+class Timers:
     """Asks each item once its time has come. Times are those of `clock`, which is the event loop's."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._slots: dict[int, set[Due]] = {}
+        self._slots: dict[int, set[Timed]] = {}
         self._order: list[int] = []
         self._timer: TimerHandle | None = None
 
-    def at(self, item: Due, when: float) -> None:
+    def schedule(self, item: Timed, when: float) -> None:
         """Ask `item` at `when` at the latest; a time that was agreed before and is earlier stays."""
         if when == math.inf:
             return
@@ -53,7 +53,7 @@ class Wheel:
         if self._order[0] == slot:
             self._arm()
 
-    def forget(self, item: Due) -> None:
+    def forget(self, item: Timed) -> None:
         """Do not ask `item` any more."""
         if item.slot is not None:
             self._slots.get(item.slot, set()).discard(item)
@@ -80,6 +80,6 @@ class Wheel:
                 # One that came before it in this turn may have moved or forgotten it.
                 if item.slot == slot:
                     item.slot = None
-                    self.at(item, max(item.due(now), now + TICK))
+                    self.schedule(item, max(item.due(now), now + TICK))
         if self._order and self._timer is None:
             self._arm()

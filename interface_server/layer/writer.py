@@ -17,19 +17,19 @@ from channels_classic.exceptions import (
     MessageTooLarge,
     StepRefused,
 )
-from channels_classic.layers.planner import Planner, Send
+from channels_classic.layers.planner import Outgoing, Planner
 from channels_classic.layers.steps import Push, Status, Step
 
-from .reconnecting import Link
+from .reconnecting import ReconnectingConnection
 
 
-class Fate(Enum):
+class SendResult(Enum):
     """What became of a message."""
 
     ACCEPTED = "accepted"
     FULL = "full"
     """The channel holds its capacity; nothing was written."""
-    HELD = "held"
+    BLOCKED = "held"
     """The layer was away or refused; nothing was written."""
     LOST = "lost"
     """Nobody knows whether it was written. It must not be sent again."""
@@ -40,25 +40,25 @@ class Fate(Enum):
 UNSENDABLE = (InvalidChannelName, InvalidMessage, MessageTooLarge)
 """What one message is refused for; those that are to leave with it are not."""
 
-Settled = Callable[[Send, Fate], None]
-_FATES = {Status.ACCEPTED: Fate.ACCEPTED, Status.FULL: Fate.FULL, Status.DEAD: Fate.HELD}
+SendCallback = Callable[[Outgoing, SendResult], None]
+_FATES = {Status.ACCEPTED: SendResult.ACCEPTED, Status.FULL: SendResult.FULL, Status.DEAD: SendResult.BLOCKED}
 
 
 class Writer:
     """Collects, writes, tells. One `run` is under way at a time; meanwhile the next batch gathers."""
 
-    def __init__(self, link: Link, planner: Planner) -> None:
-        self._link = link
+    def __init__(self, link: ReconnectingConnection, planner: Planner) -> None:
+        self._connection = link
         self._planner = planner
-        self._sends: list[tuple[Send, Settled | None]] = []
+        self._sends: list[tuple[Outgoing, SendCallback | None]] = []
         self._steps: list[tuple[Step, asyncio.Future[Any] | None]] = []
         self._wake: asyncio.Future[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def send(self, send: Send, settled: Settled | None = None) -> None:
-        """Send a message; `settled` is called later with its fate."""
-        self._sends.append((send, settled))
+    def send(self, send: Outgoing, callback: SendCallback | None = None) -> None:
+        """Send a message; `callback` is called later with its fate."""
+        self._sends.append((send, callback))
         self._awake()
 
     def post(self, step: Step) -> None:
@@ -91,7 +91,7 @@ class Writer:
                 self._wake = loop.create_future()
                 # Whoever is still to run in this turn of the loop adds to the batch before this coroutine goes on.
                 await self._wake
-            await self._link.connect()
+            await self._connection.connect()
             await self._write()
 
     async def _write(self) -> None:
@@ -99,51 +99,53 @@ class Writer:
         steps, self._steps = self._steps, []
         pushes = self._plan(sends)
         try:
-            results = await self._link.run([*pushes, *(step for step, _ in steps)])
+            results = await self._connection.run([*pushes, *(step for step, _ in steps)])
         except LayerUnavailable as error:
-            self._fail(sends, Fate.LOST if error.written else Fate.HELD)
+            self._fail(sends, SendResult.LOST if error.written else SendResult.BLOCKED)
             for _, future in steps:
                 if future is not None and not future.done():
                     future.set_exception(error)
             # What gathered meanwhile was not written for certain, and would go out much too late.
             gathered, self._sends = self._sends, []
-            self._fail(gathered, Fate.HELD)
+            self._fail(gathered, SendResult.BLOCKED)
             return
         self._settle(sends, pushes, results)
         self._answer(steps, results[len(pushes) :])
 
-    def _plan(self, sends: list[tuple[Send, Settled | None]]) -> list[Push]:
+    def _plan(self, sends: list[tuple[Outgoing, SendCallback | None]]) -> list[Push]:
         """The pushes for `sends`, from which those that no layer carries are taken out and settled."""
         if not sends:
             return []
         try:
             return self._planner.pushes([send for send, _ in sends], {})
         except UNSENDABLE:
-            self._weed(sends)
+            self._drop_invalid(sends)
             return self._planner.pushes([send for send, _ in sends], {})
 
-    def _weed(self, sends: list[tuple[Send, Settled | None]]) -> None:
+    def _drop_invalid(self, sends: list[tuple[Outgoing, SendCallback | None]]) -> None:
         for pair in list(sends):
             try:
                 self._planner.pushes([pair[0]], {})
             except UNSENDABLE:
                 sends.remove(pair)
-                self._fail([pair], Fate.INVALID)
+                self._fail([pair], SendResult.INVALID)
 
     @staticmethod
-    def _fail(sends: Sequence[tuple[Send, Settled | None]], fate: Fate) -> None:
-        for send, settled in sends:
-            if settled is not None:
-                settled(send, fate)
+    def _fail(sends: Sequence[tuple[Outgoing, SendCallback | None]], result: SendResult) -> None:
+        for send, callback in sends:
+            if callback is not None:
+                callback(send, result)
 
-    def _settle(self, sends: list[tuple[Send, Settled | None]], pushes: list[Push], results: list[Any]) -> None:
+    def _settle(
+        self, sends: list[tuple[Outgoing, SendCallback | None]], pushes: list[Push], results: list[Any]
+    ) -> None:
         entries = iter(sends)
         for push, result in zip(pushes, results, strict=False):
             refused = isinstance(result, StepRefused)
             for index in range(len(push.entries)):
-                send, settled = next(entries)
-                if settled is not None:
-                    settled(send, Fate.HELD if refused else _FATES[result[index]])
+                send, callback = next(entries)
+                if callback is not None:
+                    callback(send, SendResult.BLOCKED if refused else _FATES[result[index]])
 
     @staticmethod
     def _answer(steps: list[tuple[Step, asyncio.Future[Any] | None]], results: Sequence[Any]) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ..asgi import Event, Receive, Scope, Send
-from ..config import Limits
+from ..asgi import Event, Receive, Scope, SendEvent
+from ..config import ClientLimits
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class _Refused(Exception):
         self.status = status
 
 
-class Part(Enum):
+class RequestPart(Enum):
     """Which part of a request the client is sending."""
 
     NONE = "none"
@@ -55,15 +55,15 @@ class Part(Enum):
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, *args: Any, limits: Limits | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: ClientLimits | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._limits = limits or Limits()
+        self._limits = limits or ClientLimits()
         self._watcher: Callable[[], None] | None = None
         self._extensions: dict[str, dict[object, object]] = {
             "channels_classic.raw": {"watch": self.watch, "abort": self.abort}
         }
         self._running: Any = None
-        self._part = Part.NONE
+        self._part = RequestPart.NONE
         self._size = 0  # bytes of this head that were parsed
         self._fed = 0  # bytes of this part, or of this look at it
         self._paused = False
@@ -118,11 +118,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(reason.status if isinstance(reason, _Refused) else 400)
             return
         self._fed += len(data)
-        if self._part is Part.HEAD and self._fed > self._limits.max_head:
+        if self._part is RequestPart.HEAD and self._fed > self._limits.max_head:
             self._refuse(431 if self.headers else 414)
             return
         self._paused = self._paused or self.flow.read_paused
-        owes = self._part is not Part.NONE or self.cycle is None or self.cycle.response_complete
+        owes = self._part is not RequestPart.NONE or self.cycle is None or self.cycle.response_complete
         if not owes:
             self._stop_clock()
         elif self._timer is None:
@@ -134,7 +134,7 @@ class HttpProtocol(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self.scope["extensions"] = self._extensions
-        self._part = Part.HEAD
+        self._part = RequestPart.HEAD
         self._size = self._fed = 0
 
     def on_url(self, url: bytes) -> None:
@@ -145,7 +145,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; after the head it is a trailer, which nobody checked and which is ignored."""
-        if self._part is not Part.HEAD:
+        if self._part is not RequestPart.HEAD:
             return
         self._size += len(name) + len(value) + 4
         if self._size > self._limits.max_head or len(self.headers) >= MOST_HEADERS:
@@ -156,7 +156,7 @@ class HttpProtocol(HttpToolsProtocol):
         """The head is complete."""
         self._check_head()
         super().on_headers_complete()
-        self._part = Part.BODY
+        self._part = RequestPart.BODY
         self._fed = 0
         self._stop_clock()
 
@@ -194,7 +194,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The body is complete."""
         super().on_message_complete()
-        self._part = Part.NONE
+        self._part = RequestPart.NONE
 
     def _upgrade(self, rest: bytes) -> None:
         """The client asked for another protocol; `rest` is what it sent in that one already."""
@@ -212,7 +212,7 @@ class HttpProtocol(HttpToolsProtocol):
     # Clients that are too slow, or wrong
 
     def _start_clock(self) -> None:
-        seconds = RATE_SPAN if self._part is Part.BODY else self._limits.head_timeout
+        seconds = RATE_SPAN if self._part is RequestPart.BODY else self._limits.head_timeout
         self._timer = self.loop.call_later(seconds, self._time_is_over)
 
     def _stop_clock(self) -> None:
@@ -223,11 +223,11 @@ class HttpProtocol(HttpToolsProtocol):
     def _time_is_over(self) -> None:
         self._timer = None
         fast = self._fed >= self._limits.body_rate * RATE_SPAN
-        if self._part is Part.BODY and (fast or self._paused or self.flow.read_paused):
+        if self._part is RequestPart.BODY and (fast or self._paused or self.flow.read_paused):
             self._fed = 0
             self._paused = False
             self._start_clock()
-        elif self._part is Part.NONE:
+        elif self._part is RequestPart.NONE:
             self.transport.close()
         else:
             self._refuse(408)
@@ -238,9 +238,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._deaf = True
         self._stop_clock()
         cycle = self.cycle
-        if self.pipeline and self._part is Part.BODY:
+        if self.pipeline and self._part is RequestPart.BODY:
             self.transport.abort()  # its turn would come, but its body never would
-        elif cycle is not None and not cycle.response_complete and self._part is not Part.BODY:
+        elif cycle is not None and not cycle.response_complete and self._part is not RequestPart.BODY:
             self._last_cycle().keep_alive = False
         elif cycle is not None and cycle.response_started and not cycle.response_complete:
             self.transport.abort()
@@ -276,7 +276,7 @@ def _unchunked(cycle: Any, application: Any) -> Any:
     of, so it is told that of each piece.
     """
 
-    async def without_chunks(scope: Scope, receive: Receive, send: Send) -> None:
+    async def without_chunks(scope: Scope, receive: Receive, send: SendEvent) -> None:
         bare = False
 
         async def send_piece(event: Event) -> None:

@@ -21,7 +21,7 @@ PAUSE = 1.0
 """Seconds a process must have lived to be replaced at once."""
 
 
-class Processes:
+class Prefork:
     """`count` children that each `serve`, until `stop` is called there. Neither must have begun anything before."""
 
     def __init__(self, count: int, serve: Callable[[], None], stop: Callable[[], None]) -> None:

@@ -23,9 +23,9 @@ from channels_classic.exceptions import CannotListen
 from ..access_log import AccessLog
 from ..application import InterfaceServer
 from ..asgi import Application
-from ..config import InterfaceConfig, Limits, option
+from ..config import ClientLimits, InterfaceConfig, option
 from .http_protocol import HttpProtocol
-from .prefork import Processes
+from .prefork import Prefork
 from .websocket_protocol import WebSocketProtocol
 
 logger = logging.getLogger(__name__)
@@ -35,10 +35,10 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 """Those that ask a process to stop; the last one insists."""
 
-UNREAD = 60
+UNACKNOWLEDGED_TIMEOUT = 60
 """Seconds for which the system keeps data for a client that takes none of it, when we are done with the connection."""
 
-STOP_PATIENCE = 10
+SHUTDOWN_GRACE = 10
 """Seconds that responses under way have when the server stops."""
 
 
@@ -144,7 +144,7 @@ def _adopt(fd: int, backlog: int) -> socket.socket:
 def _limit_unread(listener: socket.socket) -> None:
     """Have the system drop clients that acknowledge nothing; the connections of a listener inherit this."""
     if listener.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_TIMEOUT * 1000)
 
 
 class Server:
@@ -159,15 +159,15 @@ class Server:
         application: Application,
         config: InterfaceConfig,
         listen: Listen | None = None,
-        limits: Limits | None = None,
+        limits: ClientLimits | None = None,
     ) -> None:
         listen = listen or Listen()
-        uvicorn_config = _uvicorn_config(application, config, listen, limits or Limits())
+        uvicorn_config = _uvicorn_config(application, config, listen, limits or ClientLimits())
         self.sockets = listen.sockets()
         self.ready = threading.Event()
         """Set once clients are served."""
         self._scheme = "https" if listen.certfile else "http"
-        self._uvicorn = _Uvicorn(uvicorn_config, self.ready)
+        self._uvicorn = _UvicornServer(uvicorn_config, self.ready)
 
     @property
     def addresses(self) -> list[str]:
@@ -199,13 +199,13 @@ class Program:
     access_log: str = option("", "A file to which a line is added for each response and socket; - for standard output.")
 
 
-def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: Limits, program: Program) -> None:
+def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLimits, program: Program) -> None:
     """Run an interface server on `layer` until told to stop. Raises `CannotListen`, `OSError` and `ValueError`."""
     log = AccessLog(_stream(program.access_log)) if program.access_log else None
     server = Server(InterfaceServer(layer, config, log), config, listen, limits)
     logger.info("Serving %s on the channel layer %s", " and ".join(server.addresses), layer)
     if program.processes > 1:
-        Processes(program.processes, server.run, server.stop).run()
+        Prefork(program.processes, server.run, server.stop).run()
     else:
         server.run()
 
@@ -216,7 +216,7 @@ def _stream(path: str) -> TextIO:
 
 
 def _uvicorn_config(
-    application: Application, config: InterfaceConfig, listen: Listen, limits: Limits
+    application: Application, config: InterfaceConfig, listen: Listen, limits: ClientLimits
 ) -> uvicorn.Config:
     """What uvicorn is to do. Raises `CannotListen` for a certificate that cannot be used."""
     found = uvicorn.Config(
@@ -236,7 +236,7 @@ def _uvicorn_config(
         backlog=listen.backlog,
         limit_concurrency=limits.max_connections or None,
         timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]  # it does for a timer
-        timeout_graceful_shutdown=STOP_PATIENCE,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE,
         ssl_certfile=listen.certfile or None,
         ssl_keyfile=listen.keyfile or None,
     )
@@ -247,7 +247,7 @@ def _uvicorn_config(
     return found
 
 
-class _Uvicorn(uvicorn.Server):
+class _UvicornServer(uvicorn.Server):
     """uvicorn, with a clean exit after a signal and a word when it is ready."""
 
     def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:

@@ -112,7 +112,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             extensions["channels_classic.raw"] = {
                 "write": self.write_frame,
                 "listen": self.listen,
-                "read_on": self.read_on,
+                "read_on": self.resume_reading,
                 "abort": self.abort,
             }
 
@@ -146,9 +146,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             else:
                 self.queue.put_nowait(event)
         if room:
-            self.read_on()  # the first of them had stopped it
+            self.resume_reading()  # the first of them had stopped it
 
-    def read_on(self) -> None:
+    def resume_reading(self) -> None:
         """There is room for messages again."""
         if self.read_paused and not self.transport.is_closing():
             self.read_paused = False

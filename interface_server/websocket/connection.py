@@ -1,4 +1,4 @@
-"""One WebSocket: its handshake, what workers and groups send it, and how it ends. What it sends itself is in `inflow`.
+"""One WebSocket: its handshake, what workers and groups send it, and how it ends. What it sends itself is in `inbound`.
 
 ASGI events come from the server and go to it, replies come from the hub. Knows no framing and no sockets.
 """
@@ -14,13 +14,13 @@ from typing import Any
 
 from channels_classic.layers.codec import Outcome
 
-from ..asgi import Receive, Scope, Send, connection_keys, raw_extension
+from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
 from ..frames import encode_frame
 from ..layer.client import Broadcast
-from ..layer.session import Hub
-from ..replies import NORMAL, Decision, decide
-from .inbound import CONNECT, RECEIVE, Inflow
-from .send_queue import Outbox
+from ..layer.session import LayerSession
+from ..replies import NORMAL, ParsedReply, parse_reply
+from .inbound import CONNECT, RECEIVE, InboundQueue
+from .send_queue import SendQueue
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ GROUP_MESSAGES = 100
 """Group messages that wait for the handshake of one client; further ones miss it."""
 
 
-class State(Enum):
+class SocketState(Enum):
     """Where the connection stands."""
 
     WAITING = "waiting"
@@ -62,30 +62,30 @@ class WebSocket:
         "_connect_over",
         "_early",
         "_heard",
-        "_hub",
-        "_inflow",
+        "_inbound",
         "_life_over",
-        "_outbox",
         "_path",
         "_raw",
         "_receive",
         "_scope",
+        "_send_queue",
+        "_session",
         "_write",
         "local",
         "slot",
         "state",
     )
 
-    def __init__(self, hub: Hub, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, session: LayerSession, scope: Scope, receive: Receive, send: SendEvent) -> None:
         self.slot: int | None = None
-        self.local = hub.registry.new_local()
-        self.state = State.WAITING
-        self._hub = hub
+        self.local = session.registry.new_local()
+        self.state = SocketState.WAITING
+        self._session = session
         self._scope = scope
         self._path: str = scope["path"]
         self._receive = receive
-        self._outbox = Outbox(send, self._send_failed)
-        self._inflow = Inflow(hub, self, self._path, self._let_go, self._too_large)
+        self._send_queue = SendQueue(send, self._send_failed)
+        self._inbound = InboundQueue(session, self, self._path, self._let_go, self._too_large)
         self._heard = False  # a worker took the connect message
         self._early: list[Broadcast] = []
         self._connect_over = math.inf
@@ -112,42 +112,42 @@ class WebSocket:
             code = event.get("code") or NO_STATUS
         finally:
             self._end(code)
-        await self._outbox.sent()
+        await self._send_queue.sent()
 
     def _frame(self, data: str | bytes) -> bool:
         """Take a message of the client → whether to read on."""
-        if self.state is State.CLOSING:
+        if self.state is SocketState.CLOSING:
             return True
-        self._inflow.frame(data)
-        if self._inflow.has_room:
+        self._inbound.frame(data)
+        if self._inbound.has_room:
             return True
         if self._raw is not None:
-            self._inflow.stall(self._raw["read_on"])
+            self._inbound.pause_reading(self._raw["read_on"])
         return False
 
     async def _room(self) -> None:
         """Return once it is time to read on."""
         came = asyncio.Event()
-        self._inflow.stall(came.set)
+        self._inbound.pause_reading(came.set)
         await came.wait()
 
     def _begin(self) -> None:
-        hub = self._hub
-        timeout = hub.config.websocket_connect_timeout
+        session = self._session
+        timeout = session.config.websocket_connect_timeout
         if timeout >= 0:
-            self._connect_over = hub.clock() + timeout
-            hub.wheel.at(self, self._connect_over)
-        self._inflow.connect(connection_keys(self._scope, hub.add(self), "ws", hub.config.root_path))
+            self._connect_over = session.clock() + timeout
+            session.timers.schedule(self, self._connect_over)
+        self._inbound.connect(connection_keys(self._scope, session.add(self), "ws", session.config.root_path))
 
     def _end(self, code: int) -> None:
         """The client is gone: it leaves its groups now, and its disconnect follows its last frame."""
-        self.state = State.GONE
+        self.state = SocketState.GONE
         self._connect_over = self._life_over = math.inf
-        self._hub.gone(self)
-        self._inflow.end(code)
+        self._session.gone(self)
+        self._inbound.end(code)
 
     def _let_go(self) -> None:
-        self._hub.remove(self)
+        self._session.remove(self)
 
     def _too_large(self) -> None:
         self._close(TOO_BIG)
@@ -156,19 +156,19 @@ class WebSocket:
 
     def report(self, token: str, outcome: Outcome) -> None:
         """A worker reports on a message of this client."""
-        if self._inflow.connects:
+        if self._inbound.connects:
             self._heard = True
             if outcome in REFUSALS:
                 self._refuse(REFUSALS[outcome])
-        self._inflow.report(token, outcome)
+        self._inbound.report(token, outcome)
 
-    def layer_back(self) -> None:
+    def layer_restored(self) -> None:
         """What is outstanding, or its report, may be lost with the layer."""
-        self._inflow.shorten()
+        self._inbound.shorten()
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """Let everything that waits pass, in order."""
-        self._inflow.hurry()
+        self._inbound.flush()
 
     # Time
 
@@ -179,19 +179,19 @@ class WebSocket:
         if now >= self._life_over:
             self._life_over = math.inf
             self._close(NORMAL)
-        if self._inflow.due(now):
-            self._hub.notices.warn(
+        if self._inbound.due(now):
+            self._session.throttled_log.warn(
                 logger,
                 "The WebSocket %s is closed with 1013: its frames waited for %g s. Run more workers for %s.",
                 self._path,
-                self._hub.config.waiting_timeout,
+                self._session.config.waiting_timeout,
                 RECEIVE,
             )
             self._close(TRY_AGAIN_LATER)
-        return min(self._connect_over, self._life_over, self._inflow.deadline)
+        return min(self._connect_over, self._life_over, self._inbound.deadline)
 
     def _connect_timed_out(self) -> None:
-        unsent = not self._inflow.is_sent and not self._heard
+        unsent = not self._inbound.is_sent and not self._heard
         if unsent:
             text = "The WebSocket %s is refused: its %s message could not be sent within %g s."
         elif not self._heard:
@@ -201,7 +201,9 @@ class WebSocket:
                 "The WebSocket %s is refused: the consumer of its %s message neither accepted nor closed it within "
                 '%g s; it should send {"accept": True} to the reply channel.'
             )
-        self._hub.notices.warn(logger, text, self._path, CONNECT, self._hub.config.websocket_connect_timeout)
+        self._session.throttled_log.warn(
+            logger, text, self._path, CONNECT, self._session.config.websocket_connect_timeout
+        )
         self._refuse(503 if unsent else 403)
 
     # To the client
@@ -209,101 +211,101 @@ class WebSocket:
     def reply(self, message: Mapping[str, Any]) -> None:
         """A message came for the reply channel."""
         try:
-            decision = decide(message, waiting=self.state is State.WAITING)
+            parsed = parse_reply(message, waiting=self.state is SocketState.WAITING)
         except ValueError as error:
             self._meaningless(error)
         else:
-            self._carry_out(decision)
+            self._carry_out(parsed)
 
     def broadcast(self, broadcast: Broadcast) -> None:
         """A message came for a group.
 
         Its text does not accept a handshake that nobody has decided: who joins a group is not yet let in. It waits.
         """
-        decision, frame = broadcast.decision, broadcast.frame
-        if self.state is State.WAITING and frame is not None and broadcast.message.get("accept") is None:
+        parsed, frame = broadcast.parsed, broadcast.frame
+        if self.state is SocketState.WAITING and frame is not None and broadcast.message.get("accept") is None:
             self._hold(broadcast)
-        elif self.state is not State.OPEN or decision is None:
+        elif self.state is not SocketState.OPEN or parsed is None:
             self.reply(broadcast.message)
         elif frame is None or not self._write_now(frame):
-            self._carry_out(decision)
-        elif decision.close is not None:
-            self._close(decision.close)
+            self._carry_out(parsed)
+        elif parsed.close is not None:
+            self._close(parsed.close)
 
     def _hold(self, broadcast: Broadcast) -> None:
         if len(self._early) < GROUP_MESSAGES:
             self._early.append(broadcast)
         else:
-            self._hub.losses.count("full", self._path)
+            self._session.losses.count("full", self._path)
 
     def _meaningless(self, error: ValueError) -> None:
-        self._hub.notices.warn(logger, "A message for the WebSocket %s was ignored: %s.", self._path, error)
+        self._session.throttled_log.warn(logger, "A message for the WebSocket %s was ignored: %s.", self._path, error)
 
-    def _carry_out(self, decision: Decision) -> None:
-        if decision.deny:
+    def _carry_out(self, parsed: ParsedReply) -> None:
+        if parsed.deny:
             self._refuse(403)
-        if decision.accept:
+        if parsed.accept:
             self._accept()
-        if decision.payload is not None:
-            self._deliver(decision.payload)
-        if decision.close is not None:
-            self._close(decision.close)
+        if parsed.payload is not None:
+            self._deliver(parsed.payload)
+        if parsed.close is not None:
+            self._close(parsed.close)
 
     def _accept(self) -> None:
-        if self.state is not State.WAITING:
+        if self.state is not SocketState.WAITING:
             return
-        self.state = State.OPEN
+        self.state = SocketState.OPEN
         self._connect_over = math.inf
-        lifetime = self._hub.config.websocket_timeout
+        lifetime = self._session.config.websocket_timeout
         if lifetime >= 0:
-            self._life_over = self._hub.clock() + lifetime
-            self._hub.wheel.at(self, self._life_over)
-        known = self._hub.config.ws_protocols
+            self._life_over = self._session.clock() + lifetime
+            self._session.timers.schedule(self, self._life_over)
+        known = self._session.config.ws_protocols
         offered = self._scope.get("subprotocols") or ()
         chosen = next((protocol for protocol in offered if protocol in known), None)
-        self._outbox.put({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
+        self._send_queue.put({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
         early, self._early = self._early, []
         for broadcast in early:
             self.broadcast(broadcast)
 
     def _deliver(self, payload: str | bytes) -> None:
-        if self.state is not State.OPEN or self._write_now(encode_frame(payload)):
+        if self.state is not SocketState.OPEN or self._write_now(encode_frame(payload)):
             return
         key = "text" if isinstance(payload, str) else "bytes"
-        self._outbox.put({"type": "websocket.send", key: payload}, len(payload))
-        if self._outbox.overfull:
+        self._send_queue.put({"type": "websocket.send", key: payload}, len(payload))
+        if self._send_queue.overfull:
             self._give_up()
 
     def _write_now(self, frame: bytes) -> bool:
         """Write past the server's `send`, if it lets us and nothing is on its way there that would be overtaken."""
-        return self._write is not None and self._outbox.idle and self._write(frame)
+        return self._write is not None and self._send_queue.idle and self._write(frame)
 
     def _refuse(self, status: int) -> None:
         """Answer the handshake with an HTTP status; where the server offers only one, that is 403."""
-        if self.state is not State.WAITING:
+        if self.state is not SocketState.WAITING:
             return
-        self.state = State.CLOSING
+        self.state = SocketState.CLOSING
         self._connect_over = math.inf
         if status != 403 and "websocket.http.response" in (self._scope.get("extensions") or {}):
             headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5")]
-            self._outbox.put({"type": "websocket.http.response.start", "status": status, "headers": headers})
-            self._outbox.put({"type": "websocket.http.response.body", "body": b"Service unavailable.\n"})
+            self._send_queue.put({"type": "websocket.http.response.start", "status": status, "headers": headers})
+            self._send_queue.put({"type": "websocket.http.response.body", "body": b"Service unavailable.\n"})
         else:
-            self._outbox.put({"type": "websocket.close"})
-        self._inflow.give_up_waiting()
+            self._send_queue.put({"type": "websocket.close"})
+        self._inbound.stop_waiting_for_room()
 
     def _close(self, code: int) -> None:
-        if self.state is State.WAITING:
+        if self.state is SocketState.WAITING:
             self._refuse(403)
-        if self.state is State.OPEN:
-            self.state = State.CLOSING
-            self._outbox.put({"type": "websocket.close", "code": code})
-            self._inflow.give_up_waiting()  # to meet the end of the connection
+        if self.state is SocketState.OPEN:
+            self.state = SocketState.CLOSING
+            self._send_queue.put({"type": "websocket.close", "code": code})
+            self._inbound.stop_waiting_for_room()  # to meet the end of the connection
 
     def _give_up(self) -> None:
         """The client does not read what it is sent."""
-        self._hub.notices.warn(logger, "The WebSocket %s is closed: its client does not read.", self._path)
-        self._outbox.clear()
+        self._session.throttled_log.warn(logger, "The WebSocket %s is closed: its client does not read.", self._path)
+        self._send_queue.clear()
         self._close(POLICY)
         if self._raw is not None:
             self._raw["abort"]()

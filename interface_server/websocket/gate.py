@@ -21,22 +21,22 @@ GRACE = 5.0
 """Seconds for which the disconnect waits for the consumer before it; that one may be waiting for the disconnect."""
 
 
-class State(Enum):
+class GateState(Enum):
     """Where a gate stands."""
 
     __hash__ = object.__hash__  # as below: looked up for each message; that of Enum is in Python
 
     OPEN = "open"
     """Nothing is outstanding: what comes passes at once."""
-    BUSY = "busy"
+    IN_FLIGHT = "busy"
     """One message is outstanding; the others wait."""
-    HELD = "held"
+    BLOCKED = "held"
     """The next message was refused, because its channel was full or the layer away; it waits to be tried again."""
-    OVER = "over"
+    CLOSED = "over"
     """The disconnect has passed; nothing comes any more."""
 
 
-class Change(Enum):
+class GateEvent(Enum):
     """What moves a gate from one state to another."""
 
     __hash__ = object.__hash__
@@ -49,19 +49,19 @@ class Change(Enum):
 
 
 TRANSITIONS = {
-    (State.OPEN, Change.PASSED): State.BUSY,
-    (State.OPEN, Change.PASSED_LAST): State.OVER,
-    (State.BUSY, Change.ENDED): State.OPEN,
-    (State.BUSY, Change.REFUSED): State.HELD,
-    (State.BUSY, Change.PASSED_LAST): State.OVER,
-    (State.OVER, Change.REFUSED): State.HELD,
-    (State.HELD, Change.RETRIED): State.OPEN,
+    (GateState.OPEN, GateEvent.PASSED): GateState.IN_FLIGHT,
+    (GateState.OPEN, GateEvent.PASSED_LAST): GateState.CLOSED,
+    (GateState.IN_FLIGHT, GateEvent.ENDED): GateState.OPEN,
+    (GateState.IN_FLIGHT, GateEvent.REFUSED): GateState.BLOCKED,
+    (GateState.IN_FLIGHT, GateEvent.PASSED_LAST): GateState.CLOSED,
+    (GateState.CLOSED, GateEvent.REFUSED): GateState.BLOCKED,
+    (GateState.BLOCKED, GateEvent.RETRIED): GateState.OPEN,
 }
 """Every transition there is; any other change in any other state changes nothing."""
 
 
 @dataclass(slots=True)  # frozen would be slower
-class Waiting:
+class InboundMessage:
     """A message on its way to the layer. `size` is in bytes of payload; `order` counts the messages of the client."""
 
     channel: str
@@ -93,11 +93,11 @@ class Gate:
     )
 
     def __init__(self, expiry: float) -> None:
-        self.state = State.OPEN
+        self.state = GateState.OPEN
         self._lease = expiry + MARGIN
-        self._waiting: list[Waiting] = []  # a deque takes 700 bytes, also an empty one
+        self._waiting: list[InboundMessage] = []  # a deque takes 700 bytes, also an empty one
         self._size = 0
-        self._passed: Waiting | None = None
+        self._passed: InboundMessage | None = None
         self._channel: str | None = None
         self._lease_over = math.inf
         self._running = False
@@ -115,7 +115,7 @@ class Gate:
         return self._size
 
     @property
-    def untouched(self) -> bool:
+    def nothing_sent(self) -> bool:
         """Whether even the first message waits: the layer knows nothing of this client."""
         return bool(self._waiting) and self._waiting[0].order == 0
 
@@ -127,40 +127,40 @@ class Gate:
     @property
     def deadline(self) -> float:
         """When `due` has something to do."""
-        if self.state is State.OVER:
+        if self.state is GateState.CLOSED:
             return math.inf
-        if self.state is State.BUSY and self._grace_counts():
+        if self.state is GateState.IN_FLIGHT and self._grace_counts():
             return min(self._lease_over, max(self._since, self._last_at) + GRACE)
         return self._lease_over
 
-    def _change(self, change: Change) -> bool:
+    def _change(self, change: GateEvent) -> bool:
         state = TRANSITIONS.get((self.state, change))
         if state is None:
             return False
         self.state = state
         return True
 
-    def put(self, waiting: Waiting, now: float) -> None:
+    def put(self, waiting: InboundMessage, now: float) -> None:
         """A message came; with `last`, none may follow."""
         self._waiting.append(waiting)
         self._size += waiting.size
         if waiting.last:
             self._last_at = now
 
-    def next(self, now: float) -> Waiting | None:
+    def next(self, now: float) -> InboundMessage | None:
         """The message that passes now, if there is one; the caller sends it with its token."""
-        if self.state is not State.OPEN or not self._waiting:
+        if self.state is not GateState.OPEN or not self._waiting:
             return None
         return self._pass(now)
 
-    def _pass(self, now: float) -> Waiting:
+    def _pass(self, now: float) -> InboundMessage:
         self._passed = waiting = self._waiting.pop(0)
         self._channel = waiting.channel
         self._size -= waiting.size
         self._since = now
         self._running = False
         self._lease_over = now + self._lease
-        self._change(Change.PASSED_LAST if waiting.last else Change.PASSED)
+        self._change(GateEvent.PASSED_LAST if waiting.last else GateEvent.PASSED)
         return waiting
 
     def refuse(self, token: str, now: float) -> bool:
@@ -172,7 +172,7 @@ class Gate:
             return False
         if self._passed.last and now >= self._last_at + self._lease:
             return False
-        if not self._change(Change.REFUSED):
+        if not self._change(GateEvent.REFUSED):
             return False
         self._waiting.insert(0, self._passed)
         self._size += self._passed.size
@@ -182,11 +182,11 @@ class Gate:
 
     def retry(self) -> None:
         """What was refused may be tried again: `next` gives it."""
-        self._change(Change.RETRIED)
+        self._change(GateEvent.RETRIED)
 
     def report(self, token: str, outcome: Outcome, now: float) -> bool:
         """A worker reports. Whether this opened the gate: the report was an end, and of the outstanding message."""
-        if self.state is not State.BUSY or self._passed is None or self._passed.token != token:
+        if self.state is not GateState.IN_FLIGHT or self._passed is None or self._passed.token != token:
             return False
         if outcome is Outcome.RUNNING:
             self._running = True
@@ -204,11 +204,11 @@ class Gate:
         self._passed = None
         self._since = now
         self._lease_over = math.inf
-        return self._change(Change.ENDED)
+        return self._change(GateEvent.ENDED)
 
     def shorten(self, now: float) -> None:
         """The layer was away: the outstanding message or its report may be lost."""
-        if self.state is State.BUSY:
+        if self.state is GateState.IN_FLIGHT:
             self._lease_over = min(self._lease_over, now + MARGIN)
 
     def _grace_counts(self) -> bool:
@@ -219,19 +219,19 @@ class Gate:
         """
         return self._last_at < math.inf and (len(self._waiting) == 1 or self._running)
 
-    def due(self, now: float) -> list[Waiting]:
+    def due(self, now: float) -> list[InboundMessage]:
         """An ended lease opens the gate (see `next`), an ended grace lets through what waits.
 
         The messages given here overtake the outstanding one; the caller sends them in order, without tokens.
         """
-        if self.state is not State.BUSY or now < self.deadline:
+        if self.state is not GateState.IN_FLIGHT or now < self.deadline:
             return []
         if now >= self._lease_over:
             self._end(now)
             return []
         return self.overtake(now)
 
-    def overtake(self, now: float) -> list[Waiting]:
+    def overtake(self, now: float) -> list[InboundMessage]:
         """Everything that waits, whatever is outstanding."""
         overtaking = []
         while self._waiting:

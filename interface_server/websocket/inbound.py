@@ -11,19 +11,19 @@ import math
 from collections.abc import Callable
 
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.planner import Send
+from channels_classic.layers.planner import Outgoing
 
-from ..layer.session import Hub
-from ..layer.timers import Due
-from ..layer.writer import Fate
-from .gate import Gate, Waiting
+from ..layer.session import LayerSession
+from ..layer.timers import Timed
+from ..layer.writer import SendResult
+from .gate import Gate, InboundMessage
 
 logger = logging.getLogger(__name__)
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
 
-class Inflow:
+class InboundQueue:
     """The messages of one WebSocket. `over` is called when its last one has left, `too_large` when one never can.
 
     `client` is what the wheel asks in its stead.
@@ -33,38 +33,38 @@ class Inflow:
         "_client",
         "_gate",
         "_held_on",
-        "_hub",
         "_order",
         "_over",
         "_path",
-        "_read_on",
         "_reply_channel",
+        "_resume_reading",
+        "_session",
         "_stalled_at",
         "_too_large",
         "is_sent",
     )
 
     def __init__(
-        self, hub: Hub, client: Due, path: str, over: Callable[[], None], too_large: Callable[[], None]
+        self, session: LayerSession, client: Timed, path: str, over: Callable[[], None], too_large: Callable[[], None]
     ) -> None:
-        self._hub = hub
+        self._session = session
         self._client = client
         self._path = path
         self._over = over
         self._too_large = too_large
-        self._gate = Gate(hub.layer.expiry)
+        self._gate = Gate(session.layer.expiry)
         self._reply_channel = ""
         self._order = 0
         self._held_on: tuple[str, int] | None = None
-        self._read_on: Callable[[], None] | None = None
+        self._resume_reading: Callable[[], None] | None = None
         self._stalled_at = math.inf
         self.is_sent = False
         """Whether the layer took the first message, as far as is known."""
 
     @property
-    def untouched(self) -> bool:
+    def nothing_sent(self) -> bool:
         """Whether the layer knows nothing of this client."""
-        return self._gate.untouched
+        return self._gate.nothing_sent
 
     @property
     def connects(self) -> bool:
@@ -76,32 +76,32 @@ class Inflow:
     def connect(self, message: dict[str, object]) -> None:
         """The handshake came."""
         self._reply_channel = str(message["reply_channel"])
-        self._put(Waiting(CONNECT, {**message, "order": 0}, 0))
+        self._put(InboundMessage(CONNECT, {**message, "order": 0}, 0))
 
     def frame(self, data: str | bytes) -> None:
         """A frame came."""
         key = "text" if isinstance(data, str) else "bytes"
         self._order += 1
         message = {"reply_channel": self._reply_channel, "path": self._path, "order": self._order, key: data}
-        self._put(Waiting(RECEIVE, message, self._order, len(data)))
+        self._put(InboundMessage(RECEIVE, message, self._order, len(data)))
 
     def end(self, code: int) -> None:
         """The client is gone; this is its last message."""
-        if self.untouched:
+        if self.nothing_sent:
             self._leave()
             return
         self._order += 1
         message = {"reply_channel": self._reply_channel, "code": code, "path": self._path, "order": self._order}
-        self._put(Waiting(DISCONNECT, message, self._order, last=True))
+        self._put(InboundMessage(DISCONNECT, message, self._order, last=True))
 
-    def _put(self, waiting: Waiting) -> None:
-        now = self._hub.clock()
+    def _put(self, waiting: InboundMessage) -> None:
+        now = self._session.clock()
         self._gate.put(waiting, now)
         self._pump(now)
-        self._hub.wheel.at(self._client, self._gate.deadline)
+        self._session.timers.schedule(self._client, self._gate.deadline)
 
     def _leave(self) -> None:
-        self._tried()
+        self._unblocked()
         self._over()
 
     # Room
@@ -109,22 +109,22 @@ class Inflow:
     @property
     def has_room(self) -> bool:
         """Whether more may be read."""
-        config = self._hub.config
+        config = self._session.config
         return self._gate.waiting < config.waiting_frames and self._gate.size < config.waiting_bytes
 
-    def stall(self, read_on: Callable[[], None]) -> None:
-        """There is no room: call `read_on` once there is, or when `give_up_waiting` was called."""
-        if self._read_on is None:
-            self._read_on = read_on
-            self._stalled_at = self._hub.clock() + self._hub.config.waiting_timeout
-            self._hub.wheel.at(self._client, self._stalled_at)
+    def pause_reading(self, resume_reading: Callable[[], None]) -> None:
+        """There is no room: call `resume_reading` once there is, or when `stop_waiting_for_room` was called."""
+        if self._resume_reading is None:
+            self._resume_reading = resume_reading
+            self._stalled_at = self._session.clock() + self._session.config.waiting_timeout
+            self._session.timers.schedule(self._client, self._stalled_at)
 
-    def give_up_waiting(self) -> None:
+    def stop_waiting_for_room(self) -> None:
         """Read on without room."""
         self._stalled_at = math.inf
-        read_on, self._read_on = self._read_on, None
-        if read_on is not None:
-            read_on()
+        resume_reading, self._resume_reading = self._resume_reading, None
+        if resume_reading is not None:
+            resume_reading()
 
     # Through the gate
 
@@ -132,38 +132,38 @@ class Inflow:
         """Send what may pass."""
         waiting = self._gate.next(now)
         if waiting is not None:
-            if self._hub.backlog.must_wait(waiting.channel):
+            if self._session.retry_queues.must_wait(waiting.channel):
                 self._hold(waiting.channel, waiting.order, now)
             else:
                 self._pass(waiting, waiting.token)
-        if self._read_on is not None and self.has_room:
-            self.give_up_waiting()
+        if self._resume_reading is not None and self.has_room:
+            self.stop_waiting_for_room()
 
-    def _pass(self, waiting: Waiting, token: str | None) -> None:
-        self._hub.send(Send(waiting.channel, waiting.message, token=token), self._settled)
+    def _pass(self, waiting: InboundMessage, token: str | None) -> None:
+        self._session.send(Outgoing(waiting.channel, waiting.message, token=token), self._settled)
 
     def _hold(self, channel: str, order: int, now: float) -> None:
         """A message that passed was certainly not written: it waits for another try."""
         if self._gate.refuse(str(order), now):
             self._held_on = channel, order
-            self._hub.backlog.refused(channel, self)
+            self._session.retry_queues.refused(channel, self)
             return
-        self._hub.losses.count("full", channel)
+        self._session.losses.count("full", channel)
         if channel == DISCONNECT:
             self._leave()
 
     def retry(self) -> None:
         """There may be room on the channel that this client waits for."""
-        now = self._hub.clock()
+        now = self._session.clock()
         self._gate.retry()
         waiting = self._gate.next(now)
         if waiting is not None:
             self._pass(waiting, waiting.token)
         else:
-            self._tried()
-        self._hub.wheel.at(self._client, self._gate.deadline)
+            self._unblocked()
+        self._session.timers.schedule(self._client, self._gate.deadline)
 
-    def _tried(self, order: int | None = None) -> None:
+    def _unblocked(self, order: int | None = None) -> None:
         """Nothing of this client waits for room any more, if it was the message `order` that did.
 
         The report on a message may come before the layer's answer to its sender does. Then the next one waits already,
@@ -171,45 +171,45 @@ class Inflow:
         """
         if self._held_on is not None and order in (None, self._held_on[1]):
             (channel, _), self._held_on = self._held_on, None
-            self._hub.backlog.passed(channel, self)
+            self._session.retry_queues.passed(channel, self)
 
-    def _settled(self, send: Send, fate: Fate) -> None:
+    def _settled(self, send: Outgoing, result: SendResult) -> None:
         """A message to the layer has its fate."""
-        if fate is Fate.FULL or fate is Fate.HELD:
-            self._hold(send.name, send.message["order"], self._hub.clock())
+        if result is SendResult.FULL or result is SendResult.BLOCKED:
+            self._hold(send.name, send.message["order"], self._session.clock())
             return
-        self._tried(send.message["order"])
-        self.is_sent = self.is_sent or fate is Fate.ACCEPTED
-        if fate is Fate.LOST:
+        self._unblocked(send.message["order"])
+        self.is_sent = self.is_sent or result is SendResult.ACCEPTED
+        if result is SendResult.LOST:
             # It may have been written, so it is not sent again, and the gate stays shut until its lease is over.
-            self._hub.losses.count("broker", send.name)
-        elif fate is Fate.INVALID:
+            self._session.losses.count("broker", send.name)
+        elif result is SendResult.INVALID:
             self._too_large()
-            if self._gate.drop(str(send.message["order"]), self._hub.clock()):
-                self._pump(self._hub.clock())
+            if self._gate.drop(str(send.message["order"]), self._session.clock()):
+                self._pump(self._session.clock())
         if send.name == DISCONNECT:
             self._leave()
 
     def report(self, token: str, outcome: Outcome) -> None:
         """A worker reports on a message of this client."""
-        now = self._hub.clock()
+        now = self._session.clock()
         channel = self._gate.channel
         if self._gate.report(token, outcome, now):
             if outcome is Outcome.DIED and channel is not None:
-                self._hub.losses.count("died", channel)
+                self._session.losses.count("died", channel)
             self._pump(now)
-        self._hub.wheel.at(self._client, self._gate.deadline)
+        self._session.timers.schedule(self._client, self._gate.deadline)
         if channel is not None:
-            self._hub.backlog.taken(channel)
+            self._session.retry_queues.taken(channel)
 
     def shorten(self) -> None:
         """What is outstanding, or its report, may be lost with the layer."""
-        self._gate.shorten(self._hub.clock())
-        self._hub.wheel.at(self._client, self._gate.deadline)
+        self._gate.shorten(self._session.clock())
+        self._session.timers.schedule(self._client, self._gate.deadline)
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """Let everything that waits pass, in order."""
-        for waiting in self._gate.overtake(self._hub.clock()):
+        for waiting in self._gate.overtake(self._session.clock()):
             self._pass(waiting, None)
 
     # Time
@@ -225,7 +225,7 @@ class Inflow:
             channel = self._gate.channel
             overtaking = self._gate.due(now)
             if not overtaking and channel is not None:
-                self._hub.losses.count("unheard", channel)
+                self._session.losses.count("unheard", channel)
             for waiting in overtaking:
                 self._pass(waiting, None)
             text = (
@@ -233,7 +233,7 @@ class Inflow:
                 if overtaking
                 else "Nothing was heard of the last message of the WebSocket %s to %s: its next one is sent."
             )
-            self._hub.notices.warn(logger, text, self._path, channel)
+            self._session.throttled_log.warn(logger, text, self._path, channel)
             self._pump(now)
         if now < self._stalled_at:
             return False

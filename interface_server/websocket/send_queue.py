@@ -6,18 +6,18 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from ..asgi import Event, Send
+from ..asgi import Event, SendEvent
 
 LIMIT = 4 * 1024 * 1024
 """Bytes that wait for a client that does not read, before it is given up."""
 
 
-class Outbox:
+class SendQueue:
     """Events on their way to a client through the server's `send`. `failed` is called when it takes no more."""
 
     __slots__ = ("_events", "_failed", "_send", "_task", "size")
 
-    def __init__(self, send: Send, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, send: SendEvent, failed: Callable[[BaseException], None]) -> None:
         self._send = send
         self._failed = failed
         self._events: deque[tuple[Event, int]] | None = None

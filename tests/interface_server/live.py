@@ -12,7 +12,7 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
-from channels_classic.interface_server.config import Limits
+from channels_classic.interface_server.config import ClientLimits
 from channels_classic.interface_server.server.server import Listen, Server
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
@@ -98,7 +98,7 @@ def live(
     """Run a server with `options` of `InterfaceConfig` and `limits` until the end of the block."""
     layer = layer or ChannelLayer()
     config = InterfaceConfig(**options)
-    server = Server(InterfaceServer(layer, config), config, listen or Listen(port=0), Limits(**(limits or {})))
+    server = Server(InterfaceServer(layer, config), config, listen or Listen(port=0), ClientLimits(**(limits or {})))
     with running(server, layer) as found:
         yield found
 

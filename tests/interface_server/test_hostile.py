@@ -65,8 +65,8 @@ def answering(server: Live) -> Iterator[None]:
 def left_behind(server: Live) -> list[object]:
     """Connections that are open, and clients that the hub knows."""
     running = server.server._uvicorn
-    hub = running.config.loaded_app._hub
-    return [*running.server_state.connections, *(hub.result().registry.everybody() if hub else ())]
+    session = running.config.loaded_app._session
+    return [*running.server_state.connections, *(session.result().registry.everybody() if session else ())]
 
 
 def be_good(server: Live) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from channels_classic.interface_server.config import InterfaceConfig
-from channels_classic.interface_server.proxy_headers import Forwarded
+from channels_classic.interface_server.proxy_headers import ProxyHeaders
 
 
 def seen(headers: list[tuple[bytes, bytes]], client: tuple[str, int] | None, *allowed: str, kind: str = "http") -> Any:
     scope = {"type": kind, "client": client, "scheme": "http" if kind == "http" else "ws", "headers": headers}
     config = InterfaceConfig(proxy_headers=True, **({"forwarded_allow_ips": allowed} if allowed else {}))  # type: ignore[arg-type]
-    Forwarded(config).apply(scope)
+    ProxyHeaders(config).apply(scope)
     return scope["client"], scope["scheme"]
 
 
@@ -68,4 +68,4 @@ def test_a_scheme_nobody_knows_is_ignored() -> None:
 
 def test_an_address_that_is_none_is_a_mistake() -> None:
     with pytest.raises(ValueError, match=r"10\.0\.0\.x"):
-        Forwarded(InterfaceConfig(forwarded_allow_ips=("10.0.0.x",)))
+        ProxyHeaders(InterfaceConfig(forwarded_allow_ips=("10.0.0.x",)))

@@ -14,8 +14,8 @@ from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Kind, Outcome, decode, encode
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.names import new_inbox
-from channels_classic.layers.planner import GROUP_BACKLOG, Planner, Report, Send, member_of
-from channels_classic.layers.steps import Beat, Delist, Entry, Item, Members, Push, Retire, Status, Take
+from channels_classic.layers.planner import GROUP_BACKLOG, Outgoing, Planner, Report, member_of
+from channels_classic.layers.steps import Delist, Entry, Heartbeat, Item, Members, Push, Retire, Status, Take
 
 INBOX = "interface.v1.aaaa!"
 OTHER = "interface.v1.bbbb!"
@@ -39,10 +39,12 @@ def fields(push: Push) -> list[list[Any]]:
 
 
 def test_a_message_goes_to_the_list_of_its_channel_at_the_cost_of_its_client(planner: Planner) -> None:
-    plain, local, wide = planner.pushes([Send("chat", {"a": 1}), Send("box!me", {"b": 2}), Send("wide", {})], {})
+    plain, local, wide = planner.pushes(
+        [Outgoing("chat", {"a": 1}), Outgoing("box!me", {"b": 2}), Outgoing("wide", {})], {}
+    )
     assert (plain.queue, fields(plain)) == ("chat", [[Kind.MESSAGE, {"a": 1}, None, ""]])
     assert (local.queue, fields(local)) == ("box!", [[Kind.MESSAGE, {"b": 2}, None, "me"]])
-    assert [(push.entries[0].account, push.entries[0].limit) for push in (plain, local, wide)] == [
+    assert [(push.entries[0].quota_key, push.entries[0].limit) for push in (plain, local, wide)] == [
         ("", 5),
         ("me", 5),
         ("", 50),
@@ -52,15 +54,15 @@ def test_a_message_goes_to_the_list_of_its_channel_at_the_cost_of_its_client(pla
 
 
 def test_a_token_travels_with_its_message(planner: Planner) -> None:
-    (push,) = planner.pushes([Send("websocket.receive", {}, token="7")], {})
+    (push,) = planner.pushes([Outgoing("websocket.receive", {}, token="7")], {})
     assert fields(push) == [[Kind.MESSAGE, {}, "7", ""]]
 
 
 def test_what_cannot_be_sent_is_refused_before_anything_is(planner: Planner) -> None:
     with pytest.raises(InvalidMessage):
-        planner.pushes([Send("chat", {}), Send("chat", {"value": object()})], {})
+        planner.pushes([Outgoing("chat", {}), Outgoing("chat", {"value": object()})], {})
     with pytest.raises(InvalidChannelName):
-        planner.pushes([Send("not valid", {})], {})
+        planner.pushes([Outgoing("not valid", {})], {})
 
 
 # Groups
@@ -68,15 +70,17 @@ def test_what_cannot_be_sent_is_refused_before_anything_is(planner: Planner) -> 
 
 def test_a_group_is_one_entry_for_each_inbox_whatever_its_members(planner: Planner) -> None:
     names = [f"client{number}" for number in range(1000)]
-    pushes = planner.pushes([Send("readers", {"text": "x"}, group=True)], {"readers": {INBOX: names, OTHER: ["one"]}})
+    pushes = planner.pushes(
+        [Outgoing("readers", {"text": "x"}, group=True)], {"readers": {INBOX: names, OTHER: ["one"]}}
+    )
     assert [(push.queue, push.alive, len(push.entries)) for push in pushes] == [(INBOX, True, 1), (OTHER, True, 1)]
     assert fields(pushes[0]) == [[Kind.GROUP, {"text": "x"}, "readers", names]]
-    assert (pushes[0].entries[0].account, pushes[0].entries[0].limit) == ("@readers", GROUP_BACKLOG)
+    assert (pushes[0].entries[0].quota_key, pushes[0].entries[0].limit) == ("@readers", GROUP_BACKLOG)
 
 
 def test_members_that_are_no_clients_of_an_interface_server_get_a_message_each(planner: Planner) -> None:
     membership = {"plain": [""], "box!": ["a", "b"], INBOX: ["c"]}
-    pushes = planner.pushes([Send("mixed", {}, group=True)], {"mixed": membership})
+    pushes = planner.pushes([Outgoing("mixed", {}, group=True)], {"mixed": membership})
     assert [(push.queue, push.alive, len(push.entries)) for push in pushes] == [
         ("plain", False, 1),
         ("box!", False, 2),
@@ -86,14 +90,19 @@ def test_members_that_are_no_clients_of_an_interface_server_get_a_message_each(p
 
 
 def test_each_group_is_looked_up_once(planner: Planner) -> None:
-    sends = [Send("g", {}, group=True), Send("chat", {}), Send("h", {}, group=True), Send("g", {}, group=True)]
+    sends = [
+        Outgoing("g", {}, group=True),
+        Outgoing("chat", {}),
+        Outgoing("h", {}, group=True),
+        Outgoing("g", {}, group=True),
+    ]
     assert planner.lookups(sends) == [Members("g"), Members("h")]
 
 
 def test_an_empty_group_is_no_excuse_for_a_message_that_cannot_be_sent(planner: Planner) -> None:
-    assert planner.pushes([Send("g", {}, group=True)], {"g": {}}) == []
+    assert planner.pushes([Outgoing("g", {}, group=True)], {"g": {}}) == []
     with pytest.raises(InvalidMessage):
-        planner.pushes([Send("g", {"value": object()}, group=True)], {"g": {}})
+        planner.pushes([Outgoing("g", {"value": object()}, group=True)], {"g": {}})
 
 
 # Order
@@ -104,7 +113,7 @@ def test_an_empty_group_is_no_excuse_for_a_message_that_cannot_be_sent(planner: 
 )
 def test_everything_keeps_its_order_and_neighbours_share_a_push(sent: list[tuple[str, int]]) -> None:
     planner = Planner(60, 86400, Capacities(5), Losses())
-    sends = [Send(name, {"number": number}, group=name == "group") for name, number in sent]
+    sends = [Outgoing(name, {"number": number}, group=name == "group") for name, number in sent]
     pushes = planner.pushes(sends, {"group": {INBOX: ["1"], "news": [""]}})
     expected = [
         (queue, number)
@@ -116,14 +125,14 @@ def test_everything_keeps_its_order_and_neighbours_share_a_push(sent: list[tuple
 
 
 def test_reports_follow_the_replies_in_the_same_push(planner: Planner) -> None:
-    (push,) = planner.pushes([Send(f"{INBOX}me", {"text": "x"})], {}, [Report(f"{INBOX}me", "7", Outcome.CONSUMED)])
+    (push,) = planner.pushes([Outgoing(f"{INBOX}me", {"text": "x"})], {}, [Report(f"{INBOX}me", "7", Outcome.CONSUMED)])
     assert fields(push) == [[Kind.MESSAGE, {"text": "x"}, None, "me"], [Kind.REPORT, "me", "7", Outcome.CONSUMED]]
     assert push.entries[1].limit is None, "a report is never refused"
 
 
 def test_a_group_and_a_reply_for_one_inbox_stay_apart_and_in_order(planner: Planner) -> None:
     pushes = planner.pushes(
-        [Send(f"{INBOX}me", {}), Send("g", {}, group=True), Send(f"{INBOX}me", {})], {"g": {INBOX: ["me"]}}
+        [Outgoing(f"{INBOX}me", {}), Outgoing("g", {}, group=True), Outgoing(f"{INBOX}me", {})], {"g": {INBOX: ["me"]}}
     )
     assert [(push.queue, push.alive) for push in pushes] == [(INBOX, False), (INBOX, True), (INBOX, False)]
 
@@ -132,7 +141,7 @@ def test_a_group_and_a_reply_for_one_inbox_stay_apart_and_in_order(planner: Plan
 
 
 def test_refusals_name_what_did_not_arrive(planner: Planner, losses: Losses) -> None:
-    sends = [Send("chat", {}), Send("chat", {}), Send("g", {}, group=True), Send("news", {})]
+    sends = [Outgoing("chat", {}), Outgoing("chat", {}), Outgoing("g", {}, group=True), Outgoing("news", {})]
     pushes = planner.pushes(sends, {"g": {INBOX: ["me"]}})
     error = StepRefused("there", "out of memory")
     found = planner.refusals(pushes, [[Status.ACCEPTED, Status.FULL], [Status.DEAD], error])
@@ -148,7 +157,7 @@ def test_a_report_that_finds_no_room_is_no_message_that_was_refused(planner: Pla
 
 
 def test_everything_accepted_is_nothing_refused(planner: Planner) -> None:
-    pushes = planner.pushes([Send("chat", {})], {}, [Report(f"{INBOX}me", "7", Outcome.CONSUMED)])
+    pushes = planner.pushes([Outgoing("chat", {})], {}, [Report(f"{INBOX}me", "7", Outcome.CONSUMED)])
     found = planner.refusals(pushes, [[Status.ACCEPTED], [Status.ACCEPTED]])
     assert (found.full, found.dead, found.refused) == ([], [], [])
 
@@ -190,7 +199,7 @@ def taken(layer: BaseChannelLayer, inbox: str) -> list[list[Any]]:
 
 def test_the_owner_of_an_inbox_gets_hints_and_one_envelope_for_all(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
-    layer.run([Beat(inbox)])
+    layer.run([Heartbeat(inbox)])
     for name in ("a", "b", "c"):
         layer.group_add("readers", f"{inbox}{name}")
     layer.group_discard("readers", f"{inbox}c")
@@ -209,7 +218,7 @@ def test_the_owner_of_an_inbox_gets_hints_and_one_envelope_for_all(layer: BaseCh
 
 def test_a_sender_that_finds_an_inbox_dead_takes_it_off_the_group(layer: BaseChannelLayer) -> None:
     dead, alive = new_inbox(), new_inbox()
-    layer.run([Beat(dead), Beat(alive)])
+    layer.run([Heartbeat(dead), Heartbeat(alive)])
     layer.group_add("readers", f"{dead}a")
     layer.group_add("readers", f"{alive}b")
     layer.run([Retire(dead)])
@@ -223,7 +232,7 @@ def test_a_sender_that_finds_an_inbox_dead_takes_it_off_the_group(layer: BaseCha
 
 def test_a_slow_group_does_not_use_up_the_capacity_of_its_clients(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
-    layer.run([Beat(inbox)])
+    layer.run([Heartbeat(inbox)])
     layer.group_add("readers", f"{inbox}a")
     for number in range(layer.capacity + 20):
         layer.send_group("readers", {"number": number})
@@ -250,16 +259,16 @@ def test_only_its_owner_reads_the_inbox_of_an_interface_server(layer: BaseChanne
 def test_whoever_takes_a_gated_message_by_receive_reports_at_once(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
     message = {"reply_channel": f"{inbox}me", "text": "x"}
-    layer.run(layer.planner.pushes([Send("websocket.receive", message, token="7")], {}))
+    layer.run(layer.planner.pushes([Outgoing("websocket.receive", message, token="7")], {}))
     assert layer.receive(["websocket.receive"]) == ("websocket.receive", message)
     assert taken(layer, inbox) == [[Kind.REPORT, "me", "7", Outcome.CONSUMED]]
 
 
 def test_a_gated_message_that_expired_is_reported_and_counted(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
-    (push,) = layer.planner.pushes([Send("websocket.receive", {"reply_channel": f"{inbox}me"}, token="7")], {})
+    (push,) = layer.planner.pushes([Outgoing("websocket.receive", {"reply_channel": f"{inbox}me"}, token="7")], {})
     expired = Push(push.queue, [Entry(push.entries[0].payload, 0.02)])
-    live = layer.planner.pushes([Send("websocket.receive", {"value": "live"})], {})
+    live = layer.planner.pushes([Outgoing("websocket.receive", {"value": "live"})], {})
     layer.run([expired, *live])
     time.sleep(0.04)
     while layer.receive(["websocket.receive"])[0] is None:
@@ -270,7 +279,7 @@ def test_a_gated_message_that_expired_is_reported_and_counted(layer: BaseChannel
 
 def test_a_flush_tells_the_living_to_forget(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
-    layer.run([Beat(inbox)])
+    layer.run([Heartbeat(inbox)])
     layer.group_add("readers", f"{inbox}a")
     layer.flush()
     assert taken(layer, inbox) == [[Kind.FORGET]]

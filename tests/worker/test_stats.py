@@ -18,7 +18,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
 from channels_classic.worker import runner, stats
-from channels_classic.worker.stats import Statistics, Tally, report
+from channels_classic.worker.stats import ConsumerStats, Stats, report
 from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain, make_group, make_worker, running
 from tests.worker.programs import PATIENCE, Start
@@ -26,15 +26,15 @@ from tests.worker.programs import PATIENCE, Start
 
 @given(st.lists(st.floats(1e-7, 1e4), min_size=1, max_size=30), st.sampled_from([1, 50, 99, 100]))
 def test_percentiles_are_right_within_a_sixteenth(durations: list[float], percent: int) -> None:
-    tally = Tally("consumer")
+    stats = ConsumerStats("consumer")
     for duration in durations:
-        tally.add(duration, Outcome.CONSUMED)
+        stats.add(duration, Outcome.CONSUMED)
     exact = sorted(durations)[-(-len(durations) * percent // 100) - 1]
-    assert tally.percentile(percent) == pytest.approx(exact, rel=1 / 15)
+    assert stats.percentile(percent) == pytest.approx(exact, rel=1 / 15)
 
 
 def test_the_counts_of_threads_are_added_up() -> None:
-    first, second = Statistics(), Statistics()
+    first, second = Stats(), Stats()
     for one in (first, second):
         one.of(print).add(0.001, Outcome.CONSUMED)
         one.of(print).add(0.001, Outcome.RAISED)
@@ -48,16 +48,16 @@ def test_the_counts_of_threads_are_added_up() -> None:
     ]
     assert lines[2].split()[:6] == ["all", "consumers", "8", "2", "2", "2"]
     assert lines[3] == "lost: 3 full"
-    assert report([Statistics()], {}) == ""
+    assert report([Stats()], {}) == ""
 
 
 def test_consumers_made_for_each_message_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stats, "_KNOWN", 5)
-    counts = Statistics()
+    counts = Stats()
     for _ in range(100):
         counts.of(partial(print)).add(0.1, Outcome.CONSUMED)
-    (tally,) = counts.tallies()
-    assert tally.taken == 100 and len(counts._by_identity) <= 5
+    (counted,) = counts.all()
+    assert counted.taken == 100 and len(counts._by_identity) <= 5
 
 
 def test_a_worker_counts_what_it_does(memory: ChannelLayer, caplog: pytest.LogCaptureFixture) -> None:

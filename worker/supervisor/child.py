@@ -15,7 +15,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..inflight import Ledger
+from ..inflight import InFlightTable
 
 if TYPE_CHECKING:
     from ..worker import Worker
@@ -31,17 +31,17 @@ def mark(descriptors: Sequence[int]) -> dict[str, str]:
     return {**os.environ, _MARK: ",".join(map(str, descriptors))}
 
 
-class Parent:
+class SupervisorLink:
     """What a supervised process tells its supervisor, and hears from it."""
 
     def __init__(self, link: int, memory: int) -> None:
         for descriptor in (link, memory):
             os.set_inheritable(descriptor, False)  # what consumers start is none of ours
         self._link = socket.socket(fileno=link)
-        self.ledger = Ledger(memory)
+        self.table = InFlightTable(memory)
 
     @classmethod
-    def of_this_process(cls) -> Parent | None:
+    def of_this_process(cls) -> SupervisorLink | None:
         """The supervisor that started this process, if one did; asked once: what it starts itself bears no mark."""
         descriptors = os.environ.pop(_MARK, None)
         if descriptors is None:
@@ -53,11 +53,11 @@ class Parent:
 
     def is_ready(self) -> None:
         """From now on messages are taken."""
-        self._say(READY)
+        self._send(READY)
 
     def ask_for_replacement(self) -> None:
         """Go on, but please put another process in the place of this one."""
-        self._say(REPLACE)
+        self._send(REPLACE)
 
     def stop_with(self, worker: Worker) -> None:
         """Let `worker` stop when the supervisor says so, or is gone."""
@@ -70,6 +70,6 @@ class Parent:
 
         threading.Thread(target=wait, name="worker-parent", daemon=True).start()
 
-    def _say(self, word: bytes) -> None:
+    def _send(self, message: bytes) -> None:
         with contextlib.suppress(OSError):  # it is gone, which the other thread notices
-            self._link.sendall(word)
+            self._link.sendall(message)

@@ -11,7 +11,7 @@ from channels_classic.exceptions import ChannelsError
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Report
-from channels_classic.layers.steps import Statistics
+from channels_classic.layers.steps import GetStatistics
 
 from ..inflight import Held
 
@@ -43,6 +43,6 @@ def tell(layer: BaseChannelLayer, pid: int, held: Sequence[Held]) -> None:
 def _report(layer: BaseChannelLayer, reports: Sequence[Report]) -> None:
     try:
         # What was counted goes along with whatever is asked.
-        layer.run(layer.planner.pushes([], {}, reports) or [Statistics(None)])
+        layer.run(layer.planner.pushes([], {}, reports) or [GetStatistics(None)])
     except ChannelsError as error:
         logger.error("What was lost cannot be told, to %d client(s) among others: %s", len(reports), error)

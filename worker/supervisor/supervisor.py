@@ -20,8 +20,8 @@ from typing import ClassVar
 
 from channels_classic.layers.base import BaseChannelLayer
 
-from ..inflight import Ledger
-from ..signal_pipe import STOP_SIGNALS, Doorbell
+from ..inflight import InFlightTable
+from ..signal_pipe import STOP_SIGNALS, SignalPipe
 from . import child
 from .obituary import tell
 
@@ -43,11 +43,11 @@ _SILENCE = 5.0
 class _Process:
     """One child."""
 
-    def __init__(self, command: Sequence[str], cells: int) -> None:
-        self.ledger = Ledger.make(cells)
+    def __init__(self, command: Sequence[str], slots: int) -> None:
+        self.table = InFlightTable.make(slots)
         self.link, theirs = socket.socketpair()
         with theirs:
-            descriptors = [theirs.fileno(), self.ledger.descriptor]
+            descriptors = [theirs.fileno(), self.table.descriptor]
             self._popen = subprocess.Popen(
                 command,
                 env=child.mark(descriptors),
@@ -66,12 +66,12 @@ class _Process:
     def listen(self) -> None:
         """Read what it says; the socket is readable."""
         with contextlib.suppress(OSError):
-            words = self.link.recv(64)
-            if child.READY in words:
+            messages = self.link.recv(64)
+            if child.READY in messages:
                 self.is_ready = True
                 logger.info("Worker process %d listens.", self.pid)
-            self.wants_replacement = self.wants_replacement or child.REPLACE in words
-            if words:
+            self.wants_replacement = self.wants_replacement or child.REPLACE in messages
+            if messages:
                 return
         self.link.close()
 
@@ -103,7 +103,7 @@ class _Process:
         return self.status != 0 and time.monotonic() - self._started < _YOUNG
 
 
-class _Place:
+class _Slot:
     """A place for one process: who works there, who is to follow, and when the next one may start."""
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class _Place:
         """Whether the one who works there is to be replaced."""
         return self.process is not None and (self.is_outdated or self.process.wants_replacement)
 
-    def vacate(self, process: _Process) -> None:
+    def clear(self, process: _Process) -> None:
         """A process of this place ended."""
         if self.successor is process:
             self.successor = None
@@ -132,7 +132,7 @@ class _Place:
         else:
             self.due, self._pause = 0.0, _BACKOFF[0]
 
-    def succeed(self) -> _Process | None:
+    def promote(self) -> _Process | None:
         """Let the successor take over → the one who worked there."""
         predecessor, self.process, self.successor = self.process, self.successor, None
         self.is_outdated = False
@@ -142,7 +142,7 @@ class _Place:
 class Supervisor:
     """Keeps `processes` worker processes running until a signal says stop; the second signal kills them.
 
-    `grace` is theirs. Each may note `cells` messages in its ledger. With `consumer_timeout`, a process whose consumer
+    `grace` is theirs. Each may note `slots` messages in its ledger. With `consumer_timeout`, a process whose consumer
     keeps even its own monitor from acting is killed some seconds later than that.
     """
 
@@ -151,24 +151,24 @@ class Supervisor:
         layer: BaseChannelLayer,
         processes: int,
         grace: float,
-        cells: int = 0,
+        slots: int = 0,
         consumer_timeout: float = 0,
         command: Sequence[str] | None = None,
     ) -> None:
         self._layer = layer
         self._grace = grace
-        self._cells = cells
+        self._slots = slots
         self._consumer_timeout = consumer_timeout
         self._command = command or [sys.executable, *sys.orig_argv[1:]]
-        self._doorbell = Doorbell()
-        self._places = [_Place() for _ in range(processes)]
+        self._signal_pipe = SignalPipe()
+        self._worker_slots = [_Slot() for _ in range(processes)]
         self._leaving: list[_Process] = []
         self._stopping = False
         self._killed = False
 
     def run(self) -> int:
         """Supervise → the exit status: 0, or 1 when processes had to be killed."""
-        with self._doorbell.catching([signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1]):
+        with self._signal_pipe.catching([signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1]):
             try:
                 return self._supervise()
             finally:
@@ -177,10 +177,10 @@ class Supervisor:
 
     def _supervise(self) -> int:
         while True:
-            number = self._wait(self._tend())
+            number = self._wait(self._maintain())
             for process in self._processes():
                 if process.status is not None:
-                    self._bury(process)
+                    self._reap(process)
             if number in STOP_SIGNALS and self._stopping:
                 logger.error("%s again: killing the worker processes.", signal.Signals(number).name)
                 return 128 + number
@@ -192,29 +192,29 @@ class Supervisor:
     def _wait(self, timeout: float | None) -> int | None:
         """Wait for a signal, for the end of a process or for a word from one → the signal, if it is one."""
         links = {process.link.fileno(): process for process in self._processes() if process.link.fileno() >= 0}
-        readable, _, _ = select.select([self._doorbell.fileno(), *links], [], [], timeout)
+        readable, _, _ = select.select([self._signal_pipe.fileno(), *links], [], [], timeout)
         for link in readable:
             if link in links:
                 links[link].listen()
-        return self._doorbell.wait(0)
+        return self._signal_pipe.wait(0)
 
     def _processes(self) -> list[_Process]:
-        working = [process for place in self._places for process in (place.process, place.successor) if process]
+        working = [process for place in self._worker_slots for process in (place.process, place.successor) if process]
         return working + self._leaving
 
     # What there is to do
 
-    def _tend(self) -> float | None:
+    def _maintain(self) -> float | None:
         """Start, replace and kill what is due → seconds until there is more to do."""
         times = [self._kill_overdue()]
         if self._consumer_timeout:
             times.append(self._kill_silent())
         if not self._stopping:
-            times += [self._fill(place) for place in self._places]
+            times += [self._fill(place) for place in self._worker_slots]
             times.append(self._roll())
         return min((seconds for seconds in times if seconds is not None), default=None)
 
-    def _fill(self, place: _Place) -> float | None:
+    def _fill(self, place: _Slot) -> float | None:
         """Have somebody work there → seconds until that may be tried, if it is not yet due."""
         if place.process is None:
             left = place.due - time.monotonic()
@@ -225,15 +225,15 @@ class Supervisor:
 
     def _roll(self) -> float | None:
         """Replace one process, if one is to be replaced → seconds until that may be tried, if it is not yet due."""
-        for place in self._places:
+        for place in self._worker_slots:
             if place.successor is not None:
-                if place.successor.is_ready and (predecessor := place.succeed()):
+                if place.successor.is_ready and (predecessor := place.promote()):
                     logger.info("Worker process %d is replaced.", predecessor.pid)
                     predecessor.stop(self._grace)
                     self._leaving.append(predecessor)
                     return 0.0
                 return None
-        waiting = [place for place in self._places if place.needs_successor]
+        waiting = [place for place in self._worker_slots if place.needs_successor]
         left = min((place.due for place in waiting), default=0.0) - time.monotonic()
         if not waiting or left > 0:
             return left if waiting else None
@@ -242,7 +242,7 @@ class Supervisor:
         return None
 
     def _start(self) -> _Process:
-        return _Process(self._command, self._cells)
+        return _Process(self._command, self._slots)
 
     def _kill_overdue(self) -> float | None:
         """Kill those that were told to stop and have not → seconds until the next one is to be."""
@@ -258,31 +258,31 @@ class Supervisor:
     def _kill_silent(self) -> float:
         """Kill those whose consumer has blocked the whole process → seconds until the next look."""
         for process in self._processes():
-            silence = process.ledger.silence()
-            if silence > self._consumer_timeout + _SILENCE and process.status is None:
-                logger.error("Worker process %d has been stuck for %.0f s: killing it.", process.pid, silence)
+            heartbeat_age = process.table.heartbeat_age()
+            if heartbeat_age > self._consumer_timeout + _SILENCE and process.status is None:
+                logger.error("Worker process %d has been stuck for %.0f s: killing it.", process.pid, heartbeat_age)
                 process.kill()
         return 1.0
 
     # What happens
 
-    def _bury(self, process: _Process) -> None:
-        place = next((place for place in self._places if process in (place.process, place.successor)), None)
+    def _reap(self, process: _Process) -> None:
+        place = next((place for place in self._worker_slots if process in (place.process, place.successor)), None)
         if place is None:
             self._leaving.remove(process)
         else:
-            self._bury_from(place, process)
-        held = process.ledger.held()
+            self._reap_from(place, process)
+        held = process.table.held()
         if held:
             tell(self._layer, process.pid, held)
         process.link.close()
-        process.ledger.close()
+        process.table.close()
 
-    def _bury_from(self, place: _Place, process: _Process) -> None:
+    def _reap_from(self, place: _Slot, process: _Process) -> None:
         failed_to_follow = place.successor is process and place.is_outdated
-        place.vacate(process)
+        place.clear(process)
         if failed_to_follow:
-            for other in self._places:
+            for other in self._worker_slots:
                 other.is_outdated = False
             logger.error(
                 "Worker process %d with the new code ended with status %d: the others go on with the old code.",
@@ -303,7 +303,7 @@ class Supervisor:
         self._stopping = True
         for process in self._processes():
             process.stop(self._grace)
-        self._leaving, places = self._processes(), self._places
+        self._leaving, places = self._processes(), self._worker_slots
         for place in places:
             place.process = place.successor = None
 
@@ -311,7 +311,7 @@ class Supervisor:
         if self._stopping:
             return
         logger.info("%s: replacing the worker processes one by one.", signal.Signals(number).name)
-        for place in self._places:
+        for place in self._worker_slots:
             place.is_outdated, place.due = True, 0.0
             if place.successor is not None:  # it may have begun with code that is old by now
                 place.successor.stop(self._grace)

@@ -66,10 +66,10 @@ class SocketConnection:
             if self._woken:
                 steps = [replace(step, timeout=0.0) if isinstance(step, Take) else step for step in steps]
         frames = b"".join(map(encode_step, steps))
-        untold = self._losses.untold()
-        if untold:
-            self._unread.append(Lose(untold))
-            frames = encode_step(Lose(untold)) + frames
+        unreported = self._losses.unreported()
+        if unreported:
+            self._unread.append(Lose(unreported))
+            frames = encode_step(Lose(unreported)) + frames
         self._unread.extend(steps)
         try:
             with self._sending:
@@ -171,8 +171,8 @@ class AsyncSocketConnection:
         async with self._turn, self._guard():
             if self._stream is None or self._stream.ended:
                 self._stream = await self._open()
-            untold = self._losses.untold()
-            telling = [Lose(untold)] if untold else []
+            unreported = self._losses.unreported()
+            telling = [Lose(unreported)] if unreported else []
             answers = await asyncio.wait_for(self._stream.ask([*telling, *steps]), limit)
             del answers[: len(telling)]
         return [decode_result(type(step), answer, self._path) for step, answer in zip(steps, answers, strict=True)]

@@ -18,10 +18,11 @@ from channels_classic.exceptions import StepRefused
 from channels_classic.layers.losses import Count
 from channels_classic.layers.steps import (
     Alive,
-    Beat,
     Delist,
     Entry,
     Flush,
+    GetStatistics,
+    Heartbeat,
     Item,
     Join,
     Leave,
@@ -31,7 +32,6 @@ from channels_classic.layers.steps import (
     PutBack,
     Rejoin,
     Retire,
-    Statistics,
     Status,
     Step,
     Take,
@@ -63,13 +63,13 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     Members: (6, {"group": str}),
     Delist: (7, {"group": str, "inbox": str}),
     Rejoin: (8, {"group": str, "inbox": str, "members": list, "replace": bool}),
-    Beat: (9, {"inbox": str}),
+    Heartbeat: (9, {"inbox": str}),
     Retire: (10, {"inbox": str}),
     Length: (11, {"queue": str}),
     Flush: (12, {}),
     Alive: (13, {"inbox": str}),
     Lose: (14, {"counts": list}),
-    Statistics: (15, {"queue": (str, type(None))}),
+    GetStatistics: (15, {"queue": (str, type(None))}),
 }
 _COUNT = (str, str, int)
 _ENTRY = (bytes, _Number, str, (int, type(None)))
@@ -89,7 +89,7 @@ _FRAMES: dict[type, Frame] = {
     **{kind: _fields(list(shape)) for kind, (_, shape) in _SHAPES.items()},
     Push: lambda step: (
         step.queue,
-        [(entry.payload, entry.ttl, entry.account, entry.limit) for entry in step.entries],
+        [(entry.payload, entry.ttl, entry.quota_key, entry.limit) for entry in step.entries],
         step.alive,
     ),
     PutBack: lambda step: (step.queue, [(item.payload, item.raw) for item in step.items]),

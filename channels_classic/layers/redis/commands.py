@@ -19,9 +19,10 @@ from channels_classic.layers.statistics import describe
 from channels_classic.layers.steps import (
     LIVENESS,
     Alive,
-    Beat,
     Delist,
     Flush,
+    GetStatistics,
+    Heartbeat,
     Item,
     Join,
     Leave,
@@ -31,7 +32,6 @@ from channels_classic.layers.steps import (
     PutBack,
     Rejoin,
     Retire,
-    Statistics,
     Status,
     Step,
     Take,
@@ -41,7 +41,7 @@ from channels_classic.layers.store import INBOX_BYTES, INBOX_ENTRIES
 
 Command = Sequence[str | bytes | int | float]
 
-ACCOUNTS_FROM = 64
+QUOTAS_FROM = 64
 """Length from which an inbox is counted by client.
 
 A shorter list cannot be filled by one client at the default capacity.
@@ -62,7 +62,7 @@ class Script:
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
-PUT_BACK, SETTLE, JOIN, LEAVE, MEMBERS, BEAT, FLUSH, LOSE, ATTACH, PUSH = SCRIPTS = [
+PUT_BACK, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, PUSH = SCRIPTS = [
     *(Script(name) for name in ("put_back", "settle", "join", "leave", "members")),
     Script("life", "beat"),
     Script("flush"),
@@ -80,7 +80,7 @@ def milliseconds(seconds: float) -> int:
     return min(int(seconds * 1000), _MAX_TTL)
 
 
-class Shard:
+class CommandBuilder:
     """The commands for one hash tag of one server, or of several that stand for each other."""
 
     def __init__(self, keys: Keys, group_expiry: float, cipher: Cipher) -> None:
@@ -88,37 +88,37 @@ class Shard:
         self.cipher = cipher
         self.membership = milliseconds(group_expiry)
 
-    def attach(self, run_id: str) -> Command:
+    def register(self, run_id: str) -> Command:
         """What every connection runs first → the fence number."""
-        return ATTACH([self.keys.fence], run_id)
+        return REGISTER([self.keys.epoch], run_id)
 
     def commands(self, step: Step) -> list[Command]:
         """The commands of a step, in order."""
         return _COMMANDS[type(step)](self, step)
 
-    def result(self, step: Step, replies: Sequence[Any], fence: int) -> Any:
-        """The result of a step from the replies to its commands, read by a client that attached at `fence`."""
+    def result(self, step: Step, replies: Sequence[Any], epoch: int) -> Any:
+        """The result of a step from the replies to its commands, read by a client that attached at `epoch`."""
         if isinstance(step, Take):
-            return self._taken(replies, fence)
+            return self._taken(replies, epoch)
         convert = _RESULTS.get(type(step))
-        return convert(step, replies, fence) if convert else None
+        return convert(step, replies, epoch) if convert else None
 
     def _push(self, step: Push) -> list[Command]:
-        keys = [self.keys.entries(step.queue), self.keys.fence, self.keys.counters]
+        keys = [self.keys.entries(step.queue), self.keys.epoch, self.keys.counters]
         if step.queue.endswith("!"):
-            keys.append(self.keys.accounts(step.queue))
+            keys.append(self.keys.quotas(step.queue))
             if step.alive:
                 keys.append(self.keys.alive(step.queue))
-        arguments: list[str | bytes | int] = [INBOX_ENTRIES, INBOX_BYTES, ACCOUNTS_FROM, counted_name(step.queue)]
+        arguments: list[str | bytes | int] = [INBOX_ENTRIES, INBOX_BYTES, QUOTAS_FROM, counted_name(step.queue)]
         for entry in step.entries:
             limit = -1 if entry.limit is None else entry.limit
-            arguments += (entry.account, limit, milliseconds(entry.ttl), self.cipher.encrypt(entry.payload))
+            arguments += (entry.quota_key, limit, milliseconds(entry.ttl), self.cipher.encrypt(entry.payload))
         return [PUSH(keys, *arguments)]
 
     def _put_back(self, step: PutBack) -> list[Command]:
         keys = [self.keys.entries(step.queue)]
         if step.queue.endswith("!"):
-            keys.append(self.keys.accounts(step.queue))
+            keys.append(self.keys.quotas(step.queue))
         longest = max(_HEAD.unpack_from(item.raw)[2] for item in step.items)
         return [PUT_BACK(keys, longest + 1000, *(item.raw for item in step.items))]
 
@@ -126,10 +126,10 @@ class Shard:
         keys = [self.keys.entries(queue) for queue in step.queues]
         tail: Command = (len(keys), *keys, "LEFT", "COUNT", step.count)
         pop: Command = ("BLMPOP", step.timeout, *tail) if step.timeout else ("LMPOP", *tail)
-        counted: list[Command] = [("HGET", self.keys.accounts(inbox), "#counted") for inbox in _inboxes(step)]
+        counted: list[Command] = [("HGET", self.keys.quotas(inbox), "#counted") for inbox in _inboxes(step)]
         return [pop, ("TIME",), *counted]
 
-    def settlement(self, step: Take, replies: Sequence[Any]) -> Command | None:
+    def quota_release(self, step: Take, replies: Sequence[Any]) -> Command | None:
         """What to run later, in order that what was taken counts against nobody any longer, from the same replies."""
         if replies[0] is None:
             return None
@@ -139,24 +139,24 @@ class Shard:
         if counted is None:
             return None
         taken: list[bytes | int] = []
-        for account, number in Counter(map(_account, entries)).items():
-            taken += (account, number)
-        return SETTLE([self.keys.accounts(queue)], counted, sum(map(len, entries)), *taken)
+        for quota_key, number in Counter(map(_quota_key, entries)).items():
+            taken += (quota_key, number)
+        return RELEASE_QUOTA([self.keys.quotas(queue)], counted, sum(map(len, entries)), *taken)
 
-    def _taken(self, replies: Sequence[Any], fence: int) -> Taken | None:
+    def _taken(self, replies: Sequence[Any], epoch: int) -> Taken | None:
         if replies[0] is None:
             return None
         key, entries = replies[0]
         now = _now(replies[1])
         items, lost = [], []
         for entry in entries:
-            number, stamp, ttl, account = _HEAD.unpack_from(entry)
+            number, stamp, ttl, quota_key = _HEAD.unpack_from(entry)
             try:
-                payload = self.cipher.decrypt(entry[_HEAD.size + account :])
+                payload = self.cipher.decrypt(entry[_HEAD.size + quota_key :])
             except ValueError:
                 lost.append(("undecodable", b""))
                 continue
-            if number < fence:
+            if number < epoch:
                 lost.append(("fenced", payload))
             elif stamp + ttl <= now:
                 lost.append(("expired", payload))
@@ -183,15 +183,15 @@ class Shard:
     def _delist(self, step: Delist) -> list[Command]:
         return [("ZREM", self.keys.group(step.group), step.inbox)]
 
-    def _beat(self, step: Beat) -> list[Command]:
-        keys = [self.keys.alive(step.inbox), self.keys.inboxes, self.keys.fence, self.keys.life(step.inbox)]
-        return [BEAT(keys, step.inbox, milliseconds(LIVENESS), self.membership)]
+    def _beat(self, step: Heartbeat) -> list[Command]:
+        keys = [self.keys.alive(step.inbox), self.keys.inboxes, self.keys.epoch, self.keys.life(step.inbox)]
+        return [HEARTBEAT(keys, step.inbox, milliseconds(LIVENESS), self.membership)]
 
     def _alive(self, step: Alive) -> list[Command]:
         return [("EXISTS", self.keys.alive(step.inbox))]
 
     def _retire(self, step: Retire) -> list[Command]:
-        gone = (self.keys.alive, self.keys.life, self.keys.entries, self.keys.accounts)
+        gone = (self.keys.alive, self.keys.life, self.keys.entries, self.keys.quotas)
         return [("UNLINK", *(key(step.inbox) for key in gone)), ("ZREM", self.keys.inboxes, step.inbox)]
 
     def _length(self, step: Length) -> list[Command]:
@@ -200,14 +200,14 @@ class Shard:
     def _flush(self, step: Flush) -> list[Command]:
         return [FLUSH([self.keys.inboxes, self.keys.counters], *self.keys.flushable())]
 
-    def lose(self, counts: Iterable[Count]) -> list[Command]:
+    def record_losses(self, counts: Iterable[Count]) -> list[Command]:
         """What tells the counters of losses."""
         arguments: list[str | int] = []
         for kind, name, number in counts:
             arguments += (f"lost_{kind}:{name}", number)
-        return [LOSE([self.keys.counters], *arguments)] if arguments else []
+        return [RECORD_LOSSES([self.keys.counters], *arguments)] if arguments else []
 
-    def _statistics(self, step: Statistics) -> list[Command]:
+    def _statistics(self, step: GetStatistics) -> list[Command]:
         if step.queue is None:
             return [("HGETALL", self.keys.counters)]
         fields = [f"{kind}:{counted_name(step.queue)}" for kind in _COUNTED]
@@ -223,41 +223,41 @@ def _queue_of(key: bytes) -> str:
     return key.decode().rpartition(":list:")[2]
 
 
-def _account(entry: bytes) -> bytes:
+def _quota_key(entry: bytes) -> bytes:
     return entry[_HEAD.size : _HEAD.size + entry[_HEAD.size - 1]]
 
 
 _STATUSES = {int(status): status for status in Status}
 
 
-def _statuses(step: Push, replies: Sequence[Any], fence: int) -> list[Status]:
+def _statuses(step: Push, replies: Sequence[Any], epoch: int) -> list[Status]:
     return [_STATUSES[status] for status in replies[0]]
 
 
-def _membership(step: Members, replies: Sequence[Any], fence: int) -> dict[str, list[str]]:
+def _membership(step: Members, replies: Sequence[Any], epoch: int) -> dict[str, list[str]]:
     found = iter(replies[0])
     return {
         queue.decode(): [member.decode() for member in members] for queue, members in zip(found, found, strict=True)
     }
 
 
-def _members_there(step: Rejoin, replies: Sequence[Any], fence: int) -> list[str]:
+def _members_there(step: Rejoin, replies: Sequence[Any], epoch: int) -> list[str]:
     return [member.decode() for member in replies[0]]
 
 
-def _known(step: Beat | Alive, replies: Sequence[Any], fence: int) -> bool:
+def _known(step: Heartbeat | Alive, replies: Sequence[Any], epoch: int) -> bool:
     return bool(replies[0])
 
 
-def _count(step: Length, replies: Sequence[Any], fence: int) -> int:
+def _count(step: Length, replies: Sequence[Any], epoch: int) -> int:
     return int(replies[0])
 
 
-def _names(step: Flush, replies: Sequence[Any], fence: int) -> list[str]:
+def _names(step: Flush, replies: Sequence[Any], epoch: int) -> list[str]:
     return [inbox.decode() for inbox in replies[0]]
 
 
-def _statistics(step: Statistics, replies: Sequence[Any], fence: int) -> dict[str, int]:
+def _statistics(step: GetStatistics, replies: Sequence[Any], epoch: int) -> dict[str, int]:
     counts: Counter[str] = Counter()
     if step.queue is None:
         found = iter(replies[0])
@@ -275,30 +275,30 @@ def _now(time: Sequence[bytes]) -> int:
     return int(time[0]) * 1000 + int(time[1]) // 1000
 
 
-_COMMANDS: dict[type, Callable[[Shard, Any], list[Command]]] = {
-    Push: Shard._push,
-    PutBack: Shard._put_back,
-    Take: Shard._take,
-    Join: Shard._join,
-    Rejoin: Shard._rejoin,
-    Leave: Shard._leave,
-    Members: Shard._members,
-    Delist: Shard._delist,
-    Beat: Shard._beat,
-    Alive: Shard._alive,
-    Retire: Shard._retire,
-    Length: Shard._length,
-    Flush: Shard._flush,
-    Statistics: Shard._statistics,
+_COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
+    Push: CommandBuilder._push,
+    PutBack: CommandBuilder._put_back,
+    Take: CommandBuilder._take,
+    Join: CommandBuilder._join,
+    Rejoin: CommandBuilder._rejoin,
+    Leave: CommandBuilder._leave,
+    Members: CommandBuilder._members,
+    Delist: CommandBuilder._delist,
+    Heartbeat: CommandBuilder._beat,
+    Alive: CommandBuilder._alive,
+    Retire: CommandBuilder._retire,
+    Length: CommandBuilder._length,
+    Flush: CommandBuilder._flush,
+    GetStatistics: CommandBuilder._statistics,
 }
 
 _RESULTS: dict[type, Callable[[Any, Sequence[Any], int], Any]] = {
     Push: _statuses,
     Members: _membership,
     Rejoin: _members_there,
-    Beat: _known,
+    Heartbeat: _known,
     Alive: _known,
     Length: _count,
     Flush: _names,
-    Statistics: _statistics,
+    GetStatistics: _statistics,
 }

@@ -17,7 +17,7 @@ PATIENCE = 5.0
 _NEXT_STEP = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it."
 
 
-class Server:
+class Connector:
     """Where one Redis is, and how to open connections to it; none of them repeats a command by itself."""
 
     def __init__(self, url: str, connection_kwargs: dict[str, Any]) -> None:
@@ -46,17 +46,17 @@ class Server:
 
     async def open_async(self) -> Any:
         """The same for asyncio."""
-        return self._make(self._async_pool, await asyncio.to_thread(self.address) if self.moves else {})
+        return self._make(self._async_pool, await asyncio.to_thread(self.address) if self.dynamic else {})
 
-    def beside(self, wire: Any) -> Any:
-        """Another connection to where `wire` leads."""
-        return self._make(self._pool, _address(wire))
+    def sibling(self, raw: Any) -> Any:
+        """Another connection to where `raw` leads."""
+        return self._make(self._pool, _address(raw))
 
-    def beside_async(self, wire: Any) -> Any:
+    def sibling_async(self, raw: Any) -> Any:
         """The same for asyncio."""
-        return self._make(self._async_pool, _address(wire))
+        return self._make(self._async_pool, _address(raw))
 
-    moves = False
+    dynamic = False
     """Whether `address` asks others where the server is now."""
 
     def address(self) -> dict[str, Any]:
@@ -72,5 +72,5 @@ class Server:
         return LayerUnavailable(f"Redis {self.where}", str(error).rstrip(".") or type(error).__name__, _NEXT_STEP)
 
 
-def _address(wire: Any) -> dict[str, Any]:
-    return {"host": wire.host, "port": wire.port} if hasattr(wire, "port") else {}
+def _address(raw: Any) -> dict[str, Any]:
+    return {"host": raw.host, "port": raw.port} if hasattr(raw, "port") else {}

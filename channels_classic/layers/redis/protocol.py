@@ -13,8 +13,8 @@ import redis
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.redis.commands import SCRIPTS, Command, Shard
-from channels_classic.layers.redis.connector import Server
+from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
+from channels_classic.layers.redis.connector import Connector
 from channels_classic.layers.steps import Step, Take
 
 OLDEST = (7, 0)
@@ -42,30 +42,30 @@ def new_reader() -> hiredis.Reader:
     return hiredis.Reader(replyError=redis.ResponseError, protocolError=redis.ConnectionError)
 
 
-class Dialogue:
+class RedisProtocol:
     """What is to be asked on one connection, and what answers mean. No I/O."""
 
-    def __init__(self, server: Server, shard: Shard, losses: Losses) -> None:
-        self.server = server
+    def __init__(self, connector: Connector, shard: CommandBuilder, losses: Losses) -> None:
+        self.connector = connector
         self.shard = shard
         self.losses = losses
-        self.fence = 0
+        self.epoch = 0
         self._scripts_lost = False
         self._owed: list[Command] = []
 
-    def introduced(self, replies: Sequence[Any]) -> Command:
+    def handshake(self, replies: Sequence[Any]) -> Command:
         """What to ask after the introduction was answered. Raises `LayerUnavailable` for a server that will not do."""
         info = dict(line.split(":", 1) for line in replies[0].decode().splitlines() if ":" in line)
         version = info.get("redis_version", "0")
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             raise LayerUnavailable(
-                f"Redis {self.server.where}", f"it is version {version}", "Redis 7.0 or later, or Valkey, is needed"
+                f"Redis {self.connector.where}", f"it is version {version}", "Redis 7.0 or later, or Valkey, is needed"
             )
-        return self.shard.attach(info["run_id"])
+        return self.shard.register(info["run_id"])
 
     def due(self) -> list[Command]:
         """What must go before the next steps, and whose replies nobody wants."""
-        due = [*(LOAD if self._scripts_lost else []), *self._owed, *self.shard.lose(self.losses.untold())]
+        due = [*(LOAD if self._scripts_lost else []), *self._owed, *self.shard.record_losses(self.losses.unreported())]
         self._scripts_lost, self._owed = False, []
         return due
 
@@ -80,23 +80,23 @@ class Dialogue:
             if isinstance(reply, redis.ResponseError):
                 return self._refusal(reply)
         if isinstance(step, Take):
-            settlement = self.shard.settlement(step, replies)
-            if settlement:
-                self._owed.append(settlement)
-        return self.shard.result(step, replies, self.fence)
+            quota_release = self.shard.quota_release(step, replies)
+            if quota_release:
+                self._owed.append(quota_release)
+        return self.shard.result(step, replies, self.epoch)
 
     def _refusal(self, error: redis.ResponseError) -> StepRefused:
         code = str(error).partition(" ")[0]
         if code == "NOSCRIPT":
             self._scripts_lost = True
-            return StepRefused(f"Redis {self.server.where}", "it forgot its scripts", again=True)
+            return StepRefused(f"Redis {self.connector.where}", "it forgot its scripts", again=True)
         if code in _GONE:
-            raise self.server.unavailable(error)
-        return StepRefused(f"Redis {self.server.where}", str(error))
+            raise self.connector.unavailable(error)
+        return StepRefused(f"Redis {self.connector.where}", str(error))
 
     def check(self, replies: list[Any]) -> list[Any]:
         """The replies to what was asked while connecting. Raises `LayerUnavailable` for an error among them."""
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
-                raise self.server.unavailable(reply)
+                raise self.connector.unavailable(reply)
         return replies

@@ -11,11 +11,11 @@ from websockets.exceptions import InvalidStatus
 
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.layer import session
-from channels_classic.interface_server.layer.session import Hub
+from channels_classic.interface_server.layer.session import LayerSession
 from channels_classic.layers.codec import Kind, encode
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Beat, Delist, Entry, Flush, Join, Leave, Members, Push
+from channels_classic.layers.steps import Delist, Entry, Flush, Heartbeat, Join, Leave, Members, Push
 from tests.interface_server.live import PATIENCE, Live, live
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually, eventually_async
@@ -85,7 +85,7 @@ def test_without_a_layer_http_gets_503_and_handshakes_wait_for_it(
 def test_a_server_starts_without_its_layer_and_finds_it_later(
     own_redis: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "START_PATIENCE", 0.3)
+    monkeypatch.setattr(session, "START_TIMEOUT", 0.3)
     own_redis.stop()
     layer = RedisChannelLayer(hosts=[own_redis.url])
     with live(layer) as server:
@@ -97,13 +97,13 @@ def test_a_server_starts_without_its_layer_and_finds_it_later(
     assert caplog.text.count(LOST) == 1
 
 
-async def started(layer: ChannelLayer) -> Hub:
-    session = Hub(layer, InterfaceConfig())
+async def started(layer: ChannelLayer) -> LayerSession:
+    session = LayerSession(layer, InterfaceConfig())
     await session.start()
     return session
 
 
-async def stop(session: Hub) -> None:
+async def stop(session: LayerSession) -> None:
     """Stop a hub whose clients have nothing to wait for."""
     for client in session.registry.everybody():
         session.remove(client)
@@ -127,10 +127,10 @@ class Client:
     def report(self, token: str, outcome: object) -> None:
         """Nothing waits."""
 
-    def layer_back(self) -> None:
+    def layer_restored(self) -> None:
         """Nothing waits."""
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """Nothing waits."""
 
     def due(self, now: float) -> float:
@@ -141,9 +141,9 @@ def test_the_inbox_lives_from_the_start_and_is_retired_at_the_stop() -> None:
     async def main() -> None:
         layer = ChannelLayer()
         session = await started(layer)
-        assert await layer.run_async([Beat(session.inbox)]) == [True]
+        assert await layer.run_async([Heartbeat(session.inbox)]) == [True]
         await stop(session)
-        assert await layer.run_async([Beat(session.inbox)]) == [False]
+        assert await layer.run_async([Heartbeat(session.inbox)]) == [False]
 
     asyncio.run(main())
 
@@ -160,8 +160,8 @@ def test_memberships_are_written_again_when_the_layer_forgot_the_inbox() -> None
         layer.store._groups.clear()
         layer.store._beats.clear()
         assert await layer.run_async([Members("g")]) == [{}]
-        session._lost_since_beat = True
-        await session._beat()
+        session._lost_since_heartbeat = True
+        await session._heartbeat()
         await eventually_async(lambda: len(layer.store.run(Members("g")).get(session.inbox, [])) == 250)
         await stop(session)
 
@@ -177,8 +177,8 @@ def test_what_changed_while_hints_were_lost_is_as_the_layer_has_it() -> None:
         await eventually_async(lambda: session.registry._memberships.members("g") == ["a"])
         # Others discard one, and add one; nobody tells the owner.
         layer.run([Leave("g", session.inbox, ["a"]), Join("g", session.inbox, ["b"]), Delist("g", session.inbox)])
-        session._lost_since_beat = True
-        await session._beat()
+        session._lost_since_heartbeat = True
+        await session._heartbeat()
         assert session.registry._memberships.members("g") == ["b"]
         assert await layer.group_channels_async("g") == [second]
         await stop(session)
@@ -261,11 +261,11 @@ def test_a_stop_at_any_moment_ends_every_part(redis_url: str) -> None:
     async def main() -> None:
         layer = RedisChannelLayer(hosts=[redis_url])
         for turns in range(40):
-            session = Hub(layer, InterfaceConfig())
+            session = LayerSession(layer, InterfaceConfig())
             await session.start()
             for _ in range(turns):
                 await asyncio.sleep(0)
             await asyncio.wait_for(session.stop(), PATIENCE)
-            assert all(work.done() for work in session._works)
+            assert all(work.done() for work in session._tasks)
 
     asyncio.run(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
-from channels_classic.interface_server.layer.timers import TICK, Wheel
+from channels_classic.interface_server.layer.timers import TICK, Timers
 from tests.support.waiting import eventually_async
 
 
@@ -29,8 +29,8 @@ def run(test: object) -> None:
 def test_an_item_is_asked_once_its_time_has_come() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        wheel, item, start = Wheel(loop.time), Item(), loop.time()
-        wheel.at(item, start + 0.1)
+        timers, item, start = Timers(loop.time), Item(), loop.time()
+        timers.schedule(item, start + 0.1)
         await eventually_async(lambda: item.asked)
         assert item.asked[0] >= start + 0.1
         assert item.slot is None
@@ -42,8 +42,8 @@ def test_an_item_is_asked_again_at_the_time_it_gives() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
         start = loop.time()
-        wheel, item = Wheel(loop.time), Item(start + 0.2)
-        wheel.at(item, start + 0.05)
+        timers, item = Timers(loop.time), Item(start + 0.2)
+        timers.schedule(item, start + 0.05)
         await eventually_async(lambda: len(item.asked) == 2)
         assert item.asked[1] >= start + 0.2
 
@@ -53,10 +53,10 @@ def test_an_item_is_asked_again_at_the_time_it_gives() -> None:
 def test_a_later_time_changes_nothing_and_an_earlier_one_counts() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        wheel, item, start = Wheel(loop.time), Item(), loop.time()
-        wheel.at(item, start + 1000)
-        wheel.at(item, start + 0.1)
-        wheel.at(item, start + 500)
+        timers, item, start = Timers(loop.time), Item(), loop.time()
+        timers.schedule(item, start + 1000)
+        timers.schedule(item, start + 0.1)
+        timers.schedule(item, start + 500)
         await eventually_async(lambda: item.asked)
         assert loop.time() < start + 100
 
@@ -66,12 +66,12 @@ def test_a_later_time_changes_nothing_and_an_earlier_one_counts() -> None:
 def test_a_forgotten_item_is_not_asked() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        wheel, forgotten, other = Wheel(loop.time), Item(), Item()
+        timers, forgotten, other = Timers(loop.time), Item(), Item()
         when = loop.time() + 0.05
-        wheel.at(forgotten, when)
-        wheel.at(other, when + 2 * TICK)
-        wheel.forget(forgotten)
-        wheel.forget(forgotten)
+        timers.schedule(forgotten, when)
+        timers.schedule(other, when + 2 * TICK)
+        timers.forget(forgotten)
+        timers.forget(forgotten)
         await eventually_async(lambda: other.asked)
         assert not forgotten.asked
 
@@ -81,20 +81,20 @@ def test_a_forgotten_item_is_not_asked() -> None:
 def test_an_item_may_forget_another_of_the_same_moment() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        wheel, last = Wheel(loop.time), Item()
+        timers, last = Timers(loop.time), Item()
         items: list[Item] = []
 
         class Rival(Item):
             def due(self, now: float) -> float:
                 for item in items:
-                    wheel.forget(item)
+                    timers.forget(item)
                 return super().due(now)
 
         items += [Rival(), Rival()]
         when = loop.time() + 0.05
         for item in items:
-            wheel.at(item, when)
-        wheel.at(last, when + 2 * TICK)
+            timers.schedule(item, when)
+        timers.schedule(last, when + 2 * TICK)
         await eventually_async(lambda: last.asked)
         assert sum(len(item.asked) for item in items) == 1
 
@@ -104,10 +104,10 @@ def test_an_item_may_forget_another_of_the_same_moment() -> None:
 def test_many_items_share_one_timer_and_are_asked_in_time() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        wheel, start = Wheel(loop.time), loop.time()
+        timers, start = Timers(loop.time), loop.time()
         items = [Item() for _ in range(200)]
         for number, item in enumerate(reversed(items)):
-            wheel.at(item, start + 0.002 * number)
+            timers.schedule(item, start + 0.002 * number)
         await eventually_async(lambda: all(item.asked for item in items))
         assert all(item.asked[0] >= start + 0.002 * number for number, item in enumerate(reversed(items)))
 
@@ -116,8 +116,8 @@ def test_many_items_share_one_timer_and_are_asked_in_time() -> None:
 
 def test_an_endless_deadline_is_none() -> None:
     async def test() -> None:
-        wheel, item = Wheel(asyncio.get_running_loop().time), Item()
-        wheel.at(item, math.inf)
+        timers, item = Timers(asyncio.get_running_loop().time), Item()
+        timers.schedule(item, math.inf)
         assert item.slot is None
 
     run(test)
@@ -126,12 +126,12 @@ def test_an_endless_deadline_is_none() -> None:
 def test_a_stopped_wheel_asks_nobody() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        wheel, item = Wheel(loop.time), Item()
-        wheel.at(item, loop.time() + 0.01)
-        wheel.stop()
-        other = Wheel(loop.time)
+        timers, item = Timers(loop.time), Item()
+        timers.schedule(item, loop.time() + 0.01)
+        timers.stop()
+        other = Timers(loop.time)
         last = Item()
-        other.at(last, loop.time() + 0.1)
+        other.schedule(last, loop.time() + 0.1)
         await eventually_async(lambda: last.asked)
         assert not item.asked
 

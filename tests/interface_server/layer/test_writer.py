@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.interface_server.layer.reconnecting import Link
-from channels_classic.interface_server.layer.writer import Fate, Writer
+from channels_classic.interface_server.layer.reconnecting import ReconnectingConnection
+from channels_classic.interface_server.layer.writer import SendResult, Writer
 from channels_classic.layers.codec import SIZE_LIMIT
 from channels_classic.layers.inmemory import ChannelLayer
-from channels_classic.layers.planner import Send
-from channels_classic.layers.steps import AsyncConnection, Beat, Length, Step
+from channels_classic.layers.planner import Outgoing
+from channels_classic.layers.steps import AsyncConnection, Heartbeat, Length, Step
 
 
 class Layer(ChannelLayer):
@@ -53,10 +53,10 @@ class Connection:
         return await self._connection.run(steps)
 
 
-def run(test: Callable[[Layer, Writer, list[Fate]], Awaitable[None]], **options: Any) -> None:
+def run(test: Callable[[Layer, Writer, list[SendResult]], Awaitable[None]], **options: Any) -> None:
     async def main() -> None:
         layer = Layer(**options)
-        writer = Writer(Link(layer, lambda *_: None, lambda _: None), layer.planner)
+        writer = Writer(ReconnectingConnection(layer, lambda *_: None, lambda _: None), layer.planner)
         task = asyncio.create_task(writer.run())
         await test(layer, writer, [])
         task.cancel()
@@ -71,17 +71,17 @@ def away(*, written: bool) -> LayerUnavailable:
     return error
 
 
-def noting(fates: list[Fate]) -> Callable[[Send, Fate], None]:
-    return lambda _, fate: fates.append(fate)
+def noting(fates: list[SendResult]) -> Callable[[Outgoing, SendResult], None]:
+    return lambda _, result: fates.append(result)
 
 
 def test_what_one_turn_of_the_loop_sends_crosses_at_once() -> None:
-    async def test(layer: Layer, writer: Writer, fates: list[Fate]) -> None:
+    async def test(layer: Layer, writer: Writer, fates: list[SendResult]) -> None:
         for number in range(10):
-            writer.send(Send("c", {"number": number}), noting(fates))
-        writer.post(Beat("interface.v1.x!"))
+            writer.send(Outgoing("c", {"number": number}), noting(fates))
+        writer.post(Heartbeat("interface.v1.x!"))
         await writer.drained()
-        assert fates == [Fate.ACCEPTED] * 10
+        assert fates == [SendResult.ACCEPTED] * 10
         assert len(layer.runs) == 1
         assert [layer.receive(["c"])[1] for _ in range(10)] == [{"number": number} for number in range(10)]
 
@@ -89,71 +89,77 @@ def test_what_one_turn_of_the_loop_sends_crosses_at_once() -> None:
 
 
 def test_each_message_has_its_own_fate() -> None:
-    async def test(layer: Layer, writer: Writer, fates: list[Fate]) -> None:
+    async def test(layer: Layer, writer: Writer, fates: list[SendResult]) -> None:
         for channel in ("c", "c", "c", "d", "c"):
-            writer.send(Send(channel, {}), noting(fates))
+            writer.send(Outgoing(channel, {}), noting(fates))
         await writer.drained()
-        assert fates == [Fate.ACCEPTED, Fate.ACCEPTED, Fate.FULL, Fate.ACCEPTED, Fate.FULL]
+        assert fates == [
+            SendResult.ACCEPTED,
+            SendResult.ACCEPTED,
+            SendResult.FULL,
+            SendResult.ACCEPTED,
+            SendResult.FULL,
+        ]
 
     run(test, capacity=2)
 
 
-@pytest.mark.parametrize(("written", "fate"), [(True, Fate.LOST), (False, Fate.HELD)])
-def test_a_lost_layer_says_whether_a_message_may_have_been_written(written: bool, fate: Fate) -> None:
-    async def test(layer: Layer, writer: Writer, fates: list[Fate]) -> None:
+@pytest.mark.parametrize(("written", "fate"), [(True, SendResult.LOST), (False, SendResult.BLOCKED)])
+def test_a_lost_layer_says_whether_a_message_may_have_been_written(written: bool, result: SendResult) -> None:
+    async def test(layer: Layer, writer: Writer, fates: list[SendResult]) -> None:
         layer.error = away(written=written)
-        writer.send(Send("c", {}), noting(fates))
+        writer.send(Outgoing("c", {}), noting(fates))
         await writer.drained()
-        assert fates == [fate]
+        assert fates == [result]
         assert layer.receive(["c"]) == (None, None)
 
     run(test)
 
 
 def test_what_gathered_while_the_layer_was_lost_was_certainly_not_written() -> None:
-    async def test(layer: Layer, writer: Writer, fates: list[Fate]) -> None:
+    async def test(layer: Layer, writer: Writer, fates: list[SendResult]) -> None:
         layer.error = away(written=True)
-        writer.send(Send("c", {}), noting(fates))
+        writer.send(Outgoing("c", {}), noting(fates))
         while not layer.runs:
             await asyncio.sleep(0)
-        writer.send(Send("c", {}), noting(fates))
+        writer.send(Outgoing("c", {}), noting(fates))
         await writer.drained()
-        assert fates == [Fate.LOST, Fate.HELD]
+        assert fates == [SendResult.LOST, SendResult.BLOCKED]
 
     run(test)
 
 
 def test_after_a_loss_it_goes_on_with_another_connection() -> None:
-    async def test(layer: Layer, writer: Writer, fates: list[Fate]) -> None:
+    async def test(layer: Layer, writer: Writer, fates: list[SendResult]) -> None:
         layer.error = away(written=True)
-        writer.send(Send("c", {}), noting(fates))
+        writer.send(Outgoing("c", {}), noting(fates))
         await writer.drained()
-        writer.send(Send("c", {}), noting(fates))
+        writer.send(Outgoing("c", {}), noting(fates))
         await writer.drained()
-        assert fates == [Fate.LOST, Fate.ACCEPTED]
+        assert fates == [SendResult.LOST, SendResult.ACCEPTED]
         assert layer.connections == 2
 
     run(test)
 
 
 def test_a_refused_push_was_not_written() -> None:
-    async def test(layer: Layer, writer: Writer, fates: list[Fate]) -> None:
+    async def test(layer: Layer, writer: Writer, fates: list[SendResult]) -> None:
         layer.refusal = StepRefused("somewhere", "out of memory")
-        writer.send(Send("c", {}), noting(fates))
+        writer.send(Outgoing("c", {}), noting(fates))
         await writer.drained()
-        assert fates == [Fate.HELD]
+        assert fates == [SendResult.BLOCKED]
 
     run(test)
 
 
 def test_a_message_that_no_layer_carries_spares_the_others() -> None:
-    async def test(layer: Layer, writer: Writer, fates: list[Fate]) -> None:
-        writer.send(Send("c", {"a": 1}), noting(fates))
-        writer.send(Send("c", {"a": b"x" * SIZE_LIMIT}), noting(fates))
-        writer.send(Send("no channel!!", {}), noting(fates))
-        writer.send(Send("c", {"a": 2}), noting(fates))
+    async def test(layer: Layer, writer: Writer, fates: list[SendResult]) -> None:
+        writer.send(Outgoing("c", {"a": 1}), noting(fates))
+        writer.send(Outgoing("c", {"a": b"x" * SIZE_LIMIT}), noting(fates))
+        writer.send(Outgoing("no channel!!", {}), noting(fates))
+        writer.send(Outgoing("c", {"a": 2}), noting(fates))
         await writer.drained()
-        assert sorted(fate.name for fate in fates) == ["ACCEPTED", "ACCEPTED", "INVALID", "INVALID"]
+        assert sorted(result.name for result in fates) == ["ACCEPTED", "ACCEPTED", "INVALID", "INVALID"]
         assert layer.receive(["c"])[1] == {"a": 1}
         assert layer.receive(["c"])[1] == {"a": 2}
 
@@ -161,7 +167,7 @@ def test_a_message_that_no_layer_carries_spares_the_others() -> None:
 
 
 def test_a_question_is_answered_or_fails() -> None:
-    async def test(layer: Layer, writer: Writer, fates: list[Fate]) -> None:
+    async def test(layer: Layer, writer: Writer, fates: list[SendResult]) -> None:
         assert await writer.ask(Length("c")) == 0
         layer.error = away(written=True)
         with pytest.raises(LayerUnavailable):

@@ -263,8 +263,8 @@ def test_no_more_tiny_frames_are_kept_than_one_slice_holds_and_none_is_lost() ->
         first = server.take("websocket.receive")
         sending = threading.Thread(target=client.sendall, args=(frame(0x81, b"b") * count,))
         sending.start()
-        (socket_,) = server.server._uvicorn.config.loaded_app._hub.result().registry.everybody()
-        gate = socket_._inflow._gate
+        (socket_,) = server.server._uvicorn.config.loaded_app._session.result().registry.everybody()
+        gate = socket_._inbound._gate
         eventually(lambda: gate.waiting >= 64)
         sending.join(0.2)  # what is read meanwhile would be too much
         assert gate.waiting <= 64 + websocket_protocol.SLICE // 7 + 1

@@ -188,7 +188,7 @@ def test_a_second_signal_insists(tmp_path: Path, free_port: int) -> None:
 
 
 def test_the_system_drops_a_client_that_takes_nothing_of_a_finished_response(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "UNREAD", 1)
+    monkeypatch.setattr(server_module, "UNACKNOWLEDGED_TIMEOUT", 1)
     with live(stall_timeout=60) as server, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", server.port))

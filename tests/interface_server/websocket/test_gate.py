@@ -8,26 +8,34 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
 
-from channels_classic.interface_server.websocket.gate import GRACE, MARGIN, TRANSITIONS, Change, Gate, State, Waiting
+from channels_classic.interface_server.websocket.gate import (
+    GRACE,
+    MARGIN,
+    TRANSITIONS,
+    Gate,
+    GateEvent,
+    GateState,
+    InboundMessage,
+)
 from channels_classic.layers.codec import RUNNING_INTERVAL, Outcome
 
 EXPIRY = 60.0
 ENDS = [outcome for outcome in Outcome if outcome is not Outcome.RUNNING]
 
 
-def connect() -> Waiting:
-    return Waiting("websocket.connect", {}, 0)
+def connect() -> InboundMessage:
+    return InboundMessage("websocket.connect", {}, 0)
 
 
-def frame(order: int, size: int = 1) -> Waiting:
-    return Waiting("websocket.receive", {}, order, size)
+def frame(order: int, size: int = 1) -> InboundMessage:
+    return InboundMessage("websocket.receive", {}, order, size)
 
 
-def disconnect(order: int) -> Waiting:
-    return Waiting("websocket.disconnect", {}, order, last=True)
+def disconnect(order: int) -> InboundMessage:
+    return InboundMessage("websocket.disconnect", {}, order, last=True)
 
 
-def gate_with(*messages: Waiting, now: float = 0.0) -> Gate:
+def gate_with(*messages: InboundMessage, now: float = 0.0) -> Gate:
     gate = Gate(EXPIRY)
     for message in messages:
         gate.put(message, now)
@@ -37,7 +45,7 @@ def gate_with(*messages: Waiting, now: float = 0.0) -> Gate:
 def test_the_first_message_passes_at_once() -> None:
     gate = gate_with(connect())
     assert gate.next(0.0) == connect()
-    assert gate.state is State.BUSY
+    assert gate.state is GateState.IN_FLIGHT
 
 
 def test_a_frame_waits_for_the_report_of_the_handshake() -> None:
@@ -117,7 +125,7 @@ def test_a_refused_message_is_the_next_one_again_after_a_retry() -> None:
     gate = gate_with(frame(1, size=5), frame(2, size=7))
     gate.next(0.0)
     assert gate.refuse("1", 0.1)
-    assert gate.state is State.HELD
+    assert gate.state is GateState.BLOCKED
     assert (gate.waiting, gate.size) == (2, 12)
     assert gate.next(0.1) is None
     gate.retry()
@@ -144,7 +152,7 @@ def test_a_retry_of_nothing_changes_nothing() -> None:
     gate = gate_with(frame(1), frame(2))
     gate.next(0.0)
     gate.retry()
-    assert gate.state is State.BUSY
+    assert gate.state is GateState.IN_FLIGHT
     assert gate.next(0.0) is None
 
 
@@ -156,7 +164,7 @@ def test_the_disconnect_comes_after_all_frames() -> None:
     assert gate.next(0.1) is None
     gate.report("2", Outcome.CONSUMED, 0.2)
     assert gate.next(0.2) == disconnect(3)
-    assert gate.state is State.OVER
+    assert gate.state is GateState.CLOSED
     assert gate.deadline == float("inf")
 
 
@@ -167,7 +175,7 @@ def test_the_disconnect_overtakes_a_consumer_after_the_grace() -> None:
     assert gate.deadline == 10.0 + GRACE
     assert gate.due(10.0 + GRACE - 0.1) == []
     assert gate.due(10.0 + GRACE) == [disconnect(2)]
-    assert gate.state is State.OVER
+    assert gate.state is GateState.CLOSED
 
 
 def test_the_grace_begins_when_the_message_before_the_disconnect_passed() -> None:
@@ -190,7 +198,7 @@ def test_everything_passes_in_order_after_the_grace_when_a_consumer_runs() -> No
     gate.next(0.0)
     gate.report("1", Outcome.RUNNING, GRACE)
     assert gate.due(GRACE) == [frame(2), disconnect(3)]
-    assert gate.state is State.OVER
+    assert gate.state is GateState.CLOSED
 
 
 def test_a_disconnect_that_is_refused_is_tried_until_it_expires() -> None:
@@ -215,15 +223,15 @@ def test_a_message_that_no_layer_carries_opens_the_gate() -> None:
 
 def test_untouched_means_that_the_handshake_waits() -> None:
     gate = gate_with(connect())
-    assert gate.untouched
+    assert gate.nothing_sent
     gate.next(0.0)
-    assert not gate.untouched
+    assert not gate.nothing_sent
     gate.refuse("0", 0.1)
-    assert gate.untouched
+    assert gate.nothing_sent
 
 
-@pytest.mark.parametrize(("state", "change"), list(product(State, Change)))
-def test_a_change_does_what_the_table_says_and_nothing_else(state: State, change: Change) -> None:
+@pytest.mark.parametrize(("state", "change"), list(product(GateState, GateEvent)))
+def test_a_change_does_what_the_table_says_and_nothing_else(state: GateState, change: GateEvent) -> None:
     gate = Gate(EXPIRY)
     gate.state = state
     known = (state, change) in TRANSITIONS
@@ -290,7 +298,7 @@ class Socket(RuleBasedStateMachine):
     @rule(target=unread, seconds=st.sampled_from([0.1, GRACE, 2 * RUNNING_INTERVAL, EXPIRY + MARGIN]))
     def wait(self, seconds: float) -> object:
         self.now += seconds
-        leased = self.gate.state is State.BUSY and self.now >= self.gate._lease_over
+        leased = self.gate.state is GateState.IN_FLIGHT and self.now >= self.gate._lease_over
         overtaking = [message.order for message in self.gate.due(self.now)]
         self.overtaken = self.overtaken or bool(overtaking) or leased
         self.passed += overtaking
@@ -312,11 +320,11 @@ class Socket(RuleBasedStateMachine):
 
     @invariant()
     def nothing_waits_at_an_open_gate(self) -> None:
-        assert self.gate.state is not State.OPEN or not self.gate.waiting
+        assert self.gate.state is not GateState.OPEN or not self.gate.waiting
 
     @invariant()
     def a_busy_gate_has_a_deadline(self) -> None:
-        assert self.gate.state is not State.BUSY or self.gate.deadline < float("inf")
+        assert self.gate.state is not GateState.IN_FLIGHT or self.gate.deadline < float("inf")
 
 
 TestSocket = Socket.TestCase

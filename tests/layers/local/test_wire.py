@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.local.wire import WAKE, decode_result, decode_step, encode_result, encode_step, unpacker
 from channels_classic.layers.steps import (
-    Beat,
     Delist,
     Entry,
     Flush,
+    Heartbeat,
     Item,
     Join,
     Leave,
@@ -43,7 +43,7 @@ steps = st.one_of(
     st.builds(Members, text),
     st.builds(Delist, text, text),
     st.builds(Rejoin, text, text, members, st.booleans()),
-    st.builds(Beat, text),
+    st.builds(Heartbeat, text),
     st.builds(Retire, text),
     st.builds(Length, text),
     st.just(Flush()),
@@ -84,7 +84,7 @@ def test_each_entry_has_its_status(statuses: list[Status]) -> None:
     [
         (Take, None),
         (Members, {"inbox!": ["a", "b"]}),
-        (Beat, False),
+        (Heartbeat, False),
         (Length, 3),
         (Flush, ["inbox!"]),
         (Join, None),

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from channels_classic.layers import names
-from channels_classic.layers.planner import Send
+from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Beat, Join, Members, Step, Take
+from channels_classic.layers.steps import Heartbeat, Join, Members, Step, Take
 from tests.support.redis_server import RedisServer
 
 
@@ -84,7 +84,7 @@ def test_a_receive_that_waits_is_one_round_trip_however_long_it_waits(
 def test_a_step_of_a_worker_is_one_round_trip(layer: CountingLayer, redis_server: RedisServer) -> None:
     """Replies to one client and the next take: a worker's turn."""
     layer.send("jobs", {})
-    replies = layer.planner.pushes([Send("inbox!client", {"n": number}) for number in range(10)], {})
+    replies = layer.planner.pushes([Outgoing("inbox!client", {"n": number}) for number in range(10)], {})
     layer.trips, cost = 0, Cost(redis_server)
     layer.run([*replies, Take(["jobs"], 10, 5.0)])
     assert layer.trips == 1
@@ -98,7 +98,7 @@ def test_a_group_send_is_a_lookup_and_one_push_per_interface_server(
     layer: CountingLayer, redis_server: RedisServer, members: int, inside: int
 ) -> None:
     inbox = names.new_inbox()
-    layer.run([Beat(inbox)])
+    layer.run([Heartbeat(inbox)])
     for first in range(0, members, 1000):
         layer.run([Join("room", inbox, [f"client{number}" for number in range(first, min(first + 1000, members))])])
     layer.send_group("room", {})

@@ -15,8 +15,20 @@ from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefus
 from channels_classic.layers import names
 from channels_classic.layers.codec import Kind, decode
 from channels_classic.layers.redis import RedisChannelLayer, commands
-from channels_classic.layers.redis.commands import ACCOUNTS_FROM
-from channels_classic.layers.steps import Alive, Beat, Entry, Join, Members, Push, PutBack, Rejoin, Retire, Status, Take
+from channels_classic.layers.redis.commands import QUOTAS_FROM
+from channels_classic.layers.steps import (
+    Alive,
+    Entry,
+    Heartbeat,
+    Join,
+    Members,
+    Push,
+    PutBack,
+    Rejoin,
+    Retire,
+    Status,
+    Take,
+)
 from tests.support.redis_server import RedisServer
 
 
@@ -126,7 +138,7 @@ def test_a_take_that_is_woken_before_it_is_written_does_not_block(layer: RedisCh
 
 
 def test_a_client_is_full_alone_however_long_its_inbox_is(layer: RedisChannelLayer) -> None:
-    for client in range(ACCOUNTS_FROM):
+    for client in range(QUOTAS_FROM):
         layer.send(f"inbox!{client}", {})
     for _ in range(4):
         layer.send("inbox!0", {})
@@ -138,7 +150,7 @@ def test_a_client_is_full_alone_however_long_its_inbox_is(layer: RedisChannelLay
 def test_what_was_read_does_not_count_against_a_client(layer: RedisChannelLayer) -> None:
     for _ in range(5):
         layer.send("inbox!0", {})
-    for client in range(ACCOUNTS_FROM):
+    for client in range(QUOTAS_FROM):
         layer.send(f"inbox!c{client}", {})
     with pytest.raises(ChannelFull):
         layer.send("inbox!0", {})
@@ -159,10 +171,10 @@ def test_expired_messages_do_not_count_against_capacity(redis_url: str) -> None:
 
 def test_every_key_has_a_time_to_live(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
     inbox = names.new_inbox()
-    layer.run([Beat(inbox)])
+    layer.run([Heartbeat(inbox)])
     layer.group_add("group", f"{inbox}client")
     layer.group_add("group", "plain")
-    for client in range(ACCOUNTS_FROM * 2):
+    for client in range(QUOTAS_FROM * 2):
         layer.send(f"{inbox}{client}", {})
     layer.send("jobs", {})
     connection = layer.connect()
@@ -176,7 +188,7 @@ def test_every_key_has_a_time_to_live(layer: RedisChannelLayer, redis_server: Re
 def test_a_group_costs_one_entry_per_interface_server(layer: RedisChannelLayer) -> None:
     inboxes = [names.new_inbox(), names.new_inbox()]
     for inbox in inboxes:
-        layer.run([Beat(inbox), Join("room", inbox, [f"c{number}" for number in range(50)])])
+        layer.run([Heartbeat(inbox), Join("room", inbox, [f"c{number}" for number in range(50)])])
     layer.send_group("room", {"text": "hello"})
     for inbox in inboxes:
         (taken,) = layer.run([Take([inbox], 100)])
@@ -191,34 +203,34 @@ def test_a_dead_inbox_is_taken_off_its_groups_and_comes_back_as_it_was_changed(l
     assert layer.losses.as_dict() == {"dead": 1}
     assert layer.run([Members("room")]) == [{}]
     layer.group_discard("room", f"{inbox}b")
-    layer.run([Beat(inbox), Rejoin("room", inbox, ["a", "b"])])
+    layer.run([Heartbeat(inbox), Rejoin("room", inbox, ["a", "b"])])
     assert layer.group_channels("room") == [f"{inbox}a"]
 
 
 def test_a_long_silence_is_no_loss_of_data(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
     inbox = names.new_inbox()
-    layer.run([Beat(inbox), Join("room", inbox, ["a"])])
+    layer.run([Heartbeat(inbox), Join("room", inbox, ["a"])])
     redis_server.command("DEL", f"asgi:{{0}}:alive:{inbox}", "asgi:{0}:inboxes")  # as if `LIVENESS` were over
-    assert layer.run([Alive(inbox), Beat(inbox), Alive(inbox)]) == [False, True, True]
+    assert layer.run([Alive(inbox), Heartbeat(inbox), Alive(inbox)]) == [False, True, True]
     layer.run([Retire(inbox)])
-    assert layer.run([Beat(inbox)]) == [False]
+    assert layer.run([Heartbeat(inbox)]) == [False]
 
 
 def test_an_owner_is_told_of_data_from_before_a_restart(own_redis: RedisServer) -> None:
     with layer_on(own_redis.url) as layer:
         inbox = names.new_inbox()
-        layer.run([Beat(inbox), Join("room", inbox, ["a"])])
+        layer.run([Heartbeat(inbox), Join("room", inbox, ["a"])])
         own_redis.command("SAVE")
         own_redis.stop()
         own_redis.start()
-        assert layer.run([Alive(inbox), Beat(inbox), Beat(inbox)]) == [True, False, True]
+        assert layer.run([Alive(inbox), Heartbeat(inbox), Heartbeat(inbox)]) == [True, False, True]
 
 
 def test_an_owner_restores_memberships_that_were_lost(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
     inbox = names.new_inbox()
-    layer.run([Beat(inbox), Join("room", inbox, ["a", "b"])])
+    layer.run([Heartbeat(inbox), Join("room", inbox, ["a", "b"])])
     redis_server.flush()
-    assert layer.run([Beat(inbox), Rejoin("room", inbox, ["a", "b"])])[0] is False
+    assert layer.run([Heartbeat(inbox), Rejoin("room", inbox, ["a", "b"])])[0] is False
     assert sorted(layer.group_channels("room")) == [f"{inbox}a", f"{inbox}b"]
 
 
@@ -267,7 +279,7 @@ def test_a_long_inbox_is_read_in_batches_without_a_client_getting_more_than_its_
         assert held <= layer.capacity + 4
     reader.close()
     assert sent > layer.capacity
-    assert int(redis_server.command("LLEN", "asgi:{0}:list:inbox!")[1:]) >= ACCOUNTS_FROM
+    assert int(redis_server.command("LLEN", "asgi:{0}:list:inbox!")[1:]) >= QUOTAS_FROM
 
 
 def test_reading_a_long_inbox_makes_room_without_counting_it_again(
@@ -302,9 +314,9 @@ def test_a_reader_that_never_settles_leaves_nobody_refused_for_ever(
     reader.close()
     with pytest.raises(ChannelFull):
         layer.send("inbox!busy", {})
-    accounts = "asgi:{0}:accounts:inbox!"
-    assert 0 < int(redis_server.command("PTTL", accounts)[1:]) <= 5000
-    redis_server.command("PEXPIRE", accounts, "0")  # as if that time were over
+    quotas = "asgi:{0}:accounts:inbox!"
+    assert 0 < int(redis_server.command("PTTL", quotas)[1:]) <= 5000
+    redis_server.command("PEXPIRE", quotas, "0")  # as if that time were over
     layer.send("inbox!busy", {})
 
 

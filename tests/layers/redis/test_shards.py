@@ -14,7 +14,7 @@ from channels_classic.exceptions import ChannelFull, ChannelsError, LayerUnavail
 from channels_classic.layers import names
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.redis.routes import Routes
-from channels_classic.layers.steps import Beat, Entry, Join, Length, Push, PutBack, Take
+from channels_classic.layers.steps import Entry, Heartbeat, Join, Length, Push, PutBack, Take
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
 
@@ -171,10 +171,10 @@ def test_items_go_back_to_the_shard_they_came_from(layer: RedisChannelLayer) -> 
 
 def test_an_owner_hears_of_data_lost_on_any_shard(layer: RedisChannelLayer, redis_servers: list[RedisServer]) -> None:
     inbox = names.new_inbox()
-    assert [layer.run([Beat(inbox)])[0] for _ in range(2)] == [False, True]
+    assert [layer.run([Heartbeat(inbox)])[0] for _ in range(2)] == [False, True]
     for server in redis_servers:
         server.flush()
-        assert [layer.run([Beat(inbox)])[0] for _ in range(2)] == [False, True]
+        assert [layer.run([Heartbeat(inbox)])[0] for _ in range(2)] == [False, True]
 
 
 def test_a_shard_that_is_away_stops_only_what_belongs_to_it(own_servers: list[RedisServer]) -> None:
@@ -188,12 +188,12 @@ def test_a_shard_that_is_away_stops_only_what_belongs_to_it(own_servers: list[Re
     while layer.receive(["jobs"])[1] is not None:
         received += 1
     assert received >= 9
-    there, away = name_on(0, 2, "!"), name_on(1, 2, "!")
+    there, down = name_on(0, 2, "!"), name_on(1, 2, "!")
     layer.send(f"{there}client", {})
     with pytest.raises(ChannelsError, match=str(own_servers[1].port)):
-        layer.send(f"{away}client", {})
+        layer.send(f"{down}client", {})
     own_servers[1].start()
-    eventually(lambda: _sends(layer, f"{away}client"))
+    eventually(lambda: _sends(layer, f"{down}client"))
     layer.close()
 
 
@@ -220,7 +220,7 @@ def test_a_reader_goes_on_without_a_shard_and_with_it_again(own_servers: list[Re
     eventually(payload)
     own_servers[1].start()
     shards = layer._known()[0]
-    eventually(lambda: not shards.away)
+    eventually(lambda: not shards.down)
     part = shards.open(1)
     part.write([Push("jobs", [Entry(b"back", 60)])])
     part.read()
@@ -233,11 +233,11 @@ def test_a_reader_goes_on_without_a_shard_and_with_it_again(own_servers: list[Re
 def test_an_outcome_that_is_unknown_gives_back_what_other_shards_gave(own_servers: list[RedisServer]) -> None:
     layer = layer_on(own_servers)
     connection = layer.connect()
-    away, there = name_on(1, 2, "!"), name_on(0, 2, "!")
-    connection.write([Push(away, [Entry(b"x", 60)]), Push(there, [Entry(b"kept", 60)])])
+    down, there = name_on(1, 2, "!"), name_on(0, 2, "!")
+    connection.write([Push(down, [Entry(b"x", 60)]), Push(there, [Entry(b"kept", 60)])])
     connection.read(), connection.read()
     own_servers[1].pause()
-    connection.write([Push(away, [Entry(b"x", 60)]), Take([there], 1, 1.0)])
+    connection.write([Push(down, [Entry(b"x", 60)]), Take([there], 1, 1.0)])
     own_servers[1].stop()
     with pytest.raises(LayerUnavailable):
         connection.read()

@@ -29,7 +29,7 @@ def hosts(redis_servers: list[RedisServer], sentinels: list[Sentinel]) -> list[t
 def test_services_are_discovered_in_an_order_all_processes_share(hosts: list[tuple[str, int]]) -> None:
     layer = RedisSentinelChannelLayer(hosts=hosts)
     layer.send("jobs", {})
-    assert [place.where for place in layer._known()[0].places] == ["service a", "service b"]
+    assert [endpoint.where for endpoint in layer._known()[0].endpoints] == ["service a", "service b"]
     layer.close()
 
 
