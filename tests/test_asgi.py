@@ -246,7 +246,7 @@ def test_a_routing_that_cannot_be_imported_passes_through(settings: Settings, ma
 
 def test_a_wrapper_gives_the_attributes_of_its_layer_unless_set_on_it() -> None:
     layer = ChannelLayer()
-    wrapper = ChannelLayerWrapper(layer, "default", [])
+    wrapper: Any = ChannelLayerWrapper(layer, "default", [])
     assert wrapper.ChannelFull is layer.ChannelFull
     assert wrapper.extensions == layer.extensions
     wrapper.send = mock.Mock()

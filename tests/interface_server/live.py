@@ -77,7 +77,8 @@ class Live:
         """A WebSocket that is answered by whoever plays the worker."""
         options = {"compression": None, "ping_interval": None, "open_timeout": PATIENCE, **options}
         # Entered here, because websockets warns of connections that are used without; with may enter it again.
-        return connect(f"ws://127.0.0.1:{self.port}{path}", **options).__enter__()
+        client: ClientConnection = connect(f"ws://127.0.0.1:{self.port}{path}", **options).__enter__()
+        return client
 
     def http(self) -> http.client.HTTPConnection:
         """A connection for requests."""

@@ -245,7 +245,7 @@ def test_a_reader_that_closes_while_it_waits_swallows_nothing(layer: BaseChannel
 
 def test_both_faces_do_the_same(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
-    steps = [
+    steps: list[Step] = [
         Heartbeat(inbox),
         Push(inbox, entries(b"1", b"2", quota_key="a", limit=1), alive=True),
         Take([inbox], 5),
