@@ -120,7 +120,7 @@ def make_layer(shards: list[RedisServer]) -> Callable[[], BaseChannelLayer]:
 
 
 def is_away(layer: BaseChannelLayer) -> bool:
-    return bool(layer._known()[0].away)  # type: ignore[attr-defined]
+    return bool(layer._known()[0].down)  # type: ignore[attr-defined]
 
 
 def test_a_lost_shard_costs_exactly_what_it_held(
