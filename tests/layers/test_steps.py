@@ -31,9 +31,9 @@ from channels_classic.layers.steps import (
     Take,
     Taken,
 )
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
-SOON = 1.0
+SOON = scaled(1.0)
 """Seconds within which a wake-up has ended a read that would block for longer."""
 
 
