@@ -76,10 +76,10 @@ clean:  ## remove what the other verbs made
 	@rm -rf $(VENV) .venv-channels-4 .venv-bench .nox build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .*_cache
 
 $(READY): setup.cfg pyproject.toml constraints.txt
-	@scripts/environment $(VENV) $(PYTHON) && touch $@
+	@scripts/environment $(VENV) $(PYTHON) --constraint constraints.txt --editable '.[dev]' && touch $@
 
-.venv-channels-4/.ready: $(READY)
-	@$(BIN)/python -m venv --clear .venv-channels-4 && .venv-channels-4/bin/pip install --quiet --editable . "channels>=4,<5" && touch $@
+.venv-channels-4/.ready: setup.cfg
+	@scripts/environment .venv-channels-4 $(PYTHON) --editable . 'channels>=4,<5' && touch $@
 
 .venv-bench/.ready: benchmarks/requirements.txt setup.cfg
-	@scripts/provide venv && $(PYTHON) -m venv --clear .venv-bench && .venv-bench/bin/pip install --quiet --requirement benchmarks/requirements.txt && touch $@
+	@scripts/environment .venv-bench $(PYTHON) --requirement benchmarks/requirements.txt && touch $@
