@@ -54,7 +54,7 @@ bench: .venv-bench/.ready  ## measure this project beside its peers, 25 minutes;
 	@scripts/provide redis wrk && .venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
 
 lint: $(READY)  ## check style, format, spelling and import directions
-	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/typos && $(BIN)/lint-imports
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/typos && $(BIN)/lint-imports --no-logo
 
 format: $(READY)  ## rewrite the Python files in the project's format
 	@$(BIN)/ruff check --quiet --fix . && $(BIN)/ruff format --quiet .

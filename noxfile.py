@@ -18,7 +18,7 @@ PAIRS = [
     (f"3.{minor}", django) for django, oldest in OLDEST_PYTHON.items() for minor in range(oldest, NEWEST_PYTHON + 1)
 ]
 
-REQUIREMENTS = ("django", "redis[hiredis]", "uvicorn[standard]", "websockets", "httptools", "msgpack", "click")
+REQUIREMENTS = ("django", "redis[hiredis]", "uvicorn", "websockets", "httptools", "msgpack", "click", "uvloop")
 """What `newest` installs, whatever upper bounds setup.cfg has."""
 
 nox.options.default_venv_backend = "venv"
