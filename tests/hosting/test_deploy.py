@@ -264,7 +264,7 @@ def test_a_socket_of_systemd_serves_the_live_blog(site: Deployed, browser: Brows
         r"^ExecStart=\S+/python manage\.py (.*)$", (DEPLOY / "mysite-interface.service").read_text(), re.M
     )
     assert found is not None
-    kept = ["PATH", "LIVEBLOG_DB", "REDIS_URL", "TMPDIR", "PYTHONPATH", "HOME"]
+    kept = ["PATH", "LIVEBLOG_DB", "REDIS_URL", "LIVEBLOG_KEY", "PYTHONPATH", "HOME"]
     environment = [argument for name in kept for argument in ("--setenv", name)]
     activate = ["systemd-socket-activate", "--listen", unix_socket, *environment]
     site.start(*activate, sys.executable, "manage.py", *found[1].split())
