@@ -133,7 +133,7 @@ def test_a_backend_left_out_is_the_embedded_one_and_is_not_connected_yet(
     settings: Settings, manager: ChannelLayerManager
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"ROUTING": []}}
-    assert str(manager["default"]) == "default (channels_classic.layers.local.LocalChannelLayer)"
+    assert str(manager["default"]) == "default (channels_classic.layers.local.layer.LocalChannelLayer)"
 
 
 @pytest.mark.parametrize(
