@@ -479,11 +479,18 @@ def test_a_foreign_key_and_many_to_many_are_set_on_create() -> None:
 
 
 def test_create_goes_past_the_models_save_and_update_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    saved = []
+    saved: list[str] = []
+    raws: list[bool] = []
     saving = Item.save
-    monkeypatch.setattr(Item, "save", lambda self, **kwargs: [saved.append(self.name), saving(self, **kwargs)])
-    raw = []
-    receiver: Any = lambda instance, raw_=raw, **kwargs: raw_.append(kwargs["raw"])  # noqa: E731
+
+    def save(self: Item, **kwargs: Any) -> None:
+        saved.append(self.name)
+        saving(self, **kwargs)
+
+    def receiver(sender: type, raw: bool, **kwargs: Any) -> None:
+        raws.append(raw)
+
+    monkeypatch.setattr(Item, "save", save)
     post_save.connect(receiver, sender=Item)
     binding = bound(Item, fields=["name"])
     try:
@@ -492,7 +499,7 @@ def test_create_goes_past_the_models_save_and_update_does_not(monkeypatch: pytes
     finally:
         post_save.disconnect(receiver, sender=Item)
     assert saved == ["axe"]
-    assert raw == [True, False]
+    assert raws == [True, False]
 
 
 def test_unknown_fields_rows_and_actions_are_errors() -> None:
