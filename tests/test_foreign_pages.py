@@ -11,18 +11,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.own_project import HOST, Project, own_project
-from tests.processes import Process
+from tests.support.own_project import HOST, Project, own_project
+from tests.support.processes import Process
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
+ROOT = Path(__file__).parent.parent
 SITE = "www.site.localhost"
 FOREIGN = "other.site.localhost"
 
@@ -96,13 +98,35 @@ url => new Promise(resolve => {
 """
 
 
+LOG_OUT_ROUTING = """
+from channels_classic import route
+from mysite import sockets
+
+channel_routing = [
+    route("websocket.connect", sockets.ws_connect),
+    route("websocket.receive", sockets.ws_receive),
+]
+"""
+
+OPEN = """
+url => new Promise(resolve => {
+    window.socket = new WebSocket(url);
+    window.received = [];
+    window.closeCode = null;
+    socket.onmessage = event => received.push(event.data);
+    socket.onclose = event => { closeCode = event.code; resolve("closed"); };
+    socket.onopen = () => { socket.send("hello"); resolve("open"); };
+})
+"""
+
+
 class Site:
     """A site with users, an interface server and a worker."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, files: dict[str, str]) -> None:
         self.project = project
-        project.write("mysite/urls.py", URLS)
-        project.write("mysite/routing.py", ROUTING)
+        for path, text in {"mysite/urls.py": URLS, "mysite/routing.py": ROUTING, **files}.items():
+            project.write(path, text)
         self.manage("migrate", "--verbosity=0")
         self.manage("shell", "-c", "from django.contrib.auth.models import User; User.objects.create_user('alice')")
         self.interface = project.run("runinterface", "--port", str(project.port))
@@ -133,9 +157,9 @@ class Site:
 
 
 @contextmanager
-def running_site(settings: str = "", routing: str | None = None) -> Iterator[Site]:
-    with own_project(SETTINGS + settings) as project:
-        site = Site(project)
+def running_site(files: dict[str, str]) -> Iterator[Site]:
+    with own_project(SETTINGS) as project:
+        site = Site(project, files)
         try:
             yield site
         finally:
@@ -168,19 +192,25 @@ def foreign_port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with running_site() as running:
+    with running_site({}) as running:
         yield running
 
 
-@pytest.fixture
-def alice(site: Site, browser: Browser) -> Iterator[BrowserContext]:
-    """A person with a browser who has logged in to the site."""
+@contextmanager
+def logged_in(site: Site, browser: Browser) -> Iterator[BrowserContext]:
+    """A person with a browser who has logged in to the site as alice."""
     context = browser.new_context()
     page = context.new_page()
     page.goto(site.url("/in/alice"))
     assert page.inner_text("body") == "logged in"
     yield context
     context.close()
+
+
+@pytest.fixture
+def alice(site: Site, browser: Browser) -> Iterator[BrowserContext]:
+    with logged_in(site, browser) as context:
+        yield context
 
 
 def opened(context: BrowserContext, address: str) -> Page:
@@ -213,3 +243,30 @@ def test_a_page_of_a_foreign_site_gets_no_socket(
 def test_a_client_that_is_no_browser_names_no_origin_and_is_let_in(site: Site) -> None:
     with site.socket("/function", None) as client:
         assert client.recv(timeout=10) == "you are "
+
+
+def documented_module() -> str:
+    """The code that the documentation shows for closing sockets after a log-out."""
+    section = (ROOT / "docs" / "security.md").read_text().partition("## Sessions and log-out")[2]
+    return section.partition("```python\n")[2].partition("```")[0]
+
+
+def test_the_documented_way_closes_the_sockets_of_a_session_when_its_user_logs_out(browser: Browser) -> None:
+    files = {
+        "mysite/sockets.py": documented_module(),
+        "mysite/routing.py": LOG_OUT_ROUTING,
+        "mysite/urls.py": "from mysite import sockets\n" + URLS,
+    }
+    with running_site(files) as site, logged_in(site, browser) as one, logged_in(site, browser) as other:
+        pages = [opened(context, site.url("/")) for context in (one, one, other)]
+        for page in pages:
+            assert page.evaluate(OPEN, site.url("/", "ws")) == "open"
+            page.wait_for_function("received[0] === 'you are alice'")
+        opened(one, site.url("/out"))
+        for page in pages[:2]:
+            page.wait_for_function("closeCode === 1000")
+        pages[2].evaluate("socket.send('still here?')")
+        pages[2].wait_for_function("received[1] === 'you are alice'")
+        # Without a session there is no way back in.
+        assert pages[0].evaluate(OPEN, site.url("/", "ws")) == "closed"
+        assert "Traceback" not in site.worker.output

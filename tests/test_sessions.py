@@ -20,7 +20,7 @@ from channels_classic.sessions import (
     http_session,
     session_for_reply_channel,
 )
-from tests.own_project import HOST, own_project
+from tests.support.own_project import HOST, own_project
 
 if TYPE_CHECKING:
     from pytest_django import Settings
