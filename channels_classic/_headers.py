@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from channels_classic.message import Message
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from channels_classic.message import Message
 
 
 def header_values(message: Message, name: bytes) -> list[bytes]:

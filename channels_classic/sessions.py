@@ -208,6 +208,16 @@ def message_among(args: tuple[Any, ...], decorator: str) -> Message:
     raise ValueError(f"{decorator} called without Message instance")
 
 
+def uses_http_session(consumer: Any) -> bool:
+    """Return whether a consumer is decorated with ``http_session``, or a class-based one is, or a method of it."""
+    if not isinstance(consumer, type):
+        return getattr(consumer, "uses_http_session", False) is True
+    if getattr(consumer, "http_user", False) or getattr(consumer, "http_user_and_session", False):
+        return True
+    attributes = [value for base in consumer.__mro__ for value in vars(base).values()]
+    return any(getattr(value, "uses_http_session", False) is True for value in attributes)
+
+
 def _reply_channel(message: Message) -> Channel:
     if message.reply_channel is None:
         raise ValueError(

@@ -10,14 +10,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.conf import settings
 
 from channels_classic._headers import header_values
 from channels_classic.exceptions import DenyConnection
-from channels_classic.message import Message
 from channels_classic.security.origins import is_host_allowed, is_origin_allowed, parse_origin
+
+if TYPE_CHECKING:
+    from channels_classic.message import Message
 
 __all__ = ["AllowedHostsOnlyOriginValidator", "BaseOriginValidator", "allowed_hosts_only"]
 
@@ -92,8 +94,22 @@ allowed_hosts_only = AllowedHostsOnlyOriginValidator
 
 def may_connect(message: Message, consumer: object) -> bool:
     """Return whether ``consumer`` may be called with a handshake; one that validates origins is always called."""
-    return _validates_origins(consumer) or is_origin_allowed(
+    return _validator_of(consumer) is not None or is_origin_allowed(
         header_values(message, b"origin"), _requested_host(message), _allowed_hosts(), trusted_origins()
+    )
+
+
+def is_open_to_foreign_pages(consumer: object) -> bool:
+    """Return whether pages of any site may connect to ``consumer``, as the settings are now.
+
+    Validators of the project are taken to refuse some.
+    """
+    nobodys = "https://foreign.invalid"  # RFC 6761 reserves the domain: no site has it
+    validator = _validator_of(consumer)
+    if validator is None:
+        return is_origin_allowed([nobodys.encode()], None, _allowed_hosts(), trusted_origins())
+    return type(validator) is AllowedHostsOnlyOriginValidator and is_host_allowed(
+        parse_origin(nobodys), _allowed_hosts()
     )
 
 
@@ -132,10 +148,11 @@ def _requested_host(message: Message) -> str | None:
     return b",".join(hosts).decode("latin-1") if hosts else None
 
 
-def _validates_origins(consumer: object) -> bool:
+def _validator_of(consumer: Any) -> BaseOriginValidator | None:
+    """Return the validator among the decorators of `consumer`."""
     while consumer is not None and not isinstance(consumer, BaseOriginValidator):
         consumer = getattr(consumer, "__wrapped__", None)
-    return consumer is not None
+    return consumer
 
 
 def _denied(reason: str, message: Message) -> DenyConnection:
