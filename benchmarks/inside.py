@@ -107,12 +107,12 @@ def group(options: argparse.Namespace) -> Figures:
 def _our_group(options: argparse.Namespace) -> dict[int, float]:
     """Members are clients of one interface server, whose part is played here: it lives, and takes what arrives."""
     from channels_classic.layers import names
-    from channels_classic.layers.steps import Beat, Join, Take
+    from channels_classic.layers.steps import Heartbeat, Join, Take
 
     layer, inbox, costs = _ours(), names.new_inbox(), {}
     for size in SIZES:
         members = [names.random_text(12) for _ in range(size)]
-        layer.run([Beat(inbox)])
+        layer.run([Heartbeat(inbox)])
         for start in range(0, size, 500):
             layer.run([Join(f"group{size}", inbox, members[start : start + 500])])
         times = []

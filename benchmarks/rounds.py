@@ -20,8 +20,8 @@ from benchmarks.contenders import CONTENDERS, Contender, Words
 from benchmarks.programs import descendants
 from benchmarks.results import Measurement
 from benchmarks.scenarios import Scenario
-from tests.processes import Process
-from tests.redis_server import RedisServer, free_port
+from tests.support.processes import Process
+from tests.support.redis_server import RedisServer, free_port
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).parent.parent

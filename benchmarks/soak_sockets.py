@@ -16,8 +16,8 @@ import uvloop
 
 from benchmarks.limits import more_descriptors
 from benchmarks.sockets import Socket, frame, open_sockets
-from tests.redis_server import RedisServer
-from tests.running_site import HOST, RunningSite
+from tests.support.redis_server import RedisServer
+from tests.support.running_site import HOST, RunningSite
 
 RESTART = 20.0
 """Seconds between two restarts of a worker."""

@@ -24,24 +24,24 @@ LARGEST = 12
 # The innermost function that one of these patterns fits says which station a sample belongs to.
 STATIONS: tuple[tuple[str, str], ...] = (
     (r"hiredis|connection_async:data_received|redis\.connection:_re(ad|ply)", "Redis: read and parse replies"),
-    (r"connection_async:ask|redis\.connection:_?write|redis\.dialogue:packed", "Redis: make and write commands"),
+    (r"connection_async:ask|redis\.connection:_?write|redis\.protocol:packed", "Redis: make and write commands"),
     (r"channels_classic\.layers\.redis", "Redis: steps to commands, replies to results"),
     (r"channels_classic\.layers\.local", "local: the socket between processes"),
     (r"channels_classic\.layers\.codec|msgpack", "encode and decode messages"),
     (r"channels_classic\.layers", "plan pushes, open what was taken"),
-    (r"uvicorn_websocket:write_frame|frames:", "write frames to clients"),
-    (r"uvicorn_http:|httptools_impl:(send|on_|data_)|websockets\.|websockets_sansio", "protocol: parse and write"),
-    (r"interface_server\.(gate|inflow|wheel)", "gate and order"),
-    (r"interface_server\.(reader|registry|decision|outbox)", "hand replies to clients"),
-    (r"interface_server\.(writer|link|hub)", "collect what is written in a tick"),
+    (r"websocket_protocol:write_frame|frames:", "write frames to clients"),
+    (r"http_protocol:|httptools_impl:(send|on_|data_)|websockets\.|websockets_sansio", "protocol: parse and write"),
+    (r"interface_server\.(websocket\.(gate|inbound)|layer\.timers)", "gate and order"),
+    (r"interface_server\.(layer\.(reader|registry)|replies|websocket\.send_queue)", "hand replies to clients"),
+    (r"interface_server\.layer\.(writer|reconnecting|session)", "collect what is written in a tick"),
     (r"channels_classic\.interface_server", "clients: requests and sockets"),
     (r"asyncio\.", "event loop, its queues"),
     (r"django\.(db|utils\.connection)|channels_classic\.signals", "check database connections"),
     (r"channels_classic\.handler|django\.(core|http|urls|dispatch|utils)", "Django: request, view, response"),
     (r"channels_classic\.routing", "find the consumer"),
-    (r"worker\.pipeline", "write, settle, take"),
+    (r"worker\.connection", "write, settle, take"),
     (r"channels_classic\.worker", "loop, batch, statistics around a consumer"),
-    (r"benchmarks\.project|channels_classic\.(channel|message|pending)", "the consumer and what it sends"),
+    (r"benchmarks\.project|channels_classic\.(channel|message|_pending)", "the consumer and what it sends"),
 )
 
 

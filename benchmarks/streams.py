@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.redis_server import RedisServer
-from tests.running_site import HOST, RunningSite
+from tests.support.redis_server import RedisServer
+from tests.support.running_site import HOST, RunningSite
 
 MEGABYTE = 1_000_000
 PROGRAMS = ("interface", "worker", "redis")

@@ -26,12 +26,12 @@ from django.urls import set_script_prefix
 from django.utils.datastructures import MultiValueDict
 from django.utils.functional import cached_property
 
+from channels_classic._credit import Credit
+from channels_classic._pending import pending_message_store
 from channels_classic.channel import Channel
-from channels_classic.credit import Credit
 from channels_classic.exceptions import RequestAborted, RequestTimeout, ResponseLater
 from channels_classic.listeners import AroundRequest
 from channels_classic.message import Message
-from channels_classic.pending import pending_message_store
 
 __all__ = ["AsgiHandler", "AsgiRequest", "HttpResponseLater", "ViewConsumer"]
 

@@ -9,8 +9,8 @@ import copy
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from typing import Any
 
+from channels_classic._pending import PendingMessageStore, Trace, pending_message_store
 from channels_classic.channel import Channel
-from channels_classic.pending import PendingMessageStore, Trace, pending_message_store
 
 __all__ = ["Message", "PendingMessageStore", "Trace", "pending_message_store"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from channels_classic.interface_server.application import InterfaceServer
-from channels_classic.interface_server.config import InterfaceConfig
+from .application import InterfaceServer
+from .config import InterfaceConfig
 
 __all__ = ["InterfaceConfig", "InterfaceServer"]

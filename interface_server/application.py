@@ -10,15 +10,16 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
-from channels_classic.interface_server.actions import ActionLogger, Actions
-from channels_classic.interface_server.config import InterfaceConfig
-from channels_classic.interface_server.forwarded import Forwarded
-from channels_classic.interface_server.http import Request
-from channels_classic.interface_server.hub import Hub
-from channels_classic.interface_server.pages import answer_health
-from channels_classic.interface_server.scope import Receive, Scope, Send
-from channels_classic.interface_server.websocket import WebSocket
 from channels_classic.layers.base import BaseChannelLayer
+
+from .action_log import ActionLogger, ActionLogMiddleware
+from .asgi import Receive, Scope, SendEvent
+from .config import InterfaceConfig
+from .error_pages import answer_health
+from .http.request import Request
+from .layer.session import LayerSession
+from .proxy_headers import ProxyHeaders
+from .websocket.connection import WebSocket
 
 
 class InterfaceServer:
@@ -36,23 +37,23 @@ class InterfaceServer:
     ) -> None:
         self.layer = layer
         self.config = config or InterfaceConfig()
-        self._forwarded = Forwarded(self.config)
-        self._hub: asyncio.Future[Hub] | None = None
+        self._proxy_headers = ProxyHeaders(self.config)
+        self._session: asyncio.Future[LayerSession] | None = None
         self._owner: tuple[int, object] | None = None
-        self._scopes: dict[str, Callable[[Scope, Receive, Send], Awaitable[None]]] = {
+        self._scopes: dict[str, Callable[[Scope, Receive, SendEvent], Awaitable[None]]] = {
             "http": self._http,
             "websocket": self._websocket,
             "lifespan": self._lifespan,
         }
 
-        self._application = Actions(self._serve, action_logger) if action_logger else self._serve
+        self._application = ActionLogMiddleware(self._serve, action_logger) if action_logger else self._serve
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         """Serve one scope."""
-        self._forwarded.apply(scope)
+        self._proxy_headers.apply(scope)
         await self._application(scope, receive, send)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         serve = self._scopes.get(scope["type"])
         if serve is None:
             raise ValueError(
@@ -60,17 +61,17 @@ class InterfaceServer:
             )
         await serve(scope, receive, send)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hub = await self._started()
+    async def _http(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
+        session = await self._started()
         if scope["path"] == self.config.health_path:
-            await answer_health(hub.available, send)
+            await answer_health(session.available, send)
             return
-        await Request(hub, scope, receive, send).run()
+        await Request(session, scope, receive, send).run()
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _websocket(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         await WebSocket(await self._started(), scope, receive, send).run()
 
-    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         await receive()
         try:
             await self._started()
@@ -82,25 +83,25 @@ class InterfaceServer:
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _started(self) -> Hub:
+    async def _started(self) -> LayerSession:
         """The hub of this process and event loop."""
         loop = asyncio.get_running_loop()
-        if self._hub is None or self._owner != (os.getpid(), loop):
+        if self._session is None or self._owner != (os.getpid(), loop):
             self._owner = (os.getpid(), loop)
-            self._hub = loop.create_future()
-            hub = Hub(self.layer, self.config)
+            self._session = loop.create_future()
+            session = LayerSession(self.layer, self.config)
             try:
-                await hub.start()
+                await session.start()
             except BaseException as error:
                 self._owner = None
-                self._hub.set_exception(error)
-                self._hub.exception()  # or it would be told once more where no other scope waits for it
+                self._session.set_exception(error)
+                self._session.exception()  # or it would be told once more where no other scope waits for it
                 raise
-            self._hub.set_result(hub)
-        return self._hub.result() if self._hub.done() else await asyncio.shield(self._hub)
+            self._session.set_result(session)
+        return self._session.result() if self._session.done() else await asyncio.shield(self._session)
 
     async def stop(self) -> None:
         """Let go of the layer: what the last clients left behind is sent first."""
-        hub, self._hub, self._owner = self._hub, None, None
-        if hub is not None and hub.done() and not hub.exception():
-            await hub.result().stop()
+        session, self._session, self._owner = self._session, None, None
+        if session is not None and session.done() and not session.exception():
+            await session.result().stop()

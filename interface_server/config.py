@@ -77,7 +77,7 @@ class InterfaceConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ClientLimits:
     """What our own server takes from clients; under another server, that one's options count."""
 
     group: ClassVar[str] = "Limits on clients"

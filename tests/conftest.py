@@ -16,9 +16,9 @@ import pytest
 from channels_classic.asgi import ChannelLayerWrapper, channel_layers
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import pending_message_store
-from tests import browser as browsers
-from tests import redis_server as redis_programs
-from tests.redis_server import RedisServer
+from tests.support import browser as browsers
+from tests.support import redis_server as redis_programs
+from tests.support.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

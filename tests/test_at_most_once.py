@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Process
+from tests.support.processes import Process
 
 DEMO = Path(__file__).parent.parent / "examples" / "at_most_once" / "demo.py"
 

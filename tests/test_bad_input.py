@@ -14,8 +14,8 @@ from channels_classic.asgi import ChannelLayerWrapper, channel_layers
 from channels_classic.exceptions import InvalidChannelName, InvalidGroupName, InvalidMessage, MessageTooLarge
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
-from tests.own_project import HOST, Project, own_project
-from tests.processes import Process
+from tests.support.own_project import HOST, Project, own_project
+from tests.support.processes import Process
 
 REDIS = 'CHANNEL_LAYERS["default"]["BACKEND"] = "channels_classic.layers.redis.RedisChannelLayer"\n'
 MEMORY = 'CHANNEL_LAYERS["default"]["BACKEND"] = "channels_classic.layers.inmemory.ChannelLayer"\n'

@@ -13,7 +13,7 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.report import figures_table, goals_table
 from benchmarks.results import Comparison, Measurement, Results, read
 from benchmarks.scenarios import SCENARIOS
-from tests.processes import Process
+from tests.support.processes import Process
 
 ROOT = Path(__file__).parent.parent
 ECHO = next(scenario for scenario in SCENARIOS if scenario.key == "echo")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Process
-from tests.redis_server import free_port
-from tests.running_site import HOST
+from tests.support.processes import Process
+from tests.support.redis_server import free_port
+from tests.support.running_site import HOST
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
+from channels_classic._credit import WINDOW, Credit
 from channels_classic.channel import Channel
-from channels_classic.credit import WINDOW, Credit
 from channels_classic.exceptions import RequestAborted
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox

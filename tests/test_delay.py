@@ -29,9 +29,9 @@ from channels_classic.exceptions import InvalidChannelName, LayerUnavailable
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.test import ChannelTestCase
-from tests.processes import Process
-from tests.redis_server import RedisServer
-from tests.waiting import eventually
+from tests.support.processes import Process
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import eventually
 
 OLD_TABLE = "channels.delay_delayedmessage"
 
@@ -483,7 +483,7 @@ def test_rundelay_runs_until_it_is_told_to_stop(layer: ChannelLayerWrapper, monk
 
 
 SITE = """
-from tests.site.settings import *
+from tests.projects.site.settings import *
 
 INSTALLED_APPS = [*INSTALLED_APPS, "channels_classic.delay"]
 DATABASES = {{

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes import Process
-from tests.redis_server import free_port
-from tests.running_site import HOST
+from tests.support.processes import Process
+from tests.support.redis_server import free_port
+from tests.support.running_site import HOST
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -49,7 +49,7 @@ class Chat:
     """A copy of the project, and its processes: an interface server, two workers and the delay server."""
 
     def __init__(self, folder: Path, redis_url: str | None) -> None:
-        self.folder = shutil.copytree(ROOT / "tests" / "legacy_chat", folder / "chat")
+        self.folder = shutil.copytree(ROOT / "tests" / "projects" / "legacy_chat", folder / "chat")
         self.environment = {
             "PYTHONPATH": str(ROOT),
             "DJANGO_SETTINGS_MODULE": None,

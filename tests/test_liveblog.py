@@ -15,9 +15,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.liveblog_site import EDITOR, FOLDER, PASSWORD, Site
-from tests.processes import Process
-from tests.waiting import eventually
+from tests.support.liveblog_site import EDITOR, FOLDER, PASSWORD, Site
+from tests.support.processes import Process
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

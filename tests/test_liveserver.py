@@ -30,7 +30,7 @@ from channels_classic.test import ChannelLiveServerTestCase
 from channels_classic.test import child as children
 from channels_classic.test.child import Child
 from channels_classic.test.liveserver import ProtocolServerProcess, WorkerProcess
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 LOCAL = {"default": {"ROUTING": f"{__name__}.channel_routing"}}
 

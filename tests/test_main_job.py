@@ -13,9 +13,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
-from tests.redis_server import RedisServer
-from tests.running_site import RunningSite
-from tests.waiting import eventually
+from tests.support.redis_server import RedisServer
+from tests.support.running_site import RunningSite
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
 

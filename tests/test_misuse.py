@@ -23,7 +23,7 @@ from channels_classic.routing import Router
 from channels_classic.security.websockets import allowed_hosts_only
 from channels_classic.test import apply_routes
 from tests.interface_server.live import PATIENCE, live
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from tests.worker.harness import make_worker, running
 
 Lines = Callable[[], str]

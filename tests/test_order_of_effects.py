@@ -12,7 +12,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message
 from channels_classic.routing import Router
 from channels_classic.signals import consumer_finished, consumer_started
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from tests.worker.harness import drain, make_worker, running
 
 

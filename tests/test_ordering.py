@@ -18,7 +18,7 @@ from channels_classic.sessions import (
     session_for_reply_channel,
     wait_channel_name,
 )
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, make_worker, running
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from django.core.management.base import BaseCommand
 from django.dispatch import Signal
 
 from channels_classic.management.cli import main
-from tests.channels_1 import NAMES
+from tests.support.channels_1 import NAMES
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -294,8 +294,8 @@ def test_every_setting_that_is_read_is_in_the_reference() -> None:
     read = set()
     for path in [
         *ROOT.glob("channels_classic/**/*.py"),
-        *ROOT.glob("worker/*.py"),
-        *ROOT.glob("interface_server/*.py"),
+        *ROOT.glob("worker/**/*.py"),
+        *ROOT.glob("interface_server/**/*.py"),
     ]:
         for node in ast.walk(ast.parse(path.read_text())):
             read |= set(_settings_read(node))

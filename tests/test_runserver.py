@@ -13,9 +13,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from channels_classic.management.commands.runserver import Command, access_logger
-from tests.own_project import ROUTING, SETTINGS, Project, own_project
-from tests.processes import Process
-from tests.waiting import eventually
+from tests.support.own_project import ROUTING, SETTINGS, Project, own_project
+from tests.support.processes import Process
+from tests.support.waiting import eventually
 
 MEMORY = 'CHANNEL_LAYERS["default"]["BACKEND"] = "channels_classic.layers.inmemory.ChannelLayer"'
 

@@ -12,7 +12,7 @@ import pytest
 from django.contrib.staticfiles import finders
 from django.templatetags.static import static
 
-from tests.bridge_server import BridgeServer
+from tests.support.bridge_server import BridgeServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from channels_classic.worker.worker import Worker, WorkerGroup
+from .worker import Worker, WorkerGroup
 
 __all__ = ["Worker", "WorkerGroup"]

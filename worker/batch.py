@@ -12,8 +12,9 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from channels_classic.layers.delivery import Delivery
-from channels_classic.worker.ending import Ending
+from channels_classic.layers.planner import Delivery
+
+from .result import ConsumerResult
 
 LINGER = 0.002
 """Seconds for which what fast consumers sent is collected, to travel in one write."""
@@ -31,7 +32,7 @@ class Batch:
         self._unstarted: deque[Delivery] = deque()
         self._running: Delivery | None = None
         self._since: float | None = None
-        self._ended: list[Ending] = []
+        self._ended: list[ConsumerResult] = []
         self._ended_since = 0.0
         self._written = threading.Event()  # cleared while the monitor writes what ended
         self._written.set()
@@ -52,14 +53,14 @@ class Batch:
                 self._running = self._since = None
             return self._running
 
-    def end(self, ending: Ending) -> bool:
+    def end(self, result: ConsumerResult) -> bool:
         """Keep what the running message came to → whether it is time to write it, and those before it."""
         with self._lock:
             self._running = None
             started, self._since = self._since, time.monotonic()
             if not self._ended:
                 self._ended_since = self._since if started is None else started
-            self._ended.append(ending)
+            self._ended.append(result)
             return self._since - self._ended_since > LINGER
 
     def hand_over(self) -> None:
@@ -68,7 +69,7 @@ class Batch:
             self._running = None
             self._since = time.monotonic()
 
-    def ended(self) -> list[Ending]:
+    def ended(self) -> list[ConsumerResult]:
         """What is to be written, in order; it is the caller's from now on. Waits for what the monitor writes."""
         if not self._written.wait(OVERTAKE):
             self._written.set()
@@ -91,7 +92,7 @@ class Batch:
         """Whether there is anything that the monitor could take over."""
         return bool(self._unstarted or self._ended)
 
-    def surrender(self, before: float) -> tuple[list[Delivery], list[Ending]]:
+    def steal(self, before: float) -> tuple[list[Delivery], list[ConsumerResult]]:
         """What was not started and what was not written, if the thread has been busy with one thing since `before`.
 
         `written` must be called when the latter has arrived.

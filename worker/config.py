@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from channels_classic.worker.limits import parse_limits
+from .concurrency import parse_limits
 
 
 def _option(default: Any, text: str, kind: Callable[[str], Any] | None = None) -> Any:

@@ -10,7 +10,7 @@ from channels_classic.signals import consumer_failed
 from channels_classic.utils import name_that_thing
 
 if TYPE_CHECKING:
-    from channels_classic.worker.worker import Worker
+    from .worker import Worker
 
 logger = logging.getLogger("django.channels")
 

@@ -21,16 +21,17 @@ from django.db import connections
 
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import InvalidChannelLayerError
-from channels_classic.layers import chance
+from channels_classic.layers import rng
 from channels_classic.layers.names import check_receivable
 from channels_classic.message import Message
 from channels_classic.signals import worker_ready
-from channels_classic.worker.config import WorkerConfig
-from channels_classic.worker.doorbell import STOP_SIGNALS
-from channels_classic.worker.ledger import NoRecord, Record
-from channels_classic.worker.loop import Loop
-from channels_classic.worker.shared import Shared
-from channels_classic.worker.stopping import Stopper
+
+from .config import WorkerConfig
+from .inflight import NoRecord, Record
+from .loop import Loop
+from .runtime import Runtime
+from .shutdown import Shutdown
+from .signal_pipe import STOP_SIGNALS
 
 logger = logging.getLogger("django.channels")
 
@@ -86,9 +87,9 @@ class Worker:
         self.termed = False
         self.in_job = False
         self.to_be_replaced = False
-        self._shared: Shared | None = None
+        self._runtime: Runtime | None = None
         self._loop: Loop | None = None
-        self._stopper = Stopper(self)
+        self._shutdown = Shutdown(self)
 
     def install_signal_handler(self) -> None:
         """Let SIGTERM and SIGINT call `sigterm_handler`. While `run` runs it catches them itself, and sooner."""
@@ -97,7 +98,7 @@ class Worker:
 
     def sigterm_handler(self, signo: int, stack_frame: FrameType | None) -> None:
         """Do what SIGTERM and SIGINT do when `signal_handlers` is set: the first one asks, the second insists."""
-        self._stopper.request(signo)
+        self._shutdown.request(signo)
 
     def apply_channel_filters(self, channels: Iterable[str]) -> list[str]:
         """The channels that match `only_channels`, if given, and not `exclude_channels`; in the same order."""
@@ -121,24 +122,24 @@ class Worker:
         """
         channels = [check_receivable(name) for name in self.apply_channel_filters(self.channel_layer.router.channels)]
         self.to_be_replaced = False
-        with self._stopper.attending(self.signal_handlers):
+        with self._shutdown.attending(self.signal_handlers):
             logger.log(
                 logging.DEBUG if self.is_one_of_many else logging.INFO,
                 "Listening on channels %s",
                 ", ".join(sorted(channels)),
             )
-            self._shared = shared = Shared(self, channels)
-            shared.monitor.start()
+            self._runtime = runtime = Runtime(self, channels)
+            runtime.watchdog.start()
             if self.on_listening is not None:
                 self.on_listening()
             try:
-                self._run_threads(channels, shared)
+                self._run_threads(channels, runtime)
             finally:
-                shared.coroutines.finish()
-                shared.monitor.stop()
+                runtime.async_runner.finish()
+                runtime.watchdog.stop()
                 if self.signal_handlers:  # a program of its own, not a thread of `runserver` or of a test
                     self.log_statistics()
-                self._shared = None
+                self._runtime = None
 
     def stop(self) -> None:
         """From any thread: take nothing more, finish what was taken, return from `run`."""
@@ -147,7 +148,7 @@ class Worker:
 
     def stop_gracefully(self) -> None:
         """From any thread: stop as the first SIGTERM does, with `grace` seconds for consumers that run."""
-        self._stopper.request(0)
+        self._shutdown.request(0)
 
     def ask_for_replacement(self, reason: str) -> None:
         """From any thread: have another process take the place of this one, or else run its command line again."""
@@ -160,14 +161,14 @@ class Worker:
 
     def log_statistics(self) -> None:
         """From any thread: say what was consumed so far, and how fast."""
-        shared = self._shared
-        table = shared.report() if shared is not None else ""
+        runtime = self._runtime
+        table = runtime.report() if runtime is not None else ""
         if table:
             logger.info("What this process has consumed:\n%s", table)
 
     def is_stuck(self) -> bool:
         """Whether only consumers that took too long still run."""
-        return self._shared is not None and self._shared.monitor.is_stuck()
+        return self._runtime is not None and self._runtime.watchdog.is_stuck()
 
     def wake(self) -> None:
         """From any thread: look at `termed` now, also when no message comes."""
@@ -175,27 +176,27 @@ class Worker:
         if loop is not None:
             loop.stop()
 
-    def _run_threads(self, channels: Sequence[str], shared: Shared) -> None:
-        self._run_loop(channels, shared)
+    def _run_threads(self, channels: Sequence[str], runtime: Runtime) -> None:
+        self._run_loop(channels, runtime)
 
-    def _run_thread(self, channels: Sequence[str], shared: Shared) -> None:
+    def _run_thread(self, channels: Sequence[str], runtime: Runtime) -> None:
         try:
             # The calling thread runs into the same and raises it.
             with contextlib.suppress(InvalidChannelLayerError):
-                self._run_loop(channels, shared)
+                self._run_loop(channels, runtime)
         finally:
             connections.close_all()  # they are the thread's own, and it ends
 
-    def _run_loop(self, channels: Sequence[str], shared: Shared) -> None:
+    def _run_loop(self, channels: Sequence[str], runtime: Runtime) -> None:
         while True:
-            self._loop = Loop(self, channels, shared)
+            self._loop = Loop(self, channels, runtime)
             try:
                 return self._loop.run()
             except InvalidChannelLayerError:
                 raise
             except Exception:
                 logger.exception("The loop of the worker failed; it starts again.")
-                time.sleep(chance.uniform(0, _RESTART_PAUSE))
+                time.sleep(rng.uniform(0, _RESTART_PAUSE))
             finally:
                 self._loop = None
 
@@ -228,16 +229,16 @@ class WorkerGroup(Worker):
             worker.wake()
         super().wake()
 
-    def _run_threads(self, channels: Sequence[str], shared: Shared) -> None:
+    def _run_threads(self, channels: Sequence[str], runtime: Runtime) -> None:
         self.threads = []
         for worker in self.workers:
             worker.termed = False
             worker.prefetch = self.prefetch
-            thread = threading.Thread(target=worker._run_thread, args=(channels, shared), daemon=True)
+            thread = threading.Thread(target=worker._run_thread, args=(channels, runtime), daemon=True)
             self.threads.append(thread)
             thread.start()
         try:
-            self._run_loop(channels, shared)
+            self._run_loop(channels, runtime)
         finally:
             for worker in self.workers:
                 worker.stop()

@@ -12,25 +12,25 @@ from collections.abc import Generator, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, MessageTooLarge, StepRefused
-from channels_classic.layers import chance, names
+from channels_classic.layers import names, rng
 from channels_classic.layers.capacity import Capacities, Patterns
-from channels_classic.layers.carrier import AsyncCarrier, Carrier
 from channels_classic.layers.codec import Kind, Outcome, encode
-from channels_classic.layers.delivery import Delivery, Planner, Report, Send, member_of
 from channels_classic.layers.losses import Losses
+from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report, member_of
+from channels_classic.layers.pool import ConnectionPool, Multiplexer
 from channels_classic.layers.steps import (
     Alive,
     AsyncConnection,
     Connection,
     Entry,
     Flush,
+    GetStatistics,
     Item,
     Join,
     Leave,
     Length,
     Members,
     Push,
-    Statistics,
     Step,
     Take,
     Taken,
@@ -71,8 +71,8 @@ class BaseChannelLayer:
         self.channel_capacity = channel_capacity or {}
         self.losses = Losses()
         self.planner = Planner(expiry, group_expiry, Capacities(capacity, channel_capacity), self.losses)
-        self._carrier = Carrier(self.connect)
-        self._carriers: dict[AbstractEventLoop, AsyncCarrier] = {}
+        self._pool = ConnectionPool(self.connect)
+        self._multiplexers: dict[AbstractEventLoop, Multiplexer] = {}
 
     # What a layer gives
 
@@ -203,7 +203,7 @@ class BaseChannelLayer:
     # Flows: what each operation does
 
     def _send(self, channel: str, message: dict[str, Any]) -> Flow[None]:
-        pushes = self.planner.pushes([Send(channel, message)], {})
+        pushes = self.planner.pushes([Outgoing(channel, message)], {})
         results = yield pushes
         refusals = self.planner.refusals(pushes, results)
         for _, error in refusals.refused:
@@ -221,7 +221,7 @@ class BaseChannelLayer:
         for queue in queues:
             if names.is_managed(queue):
                 raise InvalidChannelName(queue, "only the interface server that made this inbox reads it")
-        chance.shuffle(queues)
+        rng.shuffle(queues)
         (taken,) = yield [Take(queues, 1, timeout)]
         if isinstance(taken, StepRefused):
             raise taken
@@ -270,7 +270,7 @@ class BaseChannelLayer:
         return [queue + member for queue, members in membership.items() for member in members]
 
     def _send_group(self, group: str, message: dict[str, Any]) -> Flow[None]:
-        sends = [Send(group, message, group=True)]
+        sends = [Outgoing(group, message, group=True)]
         (membership,) = yield from self._all(self.planner.lookups(sends))
         pushes = self.planner.pushes(sends, {group: membership})
         if not pushes:
@@ -288,7 +288,7 @@ class BaseChannelLayer:
         yield from self._all([Push(inbox, [Entry(encode(Kind.FORGET), self.group_expiry)]) for inbox in inboxes])
 
     def _statistics(self, queue: str | None) -> Flow[dict[str, int]]:
-        (found,) = yield from self._all([Statistics(queue)])
+        (found,) = yield from self._all([GetStatistics(queue)])
         counted: dict[str, int] = found
         return counted
 
@@ -320,30 +320,30 @@ class BaseChannelLayer:
 
     def run(self, steps: Sequence[Step]) -> list[Any]:
         """Carry out steps, in order, in one round trip; a `StepRefused` is among the results, not raised."""
-        return self._carrier.run(steps)
+        return self._pool.run(steps)
 
     async def run_async(self, steps: Sequence[Step]) -> list[Any]:
         """`run` on an event loop, for steps that do not wait."""
         return await self._on_this_loop().run(steps)
 
-    def _on_this_loop(self) -> AsyncCarrier:
+    def _on_this_loop(self) -> Multiplexer:
         loop = get_running_loop()
-        carrier = self._carriers.get(loop)
-        if carrier is None:
+        pool = self._multiplexers.get(loop)
+        if pool is None:
             # Loops that are over take their connections with them.
-            self._carriers = {other: kept for other, kept in self._carriers.items() if not other.is_closed()}
-            carrier = self._carriers[loop] = AsyncCarrier(self.connect_async)
-        return carrier
+            self._multiplexers = {other: kept for other, kept in self._multiplexers.items() if not other.is_closed()}
+            pool = self._multiplexers[loop] = Multiplexer(self.connect_async)
+        return pool
 
     def close(self) -> None:
         """Close the connections nobody uses now; the layer can go on being used."""
-        self._carrier.close()
+        self._pool.close()
 
     async def close_async(self) -> None:
         """Close the connections of the running event loop; the layer can go on being used."""
-        carrier = self._carriers.pop(get_running_loop(), None)
-        if carrier is not None:
-            await carrier.close()
+        pool = self._multiplexers.pop(get_running_loop(), None)
+        if pool is not None:
+            await pool.close()
 
     def _drive(self, flow: Flow[T]) -> T:
         try:
@@ -355,8 +355,8 @@ class BaseChannelLayer:
             return result
 
     async def _drive_async(self, flow: Flow[T], waits: bool = False) -> T:
-        carrier = self._on_this_loop()
-        run = carrier.run_alone if waits else carrier.run
+        pool = self._on_this_loop()
+        run = pool.run_alone if waits else pool.run
         try:
             steps = next(flow)
             while True:

@@ -52,7 +52,7 @@ class StoreConnection:
         self._woken = False
 
     def write(self, steps: Sequence[Step]) -> None:
-        self._store.lose(self._losses.untold())
+        self._store.lose(self._losses.unreported())
         self._steps.extend(steps)
         self._run()
 
@@ -103,7 +103,7 @@ class AsyncStoreConnection:
         self._losses = losses
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
-        self._store.lose(self._losses.untold())
+        self._store.lose(self._losses.unreported())
         return [await take(self._store, step) if isinstance(step, Take) else self._store.run(step) for step in steps]
 
     def usable(self) -> bool:

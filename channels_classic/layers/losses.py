@@ -53,9 +53,9 @@ class Losses:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._unsaid: Counter[str] = Counter()
-        self._said: dict[str, float] = {}
-        self._untold: Counter[tuple[str, str]] = Counter()
+        self._suppressed: Counter[str] = Counter()
+        self._last_logged: dict[str, float] = {}
+        self._unreported: Counter[tuple[str, str]] = Counter()
 
     def count(self, kind: str, channel: str, number: int = 1) -> None:
         """Count `number` messages lost on their way to `channel`, and log a warning unless one was logged just now."""
@@ -63,25 +63,25 @@ class Losses:
             return
         with self._lock:
             self._counts[kind] += number
-            self._unsaid[kind] += number
-            self._untold[kind, counted_name(channel) if len(self._untold) < MANY else ""] += number
+            self._suppressed[kind] += number
+            self._unreported[kind, counted_name(channel) if len(self._unreported) < MANY else ""] += number
             now = time.monotonic()
-            if now - self._said.get(kind, -INTERVAL) < INTERVAL:
+            if now - self._last_logged.get(kind, -INTERVAL) < INTERVAL:
                 return
-            self._said[kind] = now
-            unsaid = self._unsaid.pop(kind)
+            self._last_logged[kind] = now
+            suppressed = self._suppressed.pop(kind)
         level = logging.DEBUG if kind in QUIET else logging.WARNING
-        logger.log(level, "Lost %d message(s), the last one for %s: %s.", unsaid, channel, KINDS[kind])
+        logger.log(level, "Lost %d message(s), the last one for %s: %s.", suppressed, channel, KINDS[kind])
 
     def as_dict(self) -> dict[str, int]:
         """Lost messages by kind, since the process started."""
         with self._lock:
             return dict(self._counts)
 
-    def untold(self) -> list[Count]:
+    def unreported(self) -> list[Count]:
         """What the layer was not told yet; the caller tells it, and if that fails it stays untold for good."""
-        if not self._untold:
+        if not self._unreported:
             return []
         with self._lock:
-            untold, self._untold = self._untold, Counter()
-        return [(kind, name, number) for (kind, name), number in untold.items()]
+            unreported, self._unreported = self._unreported, Counter()
+        return [(kind, name, number) for (kind, name), number in unreported.items()]

@@ -25,20 +25,20 @@ class Status(IntEnum):
 
 
 LIVENESS = 30.0
-"""Seconds after its last `Beat` until an inbox counts as dead."""
+"""Seconds after its last `Heartbeat` until an inbox counts as dead."""
 
 
 @dataclass(slots=True)  # frozen would be slower
 class Entry:
     """One entry for a list.
 
-    `ttl` is in seconds; `limit` counts entries of the same `account`. `None` is refused by inboxes alone, by one
+    `ttl` is in seconds; `limit` counts entries of the same `quota_key`. `None` is refused by inboxes alone, by one
     that holds twice what it should.
     """
 
     payload: bytes
     ttl: float
-    account: str = ""
+    quota_key: str = ""
     limit: int | None = None
     origin: Any = field(default=None, compare=False)
     """What the caller wants to know the entry by; it stays in the process."""
@@ -139,8 +139,8 @@ class Rejoin:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """Say that the owner of an inbox lives → whether the layer still has what it had at the last `Beat`.
+class Heartbeat:
+    """Say that the owner of an inbox lives → whether the layer still has what it had at the last `Heartbeat`.
 
     False: this is the first one, or the layer lost data since. A long silence alone makes it not False.
     """
@@ -175,7 +175,7 @@ class Flush:
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
+class GetStatistics:
     """→ what the statistics extension tells of one list, or with None of the whole layer."""
 
     queue: str | None = None
@@ -190,12 +190,12 @@ Step = (
     | Members
     | Delist
     | Rejoin
-    | Beat
+    | Heartbeat
     | Alive
     | Retire
     | Length
     | Flush
-    | Statistics
+    | GetStatistics
 )
 
 

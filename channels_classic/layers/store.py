@@ -18,10 +18,11 @@ from channels_classic.layers.statistics import describe
 from channels_classic.layers.steps import (
     LIVENESS,
     Alive,
-    Beat,
     Delist,
     Entry,
     Flush,
+    GetStatistics,
+    Heartbeat,
     Item,
     Join,
     Leave,
@@ -31,7 +32,6 @@ from channels_classic.layers.steps import (
     PutBack,
     Rejoin,
     Retire,
-    Statistics,
     Status,
     Step,
     Take,
@@ -61,7 +61,7 @@ SWEEP_INTERVAL = 10.0
 class _Stored:
     payload: bytes
     deadline: float
-    account: str
+    quota_key: str
     since: float
 
 
@@ -70,22 +70,22 @@ class _List:
     """One list: its entries, and what each account has in it."""
 
     entries: deque[_Stored] = field(default_factory=deque)
-    accounts: dict[str, int] = field(default_factory=dict)
+    quotas: dict[str, int] = field(default_factory=dict)
     size: int = 0
 
     def add(self, stored: _Stored, *, front: bool = False) -> None:
         (self.entries.appendleft if front else self.entries.append)(stored)
-        self.accounts[stored.account] = self.accounts.get(stored.account, 0) + 1
+        self.quotas[stored.quota_key] = self.quotas.get(stored.quota_key, 0) + 1
         self.size += len(stored.payload)
 
     def pop(self) -> _Stored:
         stored = self.entries.popleft()
         self.size -= len(stored.payload)
-        count = self.accounts[stored.account]
+        count = self.quotas[stored.quota_key]
         if count > 1:
-            self.accounts[stored.account] = count - 1
+            self.quotas[stored.quota_key] = count - 1
         else:
-            del self.accounts[stored.account]
+            del self.quotas[stored.quota_key]
         return stored
 
     def drop_expired(self, now: float) -> int:
@@ -205,14 +205,14 @@ class Store:
             if self._is_full(queue, target, entry):
                 self.count("full", queue)
                 return Status.FULL
-        target.add(_Stored(entry.payload, now + entry.ttl, entry.account, now))
+        target.add(_Stored(entry.payload, now + entry.ttl, entry.quota_key, now))
         return Status.ACCEPTED
 
     @staticmethod
     def _is_full(queue: str, target: _List, entry: Entry) -> bool:
         if entry.limit is None:
             return queue.endswith("!") and len(target.entries) >= 2 * INBOX_ENTRIES
-        if target.accounts.get(entry.account, 0) >= entry.limit:
+        if target.quotas.get(entry.quota_key, 0) >= entry.limit:
             return True
         return queue.endswith("!") and (
             len(target.entries) >= INBOX_ENTRIES or target.size + len(entry.payload) > INBOX_BYTES
@@ -221,8 +221,8 @@ class Store:
     def _put_back(self, step: PutBack) -> None:
         target = self._lists.setdefault(step.queue, _List())
         for item in reversed(step.items):
-            deadline, account = item.raw
-            target.add(_Stored(item.payload, deadline, account, self.clock()), front=True)
+            deadline, quota_key = item.raw
+            target.add(_Stored(item.payload, deadline, quota_key, self.clock()), front=True)
         self._wake(step.queue, len(step.items))
 
     def _take(self, step: Take) -> Taken | None:
@@ -237,7 +237,7 @@ class Store:
             while source.entries and len(items) < step.count and source.size > enough:
                 stored = source.pop()
                 if stored.deadline > now:
-                    items.append(Item(stored.payload, (stored.deadline, stored.account)))
+                    items.append(Item(stored.payload, (stored.deadline, stored.quota_key)))
                 else:
                     lost.append(("expired", stored.payload))
             if not source.entries:
@@ -297,7 +297,7 @@ class Store:
         if group in self._groups and not inboxes:
             del self._groups[group]
 
-    def _beat(self, step: Beat) -> bool:
+    def _beat(self, step: Heartbeat) -> bool:
         now = self.clock()
         known = step.inbox in self._beats
         self._beats[step.inbox] = now + LIVENESS
@@ -322,7 +322,7 @@ class Store:
         now = self.clock()
         return [inbox for inbox, deadline in self._beats.items() if deadline > now]
 
-    def _statistics(self, step: Statistics) -> dict[str, int]:
+    def _statistics(self, step: GetStatistics) -> dict[str, int]:
         counts: Counter[str] = Counter()
         if step.queue is None:
             for (kind, _), number in self._counters.items():
@@ -359,10 +359,10 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     Members: Store._members,
     Delist: Store._delist,
     Rejoin: Store._rejoin,
-    Beat: Store._beat,
+    Heartbeat: Store._beat,
     Alive: Store._alive,
     Retire: Store._retire,
     Length: Store._length,
     Flush: Store._flush,
-    Statistics: Store._statistics,
+    GetStatistics: Store._statistics,
 }

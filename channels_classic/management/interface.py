@@ -11,12 +11,12 @@ from django.core.exceptions import ImproperlyConfigured
 
 from channels_classic.exceptions import ChannelsError
 from channels_classic.interface_server import InterfaceConfig
-from channels_classic.interface_server.config import Limits
-from channels_classic.interface_server.server import Listen, Program, serve
+from channels_classic.interface_server.config import ClientLimits
+from channels_classic.interface_server.server.server import Listen, Program, serve
 from channels_classic.log import setup_logger
 from channels_classic.management.options import configuration
 
-PARTS = (Program, Listen, InterfaceConfig, Limits)
+PARTS = (Program, Listen, InterfaceConfig, ClientLimits)
 """What has options."""
 
 
@@ -47,7 +47,7 @@ def run(layer: Any, config: InterfaceConfig, options: Mapping[str, Any]) -> None
     set_up_log(options)
     program = configuration(Program, options)
     try:
-        serve(layer, config, configuration(Listen, options), configuration(Limits, options), program)
+        serve(layer, config, configuration(Listen, options), configuration(ClientLimits, options), program)
     except ChannelsError:
         raise
     except (OSError, ValueError) as error:

@@ -10,7 +10,7 @@ import pytest
 
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
-from tests.redis_server import Cluster, RedisServer, Sentinel
+from tests.support.redis_server import Cluster, RedisServer, Sentinel
 
 Make = Callable[[], BaseChannelLayer]
 

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 
 from websockets.asyncio.client import connect
 
-from tests.processes import Process
-from tests.redis_server import RedisServer
-from tests.running_site import MANAGE
-from tests.waiting import accepts_connections, eventually
+from tests.support.processes import Process
+from tests.support.redis_server import RedisServer
+from tests.support.running_site import MANAGE
+from tests.support.waiting import accepts_connections, eventually
 
 PORT = 8000
 """Of the interface servers: each host has all ports for itself."""

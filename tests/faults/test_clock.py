@@ -14,7 +14,7 @@ import pytest
 from tests.faults.conftest import Make
 from tests.faults.test_counted import PILE
 from tests.faults.traffic import Traffic
-from tests.redis_server import PROGRAM, RedisServer
+from tests.support.redis_server import PROGRAM, RedisServer
 
 SOURCE = Path(__file__).with_name("clock.c")
 OFF = 120

@@ -10,8 +10,8 @@ import time
 from tests.faults.conftest import Make
 from tests.faults.test_server import READERS, SENDERS, waiting
 from tests.faults.traffic import BATCH, TOTAL, Traffic
-from tests.redis_server import RedisServer
-from tests.waiting import eventually
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import eventually
 
 PILE = TOTAL // 5
 """Messages that wait when the fault comes, at least."""

@@ -13,14 +13,14 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from channels_classic.exceptions import ChannelFull
-from channels_classic.layers.delivery import GROUP_BACKLOG
 from channels_classic.layers.names import inbox_of
+from channels_classic.layers.planner import GROUP_BACKLOG
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import LIVENESS, Length
 from tests.faults.hosts import Host, Unavailable, hosts
 from tests.faults.traffic import BACK, LONG
-from tests.redis_server import RedisServer
-from tests.waiting import eventually_async
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import eventually_async
 
 AWAY = 150.0 if LONG else 1.0
 """Seconds for which an interface server is stopped; beyond `LIVENESS` the others take it for dead."""

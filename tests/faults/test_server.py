@@ -9,7 +9,7 @@ import pytest
 from channels_classic.exceptions import StepRefused
 from tests.faults.conftest import Make
 from tests.faults.traffic import BATCH, LONG, TOTAL, Traffic
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 KILLS = 40 if LONG else 15
 READERS, SENDERS = 2, 2

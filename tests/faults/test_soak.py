@@ -11,11 +11,11 @@ import pytest
 
 from channels_classic.layers import names
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Beat, Retire, Take
+from channels_classic.layers.steps import Heartbeat, Retire, Take
 from tests.faults.traffic import LONG
-from tests.redis_server import RedisServer
-from tests.running_site import RunningSite
-from tests.waiting import eventually
+from tests.support.redis_server import RedisServer
+from tests.support.running_site import RunningSite
+from tests.support.waiting import eventually
 
 MESSAGES, SOCKETS, EXPIRED = (100_000, 10_000, 1_000) if LONG else (1_000, 100, 200)
 GROUPS = 50
@@ -55,7 +55,7 @@ def work(layer: RedisChannelLayer, messages: int, sockets: int, expired: int) ->
         layer.send("jobs", {"number": number})
         assert layer.receive(["jobs"])[1] == {"number": number}
     inbox = names.new_inbox()
-    layer.run([Beat(inbox)])
+    layer.run([Heartbeat(inbox)])
     for number in range(sockets):
         layer.group_add(f"group{number % GROUPS}", f"{inbox}client{number}")
     for number in range(GROUPS):

@@ -17,8 +17,8 @@ from tests.faults.conftest import IMPATIENT
 from tests.faults.test_counted import PILE
 from tests.faults.test_server import READERS, SENDERS, park
 from tests.faults.traffic import BATCH, LONG, TOTAL, Traffic
-from tests.redis_server import Cluster, RedisServer, Sentinel
-from tests.waiting import eventually
+from tests.support.redis_server import Cluster, RedisServer, Sentinel
+from tests.support.waiting import eventually
 
 Start = Callable[[Any], Any]
 

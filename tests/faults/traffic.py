@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.steps import Take
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 LONG = os.environ.get("FAULTS") == "long"
 """Whether the long form runs: `make faults`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.site.settings")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.projects.site.settings")
 
 from django.core.asgi import get_asgi_application
 from django.urls import re_path

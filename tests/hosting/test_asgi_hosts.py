@@ -12,8 +12,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.processes import Process
-from tests.waiting import eventually
+from tests.support.processes import Process
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
 HOST = "127.0.0.1"
@@ -35,7 +35,9 @@ def hosted(host: str, application: str, folder: Path, port: int, workers: int = 
         if not workers:
             yield server
         else:
-            with Process([sys.executable, ROOT / "tests/site/manage.py", "runworker"], env=environment) as worker:
+            with Process(
+                [sys.executable, ROOT / "tests/projects/site/manage.py", "runworker"], env=environment
+            ) as worker:
                 worker.wait_for_line("Listening on channels")
                 yield server
 

@@ -9,7 +9,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.hosting.test_asgi_hosts import HOST, ROOT, get
-from tests.processes import Process
+from tests.support.processes import Process
 
 PYTHON = os.environ.get("CHANNELS_4_PYTHON", str(ROOT / ".venv-channels-4/bin/python"))
 
@@ -20,7 +20,7 @@ def test_old_and_new_consumers_share_one_process(tmp_path: Path, free_port: int)
     program = [PYTHON, "-m", "uvicorn", "tests.hosting.channels_4:application", "--port", str(free_port)]
     with Process(program, env=environment, cwd=tmp_path) as server:
         server.wait_for_port(free_port)
-        with Process([PYTHON, ROOT / "tests/site/manage.py", "runworker"], env=environment) as worker:
+        with Process([PYTHON, ROOT / "tests/projects/site/manage.py", "runworker"], env=environment) as worker:
             worker.wait_for_line("Listening on channels")
             assert get(free_port) == (200, b"Hello, world")
             with connect(f"ws://{HOST}:{free_port}/shout/") as new, connect(f"ws://{HOST}:{free_port}/room") as old:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.hosting.test_asgi_hosts import ROOT, get
-from tests.liveblog_site import FOLDER, Site
-from tests.processes import Process
-from tests.redis_server import free_port
-from tests.waiting import eventually
+from tests.support.liveblog_site import FOLDER, Site
+from tests.support.processes import Process
+from tests.support.redis_server import free_port
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from channels_classic.interface_server import hub
+from channels_classic.interface_server.layer import session
 from tests.interface_server.live import Live, live
 
 
@@ -15,7 +15,7 @@ from tests.interface_server.live import Live, live
 def _short_last_reports() -> Iterator[None]:
     """Tests often leave messages that no worker reports: a server that stops does not wait for that here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hub, "LAST_REPORTS", 0.2)
+        patch.setattr(session, "LAST_REPORTS_TIMEOUT", 0.2)
         yield
 
 

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from tests.interface_server.test_limits import FAULTS, HEAD, UPGRADE, frame
+from tests.interface_server.server.test_limits import FAULTS, HEAD, UPGRADE, frame
 
 HOST = "127.0.0.1"
 

@@ -12,12 +12,12 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
-from channels_classic.interface_server.config import Limits
-from channels_classic.interface_server.server import Listen, Server
+from channels_classic.interface_server.config import ClientLimits
+from channels_classic.interface_server.server.server import Listen, Server
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.delivery import Delivery, Report
 from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.planner import Delivery, Report
 from channels_classic.layers.steps import Take
 
 PATIENCE = 10.0
@@ -98,7 +98,7 @@ def live(
     """Run a server with `options` of `InterfaceConfig` and `limits` until the end of the block."""
     layer = layer or ChannelLayer()
     config = InterfaceConfig(**options)
-    server = Server(InterfaceServer(layer, config), config, listen or Listen(port=0), Limits(**(limits or {})))
+    server = Server(InterfaceServer(layer, config), config, listen or Listen(port=0), ClientLimits(**(limits or {})))
     with running(server, layer) as found:
         yield found
 

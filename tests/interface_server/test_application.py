@@ -99,7 +99,7 @@ def test_scopes_that_come_together_share_one_start() -> None:
     async def main() -> None:
         application = InterfaceServer(ChannelLayer())
         hubs = await asyncio.gather(*(application._started() for _ in range(5)))
-        assert len({id(hub) for hub in hubs}) == 1
+        assert len({id(session) for session in hubs}) == 1
         await application.stop()
 
     asyncio.run(main())

@@ -22,8 +22,8 @@ from channels_classic.exceptions import InvalidMessage
 from channels_classic.layers.codec import Outcome
 from tests.interface_server.hostile import End, Input, attack, inputs
 from tests.interface_server.live import Live, live
-from tests.interface_server.test_limits import FAULTS, HEAD, UPGRADE
-from tests.waiting import eventually
+from tests.interface_server.server.test_limits import FAULTS, HEAD, UPGRADE
+from tests.support.waiting import eventually
 
 TOGETHER = 20
 COUNT = int(os.environ.get("HOSTILE", "400"))
@@ -65,8 +65,8 @@ def answering(server: Live) -> Iterator[None]:
 def left_behind(server: Live) -> list[object]:
     """Connections that are open, and clients that the hub knows."""
     running = server.server._uvicorn
-    hub = running.config.loaded_app._hub
-    return [*running.server_state.connections, *(hub.result().registry.everybody() if hub else ())]
+    session = running.config.loaded_app._session
+    return [*running.server_state.connections, *(session.result().registry.everybody() if session else ())]
 
 
 def be_good(server: Live) -> None:

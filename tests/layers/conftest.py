@@ -10,7 +10,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from tests.layers.hosts import HostThread, folder
-from tests.redis_server import Cluster, RedisServer, Sentinel
+from tests.support.redis_server import Cluster, RedisServer, Sentinel
 
 
 @pytest.fixture(params=["memory", "local", "redis"])

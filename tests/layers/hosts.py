@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from channels_classic.layers.local import LocalChannelLayer
-from tests.processes import Process
+from tests.support.processes import Process
 
 _PROGRAM = """
 import asyncio, sys

@@ -22,7 +22,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.losses import counted_name
 from channels_classic.layers.names import inbox_of, new_inbox, random_text
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Beat, Length, PutBack, Rejoin, Retire, Take, Taken
+from channels_classic.layers.steps import Heartbeat, Length, PutBack, Rejoin, Retire, Take, Taken
 
 EXAMPLES = 400 if os.environ.get("FAULTS") == "long" else 25
 STEPS = 40
@@ -47,7 +47,7 @@ class Message:
     """A message that waits. What one send to a group put into one list has the same number, and no order in itself."""
 
     number: int
-    account: str
+    quota_key: str
     content: tuple[Any, ...]
     expired: bool = False
 
@@ -80,7 +80,7 @@ class Model:
 
     @staticmethod
     def _full(held: list[Message], message: Message, capacity: int) -> bool:
-        return sum(other.account == message.account for other in held) >= capacity
+        return sum(other.quota_key == message.quota_key for other in held) >= capacity
 
 
 class LayerMachine(RuleBasedStateMachine):
@@ -273,7 +273,7 @@ class LayerMachine(RuleBasedStateMachine):
 
     @rule()
     def beat(self) -> None:
-        assert self.owner.run([Beat(self.inbox)]) == [self.model.alive]
+        assert self.owner.run([Heartbeat(self.inbox)]) == [self.model.alive]
         self.model.alive = True
 
     @rule()

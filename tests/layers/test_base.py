@@ -13,8 +13,8 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.steps import AsyncConnection, Connection
 from tests.layers.hosts import HostThread, folder
-from tests.processes import Process
-from tests.waiting import eventually, eventually_async
+from tests.support.processes import Process
+from tests.support.waiting import eventually, eventually_async
 
 
 class Counting(LocalChannelLayer):

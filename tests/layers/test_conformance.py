@@ -16,7 +16,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.test.conformance import AsyncLayerConformance, LayerConformance
 from tests.layers.hosts import HostThread, folder
-from tests.redis_server import Cluster, RedisServer, Sentinel
+from tests.support.redis_server import Cluster, RedisServer, Sentinel
 
 
 class _Memory:

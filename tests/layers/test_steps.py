@@ -13,11 +13,11 @@ import pytest
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.steps import (
-    Beat,
     Connection,
     Delist,
     Entry,
     Flush,
+    Heartbeat,
     Join,
     Leave,
     Length,
@@ -31,7 +31,7 @@ from channels_classic.layers.steps import (
     Take,
     Taken,
 )
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 SOON = 1.0
 """Seconds within which a wake-up has ended a read that would block for longer."""
@@ -41,8 +41,8 @@ def run(layer: BaseChannelLayer, *steps: Step) -> list[Any]:
     return layer.run(list(steps))
 
 
-def entries(*payloads: bytes, account: str = "", limit: int | None = None) -> list[Entry]:
-    return [Entry(payload, 60.0, account, limit) for payload in payloads]
+def entries(*payloads: bytes, quota_key: str = "", limit: int | None = None) -> list[Entry]:
+    return [Entry(payload, 60.0, quota_key, limit) for payload in payloads]
 
 
 def payloads(taken: Taken | None) -> list[bytes]:
@@ -63,7 +63,7 @@ def test_results_come_in_the_order_of_their_steps(layer: BaseChannelLayer) -> No
         Take(["chat"]),
         Members("nobody"),
         Take(["nothing"]),
-        Beat("inbox!"),
+        Heartbeat("inbox!"),
         Length("chat"),
     )
     results[2] = payloads(results[2])
@@ -86,26 +86,26 @@ def test_an_empty_payload_and_a_large_one_are_carried(layer: BaseChannelLayer) -
 
 def test_items_put_back_come_first_and_in_order(layer: BaseChannelLayer) -> None:
     for queue in ("chat", "inbox!"):
-        run(layer, Push(queue, entries(b"1", b"2", b"3", account="client")))
+        run(layer, Push(queue, entries(b"1", b"2", b"3", quota_key="client")))
         (taken,) = run(layer, Take([queue], 3))
-        run(layer, Push(queue, entries(b"4", account="client")), PutBack(queue, taken.items[1:]))
+        run(layer, Push(queue, entries(b"4", quota_key="client")), PutBack(queue, taken.items[1:]))
         assert payloads(run(layer, Take([queue], 5))[0]) == [b"2", b"3", b"4"]
 
 
 def test_the_limit_counts_entries_of_one_account(layer: BaseChannelLayer) -> None:
-    pushed = [*entries(b"1", b"2", b"3", account="a", limit=2), *entries(b"4", account="b", limit=2)]
+    pushed = [*entries(b"1", b"2", b"3", quota_key="a", limit=2), *entries(b"4", quota_key="b", limit=2)]
     (statuses,) = run(layer, Push("inbox!", pushed))
     assert statuses == [Status.ACCEPTED, Status.ACCEPTED, Status.FULL, Status.ACCEPTED]
     run(layer, Take(["inbox!"]))
-    assert run(layer, Push("inbox!", entries(b"5", account="a", limit=2))) == [[Status.ACCEPTED]]
+    assert run(layer, Push("inbox!", entries(b"5", quota_key="a", limit=2))) == [[Status.ACCEPTED]]
 
 
 def test_the_limit_of_one_account_holds_in_a_long_inbox(layer: BaseChannelLayer) -> None:
     others = [Entry(b"x", 60.0, f"client{number}", 5) for number in range(300)]
-    run(layer, Push("inbox!", others), Push("inbox!", entries(*[b"y"] * 5, account="a", limit=5)))
-    assert run(layer, Push("inbox!", entries(b"z", account="a", limit=5))) == [[Status.FULL]]
+    run(layer, Push("inbox!", others), Push("inbox!", entries(*[b"y"] * 5, quota_key="a", limit=5)))
+    assert run(layer, Push("inbox!", entries(b"z", quota_key="a", limit=5))) == [[Status.FULL]]
     run(layer, Take(["inbox!"], 302))
-    assert run(layer, Push("inbox!", entries(b"1", b"2", b"3", account="a", limit=5))) == [
+    assert run(layer, Push("inbox!", entries(b"1", b"2", b"3", quota_key="a", limit=5))) == [
         [Status.ACCEPTED, Status.ACCEPTED, Status.FULL]
     ]
 
@@ -115,13 +115,17 @@ def test_only_an_inbox_that_is_alive_takes_what_is_for_the_living(layer: BaseCha
     push = Push(inbox, entries(b"1", b"2"), alive=True)
     assert run(layer, push) == [[Status.DEAD] * 2]
     assert run(layer, Length(inbox)) == [0]
-    assert run(layer, Beat(inbox), push, Beat(inbox)) == [False, [Status.ACCEPTED] * 2, True]
+    assert run(layer, Heartbeat(inbox), push, Heartbeat(inbox)) == [False, [Status.ACCEPTED] * 2, True]
 
 
 def test_an_owner_that_retires_leaves_nothing(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
-    run(layer, Beat(inbox), Push(inbox, entries(b"1")), Retire(inbox))
-    assert run(layer, Length(inbox), Push(inbox, entries(b"2"), alive=True), Beat(inbox)) == [0, [Status.DEAD], False]
+    run(layer, Heartbeat(inbox), Push(inbox, entries(b"1")), Retire(inbox))
+    assert run(layer, Length(inbox), Push(inbox, entries(b"2"), alive=True), Heartbeat(inbox)) == [
+        0,
+        [Status.DEAD],
+        False,
+    ]
 
 
 def test_members_are_kept_by_list(layer: BaseChannelLayer) -> None:
@@ -157,10 +161,17 @@ def test_an_owner_that_replaces_is_right_in_all(layer: BaseChannelLayer) -> None
 
 def test_a_flush_names_the_living_and_leaves_them_alive(layer: BaseChannelLayer) -> None:
     alive, retired = new_inbox(), new_inbox()
-    run(layer, Beat(alive), Beat(retired), Retire(retired), Push("chat", entries(b"1")), Join("g", alive, ["1"]))
+    run(
+        layer,
+        Heartbeat(alive),
+        Heartbeat(retired),
+        Retire(retired),
+        Push("chat", entries(b"1")),
+        Join("g", alive, ["1"]),
+    )
     (inboxes,) = run(layer, Flush())
     assert list(inboxes) == [alive]
-    assert run(layer, Length("chat"), Beat(alive)) == [0, True]
+    assert run(layer, Length("chat"), Heartbeat(alive)) == [0, True]
     assert membership(layer, "g") == {}
 
 
@@ -235,8 +246,8 @@ def test_a_reader_that_closes_while_it_waits_swallows_nothing(layer: BaseChannel
 def test_both_faces_do_the_same(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
     steps = [
-        Beat(inbox),
-        Push(inbox, entries(b"1", b"2", account="a", limit=1), alive=True),
+        Heartbeat(inbox),
+        Push(inbox, entries(b"1", b"2", quota_key="a", limit=1), alive=True),
         Take([inbox], 5),
         Join("g", inbox, ["1"]),
         Members("g"),

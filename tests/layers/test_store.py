@@ -12,10 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from channels_classic.layers import store as store_module
 from channels_classic.layers.steps import (
     LIVENESS,
-    Beat,
     Delist,
     Entry,
     Flush,
+    Heartbeat,
     Join,
     Leave,
     Length,
@@ -93,9 +93,9 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def push(self, queue: str, entries: list[tuple[str, int | None, float]], alive: bool) -> None:
         made = []
-        for account, limit, ttl in entries:
+        for quota_key, limit, ttl in entries:
             self.number += 1
-            made.append(Entry(b"%d" % self.number, ttl, account, limit))
+            made.append(Entry(b"%d" % self.number, ttl, quota_key, limit))
         statuses = self.store.run(Push(queue, made, alive))
         assert statuses == [self._expected(queue, entry, alive) for entry in made]
 
@@ -104,17 +104,17 @@ class StoreMachine(RuleBasedStateMachine):
         if alive and self.model.beats.get(queue, 0.0) <= now:
             return Status.DEAD
         held = self.model.entries[queue]
-        if entry.limit is not None and self._charged(queue, entry.account) >= entry.limit:
+        if entry.limit is not None and self._charged(queue, entry.quota_key) >= entry.limit:
             while held and held[0][1] <= now:
                 del held[0]
-            if self._charged(queue, entry.account) >= entry.limit:
+            if self._charged(queue, entry.quota_key) >= entry.limit:
                 return Status.FULL
-        held.append((entry.payload, now + entry.ttl, entry.account))
+        held.append((entry.payload, now + entry.ttl, entry.quota_key))
         return Status.ACCEPTED
 
-    def _charged(self, queue: str, account: str) -> int:
+    def _charged(self, queue: str, quota_key: str) -> int:
         self._sweep()
-        return sum(account == charged for _, _, charged in self.model.entries[queue])
+        return sum(quota_key == charged for _, _, charged in self.model.entries[queue])
 
     def _sweep(self) -> None:
         """Expired heads may go at any time; entries behind a live one stay until they are reached."""
@@ -222,7 +222,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(queue=queues)
     def beat(self, queue: str) -> None:
-        known = self.store.run(Beat(queue))
+        known = self.store.run(Heartbeat(queue))
         if queue not in self.model.beats or self.model.beats[queue] > self.clock.now - GROUP_EXPIRY:
             assert known is (queue in self.model.beats)  # later it may be forgotten
         self.model.beats[queue] = self.clock.now + LIVENESS
@@ -252,8 +252,8 @@ class StoreMachine(RuleBasedStateMachine):
     def the_books_are_kept(self) -> None:
         for kept in self.store._lists.values():
             assert kept.entries, "an empty list is forgotten"
-            accounts = [stored.account for stored in kept.entries]
-            assert dict(kept.accounts) == {account: accounts.count(account) for account in accounts}
+            quotas = [stored.quota_key for stored in kept.entries]
+            assert dict(kept.quotas) == {quota_key: quotas.count(quota_key) for quota_key in quotas}
             assert kept.size == sum(len(stored.payload) for stored in kept.entries)
         assert not self.store._watches
 
@@ -342,20 +342,20 @@ def test_a_take_is_bounded_in_bytes(store: Store, monkeypatch: pytest.MonkeyPatc
 
 def test_an_inbox_is_bounded_in_entries_whoever_sends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "INBOX_ENTRIES", 3)
-    entries = [entry(account=str(number), limit=100) for number in range(4)]
+    entries = [entry(quota_key=str(number), limit=100) for number in range(4)]
     assert store.run(Push("inbox!", entries)) == [Status.ACCEPTED] * 3 + [Status.FULL]
     assert store.run(Push("plain", entries)) == [Status.ACCEPTED] * 4
 
 
 def test_an_inbox_is_bounded_in_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "INBOX_BYTES", 100)
-    entries = [entry(b"x" * 40, account=str(number), limit=100) for number in range(3)]
+    entries = [entry(b"x" * 40, quota_key=str(number), limit=100) for number in range(3)]
     assert store.run(Push("inbox!", entries)) == [Status.ACCEPTED] * 2 + [Status.FULL]
 
 
 def test_an_entry_without_a_limit_finds_room_twice_as_long(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "INBOX_ENTRIES", 2)
-    assert store.run(Push("inbox!", [entry(account=name, limit=5) for name in "abc"])) == [1, 1, Status.FULL]
+    assert store.run(Push("inbox!", [entry(quota_key=name, limit=5) for name in "abc"])) == [1, 1, Status.FULL]
     assert store.run(Push("inbox!", [entry(), entry(), entry()])) == [1, 1, Status.FULL]
     assert store.run(Push("plain", [entry() for _ in range(5)])) == [Status.ACCEPTED] * 5
 
@@ -372,7 +372,7 @@ def test_lists_nobody_reads_are_swept(store: Store, clock: Clock) -> None:
 
 def test_an_inbox_is_alive_for_as_long_as_a_beat_lasts(store: Store, clock: Clock) -> None:
     assert store.run(Push("inbox!", [entry()], alive=True)) == [Status.DEAD]
-    store.run(Beat("inbox!"))
+    store.run(Heartbeat("inbox!"))
     clock.now += LIVENESS - 0.1
     assert store.run(Push("inbox!", [entry()], alive=True)) == [Status.ACCEPTED]
     clock.now += 0.1

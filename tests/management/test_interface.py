@@ -19,7 +19,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.management.interface import configured
-from tests.processes import Process
+from tests.support.processes import Process
 
 PROGRAM = [sys.executable, "-c", "from channels_classic.management.cli import main; main()", "interface"]
 ROUTING = {"ROUTING": "a.routing.that.does.not.exist"}

@@ -11,9 +11,9 @@ from typing import Any
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, Outcome, decode
-from channels_classic.layers.delivery import Send
 from channels_classic.layers.names import new_inbox
-from channels_classic.layers.steps import Beat, Take
+from channels_classic.layers.planner import Outgoing
+from channels_classic.layers.steps import Heartbeat, Take
 from channels_classic.worker import Worker, WorkerGroup
 
 
@@ -50,7 +50,7 @@ class Inbox:
     def __init__(self, layer: BaseChannelLayer) -> None:
         self.layer = layer
         self.name = new_inbox()
-        layer.run([Beat(self.name)])
+        layer.run([Heartbeat(self.name)])
         self.seen: list[tuple[str, Any]] = []
 
     def client(self, local: str = "client") -> str:
@@ -59,7 +59,7 @@ class Inbox:
 
     def post(self, channel: str, message: dict[str, Any], token: str | None = "token", local: str = "client") -> None:
         """Send a message of a client that waits for a report."""
-        send = Send(channel, {"reply_channel": self.client(local), **message}, token=token)
+        send = Outgoing(channel, {"reply_channel": self.client(local), **message}, token=token)
         self.layer.run(self.layer.planner.pushes([send], {}))
 
     def wait(self, number: int, timeout: float = 5) -> list[tuple[str, Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from channels_classic.layers.redis import RedisChannelLayer
-from tests.processes import Process
+from tests.support.processes import Process
 from tests.worker.harness import drain
 
 Start = Callable[..., Process]
@@ -46,7 +46,7 @@ def start(redis_url: str) -> Iterator[Start]:
 @contextmanager
 def running_worker(redis_url: str, *options: str, listening: int = 1, **environment: str) -> Iterator[Process]:
     """`runworker` with options, as soon as so many processes listen."""
-    settings = {"DJANGO_SETTINGS_MODULE": "tests.worker.project.settings", "REDIS_URL": redis_url}
+    settings = {"DJANGO_SETTINGS_MODULE": "tests.projects.worker.settings", "REDIS_URL": redis_url}
     command = [sys.executable, "-m", "django", "runworker", *options]
     with Process(command, cwd=ROOT, env={**settings, **environment}) as process:
         process.wait_for_line(LISTENS, occurrences=listening)

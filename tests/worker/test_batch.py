@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.delivery import Delivery
+from channels_classic.layers.planner import Delivery
 from channels_classic.layers.steps import Item
 from channels_classic.worker.batch import LINGER, Batch
-from channels_classic.worker.ending import Ending
+from channels_classic.worker.result import ConsumerResult
 
 
 def delivery(number: int) -> Delivery:
     return Delivery("test", {"n": number}, None, Item(b"", None))
 
 
-def ending(number: int) -> Ending:
-    return Ending(delivery(number), None, Outcome.CONSUMED, [])
+def result(number: int) -> ConsumerResult:
+    return ConsumerResult(delivery(number), None, Outcome.CONSUMED, [])
 
 
 def numbers(deliveries: list[Delivery]) -> list[int]:
@@ -49,8 +49,8 @@ def test_messages_are_started_in_order_and_then_the_thread_is_idle() -> None:
 def test_what_was_not_started_is_surrendered_in_order_when_the_thread_is_busy_for_long() -> None:
     batch = filled(3)
     batch.start()
-    assert batch.surrender(earlier()) == ([], [])
-    unstarted, ended = batch.surrender(later())
+    assert batch.steal(earlier()) == ([], [])
+    unstarted, ended = batch.steal(later())
     assert (numbers(unstarted), ended) == ([1, 2], [])
     assert batch.start() is None
 
@@ -58,15 +58,15 @@ def test_what_was_not_started_is_surrendered_in_order_when_the_thread_is_busy_fo
 def test_a_message_that_was_started_is_never_surrendered() -> None:
     batch = filled(1)
     batch.start()
-    assert batch.surrender(later()) == ([], [])
+    assert batch.steal(later()) == ([], [])
 
 
 def test_what_was_not_written_is_surrendered_once() -> None:
     batch = filled(2)
     batch.start()
-    batch.end(ending(0))
+    batch.end(result(0))
     batch.start()
-    _, ended = batch.surrender(later())
+    _, ended = batch.steal(later())
     assert len(ended) == 1
     assert batch.ended() == []
 
@@ -74,27 +74,27 @@ def test_what_was_not_written_is_surrendered_once() -> None:
 def test_endings_are_collected_for_a_moment() -> None:
     batch = filled(3)
     batch.start()
-    assert not batch.end(ending(0))
+    assert not batch.end(result(0))
     time.sleep(LINGER)
     batch.start()
-    assert batch.end(ending(1))
+    assert batch.end(result(1))
     assert len(batch.ended()) == 2
     batch.start()
-    assert not batch.end(ending(2))
+    assert not batch.end(result(2))
 
 
 def test_a_slow_consumer_is_written_at_once() -> None:
     batch = filled(1)
     batch.start()
     time.sleep(LINGER)
-    assert batch.end(ending(0))
+    assert batch.end(result(0))
 
 
 def test_nothing_is_surrendered_while_the_layer_is_away() -> None:
     batch = filled(3)
     batch.start()
     batch.pause()
-    assert batch.surrender(later()) == ([], [])
+    assert batch.steal(later()) == ([], [])
     assert batch.start() == delivery(1)
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
-from tests.processes import Process
-from tests.waiting import eventually
+from tests.support.processes import Process
+from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain
 from tests.worker.programs import LISTENS, PATIENCE, Start, alive, answering_pids, begun
 

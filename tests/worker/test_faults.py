@@ -13,13 +13,13 @@ from channels_classic import Channel, Group
 from channels_classic.exceptions import ConsumeLater, LayerUnavailable, StepRefused
 from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.delivery import Delivery, Report, Send
 from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.planner import Delivery, Outgoing, Report
 from channels_classic.layers.steps import Connection, Item, Members, Push, PutBack, Step, Take
 from channels_classic.message import Message, pending_message_store
-from channels_classic.worker import pipeline
-from channels_classic.worker.ending import Ending
-from tests.waiting import eventually
+from channels_classic.worker import connection
+from channels_classic.worker.result import ConsumerResult
+from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain, make_worker, running
 
 AWAY = LayerUnavailable("the test", "it was told to be away", "Wait")
@@ -88,8 +88,8 @@ def layer() -> FaultyLayer:
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_BACKOFF", (0.01, 0.05))
-    monkeypatch.setattr(pipeline, "RETRY_TIME", 0.3)
+    monkeypatch.setattr(connection, "_BACKOFF", (0.01, 0.05))
+    monkeypatch.setattr(connection, "RETRY_TIME", 0.3)
     monkeypatch.setattr(pending_message_store, "retry_time", 0.2)
 
 
@@ -153,13 +153,13 @@ def test_of_a_reply_that_is_given_up_the_report_arrives(layer: FaultyLayer) -> N
 
 @pytest.mark.parametrize("others", [["plain"], ["box!other"], ["room"]])
 def test_a_report_travels_with_the_reply_unless_something_else_was_sent_behind_it(others: list[str]) -> None:
-    sends = [Send(name, {}, group=name == "room") for name in (*others, "box!me")]
+    sends = [Outgoing(name, {}, group=name == "room") for name in (*others, "box!me")]
     delivery = Delivery("test", {"reply_channel": "box!me"}, "7", Item(b"", None))
     report = Report("box!me", "7", Outcome.CONSUMED)
-    assert Ending(delivery, "box!me", Outcome.CONSUMED, sends).reports() == []
+    assert ConsumerResult(delivery, "box!me", Outcome.CONSUMED, sends).reports() == []
     assert [send.report for send in sends] == [None, report]
-    sends = [Send(send.name, {}, send.group) for send in reversed(sends)]
-    assert Ending(delivery, "box!me", Outcome.CONSUMED, sends).reports() == [report]
+    sends = [Outgoing(send.name, {}, send.group) for send in reversed(sends)]
+    assert ConsumerResult(delivery, "box!me", Outcome.CONSUMED, sends).reports() == [report]
     assert [send.report for send in sends] == [None, None]
 
 
@@ -187,7 +187,7 @@ def test_messages_that_cannot_be_handed_back_are_counted_and_reported(layer: Fau
             inbox.post("test", {"n": -1}, local="warm")
             inbox.wait(1)
             message = {"reply_channel": inbox.client()}
-            sends = [Send("test", {**message, "n": number}, token=str(number)) for number in range(4)]
+            sends = [Outgoing("test", {**message, "n": number}, token=str(number)) for number in range(4)]
             layer.run(layer.planner.pushes(sends, {}))
             inbox.wait(4)
             release.set()

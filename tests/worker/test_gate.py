@@ -15,8 +15,8 @@ from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import Length
 from channels_classic.message import Message
-from channels_classic.worker import monitor, pipeline
-from tests.waiting import eventually
+from channels_classic.worker import connection, watchdog
+from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, make_worker, running
 
 
@@ -148,7 +148,7 @@ def test_a_message_that_cannot_be_put_back_is_reported_as_dropped(
     def consumer(message: Message) -> None:
         raise ConsumeLater
 
-    monkeypatch.setattr(pipeline, "RETRY_TIME", 0.2)
+    monkeypatch.setattr(connection, "RETRY_TIME", 0.2)
     inbox = Inbox(layer)
     inbox.post("websocket.receive", {})
     layer.planner.capacities = Capacities(1000, {"websocket.receive": 0})
@@ -160,8 +160,8 @@ def test_a_message_that_cannot_be_put_back_is_reported_as_dropped(
 def test_a_consumer_that_runs_long_is_reported_as_running(
     layer: BaseChannelLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor, "RUNNING_INTERVAL", 0.1)
-    monkeypatch.setattr(monitor, "PACE", 0.05)
+    monkeypatch.setattr(watchdog, "RUNNING_INTERVAL", 0.1)
+    monkeypatch.setattr(watchdog, "PACE", 0.05)
     inbox = Inbox(layer)
     release = threading.Event()
 

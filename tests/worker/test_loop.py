@@ -13,14 +13,14 @@ from channels_classic import Channel, Group
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.delivery import Send
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
+from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Connection, Join, Length, Members
 from channels_classic.message import Message
-from channels_classic.worker import pipeline
+from channels_classic.worker import connection
 from channels_classic.worker.loop import batch_size
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain, make_group, make_worker, running
 
 
@@ -88,7 +88,7 @@ def test_messages_behind_a_slow_consumer_are_handed_to_another_worker_in_order(l
     first, second = (make_worker(layer, {"test": consumer}) for _ in range(2))
     with running(first):
         warm_up(layer, seen)
-        sends = [Send("test", {"n": number}) for number in range(10)]
+        sends = [Outgoing("test", {"n": number}) for number in range(10)]
         layer.run(layer.planner.pushes(sends, {}))
         eventually(lambda: layer.run([Length("test")]) == [9])
         with running(second):
@@ -117,7 +117,7 @@ def test_what_the_monitor_writes_is_not_overtaken_by_what_comes_later() -> None:
     with running(make_worker(layer, {"test": consumer})):
         layer.send("test", {"n": -1})  # consumers are fast, so several are taken at once
         drain(layer, "out", 1)
-        layer.run(layer.planner.pushes([Send("test", {"n": number}) for number in range(2)], {}))
+        layer.run(layer.planner.pushes([Outgoing("test", {"n": number}) for number in range(2)], {}))
         assert [message["n"] for message in drain(layer, "out", 2)] == [0, 1]
 
 
@@ -153,7 +153,7 @@ def test_with_a_prefetch_of_one_nothing_is_taken_beyond_what_runs(memory: Channe
     worker.prefetch = 1
     with running(worker):
         warm_up(memory, seen)
-        memory.run(memory.planner.pushes([Send("test", {"n": number}) for number in range(5)], {}))
+        memory.run(memory.planner.pushes([Outgoing("test", {"n": number}) for number in range(5)], {}))
         eventually(lambda: worker.in_job)
         assert memory.run([Length("test")]) == [4]
         release.set()
@@ -196,7 +196,7 @@ def test_a_send_to_a_full_channel_arrives_when_there_is_room(layer: BaseChannelL
 def test_a_send_to_a_channel_that_stays_full_is_dropped_and_counted(
     layer: BaseChannelLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "RETRY_TIME", 0.2)
+    monkeypatch.setattr(connection, "RETRY_TIME", 0.2)
     layer.planner.capacities = Capacities(1000, {"out": 1})
     done: list[Message] = []
 

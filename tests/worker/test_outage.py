@@ -12,8 +12,8 @@ from channels_classic import Group
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
-from tests.redis_server import RedisServer
-from tests.waiting import eventually
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, make_group, make_worker, running
 
 

@@ -11,9 +11,9 @@ import pytest
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Length
-from tests.processes import Process
-from tests.redis_server import RedisServer
-from tests.waiting import eventually
+from tests.support.processes import Process
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain
 from tests.worker.programs import LISTENS, PATIENCE, Start, alive, begun, running_worker
 
@@ -58,7 +58,7 @@ def test_a_consumer_that_fails_is_reported_logged_and_told_to_error_trackers(
     assert inbox.wait(1, PATIENCE) == [("client", Outcome.RAISED)]
     assert still_works(layer) == lasting.pid
     lasting.wait_for_line(error)
-    consumer = f"tests.worker.project.consumers.{channel}"
+    consumer = f"tests.projects.worker.consumers.{channel}"
     lasting.wait_for_line(rf"The consumer {consumer} of {channel} failed after 0\.\d+ s\.")
     lasting.wait_for_line(f"tracked {error.partition(':')[0]} of {channel} on {channel}")
     assert lasting.output[before:].count("Traceback") == 1

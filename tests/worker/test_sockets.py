@@ -17,9 +17,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 from channels_classic.worker import Worker
-from tests.processes import Process
-from tests.running_site import RunningSite
-from tests.waiting import eventually
+from tests.support.processes import Process
+from tests.support.running_site import RunningSite
+from tests.support.waiting import eventually
 from tests.worker.programs import PATIENCE
 
 LONG = "DEPLOYS" in os.environ

@@ -12,7 +12,7 @@ import time
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from tests.running_site import RunningSite
+from tests.support.running_site import RunningSite
 from tests.worker.programs import PATIENCE
 
 SOCKETS = int(os.environ.get("DEPLOYS", "100"))

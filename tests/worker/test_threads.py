@@ -8,7 +8,7 @@ from pathlib import Path
 
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Take
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from tests.worker.harness import drain
 from tests.worker.programs import PATIENCE, Start
 

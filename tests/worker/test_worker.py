@@ -20,7 +20,7 @@ from channels_classic.layers.steps import Length
 from channels_classic.message import Message
 from channels_classic.signals import consumer_finished, consumer_started, worker_ready
 from channels_classic.worker import Worker, WorkerGroup, loop
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from tests.worker.harness import drain, make_group, make_worker, running
 
 

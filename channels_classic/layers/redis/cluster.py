@@ -15,8 +15,8 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.redis.connector import Connector
 from channels_classic.layers.redis.layer import Host, RedisChannelLayer
-from channels_classic.layers.redis.server import Server
 
 
 class RedisClusterChannelLayer(RedisChannelLayer):
@@ -60,9 +60,9 @@ class RedisClusterChannelLayer(RedisChannelLayer):
                 raise ValueError(f"`prefix` and `stats_prefix` must not contain {mark!r} in a cluster.")
         self.shards = shards
 
-    def _servers(self) -> list[tuple[Server, str]]:
-        nodes = [Server(url, self.connection_kwargs) for url in self.hosts]
-        return [(ClusterServer(tag, nodes, self.hosts[0], self.connection_kwargs), tag) for tag in tags(self.shards)]
+    def _connectors(self) -> list[tuple[Connector, str]]:
+        nodes = [Connector(url, self.connection_kwargs) for url in self.hosts]
+        return [(ClusterConnector(tag, nodes, self.hosts[0], self.connection_kwargs), tag) for tag in tags(self.shards)]
 
 
 def tags(shards: int) -> list[str]:
@@ -78,12 +78,12 @@ def tags(shards: int) -> list[str]:
     raise AssertionError("count() does not end")
 
 
-class ClusterServer(Server):
+class ClusterConnector(Connector):
     """The master that holds the slot of a hash tag."""
 
-    moves = True
+    dynamic = True
 
-    def __init__(self, tag: str, nodes: Sequence[Server], url: str, connection_kwargs: dict[str, Any]) -> None:
+    def __init__(self, tag: str, nodes: Sequence[Connector], url: str, connection_kwargs: dict[str, Any]) -> None:
         super().__init__(url, connection_kwargs)
         self.where = f"cluster, hash tag {tag}"
         self._slot = key_slot(tag.encode())
@@ -93,28 +93,28 @@ class ClusterServer(Server):
     def address(self) -> dict[str, Any]:
         failures = []
         # What a node told before comes last: the nodes in the settings may all have been replaced since.
-        for wire in (*(node.open() for node in self._nodes), *(self._make(self._pool, known) for known in self._found)):
+        for raw in (*(node.open() for node in self._nodes), *(self._make(self._pool, known) for known in self._found)):
             try:
-                slots = self._ask(wire)
+                slots = self._ask(raw)
             except (redis.RedisError, OSError) as error:
-                failures.append(f"{wire.host}:{wire.port}: {error}")
+                failures.append(f"{raw.host}:{raw.port}: {error}")
                 continue
-            masters = [(first, last, _node(master, wire)) for first, last, master, *_ in slots]
+            masters = [(first, last, _node(master, raw)) for first, last, master, *_ in slots]
             self._found = [address for _, _, address in masters]
             for first, last, address in masters:
                 if first <= self._slot <= last:
                     return address
-            failures.append(f"{wire.host}:{wire.port}: nobody holds slot {self._slot}")
+            failures.append(f"{raw.host}:{raw.port}: nobody holds slot {self._slot}")
         raise self.unavailable(ConnectionError("; ".join(failures)))
 
     @staticmethod
-    def _ask(wire: Any) -> Any:
+    def _ask(raw: Any) -> Any:
         try:
-            wire.connect()
-            wire.send_command("CLUSTER", "SLOTS")
-            return wire.read_response(disable_decoding=True)
+            raw.connect()
+            raw.send_command("CLUSTER", "SLOTS")
+            return raw.read_response(disable_decoding=True)
         finally:
-            wire.disconnect()
+            raw.disconnect()
 
     def unavailable(self, error: BaseException) -> LayerUnavailable:
         text = str(error)

@@ -17,9 +17,9 @@ import redis
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.redis.dialogue import INTRODUCTION, LOAD, LOST, Dialogue, new_reader, packed
-from channels_classic.layers.redis.server import Server
-from channels_classic.layers.redis.shard import Command, Shard
+from channels_classic.layers.redis.commands import Command, CommandBuilder
+from channels_classic.layers.redis.connector import Connector
+from channels_classic.layers.redis.protocol import INTRODUCTION, LOAD, LOST, RedisProtocol, new_reader, packed
 from channels_classic.layers.steps import Step, Take
 
 READ = 64 * 1024
@@ -29,10 +29,10 @@ READ = 64 * 1024
 class RedisConnection:
     """A `Connection` to one shard, for one thread."""
 
-    def __init__(self, server: Server, shard: Shard, losses: Losses) -> None:
-        self._dialogue = Dialogue(server, shard, losses)
-        self._server = server
-        self._wire = server.open()
+    def __init__(self, connector: Connector, shard: CommandBuilder, losses: Losses) -> None:
+        self._protocol = RedisProtocol(connector, shard, losses)
+        self._connector = connector
+        self._raw = connector.open()
         self._unread: deque[tuple[Step | None, int]] = deque()
         self._blocked = False
         self._woken = False
@@ -40,15 +40,15 @@ class RedisConnection:
         self._guard(self._attach)
 
     def _attach(self) -> None:
-        self._wire.connect()
+        self._raw.connect()
         self._reader = new_reader()
         introduction = self._ask([*INTRODUCTION, *LOAD])
         self._client_id = introduction[1]
-        (self._dialogue.fence,) = self._ask([self._dialogue.introduced(introduction)])
+        (self._protocol.epoch,) = self._ask([self._protocol.handshake(introduction)])
 
     def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        self._wire._sock.sendall(packed(commands))
-        return self._dialogue.check([self._reply(self._server.patience) for _ in commands])
+        self._raw._sock.sendall(packed(commands))
+        return self._protocol.check([self._reply(self._connector.patience) for _ in commands])
 
     def write(self, steps: Sequence[Step]) -> None:
         self._guard(lambda: self._write(steps))
@@ -58,32 +58,32 @@ class RedisConnection:
         self._blocked = self._blocked or blocking  # before `_woken` is read: `wake` looks at them the other way round
         if blocking and self._woken:
             steps = [replace(step, timeout=0.0) if isinstance(step, Take) else step for step in steps]
-        due = self._dialogue.due()
-        commands, counts = self._dialogue.commands(steps)
+        due = self._protocol.due()
+        commands, counts = self._protocol.commands(steps)
         if due:
             self._unread.append((None, len(due)))
         self._unread.extend(zip(steps, counts, strict=True))
-        self._wire._sock.sendall(packed([*due, *commands]))
+        self._raw._sock.sendall(packed([*due, *commands]))
 
     def read(self) -> Any:
         return self._guard(self._read)
 
     def _read(self) -> Any:
         step, count = self._unread.popleft()
-        timeout = self._server.patience + (step.timeout if isinstance(step, Take) else 0.0)
+        timeout = self._connector.patience + (step.timeout if isinstance(step, Take) else 0.0)
         replies = [self._reply(timeout) for _ in range(count)]
         if step is None:
             return self._read()
         if isinstance(step, Take):
             self._blocked = self._woken = False
-        return self._dialogue.result(step, replies)
+        return self._protocol.result(step, replies)
 
     def _reply(self, timeout: float) -> Any:
         while (reply := self._reader.gets()) is False:
-            wire = self._wire._sock
-            if wire.gettimeout() != timeout:
-                wire.settimeout(timeout)
-            data = wire.recv(READ)
+            raw = self._raw._sock
+            if raw.gettimeout() != timeout:
+                raw.settimeout(timeout)
+            data = raw.recv(READ)
             if not data:
                 raise redis.ConnectionError("it closed the connection")
             self._reader.feed(data)
@@ -94,31 +94,31 @@ class RedisConnection:
             return act()
         except (*LOST, redis.ResponseError) as error:
             self.close()
-            raise error if isinstance(error, LayerUnavailable) else self._server.unavailable(error) from error
+            raise error if isinstance(error, LayerUnavailable) else self._connector.unavailable(error) from error
 
     def usable(self) -> bool:
         try:
             # Nothing is unread, so what can be read is the end of the connection.
-            return self._wire.is_connected and not self._wire.can_read(timeout=0)
+            return self._raw.is_connected and not self._raw.can_read(timeout=0)
         except (*LOST, redis.ResponseError):
             return False
 
     def fileno(self) -> int:
         """The socket."""
-        number: int = self._wire._sock.fileno()
+        number: int = self._raw._sock.fileno()
         return number
 
     def unblock(self) -> None:
         """Ask the server once, from the thread that reads, to end the take that waits. Raises `LayerUnavailable`."""
         try:
             if self._control is None:
-                self._control = self._server.beside(self._wire)
+                self._control = self._connector.sibling(self._raw)
                 self._control.connect()
             self._control.send_command("CLIENT", "UNBLOCK", self._client_id)
             self._control.read_response()
         except (*LOST, redis.ResponseError) as error:
             self._control = None
-            raise self._server.unavailable(error) from error
+            raise self._connector.unavailable(error) from error
 
     def wake(self) -> None:
         self._woken = True
@@ -127,17 +127,17 @@ class RedisConnection:
         # `CLIENT UNBLOCK` does nothing when it comes before the server has begun to block: say it until the
         # reply is read.
         # The reply may still bring messages, so the read is never cut short from this side.
-        wire = self._server.beside(self._wire)
+        raw = self._connector.sibling(self._raw)
         with suppress(*LOST, redis.ResponseError):
-            wire.connect()
+            raw.connect()
             while self._blocked:
-                wire.send_command("CLIENT", "UNBLOCK", self._client_id)
-                wire.read_response()
+                raw.send_command("CLIENT", "UNBLOCK", self._client_id)
+                raw.read_response()
                 time.sleep(0.005)
-        wire.disconnect()
+        raw.disconnect()
 
     def close(self) -> None:
         self._blocked = False
-        self._wire.disconnect()
+        self._raw.disconnect()
         if self._control is not None:
             self._control.disconnect()

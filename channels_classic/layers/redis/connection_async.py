@@ -14,9 +14,9 @@ import redis
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.redis.dialogue import INTRODUCTION, LOAD, LOST, Dialogue, new_reader, packed
-from channels_classic.layers.redis.server import Server
-from channels_classic.layers.redis.shard import Command, Shard
+from channels_classic.layers.redis.commands import Command, CommandBuilder
+from channels_classic.layers.redis.connector import Connector
+from channels_classic.layers.redis.protocol import INTRODUCTION, LOAD, LOST, RedisProtocol, new_reader, packed
 from channels_classic.layers.steps import Step, Take
 
 
@@ -78,27 +78,27 @@ class _Line(asyncio.Protocol):
 class AsyncRedisConnection:
     """An `AsyncConnection` to one shard."""
 
-    def __init__(self, server: Server, shard: Shard, losses: Losses) -> None:
-        self._dialogue = Dialogue(server, shard, losses)
-        self._server = server
-        self._wire: Any = None
+    def __init__(self, connector: Connector, shard: CommandBuilder, losses: Losses) -> None:
+        self._protocol = RedisProtocol(connector, shard, losses)
+        self._connector = connector
+        self._raw: Any = None
         self._control: Any = None
         self._turn = asyncio.Lock()
 
-    async def attach(self) -> None:
+    async def register(self) -> None:
         """Connect. Raises `LayerUnavailable`."""
-        self._wire = await self._server.open_async()
+        self._raw = await self._connector.open_async()
         try:
-            await self._wire.connect()
-            self._line = _Line(self._wire._writer.transport)
+            await self._raw.connect()
+            self._line = _Line(self._raw._writer.transport)
             introduction = await self._ask([*INTRODUCTION, *LOAD])
             self._client_id = introduction[1]
-            (self._dialogue.fence,) = await self._ask([self._dialogue.introduced(introduction)])
+            (self._protocol.epoch,) = await self._ask([self._protocol.handshake(introduction)])
         except BaseException as error:
             await self._fail(error)
 
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        return self._dialogue.check(await self._line.ask(commands, self._server.patience))
+        return self._protocol.check(await self._line.ask(commands, self._connector.patience))
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
         async with self._turn:
@@ -109,21 +109,21 @@ class AsyncRedisConnection:
                 return await self._fail(error)
 
     async def _run(self, steps: Sequence[Step]) -> list[Any]:
-        due = self._dialogue.due()
-        commands, counts = self._dialogue.commands(steps)
+        due = self._protocol.due()
+        commands, counts = self._protocol.commands(steps)
         blocks = sum(step.timeout for step in steps if isinstance(step, Take))
-        replies = await self._line.ask([*due, *commands], self._server.patience + blocks)
+        replies = await self._line.ask([*due, *commands], self._connector.patience + blocks)
         results, end = [], len(due)
         for step, count in zip(steps, counts, strict=True):
             begin, end = end, end + count
-            results.append(self._dialogue.result(step, replies[begin:end]))
+            results.append(self._protocol.result(step, replies[begin:end]))
         return results
 
     async def _fail(self, error: BaseException) -> list[Any]:
         await self.close()
         if isinstance(error, LayerUnavailable) or not isinstance(error, (*LOST, redis.ResponseError)):
             raise error
-        raise self._server.unavailable(error) from error
+        raise self._connector.unavailable(error) from error
 
     def usable(self) -> bool:
         """Whether the server still listens, as far as the event loop has heard."""
@@ -133,15 +133,15 @@ class AsyncRedisConnection:
         """Ask the server once to end the take that waits. Raises `LayerUnavailable`."""
         try:
             if self._control is None:
-                self._control = self._server.beside_async(self._wire)
+                self._control = self._connector.sibling_async(self._raw)
                 await self._control.connect()
             await self._control.send_command("CLIENT", "UNBLOCK", self._client_id)
             await self._control.read_response()
         except (*LOST, redis.ResponseError) as error:
             self._control = None
-            raise self._server.unavailable(error) from error
+            raise self._connector.unavailable(error) from error
 
     async def close(self) -> None:
-        await self._wire.disconnect(nowait=True)
+        await self._raw.disconnect(nowait=True)
         if self._control is not None:
             await self._control.disconnect(nowait=True)

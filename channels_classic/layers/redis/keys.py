@@ -12,7 +12,7 @@ class Keys:
 
     def __init__(self, prefix: str, tag: str = "0", stats_prefix: str = "asgi-meta:") -> None:
         self._base = f"{prefix}{{{tag}}}:"
-        self.fence = f"{self._base}fence"
+        self.epoch = f"{self._base}fence"
         self.inboxes = f"{self._base}inboxes"
         self.counters = f"{stats_prefix}{{{tag}}}:counters"
 
@@ -20,7 +20,7 @@ class Keys:
         """List: the entries of a channel, or of an inbox."""
         return f"{self._base}list:{queue}"
 
-    def accounts(self, inbox: str) -> str:
+    def quotas(self, inbox: str) -> str:
         """Hash: what the clients of an inbox have in its list."""
         return f"{self._base}accounts:{inbox}"
 

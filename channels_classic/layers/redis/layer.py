@@ -10,14 +10,14 @@ from typing import Any
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.redis.cipher import make_cipher
+from channels_classic.layers.redis.commands import CommandBuilder
+from channels_classic.layers.redis.connector import Connector
+from channels_classic.layers.redis.endpoint import RedisEndpoint
 from channels_classic.layers.redis.keys import Keys
-from channels_classic.layers.redis.place import RedisPlace
 from channels_classic.layers.redis.routes import Routes
-from channels_classic.layers.redis.server import Server
-from channels_classic.layers.redis.shard import Shard
 from channels_classic.layers.redis.sharded import ShardedConnection
 from channels_classic.layers.redis.sharded_async import AsyncShardedConnection
-from channels_classic.layers.redis.shards import Place, Shards
+from channels_classic.layers.redis.shards import Endpoint, Shards
 from channels_classic.layers.steps import AsyncConnection, Connection
 
 Host = str | tuple[str, int]
@@ -65,38 +65,38 @@ class RedisChannelLayer(BaseChannelLayer):
             )
         return [_url(host) for host in hosts or [("localhost", 6379)]]
 
-    def _servers(self) -> list[tuple[Server, str]]:
+    def _connectors(self) -> list[tuple[Connector, str]]:
         """The server of each shard, and its hash tag. May ask servers; raises `LayerUnavailable`."""
-        return [(Server(url, self.connection_kwargs), str(index)) for index, url in enumerate(self.hosts)]
+        return [(Connector(url, self.connection_kwargs), str(index)) for index, url in enumerate(self.hosts)]
 
-    def _places(self) -> list[Place]:
-        return [RedisPlace(server, self._shard(tag), self.losses) for server, tag in self._servers()]
+    def _endpoints(self) -> list[Endpoint]:
+        return [RedisEndpoint(connector, self._shard(tag), self.losses) for connector, tag in self._connectors()]
 
-    def _shard(self, tag: str) -> Shard:
-        return Shard(Keys(self.prefix, tag, self.stats_prefix), self.group_expiry, self._cipher)
+    def _shard(self, tag: str) -> CommandBuilder:
+        return CommandBuilder(Keys(self.prefix, tag, self.stats_prefix), self.group_expiry, self._cipher)
 
-    def _routes(self, places: Sequence[Place]) -> Routes:
-        every = range(len(places))
+    def _routes(self, endpoints: Sequence[Endpoint]) -> Routes:
+        every = range(len(endpoints))
         return Routes(every, every)
 
     def _known(self) -> tuple[Shards, Routes]:
         with self._topology_lock:
             if self._topology is None:
-                places = self._places()
-                self._topology = Shards(places), self._routes(places)
+                endpoints = self._endpoints()
+                self._topology = Shards(endpoints), self._routes(endpoints)
             return self._topology
 
     def connect(self) -> Connection:
         shards, routes = self._known()
-        if len(shards.places) == 1:
-            return shards.places[0].open()
+        if len(shards.endpoints) == 1:
+            return shards.endpoints[0].open()
         return ShardedConnection(shards, routes, self.losses)
 
     async def connect_async(self) -> AsyncConnection:
         # Finding out may mean asking sentinels.
         shards, routes = await asyncio.to_thread(self._known) if self._topology is None else self._topology
-        if len(shards.places) == 1:
-            return await shards.places[0].open_async()
+        if len(shards.endpoints) == 1:
+            return await shards.endpoints[0].open_async()
         connection = AsyncShardedConnection(shards, routes, self.losses)
         await connection.connect()
         return connection

@@ -8,11 +8,11 @@ from typing import Any
 
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.local import LocalChannelLayer
-from channels_classic.layers.local_client import AsyncSocketConnection, SocketConnection
-from channels_classic.layers.local_path import default_path
+from channels_classic.layers.local.client import AsyncSocketConnection, SocketConnection
+from channels_classic.layers.local.path import default_path
 from channels_classic.layers.redis.layer import Host, RedisChannelLayer
 from channels_classic.layers.redis.routes import Routes
-from channels_classic.layers.redis.shards import Place
+from channels_classic.layers.redis.shards import Endpoint
 
 
 class RedisLocalChannelLayer(RedisChannelLayer):
@@ -52,11 +52,11 @@ class RedisLocalChannelLayer(RedisChannelLayer):
         self.local_layer = _LocalLayer(path, expiry, group_expiry, capacity, channel_capacity)
         self.local_layer.deployment = prefix
 
-    def _places(self) -> list[Place]:
-        return [_LocalPlace(self), *super()._places()]
+    def _endpoints(self) -> list[Endpoint]:
+        return [_LocalEndpoint(self), *super()._endpoints()]
 
-    def _routes(self, places: Sequence[Place]) -> Routes:
-        return Routes([0], range(1, len(places)))
+    def _routes(self, endpoints: Sequence[Endpoint]) -> Routes:
+        return Routes([0], range(1, len(endpoints)))
 
     async def start(self) -> None:
         """Host the local layer, unless another interface server does."""
@@ -81,7 +81,7 @@ class _LocalLayer(LocalChannelLayer):
         return self._path
 
 
-class _LocalPlace:
+class _LocalEndpoint:
     """The local layer as one shard; also in its host a client like any other, so that it can be waited for."""
 
     def __init__(self, layer: RedisLocalChannelLayer) -> None:

@@ -13,12 +13,13 @@ from itertools import count
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers import chance
+from channels_classic.layers import rng
 from channels_classic.layers.steps import (
     Alive,
-    Beat,
     Delist,
     Flush,
+    GetStatistics,
+    Heartbeat,
     Item,
     Join,
     Leave,
@@ -28,7 +29,6 @@ from channels_classic.layers.steps import (
     PutBack,
     Rejoin,
     Retire,
-    Statistics,
     Step,
     Take,
     Taken,
@@ -36,21 +36,21 @@ from channels_classic.layers.steps import (
 
 
 @dataclass(eq=False, slots=True)
-class Errand:
+class ShardRequest:
     """A step for one shard, and its result once it is `done`: a `LayerUnavailable` when its outcome is unknown."""
 
     shard: int
     step: Step
     result: Any = None
     done: bool = False
-    undone: Callable[[], None] | None = None
+    on_failure: Callable[[], None] | None = None
     """Called when it was not carried out, or nobody knows."""
 
     def end(self, result: Any) -> None:
         """Set the result."""
         self.result, self.done = result, True
-        if self.undone is not None and isinstance(result, (StepRefused, LayerUnavailable)):
-            self.undone()
+        if self.on_failure is not None and isinstance(result, (StepRefused, LayerUnavailable)):
+            self.on_failure()
 
 
 class Routes:
@@ -61,29 +61,29 @@ class Routes:
         self.pinned = pinned
         self.everywhere = sorted({*spread, *pinned})
         # Two counts: who sends and takes in turn would otherwise always do one of them at the same shard.
-        self._sends, self._takes = (count(chance.randrange(len(self.everywhere))) for _ in range(2))
+        self._sends, self._takes = (count(rng.randrange(len(self.everywhere))) for _ in range(2))
 
     def pin(self, name: str) -> int:
         """The shard of an inbox, a `?` channel or a group: a range of CRC-32 for each, as in Channels 1.x."""
         return self.pinned[(zlib.crc32(name.encode()) & 0xFFF) * len(self.pinned) // 0x1000]
 
-    def next(self, away: Collection[int]) -> int:
+    def next(self, down: Collection[int]) -> int:
         """The shard whose turn it is to get something for a plain channel; one that is away only if all are."""
-        shards = [shard for shard in self.spread if shard not in away] or self.spread
+        shards = [shard for shard in self.spread if shard not in down] or self.spread
         return shards[next(self._sends) % len(shards)]
 
     def of_queue(self, queue: str) -> Sequence[int]:
         """The shards that may hold a list."""
         return [self.pin(queue)] if "!" in queue or "?" in queue else self.spread
 
-    def errands(self, step: Step, away: Collection[int]) -> list[Errand]:
+    def requests(self, step: Step, down: Collection[int]) -> list[ShardRequest]:
         """The errands of a step other than a `Take`."""
         if isinstance(step, PutBack):
             return _put_back(step)
         if isinstance(step, Push):
             shards = self.of_queue(step.queue)
-            return [Errand(shards[0] if len(shards) == 1 else self.next(away), step)]
-        return [Errand(shard, step) for shard in _PLACES[type(step)](self, step)]
+            return [ShardRequest(shards[0] if len(shards) == 1 else self.next(down), step)]
+        return [ShardRequest(shard, step) for shard in _PLACES[type(step)](self, step)]
 
     def refusal(self, step: Step, error: LayerUnavailable) -> StepRefused:
         """What became of a step whose shard cannot be reached; a plain channel has others, so it may be tried again."""
@@ -98,19 +98,19 @@ class Routes:
                 queues.setdefault(shard, []).append(queue)
         return {shard: replace(step, queues=names) for shard, names in queues.items()}
 
-    def rotated(self, shards: Iterable[int], away: Collection[int]) -> list[int]:
+    def round_robin(self, shards: Iterable[int], down: Collection[int]) -> list[int]:
         """`shards`, beginning with the one whose turn it is to be looked at first; those that are away come last."""
         shards = sorted(shards)
         first = next(self._takes) % len(shards)
-        return sorted(shards[first:] + shards[:first], key=lambda shard: shard in away)
+        return sorted(shards[first:] + shards[:first], key=lambda shard: shard in down)
 
 
-def _put_back(step: PutBack) -> list[Errand]:
+def _put_back(step: PutBack) -> list[ShardRequest]:
     by_shard: dict[int, list[Item]] = {}
     for item in step.items:
         shard, raw = item.raw
         by_shard.setdefault(shard, []).append(Item(item.payload, raw))
-    return [Errand(shard, PutBack(step.queue, items)) for shard, items in by_shard.items()]
+    return [ShardRequest(shard, PutBack(step.queue, items)) for shard, items in by_shard.items()]
 
 
 def marked(taken: Taken, shard: int) -> Taken:
@@ -122,10 +122,10 @@ _PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {
     **dict.fromkeys((Join, Leave, Members, Delist, Rejoin), lambda routes, step: [routes.pin(step.group)]),
     Alive: lambda routes, step: [routes.pin(step.inbox)],
     # On all shards: the owner of an inbox must notice also when a shard lost that holds nothing but groups.
-    **dict.fromkeys((Beat, Retire), lambda routes, step: sorted(routes.pinned, key=routes.pin(step.inbox).__ne__)),
+    **dict.fromkeys((Heartbeat, Retire), lambda routes, step: sorted(routes.pinned, key=routes.pin(step.inbox).__ne__)),
     Length: lambda routes, step: routes.of_queue(step.queue),
     Flush: lambda routes, step: routes.everywhere,
-    Statistics: lambda routes, step: routes.everywhere if step.queue is None else routes.of_queue(step.queue),
+    GetStatistics: lambda routes, step: routes.everywhere if step.queue is None else routes.of_queue(step.queue),
 }
 
 
@@ -177,9 +177,9 @@ def _statistics(results: Sequence[dict[str, int]]) -> dict[str, int]:
 
 
 _MERGES: dict[type, Callable[[Sequence[Any]], Any]] = {
-    Beat: _first_counts(all),
+    Heartbeat: _first_counts(all),
     Retire: _first_counts(lambda results: None),
     Length: _reachable(sum),
     Flush: _inboxes,
-    Statistics: _reachable(_statistics),
+    GetStatistics: _reachable(_statistics),
 }

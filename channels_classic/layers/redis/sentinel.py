@@ -12,8 +12,8 @@ from redis.backoff import NoBackoff
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.redis.connector import Connector
 from channels_classic.layers.redis.layer import RedisChannelLayer
-from channels_classic.layers.redis.server import Server
 
 SENTINEL_PATIENCE = 1.0
 """Seconds a sentinel may take before the next one is asked."""
@@ -73,11 +73,11 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
                 raise ValueError(f"`hosts` names sentinels as (host, port) pairs; {pair!r} is none.")
         return [(host, port) for host, port in pairs]
 
-    def _servers(self) -> list[tuple[Server, str]]:
+    def _connectors(self) -> list[tuple[Connector, str]]:
         services = self.services or self._sentinels.services()
         return [
             (
-                SentinelServer(service, self._sentinels, self.sentinel_refresh_interval, self.connection_kwargs),
+                SentinelConnector(service, self._sentinels, self.sentinel_refresh_interval, self.connection_kwargs),
                 str(index),
             )
             for index, service in enumerate(services)
@@ -131,19 +131,19 @@ class Sentinels:
         secure = any(name.startswith("ssl") for name in self._options)
         options = {name: value for name, value in self._options.items() if name != "ssl"}
         kind = redis.SSLConnection if secure else redis.Connection
-        wire: Any = kind(host=host, port=port, retry=redis.retry.Retry(NoBackoff(), 0), **options)
+        raw: Any = kind(host=host, port=port, retry=redis.retry.Retry(NoBackoff(), 0), **options)
         try:
-            wire.connect()
-            wire.send_command(*command)
-            return wire.read_response(disable_decoding=True)
+            raw.connect()
+            raw.send_command(*command)
+            return raw.read_response(disable_decoding=True)
         finally:
-            wire.disconnect()
+            raw.disconnect()
 
 
-class SentinelServer(Server):
+class SentinelConnector(Connector):
     """The master of a service."""
 
-    moves = True
+    dynamic = True
 
     def __init__(
         self, service: str, sentinels: Sentinels, refresh_interval: float, connection_kwargs: dict[str, Any]

@@ -16,8 +16,8 @@ from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.redis.routes import Errand, Routes, marked, merge
-from channels_classic.layers.redis.shards import Part, Shards
+from channels_classic.layers.redis.routes import Routes, ShardRequest, marked, merge
+from channels_classic.layers.redis.shards import ShardConnection, Shards
 from channels_classic.layers.steps import PutBack, Step, Take, Taken
 
 PATIENCE = 5.0
@@ -37,9 +37,9 @@ class ShardedConnection:
         self._shards = shards
         self._routes = routes
         self._losses = losses
-        self._parts: dict[int, Part] = {}
-        self._waiting: defaultdict[int, deque[Errand]] = defaultdict(deque)
-        self._unread: deque[tuple[Step, list[Errand]]] = deque()
+        self._parts: dict[int, ShardConnection] = {}
+        self._waiting: defaultdict[int, deque[ShardRequest]] = defaultdict(deque)
+        self._unread: deque[tuple[Step, list[ShardRequest]]] = deque()
         self._kept: deque[Taken] = deque()
         self._blocked: Sequence[int] = ()
         self._woken = False
@@ -48,7 +48,7 @@ class ShardedConnection:
     def _connect(self) -> None:
         """Reach one shard at least. Raises `LayerUnavailable`."""
         failed: LayerUnavailable | None = None
-        for shard in self._routes.rotated(self._routes.everywhere, self._shards.away):
+        for shard in self._routes.round_robin(self._routes.everywhere, self._shards.down):
             try:
                 self._parts[shard] = self._shards.open(shard)
             except LayerUnavailable as error:
@@ -61,27 +61,27 @@ class ShardedConnection:
     # Writing
 
     def write(self, steps: Sequence[Step]) -> None:
-        by_shard: dict[int, list[Errand]] = {}
+        by_shard: dict[int, list[ShardRequest]] = {}
         for step in steps:
-            errands = self._errands(step)
-            self._unread.append((step, errands))
-            for errand in errands:
-                by_shard.setdefault(errand.shard, []).append(errand)
-        for shard, errands in by_shard.items():
-            self._put(shard, errands)
+            requests = self._requests(step)
+            self._unread.append((step, requests))
+            for request in requests:
+                by_shard.setdefault(request.shard, []).append(request)
+        for shard, requests in by_shard.items():
+            self._put(shard, requests)
 
-    def _errands(self, step: Step) -> list[Errand]:
-        return self._begin_take(step) if isinstance(step, Take) else self._routes.errands(step, self._shards.away)
+    def _requests(self, step: Step) -> list[ShardRequest]:
+        return self._begin_take(step) if isinstance(step, Take) else self._routes.requests(step, self._shards.down)
 
-    def _begin_take(self, step: Take) -> list[Errand]:
+    def _begin_take(self, step: Take) -> list[ShardRequest]:
         """Wait for one shard alone, or have a look at the one whose turn it is: under load it has something."""
         takes = self._routes.takes(step)
         if not takes:
             return []
-        shard = self._routes.rotated(takes, self._shards.away)[0]
+        shard = self._routes.round_robin(takes, self._shards.down)[0]
         if len(takes) > 1:
-            return [Errand(shard, replace(takes[shard], timeout=0.0))]
-        return [Errand(shard, self._blocking(takes, [shard])[shard])]
+            return [ShardRequest(shard, replace(takes[shard], timeout=0.0))]
+        return [ShardRequest(shard, self._blocking(takes, [shard])[shard])]
 
     def _blocking(self, takes: dict[int, Take], shards: Sequence[int]) -> dict[int, Take]:
         """`takes` as they may wait now that `wake` knows of them."""
@@ -90,20 +90,20 @@ class ShardedConnection:
             return {shard: replace(takes[shard], timeout=0.0) for shard in shards}
         return {shard: takes[shard] for shard in shards}
 
-    def _put(self, shard: int, errands: Sequence[Errand]) -> None:
+    def _put(self, shard: int, requests: Sequence[ShardRequest]) -> None:
         try:
             part = self._part(shard)
         except LayerUnavailable as error:
-            for errand in errands:
-                errand.end(self._routes.refusal(errand.step, error))
+            for request in requests:
+                request.end(self._routes.refusal(request.step, error))
             return
-        self._waiting[shard].extend(errands)
+        self._waiting[shard].extend(requests)
         try:
-            part.write([errand.step for errand in errands])
+            part.write([request.step for request in requests])
         except LayerUnavailable as error:
             self._lose(shard, error)
 
-    def _part(self, shard: int) -> Part:
+    def _part(self, shard: int) -> ShardConnection:
         part = self._parts.get(shard)
         if part is not None and not self._waiting[shard] and not part.usable():
             # The server closed it while the others were talked to; what is written to it would be lost.
@@ -120,28 +120,28 @@ class ShardedConnection:
         if part is not None:
             part.close()
         self._shards.lost(shard, error)
-        errands, self._waiting[shard] = self._waiting[shard], deque()
-        for errand in errands:
-            errand.end(error)
+        requests, self._waiting[shard] = self._waiting[shard], deque()
+        for request in requests:
+            request.end(error)
 
     # Reading
 
     def read(self) -> Any:
-        step, errands = self._unread.popleft()
+        step, requests = self._unread.popleft()
         if isinstance(step, Take):
-            result = self._take(step, errands)
+            result = self._take(step, requests)
             self._blocked, self._woken = (), False
         else:
-            result = merge(step, [self._await(errand) for errand in errands])
+            result = merge(step, [self._await(request) for request in requests])
         if isinstance(result, LayerUnavailable):
             self._give_up()
             raise result
         return result
 
-    def _await(self, errand: Errand) -> Any:
-        while not errand.done:
-            self._read_next(errand.shard)
-        return errand.result
+    def _await(self, request: ShardRequest) -> Any:
+        while not request.done:
+            self._read_next(request.shard)
+        return request.result
 
     def _read_next(self, shard: int) -> None:
         try:
@@ -157,46 +157,46 @@ class ShardedConnection:
 
     def _give_up(self) -> None:
         """Before this connection is abandoned: nobody will ask for what it has taken, so that goes back."""
-        for _, errands in self._unread:
-            self._give_back(errands)
+        for _, requests in self._unread:
+            self._give_back(requests)
         for shard in list(self._waiting):
             self._catch_up(shard)
 
-    def _give_back(self, errands: Sequence[Errand]) -> None:
-        for errand in errands:
-            if isinstance(errand.step, Take):
-                if errand.step.timeout:
-                    self._end(errand)
-                taken = self._await(errand)
+    def _give_back(self, requests: Sequence[ShardRequest]) -> None:
+        for request in requests:
+            if isinstance(request.step, Take):
+                if request.step.timeout:
+                    self._end(request)
+                taken = self._await(request)
                 if isinstance(taken, Taken):
-                    self._return(errand.shard, taken)
+                    self._return(request.shard, taken)
 
     # Taking
 
-    def _take(self, step: Take, errands: Sequence[Errand]) -> Any:
+    def _take(self, step: Take, requests: Sequence[ShardRequest]) -> Any:
         if self._kept:
-            self._give_back(errands)
+            self._give_back(requests)
             return self._kept.popleft()
-        if not errands:
+        if not requests:
             return None
-        first = errands[0]
+        first = requests[0]
         takes = self._routes.takes(step)
         if isinstance(self._await(first), Taken) or len(takes) == 1:
             return self._mark(first)
         return self._race(takes) if step.timeout else self._look(takes, first)
 
-    def _mark(self, errand: Errand) -> Any:
-        return marked(errand.result, errand.shard) if isinstance(errand.result, Taken) else errand.result
+    def _mark(self, request: ShardRequest) -> Any:
+        return marked(request.result, request.shard) if isinstance(request.result, Taken) else request.result
 
-    def _look(self, takes: dict[int, Take], first: Errand) -> Any:
+    def _look(self, takes: dict[int, Take], first: ShardRequest) -> Any:
         """Look at one shard after the other without waiting."""
-        for shard in self._routes.rotated(takes, self._shards.away):
+        for shard in self._routes.round_robin(takes, self._shards.down):
             if shard != first.shard:
-                errand = Errand(shard, takes[shard])
-                self._put(shard, [errand])
-                if isinstance(self._await(errand), Taken):
-                    return self._mark(errand)
-                first = first if first.result is None else errand
+                request = ShardRequest(shard, takes[shard])
+                self._put(shard, [request])
+                if isinstance(self._await(request), Taken):
+                    return self._mark(request)
+                first = first if first.result is None else request
         return first.result
 
     def _race(self, takes: dict[int, Take]) -> Any:
@@ -204,33 +204,33 @@ class ShardedConnection:
         for shard in takes:
             self._catch_up(shard)
         blocking = self._blocking(takes, list(takes))
-        errands = [Errand(shard, take) for shard, take in blocking.items()]
-        for errand in errands:
-            self._put(errand.shard, [errand])
-        self._wait_for_one(errands)
-        for errand in errands:
-            self._end(errand)
-        found = [errand for errand in errands if isinstance(errand.result, Taken)]
+        requests = [ShardRequest(shard, take) for shard, take in blocking.items()]
+        for request in requests:
+            self._put(request.shard, [request])
+        self._wait_for_one(requests)
+        for request in requests:
+            self._end(request)
+        found = [request for request in requests if isinstance(request.result, Taken)]
         if not found:
             # Shards that are away do not count while others are there.
-            return next((None for errand in errands if errand.result is None), errands[0].result)
-        found.sort(key=lambda errand: not errand.result.items)
-        for errand in found[1:]:
-            self._return(errand.shard, errand.result)
+            return next((None for request in requests if request.result is None), requests[0].result)
+        found.sort(key=lambda request: not request.result.items)
+        for request in found[1:]:
+            self._return(request.shard, request.result)
         return self._mark(found[0])
 
-    def _wait_for_one(self, errands: Sequence[Errand]) -> None:
+    def _wait_for_one(self, requests: Sequence[ShardRequest]) -> None:
         """Wait until one has an answer or breaks. While a shard is away not for long: it may be back any moment."""
-        racing = [errand for errand in errands if not errand.done]
+        racing = [request for request in requests if not request.done]
         if not racing:
             return
-        limit = max(_timeout(errand) for errand in racing) + PATIENCE
+        limit = max(_timeout(request) for request in racing) + PATIENCE
         ready = self._readable(
-            [errand.shard for errand in racing], limit if len(racing) == len(errands) else INCOMPLETE
+            [request.shard for request in racing], limit if len(racing) == len(requests) else INCOMPLETE
         )
-        for errand in racing:
-            if errand.shard in ready:
-                self._await(errand)
+        for request in racing:
+            if request.shard in ready:
+                self._await(request)
 
     def _readable(self, shards: Sequence[int], timeout: float) -> set[int]:
         poll = select.poll()
@@ -239,24 +239,24 @@ class ShardedConnection:
             poll.register(number, select.POLLIN)
         return {numbers[number] for number, _ in poll.poll(max(0.0, timeout) * 1000)}
 
-    def _end(self, errand: Errand) -> None:
+    def _end(self, request: ShardRequest) -> None:
         """End a take that waits, and read what it gives. The read is never cut short: it may have popped something."""
         deadline = time.monotonic() + PATIENCE
-        while not errand.done:
+        while not request.done:
             try:
-                self._parts[errand.shard].unblock()
+                self._parts[request.shard].unblock()
             except LayerUnavailable as error:
-                self._lose(errand.shard, error)
+                self._lose(request.shard, error)
             else:
-                if self._readable([errand.shard], _UNBLOCK) or time.monotonic() > deadline:
-                    self._read_next(errand.shard)
+                if self._readable([request.shard], _UNBLOCK) or time.monotonic() > deadline:
+                    self._read_next(request.shard)
 
     def _return(self, shard: int, taken: Taken) -> None:
         """Put back what another shard was faster with; what is lost anyway is kept for the next take."""
         if taken.items:
-            errand = Errand(shard, PutBack(taken.queue, taken.items))
-            errand.undone = partial(self._losses.count, "broker", taken.queue, len(taken.items))
-            self._put(shard, [errand])
+            request = ShardRequest(shard, PutBack(taken.queue, taken.items))
+            request.on_failure = partial(self._losses.count, "broker", taken.queue, len(taken.items))
+            self._put(shard, [request])
         if taken.lost:
             self._kept.append(Taken(taken.queue, [], taken.lost))
 
@@ -285,5 +285,5 @@ class ShardedConnection:
             part.close()
 
 
-def _timeout(errand: Errand) -> float:
-    return errand.step.timeout if isinstance(errand.step, Take) else 0.0
+def _timeout(request: ShardRequest) -> float:
+    return request.step.timeout if isinstance(request.step, Take) else 0.0

@@ -10,9 +10,9 @@ from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.redis.routes import Errand, Routes, marked, merge
+from channels_classic.layers.redis.routes import Routes, ShardRequest, marked, merge
 from channels_classic.layers.redis.sharded import INCOMPLETE
-from channels_classic.layers.redis.shards import AsyncPart, Shards
+from channels_classic.layers.redis.shards import AsyncShardConnection, Shards
 from channels_classic.layers.steps import PutBack, Step, Take, Taken
 
 _UNBLOCK = 0.005
@@ -26,14 +26,14 @@ class AsyncShardedConnection:
         self._shards = shards
         self._routes = routes
         self._losses = losses
-        self._parts: dict[int, AsyncPart] = {}
+        self._parts: dict[int, AsyncShardConnection] = {}
         self._kept: list[Taken] = []
         self._turn = asyncio.Lock()
 
     async def connect(self) -> None:
         """Reach one shard at least. Raises `LayerUnavailable`."""
         failed: LayerUnavailable | None = None
-        for shard in self._routes.rotated(self._routes.everywhere, self._shards.away):
+        for shard in self._routes.round_robin(self._routes.everywhere, self._shards.down):
             try:
                 self._parts[shard] = await self._shards.open_async(shard)
             except LayerUnavailable as error:
@@ -55,56 +55,56 @@ class AsyncShardedConnection:
                 raise
 
     async def _run(self, steps: Sequence[Step]) -> list[Any]:
-        plan = [(step, self._errands(step)) for step in steps]
-        await self._carry([errand for _, errands in plan for errand in errands])
+        plan = [(step, self._requests(step)) for step in steps]
+        await self._carry([request for _, requests in plan for request in requests])
         results = []
-        for step, errands in plan:
+        for step, requests in plan:
             if isinstance(step, Take):
-                results.append(await self._take(step, errands))
+                results.append(await self._take(step, requests))
             else:
-                results.append(merge(step, [errand.result for errand in errands]))
+                results.append(merge(step, [request.result for request in requests]))
         lost = next((result for result in results if isinstance(result, LayerUnavailable)), None)
         if lost is not None:
-            await self._give_back([(errand.shard, errand.result) for _, errands in plan for errand in errands])
+            await self._give_back([(request.shard, request.result) for _, requests in plan for request in requests])
             raise lost
         return results
 
-    def _errands(self, step: Step) -> list[Errand]:
+    def _requests(self, step: Step) -> list[ShardRequest]:
         if not isinstance(step, Take):
-            return self._routes.errands(step, self._shards.away)
+            return self._routes.requests(step, self._shards.down)
         takes = self._routes.takes(step)
         if not takes or self._kept:
             return []
-        shard = self._routes.rotated(takes, self._shards.away)[0]
-        return [Errand(shard, takes[shard] if len(takes) == 1 else replace(takes[shard], timeout=0.0))]
+        shard = self._routes.round_robin(takes, self._shards.down)[0]
+        return [ShardRequest(shard, takes[shard] if len(takes) == 1 else replace(takes[shard], timeout=0.0))]
 
-    async def _carry(self, errands: Sequence[Errand]) -> None:
+    async def _carry(self, requests: Sequence[ShardRequest]) -> None:
         """Run errands, on all shards at once; each ends with a result."""
-        by_shard: dict[int, list[Errand]] = {}
-        for errand in errands:
-            by_shard.setdefault(errand.shard, []).append(errand)
+        by_shard: dict[int, list[ShardRequest]] = {}
+        for request in requests:
+            by_shard.setdefault(request.shard, []).append(request)
         if len(by_shard) == 1:
             ((shard, only),) = by_shard.items()
             await self._carry_to(shard, only)
         elif by_shard:
             await asyncio.gather(*(self._carry_to(shard, some) for shard, some in by_shard.items()))
 
-    async def _carry_to(self, shard: int, errands: Sequence[Errand]) -> None:
+    async def _carry_to(self, shard: int, requests: Sequence[ShardRequest]) -> None:
         results: Sequence[Any]
         try:
             part = await self._part(shard)
         except LayerUnavailable as error:
-            results = [self._routes.refusal(errand.step, error) for errand in errands]
+            results = [self._routes.refusal(request.step, error) for request in requests]
         else:
             try:
-                results = await part.run([errand.step for errand in errands])
+                results = await part.run([request.step for request in requests])
             except LayerUnavailable as error:
                 await self._lose(shard, error)
-                results = [error] * len(errands)
-        for errand, result in zip(errands, results, strict=True):
-            errand.end(result)
+                results = [error] * len(requests)
+        for request, result in zip(requests, results, strict=True):
+            request.end(result)
 
-    async def _part(self, shard: int) -> AsyncPart:
+    async def _part(self, shard: int) -> AsyncShardConnection:
         part = self._parts.get(shard)
         if part is not None and not part.usable():
             # The server closed it while the others were talked to; what is written to it would be lost.
@@ -123,48 +123,48 @@ class AsyncShardedConnection:
 
     # Taking
 
-    async def _take(self, step: Take, errands: Sequence[Errand]) -> Any:
-        if not errands:
+    async def _take(self, step: Take, requests: Sequence[ShardRequest]) -> Any:
+        if not requests:
             return self._kept.pop(0) if self._kept else None
-        first = errands[0]
+        first = requests[0]
         takes = self._routes.takes(step)
         if isinstance(first.result, Taken) or len(takes) == 1:
             return _mark(first)
         return await (self._race(takes) if step.timeout else self._look(takes, first))
 
-    async def _look(self, takes: dict[int, Take], first: Errand) -> Any:
+    async def _look(self, takes: dict[int, Take], first: ShardRequest) -> Any:
         """Look at one shard after the other without waiting."""
-        for shard in self._routes.rotated(takes, self._shards.away):
+        for shard in self._routes.round_robin(takes, self._shards.down):
             if shard != first.shard:
-                errand = Errand(shard, takes[shard])
-                await self._carry([errand])
-                if isinstance(errand.result, Taken):
-                    return _mark(errand)
-                first = first if first.result is None else errand
+                request = ShardRequest(shard, takes[shard])
+                await self._carry([request])
+                if isinstance(request.result, Taken):
+                    return _mark(request)
+                first = first if first.result is None else request
         return first.result
 
     async def _race(self, takes: dict[int, Take]) -> Any:
         """Wait for all shards at once; the first that answers ends the waiting at the others."""
-        errands = [Errand(shard, take) for shard, take in takes.items()]
-        works = {asyncio.create_task(self._carry([errand])): errand for errand in errands}
+        requests = [ShardRequest(shard, take) for shard, take in takes.items()]
+        works = {asyncio.create_task(self._carry([request])): request for request in requests}
         try:
             await self._first_answer(works)
-            await asyncio.gather(*(self._end(work, errand.shard) for work, errand in works.items()))
+            await asyncio.gather(*(self._end(work, request.shard) for work, request in works.items()))
         except BaseException:
             for work in works:
                 work.cancel()
             await asyncio.wait(works, timeout=1)
             raise
-        found = [errand for errand in errands if isinstance(errand.result, Taken)]
+        found = [request for request in requests if isinstance(request.result, Taken)]
         if not found:
             # Shards that are away do not count while others are there.
-            return next((None for errand in errands if errand.result is None), errands[0].result)
-        found.sort(key=lambda errand: not errand.result.items)
-        await self._give_back([(errand.shard, errand.result) for errand in found[1:]])
+            return next((None for request in requests if request.result is None), requests[0].result)
+        found.sort(key=lambda request: not request.result.items)
+        await self._give_back([(request.shard, request.result) for request in found[1:]])
         return _mark(found[0])
 
     @staticmethod
-    async def _first_answer(works: dict[asyncio.Task[None], Errand]) -> None:
+    async def _first_answer(works: dict[asyncio.Task[None], ShardRequest]) -> None:
         """Return once one shard has answered or broken. While one is away soon: it may be back any moment."""
         waiting, limit = set(works), None
         while waiting:
@@ -186,15 +186,15 @@ class AsyncShardedConnection:
 
     async def _give_back(self, results: Sequence[tuple[int, Any]]) -> None:
         """Put back what another shard was faster with; what is lost anyway is kept for the next take."""
-        errands = []
+        requests = []
         for shard, taken in results:
             if isinstance(taken, Taken) and taken.items:
-                errand = Errand(shard, PutBack(taken.queue, taken.items))
-                errand.undone = partial(self._losses.count, "broker", taken.queue, len(taken.items))
-                errands.append(errand)
+                request = ShardRequest(shard, PutBack(taken.queue, taken.items))
+                request.on_failure = partial(self._losses.count, "broker", taken.queue, len(taken.items))
+                requests.append(request)
             if isinstance(taken, Taken) and taken.lost:
                 self._kept.append(Taken(taken.queue, [], taken.lost))
-        await self._carry(errands)
+        await self._carry(requests)
 
     def usable(self) -> bool:
         """Always: connections to shards are made again when they must."""
@@ -207,5 +207,5 @@ class AsyncShardedConnection:
             await part.close()
 
 
-def _mark(errand: Errand) -> Any:
-    return marked(errand.result, errand.shard) if isinstance(errand.result, Taken) else errand.result
+def _mark(request: ShardRequest) -> Any:
+    return marked(request.result, request.shard) if isinstance(request.result, Taken) else request.result

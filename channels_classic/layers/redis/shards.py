@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
 from channels_classic.exceptions import LayerUnavailable
-from channels_classic.layers import chance
+from channels_classic.layers import rng
 from channels_classic.layers.steps import AsyncConnection, Connection
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ _PAUSES = (0.05, 1.0)
 """Seconds between attempts to reach a shard that is away: at first, at most."""
 
 
-class Part(Connection, Protocol):
+class ShardConnection(Connection, Protocol):
     """A connection to one shard, with what it takes to wait for several of them."""
 
     def fileno(self) -> int:
@@ -32,7 +32,7 @@ class Part(Connection, Protocol):
         """Ask once that the `Take` of this thread which waits be ended. Raises `LayerUnavailable`."""
 
 
-class AsyncPart(AsyncConnection, Protocol):
+class AsyncShardConnection(AsyncConnection, Protocol):
     """The same for an event loop."""
 
     def usable(self) -> bool:
@@ -42,48 +42,48 @@ class AsyncPart(AsyncConnection, Protocol):
         """Ask once that the `Take` which waits be ended. Raises `LayerUnavailable`."""
 
 
-class Place(Protocol):
+class Endpoint(Protocol):
     """One shard: where it is, and how to connect to it."""
 
     @property
     def where(self) -> str:
         """For people."""
 
-    def open(self) -> Part:
+    def open(self) -> ShardConnection:
         """A connection for one thread. Raises `LayerUnavailable`."""
 
-    async def open_async(self) -> AsyncPart:
+    async def open_async(self) -> AsyncShardConnection:
         """A connection for one event loop. Raises `LayerUnavailable`."""
 
 
 class Shards:
     """All shards of a layer. Thread-safe."""
 
-    def __init__(self, places: Sequence[Place]) -> None:
-        self.places = places
-        self._away: dict[int, LayerUnavailable] = {}
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self.endpoints = endpoints
+        self._down: dict[int, LayerUnavailable] = {}
         self._lock = threading.Lock()
         self._prober: threading.Thread | None = None
         self._pid = 0
 
     @property
-    def away(self) -> frozenset[int]:
+    def down(self) -> frozenset[int]:
         """The shards that are known to be away."""
-        return frozenset(self._away)
+        return frozenset(self._down)
 
-    def open(self, shard: int) -> Part:
+    def open(self, shard: int) -> ShardConnection:
         """A connection. Raises `LayerUnavailable`: at once, when the shard is known to be away."""
         self._check(shard)
         try:
-            return self.places[shard].open()
+            return self.endpoints[shard].open()
         except LayerUnavailable as error:
             self._fail(shard, error)
 
-    async def open_async(self, shard: int) -> AsyncPart:
+    async def open_async(self, shard: int) -> AsyncShardConnection:
         """The same for an event loop."""
         self._check(shard)
         try:
-            return await self.places[shard].open_async()
+            return await self.endpoints[shard].open_async()
         except LayerUnavailable as error:
             self._fail(shard, error)
 
@@ -93,7 +93,7 @@ class Shards:
             self._mark(shard, error)
 
     def _check(self, shard: int) -> None:
-        error = self._away.get(shard)
+        error = self._down.get(shard)
         if error is not None:
             if self._pid != os.getpid():
                 self._mark(shard, error)  # threads do not come along at a fork
@@ -106,9 +106,9 @@ class Shards:
 
     def _mark(self, shard: int, error: LayerUnavailable) -> None:
         with self._lock:
-            if shard not in self._away:
+            if shard not in self._down:
                 logger.error("A shard is away: %s The others are used meanwhile.", error)
-                self._away[shard] = error
+                self._down[shard] = error
             if self._pid != os.getpid() or self._prober is None:
                 self._pid = os.getpid()
                 self._prober = threading.Thread(target=self._probe, name="redis-shards", daemon=True)
@@ -117,26 +117,26 @@ class Shards:
     def _probe(self) -> None:
         pause, longest = _PAUSES
         while True:
-            for shard in list(self._away):
+            for shard in list(self._down):
                 self._try(shard)
             with self._lock:
-                if not self._away:
+                if not self._down:
                     self._prober = None
                     return
-            time.sleep(pause * chance.uniform(0.5, 1))
+            time.sleep(pause * rng.uniform(0.5, 1))
             pause = min(pause * 2, longest)
 
     def _try(self, shard: int) -> None:
         try:
-            self.places[shard].open().close()
+            self.endpoints[shard].open().close()
         except LayerUnavailable:
             return
         except Exception:
-            logger.exception("Looking for the shard at %s failed", self.places[shard].where)
+            logger.exception("Looking for the shard at %s failed", self.endpoints[shard].where)
             return
         with self._lock:
-            self._away.pop(shard, None)
-        logger.warning("The shard at %s is back.", self.places[shard].where)
+            self._down.pop(shard, None)
+        logger.warning("The shard at %s is back.", self.endpoints[shard].where)
 
 
 def _copy(error: LayerUnavailable) -> LayerUnavailable:

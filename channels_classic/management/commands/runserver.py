@@ -26,8 +26,8 @@ from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import CannotListen
 from channels_classic.handler import ViewConsumer
 from channels_classic.interface_server import InterfaceServer
-from channels_classic.interface_server.actions import Actions
-from channels_classic.interface_server.server import Listen, Server
+from channels_classic.interface_server.action_log import ActionLogMiddleware
+from channels_classic.interface_server.server.server import Listen, Server
 from channels_classic.management.interface import configured, set_up_log
 from channels_classic.management.layer import layer_of
 from channels_classic.routing import Consumer
@@ -134,7 +134,7 @@ class Command(DjangoCommand):
 
             application = ASGIStaticFilesHandler(application)
         try:
-            return Server(Actions(application, self.log_action), config, Listen(self.addr, int(self.port)))
+            return Server(ActionLogMiddleware(application, self.log_action), config, Listen(self.addr, int(self.port)))
         except CannotListen as refusal:
             text = _CANNOT_LISTEN.get(refusal.error.errno or 0, refusal.error)
             self.stderr.write(f"Error: {text}")

@@ -23,11 +23,11 @@ from channels_classic.message import Message
 from channels_classic.routing import Consumer
 from channels_classic.signals import worker_process_ready
 from channels_classic.worker import Worker, WorkerGroup
+from channels_classic.worker.concurrency import parse_limits
 from channels_classic.worker.config import WorkerConfig
-from channels_classic.worker.limits import parse_limits
-from channels_classic.worker.parent import Parent
-from channels_classic.worker.stopping import renew
-from channels_classic.worker.supervisor import Supervisor
+from channels_classic.worker.shutdown import renew
+from channels_classic.worker.supervisor.child import SupervisorLink
+from channels_classic.worker.supervisor.supervisor import Supervisor
 
 
 class Command(BaseCommand):
@@ -66,7 +66,7 @@ class Command(BaseCommand):
                 "No channel is left to listen on: --only-channels and --exclude-channels leave none of "
                 f"{', '.join(sorted(self.channel_layer.router.channels))}."
             )
-        parent = Parent.of_this_process()
+        parent = SupervisorLink.of_this_process()
         if parent is None:
             self.say_what_runs(config, worker)
         if parent is None and config.is_supervised:
@@ -91,9 +91,9 @@ class Command(BaseCommand):
             f", for channels {channels}" if config.is_supervised else "",  # otherwise the worker says so
         )
 
-    def obey(self, parent: Parent, worker: Worker) -> None:
+    def obey(self, parent: SupervisorLink, worker: Worker) -> None:
         """Let a worker tell the process that supervises it what it is told here, and stop when that says so."""
-        worker.record = parent.ledger
+        worker.record = parent.table
         worker.is_one_of_many = True
         worker.on_listening = parent.is_ready
         worker.on_outworn = parent.ask_for_replacement

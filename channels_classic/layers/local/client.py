@@ -1,0 +1,259 @@
+"""The way of a client to the host of the local layer: a Unix socket, from a thread or from an event loop.
+
+Steps go out, results come back in their order. What a host held when it ended is lost; nothing is ever sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, NoReturn, cast
+
+from channels_classic.exceptions import LayerUnavailable
+from channels_classic.layers.local.path import check_path
+from channels_classic.layers.local.wire import WAKE, Lose, decode_result, encode_step, unpacker
+from channels_classic.layers.losses import Losses
+from channels_classic.layers.steps import Step, Take
+
+PATIENCE = 5.0
+"""Seconds an answer may take, beyond the time a `Take` waits, before the host counts as lost."""
+
+_NEXT_STEP = "Start one, with `python manage.py runinterface` or `runserver`, or name a Redis layer in CHANNEL_LAYERS."
+NO_HOST = (FileNotFoundError, ConnectionRefusedError)
+"""What connecting fails with when there is no host."""
+
+_HOST_ENDED = "the interface server that hosts it has ended"
+_READ = 64 * 1024
+
+
+class SocketConnection:
+    """A `Connection` to the host, for one thread."""
+
+    def __init__(self, path: str, losses: Losses) -> None:
+        self._path = path
+        self._losses = losses
+        self._sending = threading.Lock()
+        self._blocked = False
+        self._woken = False
+        self._wake_is_due = False
+        self._asked_to_end = False
+        self._unread: deque[Step | Lose] = deque()
+        self._unpacker = unpacker()
+        check_path(self._path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # The kernel's own timeouts: Python's cost a poll for every read, and make it wait where nothing must wait.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(PATIENCE))
+        self._set_timeout(PATIENCE)
+        try:
+            self._socket.connect(self._path)
+        except OSError as error:
+            self._socket.close()
+            raise unavailable(self._path, error) from error
+
+    def _set_timeout(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(timeout))
+
+    def write(self, steps: Sequence[Step]) -> None:
+        if any(isinstance(step, Take) and step.timeout for step in steps):
+            self._blocked = True  # before `_woken` is read: `wake` looks at them the other way round
+            if self._woken:
+                steps = [replace(step, timeout=0.0) if isinstance(step, Take) else step for step in steps]
+        frames = b"".join(map(encode_step, steps))
+        unreported = self._losses.unreported()
+        if unreported:
+            self._unread.append(Lose(unreported))
+            frames = encode_step(Lose(unreported)) + frames
+        self._unread.extend(steps)
+        try:
+            with self._sending:
+                self._socket.sendall(frames)
+        except OSError as error:
+            self._fail(error)
+        if self._wake_is_due:
+            self._send_wake()
+
+    def usable(self) -> bool:
+        try:
+            # Nothing is unread, so what can be read is the end of the connection.
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def read(self) -> Any:
+        step = self._unread.popleft()
+        try:
+            answer = self._answer(PATIENCE + step.timeout if isinstance(step, Take) else PATIENCE)
+        except OSError as error:
+            self._fail(error)
+        if isinstance(step, Lose):
+            return self.read()
+        if isinstance(step, Take):
+            self._blocked = self._woken = self._asked_to_end = False
+        return decode_result(type(step), answer, self._path)
+
+    def _answer(self, timeout: float) -> Any:
+        if timeout != self._timeout:
+            self._set_timeout(timeout)
+        while True:
+            for answer in self._unpacker:
+                return answer
+            data = self._socket.recv(_READ)
+            if not data:
+                raise ConnectionResetError(_HOST_ENDED)
+            self._unpacker.feed(data)
+
+    def _fail(self, error: OSError) -> NoReturn:
+        self.close()
+        raise unavailable(self._path, error) from error
+
+    def fileno(self) -> int:
+        """The socket."""
+        return self._socket.fileno()
+
+    def unblock(self) -> None:
+        """Ask the host once to end the take that waits; one it finds none for is kept, so no more than once."""
+        if not self._asked_to_end:
+            self._asked_to_end = True
+            self._wake_is_due = True
+            self._send_wake()
+
+    def wake(self) -> None:
+        self._woken = True
+        if self._blocked:
+            self._wake_is_due = True
+            self._send_wake()
+
+    def _send_wake(self) -> None:
+        """Also called from a signal handler, so it waits for nobody: who holds the lock does it afterwards."""
+        if not self._sending.acquire(blocking=False):
+            return
+        try:
+            if self._wake_is_due:
+                self._wake_is_due = False
+                self._socket.sendall(WAKE)
+        except OSError:
+            pass  # the reader finds out
+        finally:
+            self._sending.release()
+
+    def close(self) -> None:
+        self._unread.clear()
+        self._blocked = False
+        self._socket.close()
+
+
+class AsyncSocketConnection:
+    """An `AsyncConnection` to the host; a host that came back is found by the next run."""
+
+    def __init__(self, path: str, losses: Losses) -> None:
+        self._path = path
+        self._losses = losses
+        self._turn = asyncio.Lock()
+        self._stream: _Stream | None = None
+
+    async def connect(self) -> None:
+        """Raises `LayerUnavailable`."""
+        async with self._turn, self._guard():
+            self._stream = await self._open()
+
+    async def run(self, steps: Sequence[Step]) -> list[Any]:
+        limit = PATIENCE + sum(step.timeout for step in steps if isinstance(step, Take))
+        async with self._turn, self._guard():
+            if self._stream is None or self._stream.ended:
+                self._stream = await self._open()
+            unreported = self._losses.unreported()
+            telling = [Lose(unreported)] if unreported else []
+            answers = await asyncio.wait_for(self._stream.ask([*telling, *steps]), limit)
+            del answers[: len(telling)]
+        return [decode_result(type(step), answer, self._path) for step, answer in zip(steps, answers, strict=True)]
+
+    def usable(self) -> bool:
+        """Always: `run` connects again when it must."""
+        return True
+
+    async def unblock(self) -> None:
+        """Ask the host to end the take that waits."""
+        if self._stream is not None:
+            self._stream.transport.write(WAKE)
+
+    async def _open(self) -> _Stream:
+        check_path(self._path)
+        opening = asyncio.get_running_loop().create_unix_connection(_Stream, self._path)
+        _, stream = await asyncio.wait_for(opening, PATIENCE)
+        return stream
+
+    @asynccontextmanager
+    async def _guard(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            # Cancelled or broken in the middle: answers would be taken for those of the next steps.
+            await self.close()
+            if isinstance(error, (OSError, asyncio.TimeoutError)):
+                raise unavailable(self._path, error) from error
+            raise
+
+    async def close(self) -> None:
+        if self._stream is not None:
+            self._stream.transport.abort()
+            self._stream = None
+
+
+class _Stream(asyncio.Protocol):
+    """Asks one thing at a time, and collects the answers."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._unpacker = unpacker()
+        self._count = 0
+        self._answers: list[Any] = []
+        self._done: asyncio.Future[list[Any]] | None = None
+
+    def ask(self, steps: Sequence[Step | Lose]) -> asyncio.Future[list[Any]]:
+        """Write `steps`; their answers come together."""
+        self._done = asyncio.get_running_loop().create_future()
+        self._count = len(steps)
+        self.transport.write(b"".join(map(encode_step, steps)))
+        return self._done
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's own are none by inheritance
+
+    def data_received(self, data: bytes) -> None:
+        self._unpacker.feed(data)
+        self._answers.extend(self._unpacker)
+        if len(self._answers) >= self._count and self._done is not None and not self._done.done():
+            answers, self._answers = self._answers, []
+            self._done.set_result(answers)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.ended = True
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(error or ConnectionResetError(_HOST_ENDED))
+
+
+def _timeval(seconds: float) -> bytes:
+    whole = int(seconds)
+    return struct.pack("@ll", whole, int((seconds - whole) * 1_000_000))
+
+
+def unavailable(path: str, error: BaseException) -> LayerUnavailable:
+    """The error to raise when talking to the host failed with `error`."""
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, NO_HOST):
+        reason = "no interface server of this project and user hosts it"
+    elif isinstance(error, (BlockingIOError, asyncio.TimeoutError)):
+        reason = f"the interface server that hosts it has not answered for {PATIENCE:g} seconds"
+    return LayerUnavailable(path, reason, _NEXT_STEP)

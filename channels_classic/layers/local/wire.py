@@ -1,0 +1,185 @@
+"""What travels between the clients of the local layer and its host: steps and results as msgpack arrays. Pure, no I/O.
+
+A client writes frames `[code, field, …]`, one for each step; the host answers each with its result, in order. Codes
+never get a new meaning: interface servers run for months, and workers of later releases talk to them. A code that the
+host does not know is answered with a refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import msgpack
+
+from channels_classic.exceptions import StepRefused
+from channels_classic.layers.losses import Count
+from channels_classic.layers.steps import (
+    Alive,
+    Delist,
+    Entry,
+    Flush,
+    GetStatistics,
+    Heartbeat,
+    Item,
+    Join,
+    Leave,
+    Length,
+    Members,
+    Push,
+    PutBack,
+    Rejoin,
+    Retire,
+    Status,
+    Step,
+    Take,
+    Taken,
+)
+
+FRAME_LIMIT = 256 * 1024 * 1024
+"""Bytes of one frame, far more than any step that a limit elsewhere lets through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lose:
+    """What a client counted as lost since it told last → None. No step: connections say it by themselves."""
+
+    counts: Sequence[Count]
+
+
+_WAKE = 0
+_REFUSED = 1  # the ExtType of a refusal
+
+_Number = (int, float)
+
+_SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
+    Push: (1, {"queue": str, "entries": list, "alive": bool}),
+    PutBack: (2, {"queue": str, "items": list}),
+    Take: (3, {"queues": list, "count": int, "timeout": _Number}),
+    Join: (4, {"group": str, "queue": str, "members": list}),
+    Leave: (5, {"group": str, "queue": str, "members": list}),
+    Members: (6, {"group": str}),
+    Delist: (7, {"group": str, "inbox": str}),
+    Rejoin: (8, {"group": str, "inbox": str, "members": list, "replace": bool}),
+    Heartbeat: (9, {"inbox": str}),
+    Retire: (10, {"inbox": str}),
+    Length: (11, {"queue": str}),
+    Flush: (12, {}),
+    Alive: (13, {"inbox": str}),
+    Lose: (14, {"counts": list}),
+    GetStatistics: (15, {"queue": (str, type(None))}),
+}
+_COUNT = (str, str, int)
+_ENTRY = (bytes, _Number, str, (int, type(None)))
+_ITEM = (bytes, list)
+_RAW = (_Number, str)
+
+Frame = Callable[[Any], tuple[Any, ...]]
+
+
+def _fields(names: Sequence[str]) -> Frame:
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda step: tuple(getattr(step, name) for name in names)
+
+
+_FRAMES: dict[type, Frame] = {
+    **{kind: _fields(list(shape)) for kind, (_, shape) in _SHAPES.items()},
+    Push: lambda step: (
+        step.queue,
+        [(entry.payload, entry.ttl, entry.quota_key, entry.limit) for entry in step.entries],
+        step.alive,
+    ),
+    PutBack: lambda step: (step.queue, [(item.payload, item.raw) for item in step.items]),
+}
+_KINDS = {code: (kind, tuple(shape.values())) for kind, (code, shape) in _SHAPES.items()}
+
+WAKE: bytes = msgpack.packb([_WAKE])
+"""Ends a `Take` that waits."""
+
+
+def encode_step(step: Step | Lose) -> bytes:
+    """The frame of a step."""
+    kind = type(step)
+    frame: bytes = msgpack.packb((_SHAPES[kind][0], *_FRAMES[kind](step)))
+    return frame
+
+
+def decode_step(frame: Any) -> Step | Lose | StepRefused | None:
+    """The step in a frame; None for a wake-up, a refusal for a code of later releases. Raises `ValueError`."""
+    if not isinstance(frame, list) or not frame or not isinstance(frame[0], int):
+        raise ValueError("a frame is a list that begins with a code")
+    code, *fields = frame
+    if code == _WAKE:
+        return None
+    if code not in _KINDS:
+        return StepRefused("this machine", f"the interface server is older and does not know step {code}")
+    kind, shape = _KINDS[code]
+    _check(fields, shape)
+    step: Step | Lose = kind(*_RESTORE.get(kind, _as_they_are)(fields))
+    return step
+
+
+def _as_they_are(fields: list[Any]) -> list[Any]:
+    return fields
+
+
+def _restore_push(fields: list[Any]) -> list[Any]:
+    for entry in fields[1]:
+        _check(entry, _ENTRY)
+    return [fields[0], [Entry(*entry) for entry in fields[1]], fields[2]]
+
+
+def _restore_put_back(fields: list[Any]) -> list[Any]:
+    for item in fields[1]:
+        _check(item, _ITEM)
+        _check(item[1], _RAW)
+    return [fields[0], [Item(*item) for item in fields[1]]]
+
+
+def _restore_lose(fields: list[Any]) -> list[Any]:
+    for count in fields[0]:
+        _check(count, _COUNT)
+    return fields
+
+
+_RESTORE: dict[type, Callable[[list[Any]], list[Any]]] = {
+    Push: _restore_push,
+    PutBack: _restore_put_back,
+    Lose: _restore_lose,
+}
+
+
+def _check(fields: Any, shape: tuple[Any, ...]) -> None:
+    """What one client writes must not harm the lists that all share."""
+    if not isinstance(fields, list) or len(fields) != len(shape) or not all(map(isinstance, fields, shape)):
+        raise ValueError("a frame does not have the fields of its step")
+
+
+def encode_result(result: Any) -> bytes:
+    """The answer to a step."""
+    if isinstance(result, Taken):
+        result = (result.queue, [(item.payload, item.raw) for item in result.items], result.lost)
+    elif isinstance(result, StepRefused):
+        result = msgpack.ExtType(_REFUSED, result.reason.encode())
+    answer: bytes = msgpack.packb(result)
+    return answer
+
+
+def decode_result(kind: type, answer: Any, where: str) -> Any:
+    """The result of a step of this kind in an answer from the host at `where`."""
+    if isinstance(answer, msgpack.ExtType):
+        return StepRefused(where, answer.data.decode())
+    if kind is Push:
+        return [Status(status) for status in answer]
+    if kind is Take and answer is not None:
+        queue, items, lost = answer
+        return Taken(queue, [Item(*item) for item in items], [(how, payload) for how, payload in lost])
+    return answer
+
+
+def unpacker() -> msgpack.Unpacker:
+    """What finds frames, or answers, in a stream of bytes."""
+    return msgpack.Unpacker(max_buffer_size=FRAME_LIMIT)

@@ -1,0 +1,160 @@
+"""How the callers of a layer reach it: connections are made when they are needed, kept, and shared.
+
+In come steps, out go their results. A `ConnectionPool` is for all threads of a process, a `Multiplexer` for all
+coroutines of one event loop. They know neither messages nor what the steps do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers.steps import AsyncConnection, Connection, Step
+
+
+class ConnectionPool:
+    """A thread has a connection to itself for as long as it carries out some steps."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._idle: list[Connection] = []
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+
+    def run(self, steps: Sequence[Step]) -> list[Any]:
+        """Carry out steps, in order, in one round trip; a `StepRefused` is among the results, not raised."""
+        connection = self._borrow()
+        try:
+            connection.write(steps)
+            results = [connection.read() for _ in steps]
+            for index in _refused_for_once(results):
+                connection.write([steps[index]])
+                results[index] = connection.read()
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            self._idle.append(connection)
+        return results
+
+    def _borrow(self) -> Connection:
+        with self._lock:
+            if self._pid != os.getpid():
+                # A fork shares sockets with its parent: two processes would read each other's replies.
+                self._pid = os.getpid()
+                self._idle.clear()
+            connection = self._idle.pop() if self._idle else None
+        if connection is not None:
+            if connection.usable():
+                return connection
+            # The server has closed it since it was used last, and then most likely the others as well.
+            connection.close()
+            self.close()
+        try:
+            return self._connect()
+        except LayerUnavailable as error:
+            error.written = False
+            raise
+
+    def close(self) -> None:
+        """Close the connections nobody uses now."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+
+class Multiplexer:
+    """One connection for the steps of all coroutines, which travel together; who waits has one to itself meanwhile."""
+
+    def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> None:
+        self._connect = connect
+        self._shared: AsyncConnection | None = None
+        self._idle: list[AsyncConnection] = []
+        self._waiting: list[tuple[Sequence[Step], asyncio.Future[list[Any]]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    async def run(self, steps: Sequence[Step]) -> list[Any]:
+        """Carry out steps that do not wait; a `StepRefused` is among the results, not raised."""
+        results: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((steps, results))
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+        return await results
+
+    async def _flush(self) -> None:
+        """Carry everything that waits, together, until nothing does."""
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._carry(batch)
+        finally:
+            self._flushing = None
+
+    async def _carry(self, batch: list[tuple[Sequence[Step], asyncio.Future[list[Any]]]]) -> None:
+        steps = [step for some, _ in batch for step in some]
+        try:
+            if self._shared is None or not self._shared.usable():
+                await self._drop()
+                self._shared = await self._open()
+            results = await self._shared.run(steps)
+            for index in _refused_for_once(results):
+                results[index : index + 1] = await self._shared.run([steps[index]])
+        except BaseException as error:
+            await self._drop()
+            for _, waiting in batch:
+                if not waiting.done():
+                    waiting.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        end = 0
+        for some, waiting in batch:
+            begin, end = end, end + len(some)
+            if not waiting.done():
+                waiting.set_result(results[begin:end])
+
+    async def run_alone(self, steps: Sequence[Step]) -> list[Any]:
+        """Carry out steps of which some may wait."""
+        connection = None
+        while self._idle and connection is None:
+            connection = self._idle.pop()
+            if not connection.usable():
+                await connection.close()
+                connection = None
+        connection = connection or await self._open()
+        try:
+            results = await connection.run(steps)
+        except BaseException:
+            await connection.close()
+            raise
+        self._idle.append(connection)
+        return results
+
+    async def _open(self) -> AsyncConnection:
+        try:
+            return await self._connect()
+        except LayerUnavailable as error:
+            error.written = False
+            raise
+
+    async def _drop(self) -> None:
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            await shared.close()
+
+    async def close(self) -> None:
+        """Close the connections nobody waits on."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.close()
+        await self._drop()
+
+
+def _refused_for_once(results: Sequence[Any]) -> list[int]:
+    """Which steps were not carried out for a reason that is gone: trying them again sends nothing twice."""
+    return [index for index, result in enumerate(results) if isinstance(result, StepRefused) and result.again]

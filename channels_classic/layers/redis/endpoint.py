@@ -1,0 +1,33 @@
+"""One shard on one server, as the topologies see it: something to open connections to."""
+
+from __future__ import annotations
+
+from channels_classic.layers.losses import Losses
+from channels_classic.layers.redis.commands import CommandBuilder
+from channels_classic.layers.redis.connection import RedisConnection
+from channels_classic.layers.redis.connection_async import AsyncRedisConnection
+from channels_classic.layers.redis.connector import Connector
+
+
+class RedisEndpoint:
+    """One shard on one server."""
+
+    def __init__(self, connector: Connector, shard: CommandBuilder, losses: Losses) -> None:
+        self._connector = connector
+        self._shard = shard
+        self._losses = losses
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return self._connector.where
+
+    def open(self) -> RedisConnection:
+        """Raises `LayerUnavailable`."""
+        return RedisConnection(self._connector, self._shard, self._losses)
+
+    async def open_async(self) -> AsyncRedisConnection:
+        """Raises `LayerUnavailable`."""
+        connection = AsyncRedisConnection(self._connector, self._shard, self._losses)
+        await connection.register()
+        return connection

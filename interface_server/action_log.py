@@ -1,0 +1,90 @@
+"""What clients do, told to a function that writes it down: an ASGI application around another.
+
+The actions and their details are those of Daphne's `action_logger`, as `runserver` of Channels 1.1.8 was told them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .asgi import Application, Receive, Scope, SendEvent
+from .log_throttle import ThrottledLog
+
+logger = logging.getLogger(__name__)
+
+ActionLogger = Callable[[str, str, dict[str, Any]], None]
+
+_WEBSOCKET_ACTIONS = {
+    "websocket.accept": "connected",
+    "websocket.close": "rejected",  # before an accept, that is
+    "websocket.http.response.start": "rejected",
+}
+
+
+class ActionLogMiddleware:
+    """Passes everything on, and tells of complete responses and of what becomes of WebSockets."""
+
+    def __init__(self, application: Application, action_logger: ActionLogger) -> None:
+        self._application = application
+        self._action_logger = action_logger
+        self._throttled_log = ThrottledLog()
+        self._watched = {"http": self._http, "websocket": self._websocket}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
+        """Serve one scope."""
+        await self._watched.get(scope["type"], self._application)(scope, receive, send)
+
+    def _tell(self, protocol: str, action: str, details: dict[str, Any]) -> None:
+        """Tell of an action. A disk that is full, or a mistake in the function, is no reason to fail a client."""
+        try:
+            self._action_logger(protocol, action, details)
+        except Exception as error:
+            self._throttled_log.warn(logger, "What clients do could not be written down: %r", error)
+
+    async def _http(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
+        started = time.monotonic()
+        query = f"?{scope['query_string'].decode('latin-1')}" if scope.get("query_string") else ""
+        details = {"method": scope["method"], "path": _path(scope) + query, "client": _client(scope), "size": 0}
+
+        async def watched_send(message: Any) -> None:
+            await send(message)
+            if message["type"] == "http.response.start":
+                details["status"] = message["status"]
+                return
+            details["size"] += len(message.get("body", b""))
+            if not message.get("more_body"):
+                self._tell("http", "complete", {**details, "time_taken": time.monotonic() - started})
+
+        await self._application(scope, receive, watched_send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
+        details = {"path": _path(scope), "client": _client(scope)}
+        last = "connecting"
+        self._tell("websocket", last, details)
+
+        async def watched_send(message: Any) -> None:
+            nonlocal last
+            await send(message)
+            if last == "connecting" and message["type"] in _WEBSOCKET_ACTIONS:
+                last = _WEBSOCKET_ACTIONS[message["type"]]
+                self._tell("websocket", last, details)
+
+        try:
+            await self._application(scope, receive, watched_send)
+        finally:
+            if last == "connected":
+                self._tell("websocket", "disconnected", details)
+
+
+def _path(scope: Scope) -> str:
+    raw: bytes | None = scope.get("raw_path")
+    path: str = scope["path"] if raw is None else raw.decode("latin-1")
+    return path
+
+
+def _client(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return f"{client[0]}:{client[1]}" if client else None

@@ -1,0 +1,56 @@
+"""From an ASGI scope to the keys that all first messages of a connection have. Pure.
+
+As in the ASGI draft 1.x, sections "HTTP" and "WebSocket": paths are text, header names lower case, duplicates kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+ROOT_PATH = b"daphne-root-path"
+"""The header in which a web server says where the site is mounted; never passed on."""
+
+Scope = MutableMapping[str, Any]
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+SendEvent = Callable[[Event], Awaitable[None]]
+Application = Callable[[Scope, Receive, SendEvent], Awaitable[None]]
+
+
+def connection_keys(scope: Scope, reply_channel: str, scheme: str, root_path: str) -> dict[str, Any]:
+    """What `http.request` and `websocket.connect` have in common."""
+    return {
+        "reply_channel": reply_channel,
+        "scheme": scope.get("scheme") or scheme,
+        "path": scope["path"],
+        "query_string": scope.get("query_string") or b"",
+        "root_path": scope.get("root_path") or unquote(root_path),
+        "headers": headers(scope.get("headers") or ()),
+        "client": _address(scope.get("client")),
+        "server": _address(scope.get("server")),
+    }
+
+
+def headers(pairs: Iterable[tuple[bytes, bytes]]) -> list[list[bytes]]:
+    """Header pairs for a message, in order.
+
+    Names with an underscore are dropped: in WSGI's environment they could not be told from names with a hyphen, and a
+    client could forge what a proxy sets.
+    """
+    lowered = ([name.lower(), value.strip()] for name, value in pairs if b"_" not in name)
+    return [pair for pair in lowered if pair[0] != ROOT_PATH]
+
+
+def _address(pair: Iterable[Any] | None) -> list[Any] | None:
+    """`[host, port]`; None for what has none, such as a Unix socket."""
+    host, port = pair or (None, None)
+    return [host, port] if host is not None and port is not None else None
+
+
+def raw_extension(scope: Scope) -> Mapping[str, Any] | None:
+    """What our own server offers beyond ASGI, if this is it."""
+    extensions = scope.get("extensions") or {}
+    found: Mapping[str, Any] | None = extensions.get("channels_classic.raw")
+    return found

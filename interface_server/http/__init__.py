@@ -1,0 +1,3 @@
+"""HTTP requests: the body to the layer, the response back to the client."""
+
+from __future__ import annotations

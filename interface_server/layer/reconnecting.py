@@ -1,0 +1,82 @@
+"""One connection to the layer that is made again when it breaks: steps in, results out. Knows nothing of messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers import rng
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.steps import AsyncConnection, Step
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+"""Seconds between two attempts to reach a layer that is away; each pause is up to twice as long as the one before."""
+
+
+class ReconnectingConnection:
+    """A connection of the interface server's own. `lost` is told of every failure, `back` of every connection."""
+
+    def __init__(
+        self,
+        layer: BaseChannelLayer,
+        lost: Callable[[ReconnectingConnection, LayerUnavailable], None],
+        back: Callable[[ReconnectingConnection], None],
+    ) -> None:
+        self._layer = layer
+        self._on_disconnect = lost
+        self._on_connect = back
+        self._connection: AsyncConnection | None = None
+        self._running = False
+        self._is_stale = False
+
+    async def run(self, steps: Sequence[Step]) -> list[Any]:
+        """The results of the steps, for which it waits until there is a connection.
+
+        Raises `LayerUnavailable` when that breaks: then the outcome is unknown, and they must not be repeated.
+        """
+        connection = await self.connect()
+        self._running = True
+        try:
+            results = await connection.run(steps)
+            for index, result in enumerate(results):
+                # Not carried out for a reason that is gone: this sends nothing twice.
+                if isinstance(result, StepRefused) and result.again:
+                    (results[index],) = await connection.run([steps[index]])
+            return results
+        except LayerUnavailable as error:
+            await self.close()
+            self._on_disconnect(self, error)
+            raise
+        finally:
+            self._running = False
+
+    def mark_stale(self) -> bool:
+        """Make this connection again before its next use, unless it is in use now; give whether it will be."""
+        self._is_stale = self._is_stale or not self._running
+        return self._is_stale
+
+    async def connect(self) -> AsyncConnection:
+        """The connection, after as many attempts as it takes."""
+        if self._is_stale:
+            self._is_stale = False
+            await self.close()
+        pause = FIRST_PAUSE
+        while self._connection is None:
+            try:
+                self._connection = await self._layer.connect_async()
+            except LayerUnavailable as error:
+                self._on_disconnect(self, error)
+                # Jitter: all interface servers of a site lose the layer in the same moment.
+                await asyncio.sleep(pause * rng.uniform(0.5, 1.0))
+                pause = min(2 * pause, LONGEST_PAUSE)
+        self._on_connect(self)
+        return self._connection
+
+    async def close(self) -> None:
+        """Let go of the connection; the next `run` makes another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

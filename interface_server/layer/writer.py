@@ -1,0 +1,158 @@
+"""Everything this process sends: what one turn of the event loop brings together crosses to the layer in one trip.
+
+In come messages and steps, in order; out goes, for each message whose sender asked, what became of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any
+
+from channels_classic.exceptions import (
+    InvalidChannelName,
+    InvalidMessage,
+    LayerUnavailable,
+    MessageTooLarge,
+    StepRefused,
+)
+from channels_classic.layers.planner import Outgoing, Planner
+from channels_classic.layers.steps import Push, Status, Step
+
+from .reconnecting import ReconnectingConnection
+
+
+class SendResult(Enum):
+    """What became of a message."""
+
+    ACCEPTED = "accepted"
+    FULL = "full"
+    """The channel holds its capacity; nothing was written."""
+    BLOCKED = "held"
+    """The layer was away or refused; nothing was written."""
+    LOST = "lost"
+    """Nobody knows whether it was written. It must not be sent again."""
+    INVALID = "invalid"
+    """No layer carries it: it is too large, or for no channel."""
+
+
+UNSENDABLE = (InvalidChannelName, InvalidMessage, MessageTooLarge)
+"""What one message is refused for; those that are to leave with it are not."""
+
+SendCallback = Callable[[Outgoing, SendResult], None]
+_FATES = {Status.ACCEPTED: SendResult.ACCEPTED, Status.FULL: SendResult.FULL, Status.DEAD: SendResult.BLOCKED}
+
+
+class Writer:
+    """Collects, writes, tells. One `run` is under way at a time; meanwhile the next batch gathers."""
+
+    def __init__(self, link: ReconnectingConnection, planner: Planner) -> None:
+        self._connection = link
+        self._planner = planner
+        self._sends: list[tuple[Outgoing, SendCallback | None]] = []
+        self._steps: list[tuple[Step, asyncio.Future[Any] | None]] = []
+        self._wake: asyncio.Future[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def send(self, send: Outgoing, callback: SendCallback | None = None) -> None:
+        """Send a message; `callback` is called later with its fate."""
+        self._sends.append((send, callback))
+        self._awake()
+
+    def post(self, step: Step) -> None:
+        """Have a step carried out whose result nobody wants."""
+        self._steps.append((step, None))
+        self._awake()
+
+    async def ask(self, step: Step) -> Any:
+        """The result of a step. Raises `LayerUnavailable`, or `StepRefused`."""
+        future = asyncio.get_running_loop().create_future()
+        self._steps.append((step, future))
+        self._awake()
+        return await future
+
+    async def drained(self) -> None:
+        """Return once everything that was sent has its fate."""
+        await self._idle.wait()
+
+    def _awake(self) -> None:
+        self._idle.clear()
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def run(self) -> None:
+        """Write for as long as the process lives."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._sends and not self._steps:
+                self._idle.set()
+                self._wake = loop.create_future()
+                # Whoever is still to run in this turn of the loop adds to the batch before this coroutine goes on.
+                await self._wake
+            await self._connection.connect()
+            await self._write()
+
+    async def _write(self) -> None:
+        sends, self._sends = self._sends, []
+        steps, self._steps = self._steps, []
+        pushes = self._plan(sends)
+        try:
+            results = await self._connection.run([*pushes, *(step for step, _ in steps)])
+        except LayerUnavailable as error:
+            self._fail(sends, SendResult.LOST if error.written else SendResult.BLOCKED)
+            for _, future in steps:
+                if future is not None and not future.done():
+                    future.set_exception(error)
+            # What gathered meanwhile was not written for certain, and would go out much too late.
+            gathered, self._sends = self._sends, []
+            self._fail(gathered, SendResult.BLOCKED)
+            return
+        self._settle(sends, pushes, results)
+        self._answer(steps, results[len(pushes) :])
+
+    def _plan(self, sends: list[tuple[Outgoing, SendCallback | None]]) -> list[Push]:
+        """The pushes for `sends`, from which those that no layer carries are taken out and settled."""
+        if not sends:
+            return []
+        try:
+            return self._planner.pushes([send for send, _ in sends], {})
+        except UNSENDABLE:
+            self._drop_invalid(sends)
+            return self._planner.pushes([send for send, _ in sends], {})
+
+    def _drop_invalid(self, sends: list[tuple[Outgoing, SendCallback | None]]) -> None:
+        for pair in list(sends):
+            try:
+                self._planner.pushes([pair[0]], {})
+            except UNSENDABLE:
+                sends.remove(pair)
+                self._fail([pair], SendResult.INVALID)
+
+    @staticmethod
+    def _fail(sends: Sequence[tuple[Outgoing, SendCallback | None]], result: SendResult) -> None:
+        for send, callback in sends:
+            if callback is not None:
+                callback(send, result)
+
+    def _settle(
+        self, sends: list[tuple[Outgoing, SendCallback | None]], pushes: list[Push], results: list[Any]
+    ) -> None:
+        entries = iter(sends)
+        for push, result in zip(pushes, results, strict=False):
+            refused = isinstance(result, StepRefused)
+            for index in range(len(push.entries)):
+                send, callback = next(entries)
+                if callback is not None:
+                    callback(send, SendResult.BLOCKED if refused else _FATES[result[index]])
+
+    @staticmethod
+    def _answer(steps: list[tuple[Step, asyncio.Future[Any] | None]], results: Sequence[Any]) -> None:
+        for (_, future), result in zip(steps, results, strict=True):
+            if future is None or future.done():
+                continue
+            if isinstance(result, StepRefused):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

@@ -1,0 +1,73 @@
+"""What a message on the reply channel of a WebSocket asks for. Pure; the table of the ASGI draft."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+NORMAL = 1000
+KEYS = frozenset({"accept", "bytes", "text", "close"})
+
+
+@dataclass(slots=True)  # frozen would be slower
+class ParsedReply:
+    """What to do, in this order. `payload` is text or bytes, never empty; `close` is the code."""
+
+    accept: bool = False
+    deny: bool = False
+    payload: str | bytes | None = None
+    close: int | None = None
+
+
+def parse_reply(message: Mapping[str, Any], *, waiting: bool) -> ParsedReply:
+    """What `message` asks for; `waiting`: the handshake is undecided. Raises `ValueError` for one without meaning."""
+    unknown = message.keys() - KEYS
+    if unknown:
+        raise ValueError(
+            f"a WebSocket message has no key {min(map(repr, unknown))}: expected are {', '.join(sorted(KEYS))}"
+        )
+    accept, close = message.get("accept"), message.get("close")
+    if accept not in (None, True, False):
+        raise ValueError(f"'accept' is {_shown(accept)}, expected true or false")
+    payload = _payload(message)
+    if payload is accept is close is None and message.get("text") is message.get("bytes") is None:
+        raise ValueError(f"{dict(message)!r} asks for nothing: expected at least one of {', '.join(sorted(KEYS))}")
+    if waiting and accept is not None and not accept:
+        return ParsedReply(deny=True)
+    if waiting and not accept and payload is None:
+        return ParsedReply(deny=bool(close))
+    return ParsedReply(accept=waiting, payload=payload, close=_code(close))
+
+
+def _payload(message: Mapping[str, Any]) -> str | bytes | None:
+    """The content of a frame, if there is any: an empty one is never sent, as in Channels 1.x."""
+    text, data = message.get("text"), message.get("bytes")
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"'text' is {_shown(text)}, expected text")
+    if data is not None and not isinstance(data, bytes):
+        raise ValueError(f"'bytes' is {_shown(data)}, expected bytes")
+    if text and data:
+        raise ValueError("a WebSocket message carries text or bytes, not both")
+    return text or data or None
+
+
+def _shown(value: Any) -> str:
+    """A value for a log line, which is short even if the value is not."""
+    return f"{reprlib.repr(value)} of type {type(value).__name__}"
+
+
+def _code(close: Any) -> int | None:
+    if close in (None, False):  # as is 0, which asked for nothing in Channels 1.x
+        return None
+    if close is True:
+        return NORMAL
+    if isinstance(close, int) and is_close_code(close):
+        return close
+    raise ValueError(f"'close' is {_shown(close)}: expected true, 1000 to 1014 but for 1004 to 1006, or 3000 to 4999")
+
+
+def is_close_code(code: int) -> bool:
+    """Whether an endpoint may send `code` (RFC 6455, section 7.4, and the IANA registry)."""
+    return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))

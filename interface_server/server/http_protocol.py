@@ -1,0 +1,294 @@
+"""uvicorn's HTTP protocol, made strict: what a client may send, how much, and how slowly.
+
+It also offers the application, as the extension `channels_classic.raw`, what ASGI has no word for: `watch` tells of a
+client that leaves without a task that waits for it, `abort` ends the connection at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from enum import Enum
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ..asgi import Event, Receive, Scope, SendEvent
+from ..config import ClientLimits
+
+logger = logging.getLogger(__name__)
+
+MOST_HEADERS = 128
+"""Headers of one request; the WebSocket library takes no more either."""
+
+LONGEST_LINE = 8192
+"""Bytes of a line that the WebSocket library takes."""
+
+PIPELINED = 100
+"""Requests of one connection that wait for those before them."""
+
+RATE_SPAN = 20.0
+"""Seconds over which the speed of a body is looked at."""
+
+LINGER = 1.0
+"""Seconds for which a refused client is still read: closing at once might take the answer from it."""
+
+
+class _Refused(Exception):
+    """Raised inside the parser for a request that is answered with an error."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+class RequestPart(Enum):
+    """Which part of a request the client is sending."""
+
+    NONE = "none"
+    HEAD = "head"
+    BODY = "body"
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, limits: ClientLimits | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = limits or ClientLimits()
+        self._watcher: Callable[[], None] | None = None
+        self._extensions: dict[str, dict[object, object]] = {
+            "channels_classic.raw": {"watch": self.watch, "abort": self.abort}
+        }
+        self._running: Any = None
+        self._part = RequestPart.NONE
+        self._size = 0  # bytes of this head that were parsed
+        self._fed = 0  # bytes of this part, or of this look at it
+        self._paused = False
+        self._deaf = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    # What the application is offered
+
+    def watch(self, watcher: Callable[[], None] | None) -> None:
+        """Have `watcher` called when the client leaves; at once when it has."""
+        self._watcher = watcher
+        if watcher is not None and self._running.disconnected:
+            asyncio.get_running_loop().call_soon(watcher)
+
+    def abort(self) -> None:
+        """End the connection without a word."""
+        self.transport.abort()
+
+    # The connection
+
+    def connection_made(self, transport: Any) -> None:
+        """A client came; it has to say something in time."""
+        super().connection_made(transport)
+        self._start_clock()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client left. uvicorn tells the last of several pipelined requests, but not the one that is answered."""
+        self._stop_clock()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
+        if self._watcher is not None:
+            self._watcher()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, _unchunked(cycle, app) if cycle.scope["http_version"] == "1.0" else app)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and see whether there is too much of it."""
+        if self._deaf:
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            reason = error.__context__
+            self._refuse(reason.status if isinstance(reason, _Refused) else 400)
+            return
+        self._fed += len(data)
+        if self._part is RequestPart.HEAD and self._fed > self._limits.max_head:
+            self._refuse(431 if self.headers else 414)
+            return
+        self._paused = self._paused or self.flow.read_paused
+        owes = self._part is not RequestPart.NONE or self.cycle is None or self.cycle.response_complete
+        if not owes:
+            self._stop_clock()
+        elif self._timer is None:
+            self._start_clock()
+
+    # The parser
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self.scope["extensions"] = self._extensions
+        self._part = RequestPart.HEAD
+        self._size = self._fed = 0
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
+        super().on_url(url)
+        if len(self.url) > self._limits.max_request_line:
+            raise _Refused(414)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; after the head it is a trailer, which nobody checked and which is ignored."""
+        if self._part is not RequestPart.HEAD:
+            return
+        self._size += len(name) + len(value) + 4
+        if self._size > self._limits.max_head or len(self.headers) >= MOST_HEADERS:
+            raise _Refused(431)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        self._check_head()
+        super().on_headers_complete()
+        self._part = RequestPart.BODY
+        self._fed = 0
+        self._stop_clock()
+
+    def _check_head(self) -> None:
+        """Raise `_Refused` for a request that intermediaries might understand in another way than we do."""
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise _Refused(505)
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
+        if hosts > 1 or (not hosts and version == "1.1"):
+            raise _Refused(400)  # RFC 9112, section 3.2
+        if version == "1.0" and b"transfer-encoding" in names:
+            raise _Refused(400)  # RFC 9112, section 6.1
+        if len(self.pipeline) >= PIPELINED:
+            raise _Refused(429)
+        if self.parser.should_upgrade() and self._should_upgrade():
+            self._check_handshake(names)
+
+    def _check_handshake(self, names: list[bytes]) -> None:
+        """Raise `_Refused` for what the WebSocket library would leave without an answer."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            raise _Refused(400)  # the connection still belongs to the request before
+        if self.parser.get_method() != b"GET" or b"transfer-encoding" in names:
+            raise _Refused(400)
+        if any(name == b"content-length" and value.strip(b"0 \t") for name, value in self.headers):
+            raise _Refused(400)
+        if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in self.headers):
+            raise _Refused(400)  # before its version 17 that library fails
+        if any(len(name) + len(value) + 4 > LONGEST_LINE for name, value in self.headers):
+            raise _Refused(431)
+        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+            raise _Refused(503)  # uvicorn counts requests only
+
+    def on_message_complete(self) -> None:
+        """The body is complete."""
+        super().on_message_complete()
+        self._part = RequestPart.NONE
+
+    def _upgrade(self, rest: bytes) -> None:
+        """The client asked for another protocol; `rest` is what it sent in that one already."""
+        self._stop_clock()
+        self._deaf = True
+        if self._should_upgrade():
+            self.handle_websocket_upgrade()
+            if rest:
+                self.transport.get_protocol().data_received(rest)  # type: ignore[attr-defined]
+            self.__dict__.clear()  # it is of no use any more, and full of cycles: three kilobytes of garbage a socket
+        else:
+            # It is answered in HTTP. What follows might be its body or another request, so it is not read.
+            self.cycle.keep_alive = False
+
+    # Clients that are too slow, or wrong
+
+    def _start_clock(self) -> None:
+        seconds = RATE_SPAN if self._part is RequestPart.BODY else self._limits.head_timeout
+        self._timer = self.loop.call_later(seconds, self._time_is_over)
+
+    def _stop_clock(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _time_is_over(self) -> None:
+        self._timer = None
+        fast = self._fed >= self._limits.body_rate * RATE_SPAN
+        if self._part is RequestPart.BODY and (fast or self._paused or self.flow.read_paused):
+            self._fed = 0
+            self._paused = False
+            self._start_clock()
+        elif self._part is RequestPart.NONE:
+            self.transport.close()
+        else:
+            self._refuse(408)
+
+    def _refuse(self, status: int) -> None:
+        """Answer a faulty request, if it is its turn, and read nothing more."""
+        logger.debug("A request of %s is refused with %d.", self.client, status)
+        self._deaf = True
+        self._stop_clock()
+        cycle = self.cycle
+        if self.pipeline and self._part is RequestPart.BODY:
+            self.transport.abort()  # its turn would come, but its body never would
+        elif cycle is not None and not cycle.response_complete and self._part is not RequestPart.BODY:
+            self._last_cycle().keep_alive = False
+        elif cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.abort()
+        else:
+            self._answer(status)
+
+    def _last_cycle(self) -> Any:
+        return self.pipeline[0][0] if self.pipeline else self.cycle
+
+    def _answer(self, status: int) -> None:
+        transport = self.transport
+        if transport.is_closing():
+            return
+        title = f"{status} {HTTPStatus(status).phrase}"
+        head = (
+            f"HTTP/1.1 {title}\r\ncontent-type: text/plain\r\ncontent-length: {len(title) + 1}\r\nconnection: close\r\n"
+        )
+        transport.write(f"{head}\r\n{title}\n".encode("ascii"))
+        if transport.can_write_eof():
+            transport.write_eof()
+            self.loop.call_later(LINGER, transport.close)
+        else:
+            transport.close()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+
+def _unchunked(cycle: Any, application: Any) -> Any:
+    """The application for a client of HTTP/1.0, which knows no chunks.
+
+    A response without a length ends with the connection (RFC 9112, section 6.3). uvicorn chunks what it knows no length
+    of, so it is told that of each piece.
+    """
+
+    async def without_chunks(scope: Scope, receive: Receive, send: SendEvent) -> None:
+        bare = False
+
+        async def send_piece(event: Event) -> None:
+            nonlocal bare
+            if event["type"] == "http.response.start":
+                bare = not any(name.lower() == b"content-length" for name, _ in event.get("headers", ()))
+                if bare:
+                    cycle.chunked_encoding = False
+            elif bare:
+                cycle.expected_content_length = len(event.get("body", b""))
+            await send(event)
+
+        await application(scope, receive, send_piece)
+
+    return without_chunks

@@ -1,0 +1,404 @@
+"""HTTP through a real server: what the consumer is told, and what the client gets."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from channels_classic.interface_server.error_pages import header_pair
+from channels_classic.interface_server.http.body import INLINE_BODY
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.steps import Take
+from tests.interface_server.live import Live, live
+from tests.support.waiting import eventually
+
+Answer = tuple[http.client.HTTPResponse, bytes]
+
+
+def ask(server: Live, method: str = "GET", path: str = "/", **options: Any) -> Future[Answer]:
+    """A request that is under way."""
+
+    def run() -> Answer:
+        connection = server.http()
+        connection.request(method, path, **options)
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        return response, body
+
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(run)
+    pool.shutdown(wait=False)
+    return future
+
+
+def read_all(connection: Any) -> bytes:
+    """Everything until the other side closes."""
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def test_a_request_becomes_a_message_with_the_keys_of_the_draft(server: Live) -> None:
+    headers = {"X-Two-Words": " padded ", "under_score": "no"}
+    answer = ask(server, "POST", "/a%20b/%C3%A9?x=1&y=%20z", body=b"data", headers=headers)
+    message = server.consume("http.request", {"status": 200})
+    answer.result()
+    assert set(message) == {
+        "reply_channel", "method", "path", "root_path", "scheme", "query_string", "headers", "body", "client", "server",
+        "http_version",
+    }  # fmt: skip
+    assert message["method"] == "POST"
+    assert message["path"] == "/a b/é"
+    assert message["query_string"] == b"x=1&y=%20z"
+    assert message["root_path"] == ""
+    assert message["scheme"] == "http"
+    assert message["http_version"] == "1.1"
+    assert message["body"] == b"data"
+    assert message["client"][0] == "127.0.0.1"
+    assert message["server"] == ["127.0.0.1", server.port]
+    assert [b"x-two-words", b"padded"] in message["headers"]
+    assert not [name for name, _ in message["headers"] if b"_" in name]
+
+
+def test_repeated_headers_stay_apart_and_in_order(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-A: 1\r\nX-B: 2\r\nX-A: 3\r\n\r\n")
+        message = server.consume("http.request", {"status": 200})
+    assert [value for name, value in message["headers"] if name == b"x-a"] == [b"1", b"3"]
+
+
+def test_the_configured_root_path_is_told() -> None:
+    with live(root_path="/site") as server:
+        answer = ask(server, path="/site/page")
+        message = server.consume("http.request", {"status": 200})
+        answer.result()
+    assert (message["root_path"], message["path"]) == ("/site", "/site/page")
+
+
+def test_a_response_in_one_message_arrives_with_its_length(server: Live) -> None:
+    answer = ask(server)
+    server.consume(
+        "http.request",
+        {
+            "status": 201,
+            "headers": [[b"X-Foo", b"1"], [b"Set-Cookie", b"a"], [b"Set-Cookie", b"b"]],
+            "content": b"hello",
+        },
+    )
+    response, body = answer.result()
+    assert (response.status, response.reason, body) == (201, "Created", b"hello")
+    assert response.getheader("x-foo") == "1"
+    assert response.msg.get_all("set-cookie") == ["a", "b"]
+    assert response.getheader("content-length") == "5"
+    assert response.getheader("server") is None
+
+
+def test_text_in_headers_is_taken_as_latin_1(server: Live) -> None:
+    answer = ask(server)
+    server.consume("http.request", {"status": 200, "headers": [["X-Name", "é"]]})
+    assert answer.result()[0].getheader("x-name") == "é"
+
+
+def test_a_response_in_parts_is_streamed_in_order(server: Live) -> None:
+    answer = ask(server)
+    parts = [{"content": b"%d," % number, "more_content": number < 49} for number in range(50)]
+    message = server.consume("http.request", {"status": 200, "content": b"", "more_content": True})
+    for part in parts:
+        server.layer.send(message["reply_channel"], part)
+    response, body = answer.result()
+    assert response.getheader("transfer-encoding") == "chunked"
+    assert body == b"".join(b"%d," % number for number in range(50))
+
+
+def test_the_first_part_is_written_before_the_last_one_exists(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        message = server.consume("http.request", {"status": 200, "content": b"first", "more_content": True})
+        assert b"first" in client.recv(65536)
+        server.layer.send(message["reply_channel"], {"content": b"last"})
+        assert b"last" in client.recv(65536)
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
+def test_what_has_no_body_gets_none(server: Live, method: str, status: int) -> None:
+    answer = ask(server, method)
+    server.consume("http.request", {"status": status, "content": b""})
+    response, body = answer.result()
+    assert (response.status, body) == (status, b"")
+    assert response.getheader("transfer-encoding") is None
+
+
+def test_a_head_request_gets_the_headers_of_a_response_with_content(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        server.consume("http.request", {"status": 200, "headers": [[b"content-length", b"5"]], "content": b"hello"})
+        received = read_all(client)
+    assert b"content-length: 5" in received
+    assert received.endswith(b"\r\n\r\n")
+
+
+def test_a_connection_serves_one_request_after_another(server: Live) -> None:
+    connection = server.http()
+    for number in range(3):
+        connection.request("GET", f"/{number}")
+        message = server.consume("http.request", {"status": 200, "content": b"ok"})
+        assert connection.getresponse().read() == b"ok"
+        assert message["path"] == f"/{number}"
+    connection.close()
+
+
+def test_pipelined_requests_are_answered_in_their_order(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        for _ in range(2):
+            delivery = server.take("http.request")
+            server.layer.send(
+                str(delivery.reply_channel), {"status": 200, "content": delivery.message["path"].encode()}
+            )
+        received = read_all(client)
+    assert received.index(b"/1") < received.index(b"/2")
+
+
+def test_a_complete_request_is_followed_by_no_disconnect(server: Live) -> None:
+    answer = ask(server)
+    server.consume("http.request", {"status": 200})
+    answer.result()
+    # A second request: what the first one sent is before it.
+    answer = ask(server)
+    server.consume("http.request", {"status": 200})
+    answer.result()
+    assert server.has_none("http.disconnect")
+
+
+def test_a_client_that_leaves_early_is_reported(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(b"GET /left HTTP/1.1\r\nHost: x\r\n\r\n")
+        request = server.take("http.request")
+    gone = server.take("http.disconnect").message
+    assert gone == {"reply_channel": request.reply_channel, "path": "/left"}
+
+
+def test_a_large_body_comes_in_chunks(server: Live) -> None:
+    body = bytes(range(256)) * 8000  # 2 MB
+    answer = ask(server, "POST", body=body)
+    request = server.take("http.request")
+    received = request.message["body"]
+    assert len(received) < len(body)
+    more = True
+    while more:
+        chunk = server.take(request.message["body_channel"]).message
+        received += chunk["content"]
+        more = chunk["more_content"]
+    server.layer.send(str(request.reply_channel), {"status": 200})
+    answer.result()
+    assert received == body
+
+
+def test_a_body_waits_for_room_on_its_channel() -> None:
+    with live(ChannelLayer(capacity=2)) as server:
+        body = b"x" * (4 * INLINE_BODY)
+        answer = ask(server, "POST", body=body)
+        request = server.take("http.request")
+        channel = request.message["body_channel"]
+        received = request.message["body"]
+        more = True
+        while more:
+            eventually(lambda: server.layer.run([Take([channel], 0)]) or True)
+            chunk = server.take(channel).message
+            received += chunk["content"]
+            more = chunk["more_content"]
+        server.layer.send(str(request.reply_channel), {"status": 200})
+        answer.result()
+    assert received == body
+
+
+def test_a_client_that_leaves_while_it_sends_closes_the_body(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n" + b"x" * (2 * INLINE_BODY))
+        request = server.take("http.request")
+    channel = request.message["body_channel"]
+    while not (chunk := server.take(channel).message).get("closed"):
+        assert chunk["more_content"]
+    assert server.take("http.disconnect").reply_channel == request.reply_channel
+
+
+def test_a_response_may_come_before_the_whole_body(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n" + b"x" * (2 * INLINE_BODY))
+        server.consume("http.request", {"status": 413, "content": b"no"})
+        client.sendall(b"x" * INLINE_BODY)
+        assert client.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        (Outcome.RAISED, 500),
+        (Outcome.UNROUTED, 500),
+        (Outcome.DIED, 500),
+        (Outcome.EXPIRED, 503),
+        (Outcome.DROPPED, 503),
+    ],
+)
+def test_a_failed_consumer_is_answered_at_once(server: Live, outcome: Outcome, status: int) -> None:
+    answer = ask(server)
+    server.report(server.take("http.request"), outcome)
+    response, body = answer.result()
+    assert response.status == status
+    assert str(status).encode() in body
+
+
+def test_a_consumer_that_ends_without_an_answer_leaves_it_to_others(server: Live) -> None:
+    answer = ask(server)
+    message = server.consume("http.request")
+    server.layer.send(message["reply_channel"], {"status": 200, "content": b"later"})
+    assert answer.result()[1] == b"later"
+
+
+def test_a_failure_after_the_response_began_cuts_it_off(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        delivery = server.take("http.request")
+        server.layer.send(str(delivery.reply_channel), {"status": 200, "content": b"half", "more_content": True})
+        server.report(delivery, Outcome.RAISED)
+        received = b""
+        with suppress(ConnectionResetError):
+            received = read_all(client)
+    assert b"0\r\n\r\n" not in received
+
+
+def test_a_consumer_that_raises_after_its_whole_response_changes_nothing(server: Live) -> None:
+    answer = ask(server)
+    delivery = server.take("http.request")
+    server.layer.send(str(delivery.reply_channel), {"status": 200, "content": b"all"})
+    server.report(delivery, Outcome.RAISED)
+    assert answer.result()[1] == b"all"
+
+
+def test_a_request_without_an_answer_ends_with_503_and_a_word_where_to_look(caplog: pytest.LogCaptureFixture) -> None:
+    with live(http_timeout=0.3) as server, caplog.at_level(logging.WARNING):
+        response, _ = ask(server, path="/slow").result()
+    assert response.status == 503
+    assert "No response to GET /slow came within 0.3 s" in caplog.text
+    assert "Is `runworker` running?" in caplog.text
+
+
+def test_a_stream_that_stalls_is_cut_off_and_time_goes_on_for_others() -> None:
+    with live(http_timeout=0.3) as server:
+        with server.raw() as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            server.consume("http.request", {"status": 200, "content": b"half", "more_content": True})
+            received = b""
+            with suppress(ConnectionResetError):
+                received = read_all(client)
+            assert b"0\r\n\r\n" not in received
+        assert ask(server).result()[0].status == 503
+
+
+def test_a_full_channel_is_answered_with_503(caplog: pytest.LogCaptureFixture) -> None:
+    with live(ChannelLayer(capacity=1)) as server:
+        first = ask(server)
+        eventually(lambda: server.layer.store.run(_length("http.request")) == 1)  # type: ignore[attr-defined]
+        response, _ = ask(server).result()
+        assert response.status == 503
+        assert response.getheader("retry-after")
+        server.consume("http.request", {"status": 200})
+        assert first.result()[0].status == 200
+        assert server.layer.losses.as_dict() == {"full": 1}
+
+
+def _length(channel: str) -> Any:
+    from channels_classic.layers.steps import Length
+
+    return Length(channel)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"content": b"no status"},
+        {"status": None, "content": b"no status"},
+    ],
+)
+def test_a_first_part_without_a_status_is_ignored(
+    server: Live, reply: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = ask(server)
+    server.consume("http.request", reply, {"status": 200, "content": b"right"})
+    assert answer.result()[1] == b"right"
+    assert "has a status" in caplog.text
+
+
+def test_a_second_status_is_ignored(server: Live) -> None:
+    answer = ask(server)
+    server.consume(
+        "http.request",
+        {"status": 200, "content": b"a", "more_content": True},
+        {"status": 500, "content": b"b"},
+        {"content": b"c"},
+    )
+    assert answer.result()[1] == b"ac"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"status": 200, "headers": [[b"x-a", b"1\r\nx-b: 2"]]},
+        {"status": 200, "headers": [[b"x a", b"1"]]},
+        {"status": 200, "headers": [[b"", b"1"]]},
+        {"status": 200, "content": "text"},
+        {"status": 99},
+        {"status": "200"},
+    ],
+)
+def test_what_must_not_go_over_the_wire_becomes_500(server: Live, reply: dict[str, Any]) -> None:
+    answer = ask(server)
+    server.consume("http.request", reply)
+    response, _ = answer.result()
+    assert response.status == 500
+    assert response.getheader("x-b") is None
+
+
+def test_a_header_pair_is_bytes_in_lower_case() -> None:
+    assert header_pair(["X-Foo", b"Bar"]) == (b"x-foo", b"Bar")
+
+
+def test_a_message_for_a_request_that_is_over_is_dropped(server: Live) -> None:
+    answer = ask(server)
+    message = server.consume("http.request", {"status": 200})
+    answer.result()
+    server.layer.send(message["reply_channel"], {"status": 200})
+    eventually(lambda: server.layer.losses.as_dict().get("unknown") == 1)
+
+
+def test_many_requests_at_once_get_their_own_answers(server: Live) -> None:
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            _, message = server.layer.receive(["http.request"], block=True)
+            if message is not None:
+                reply = {"status": 200, "content": message["path"].encode()}
+                server.layer.send(message["reply_channel"], reply)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    with ThreadPoolExecutor(8) as pool:
+        answers = [
+            pool.submit(lambda path=f"/{number}": (path, ask(server, path=path).result()[1])) for number in range(80)
+        ]  # type: ignore[misc]
+        for answer in answers:
+            path, body = answer.result()
+            assert body == path.encode()
+    stop.set()
+    server.layer.send("http.request", {"path": "", "reply_channel": "nobody!x"})
+    worker.join()

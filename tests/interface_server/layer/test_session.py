@@ -1,0 +1,271 @@
+"""The layer goes and comes back: what clients notice, and what is said."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import ExitStack
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from channels_classic.interface_server.config import InterfaceConfig
+from channels_classic.interface_server.layer import session
+from channels_classic.interface_server.layer.session import LayerSession
+from channels_classic.layers.codec import Kind, encode
+from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.steps import Delist, Entry, Flush, Heartbeat, Join, Leave, Members, Push
+from tests.interface_server.live import PATIENCE, Live, live
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import eventually, eventually_async
+
+LOST, BACK = "Sockets stay open", "The channel layer is back"
+
+
+def get(server: Live) -> int:
+    connection = server.http()
+    connection.request("GET", "/")
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def is_away(server: Live) -> bool:
+    return get(server) == 503
+
+
+def test_redis_goes_and_comes_back_empty_and_no_socket_notices(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = RedisChannelLayer(hosts=[own_redis.url], expiry=5)
+    with live(layer) as server, ExitStack() as stack, caplog.at_level(logging.INFO):
+        clients = [stack.enter_context(server.websocket()) for _ in range(5)]
+        for client in clients:
+            client.send("join")
+            delivery = server.take("websocket.receive")
+            layer.group_add("g", str(delivery.reply_channel))
+            server.report(delivery)
+        layer.send_group("g", {"text": "here"})
+        assert [client.recv(PATIENCE) for client in clients] == ["here"] * 5  # by now the server knows who joined
+        own_redis.stop()
+        eventually(lambda: LOST in caplog.text, PATIENCE)  # a request before that would be lost with the server
+        eventually(lambda: is_away(server))
+        for number, client in enumerate(clients):
+            client.send(f"meanwhile {number}")
+        own_redis.start()
+        eventually(lambda: BACK in caplog.text, PATIENCE)
+        eventually(lambda: len(layer.group_channels("g")) == 5, PATIENCE)
+        layer.send_group("g", {"text": "again"})
+        assert [client.recv(PATIENCE) for client in clients] == ["again"] * 5
+        texts = {server.consume("websocket.receive")["text"] for _ in clients}
+        assert texts == {f"meanwhile {number}" for number in range(5)}
+    assert caplog.text.count(LOST) == 1
+    assert caplog.text.count(BACK) == 1
+
+
+def test_without_a_layer_http_gets_503_and_handshakes_wait_for_it(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = RedisChannelLayer(hosts=[own_redis.url])
+    with live(layer, websocket_connect_timeout=0.5) as server:
+        own_redis.stop()
+        eventually(lambda: LOST in caplog.text, PATIENCE)  # a request before that would be lost with the server
+        eventually(lambda: is_away(server))
+        with pytest.raises(InvalidStatus) as caught:
+            server.handshake()
+        assert caught.value.response.status_code == 503
+        own_redis.start()
+        eventually(lambda: BACK in caplog.text, PATIENCE)
+        with server.websocket():
+            pass
+    assert "ASGI callable" not in caplog.text
+
+
+def test_a_server_starts_without_its_layer_and_finds_it_later(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "START_TIMEOUT", 0.3)
+    own_redis.stop()
+    layer = RedisChannelLayer(hosts=[own_redis.url])
+    with live(layer) as server:
+        assert get(server) == 503
+        own_redis.start()
+        eventually(lambda: BACK in caplog.text, PATIENCE)
+        with server.websocket():
+            pass
+    assert caplog.text.count(LOST) == 1
+
+
+async def started(layer: ChannelLayer) -> LayerSession:
+    session = LayerSession(layer, InterfaceConfig())
+    await session.start()
+    return session
+
+
+async def stop(session: LayerSession) -> None:
+    """Stop a hub whose clients have nothing to wait for."""
+    for client in session.registry.everybody():
+        session.remove(client)
+    await session.stop()
+
+
+class Client:
+    """A client that only notes what it is told."""
+
+    def __init__(self, local: str) -> None:
+        self.local = local
+        self.slot: int | None = None
+        self.replies: list[object] = []
+
+    def reply(self, message: object) -> None:
+        self.replies.append(message)
+
+    def broadcast(self, broadcast: object) -> None:
+        self.replies.append(broadcast)
+
+    def report(self, token: str, outcome: object) -> None:
+        """Nothing waits."""
+
+    def layer_restored(self) -> None:
+        """Nothing waits."""
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def due(self, now: float) -> float:
+        return float("inf")
+
+
+def test_the_inbox_lives_from_the_start_and_is_retired_at_the_stop() -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        session = await started(layer)
+        assert await layer.run_async([Heartbeat(session.inbox)]) == [True]
+        await stop(session)
+        assert await layer.run_async([Heartbeat(session.inbox)]) == [False]
+
+    asyncio.run(main())
+
+
+def test_memberships_are_written_again_when_the_layer_forgot_the_inbox() -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        session = await started(layer)
+        channels = [session.add(Client(str(number))) for number in range(250)]
+        for channel in channels:
+            await layer.group_add_async("g", channel)
+        await eventually_async(lambda: len(session.registry._memberships.members("g")) == 250)
+        # What a Redis that lost everything would know.
+        layer.store._groups.clear()
+        layer.store._beats.clear()
+        assert await layer.run_async([Members("g")]) == [{}]
+        session._lost_since_heartbeat = True
+        await session._heartbeat()
+        await eventually_async(lambda: len(layer.store.run(Members("g")).get(session.inbox, [])) == 250)
+        await stop(session)
+
+    asyncio.run(main())
+
+
+def test_what_changed_while_hints_were_lost_is_as_the_layer_has_it() -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        session = await started(layer)
+        first, second = (session.add(Client(name)) for name in ("a", "b"))
+        await layer.group_add_async("g", first)
+        await eventually_async(lambda: session.registry._memberships.members("g") == ["a"])
+        # Others discard one, and add one; nobody tells the owner.
+        layer.run([Leave("g", session.inbox, ["a"]), Join("g", session.inbox, ["b"]), Delist("g", session.inbox)])
+        session._lost_since_heartbeat = True
+        await session._heartbeat()
+        assert session.registry._memberships.members("g") == ["b"]
+        assert await layer.group_channels_async("g") == [second]
+        await stop(session)
+
+    asyncio.run(main())
+
+
+def test_a_flush_makes_the_owner_forget_its_memberships() -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        session = await started(layer)
+        channel = session.add(Client("a"))
+        await layer.group_add_async("g", channel)
+        await eventually_async(session.registry._memberships.groups)
+        layer.flush()
+        await eventually_async(lambda: not session.registry._memberships.groups())
+        await stop(session)
+
+    asyncio.run(main())
+
+
+def test_members_that_are_gone_are_pruned_by_the_first_message() -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        session = await started(layer)
+        here = Client("here")
+        session.add(here)
+        layer.group_add("g", session.inbox + "gone")
+        layer.group_add("g", session.inbox + "here")
+        layer.send_group("g", {"text": "x"})
+        await eventually_async(lambda: here.replies)
+        await eventually_async(lambda: layer.group_channels("g") == [session.inbox + "here"])
+        await stop(session)
+
+    asyncio.run(main())
+
+
+def test_entries_of_later_releases_are_counted_and_do_no_harm() -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        session = await started(layer)
+        client = Client("a")
+        channel = session.add(client)
+        entries = [Entry(payload, 60) for payload in (encode(99, "new"), b"\xc1", b"\x01", encode(Kind.GROUP))]  # type: ignore[arg-type]
+        layer.run([Push(session.inbox, entries)])
+        layer.send(channel, {"text": "x"})
+        await eventually_async(lambda: client.replies)
+        assert layer.losses.as_dict()["undecodable"] == 3
+        await stop(session)
+
+    asyncio.run(main())
+
+
+def test_one_read_takes_about_a_megabyte() -> None:
+    async def main() -> None:
+        layer = ChannelLayer(capacity=1000)
+        session = await started(layer)
+        client = Client("a")
+        channel = session.add(client)
+        for _ in range(40):
+            layer.send(channel, {"bytes": b"x" * 300_000})
+        await eventually_async(lambda: len(client.replies) == 40)
+        assert session._reader._count < 20
+        await stop(session)
+
+    asyncio.run(main())
+
+
+def test_flushing_names_the_inbox_of_a_living_server() -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        session = await started(layer)
+        assert await layer.run_async([Flush()]) == [[session.inbox]]
+        await stop(session)
+
+    asyncio.run(main())
+
+
+def test_a_stop_at_any_moment_ends_every_part(redis_url: str) -> None:
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[redis_url])
+        for turns in range(40):
+            session = LayerSession(layer, InterfaceConfig())
+            await session.start()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await asyncio.wait_for(session.stop(), PATIENCE)
+            assert all(work.done() for work in session._tasks)
+
+    asyncio.run(main())

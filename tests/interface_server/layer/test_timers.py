@@ -1,0 +1,138 @@
+"""The one timer of all clients."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from channels_classic.interface_server.layer.timers import TICK, Timers
+from tests.support.waiting import eventually_async
+
+
+class Item:
+    """Notes when it was asked, and gives the deadlines it was made with one after another."""
+
+    def __init__(self, *deadlines: float) -> None:
+        self.slot: int | None = None
+        self.asked: list[float] = []
+        self._deadlines = list(deadlines)
+
+    def due(self, now: float) -> float:
+        self.asked.append(now)
+        return self._deadlines.pop(0) if self._deadlines else math.inf
+
+
+def run(test: object) -> None:
+    asyncio.run(test())  # type: ignore[operator]
+
+
+def test_an_item_is_asked_once_its_time_has_come() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        timers, item, start = Timers(loop.time), Item(), loop.time()
+        timers.schedule(item, start + 0.1)
+        await eventually_async(lambda: item.asked)
+        assert item.asked[0] >= start + 0.1
+        assert item.slot is None
+
+    run(test)
+
+
+def test_an_item_is_asked_again_at_the_time_it_gives() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        timers, item = Timers(loop.time), Item(start + 0.2)
+        timers.schedule(item, start + 0.05)
+        await eventually_async(lambda: len(item.asked) == 2)
+        assert item.asked[1] >= start + 0.2
+
+    run(test)
+
+
+def test_a_later_time_changes_nothing_and_an_earlier_one_counts() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        timers, item, start = Timers(loop.time), Item(), loop.time()
+        timers.schedule(item, start + 1000)
+        timers.schedule(item, start + 0.1)
+        timers.schedule(item, start + 500)
+        await eventually_async(lambda: item.asked)
+        assert loop.time() < start + 100
+
+    run(test)
+
+
+def test_a_forgotten_item_is_not_asked() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        timers, forgotten, other = Timers(loop.time), Item(), Item()
+        when = loop.time() + 0.05
+        timers.schedule(forgotten, when)
+        timers.schedule(other, when + 2 * TICK)
+        timers.forget(forgotten)
+        timers.forget(forgotten)
+        await eventually_async(lambda: other.asked)
+        assert not forgotten.asked
+
+    run(test)
+
+
+def test_an_item_may_forget_another_of_the_same_moment() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        timers, last = Timers(loop.time), Item()
+        items: list[Item] = []
+
+        class Rival(Item):
+            def due(self, now: float) -> float:
+                for item in items:
+                    timers.forget(item)
+                return super().due(now)
+
+        items += [Rival(), Rival()]
+        when = loop.time() + 0.05
+        for item in items:
+            timers.schedule(item, when)
+        timers.schedule(last, when + 2 * TICK)
+        await eventually_async(lambda: last.asked)
+        assert sum(len(item.asked) for item in items) == 1
+
+    run(test)
+
+
+def test_many_items_share_one_timer_and_are_asked_in_time() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        timers, start = Timers(loop.time), loop.time()
+        items = [Item() for _ in range(200)]
+        for number, item in enumerate(reversed(items)):
+            timers.schedule(item, start + 0.002 * number)
+        await eventually_async(lambda: all(item.asked for item in items))
+        assert all(item.asked[0] >= start + 0.002 * number for number, item in enumerate(reversed(items)))
+
+    run(test)
+
+
+def test_an_endless_deadline_is_none() -> None:
+    async def test() -> None:
+        timers, item = Timers(asyncio.get_running_loop().time), Item()
+        timers.schedule(item, math.inf)
+        assert item.slot is None
+
+    run(test)
+
+
+def test_a_stopped_wheel_asks_nobody() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        timers, item = Timers(loop.time), Item()
+        timers.schedule(item, loop.time() + 0.01)
+        timers.stop()
+        other = Timers(loop.time)
+        last = Item()
+        other.schedule(last, loop.time() + 0.1)
+        await eventually_async(lambda: last.asked)
+        assert not item.asked
+
+    run(test)

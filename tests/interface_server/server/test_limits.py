@@ -1,0 +1,447 @@
+"""What clients may not do: too much, too slowly, or in two meanings at once. Bytes over real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import zlib
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import repeat
+from typing import Any
+
+import pytest
+
+from channels_classic.interface_server.http import body
+from channels_classic.interface_server.server import http_protocol, websocket_protocol
+from tests.interface_server.live import PATIENCE, Live, live
+from tests.support.waiting import eventually
+
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def read_all(client: socket.socket) -> bytes:
+    """Everything until the other side closes."""
+    parts = []
+    with suppress(ConnectionResetError):
+        while part := client.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def answer(server: Live, *data: bytes) -> bytes:
+    """What the server says to these bytes before it closes the connection."""
+    with server.raw() as client:
+        for part in data:
+            client.sendall(part)
+        return read_all(client)
+
+
+def statuses(received: bytes) -> list[int]:
+    """The statuses of the responses in `received`."""
+    return [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]]
+
+
+def frame(first: int, payload: bytes, masked: bool = True) -> bytes:
+    """A frame as a client sends it, masked with zeros."""
+    length = len(payload)
+    if length < 126:
+        size = bytes([length])
+    else:
+        size = b"\x7e" + length.to_bytes(2, "big") if length < 65536 else b"\x7f" + length.to_bytes(8, "big")
+    mask = bytes([size[0] | 0x80]) + size[1:] + b"\0\0\0\0" if masked else size
+    return bytes([first]) + mask + payload
+
+
+FAULTS = {
+    "both lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "both, turned": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    "two lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+    "two equal lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    "a list of lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3, 3\r\n\r\nabc",
+    "a signed length": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc",
+    "a coding nobody knows": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunked in the middle": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "chunked in 1.0": b"POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a chunk without its end": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\nx\n0\n\n",
+    "a line without its end": b"GET / HTTP/1.1\nHost: x\n\n",
+    "a space before the colon": b"GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n",
+    "a folded header": b"GET / HTTP/1.1\r\nHost: x\r\nA: a\r\n b\r\n\r\n",
+    "a control character": b"GET / HTTP/1.1\r\nHost: x\r\nA: a\x01b\r\n\r\n",
+    "a null": b"GET / HTTP/1.1\r\nHost: x\r\nA: a\0b\r\n\r\n",
+    "a control character in the target": b"GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "raw UTF-8 in the target": "GET /é HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+    "no method": b"\0\x01\x02\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "CONNECT": b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a handshake with a body": UPGRADE.replace(b"Host: x", b"Host: x\r\nContent-Length: 3"),
+    "a handshake with chunks": UPGRADE.replace(b"Host: x", b"Host: x\r\nTransfer-Encoding: chunked"),
+    "a handshake by POST": UPGRADE.replace(b"GET", b"POST"),
+    "a handshake with bytes for a key": UPGRADE.replace(b"x3JJ", b"\xff\xfeJJ"),
+    "a handshake without a key": UPGRADE.replace(b"Sec-WebSocket-Key", b"X"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_could_be_understood_in_two_ways_is_refused(
+    server: Live, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert statuses(answer(server, FAULTS[fault])) == [400]
+    assert server.has_none("http.request")
+    assert "Traceback" not in caplog.text
+
+
+def test_a_version_nobody_speaks_here_is_refused(server: Live) -> None:
+    assert statuses(answer(server, b"GET / HTTP/2.0\r\nHost: x\r\n\r\n")) == [505]
+
+
+def test_a_handshake_of_another_version_is_told_which_one_is_spoken(server: Live) -> None:
+    received = answer(server, UPGRADE.replace(b"Version: 13", b"Version: 7"))
+    assert statuses(received) in ([400], [426])
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET /" + b"a" * 40000, 414),
+        (HEAD + b"A: " + b"a" * 40000 + b"\r\n\r\n", 431),
+        (HEAD + b"A: " + b"a" * 40000, 431),
+        (HEAD + b"A: b\r\n" * 200 + b"\r\n", 431),
+        (UPGRADE[:-2] + b"A: " + b"a" * 9000 + b"\r\n\r\n", 431),
+    ],
+)
+def test_a_head_that_is_too_large_is_refused(server: Live, head: bytes, status: int) -> None:
+    assert statuses(answer(server, head)) == [status]
+    assert server.has_none("http.request")
+
+
+def test_a_declared_body_that_is_too_large_is_refused_before_it_is_sent() -> None:
+    with live(max_body=1000) as server:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n"
+        assert statuses(answer(server, head)) == [413]
+        assert server.has_none("http.request")
+
+
+def test_a_chunked_body_that_grows_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "LINGER", 0.3)
+    with live(max_body=2_000_000) as server, server.raw() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with suppress(ConnectionError):
+            for _ in range(40):
+                client.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+        assert statuses(read_all(client)) == [413]
+        assert server.take("http.request").message["body_channel"]
+
+
+def test_a_client_that_says_nothing_is_left() -> None:
+    with live(limits={"head_timeout": 0.2}) as server:
+        assert answer(server) == b""
+
+
+@pytest.mark.parametrize("start", [b"G", HEAD, HEAD + b"A: b\r\n"])
+def test_a_head_that_does_not_end_in_time_is_refused(start: bytes) -> None:
+    with live(limits={"head_timeout": 0.2}) as server:
+        assert statuses(answer(server, start)) in ([408], [])
+
+
+def test_empty_lines_do_not_keep_a_connection() -> None:
+    with live(limits={"head_timeout": 0.3}) as server, server.raw() as client:
+        client.settimeout(0.05)
+        closed = False
+
+        def still_open() -> bool:
+            nonlocal closed
+            with suppress(TimeoutError, ConnectionError):
+                client.sendall(b"\r\n")
+                return client.recv(1) == b""
+            with suppress(TimeoutError):
+                closed = client.recv(1) == b""
+            return closed
+
+        eventually(still_open)
+
+
+def test_a_body_that_trickles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "RATE_SPAN", 0.2)
+    with live() as server:
+        received = answer(server, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+        assert statuses(received) == [408]
+        assert server.has_none("http.request")
+
+
+def test_a_body_that_waits_for_its_consumer_is_not_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "RATE_SPAN", 0.1)
+    with live(waiting_frames=1) as server, server.raw() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde")
+        request = server.take("http.request")
+        client.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        server.layer.send(str(request.reply_channel), {"status": 200})
+        client.settimeout(PATIENCE)
+        assert statuses(client.recv(65536)) == [200]
+
+
+def test_trailers_are_no_headers(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.sendall(b"1\r\nx\r\n0\r\nX-Forwarded-For: evil\r\n\r\n")
+        message = server.consume("http.request", {"status": 200})
+        assert message["body"] == b"x"
+        assert [name for name, _ in message["headers"]] == [b"host", b"transfer-encoding"]
+
+
+def test_a_request_behind_an_unknown_upgrade_is_not_read(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(
+            b"POST /1 HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 40\r\n\r\n"
+        )
+        server.consume("http.request", {"status": 200})
+        with suppress(ConnectionError):
+            client.sendall(b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert statuses(read_all(client)) == [200]
+        assert server.has_none("http.request")
+
+
+def test_a_fault_behind_a_request_is_not_its_answer(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(HEAD + b"\r\n" + FAULTS["both lengths"])
+        server.consume("http.request", {"status": 201})
+        assert statuses(read_all(client)) == [201]
+
+
+def test_a_handshake_behind_a_request_does_not_take_its_connection(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(HEAD + b"\r\n" + UPGRADE)
+        server.consume("http.request", {"status": 201})
+        assert statuses(read_all(client)) == [201]
+        assert server.has_none("websocket.connect")
+
+
+def test_a_client_that_leaves_pipelined_requests_breaks_nothing(server: Live, caplog: pytest.LogCaptureFixture) -> None:
+    with server.raw() as client:
+        client.sendall((HEAD + b"\r\n") * 3)
+        request = server.take("http.request")
+    assert server.take("http.disconnect").reply_channel == request.reply_channel
+    assert server.has_none("http.request")
+    assert "Traceback" not in caplog.text
+
+
+def test_no_more_requests_wait_than_may(server: Live) -> None:
+    count = http_protocol.PIPELINED + 50
+    with server.raw() as client:
+        client.sendall((HEAD + b"\r\n") * count)
+        for _ in range(http_protocol.PIPELINED + 1):
+            server.consume("http.request", {"status": 204})
+        assert statuses(read_all(client)) == [204] * (http_protocol.PIPELINED + 1)
+
+
+@pytest.mark.parametrize("early", [["early"], [""], ["a", "b", "c", "d", "e", "f"]])
+def test_what_follows_a_handshake_at_once_is_not_lost_nor_what_follows_that(early: list[str]) -> None:
+    with live(waiting_frames=3) as server, server.raw() as client:
+        client.sendall(UPGRADE + b"".join(frame(0x81, text.encode()) for text in early))
+        server.consume("websocket.connect", {"accept": True})
+        assert [server.consume("websocket.receive")["text"] for _ in early] == early
+        client.sendall(frame(0x81, b"later"))
+        assert server.consume("websocket.receive")["text"] == "later"
+
+
+def test_no_more_tiny_frames_are_kept_than_one_slice_holds_and_none_is_lost() -> None:
+    count = 8_000
+    with live() as server, server.raw() as client:
+        open_socket(server, client)
+        client.sendall(frame(0x81, b"a"))
+        first = server.take("websocket.receive")
+        sending = threading.Thread(target=client.sendall, args=(frame(0x81, b"b") * count,))
+        sending.start()
+        (socket_,) = server.server._uvicorn.config.loaded_app._session.result().registry.everybody()
+        gate = socket_._inbound._gate
+        eventually(lambda: gate.waiting >= 64)
+        sending.join(0.2)  # what is read meanwhile would be too much
+        assert gate.waiting <= 64 + websocket_protocol.SLICE // 7 + 1
+        server.report(first)
+        for number in range(count):
+            assert server.consume("websocket.receive")["order"] == number + 2
+        sending.join()
+        client.sendall(frame(0x88, b"\x03\xe8"))
+        assert server.consume("websocket.disconnect")["order"] == count + 2
+
+
+def open_socket(server: Live, client: socket.socket) -> None:
+    client.sendall(UPGRADE)
+    server.consume("websocket.connect", {"accept": True})
+    assert b" 101 " in client.recv(65536)
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (frame(0x81, b"a", masked=False), 1002),
+        (frame(0xF1, b"a"), 1002),
+        (frame(0x83, b"a"), 1002),
+        (frame(0x80, b"a"), 1002),
+        (frame(0x89, b"a" * 126), 1002),
+        (frame(0x81, b"\xff"), 1007),
+        (frame(0x01, b"\xff") + frame(0x80, b""), 1007),
+        (b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", 1009),
+        (frame(0x01, b"a") + frame(0x00, b"") * 2000, 1008),
+    ],
+)
+def test_a_broken_frame_ends_the_socket_and_nothing_else(
+    server: Live, data: bytes, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with server.raw() as client:
+        open_socket(server, client)
+        with suppress(ConnectionError):
+            client.sendall(data)
+        received = read_all(client)
+        assert received[:1] == b"\x88"
+        assert int.from_bytes(received[2:4], "big") == code
+    assert server.consume("websocket.disconnect")["code"] == code
+    assert "Traceback" not in caplog.text
+
+
+def test_a_broken_frame_before_the_handshake_is_decided_ends_it(server: Live, caplog: pytest.LogCaptureFixture) -> None:
+    with server.raw() as client:
+        client.sendall(UPGRADE + b"\xff\xff\xff")
+        delivery = server.take("websocket.connect")
+        assert read_all(client) == b""
+    server.report(delivery)
+    server.consume("websocket.disconnect")
+    assert "Traceback" not in caplog.text
+
+
+def test_a_good_bye_before_the_handshake_is_decided_ends_it(server: Live, caplog: pytest.LogCaptureFixture) -> None:
+    with server.raw() as client:
+        client.sendall(UPGRADE + frame(0x88, b"\x03\xe8"))
+        delivery = server.take("websocket.connect")
+        assert read_all(client) == b""
+    server.report(delivery)
+    assert server.consume("websocket.disconnect")["code"] == 1000
+    assert "Traceback" not in caplog.text
+
+
+def test_a_message_may_be_as_large_as_is_said() -> None:
+    with live(limits={"max_message": 1000}) as server, server.raw() as client:
+        open_socket(server, client)
+        client.sendall(frame(0x82, b"a" * 1000))
+        assert server.consume("websocket.receive")["bytes"] == b"a" * 1000
+        client.sendall(frame(0x82, b"a" * 1001))
+        assert read_all(client)[2:4] == (1009).to_bytes(2, "big")
+
+
+def test_a_flood_of_pings_whose_pongs_nobody_reads_is_ended(server: Live) -> None:
+    with server.raw() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        open_socket(server, client)
+        flood = frame(0x89, b"a" * 125) * 1000
+        with pytest.raises(ConnectionError):
+            deque(map(client.sendall, repeat(flood, 2000)), maxlen=0)
+
+
+def test_what_is_packed_small_is_not_unpacked_large() -> None:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = packer.compress(bytes(50_000_000)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    with live(compression=True) as server:
+        with server.websocket(compression="deflate") as client:  # what is not too large is
+            client.send("x" * 1000)
+            assert server.consume("websocket.receive", {"text": "y" * 1000})["text"] == "x" * 1000
+            assert client.recv(PATIENCE) == "y" * 1000
+        server.consume("websocket.disconnect")
+        for data, code in ((bomb[:-4], 1009), (b"\xff" * 4, 1002)):
+            with server.raw() as raw:
+                raw.sendall(UPGRADE[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+                server.consume("websocket.connect", {"accept": True})
+                assert b"permessage-deflate" in raw.recv(65536)
+                raw.sendall(frame(0xC1, data))
+                assert read_all(raw)[2:4] == code.to_bytes(2, "big")
+                assert server.consume("websocket.disconnect")["code"] == code
+
+
+def test_no_more_connections_are_served_than_may() -> None:
+    with live(limits={"max_connections": 3}) as server:
+        with server.raw() as first, server.raw():
+            open_socket(server, first)
+            for head in (HEAD + b"\r\n", UPGRADE):
+                assert statuses(answer(server, head)) == [503]
+            first.sendall(frame(0x81, b"still here"))
+            assert server.consume("websocket.receive")["text"] == "still here"
+        eventually(lambda: not server.server._uvicorn.server_state.connections)
+        with server.raw() as client:
+            open_socket(server, client)
+
+
+@pytest.mark.parametrize("name", ["x-forwarded-for", "X-Forwarded-For"])
+def test_nobody_is_believed_by_default(server: Live, name: str) -> None:
+    message = forwarded_message(server, {name: "10.1.2.3", "Daphne-Root-Path": "/evil"})
+    assert message["client"][0] == "127.0.0.1"
+    assert message["root_path"] == ""
+    assert b"daphne-root-path" not in [name for name, _ in message["headers"]]
+
+
+def forwarded_message(server: Live, headers: dict[str, str]) -> dict[str, Any]:
+    connection = server.http()
+    connection.request("GET", "/", headers=headers)
+    message = server.consume("http.request", {"status": 200})
+    connection.getresponse().read()
+    connection.close()
+    return message
+
+
+def test_a_web_server_on_this_machine_is_believed_when_asked_for() -> None:
+    with live(proxy_headers=True) as server:
+        headers = {"X-Forwarded-For": "10.1.2.3", "X-Forwarded-Port": "1234", "X-Forwarded-Proto": "https"}
+        message = forwarded_message(server, {**headers, "Daphne-Root-Path": "/caf%C3%A9"})
+    assert message["client"] == ["10.1.2.3", 1234]
+    assert message["scheme"] == "https"
+    assert message["root_path"] == "/café"
+
+
+@pytest.mark.parametrize(
+    ("headers", "client"),
+    [
+        ({"X-Forwarded-For": "10.1.2.3"}, ["10.1.2.3", 0]),
+        ({"x-forwarded-for": "6.6.6.6, 10.1.2.3", "X-FORWARDED-PORT": "80"}, ["10.1.2.3", 80]),
+        ({"X-Forwarded-For": "1043::a321:1", "X-Forwarded-Port": "x"}, ["1043::a321:1", 0]),
+        ({"X-Forwarded-Port": "80"}, None),
+        ({"X-Forwarded-For": "somebody"}, None),
+        ({}, None),
+    ],
+)
+def test_the_address_of_the_client_is_taken_from_the_headers(headers: dict[str, str], client: list[Any] | None) -> None:
+    with live(proxy_headers=True) as server:
+        told = forwarded_message(server, headers)
+    assert told["client"] == client or (client is None and told["client"][0] == "127.0.0.1")
+    assert told["scheme"] == "http"
+
+
+def test_a_web_server_is_believed_about_websockets_too() -> None:
+    headers = {"X-Forwarded-For": "10.1.2.3", "X-Forwarded-Proto": "https", "Daphne-Root-Path": "/caf%C3%A9"}
+    with live(proxy_headers=True, root_path="/other") as server, ThreadPoolExecutor(1) as pool:
+        told = pool.submit(server.consume, "websocket.connect", {"accept": True})
+        server.handshake(additional_headers=headers).close()
+        message = told.result()
+        assert (message["client"], message["scheme"], message["root_path"]) == (["10.1.2.3", 0], "wss", "/café")
+        assert b"daphne-root-path" not in [name for name, _ in message["headers"]]
+        told = pool.submit(server.consume, "websocket.connect", {"accept": True})
+        server.handshake().close()
+        assert told.result()["root_path"] == "/other"
+
+
+def test_only_the_named_are_believed() -> None:
+    with live(proxy_headers=True, forwarded_allow_ips=("10.0.0.0/8",)) as server:
+        assert forwarded_message(server, {"X-Forwarded-For": "10.1.2.3"})["client"][0] == "127.0.0.1"
+
+
+def test_the_root_path_of_the_options_is_decoded() -> None:
+    with live(root_path="/caf%C3%A9") as server:
+        assert forwarded_message(server, {})["root_path"] == "/café"

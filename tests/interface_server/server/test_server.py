@@ -1,0 +1,195 @@
+"""Where a server listens, and how it stops."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from channels_classic.exceptions import CannotListen
+from channels_classic.interface_server import InterfaceConfig, InterfaceServer
+from channels_classic.interface_server.server import server as server_module
+from channels_classic.interface_server.server.server import Listen, Server
+from channels_classic.layers.inmemory import ChannelLayer
+from tests.interface_server.live import PATIENCE, live
+
+
+def close(sockets: list[socket.socket]) -> None:
+    for bound in sockets:
+        bound.close()
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1", "::1", "[::1]", "localhost"])
+def test_it_listens_on_an_address(bind: str) -> None:
+    sockets = Listen(bind=bind, port=0).sockets()
+    assert len(sockets) == 1
+    close(sockets)
+
+
+def test_a_port_in_use_is_named_with_the_way_out(free_port: int) -> None:
+    first = Listen(port=free_port).sockets()
+    with pytest.raises(CannotListen, match=rf"Cannot listen on 127.0.0.1:{free_port}: .*--port") as caught:
+        Listen(port=free_port).sockets()
+    assert caught.value.where == f"127.0.0.1:{free_port}"
+    close(first)
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    with pytest.raises(CannotListen, match=r"192\.0\.2\.1:0"):
+        Listen(bind="192.0.2.1", port=0).sockets()
+
+
+def test_a_closed_descriptor_is_named() -> None:
+    with pytest.raises(CannotListen, match="descriptor 1000000"):
+        Listen(fd=1_000_000).sockets()
+
+
+def test_a_descriptor_that_cannot_listen_is_named_and_left_open() -> None:
+    ends = socket.socketpair()
+    with pytest.raises(CannotListen, match=f"descriptor {ends[0].fileno()}"):
+        Listen(fd=ends[0].fileno()).sockets()
+    ends[0].sendall(b"x")
+    close(list(ends))
+
+
+def test_all_that_is_given_is_combined(tmp_path: Path) -> None:
+    sockets = Listen(port=0, unix_socket=str(tmp_path / "s")).sockets()
+    assert [bound.family for bound in sockets] == [socket.AF_UNIX, socket.AF_INET]
+    close(sockets)
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "given_port"),
+    [
+        (Listen(), "127.0.0.1", False),
+        (Listen(port=0), "127.0.0.1", True),
+        (Listen(bind="localhost"), "127.0.0.1", False),
+        (Listen(bind="[::1]"), "::1", False),
+        (Listen(bind="127.0.0.1", port=0), "127.0.0.1", True),
+    ],
+)
+def test_what_is_left_out_is_127_0_0_1_and_8000(
+    listen: Listen, host: str, given_port: bool, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert server_module.DEFAULT_PORT == 8000
+    monkeypatch.setattr(server_module, "DEFAULT_PORT", free_port)  # which nobody else uses
+    (bound,) = listen.sockets()
+    assert bound.getsockname()[0] == host
+    assert (bound.getsockname()[1] != free_port) is given_port
+    bound.close()
+
+
+def test_a_descriptor_alone_adds_no_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        (bound,) = Listen(fd=listener.detach()).sockets()
+        bound.close()
+
+
+def test_the_defaults_are_those_of_daphne() -> None:
+    config = InterfaceConfig()
+    assert (config.http_timeout, config.websocket_connect_timeout) == (120, 5)
+    assert (config.ping_interval, config.ping_timeout) == (20, 30)
+    assert (config.ws_protocols, config.root_path, config.proxy_headers) == ((), "", False)
+
+
+def test_a_unix_socket_alone_adds_no_port(tmp_path: Path) -> None:
+    sockets = Listen(unix_socket=str(tmp_path / "s")).sockets()
+    assert len(sockets) == 1
+    close(sockets)
+
+
+def test_a_unix_socket_in_use_is_left_alone_and_a_dead_one_replaced(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    first = Listen(unix_socket=path).sockets()
+    with pytest.raises(CannotListen, match="another program listens there"):
+        Listen(unix_socket=path).sockets()
+    close(first)
+    close(Listen(unix_socket=path).sockets())
+
+
+def test_a_failure_leaves_no_socket_open(tmp_path: Path, free_port: int) -> None:
+    first = Listen(port=free_port).sockets()
+    path = tmp_path / "s"
+    with pytest.raises(CannotListen):
+        Listen(port=free_port, unix_socket=str(path)).sockets()
+    close(first)
+    close(Listen(unix_socket=str(path)).sockets())
+
+
+def test_clients_of_a_unix_socket_have_no_address(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with live(listen=Listen(unix_socket=path, port=0)) as server, socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.settimeout(PATIENCE)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        message = server.consume("http.request", {"status": 200})
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert (message["client"], message["server"]) == (None, None)
+
+
+def test_a_descriptor_of_a_process_manager_is_served() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, live(listen=Listen(fd=listener.detach())) as server:
+        connection = server.http()
+        connection.request("GET", "/")
+        server.consume("http.request", {"status": 200})
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+def test_addresses_are_such_as_a_person_can_use(tmp_path: Path) -> None:
+    layer = ChannelLayer()
+    config = InterfaceConfig()
+    server = Server(InterfaceServer(layer), config, Listen(bind="::1", port=0, unix_socket=str(tmp_path / "s")))
+    port = server.sockets[1].getsockname()[1]
+    assert server.addresses == [f"unix:{tmp_path / 's'}", f"http://[::1]:{port}/"]
+    close(server.sockets)
+
+
+def test_a_request_under_way_is_finished_when_the_server_stops() -> None:
+    with live() as server:
+        connection = server.http()
+        connection.request("GET", "/")
+        delivery = server.take("http.request")
+        server.server.stop()
+        server.layer.send(str(delivery.reply_channel), {"status": 200, "content": b"done"})
+        assert connection.getresponse().read() == b"done"
+        connection.close()
+
+
+def test_a_handshake_nobody_answered_gets_503_when_the_server_stops(caplog: pytest.LogCaptureFixture) -> None:
+    with live() as server, ThreadPoolExecutor(1) as pool:
+        handshake = pool.submit(server.handshake)
+        delivery = server.take("websocket.connect")
+        server.server.stop()
+        with pytest.raises(InvalidStatus) as refused:
+            handshake.result()
+        assert refused.value.response.status_code == 503
+        assert refused.value.response.headers["Retry-After"] == "5"
+        server.report(delivery)
+        assert server.consume("websocket.disconnect")["code"] == 1006
+    assert "Traceback" not in caplog.text
+
+
+def test_connections_that_ask_for_nothing_end_at_once_when_the_server_stops() -> None:
+    with live() as server, server.raw() as idle, server.raw() as silent, server.raw() as partial:
+        idle.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.consume("http.request", {"status": 204})
+        assert idle.recv(65536).startswith(b"HTTP/1.1 204 ")
+        partial.sendall(b"GET / HT")
+        server.server.stop()
+        assert [client.recv(1) for client in (idle, silent, partial)] == [b"", b"", b""]
+        assert server.has_none("http.disconnect")
+
+
+def test_a_server_that_is_stopped_before_it_runs_returns_at_once() -> None:
+    config = InterfaceConfig()
+    server = Server(InterfaceServer(ChannelLayer()), config, Listen(port=0))
+    server.stop()
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()

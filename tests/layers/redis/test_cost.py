@@ -1,0 +1,117 @@
+"""What operations cost: round trips, and commands as `INFO commandstats` counts them, those inside scripts too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from channels_classic.layers import names
+from channels_classic.layers.planner import Outgoing
+from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.steps import Heartbeat, Join, Members, Step, Take
+from tests.support.redis_server import RedisServer
+
+
+class CountingLayer(RedisChannelLayer):
+    """Counts round trips: what `run` carries is one write and its answers."""
+
+    trips = 0
+
+    def run(self, steps: Sequence[Step]) -> list[Any]:
+        self.trips += 1
+        return super().run(steps)
+
+
+class Cost:
+    """The commands that the server ran, by name, since it was made."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        server.command("CONFIG", "RESETSTAT")
+
+    def commands(self) -> dict[str, int]:
+        found = Counter(self._server.statistics())
+        for name in ("config|resetstat", "info", "select", "client|setinfo", "command"):
+            del found[name]
+        return dict(found)
+
+
+@pytest.fixture
+def redis_server(own_redis: RedisServer) -> RedisServer:
+    """A server that nobody else talks to."""
+    return own_redis
+
+
+@pytest.fixture
+def layer(redis_server: RedisServer) -> Iterator[CountingLayer]:
+    layer = CountingLayer(hosts=[redis_server.url], capacity=20_000)
+    for _ in range(20):  # connected, scripts loaded, counters made
+        layer.send("jobs", {})
+        layer.receive(["jobs"])
+    layer.trips = 0
+    yield layer
+    layer.close()
+
+
+def test_a_send_is_one_round_trip(layer: CountingLayer, redis_server: RedisServer) -> None:
+    layer.send("jobs", {})
+    layer.trips, cost = 0, Cost(redis_server)
+    layer.send("jobs", {})
+    assert layer.trips == 1
+    assert cost.commands() == {"evalsha": 1, "time": 1, "hget": 1, "llen": 1, "rpush": 1, "hincrby": 1, "pexpire": 1}
+
+
+def test_a_receive_is_one_round_trip(layer: CountingLayer, redis_server: RedisServer) -> None:
+    layer.send("jobs", {})
+    layer.trips, cost = 0, Cost(redis_server)
+    assert layer.receive(["other", "jobs"])[0] == "jobs"
+    assert layer.trips == 1
+    assert cost.commands() == {"lmpop": 1, "time": 1}
+
+
+def test_a_receive_that_waits_is_one_round_trip_however_long_it_waits(
+    layer: CountingLayer, redis_server: RedisServer
+) -> None:
+    cost = Cost(redis_server)
+    (taken,) = layer.run([Take(["jobs"], 1, 1.0)])
+    assert taken is None
+    assert cost.commands() == {"blmpop": 1, "time": 1}
+
+
+def test_a_step_of_a_worker_is_one_round_trip(layer: CountingLayer, redis_server: RedisServer) -> None:
+    """Replies to one client and the next take: a worker's turn."""
+    layer.send("jobs", {})
+    replies = layer.planner.pushes([Outgoing("inbox!client", {"n": number}) for number in range(10)], {})
+    layer.trips, cost = 0, Cost(redis_server)
+    layer.run([*replies, Take(["jobs"], 10, 5.0)])
+    assert layer.trips == 1
+    found = cost.commands()
+    assert (found["evalsha"], found["blmpop"], found["rpush"], found["time"]) == (1, 1, 10, 2)
+
+
+# The names of 10,000 members are so large an entry that the inbox is counted, as a long one is.
+@pytest.mark.parametrize(("members", "inside"), [(10, 12), (10_000, 17)])
+def test_a_group_send_is_a_lookup_and_one_push_per_interface_server(
+    layer: CountingLayer, redis_server: RedisServer, members: int, inside: int
+) -> None:
+    inbox = names.new_inbox()
+    layer.run([Heartbeat(inbox)])
+    for first in range(0, members, 1000):
+        layer.run([Join("room", inbox, [f"client{number}" for number in range(first, min(first + 1000, members))])])
+    layer.send_group("room", {})
+    layer.trips, cost = 0, Cost(redis_server)
+    layer.send_group("room", {})
+    assert layer.trips == 2
+    found = cost.commands()
+    assert (found["evalsha"], found["rpush"], found["zrange"]) == (2, 1, 2)
+    assert sum(found.values()) - found["evalsha"] == inside
+    assert len(layer.run([Members("room")])[0][inbox]) == members
+
+
+def test_joining_and_leaving_a_group_is_one_round_trip(layer: CountingLayer) -> None:
+    layer.group_add("room", f"{names.new_inbox()}client")
+    layer.group_discard("room", "inbox!client")
+    assert layer.trips == 2

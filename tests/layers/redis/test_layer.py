@@ -1,0 +1,435 @@
+"""What only the Redis layer has to prove: nothing taken twice, nothing thrown away, the account books right."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from inspect import signature
+
+import pytest
+
+from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
+from channels_classic.layers import names
+from channels_classic.layers.codec import Kind, decode
+from channels_classic.layers.redis import RedisChannelLayer, commands
+from channels_classic.layers.redis.commands import QUOTAS_FROM
+from channels_classic.layers.steps import (
+    Alive,
+    Entry,
+    Heartbeat,
+    Join,
+    Members,
+    Push,
+    PutBack,
+    Rejoin,
+    Retire,
+    Status,
+    Take,
+)
+from tests.support.redis_server import RedisServer
+
+
+@contextmanager
+def layer_on(url: str, **options: object) -> Iterator[RedisChannelLayer]:
+    layer = RedisChannelLayer(hosts=[url], **options)  # type: ignore[arg-type]
+    try:
+        yield layer
+    finally:
+        layer.close()
+
+
+@pytest.fixture
+def layer(redis_url: str) -> Iterator[RedisChannelLayer]:
+    with layer_on(redis_url, capacity=5) as layer:
+        yield layer
+
+
+def test_a_message_restored_from_a_snapshot_is_dropped_and_counted(own_redis: RedisServer) -> None:
+    with layer_on(own_redis.url) as layer:
+        layer.send("jobs", {"n": 1})
+        own_redis.command("SAVE")
+        assert layer.receive(["jobs"]) == ("jobs", {"n": 1})
+        own_redis.stop()
+        own_redis.start()
+        assert own_redis.command("EXISTS", "asgi:{0}:list:jobs") == ":1"
+        layer.send("jobs", {"n": 2})
+        received = [layer.receive(["jobs"]), layer.receive(["jobs"]), layer.receive(["jobs"])]
+        assert [message for _, message in received if message] == [{"n": 2}]
+        assert layer.losses.as_dict() == {"fenced": 1}
+
+
+def test_a_connection_made_before_a_restart_is_not_used_after_it(own_redis: RedisServer) -> None:
+    with layer_on(own_redis.url) as layer:
+        layer.send("jobs", {"n": 1})
+        own_redis.stop()
+        own_redis.start()
+        layer.send("jobs", {"n": 2})
+        assert layer.receive(["jobs"]) == ("jobs", {"n": 2})
+
+
+def test_a_server_that_is_not_there_is_named_with_the_next_step(own_redis: RedisServer) -> None:
+    own_redis.stop()
+    with layer_on(own_redis.url) as layer, pytest.raises(LayerUnavailable, match=rf"127.0.0.1:{own_redis.port}.*hosts"):
+        layer.send("jobs", {})
+
+
+def test_an_error_for_one_step_keeps_what_the_others_took(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
+    layer.send("jobs", {"n": 1})
+    redis_server.command("SET", "asgi:{0}:list:broken", "no list")
+    connection = layer.connect()
+    connection.write([Push("broken", [Entry(b"x", 60)]), Take(["jobs"]), Push("other", [Entry(b"x", 60)])])
+    refused, taken, pushed = connection.read(), connection.read(), connection.read()
+    connection.close()
+    assert isinstance(refused, StepRefused)
+    assert layer.open(taken)[0][0].message == {"n": 1}
+    assert pushed == [Status.ACCEPTED]
+
+
+def test_scripts_that_the_server_forgot_are_loaded_again(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
+    layer.send("jobs", {"n": 1})
+    redis_server.command("SCRIPT", "FLUSH")
+    layer.send("jobs", {"n": 2})
+    assert [layer.receive(["jobs"])[1] for _ in range(3)] == [{"n": 1}, {"n": 2}, None]
+
+
+def test_scripts_that_the_server_forgot_are_loaded_again_on_an_event_loop(redis_server: RedisServer) -> None:
+    async def scenario() -> list[object]:
+        layer = RedisChannelLayer(hosts=[redis_server.url], prefix=f"{names.random_text(8)}:")
+        await layer.send_async("jobs", {"n": 1})
+        redis_server.command("SCRIPT", "FLUSH")
+        await layer.send_async("jobs", {"n": 2})
+        received = [(await layer.receive_async(["jobs"]))[1] for _ in range(2)]
+        await layer.close_async()
+        return received
+
+    assert asyncio.run(scenario()) == [{"n": 1}, {"n": 2}]
+
+
+def test_waking_a_blocked_take_loses_nothing(layer: RedisChannelLayer) -> None:
+    taken = []
+    connection = layer.connect()
+    for number in range(200):
+        connection.write([Take(["jobs"], 1, 5.0)])
+        sender = threading.Thread(target=layer.send, args=("jobs", {"n": number}))
+        waker = threading.Thread(target=connection.wake)
+        sender.start()
+        waker.start()
+        found = connection.read()
+        sender.join()
+        waker.join()
+        taken += layer.open(found)[0] if found else []
+    connection.close()
+    while (found := layer.receive(["jobs"])[1]) is not None:
+        taken.append(found)  # type: ignore[arg-type]
+    assert len(taken) == 200
+
+
+def test_a_take_that_is_woken_before_it_is_written_does_not_block(layer: RedisChannelLayer) -> None:
+    connection = layer.connect()
+    connection.wake()
+    begun = time.monotonic()
+    connection.write([Take(["jobs"], 1, 30.0)])
+    assert connection.read() is None
+    assert time.monotonic() - begun < 5
+    connection.close()
+
+
+def test_a_client_is_full_alone_however_long_its_inbox_is(layer: RedisChannelLayer) -> None:
+    for client in range(QUOTAS_FROM):
+        layer.send(f"inbox!{client}", {})
+    for _ in range(4):
+        layer.send("inbox!0", {})
+    with pytest.raises(ChannelFull):
+        layer.send("inbox!0", {})
+    layer.send("inbox!1", {})
+
+
+def test_what_was_read_does_not_count_against_a_client(layer: RedisChannelLayer) -> None:
+    for _ in range(5):
+        layer.send("inbox!0", {})
+    for client in range(QUOTAS_FROM):
+        layer.send(f"inbox!c{client}", {})
+    with pytest.raises(ChannelFull):
+        layer.send("inbox!0", {})
+    layer.receive(["inbox!"])
+    layer.send("inbox!0", {})
+    with pytest.raises(ChannelFull):
+        layer.send("inbox!0", {})
+
+
+def test_expired_messages_do_not_count_against_capacity(redis_url: str) -> None:
+    with layer_on(redis_url, capacity=2, expiry=0.1) as layer:
+        for channel in ("jobs", "inbox!client"):
+            layer.send(channel, {})
+            layer.send(channel, {})
+            time.sleep(0.15)  # the expiry itself is what is tested
+            layer.send(channel, {"fresh": True})
+
+
+def test_every_key_has_a_time_to_live(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
+    inbox = names.new_inbox()
+    layer.run([Heartbeat(inbox)])
+    layer.group_add("group", f"{inbox}client")
+    layer.group_add("group", "plain")
+    for client in range(QUOTAS_FROM * 2):
+        layer.send(f"{inbox}{client}", {})
+    layer.send("jobs", {})
+    connection = layer.connect()
+    keys = connection._ask([("KEYS", "*")])[0]  # type: ignore[attr-defined]
+    lives = connection._ask([("PTTL", key) for key in keys])  # type: ignore[attr-defined]
+    connection.close()
+    assert len(keys) >= 7
+    assert all(life > 0 for life in lives), dict(zip(keys, lives, strict=True))
+
+
+def test_a_group_costs_one_entry_per_interface_server(layer: RedisChannelLayer) -> None:
+    inboxes = [names.new_inbox(), names.new_inbox()]
+    for inbox in inboxes:
+        layer.run([Heartbeat(inbox), Join("room", inbox, [f"c{number}" for number in range(50)])])
+    layer.send_group("room", {"text": "hello"})
+    for inbox in inboxes:
+        (taken,) = layer.run([Take([inbox], 100)])
+        kind, message, group, members = decode(taken.items[0].payload)
+        assert (len(taken.items), kind, message, group, len(members)) == (1, Kind.GROUP, {"text": "hello"}, "room", 50)
+
+
+def test_a_dead_inbox_is_taken_off_its_groups_and_comes_back_as_it_was_changed(layer: RedisChannelLayer) -> None:
+    inbox = names.new_inbox()
+    layer.run([Join("room", inbox, ["a", "b"])])
+    layer.send_group("room", {})
+    assert layer.losses.as_dict() == {"dead": 1}
+    assert layer.run([Members("room")]) == [{}]
+    layer.group_discard("room", f"{inbox}b")
+    layer.run([Heartbeat(inbox), Rejoin("room", inbox, ["a", "b"])])
+    assert layer.group_channels("room") == [f"{inbox}a"]
+
+
+def test_a_long_silence_is_no_loss_of_data(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
+    inbox = names.new_inbox()
+    layer.run([Heartbeat(inbox), Join("room", inbox, ["a"])])
+    redis_server.command("DEL", f"asgi:{{0}}:alive:{inbox}", "asgi:{0}:inboxes")  # as if `LIVENESS` were over
+    assert layer.run([Alive(inbox), Heartbeat(inbox), Alive(inbox)]) == [False, True, True]
+    layer.run([Retire(inbox)])
+    assert layer.run([Heartbeat(inbox)]) == [False]
+
+
+def test_an_owner_is_told_of_data_from_before_a_restart(own_redis: RedisServer) -> None:
+    with layer_on(own_redis.url) as layer:
+        inbox = names.new_inbox()
+        layer.run([Heartbeat(inbox), Join("room", inbox, ["a"])])
+        own_redis.command("SAVE")
+        own_redis.stop()
+        own_redis.start()
+        assert layer.run([Alive(inbox), Heartbeat(inbox), Heartbeat(inbox)]) == [True, False, True]
+
+
+def test_an_owner_restores_memberships_that_were_lost(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
+    inbox = names.new_inbox()
+    layer.run([Heartbeat(inbox), Join("room", inbox, ["a", "b"])])
+    redis_server.flush()
+    assert layer.run([Heartbeat(inbox), Rejoin("room", inbox, ["a", "b"])])[0] is False
+    assert sorted(layer.group_channels("room")) == [f"{inbox}a", f"{inbox}b"]
+
+
+def test_put_back_messages_come_first_in_order_and_keep_their_age(redis_url: str) -> None:
+    with layer_on(redis_url, expiry=0.4) as layer:
+        for number in range(3):
+            layer.send("jobs", {"n": number})
+        (taken,) = layer.run([Take(["jobs"], 3)])
+        layer.send("jobs", {"n": 3})
+        layer.run([PutBack("jobs", taken.items[1:])])
+        assert layer.receive(["jobs"]) == ("jobs", {"n": 1})
+        time.sleep(0.45)  # the expiry itself is what is tested
+        assert layer.receive(["jobs"]) == (None, None)
+
+
+def test_two_deployments_with_prefixes_of_their_own_do_not_meet(redis_url: str) -> None:
+    with layer_on(redis_url, prefix="one:") as one, layer_on(redis_url, prefix="two:") as two:
+        one.send("jobs", {})
+        two.flush()
+        assert two.receive(["jobs"]) == (None, None)
+        assert one.receive(["jobs"]) == ("jobs", {})
+
+
+def test_a_single_host_given_as_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="single"):
+        RedisChannelLayer(hosts="redis://localhost")
+
+
+def test_a_long_inbox_is_read_in_batches_without_a_client_getting_more_than_its_capacity_and_a_batch(
+    layer: RedisChannelLayer, redis_server: RedisServer
+) -> None:
+    for client in range(200):
+        layer.send(f"inbox!{client}", {})
+    held = sent = 0
+    reader = layer.connect()
+    for number in range(70):
+        for _ in range(8):
+            with suppress(ChannelFull):
+                layer.send("inbox!busy", {})
+                held += 1
+                sent += 1
+        layer.send(f"inbox!other{number}", {})
+        layer.send(f"inbox!more{number}", {})
+        reader.write([Take(["inbox!"], 4)])
+        held -= sum(delivery.channel == "inbox!busy" for delivery in layer.open(reader.read())[0])
+        assert held <= layer.capacity + 4
+    reader.close()
+    assert sent > layer.capacity
+    assert int(redis_server.command("LLEN", "asgi:{0}:list:inbox!")[1:]) >= QUOTAS_FROM
+
+
+def test_reading_a_long_inbox_makes_room_without_counting_it_again(
+    layer: RedisChannelLayer, redis_server: RedisServer
+) -> None:
+    for _ in range(5):
+        layer.send("inbox!busy", {})
+    for client in range(2000):
+        layer.send(f"inbox!{client}", {})
+    with pytest.raises(ChannelFull):
+        layer.send("inbox!busy", {})
+    redis_server.command("CONFIG", "RESETSTAT")
+    for number in range(100):
+        layer.receive(["inbox!"])
+        layer.send(f"inbox!next{number}", {})
+    layer.send("inbox!busy", {})
+    assert calls(redis_server, "lrange") == 0
+
+
+def test_a_reader_that_never_settles_leaves_nobody_refused_for_ever(
+    layer: RedisChannelLayer, redis_server: RedisServer
+) -> None:
+    for _ in range(5):
+        layer.send("inbox!busy", {})
+    for client in range(600):
+        layer.send(f"inbox!{client}", {})
+    with pytest.raises(ChannelFull):
+        layer.send("inbox!busy", {})
+    reader = layer.connect()
+    reader.write([Take(["inbox!"], 5)])
+    reader.read()
+    reader.close()
+    with pytest.raises(ChannelFull):
+        layer.send("inbox!busy", {})
+    quotas = "asgi:{0}:accounts:inbox!"
+    assert 0 < int(redis_server.command("PTTL", quotas)[1:]) <= 5000
+    redis_server.command("PEXPIRE", quotas, "0")  # as if that time were over
+    layer.send("inbox!busy", {})
+
+
+def test_a_few_large_messages_fill_an_inbox_as_well(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "INBOX_BYTES", 1024 * 1024)
+    with layer_on(redis_url) as layer:
+        message = {"bytes": b"x" * 110 * 1024}
+        for client in range(9):
+            layer.send(f"inbox!{client}", message)
+        with pytest.raises(ChannelFull):
+            layer.send("inbox!next", message)
+
+
+def test_an_inbox_is_bounded_whatever_is_put_into_it(
+    layer: RedisChannelLayer, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "INBOX_ENTRIES", 100)
+    inbox = names.new_inbox()
+    for client in range(110):
+        with suppress(ChannelFull):
+            layer.send(f"{inbox}{client}", {})
+    assert redis_server.command("LLEN", f"asgi:{{0}}:list:{inbox}") == ":100"
+    for _ in range(60):
+        layer.group_add("room", f"{inbox}1")
+        layer.group_discard("room", f"{inbox}1")
+    assert redis_server.command("LLEN", f"asgi:{{0}}:list:{inbox}") == ":200"
+    assert layer.group_channels("room") == []
+
+
+def calls(server: RedisServer, command: str) -> int:
+    """How often the server ran a command since its statistics were reset."""
+    return server.statistics().get(command, 0)
+
+
+def test_what_a_script_trims_is_counted(redis_url: str) -> None:
+    with layer_on(redis_url, capacity=2, expiry=0.1) as layer:
+        layer.send("jobs", {})
+        layer.send("jobs", {})
+        time.sleep(0.15)  # the expiry itself is what is tested
+        layer.send("jobs", {})
+        assert layer.channel_statistics("jobs")["lost_expired"] == 2
+
+
+def test_an_encrypted_message_cannot_be_read_on_the_server(redis_url: str, redis_server: RedisServer) -> None:
+    with layer_on(redis_url, symmetric_encryption_keys=["secret"]) as layer:
+        layer.send("jobs", {"text": "confidential"})
+        connection = layer.connect()
+        (entries,) = connection._ask([("LRANGE", "asgi:{0}:list:jobs", 0, -1)])  # type: ignore[attr-defined]
+        connection.close()
+        assert b"confidential" not in entries[0]
+        assert layer.receive(["jobs"]) == ("jobs", {"text": "confidential"})
+
+
+def test_keys_can_be_replaced_one_by_one(redis_url: str) -> None:
+    with (
+        layer_on(redis_url, symmetric_encryption_keys=["old"]) as old,
+        layer_on(redis_url, symmetric_encryption_keys=["new", "old"]) as both,
+        layer_on(redis_url, symmetric_encryption_keys=["new"]) as new,
+    ):
+        old.send("jobs", {"n": 1})
+        assert both.receive(["jobs"])[1] == {"n": 1}
+        both.send("jobs", {"n": 2})
+        assert new.receive(["jobs"])[1] == {"n": 2}
+
+
+@pytest.mark.parametrize(("writer", "reader"), [(["a"], ["b"]), (["a"], None), (None, ["b"])])
+def test_a_message_under_another_key_is_counted_and_kills_no_reader(
+    redis_url: str, writer: list[str] | None, reader: list[str] | None
+) -> None:
+    with (
+        layer_on(redis_url, symmetric_encryption_keys=writer) as writing,
+        layer_on(redis_url, symmetric_encryption_keys=reader) as reading,
+    ):
+        writing.send("jobs", {"n": 1})
+        assert reading.receive(["jobs"]) == (None, None)
+        assert reading.losses.as_dict() == {"undecodable": 1}
+        assert reading.channel_statistics("jobs")["lost_undecodable"] == 1
+
+
+def test_a_single_key_given_as_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="list of keys"):
+        RedisChannelLayer(symmetric_encryption_keys="secret")
+
+
+def test_the_arguments_are_those_of_1_x_in_their_order() -> None:
+    assert list(signature(RedisChannelLayer).parameters) == [
+        "expiry",
+        "hosts",
+        "prefix",
+        "group_expiry",
+        "capacity",
+        "channel_capacity",
+        "symmetric_encryption_keys",
+        "stats_prefix",
+        "connection_kwargs",
+    ]
+
+
+@pytest.mark.parametrize(("query", "options"), [("", {"socket_timeout": 0.2}), ("?socket_timeout=0.2", {})])
+def test_how_long_an_answer_may_take_is_an_argument_or_in_the_url(
+    own_redis: RedisServer, query: str, options: dict[str, float]
+) -> None:
+    with layer_on(own_redis.url + query, connection_kwargs=options) as layer:
+        layer.send("jobs", {})
+        own_redis.pause()
+        begun = time.monotonic()
+        with pytest.raises(LayerUnavailable):
+            layer.send("jobs", {})
+        assert time.monotonic() - begun < 3  # not the usual 5 s
+
+
+def test_connection_arguments_reach_the_connections(own_redis: RedisServer) -> None:
+    own_redis.command("CONFIG", "SET", "requirepass", "secret")
+    with layer_on(own_redis.url, connection_kwargs={"password": "secret"}) as layer:
+        layer.send("jobs", {})
+        assert layer.receive(["jobs"]) == ("jobs", {})

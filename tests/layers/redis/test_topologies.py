@@ -1,0 +1,147 @@
+"""Sentinel, Cluster and the mixed layer: how the right server is found, and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from channels_classic.exceptions import ChannelsError, LayerUnavailable
+from channels_classic.layers.local import LocalChannelLayer
+from channels_classic.layers.redis import (
+    RedisClusterChannelLayer,
+    RedisLocalChannelLayer,
+    RedisSentinelChannelLayer,
+)
+from channels_classic.layers.redis.cluster import tags
+from tests.layers.hosts import HostThread, folder
+from tests.support.redis_server import Cluster, RedisServer, Sentinel
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def hosts(redis_servers: list[RedisServer], sentinels: list[Sentinel]) -> list[tuple[str, int]]:
+    for server in redis_servers:
+        server.flush()
+    return [("127.0.0.1", sentinel.port) for sentinel in sentinels]
+
+
+def test_services_are_discovered_in_an_order_all_processes_share(hosts: list[tuple[str, int]]) -> None:
+    layer = RedisSentinelChannelLayer(hosts=hosts)
+    layer.send("jobs", {})
+    assert [endpoint.where for endpoint in layer._known()[0].endpoints] == ["service a", "service b"]
+    layer.close()
+
+
+def test_a_sentinel_that_is_away_is_passed_over(hosts: list[tuple[str, int]], free_port: int) -> None:
+    layer = RedisSentinelChannelLayer(hosts=[("127.0.0.1", free_port), *hosts], services=["a"])
+    layer.send("jobs", {})
+    assert layer.receive(["jobs"]) == ("jobs", {})
+    layer.close()
+
+
+def test_without_sentinels_the_failures_are_listed(free_port: int) -> None:
+    for services in ([], ["a"]):
+        layer = RedisSentinelChannelLayer(hosts=[("127.0.0.1", free_port)], services=services)
+        with pytest.raises(LayerUnavailable, match=rf"127.0.0.1:{free_port}.*sentinels"):
+            layer.send("jobs", {})
+
+
+def test_an_unknown_service_is_named(hosts: list[tuple[str, int]]) -> None:
+    layer = RedisSentinelChannelLayer(hosts=hosts, services=["unknown"])
+    with pytest.raises(LayerUnavailable, match="no service 'unknown'"):
+        layer.send("jobs", {})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"hosts": "localhost"}, {"hosts": ["redis://localhost"]}, {"services": "a"}, {"services": [1]}],
+)
+def test_wrong_arguments_for_sentinel_are_refused(arguments: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"`(hosts|services)`"):
+        RedisSentinelChannelLayer(**arguments)  # type: ignore[arg-type]  # that is the point
+
+
+def test_the_shards_of_a_cluster_are_spread_over_its_masters(redis_cluster: Cluster) -> None:
+    redis_cluster.flush()
+    layer = RedisClusterChannelLayer(hosts=[redis_cluster.nodes[1].url])
+    for _ in range(3):
+        layer.send("jobs", {})
+    for tag, node in zip(tags(3), redis_cluster.nodes, strict=True):
+        assert node.command("LLEN", f"asgi:{{{tag}}}:list:jobs") == ":1"
+    layer.close()
+
+
+def test_a_tag_that_moved_to_another_node_is_found_there() -> None:
+    cluster = Cluster()
+    try:
+        cluster.start()
+        layer = RedisClusterChannelLayer(hosts=[cluster.nodes[0].url], shards=1)
+        (tag,) = tags(1)
+        layer.send("jobs", {"n": 1})
+        assert layer.receive(["jobs"])[1] == {"n": 1}
+        source, target = cluster.nodes[1], cluster.nodes[2]
+        slot = source.command("CLUSTER", "KEYSLOT", tag)[1:]
+        _move(source, target, slot)
+
+        def works() -> bool:
+            try:
+                layer.send("jobs", {"n": 2})
+            except ChannelsError:
+                return False
+            return True
+
+        eventually(works)
+        assert layer.receive(["jobs"])[1] == {"n": 2}
+        layer.close()
+    finally:
+        cluster.close()
+
+
+def _move(source: RedisServer, target: RedisServer, slot: str) -> None:
+    names = {node: node.command_text("CLUSTER", "MYID") for node in (source, target)}
+    target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[source])
+    source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[target])
+    for key in source.command_list("CLUSTER", "GETKEYSINSLOT", slot, "100"):
+        source.command("MIGRATE", "127.0.0.1", str(target.port), key, "0", "1000")
+    for node in (target, source):
+        node.command("CLUSTER", "SETSLOT", slot, "NODE", names[target])
+
+
+def test_a_prefix_with_a_hash_tag_of_its_own_is_refused_in_a_cluster() -> None:
+    with pytest.raises(ValueError, match="prefix"):
+        RedisClusterChannelLayer(prefix="{site}:")
+
+
+@pytest.fixture
+def mixed(redis_url: str) -> Iterator[RedisLocalChannelLayer]:
+    with folder() as name:
+        host = HostThread(f"{name}/layer.sock")
+        layer = RedisLocalChannelLayer(hosts=[redis_url], path=host.layer.path)
+        yield layer
+        layer.close()
+        host.stop()
+
+
+def test_plain_channels_stay_on_the_machine(mixed: RedisLocalChannelLayer, redis_server: RedisServer) -> None:
+    mixed.send("jobs", {})
+    assert redis_server.command("EXISTS", "asgi:{0}:list:jobs") == ":0"
+    local = LocalChannelLayer(mixed.local_layer.path)
+    assert local.receive(["jobs"]) == ("jobs", {})
+    local.close()
+
+
+def test_replies_and_groups_are_on_redis(mixed: RedisLocalChannelLayer, redis_url: str) -> None:
+    from channels_classic.layers.redis import RedisChannelLayer
+
+    mixed.group_add("room", "inbox!client")
+    everywhere = RedisChannelLayer(hosts=[redis_url])
+    everywhere.send_group("room", {})
+    assert mixed.receive(["jobs", "inbox!"], block=True) == ("inbox!client", {})
+    everywhere.close()
+
+
+def test_two_deployments_on_one_machine_have_sockets_of_their_own() -> None:
+    one, two = RedisLocalChannelLayer(prefix="one:"), RedisLocalChannelLayer(prefix="two:")
+    assert one.local_layer.path != two.local_layer.path
+    assert one.local_layer.path == RedisLocalChannelLayer(prefix="one:").local_layer.path

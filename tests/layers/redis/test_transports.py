@@ -1,0 +1,99 @@
+"""Redis over TLS and over a Unix socket, on both faces: redis-py opens these connections, and we speak on them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.steps import Take
+from tests.support import redis_server as redis_programs
+from tests.support.redis_server import RedisServer
+
+LARGE = {"text": "x" * 300_000}
+"""More than one read, and more than one record of TLS."""
+
+
+@pytest.fixture(params=["tls", "unix"])
+def server_and_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[RedisServer, str]]:
+    if redis_programs.PROGRAM is None:
+        pytest.skip("There is no redis-server here.")
+    options, url = _unix(tmp_path) if request.param == "unix" else _tls(tmp_path)
+    server = RedisServer(**options)
+    try:
+        server.start()
+        yield server, url
+    finally:
+        server.close()
+
+
+def _unix(folder: Path) -> tuple[dict[str, Any], str]:
+    return {"unixsocket": folder / "redis.sock"}, f"unix://{folder}/redis.sock"
+
+
+def _tls(folder: Path) -> tuple[dict[str, Any], str]:
+    if shutil.which("openssl") is None:
+        pytest.skip("There is no openssl here to make a certificate with.")
+    port, certificate, key = redis_programs.free_port(), folder / "certificate.pem", folder / "key.pem"
+    make = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost "
+        f"-addext subjectAltName=DNS:localhost -keyout {key} -out {certificate}"
+    )
+    subprocess.run(make.split(), check=True, capture_output=True)
+    options = {"tls_port": port, "tls_cert_file": certificate, "tls_key_file": key, "tls_auth_clients": "no"}
+    return options, f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}"
+
+
+@pytest.fixture
+def layer(server_and_url: tuple[RedisServer, str]) -> Iterator[RedisChannelLayer]:
+    layer = RedisChannelLayer(hosts=[server_and_url[1]])
+    yield layer
+    layer.close()
+
+
+def connections(server: RedisServer) -> int:
+    """How many were made so far, without those of questions like this."""
+    server.questions = getattr(server, "questions", 0) + 1  # type: ignore[attr-defined]
+    return int(server.info("stats")["total_connections_received"]) - server.questions  # type: ignore[attr-defined]
+
+
+def test_a_thread_sends_and_receives_on_one_connection(
+    layer: RedisChannelLayer, server_and_url: tuple[RedisServer, str]
+) -> None:
+    before = connections(server_and_url[0])
+    for message in ({"n": 1}, LARGE, {"n": 2}):
+        layer.send("jobs", message)
+        assert layer.receive(["jobs"]) == ("jobs", message)
+    assert connections(server_and_url[0]) - before == 1
+
+
+def test_a_take_that_waits_is_woken(layer: RedisChannelLayer) -> None:
+    connection = layer.connect()
+    connection.write([Take(["jobs"], 1, 30.0)])
+    waking = threading.Timer(0.2, connection.wake)
+    waking.start()
+    assert connection.read() is None
+    waking.join()
+    connection.close()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_coroutines_send_and_receive(layer: RedisChannelLayer, run: Callable[..., Any]) -> None:
+    async def exchange(channel: str) -> None:
+        for message in ({"n": 1}, LARGE, {"n": 2}):
+            await layer.send_async(channel, message)
+            assert await layer.receive_async([channel]) == (channel, message)
+
+    async def scenario() -> None:
+        await asyncio.gather(*(exchange(f"jobs.{number}") for number in range(3)))
+        await layer.close_async()
+
+    run(scenario())

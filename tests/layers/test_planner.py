@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channels_classic.exceptions import ChannelFull, InvalidChannelName, InvalidMessage, StepRefused
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.capacity import Capacities
+from channels_classic.layers.codec import Kind, Outcome, decode, encode
+from channels_classic.layers.losses import Losses
+from channels_classic.layers.names import new_inbox
+from channels_classic.layers.planner import GROUP_BACKLOG, Outgoing, Planner, Report, member_of
+from channels_classic.layers.steps import Delist, Entry, Heartbeat, Item, Members, Push, Retire, Status, Take
+
+INBOX = "interface.v1.aaaa!"
+OTHER = "interface.v1.bbbb!"
+
+
+@pytest.fixture
+def losses() -> Losses:
+    return Losses()
+
+
+@pytest.fixture
+def planner(losses: Losses) -> Planner:
+    return Planner(60, 86400, Capacities(5, {"wide": 50}), losses)
+
+
+def fields(push: Push) -> list[list[Any]]:
+    return [decode(entry.payload) for entry in push.entries]
+
+
+# One message
+
+
+def test_a_message_goes_to_the_list_of_its_channel_at_the_cost_of_its_client(planner: Planner) -> None:
+    plain, local, wide = planner.pushes(
+        [Outgoing("chat", {"a": 1}), Outgoing("box!me", {"b": 2}), Outgoing("wide", {})], {}
+    )
+    assert (plain.queue, fields(plain)) == ("chat", [[Kind.MESSAGE, {"a": 1}, None, ""]])
+    assert (local.queue, fields(local)) == ("box!", [[Kind.MESSAGE, {"b": 2}, None, "me"]])
+    assert [(push.entries[0].quota_key, push.entries[0].limit) for push in (plain, local, wide)] == [
+        ("", 5),
+        ("me", 5),
+        ("", 50),
+    ]
+    assert {push.entries[0].ttl for push in (plain, local, wide)} == {60}
+    assert not any(push.alive for push in (plain, local, wide))
+
+
+def test_a_token_travels_with_its_message(planner: Planner) -> None:
+    (push,) = planner.pushes([Outgoing("websocket.receive", {}, token="7")], {})
+    assert fields(push) == [[Kind.MESSAGE, {}, "7", ""]]
+
+
+def test_what_cannot_be_sent_is_refused_before_anything_is(planner: Planner) -> None:
+    with pytest.raises(InvalidMessage):
+        planner.pushes([Outgoing("chat", {}), Outgoing("chat", {"value": object()})], {})
+    with pytest.raises(InvalidChannelName):
+        planner.pushes([Outgoing("not valid", {})], {})
+
+
+# Groups
+
+
+def test_a_group_is_one_entry_for_each_inbox_whatever_its_members(planner: Planner) -> None:
+    names = [f"client{number}" for number in range(1000)]
+    pushes = planner.pushes(
+        [Outgoing("readers", {"text": "x"}, group=True)], {"readers": {INBOX: names, OTHER: ["one"]}}
+    )
+    assert [(push.queue, push.alive, len(push.entries)) for push in pushes] == [(INBOX, True, 1), (OTHER, True, 1)]
+    assert fields(pushes[0]) == [[Kind.GROUP, {"text": "x"}, "readers", names]]
+    assert (pushes[0].entries[0].quota_key, pushes[0].entries[0].limit) == ("@readers", GROUP_BACKLOG)
+
+
+def test_members_that_are_no_clients_of_an_interface_server_get_a_message_each(planner: Planner) -> None:
+    membership = {"plain": [""], "box!": ["a", "b"], INBOX: ["c"]}
+    pushes = planner.pushes([Outgoing("mixed", {}, group=True)], {"mixed": membership})
+    assert [(push.queue, push.alive, len(push.entries)) for push in pushes] == [
+        ("plain", False, 1),
+        ("box!", False, 2),
+        (INBOX, True, 1),
+    ]
+    assert [entry[3] for entry in fields(pushes[1])] == ["a", "b"]
+
+
+def test_each_group_is_looked_up_once(planner: Planner) -> None:
+    sends = [
+        Outgoing("g", {}, group=True),
+        Outgoing("chat", {}),
+        Outgoing("h", {}, group=True),
+        Outgoing("g", {}, group=True),
+    ]
+    assert planner.lookups(sends) == [Members("g"), Members("h")]
+
+
+def test_an_empty_group_is_no_excuse_for_a_message_that_cannot_be_sent(planner: Planner) -> None:
+    assert planner.pushes([Outgoing("g", {}, group=True)], {"g": {}}) == []
+    with pytest.raises(InvalidMessage):
+        planner.pushes([Outgoing("g", {"value": object()}, group=True)], {"g": {}})
+
+
+# Order
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["chat", "news", "box!a", "box!b", "group"]), st.integers(0, 99)), max_size=12)
+)
+def test_everything_keeps_its_order_and_neighbours_share_a_push(sent: list[tuple[str, int]]) -> None:
+    planner = Planner(60, 86400, Capacities(5), Losses())
+    sends = [Outgoing(name, {"number": number}, group=name == "group") for name, number in sent]
+    pushes = planner.pushes(sends, {"group": {INBOX: ["1"], "news": [""]}})
+    expected = [
+        (queue, number)
+        for name, number in sent
+        for queue in ([INBOX, "news"] if name == "group" else [name.partition("!")[0] + name.partition("!")[1]])
+    ]
+    assert [(push.queue, entry[1]["number"]) for push in pushes for entry in fields(push)] == expected
+    assert all(one.queue != next_one.queue for one, next_one in pairwise(pushes))
+
+
+def test_reports_follow_the_replies_in_the_same_push(planner: Planner) -> None:
+    (push,) = planner.pushes([Outgoing(f"{INBOX}me", {"text": "x"})], {}, [Report(f"{INBOX}me", "7", Outcome.CONSUMED)])
+    assert fields(push) == [[Kind.MESSAGE, {"text": "x"}, None, "me"], [Kind.REPORT, "me", "7", Outcome.CONSUMED]]
+    assert push.entries[1].limit is None, "a report is never refused"
+
+
+def test_a_group_and_a_reply_for_one_inbox_stay_apart_and_in_order(planner: Planner) -> None:
+    pushes = planner.pushes(
+        [Outgoing(f"{INBOX}me", {}), Outgoing("g", {}, group=True), Outgoing(f"{INBOX}me", {})], {"g": {INBOX: ["me"]}}
+    )
+    assert [(push.queue, push.alive) for push in pushes] == [(INBOX, False), (INBOX, True), (INBOX, False)]
+
+
+# What came of it
+
+
+def test_refusals_name_what_did_not_arrive(planner: Planner, losses: Losses) -> None:
+    sends = [Outgoing("chat", {}), Outgoing("chat", {}), Outgoing("g", {}, group=True), Outgoing("news", {})]
+    pushes = planner.pushes(sends, {"g": {INBOX: ["me"]}})
+    error = StepRefused("there", "out of memory")
+    found = planner.refusals(pushes, [[Status.ACCEPTED, Status.FULL], [Status.DEAD], error])
+    assert found.full == [sends[1]]
+    assert found.dead == [Delist("g", INBOX)]
+    assert found.refused == [(sends[3], error)]
+    assert losses.as_dict() == {"dead": 1}
+
+
+def test_a_report_that_finds_no_room_is_no_message_that_was_refused(planner: Planner) -> None:
+    pushes = planner.pushes([], {}, [Report(f"{INBOX}me", "7", Outcome.CONSUMED)])
+    assert planner.refusals(pushes, [[Status.FULL]]).full == []
+
+
+def test_everything_accepted_is_nothing_refused(planner: Planner) -> None:
+    pushes = planner.pushes([Outgoing("chat", {})], {}, [Report(f"{INBOX}me", "7", Outcome.CONSUMED)])
+    found = planner.refusals(pushes, [[Status.ACCEPTED], [Status.ACCEPTED]])
+    assert (found.full, found.dead, found.refused) == ([], [], [])
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x01", encode(Kind.FORGET), b"\x91\x63", encode(Kind.MESSAGE)])
+def test_an_item_that_is_no_message_is_counted_and_passed_over(
+    planner: Planner, losses: Losses, payload: bytes
+) -> None:
+    assert planner.delivery("chat", Item(payload, None)) is None
+    assert losses.as_dict() == {"undecodable": 1}
+
+
+def test_fields_of_later_releases_are_passed_over(planner: Planner) -> None:
+    found = planner.delivery("box!", Item(encode(Kind.MESSAGE, {"a": 1}, "7", "me", "new", {}), None))
+    assert found is not None
+    assert (found.channel, found.message, found.token) == ("box!me", {"a": 1}, "7")
+
+
+def test_hints_go_to_interface_servers_alone(planner: Planner) -> None:
+    (push,) = planner.hint(Kind.JOINED, "g", f"{INBOX}me")
+    assert isinstance(push, Push)
+    assert (push.queue, fields(push)) == (INBOX, [[Kind.JOINED, "g", "me"]])
+    assert planner.hint(Kind.JOINED, "g", "box!me") == planner.hint(Kind.LEFT, "g", "plain") == []
+
+
+@pytest.mark.parametrize("name", ["plain", "box!me", "box!", "one?two"])
+def test_list_and_member_joined_are_the_channel(name: str) -> None:
+    assert "".join(member_of(name)) == name
+
+
+# Over every layer
+
+
+def taken(layer: BaseChannelLayer, inbox: str) -> list[list[Any]]:
+    """What is in an inbox, oldest first."""
+    (found,) = layer.run([Take([inbox], 1000)])
+    return [decode(item.payload) for item in found.items] if found else []
+
+
+def test_the_owner_of_an_inbox_gets_hints_and_one_envelope_for_all(layer: BaseChannelLayer) -> None:
+    inbox = new_inbox()
+    layer.run([Heartbeat(inbox)])
+    for name in ("a", "b", "c"):
+        layer.group_add("readers", f"{inbox}{name}")
+    layer.group_discard("readers", f"{inbox}c")
+    layer.send_group("readers", {"text": "x"})
+    layer.send(f"{inbox}a", {"text": "y"})
+    *hints, envelope, message = taken(layer, inbox)
+    assert hints == [
+        [Kind.JOINED, "readers", "a"],
+        [Kind.JOINED, "readers", "b"],
+        [Kind.JOINED, "readers", "c"],
+        [Kind.LEFT, "readers", "c"],
+    ]
+    assert [envelope[:3], sorted(envelope[3])] == [[Kind.GROUP, {"text": "x"}, "readers"], ["a", "b"]]
+    assert message == [Kind.MESSAGE, {"text": "y"}, None, "a"]
+
+
+def test_a_sender_that_finds_an_inbox_dead_takes_it_off_the_group(layer: BaseChannelLayer) -> None:
+    dead, alive = new_inbox(), new_inbox()
+    layer.run([Heartbeat(dead), Heartbeat(alive)])
+    layer.group_add("readers", f"{dead}a")
+    layer.group_add("readers", f"{alive}b")
+    layer.run([Retire(dead)])
+    layer.send_group("readers", {"text": "x"})
+    assert layer.losses.as_dict() == {"dead": 1}
+    assert layer.group_channels("readers") == [f"{alive}b"]
+    assert taken(layer, alive)[-1] == [Kind.GROUP, {"text": "x"}, "readers", ["b"]]
+    layer.send_group("readers", {"text": "y"})
+    assert layer.losses.as_dict() == {"dead": 1}, "the second message does not meet it any more"
+
+
+def test_a_slow_group_does_not_use_up_the_capacity_of_its_clients(layer: BaseChannelLayer) -> None:
+    inbox = new_inbox()
+    layer.run([Heartbeat(inbox)])
+    layer.group_add("readers", f"{inbox}a")
+    for number in range(layer.capacity + 20):
+        layer.send_group("readers", {"number": number})
+    for number in range(layer.capacity):
+        layer.send(f"{inbox}a", {"number": number})
+    with pytest.raises(ChannelFull) as caught:
+        layer.send(f"{inbox}a", {})
+    assert (caught.value.channel, caught.value.capacity) == (f"{inbox}a", layer.capacity)
+    assert len(taken(layer, inbox)) == 1 + layer.capacity + 20 + layer.capacity
+
+
+def test_a_full_group_member_is_counted(layer: BaseChannelLayer) -> None:
+    layer.group_add("readers", "plain")
+    for number in range(layer.capacity + 3):
+        layer.send_group("readers", {"number": number})
+    assert layer.losses.as_dict() == {"full": 3}
+
+
+def test_only_its_owner_reads_the_inbox_of_an_interface_server(layer: BaseChannelLayer) -> None:
+    with pytest.raises(InvalidChannelName, match="interface server"):
+        layer.receive([new_inbox()])
+
+
+def test_whoever_takes_a_gated_message_by_receive_reports_at_once(layer: BaseChannelLayer) -> None:
+    inbox = new_inbox()
+    message = {"reply_channel": f"{inbox}me", "text": "x"}
+    layer.run(layer.planner.pushes([Outgoing("websocket.receive", message, token="7")], {}))
+    assert layer.receive(["websocket.receive"]) == ("websocket.receive", message)
+    assert taken(layer, inbox) == [[Kind.REPORT, "me", "7", Outcome.CONSUMED]]
+
+
+def test_a_gated_message_that_expired_is_reported_and_counted(layer: BaseChannelLayer) -> None:
+    inbox = new_inbox()
+    (push,) = layer.planner.pushes([Outgoing("websocket.receive", {"reply_channel": f"{inbox}me"}, token="7")], {})
+    expired = Push(push.queue, [Entry(push.entries[0].payload, 0.02)])
+    live = layer.planner.pushes([Outgoing("websocket.receive", {"value": "live"})], {})
+    layer.run([expired, *live])
+    time.sleep(0.04)
+    while layer.receive(["websocket.receive"])[0] is None:
+        pass  # one look gave the expired one alone
+    assert layer.losses.as_dict() == {"expired": 1}
+    assert taken(layer, inbox) == [[Kind.REPORT, "me", "7", Outcome.EXPIRED]]
+
+
+def test_a_flush_tells_the_living_to_forget(layer: BaseChannelLayer) -> None:
+    inbox = new_inbox()
+    layer.run([Heartbeat(inbox)])
+    layer.group_add("readers", f"{inbox}a")
+    layer.flush()
+    assert taken(layer, inbox) == [[Kind.FORGET]]

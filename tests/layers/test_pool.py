@@ -1,0 +1,48 @@
+"""How many trips and connections the coroutines of an event loop need."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from channels_classic.layers.redis import RedisChannelLayer
+from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture
+def layer(own_redis: RedisServer) -> Iterator[RedisChannelLayer]:
+    layer = RedisChannelLayer(hosts=[own_redis.url])
+    yield layer
+    layer.close()
+
+
+def test_what_coroutines_send_together_is_one_round_trip(layer: RedisChannelLayer, own_redis: RedisServer) -> None:
+    async def scenario() -> int:
+        await layer.send_async("jobs", {})  # connected
+        before = int(own_redis.info("stats")["total_reads_processed"])
+        await asyncio.gather(*(layer.send_async(f"jobs.{number}", {}) for number in range(50)))
+        after = int(own_redis.info("stats")["total_reads_processed"])
+        await layer.close_async()
+        return after - before
+
+    assert asyncio.run(scenario()) <= 5  # Redis reads 16 KiB at a time; and there is the question itself
+
+
+def test_coroutines_that_receive_again_and_again_keep_their_connections(
+    layer: RedisChannelLayer, own_redis: RedisServer
+) -> None:
+    async def exchange(channel: str) -> None:
+        for _ in range(10):
+            await layer.send_async(channel, {})
+            assert await layer.receive_async([channel]) == (channel, {})
+
+    async def scenario() -> None:
+        await asyncio.gather(*(exchange(f"jobs.{number}") for number in range(5)))
+        await layer.close_async()
+
+    before = int(own_redis.info("stats")["total_connections_received"])
+    asyncio.run(scenario())
+    after = int(own_redis.info("stats")["total_connections_received"])
+    assert after - before == 5 + 1 + 1  # the receivers, one for all sends, and the question itself

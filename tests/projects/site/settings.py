@@ -1,0 +1,27 @@
+"""Settings of the site: the embedded layer, or the servers that `REDIS_URL` names, with commas between; no database."""
+
+from __future__ import annotations
+
+import os
+
+SECRET_KEY = "a key for tests, and for nothing else"
+DEBUG = False
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "tests.projects.site.urls"
+USE_TZ = True
+INSTALLED_APPS = ["channels_classic"]
+DATABASES: dict[str, object] = {}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+}
+
+CHANNEL_LAYERS: dict[str, dict[str, object]] = {"default": {"ROUTING": "tests.projects.site.routing.channel_routing"}}
+config: dict[str, object] = {"expiry": int(os.environ.get("EXPIRY", "60"))}
+if "REDIS_URL" in os.environ:
+    CHANNEL_LAYERS["default"]["BACKEND"] = "channels_classic.layers.redis.RedisChannelLayer"
+    CHANNEL_LAYERS["default"]["CONFIG"] = config | {"hosts": os.environ["REDIS_URL"].split(",")}
+else:
+    CHANNEL_LAYERS["default"]["CONFIG"] = config | {"path": os.environ.get("LAYER_PATH")}

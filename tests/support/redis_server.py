@@ -1,0 +1,212 @@
+"""A real Redis (or Valkey) server for tests: a process of its own on a free port, with nothing kept on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from tests.support.waiting import eventually
+
+PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+_SHARE = 2_000
+_FIRST = 10_000 + _SHARE * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_OFFSET = random.SystemRandom().randrange(_SHARE)
+_PORTS = itertools.cycle([*range(_FIRST + _OFFSET, _FIRST + _SHARE), *range(_FIRST, _FIRST + _OFFSET)])
+"""Each process that runs tests side by side has its share, and begins somewhere in it."""
+
+
+class RedisServer:
+    """A server that a test may stop and start again on the same port; what it held is gone then.
+
+    `options` are those of its configuration.
+    """
+
+    def __init__(self, *, program: str | None = PROGRAM, **options: object) -> None:
+        self._program = program
+        self.port = free_port()
+        self._options = {name.replace("_", "-"): value for name, value in options.items()}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="redis-")
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the server and return when it answers."""
+        assert self._program is not None
+        options = {
+            "port": self.port,
+            "bind": "127.0.0.1",
+            "save": "",
+            "appendonly": "no",
+            "dir": self._folder.name,
+            **self._options,
+        }
+        arguments = [word for name, value in options.items() for word in (f"--{name}", *str(value).split(" "))]
+        self._process = subprocess.Popen([self._program, *arguments], stdout=subprocess.DEVNULL)
+        eventually(self._answers, timeout=10)
+
+    def stop(self) -> None:
+        """Stop the server at once, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        """Keep the server from doing anything, while its connections stay open, until `resume` or `stop`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Stop the server and remove its folder."""
+        self.stop()
+        self._folder.cleanup()
+
+    def flush(self) -> None:
+        """Remove every key."""
+        self.command("FLUSHALL")
+
+    def command(self, *words: str) -> str:
+        """Return the first line that the server answers to a command, asked without any client library."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            parts = [f"*{len(words)}", *(line for word in words for line in (f"${len(word.encode())}", word))]
+            connection.sendall(("\r\n".join(parts) + "\r\n").encode())
+            return connection.makefile("r", newline="\r\n").readline().strip()
+
+    def command_text(self, *words: str) -> str:
+        """Return a text that the server answers to a command."""
+        return self.command_list(*words)[0]
+
+    def command_list(self, *words: str) -> list[str]:
+        """Return the texts that the server answers to a command."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(f"{' '.join(words)}\r\n".encode())
+            reader = connection.makefile("rb")
+            head = reader.readline()
+            count = int(head[1:]) if head[:1] == b"*" else 1
+            return [self._text(reader, head if head[:1] == b"$" else reader.readline()) for _ in range(count)]
+
+    @staticmethod
+    def _text(reader: IO[bytes], head: bytes) -> str:
+        return reader.read(int(head[1:]) + 2)[:-2].decode()
+
+    def info(self, section: str) -> dict[str, str]:
+        """Return a section of what the server tells about itself."""
+        return self.information("INFO", section)
+
+    def information(self, *words: str) -> dict[str, str]:
+        """Return what a command tells in lines of names and values."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(f"{' '.join(words)}\r\n".encode())
+            reader = connection.makefile("rb")
+            text = reader.read(int(reader.readline()[1:])).decode()
+        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    def statistics(self) -> dict[str, int]:
+        """Return how often each command ran, inside scripts too, since `CONFIG RESETSTAT`."""
+        return {
+            name.partition("_")[2]: int(text.split(",")[0].partition("=")[2])
+            for name, text in self.info("commandstats").items()
+        }
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise AssertionError(
+                f"{self._program} on port {self.port} ended at once with code {self._process.returncode}"
+            )
+        try:
+            return self.command("PING") == "+PONG"
+        except OSError:
+            return False
+
+
+class Sentinel(RedisServer):
+    """A sentinel that watches masters, by the names of their services. It decides alone within a second."""
+
+    def __init__(self, masters: Mapping[str, RedisServer], quorum: int = 1) -> None:
+        super().__init__()
+        self._options = {}
+        lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {self._folder.name}", "sentinel resolve-hostnames no"]
+        for service, master in masters.items():
+            lines.append(f"sentinel monitor {service} 127.0.0.1 {master.port} {quorum}")
+            lines.append(f"sentinel down-after-milliseconds {service} 500")
+            lines.append(f"sentinel failover-timeout {service} 3000")
+        self._file = Path(self._folder.name, "sentinel.conf")
+        self._file.write_text("\n".join(lines) + "\n")
+
+    def start(self) -> None:
+        """Start the sentinel and return when it answers."""
+        assert PROGRAM is not None
+        self._process = subprocess.Popen([PROGRAM, str(self._file), "--sentinel"], stdout=subprocess.DEVNULL)
+        eventually(self._answers, timeout=10)
+
+
+class Cluster:
+    """A cluster of masters without replicas, each with an equal range of slots."""
+
+    def __init__(self, masters: int = 3) -> None:
+        options = {"cluster_enabled": "yes", "cluster_node_timeout": 1000, "cluster_require_full_coverage": "no"}
+        self._buses = [free_port() for _ in range(masters)]
+        self.nodes = [RedisServer(cluster_port=bus, **options) for bus in self._buses]
+
+    def start(self) -> None:
+        """Start the nodes and return when they are one cluster."""
+        edges = [16384 * index // len(self.nodes) for index in range(len(self.nodes) + 1)]
+        for node, first, end in zip(self.nodes, edges, edges[1:], strict=False):
+            node.start()
+            node.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(end - 1))
+        for index, node in enumerate(self.nodes):
+            node.command("CLUSTER", "SET-CONFIG-EPOCH", str(index + 1))
+            node.command("CLUSTER", "MEET", "127.0.0.1", str(self.nodes[0].port), str(self._buses[0]))
+        eventually(lambda: all(self._is_whole(node) for node in self.nodes), timeout=20)
+
+    def _is_whole(self, node: RedisServer) -> bool:
+        info = node.information("CLUSTER", "INFO")
+        return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == str(len(self.nodes))
+
+    def flush(self) -> None:
+        """Remove every key."""
+        for node in self.nodes:
+            node.flush()
+
+    def close(self) -> None:
+        """Stop the nodes and remove their folders."""
+        for node in self.nodes:
+            node.close()
+
+
+def free_port() -> int:
+    """Return a TCP port of this machine that nothing listens on now, and that no other test is given soon.
+
+    It lies below those that the system gives to clients; the ports 10,000 above are left to the buses of clusters.
+    """
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is always a next one")

@@ -1,0 +1,331 @@
+"""Consumers written as `async def`: many at once, with the rules of all consumers."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connections
+
+from channels_classic import Channel, Group
+from channels_classic.exceptions import ConsumeLater, ConsumerTimeout, DenyConnection, WebsocketCloseException
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.message import Message
+from channels_classic.signals import consumer_failed, consumer_finished, consumer_started
+from channels_classic.worker import Worker, watchdog
+from tests.support.waiting import eventually
+from tests.worker.harness import Inbox, drain, make_group, make_worker, running
+
+
+def reply(message: Message, content: dict[str, Any]) -> None:
+    assert message.reply_channel is not None
+    message.reply_channel.send(content)
+
+
+def test_coroutines_run_at_the_same_time_in_one_thread(layer: BaseChannelLayer) -> None:
+    threads = set()
+
+    async def consumer(message: Message) -> None:
+        threads.add(threading.get_ident())
+        await asyncio.sleep(0.3)
+        Channel("out", channel_layer=message.channel_layer).send({"n": message["n"]})
+
+    for number in range(50):
+        layer.send("test", {"n": number})
+    began = time.monotonic()
+    with running(make_worker(layer, {"test": consumer})):
+        answers = drain(layer, "out", 50, 10)
+    assert time.monotonic() - began < 5  # one after another they would take 15
+    assert sorted(answer["n"] for answer in answers) == list(range(50))
+    assert len(threads) == 1
+
+
+def test_sends_are_held_until_the_coroutine_ends_and_do_not_mix(layer: BaseChannelLayer) -> None:
+    first, second = Inbox(layer), Inbox(layer)
+
+    async def consumer(message: Message) -> None:
+        for number in range(3):
+            reply(message, {"n": number, "who": message["who"]})
+            await asyncio.sleep(0.05)
+
+    first.post("test", {"who": "first"})
+    second.post("test", {"who": "second"})
+    with running(make_worker(layer, {"test": consumer})):
+        for inbox, who in ((first, "first"), (second, "second")):
+            replies = [("client", {"n": number, "who": who}) for number in range(3)]
+            assert inbox.wait(4) == [*replies, ("client", Outcome.CONSUMED)]
+
+
+def test_a_coroutine_may_send_at_once(layer: BaseChannelLayer) -> None:
+    inbox = Inbox(layer)
+    release = threading.Event()
+
+    async def consumer(message: Message) -> None:
+        assert message.reply_channel is not None
+        reply(message, {"n": "held"})
+        await message.channel_layer.send_async(message.reply_channel.name, {"n": "at once"})
+        await asyncio.to_thread(release.wait)
+
+    inbox.post("test", {})
+    with running(make_worker(layer, {"test": consumer})):
+        assert inbox.wait(1) == [("client", {"n": "at once"})]
+        release.set()
+        assert inbox.wait(3)[1:] == [("client", {"n": "held"}), ("client", Outcome.CONSUMED)]
+
+
+def test_a_thousand_coroutines_stream_side_by_side(memory: ChannelLayer) -> None:
+    inbox = Inbox(memory)
+
+    async def consumer(message: Message) -> None:
+        assert message.reply_channel is not None
+        for number in range(5):
+            await asyncio.sleep(0.1)
+            await message.channel_layer.send_async(message.reply_channel.name, {"n": number})
+
+    for number in range(1000):
+        inbox.post("test", {}, local=f"client{number}")
+    worker = make_worker(memory, {"test": consumer})
+    worker.concurrency = 1000
+    began = time.monotonic()
+    with running(worker):
+        inbox.wait(1)
+        while (seen := [what for what in inbox.seen if what[1] is not Outcome.RUNNING]) and len(seen) < 6000:
+            inbox.wait(len(inbox.seen) + 1, timeout=20)
+    assert time.monotonic() - began < 15  # one after another they would take 500
+    for number in range(1000):
+        assert [what for local, what in seen if local == f"client{number}"] == [
+            *({"n": n} for n in range(5)),
+            Outcome.CONSUMED,
+        ]
+
+
+def test_no_more_run_at_once_than_may(memory: ChannelLayer) -> None:
+    most = now = 0
+
+    async def consumer(message: Message) -> None:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.02)
+        now -= 1
+        Channel("out", channel_layer=message.channel_layer).send({})
+
+    for _ in range(30):
+        memory.send("test", {})
+    group = make_group(memory, {"test": consumer}, 3)
+    group.concurrency = 4
+    with running(group):
+        drain(memory, "out", 30)
+    assert most == 4
+
+
+def test_what_a_coroutine_raises_steers_the_worker(memory: ChannelLayer) -> None:
+    tries: list[int] = []
+
+    async def later(message: Message) -> None:
+        tries.append(message.get("__retries__", 0))
+        if len(tries) < 3:
+            raise ConsumeLater
+
+    async def deny(message: Message) -> None:
+        raise DenyConnection
+
+    async def close(message: Message) -> None:
+        reply(message, {"text": "bye"})
+        raise WebsocketCloseException(3001)
+
+    inbox = Inbox(memory)
+    with running(make_worker(memory, {"later": later, "websocket.connect": deny, "close": close})):
+        memory.send("later", {})
+        inbox.post("later", {}, local="later")
+        inbox.post("websocket.connect", {}, local="denied")
+        inbox.post("close", {}, local="closed")
+        seen = inbox.wait(6)
+        eventually(lambda: len(tries) >= 4)
+    assert sorted(tries[:2]) == [0, 0] and max(tries) >= 1
+    assert [what for local, what in seen if local == "denied"] == [{"close": True}, Outcome.CONSUMED]
+    assert [what for local, what in seen if local == "closed"] == [{"text": "bye"}, {"close": 3001}, Outcome.CONSUMED]
+    assert [what for local, what in seen if local == "later"] == [Outcome.CONSUMED]
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(1), asyncio.CancelledError(), KeyboardInterrupt()])
+def test_a_coroutine_that_fails_is_reported_and_logged(
+    memory: ChannelLayer, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    failures: list[dict[str, Any]] = []
+
+    def receiver(**kwargs: Any) -> None:
+        failures.append(kwargs)
+
+    async def consumer(message: Message) -> None:
+        reply(message, {"n": 1})
+        raise error
+
+    inbox = Inbox(memory)
+    inbox.post("test", {})
+    consumer_failed.connect(receiver)
+    try:
+        with running(make_worker(memory, {"test": consumer})):
+            assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.RAISED)]
+            inbox.post("test", {})
+            inbox.wait(4)
+    finally:
+        consumer_failed.disconnect(receiver)
+    assert "consumer of test failed after" in caplog.text
+    assert failures[0]["exception"] is error and failures[0]["consumer"] is consumer
+    assert failures[0]["sender"] is Worker and failures[0]["message"].channel.name == "test"
+
+
+def test_signals_are_sent_around_a_coroutine(memory: ChannelLayer) -> None:
+    order: list[str] = []
+
+    def started(**kwargs: Any) -> None:
+        order.append("started")
+
+    def finished(**kwargs: Any) -> None:
+        order.append("finished")
+
+    async def consumer(message: Message) -> None:
+        reply(message, {})
+        order.append("consumer")
+
+    inbox = Inbox(memory)
+    inbox.post("test", {})
+    consumer_started.connect(started)
+    consumer_finished.connect(finished)
+    try:
+        with running(make_worker(memory, {"test": consumer})):
+            assert inbox.wait(2) == [("client", {}), ("client", Outcome.CONSUMED)]
+    finally:
+        consumer_started.disconnect(started)
+        consumer_finished.disconnect(finished)
+    assert order == ["started", "consumer", "finished"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_coroutine_uses_the_database(memory: ChannelLayer) -> None:
+    User.objects.create(username="somebody")
+
+    async def consumer(message: Message) -> None:
+        user = await User.objects.aget()
+        reply(message, {"name": user.username})
+
+    inbox = Inbox(memory)
+    inbox.post("test", {})
+    with running(make_worker(memory, {"test": consumer})):
+        assert inbox.wait(2) == [("client", {"name": "somebody"}), ("client", Outcome.CONSUMED)]
+    connections.close_all()
+
+
+def test_what_runs_is_finished_when_the_worker_stops(memory: ChannelLayer) -> None:
+    started = threading.Event()
+
+    async def consumer(message: Message) -> None:
+        started.set()
+        await asyncio.sleep(0.3)
+        reply(message, {"n": 1})
+
+    inbox = Inbox(memory)
+    inbox.post("test", {})
+    with running(make_worker(memory, {"test": consumer})):
+        assert started.wait(5)
+    assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
+
+
+def test_a_coroutine_that_takes_too_long_is_cancelled(memory: ChannelLayer, caplog: pytest.LogCaptureFixture) -> None:
+    async def consumer(message: Message) -> None:
+        reply(message, {"n": message["seconds"]})
+        await asyncio.sleep(message["seconds"])
+
+    inbox = Inbox(memory)
+    worker = make_worker(memory, {"test": consumer})
+    worker.consumer_timeout = 0.1
+    with running(worker):
+        inbox.post("test", {"seconds": 60})
+        assert inbox.wait(2) == [("client", {"n": 60}), ("client", Outcome.RAISED)]
+        inbox.post("test", {"seconds": 0})
+        assert inbox.wait(4)[2:] == [("client", {"n": 0}), ("client", Outcome.CONSUMED)]
+    (failure,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert failure.exc_info is not None and isinstance(failure.exc_info[1], ConsumerTimeout)
+
+
+def test_a_coroutine_that_takes_long_keeps_its_gate_waiting(
+    memory: ChannelLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "RUNNING_INTERVAL", 0.1)
+    monkeypatch.setattr(watchdog, "PACE", 0.05)
+    release = threading.Event()
+
+    async def consumer(message: Message) -> None:
+        await asyncio.to_thread(release.wait)
+
+    inbox = Inbox(memory)
+    inbox.post("test", {})
+    with running(make_worker(memory, {"test": consumer})):
+        assert inbox.wait(2) == [("client", Outcome.RUNNING)] * 2
+        release.set()
+        eventually(lambda: inbox.wait(len(inbox.seen) + 1)[-1] == ("client", Outcome.CONSUMED))
+
+
+def test_coroutines_and_functions_work_side_by_side(layer: BaseChannelLayer) -> None:
+    layer.group_add("room", "out")
+
+    async def coroutine(message: Message) -> None:
+        Group("room", channel_layer=message.channel_layer).send({"n": message["n"]})
+
+    def function(message: Message) -> None:
+        Group("room", channel_layer=message.channel_layer).send({"n": message["n"]})
+
+    with running(make_group(layer, {"coroutine": coroutine, "function": function}, 2)):
+        for number in range(0, 100, 2):
+            layer.send("coroutine", {"n": number})
+            layer.send("function", {"n": number + 1})
+        answers = drain(layer, "out", 100, 10)
+    assert sorted(answer["n"] for answer in answers) == list(range(100))
+
+
+class Instance:
+    async def __call__(self, message: Message) -> None:
+        reply(message, {"n": 1})
+
+
+class Class:
+    """What a class-based consumer is: called, it does its work."""
+
+    def __init__(self, message: Message) -> None:
+        reply(message, {"n": 1})
+
+
+async def with_an_argument(number: int, message: Message) -> None:
+    reply(message, {"n": number})
+
+
+@pytest.mark.parametrize("consumer", [Instance(), functools.partial(with_an_argument, 1), Class])
+def test_whatever_can_be_called_is_called_as_it_should(memory: ChannelLayer, consumer: Callable[..., Any]) -> None:
+    inbox = Inbox(memory)
+    inbox.post("test", {})
+    with running(make_worker(memory, {"test": consumer})):
+        assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
+
+
+def test_a_decorator_that_hides_a_coroutine_is_reported(memory: ChannelLayer, caplog: pytest.LogCaptureFixture) -> None:
+    async def consumer(message: Message) -> None:
+        reply(message, {"n": 1})
+
+    def decorated(message: Message) -> Any:
+        return consumer(message)
+
+    inbox = Inbox(memory)
+    inbox.post("test", {})
+    with running(make_worker(memory, {"test": decorated})):
+        assert inbox.wait(1) == [("client", Outcome.RAISED)]
+    assert "gave a coroutine, which nothing awaits" in caplog.text

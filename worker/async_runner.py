@@ -1,0 +1,237 @@
+"""Runs consumers that are coroutines: many at once, on an event loop in a thread of its own.
+
+In come messages from the worker threads; what the consumers sent goes out by a third thread, because writing may wait
+for the layer. No thread is started before the first such consumer. Order per socket is the gate's: the report goes out
+when the coroutine has ended. Of the database they use what Django's rules for asynchronous code give them: one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import queue
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections, connections
+
+from channels_classic.exceptions import ConsumerTimeout
+from channels_classic.layers.codec import Outcome
+from channels_classic.message import Message, Trace, pending_message_store
+from channels_classic.routing import Match
+from channels_classic.signals import consumer_failed
+
+from .concurrency import ConcurrencyLimits
+from .connection import Outage, WorkerConnection
+from .control_flow import CONTROL_EXCEPTIONS, handle
+from .failures import consumer_has_failed, log_failure
+from .hooks import ConsumerHooks
+from .inflight import Record
+from .result import ConsumerResult
+from .runner import SLOW, TRACED, check_answer, collect, say_how_it_ended, warn_of_held_messages, watched
+from .stats import Stats
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+logger = logging.getLogger("django.channels")
+
+_CHECK_INTERVAL = 1.0
+"""Seconds after a consumer ended until database connections are checked, as they are behind every other consumer."""
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A coroutine that runs."""
+
+    result: ConsumerResult
+    message: Message
+    consumer: Any
+    since: float
+    reported: float
+    task: asyncio.Task[None] | None = None
+    is_cancelled: bool = False
+    is_given_up: bool = False
+
+    def cancel(self) -> None:
+        """It takes too long."""
+        self.is_cancelled = True
+        if self.task is not None:
+            self.task.cancel()
+
+
+class AsyncConsumerRunner:
+    """At most `worker.concurrency` at once; `start`, `running`, `give_up` and `finish` are called by other threads."""
+
+    def __init__(
+        self, worker: Worker, outage: Outage, record: Record, limits: ConcurrencyLimits, statistics: Stats
+    ) -> None:
+        self._worker = worker
+        self._limits = limits
+        self._statistics = statistics
+        self._hooks = ConsumerHooks(type(worker))
+        self._timeout = worker.consumer_timeout
+        self._slots = threading.Semaphore(worker.concurrency)
+        self._running: dict[int, Running] = {}
+        self._endings: queue.SimpleQueue[ConsumerResult | None] = queue.SimpleQueue()
+        self._connection = WorkerConnection(worker.channel_layer.channel_layer, outage, record)
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._begun = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: asyncio.Event | None = None
+        self._check: asyncio.TimerHandle | None = None
+
+    # For other threads
+
+    def start(self, match: Match, message: Message, result: ConsumerResult) -> None:
+        """Run a consumer; waits while there are as many as there may be."""
+        self._slots.acquire()
+        loop = self._started_loop()
+        now = time.monotonic()
+        running = Running(result, message, match[0], now, now)
+        self._running[id(running)] = running
+        loop.call_soon_threadsafe(self._begin, running, match[1], context=contextvars.Context())
+
+    def running(self) -> list[Running]:
+        """Those that have not ended."""
+        return list(self._running.values())
+
+    def give_up(self, running: Running) -> None:
+        """Say that a coroutine ended neither by itself nor when it was cancelled: it keeps the event loop waiting."""
+        running.is_given_up = True
+        frame = sys._current_frames().get(self._threads[0].ident or 0)
+        error = ConsumerTimeout(running.message.channel.name, self._timeout)
+        duration = time.monotonic() - running.since
+        where = "".join(traceback.format_stack(frame))
+        consumer_has_failed(self._worker, running.consumer, running.message, error, duration, where)
+
+    def finish(self) -> None:
+        """Wait for all to end, write what they sent, and end the threads."""
+        if self._loop is None or self._closing is None:
+            return
+        self._connection.stop()
+        self._loop.call_soon_threadsafe(self._closing.set)
+        for thread in self._threads:
+            thread.join()
+
+    def _started_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if not self._threads:
+                for target in (self._run_loop, self._write):
+                    thread = threading.Thread(target=target, name=f"worker{target.__name__}", daemon=True)
+                    self._threads.append(thread)
+                    thread.start()
+        self._begun.wait()
+        assert self._loop is not None
+        return self._loop
+
+    # In the thread that writes
+
+    def _write(self) -> None:
+        while True:
+            results = [self._endings.get()]
+            while not self._endings.empty():
+                results.append(self._endings.get())
+            finished = [result for result in results if result is not None]
+            try:
+                self._connection.send(finished)
+                for result in finished if self._limits.any else ():
+                    self._limits.release(result.delivery.channel)
+                self._connection.settle()
+                self._connection.retry()
+                if len(finished) < len(results):
+                    return self._connection.finish([])
+            except Exception:
+                logger.exception("What coroutines sent could not be written.")
+
+    # On the event loop
+
+    def _run_loop(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._endings.put(None)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._closing = asyncio.Event()
+        self._begun.set()
+        await self._closing.wait()
+        while tasks := [running.task for running in self._running.values() if running.task]:
+            await asyncio.wait(tasks)
+        await sync_to_async(connections.close_all)()
+        await self._worker.channel_layer.close_async()
+
+    def _begin(self, running: Running, kwargs: dict[str, Any]) -> None:
+        loop = asyncio.get_running_loop()
+        running.task = loop.create_task(self._consume(running, kwargs))
+        if self._timeout:
+            timer = loop.call_later(self._timeout, running.cancel)
+            running.task.add_done_callback(lambda task: timer.cancel())
+
+    async def _consume(self, running: Running, kwargs: dict[str, Any]) -> None:
+        deliver = partial(collect, sends=running.result.sends, wrapper=self._worker.channel_layer)
+        with pending_message_store.deliver_with(deliver):
+            try:
+                await self._run(running, kwargs)
+            except BaseException:
+                logger.exception("What surrounds a coroutine failed.")
+        del self._running[id(running)]
+        self._slots.release()
+        self._endings.put(running.result)
+        if self._check is None:
+            self._check = asyncio.get_running_loop().call_later(_CHECK_INTERVAL, self._check_connections)
+
+    async def _run(self, running: Running, kwargs: dict[str, Any]) -> None:
+        result, message = running.result, running.message
+        stats = self._statistics.of(running.consumer)
+        trace: Trace | None = None
+        started = time.perf_counter()
+        try:
+            await self._hooks.start_async()
+            if message.channel.name in TRACED:
+                trace = watched(result)
+            try:
+                await running.consumer(message, **kwargs)
+                result.outcome = Outcome.CONSUMED
+            except CONTROL_EXCEPTIONS as error:
+                result.outcome = handle(error, message, result, self._worker, may_wait=False)
+        except BaseException as error:
+            result.outcome = Outcome.RAISED
+            await self._fail(running, error, time.perf_counter() - started)
+        duration = time.perf_counter() - started
+        if duration > SLOW:
+            warn_of_held_messages(stats, result)
+        await self._hooks.finish_async()
+        stats.add(duration, result.outcome)
+        if trace is not None:
+            check_answer(trace, result, stats)
+        if logger.isEnabledFor(logging.DEBUG):
+            say_how_it_ended(result, stats, duration)
+
+    async def _fail(self, running: Running, error: BaseException, duration: float) -> None:
+        if running.is_cancelled and isinstance(error, asyncio.CancelledError):
+            timeout = ConsumerTimeout(running.message.channel.name, self._timeout)
+            timeout.__cause__ = error  # which knows where it waited
+            error = timeout
+        log_failure(running.consumer, running.message, error, duration)
+        await consumer_failed.asend_robust(
+            sender=type(self._worker),
+            message=running.message,
+            consumer=running.consumer,
+            exception=error,
+            duration=duration,
+        )
+
+    def _check_connections(self) -> None:
+        self._check = None
+        check = asyncio.ensure_future(sync_to_async(close_old_connections)())
+        check.add_done_callback(asyncio.Future.exception)  # a database that is away is no consumer's failure

@@ -1,0 +1,65 @@
+"""How many consumers of some channels may run at once in a process, so that slow work leaves room for the rest.
+
+The worker threads ask before they take and before they start; a message that may not start goes back to its channel.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+
+def parse_limits(texts: Iterable[str]) -> dict[str, int]:
+    """`{"thumbnails.*": 1}` for `["thumbnails.*=1"]`. Raises `ValueError`."""
+    limits = {}
+    for text in texts:
+        pattern, _, number = text.partition("=")
+        if not pattern or not number.isdecimal() or int(number) < 1:
+            raise ValueError(f"--limit is {text!r}, but it is a glob and a number from 1, such as 'thumbnails.*=1'.")
+        limits[pattern] = int(number)
+    return limits
+
+
+class ConcurrencyLimits:
+    """Counts the consumers that run, by pattern; the first pattern that fits a channel counts. Thread-safe."""
+
+    def __init__(self, limits: Mapping[str, int], channels: Sequence[str]) -> None:
+        self._free = Counter(limits)
+        self._patterns = {
+            channel: pattern
+            for channel in channels
+            if (pattern := next((glob for glob in limits if fnmatch.fnmatchcase(channel, glob)), None)) is not None
+        }
+        self._changed = threading.Condition()
+        self.any = bool(self._patterns)
+        """Whether any channel is limited."""
+
+    def open(self, channels: Sequence[str], timeout: float) -> Sequence[str]:
+        """Those of the channels whose messages may start now; waits at most `timeout` seconds for one."""
+        with self._changed:
+            if not self._open(channels):
+                self._changed.wait(timeout)
+            return self._open(channels)
+
+    def _open(self, channels: Sequence[str]) -> list[str]:
+        return [channel for channel in channels if self._is_open(channel)]
+
+    def _is_open(self, channel: str) -> bool:
+        pattern = self._patterns.get(channel)
+        return pattern is None or self._free[pattern] > 0
+
+    def acquire(self, channel: str) -> bool:
+        """Whether a consumer of the channel may start; then `release` must follow."""
+        with self._changed:
+            if not self._is_open(channel):
+                return False
+            self._free[self._patterns.get(channel, "")] -= 1
+            return True
+
+    def release(self, channel: str) -> None:
+        """A consumer of the channel has ended."""
+        with self._changed:
+            self._free[self._patterns.get(channel, "")] += 1
+            self._changed.notify_all()

@@ -1,0 +1,83 @@
+"""What consumers raise to steer the worker: deny a connection, act on the message, have it again later."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from channels_classic.exceptions import ChannelSocketException, ConsumeLater, DenyConnection
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.planner import Outgoing
+from channels_classic.message import Message
+
+from .result import ConsumerResult
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+logger = logging.getLogger("django.channels")
+
+CONTROL_EXCEPTIONS = (DenyConnection, ChannelSocketException, ConsumeLater)
+
+REQUEUE_ATTEMPTS = 10
+REQUEUE_PAUSE = 0.05
+"""Seconds between attempts to put a message back on a full channel, as in Channels 1.1.8."""
+
+_SHOWN = 200  # characters of a message that is dropped
+
+
+def handle(
+    error: Exception, message: Message, result: ConsumerResult, worker: Worker, may_wait: bool = True
+) -> Outcome | None:
+    """Do what one of `CONTROL_EXCEPTIONS` asks for → the outcome, None when the message was put back.
+
+    What it sends is held with what the consumer sent. It may wait for a full channel, unless told otherwise.
+    """
+    if isinstance(error, DenyConnection):
+        return _deny(message)
+    if isinstance(error, ChannelSocketException):
+        error.run(message)
+        return Outcome.CONSUMED
+    return _put_back(message, result, worker, may_wait)
+
+
+def _deny(message: Message) -> Outcome:
+    if message.channel.name != "websocket.connect" or message.reply_channel is None:
+        raise ValueError(
+            f"DenyConnection was raised for a message of {message.channel.name!r}: only a consumer of "
+            "websocket.connect can deny; elsewhere raise WebsocketCloseException."
+        )
+    message.reply_channel.send({"close": True})
+    return Outcome.CONSUMED
+
+
+def _put_back(message: Message, result: ConsumerResult, worker: Worker, may_wait: bool) -> Outcome | None:
+    """Put a message back at the tail of its channel, unless it has been there too often.
+
+    The very dict the consumer saw: what it changed travels along. It overtakes what the consumer sent.
+    """
+    channel, content = result.delivery.channel, message.content
+    retries = content.get("__retries__", 0) + 1
+    content["__retries__"] = retries
+    if retries > worker.message_retries:
+        logger.warning("A message of %s is dropped: it was put back %d times. %s", channel, retries - 1, shown(content))
+        return Outcome.DROPPED
+    if result.delivery.token is not None or not may_wait:
+        result.sends.append(Outgoing(channel, content, token=result.delivery.token))
+        return None
+    for _ in range(REQUEUE_ATTEMPTS):
+        try:
+            worker.channel_layer.send(channel, content)
+            return None
+        except worker.channel_layer.ChannelFull:
+            time.sleep(REQUEUE_PAUSE)
+    logger.warning("A message of %s is dropped: its channel stayed full. %s", channel, shown(content))
+    worker.channel_layer.channel_layer.losses.count("full", channel)
+    return Outcome.DROPPED
+
+
+def shown(content: object) -> str:
+    """The beginning of a message, for the log."""
+    text = repr(content)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

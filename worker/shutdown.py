@@ -1,0 +1,125 @@
+"""How a worker stops: the first signal asks, the second insists, and time is limited.
+
+A thread waits for signals, so that they count even while the main thread is deep in a consumer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import NoReturn, Protocol
+
+from .signal_pipe import STOP_SIGNALS, SignalPipe
+
+logger = logging.getLogger("django.channels")
+
+_AGAIN = 0.1
+"""Seconds between attempts to wake a worker: one may have come just before it began to wait."""
+
+
+class Stoppable(Protocol):
+    """What a stopper needs of a worker."""
+
+    grace: float
+    is_renewable: bool
+    to_be_replaced: bool
+
+    def stop(self) -> None:
+        """Begin to stop."""
+
+    def wake(self) -> None:
+        """Wake up."""
+
+    def log_statistics(self) -> None:
+        """Say what it did."""
+
+    def is_stuck(self) -> bool:
+        """Whether nothing that still runs will end."""
+
+
+class Shutdown:
+    """Stops one worker, or one group of them, when a signal says so."""
+
+    def __init__(self, worker: Stoppable) -> None:
+        self._worker = worker
+        self._signal_pipe: SignalPipe | None = None
+        self._over = threading.Event()
+        self._terminal = False
+
+    def request(self, number: int) -> None:
+        """Ask the worker to stop, as the signal `number` does; 0 stands for none, and never insists."""
+        signal_pipe = self._signal_pipe
+        if signal_pipe is None:
+            self._worker.stop()
+        else:
+            signal_pipe.notify(number)
+
+    @contextlib.contextmanager
+    def attending(self, signals: bool) -> Iterator[None]:
+        """Inside the block the worker runs, and can be asked to stop, with `signals` also by signals."""
+        self._over.clear()
+        self._terminal = os.isatty(0)
+        self._signal_pipe = signal_pipe = SignalPipe()
+        thread = threading.Thread(target=self._attend, args=(signal_pipe,), name="worker-stopper", daemon=True)
+        thread.start()
+        others = [signal.SIGUSR1, *([signal.SIGHUP] if self._worker.is_renewable else [])]
+        try:
+            with signal_pipe.catching(others) if signals else contextlib.nullcontext():
+                yield
+        finally:
+            self._over.set()
+            self._signal_pipe = None
+            signal_pipe.notify()
+            thread.join()
+            signal_pipe.close()
+
+    def _attend(self, signal_pipe: SignalPipe) -> None:
+        while (asked := signal_pipe.wait()) == signal.SIGUSR1:
+            self._worker.log_statistics()
+        if self._over.is_set():
+            return
+        if asked == signal.SIGHUP:
+            # A terminal that was closed sends it as well, and then nobody wants a new worker.
+            self._worker.to_be_replaced = not self._terminal or os.isatty(0)
+        logger.info("%s: finishing what was taken.", signal.Signals(asked).name if asked else "Stopping")
+        deadline = time.monotonic() + self._worker.grace
+        self._worker.stop()
+        while not self._over.is_set():
+            self._worker.wake()
+            if self._worker.is_stuck():
+                logger.error("Only consumers that took too long still run: ending without them.")
+                self._end(1)
+            if time.monotonic() >= deadline:
+                logger.error(
+                    "Consumers still run after %g seconds of grace: their messages are lost.", self._worker.grace
+                )
+                self._end(1)
+            again = signal_pipe.wait(_AGAIN)
+            if again == signal.SIGUSR1:
+                self._worker.log_statistics()
+            if again in STOP_SIGNALS:
+                if asked in STOP_SIGNALS:
+                    logger.error("%s again: stopping at once.", signal.Signals(again).name)
+                    self._end(128 + again)
+                asked = again
+                self._worker.to_be_replaced = False
+
+    def _end(self, status: int) -> None:
+        if self._worker.to_be_replaced:
+            renew()
+        logging.shutdown()
+        os._exit(status)
+
+
+def renew() -> NoReturn:
+    """Run the command line of this process again, with fresh code, in its place; all threads end."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # the very words that started it

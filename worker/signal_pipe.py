@@ -1,0 +1,77 @@
+"""How signals reach the thread that acts on them: as bytes on a pair of sockets.
+
+Python runs signal handlers in the main thread, between two byte codes: too late when a consumer waits in C code there.
+The interpreter's own C handler writes the number of the signal to the sockets at once, whatever any thread does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class SignalPipe:
+    """Rings with a number: that of a signal, or 0. One thread waits; any thread, and any signal handler, may ring."""
+
+    def __init__(self) -> None:
+        self._outside, self._inside = socket.socketpair()
+        self._outside.setblocking(False)
+        self._inside.setblocking(False)
+        self._numbers: set[int] = {0, *STOP_SIGNALS}
+
+    def notify(self, number: int = 0) -> None:
+        """Wake who waits, now or when it next waits."""
+        with contextlib.suppress(BlockingIOError):  # then it rings already, thousands of times
+            self._outside.send(bytes([number]))
+
+    def fileno(self) -> int:
+        """What to select on, besides other things; then `wait(0)` gives the number."""
+        return self._inside.fileno()
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """The next number, or None after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([self._inside], [], [], left)[0]:
+                return None
+            number = self._inside.recv(1)[0]
+            if number in self._numbers:
+                return number  # others have handlers of their own
+
+    @contextlib.contextmanager
+    def catching(self, others: Sequence[signal.Signals] = ()) -> Iterator[None]:
+        """Inside the block signals ring: those that stop a program, and those of `others` that have no handler yet.
+
+        In the main thread only; elsewhere Python can catch none.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = [*STOP_SIGNALS, *(number for number in others if signal.getsignal(number) is signal.SIG_DFL)]
+        self._numbers.update(numbers)
+        handlers = {number: signal.signal(number, _ignore) for number in numbers}
+        previous = signal.set_wakeup_fd(self._outside.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(previous)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        self._outside.close()
+        self._inside.close()
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """A handler there must be, or the signal would end the process; the doorbell does the work."""

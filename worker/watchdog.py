@@ -1,0 +1,218 @@
+"""The watchdog beside the worker threads of a process: it sees to it that one slow consumer delays nobody else.
+
+Messages that wait behind a slow consumer go back to the head of their channel, for any worker that has time; clients
+whose consumer runs long are told that it still runs, and those whose consumer runs too long that it failed. It shares
+the batches with the worker threads, nothing else, and sleeps while they are idle.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from channels_classic.exceptions import ConsumerTimeout, LayerUnavailable, StepRefused
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.codec import RUNNING_INTERVAL, Outcome
+from channels_classic.layers.names import inbox_of
+from channels_classic.layers.planner import Delivery, Report
+from channels_classic.layers.steps import PutBack
+
+from .async_runner import AsyncConsumerRunner, Running
+from .batch import Batch
+from .connection import Outage, WorkerConnection
+from .inflight import Record
+from .runner import ConsumerRunner
+
+logger = logging.getLogger("django.channels")
+
+HAND_BACK_AFTER = 0.02
+"""Seconds after which a consumer is so slow that the messages behind it are handed back."""
+
+_TICK = 0.005
+"""Seconds between looks at batches with messages that wait: what `HAND_BACK_AFTER` may be late by."""
+
+PACE = 1.0
+"""Seconds between looks at consumers with nothing behind them."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    batch: Batch
+    runner: ConsumerRunner
+    since: float | None = None
+    reported: float = 0.0
+    overdue: bool = False
+
+
+class Watchdog:
+    """One thread; `add`, `remove`, `wake_for` and `is_stuck` may be called from any other.
+
+    A consumer that runs for more than `consumer_timeout` seconds is given up, if that is not 0: its client is told so,
+    and `on_timeout` is called. Coroutines are cancelled by others; here one is given up that does not even end then.
+    """
+
+    def __init__(
+        self,
+        layer: BaseChannelLayer,
+        outage: Outage,
+        record: Record,
+        async_runner: AsyncConsumerRunner,
+        consumer_timeout: float,
+        on_timeout: Callable[[str], None],
+    ) -> None:
+        self._layer = layer
+        self._record = record
+        self._async_runner = async_runner
+        self._consumer_timeout = consumer_timeout
+        self._on_timeout = on_timeout
+        self._watched: dict[int, _Watched] = {}
+        self._news = threading.Event()
+        self._interval = math.inf
+        self._wanted = math.inf
+        self._stopped = False
+        self._connection = WorkerConnection(layer, outage, record, on_away=lambda: record.beat(True))
+        self._thread = threading.Thread(target=self._watch, name="worker-monitor", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, which writes what it still has."""
+        self._stopped = True
+        self._connection.stop()
+        self._news.set()
+        self._thread.join()
+
+    def add(self, batch: Batch, runner: ConsumerRunner) -> None:
+        """Watch a batch."""
+        self._watched[id(batch)] = _Watched(batch, runner)
+
+    def remove(self, batch: Batch) -> None:
+        """Watch a batch no longer."""
+        self._watched.pop(id(batch), None)
+
+    def wake_for(self, messages: int) -> None:
+        """A batch was filled with so many messages: be awake. Costs next to nothing when awake enough already."""
+        wanted = _TICK if messages > 1 else PACE
+        self._wanted = min(self._wanted, wanted)
+        if self._interval > wanted:
+            self._record.beat(busy=True)  # here: the next consumer may keep every other thread from running
+            self._news.set()
+
+    def is_stuck(self) -> bool:
+        """Whether every thread that has not ended runs a consumer that was given up."""
+        overdue = [watched.overdue for watched in list(self._watched.values())]
+        overdue += [running.is_given_up for running in self._async_runner.running()]
+        return bool(overdue) and all(overdue)
+
+    def _watch(self) -> None:
+        while not self._stopped:
+            # Endless while looking: who fills a batch after it was looked at must find that nobody is awake.
+            self._interval = math.inf
+            # After messages it looks once more: they seldom come alone, and waking it costs more than a small consumer.
+            wanted, self._wanted = self._wanted, math.inf
+            interval = PACE
+            try:
+                interval = min(self._look(time.monotonic()), wanted)
+            except Exception:
+                logger.exception("The monitor of the worker failed; it goes on.")
+            idle = interval == math.inf
+            self._record.beat(busy=not idle)
+            self._interval = interval
+            if self._news.wait(None if idle else interval):
+                self._news.clear()
+        self._connection.finish([])
+
+    def _look(self, now: float) -> float:
+        """See to every batch → seconds until the next look, endless when all are idle."""
+        interval = math.inf
+        stolen = []
+        for watched in list(self._watched.values()):
+            deliveries, results = watched.batch.steal(now - HAND_BACK_AFTER)
+            self._connection.owe(put_back(self._layer, self._record, deliveries))
+            if results:
+                stolen.append(watched.batch)
+                self._connection.send(results)
+            running, since = watched.batch.running()
+            if since is not None:
+                interval = _TICK if watched.batch.holds or interval == _TICK else PACE
+                self._see_to(watched, running, since, now)
+        for coroutine in self._async_runner.running():
+            interval = min(interval, PACE)
+            self._see_to_coroutine(coroutine, now)
+        if self._connection.is_busy:
+            self._connection.send([])  # what it owes
+            self._connection.settle()
+        for batch in stolen:
+            batch.written()
+        return _TICK if self._connection.is_busy else interval
+
+    def _see_to(self, watched: _Watched, running: Delivery | None, since: float, now: float) -> None:
+        if since != watched.since:
+            watched.since = watched.reported = since
+            watched.overdue = False
+        if running is None or watched.overdue:
+            return
+        if 0 < self._consumer_timeout < now - since:
+            watched.overdue = True
+            self._report(running, Outcome.RAISED)
+            self._give_up(watched, running)
+        elif now - watched.reported >= RUNNING_INTERVAL - PACE:
+            watched.reported = now
+            self._report(running, Outcome.RUNNING)
+
+    def _see_to_coroutine(self, running: Running, now: float) -> None:
+        if running.is_given_up:
+            return
+        if 0 < self._consumer_timeout < now - running.since - 2 * PACE:
+            self._report(running.result.delivery, Outcome.RAISED)
+            self._async_runner.give_up(running)
+            self._on_timeout("one of its coroutines does not let the others run")
+        elif now - running.reported >= RUNNING_INTERVAL - PACE:
+            running.reported = now
+            self._report(running.result.delivery, Outcome.RUNNING)
+
+    def _report(self, delivery: Delivery, outcome: Outcome) -> None:
+        if delivery.token is not None and delivery.reply_channel is not None:
+            self._connection.owe([Report(delivery.reply_channel, delivery.token, outcome)])
+
+    def _give_up(self, watched: _Watched, running: Delivery) -> None:
+        frame = sys._current_frames().get(watched.batch.thread)
+        stack = "".join(traceback.format_stack(frame))
+        watched.runner.give_up(ConsumerTimeout(running.channel, self._consumer_timeout), stack)
+        self._on_timeout("one of its consumers does not end")
+
+
+def put_back(layer: BaseChannelLayer, record: Record, deliveries: Sequence[Delivery]) -> list[Report]:
+    """Put messages nobody has started back to the head of their channel.
+
+    If that fails they are lost, and counted: then there are reports to send.
+    """
+    if not deliveries:
+        return []
+    queue = inbox_of(deliveries[0].channel)
+    for delivery in deliveries:
+        record.release(delivery)  # before: in the ledger of a process that dies they must not be when others have them
+    error: Exception | None
+    try:
+        (result,) = layer.run([PutBack(queue, [delivery.item for delivery in deliveries])])
+        error = result if isinstance(result, StepRefused) else None
+    except LayerUnavailable as unavailable:
+        error = unavailable
+    if error is None:
+        logger.debug("%d messages of %s were handed back behind a slow consumer.", len(deliveries), queue)
+        return []
+    logger.error("Messages of %s could not be handed back: %s", queue, error)
+    layer.losses.count("broker", queue, len(deliveries))
+    return [
+        Report(delivery.reply_channel, delivery.token, Outcome.DROPPED)
+        for delivery in deliveries
+        if delivery.reply_channel is not None and delivery.token is not None
+    ]
