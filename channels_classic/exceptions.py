@@ -7,11 +7,7 @@ catch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from channels_classic.message import Message
-
+from typing import Any
 
 # Raised by user code to steer the worker or the view machinery.
 
@@ -31,7 +27,7 @@ class ResponseLater(Exception):
 class ChannelSocketException(Exception):
     """Raised when a consumer wants something done with its message: the worker calls ``run(message)``."""
 
-    def run(self, message: Message) -> None:
+    def run(self, message: Any) -> None:
         """Act on ``message``; subclasses say how."""
         raise NotImplementedError(f"{type(self).__name__} must define run(message).")
 
@@ -51,7 +47,7 @@ class WebsocketCloseException(ChannelSocketException):
             )
         self._code = code
 
-    def run(self, message: Message) -> None:
+    def run(self, message: Any) -> None:
         """Send the close to the reply channel of ``message``."""
         if message.reply_channel is None:
             raise ValueError(

@@ -77,6 +77,12 @@ class Batch:
             ended, self._ended = self._ended, []
             return ended
 
+    def unwritten(self) -> list[ConsumerResult]:
+        """Return what is to be written, which stays here. Waits for what the monitor writes."""
+        self._written.wait(OVERTAKE)
+        with self._lock:
+            return list(self._ended)
+
     def pause(self) -> None:
         """Let the monitor leave the messages alone: the layer is away, and could not take them back."""
         with self._lock:

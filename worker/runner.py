@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import close_old_connections
 
-from channels_classic.channel import Channel, Group
+from channels_classic._pending import Pair, Sender
+from channels_classic.channel import Group
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Delivery, Outgoing
 from channels_classic.message import Message, Trace, pending_message_store
@@ -53,21 +54,28 @@ class ConsumerRunner:
         self._wrapper = worker.channel_layer
         self._statistics = statistics
         self._async_runner = async_runner
-        self._sends: list[Outgoing] = []
+        self.result: ConsumerResult | None = None
+        """What the message comes to whose consumer runs."""
         self._hooks = ConsumerHooks(type(worker))
         self._forks = len(_forks)
         self._running: tuple[object, Message, float] | None = None
         self.verbose = False
         """Whether each message gets a line; looked up once per batch."""
 
-    def deliver(self, pairs: list[tuple[Channel | Group, dict[str, Any]]]) -> None:
+    def deliver(self, pairs: list[Pair]) -> None:
         """Take what a consumer sent."""
-        collect(pairs, self._sends, self._wrapper)
+        if self.result is not None:
+            collect(pairs, self.result.sends, self._wrapper)
 
     def consume(self, delivery: Delivery) -> ConsumerResult | None:
         """Run the consumer of a message → how it ended, None when a coroutine goes on."""
-        result = ConsumerResult(delivery, delivery.reply_channel)
-        self._sends = result.sends
+        self.result = ConsumerResult(delivery, delivery.reply_channel)
+        try:
+            return self._consume(delivery, self.result)
+        finally:
+            self.result = None
+
+    def _consume(self, delivery: Delivery, result: ConsumerResult) -> ConsumerResult | None:
         try:
             message = Message(delivery.message, delivery.channel, self._wrapper)
             message.in_turn = delivery.token is not None
@@ -145,7 +153,7 @@ class ConsumerRunner:
 # What consumers that are coroutines have in common with others
 
 
-def collect(pairs: list[tuple[Channel | Group, dict[str, Any]]], sends: list[Outgoing], wrapper: Any) -> None:
+def collect(pairs: list[Pair], sends: list[Outgoing], wrapper: Any) -> None:
     """Put what a consumer sent into `sends`. What goes to another layer is sent there at once."""
     for sender, content in pairs:
         layer, own = sender.channel_layer, wrapper.channel_layer
@@ -206,7 +214,7 @@ def _leave_fork(error: BaseException | None) -> None:
     os._exit(error is not None)
 
 
-def _send_elsewhere(sender: Channel | Group, content: dict[str, Any]) -> None:
+def _send_elsewhere(sender: Sender, content: dict[str, Any]) -> None:
     deadline = time.monotonic() + pending_message_store.retry_time
     while True:
         try:
