@@ -104,7 +104,7 @@ def test_each_message_has_its_own_fate() -> None:
     run(test, capacity=2)
 
 
-@pytest.mark.parametrize(("written", "fate"), [(True, SendResult.LOST), (False, SendResult.BLOCKED)])
+@pytest.mark.parametrize(("written", "result"), [(True, SendResult.LOST), (False, SendResult.BLOCKED)])
 def test_a_lost_layer_says_whether_a_message_may_have_been_written(written: bool, result: SendResult) -> None:
     async def test(layer: Layer, writer: Writer, fates: list[SendResult]) -> None:
         layer.error = away(written=written)
