@@ -1,6 +1,6 @@
-"""The interface server as a program: the application on uvicorn, with its sockets, its signals and its first log line.
+"""The interface server as a program: the application on uvicorn, with its sockets and signals.
 
-Comes from the commands, or from a thread of another program; knows nothing of Django and of the user's project.
+Started by the commands, or in a thread of another program; knows nothing of Django or the user's project.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from .http_protocol import HttpProtocol
 from .prefork import Prefork
 from .websocket_protocol import WebSocketProtocol
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.interface_server")
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
-"""Those that ask a process to stop; the last one insists."""
+"""Signals that stop a process; the last one does so at once."""
 
 UNACKNOWLEDGED_TIMEOUT = 60
-"""Seconds for which the system keeps data for a client that takes none of it, when we are done with the connection."""
+"""Seconds until the kernel drops a connection whose client acknowledges no data (TCP_USER_TIMEOUT)."""
 
 SHUTDOWN_GRACE = 10
-"""Seconds that responses under way have when the server stops."""
+"""Seconds in which responses under way may finish when the server stops."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where to listen; all that are given, and 127.0.0.1:8000 when none is. Port 0 is any free port."""
+    """The endpoints to listen on; 127.0.0.1:8000 if none is given. Port 0 is any free port."""
 
     group: ClassVar[str] = "Where to listen"
 
@@ -53,13 +53,13 @@ class Listen:
         None, f"The port to listen on, 0 for any that is free. Default: {DEFAULT_PORT}.", "-p", kind=int
     )
     unix_socket: str = option("", "The path of a Unix socket to listen on.", "-u")
-    fd: int | None = option(None, "An open descriptor to listen on, from a process manager.", kind=int)
-    backlog: int = option(2048, "Connections that wait for us in the system before further ones are turned away.")
-    certfile: str = option("", "The certificate, with those it depends on, for TLS on all of these.", "--ssl-certfile")
-    keyfile: str = option("", "Its private key, if that is not in the same file.", "--ssl-keyfile")
+    fd: int | None = option(None, "A file descriptor to listen on, opened by a process manager.", kind=int)
+    backlog: int = option(2048, "Length of the accept queue (see listen(2)).")
+    certfile: str = option("", "A file with the certificate chain: serve TLS on all endpoints.", "--ssl-certfile")
+    keyfile: str = option("", "The file of its private key, if that is not in --certfile.", "--ssl-keyfile")
 
     def sockets(self) -> list[socket.socket]:
-        """Bound sockets. Raises `CannotListen`."""
+        """Return bound, listening sockets. Raises `CannotListen`."""
         found: list[socket.socket] = []
         try:
             if self.fd is not None:
@@ -80,7 +80,7 @@ def _bind(host: str, port: int, backlog: int) -> socket.socket:
     host = host.strip("[]")
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if not 0 <= port < 65536:
-        # getaddrinfo takes it, and gives another one.
+        # getaddrinfo accepts it, modulo 65536.
         raise CannotListen(where, OSError("a port is a number from 0 to 65535"))
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -93,7 +93,7 @@ def _bind(host: str, port: int, backlog: int) -> socket.socket:
     _limit_unread(bound)
     try:
         bound.bind(address)
-        # Here and not in the event loop, because a second listener is refused by listen(), with SO_REUSEADDR.
+        # Here, not in the event loop: with SO_REUSEADDR it is listen() that refuses a second listener.
         bound.listen(backlog)
     except OSError as error:
         bound.close()
@@ -109,11 +109,11 @@ def _bind_unix(path: str, backlog: int) -> socket.socket:
             bound.connect(path)
             raise CannotListen(path, OSError("another program listens there"))
         if Path(path).is_socket():
-            Path(path).unlink()  # left behind by a server that was killed
+            Path(path).unlink()  # left by a killed server
         bound.close()
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         bound.bind(path)
-        # The web server in front runs as another user; the folder decides who gets here.
+        # The proxy runs as another user; access is controlled by the mode of the folder.
         Path(path).chmod(0o666)
         bound.listen(backlog)
     except CannotListen:
@@ -134,7 +134,7 @@ def _adopt(fd: int, backlog: int) -> socket.socket:
     try:
         adopted.listen(backlog)
     except OSError as error:
-        adopted.detach()  # it is not ours to close
+        adopted.detach()  # not ours to close
         raise CannotListen(f"descriptor {fd}", error) from error
     _limit_unread(adopted)
     adopted.setblocking(False)
@@ -142,16 +142,16 @@ def _adopt(fd: int, backlog: int) -> socket.socket:
 
 
 def _limit_unread(listener: socket.socket) -> None:
-    """Have the system drop clients that acknowledge nothing; the connections of a listener inherit this."""
+    """Let the kernel drop clients that acknowledge no data; accepted connections inherit the option."""
     if listener.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_TIMEOUT * 1000)
 
 
 class Server:
-    """Serves an ASGI application until it is told to stop.
+    """Serves an ASGI application until it is stopped.
 
-    `application` is an `InterfaceServer`, or an application around one. The sockets are bound when this is made.
-    Raises `CannotListen`.
+    `application` is an `InterfaceServer`, or an application around one. The constructor binds the sockets and raises
+    `CannotListen`.
     """
 
     def __init__(
@@ -165,19 +165,19 @@ class Server:
         uvicorn_config = _uvicorn_config(application, config, listen, limits or ClientLimits())
         self.sockets = listen.sockets()
         self.ready = threading.Event()
-        """Set once clients are served."""
+        """Set when the server accepts clients."""
         self._scheme = "https" if listen.certfile else "http"
         self._uvicorn = _UvicornServer(uvicorn_config, self.ready)
 
     @property
     def addresses(self) -> list[str]:
-        """Where it listens, as addresses a person can use."""
+        """The endpoints as URLs, or `unix:` and a path."""
         return [_address(bound, self._scheme) for bound in self.sockets]
 
     def run(self) -> None:
-        """Serve; returns after `stop`, or in the main thread after SIGTERM or Ctrl-C. A second signal insists.
+        """Serve; returns after `stop`, or in the main thread after SIGTERM or Ctrl-C. A second signal stops at once.
 
-        Raises `SystemExit` with status 1 when the application cannot start; why is in the log.
+        Raises `SystemExit` with status 1 if the application cannot start; the log has the reason.
         """
         try:
             self._uvicorn.run(sockets=self.sockets)
@@ -185,22 +185,22 @@ class Server:
             raise SystemExit(1) from error
 
     def stop(self) -> None:
-        """Stop serving; can be called from any thread, and before `run`."""
+        """Stop serving. May be called from any thread, also before `run`."""
         self._uvicorn.should_exit = True
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How the program runs."""
+    """Options of the program as a whole."""
 
     group: ClassVar[str] = "The program"
 
-    processes: int = option(1, "Processes that share what is listened on. One that dies is replaced.")
-    access_log: str = option("", "A file to which a line is added for each response and socket; - for standard output.")
+    processes: int = option(1, "Processes that serve the same endpoints. One that dies is replaced.")
+    access_log: str = option("", "A file to append a line to for each response and socket; - for standard output.")
 
 
 def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLimits, program: Program) -> None:
-    """Run an interface server on `layer` until told to stop. Raises `CannotListen`, `OSError` and `ValueError`."""
+    """Run an interface server on `layer` until a signal stops it. Raises `CannotListen`, `OSError` and `ValueError`."""
     log = AccessLog(_stream(program.access_log)) if program.access_log else None
     server = Server(InterfaceServer(layer, config, log), config, listen, limits)
     logger.info("Serving %s on the channel layer %s", " and ".join(server.addresses), layer)
@@ -211,17 +211,17 @@ def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLim
 
 
 def _stream(path: str) -> TextIO:
-    """Where lines are written at once, by all processes."""
+    """Open a line-buffered stream that several processes may append to."""
     return open(1 if path == "-" else path, "a", buffering=1, encoding="utf-8", closefd=path != "-")
 
 
 def _uvicorn_config(
     application: Application, config: InterfaceConfig, listen: Listen, limits: ClientLimits
 ) -> uvicorn.Config:
-    """What uvicorn is to do. Raises `CannotListen` for a certificate that cannot be used."""
+    """Return the configuration for uvicorn. Raises `CannotListen` for a certificate that cannot be loaded."""
     found = uvicorn.Config(
         application,
-        http=partial(HttpProtocol, limits=limits),  # type: ignore[arg-type]  # it is called like the class
+        http=partial(HttpProtocol, limits=limits),  # type: ignore[arg-type]  # called like the class
         ws=WebSocketProtocol,
         ws_max_size=limits.max_message,
         ws_ping_interval=config.ping_interval,
@@ -235,20 +235,20 @@ def _uvicorn_config(
         server_header=False,
         backlog=listen.backlog,
         limit_concurrency=limits.max_connections or None,
-        timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]  # it does for a timer
+        timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]  # a float works for the timer
         timeout_graceful_shutdown=SHUTDOWN_GRACE,
         ssl_certfile=listen.certfile or None,
         ssl_keyfile=listen.keyfile or None,
     )
     try:
         found.load()
-    except OSError as error:  # a file that is not there, or holds no certificate
+    except OSError as error:  # a file that is missing or has no certificate in it
         raise CannotListen(f"TLS with {listen.certfile} {listen.keyfile}".rstrip(), error) from error
     return found
 
 
 class _UvicornServer(uvicorn.Server):
-    """uvicorn, with a clean exit after a signal and a word when it is ready."""
+    """A `uvicorn.Server` that exits cleanly on a signal and sets `ready`."""
 
     def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
         super().__init__(config)
@@ -261,12 +261,12 @@ class _UvicornServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Catch signals while serving. uvicorn raises them again afterwards; here a stop that was asked for is none."""
+        """Catch signals while serving. Unlike uvicorn, do not re-raise them: a requested stop is not an error."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
-        # The end of a terminal is not that of a server.
+        # A server outlives the terminal it was started from.
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             yield
@@ -275,7 +275,7 @@ class _UvicornServer(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """The first signal asks, the second insists."""
+        """Stop gracefully on the first signal, at once on the second."""
         self.force_exit = self._signalled or sig == signal.SIGQUIT
         self._signalled = self.should_exit = True
 
