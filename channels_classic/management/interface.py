@@ -12,7 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 from channels_classic.exceptions import ChannelsError
 from channels_classic.interface_server import InterfaceConfig
 from channels_classic.interface_server.config import ClientLimits
-from channels_classic.interface_server.server.server import Listen, Program, serve
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.server import Program, serve
 from channels_classic.log import setup_logger
 from channels_classic.management.options import configuration
 

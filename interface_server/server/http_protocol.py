@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with strict parsing and limits on the size and the speed of requests.
+"""Adaptor of uvicorn's HTTP protocol, with strict parsing and limits on the size and the speed of requests.
 
 The extension `channels_classic.raw` offers the application two functions that ASGI lacks: `watch` reports a client that
 leaves without a task waiting for it, `abort` closes the connection at once.

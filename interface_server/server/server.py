@@ -5,146 +5,20 @@ Started by the commands, or in a thread of another program; knows nothing of Dja
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import signal
-import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, TextIO
-
-import uvicorn
-
-from channels_classic.exceptions import CannotListen
 
 from ..access_log import AccessLog
 from ..application import InterfaceServer
 from ..asgi import Application
 from ..config import ClientLimits, InterfaceConfig, option
-from .http_protocol import HttpProtocol
+from .listen import Listen, url_of
 from .prefork import Prefork
-from .websocket_protocol import WebSocketProtocol
+from .uvicorn_server import UvicornServer, uvicorn_config
 
 logger = logging.getLogger("channels_classic.interface_server")
-
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
-"""Signals that stop a process; the last one does so at once."""
-
-UNACKNOWLEDGED_TIMEOUT = 60
-"""Seconds until the kernel drops a connection whose client acknowledges no data (TCP_USER_TIMEOUT)."""
-
-SHUTDOWN_GRACE = 10
-"""Seconds in which responses under way may finish when the server stops."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """The endpoints to listen on; 127.0.0.1:8000 if none is given. Port 0 is any free port."""
-
-    group: ClassVar[str] = "Where to listen"
-
-    bind: str = option("", f"The address to listen on. Default: {DEFAULT_HOST}.", "-b")
-    port: int | None = option(
-        None, f"The port to listen on, 0 for any that is free. Default: {DEFAULT_PORT}.", "-p", kind=int
-    )
-    unix_socket: str = option("", "The path of a Unix socket to listen on.", "-u")
-    fd: int | None = option(None, "A file descriptor to listen on, opened by a process manager.", kind=int)
-    backlog: int = option(2048, "Length of the accept queue (see listen(2)).")
-    certfile: str = option("", "A file with the certificate chain: serve TLS on all endpoints.", "--ssl-certfile")
-    keyfile: str = option("", "The file of its private key, if that is not in --certfile.", "--ssl-keyfile")
-
-    def sockets(self) -> list[socket.socket]:
-        """Return bound, listening sockets. Raises `CannotListen`."""
-        found: list[socket.socket] = []
-        try:
-            if self.fd is not None:
-                found.append(_adopt(self.fd, self.backlog))
-            if self.unix_socket:
-                found.append(_bind_unix(self.unix_socket, self.backlog))
-            if self.bind or self.port is not None or not found:
-                port = DEFAULT_PORT if self.port is None else self.port
-                found.append(_bind(self.bind or DEFAULT_HOST, port, self.backlog))
-        except CannotListen:
-            for bound in found:
-                bound.close()
-            raise
-        return found
-
-
-def _bind(host: str, port: int, backlog: int) -> socket.socket:
-    host = host.strip("[]")
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    if not 0 <= port < 65536:
-        # getaddrinfo accepts it, modulo 65536.
-        raise CannotListen(where, OSError("a port is a number from 0 to 65535"))
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise CannotListen(where, error) from error
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    _limit_unread(bound)
-    try:
-        bound.bind(address)
-        # Here, not in the event loop: with SO_REUSEADDR it is listen() that refuses a second listener.
-        bound.listen(backlog)
-    except OSError as error:
-        bound.close()
-        raise CannotListen(where, error) from error
-    bound.setblocking(False)
-    return bound
-
-
-def _bind_unix(path: str, backlog: int) -> socket.socket:
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
-            bound.connect(path)
-            raise CannotListen(path, OSError("another program listens there"))
-        if Path(path).is_socket():
-            Path(path).unlink()  # left by a killed server
-        bound.close()
-        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        bound.bind(path)
-        # The proxy runs as another user; access is controlled by the mode of the folder.
-        Path(path).chmod(0o666)
-        bound.listen(backlog)
-    except CannotListen:
-        bound.close()
-        raise
-    except OSError as error:
-        bound.close()
-        raise CannotListen(path, error) from error
-    bound.setblocking(False)
-    return bound
-
-
-def _adopt(fd: int, backlog: int) -> socket.socket:
-    try:
-        adopted = socket.socket(fileno=fd)
-    except OSError as error:
-        raise CannotListen(f"descriptor {fd}", error) from error
-    try:
-        adopted.listen(backlog)
-    except OSError as error:
-        adopted.detach()  # not ours to close
-        raise CannotListen(f"descriptor {fd}", error) from error
-    _limit_unread(adopted)
-    adopted.setblocking(False)
-    return adopted
-
-
-def _limit_unread(listener: socket.socket) -> None:
-    """Let the kernel drop clients that acknowledge no data; accepted connections inherit the option."""
-    if listener.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_TIMEOUT * 1000)
 
 
 class Server:
@@ -162,17 +36,17 @@ class Server:
         limits: ClientLimits | None = None,
     ) -> None:
         listen = listen or Listen()
-        uvicorn_config = _uvicorn_config(application, config, listen, limits or ClientLimits())
+        found = uvicorn_config(application, config, listen, limits or ClientLimits())
         self.sockets = listen.sockets()
         self.ready = threading.Event()
         """Set when the server accepts clients."""
         self._scheme = "https" if listen.certfile else "http"
-        self._uvicorn = _UvicornServer(uvicorn_config, self.ready)
+        self._uvicorn = UvicornServer(found, self.ready)
 
     @property
     def addresses(self) -> list[str]:
         """The endpoints as URLs, or `unix:` and a path."""
-        return [_address(bound, self._scheme) for bound in self.sockets]
+        return [url_of(bound, self._scheme) for bound in self.sockets]
 
     def run(self) -> None:
         """Serve; returns after `stop`, or in the main thread after SIGTERM or Ctrl-C. A second signal stops at once.
@@ -213,76 +87,3 @@ def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLim
 def _stream(path: str) -> TextIO:
     """Open a line-buffered stream that several processes may append to."""
     return open(1 if path == "-" else path, "a", buffering=1, encoding="utf-8", closefd=path != "-")
-
-
-def _uvicorn_config(
-    application: Application, config: InterfaceConfig, listen: Listen, limits: ClientLimits
-) -> uvicorn.Config:
-    """Return the configuration for uvicorn. Raises `CannotListen` for a certificate that cannot be loaded."""
-    found = uvicorn.Config(
-        application,
-        http=partial(HttpProtocol, limits=limits),  # type: ignore[arg-type]  # called like the class
-        ws=WebSocketProtocol,
-        ws_max_size=limits.max_message,
-        ws_ping_interval=config.ping_interval,
-        ws_ping_timeout=config.ping_timeout,
-        ws_per_message_deflate=config.compression,
-        lifespan="on",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=listen.backlog,
-        limit_concurrency=limits.max_connections or None,
-        timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]  # a float works for the timer
-        timeout_graceful_shutdown=SHUTDOWN_GRACE,
-        ssl_certfile=listen.certfile or None,
-        ssl_keyfile=listen.keyfile or None,
-    )
-    try:
-        found.load()
-    except OSError as error:  # a file that is missing or has no certificate in it
-        raise CannotListen(f"TLS with {listen.certfile} {listen.keyfile}".rstrip(), error) from error
-    return found
-
-
-class _UvicornServer(uvicorn.Server):
-    """A `uvicorn.Server` that exits cleanly on a signal and sets `ready`."""
-
-    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
-        super().__init__(config)
-        self._ready = ready
-        self._signalled = False
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Catch signals while serving. Unlike uvicorn, do not re-raise them: a requested stop is not an error."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
-        # A server outlives the terminal it was started from.
-        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        """Stop gracefully on the first signal, at once on the second."""
-        self.force_exit = self._signalled or sig == signal.SIGQUIT
-        self._signalled = self.should_exit = True
-
-
-def _address(bound: socket.socket, scheme: str) -> str:
-    name: Any = bound.getsockname()
-    if bound.family == socket.AF_UNIX:
-        return f"unix:{name}"
-    host, port = name[:2]
-    return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"

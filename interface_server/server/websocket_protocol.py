@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol with strict limits and paused reading.
+"""Adaptor of uvicorn's WebSocket protocol and of `websockets`, with strict limits and paused reading.
 
 The extension `channels_classic.raw` offers the application functions that ASGI lacks: `write` puts one encoded frame on
 the transport at once, so that a broadcast is encoded once; `listen` delivers the client's messages by a call, which

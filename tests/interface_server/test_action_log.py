@@ -14,7 +14,8 @@ from websockets.exceptions import InvalidStatus
 from channels_classic.interface_server.access_log import AccessLog
 from channels_classic.interface_server.application import InterfaceServer
 from channels_classic.interface_server.config import InterfaceConfig
-from channels_classic.interface_server.server.server import Listen, Server
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.inmemory import ChannelLayer
 from tests.interface_server.live import running
 from tests.support.waiting import eventually

@@ -27,7 +27,8 @@ from channels_classic.exceptions import CannotListen
 from channels_classic.handler import ViewConsumer
 from channels_classic.interface_server import InterfaceServer
 from channels_classic.interface_server.action_log import ActionLogMiddleware
-from channels_classic.interface_server.server.server import Listen, Server
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.server import Server
 from channels_classic.management.interface import configured, set_up_log
 from channels_classic.management.layer import layer_of
 from channels_classic.routing import Consumer
