@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from channels_classic.layers.base import BeforeRun, before_run
 from channels_classic.signals import consumer_finished, consumer_started
 
 if TYPE_CHECKING:
@@ -143,17 +144,19 @@ class PendingMessageStore:
             deliver(held.pairs)
 
     @contextmanager
-    def deliver_with(self, deliver: Deliver) -> Iterator[None]:
+    def deliver_with(self, deliver: Deliver, write_first: BeforeRun | None = None) -> Iterator[None]:
         """Inside the block, in this context, flushing calls ``deliver(pairs)`` once per consumer, also with no pairs.
 
-        ``pairs`` are ``(Channel or Group, content)``, in order. What ``deliver`` raises is up to it: it reaches
-        direct callers of ``send_and_flush`` and is logged when a consumer ends.
+        ``pairs`` are ``(Channel or Group, content)``, in order. What ``deliver`` raises reaches direct callers of
+        ``send_and_flush`` and is logged when a consumer ends. ``write_first`` is called before anything else goes to
+        the layer: what was delivered may not be there yet.
         """
-        token = _deliver.set(deliver)
+        tokens = _deliver.set(deliver), before_run.set(write_first)
         try:
             yield
         finally:
-            _deliver.reset(token)
+            _deliver.reset(tokens[0])
+            before_run.reset(tokens[1])
 
     def watch(self, reply_channel: str) -> Trace:
         """The record of what the running consumer does with ``reply_channel`` from now on; call it after

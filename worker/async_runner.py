@@ -16,7 +16,8 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +25,20 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections, connections
 
 from channels_classic.exceptions import ConsumerTimeout
+from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
+from channels_classic.layers.steps import Step
 from channels_classic.message import Message, Trace, pending_message_store
 from channels_classic.routing import Match
 from channels_classic.signals import consumer_failed
 
 from .concurrency import ConcurrencyLimits
-from .connection import Outage, WorkerConnection
+from .connection import RETRY_TIME, Outage, WorkerConnection
 from .control_flow import CONTROL_EXCEPTIONS, handle
 from .failures import consumer_has_failed, log_failure
 from .hooks import ConsumerHooks
 from .inflight import Record
+from .ordering import must_wait
 from .result import ConsumerResult
 from .runner import SLOW, TRACED, check_answer, collect, say_how_it_ended, warn_of_held_messages, watched
 from .stats import Stats
@@ -68,6 +72,14 @@ class Running:
             self.task.cancel()
 
 
+@dataclass(slots=True, eq=False)
+class _Part:
+    """What a coroutine sent before its message came to an end; `written` is set when it arrived, or never will."""
+
+    result: ConsumerResult
+    written: threading.Event = field(default_factory=threading.Event)
+
+
 class AsyncConsumerRunner:
     """Runs at most `worker.concurrency` coroutines. Other threads call `start`, `running`, `give_up` and `finish`."""
 
@@ -81,8 +93,9 @@ class AsyncConsumerRunner:
         self._timeout = worker.consumer_timeout
         self._slots = threading.Semaphore(worker.concurrency)
         self._running: dict[int, Running] = {}
-        self._endings: queue.SimpleQueue[ConsumerResult | None] = queue.SimpleQueue()
-        self._connection = WorkerConnection(worker.channel_layer.channel_layer, outage, record)
+        self._endings: queue.SimpleQueue[ConsumerResult | _Part | None] = queue.SimpleQueue()
+        self._layer: BaseChannelLayer = worker.channel_layer.channel_layer
+        self._connection = WorkerConnection(self._layer, outage, record)
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._begun = threading.Event()
@@ -138,20 +151,24 @@ class AsyncConsumerRunner:
 
     def _write(self) -> None:
         while True:
-            results = [self._endings.get()]
+            items = [self._endings.get()]
             while not self._endings.empty():
-                results.append(self._endings.get())
-            finished = [result for result in results if result is not None]
+                items.append(self._endings.get())
+            parts = [item for item in items if isinstance(item, _Part)]
+            finished = [item for item in items if isinstance(item, ConsumerResult)]
             try:
-                self._connection.send(finished)
+                self._connection.send([item.result if isinstance(item, _Part) else item for item in items if item])
                 for result in finished if self._limits.any else ():
                     self._limits.release(result.delivery.channel)
                 self._connection.settle()
                 self._connection.retry()
-                if len(finished) < len(results):
+                if None in items:
                     return self._connection.finish([])
             except Exception:
                 logger.exception("Could not write what coroutines sent.")
+            finally:
+                for part in parts:
+                    part.written.set()
 
     # On the event loop
 
@@ -180,7 +197,8 @@ class AsyncConsumerRunner:
 
     async def _consume(self, running: Running, kwargs: dict[str, Any]) -> None:
         deliver = partial(collect, sends=running.result.sends, wrapper=self._worker.channel_layer)
-        with pending_message_store.deliver_with(deliver):
+        write_first = partial(self._write_first, running.result)
+        with pending_message_store.deliver_with(deliver, write_first):
             try:
                 await self._run(running, kwargs)
             except BaseException:
@@ -190,6 +208,13 @@ class AsyncConsumerRunner:
         self._endings.put(running.result)
         if self._check is None:
             self._check = asyncio.get_running_loop().call_later(_CHECK_INTERVAL, self._check_connections)
+
+    def _write_first(self, result: ConsumerResult, layer: BaseChannelLayer, steps: Sequence[Step]) -> None:
+        """Before the consumer or a receiver carries out steps by itself: write what these must not overtake."""
+        if layer is self._layer and must_wait(steps, result.sends):
+            part = _Part(result.split())
+            self._endings.put(part)
+            part.written.wait(RETRY_TIME)
 
     async def _run(self, running: Running, kwargs: dict[str, Any]) -> None:
         result, message = running.result, running.message

@@ -77,6 +77,12 @@ class Batch:
             ended, self._ended = self._ended, []
             return ended
 
+    def unwritten(self) -> list[ConsumerResult]:
+        """Return what is to be written, which stays here. Waits for what the monitor writes."""
+        self._written.wait(OVERTAKE)
+        with self._lock:
+            return list(self._ended)
+
     def pause(self) -> None:
         """Count the thread as idle while the layer is down: the watchdog could not put messages back."""
         with self._lock:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from channels_classic.layers import rng
 from channels_classic.layers.base import BLOCK, BaseChannelLayer
-from channels_classic.layers.steps import Take
+from channels_classic.layers.steps import Step, Take
 from channels_classic.message import pending_message_store
 
 from .batch import Batch
 from .connection import WorkerConnection
+from .ordering import must_wait
 from .runner import ConsumerRunner
 from .runtime import Runtime
 from .watchdog import PUT_BACK_AFTER, put_back
@@ -57,7 +58,7 @@ class Loop:
         """Consume until the worker is `termed`, which is read before each take; taken messages are finished."""
         self._watchdog.add(self._batch, self._runner)
         try:
-            with pending_message_store.deliver_with(self._runner.deliver):
+            with pending_message_store.deliver_with(self._runner.deliver, self._write_first):
                 while not self._worker.termed:
                     self._take()
                     self._work()
@@ -90,6 +91,17 @@ class Loop:
             self._batch.fill(deliveries)
             self._watchdog.wake_for(len(deliveries))
         self._connection.retry()
+
+    def _write_first(self, layer: BaseChannelLayer, steps: Sequence[Step]) -> None:
+        """Before a consumer or a receiver carries out steps by itself: write what these must not overtake."""
+        if layer is not self._layer:
+            return
+        current = self._runner.result
+        results = self._batch.unwritten() + ([] if current is None else [current])
+        if must_wait(steps, (send for result in results for send in result.sends)):
+            self._connection.send([*self._batch.ended(), *([] if current is None else [current.split()])])
+            self._connection.settle()
+            self._connection.retry()
 
     def _work(self) -> None:
         """Run the consumers of the batch. Results are written after each one, or together when consumers are fast."""

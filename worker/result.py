@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Delivery, Outgoing, Report
@@ -37,6 +37,12 @@ class ConsumerResult:
             return [report]  # it must not arrive before what was sent
         last.report = report
         return []
+
+    def split(self) -> ConsumerResult:
+        """Move what was sent so far to a result of its own, which reports nothing."""
+        sends = [send for send in self.sends if send.token is None]
+        self.sends[:] = [send for send in self.sends if send.token is not None]  # the message itself, put back
+        return ConsumerResult(replace(self.delivery, token=None), self.reply_channel, sends=sends)
 
     def unsendable(self, send: Outgoing) -> None:
         """Note that one of `sends` cannot be sent, so that the client is told not to wait for it."""

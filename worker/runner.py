@@ -53,7 +53,8 @@ class ConsumerRunner:
         self._wrapper = worker.channel_layer
         self._statistics = statistics
         self._async_runner = async_runner
-        self._sends: list[Outgoing] = []
+        self.result: ConsumerResult | None = None
+        """What the message comes to whose consumer runs."""
         self._hooks = ConsumerHooks(type(worker))
         self._forks = len(_forks)
         self._running: tuple[object, Message, float] | None = None
@@ -62,12 +63,18 @@ class ConsumerRunner:
 
     def deliver(self, pairs: list[tuple[Channel | Group, dict[str, Any]]]) -> None:
         """Collect what a consumer sent."""
-        collect(pairs, self._sends, self._wrapper)
+        if self.result is not None:
+            collect(pairs, self.result.sends, self._wrapper)
 
     def consume(self, delivery: Delivery) -> ConsumerResult | None:
         """Run the consumer of a message; return its result, or None when it continues as a coroutine."""
-        result = ConsumerResult(delivery, delivery.reply_channel)
-        self._sends = result.sends
+        self.result = ConsumerResult(delivery, delivery.reply_channel)
+        try:
+            return self._consume(delivery, self.result)
+        finally:
+            self.result = None
+
+    def _consume(self, delivery: Delivery, result: ConsumerResult) -> ConsumerResult | None:
         try:
             message = Message(delivery.message, delivery.channel, self._wrapper)
             message.in_turn = delivery.token is not None
