@@ -1,7 +1,7 @@
 """Django's views behind a channel: an ``http.request`` message becomes a request, its response becomes messages.
 
-``ViewConsumer`` is the consumer; the messages it sends go to the interface server that owns the client. Nothing here
-knows of sockets, workers or layers.
+``ViewConsumer`` is the consumer; the messages it sends go to the interface server that owns the client. This module
+knows nothing of sockets, workers or layers.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class AsgiRequest(HttpRequest):
     ResponseLater = ResponseLater
     body_receive_timeout: float = 60
 
-    # Django's own, which its stubs leave out.
+    # Attributes of Django's that its stubs leave out.
     _encoding: str | None
     _post: QueryDict
     _files: MultiValueDict[str, Any]
 
     def __init__(self, message: Message) -> None:
-        # Like Django's own subclasses, without HttpRequest.__init__, which would set what is computed here on demand.
+        # As in Django's own subclasses, HttpRequest.__init__ is not called: it would set what is computed on demand.
         self.message = message
         self.reply_channel = message.reply_channel
         self.resolver_match = None
@@ -79,7 +79,7 @@ class AsgiRequest(HttpRequest):
 
     @property
     def body(self) -> bytes:
-        """The whole body, also after it was read as a stream. Raises ``RequestDataTooBig``, as Django does."""
+        """Return the whole body, also after it was read as a stream. Raises ``RequestDataTooBig``, as Django does."""
         stream, limit = self._stream, settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         position = stream.tell()
         try:
@@ -91,7 +91,7 @@ class AsgiRequest(HttpRequest):
             stream.seek(position)
 
     def close(self) -> None:
-        """Let go of uploaded files and of the body; Django calls it when the response is closed."""
+        """Close uploaded files and the body; Django calls this when the response is closed."""
         super().close()
         self._stream.close()
 
@@ -152,17 +152,17 @@ class AsgiRequest(HttpRequest):
         return stream
 
     def _receive_chunks(self, channel: str) -> Iterator[bytes]:
-        """The parts of the body that follow on ``channel``; later messages there are left alone."""
+        """Yield the parts of the body that follow on ``channel``; later messages there stay."""
         started = time.monotonic()
         while True:
             if time.monotonic() - started > self.body_receive_timeout:
-                raise RequestTimeout(f"No part of the body came for {self.body_receive_timeout} seconds.")
+                raise RequestTimeout(f"No part of the body arrived for {self.body_receive_timeout} seconds.")
             _, chunk = self.message.channel_layer.receive([channel], block=True)
             if chunk is None:
                 time.sleep(0.001)  # a layer may ignore `block`
                 continue
             if chunk.get("closed"):
-                raise RequestAborted("The client went away while its request was being read.")
+                raise RequestAborted("The client disconnected while its request was being read.")
             yield chunk.get("content", b"")
             if not chunk.get("more_content"):
                 return
@@ -170,7 +170,7 @@ class AsgiRequest(HttpRequest):
 
 
 class HttpResponseLater(HttpResponse):
-    """Returned by a view that gives no response now, because something else will send one to its reply channel.
+    """Returned by a view that sends no response now, because something else will send one to its reply channel.
 
     Unlike raising ``ResponseLater`` it does not roll back the transaction of an atomic view.
     """
@@ -205,7 +205,7 @@ class AsgiHandler(BaseHandler):
             self._around.finish(response)
 
     def _respond(self, message: Message) -> HttpResponseBase | None:
-        """The response, or ``None`` if there will be none."""
+        """Return the response, or ``None`` if there will be none."""
         try:
             request = self.request_class(message)
         except (UnicodeDecodeError, BadRequest) as error:
@@ -220,7 +220,7 @@ class AsgiHandler(BaseHandler):
         except ResponseLater:
             return HttpResponseLater()
         except Exception as error:
-            # Django answers what views and middleware raise; here its own error page failed, or the URLconf itself.
+            # Django handles what views and middleware raise; here its own error page failed, or the URLconf itself.
             if settings.DEBUG_PROPAGATE_EXCEPTIONS:
                 raise
             return self._last_resort(request, error)
@@ -229,13 +229,13 @@ class AsgiHandler(BaseHandler):
         return response
 
     def _last_resort(self, request: AsgiRequest, error: Exception) -> HttpResponse:
-        facts = {"status_code": 500, "request": request}
-        logger.error("Internal Server Error: %s", request.path, exc_info=error, extra=facts)
+        extra = {"status_code": 500, "request": request}
+        logger.error("Internal Server Error: %s", request.path, exc_info=error, extra=extra)
         text = "".join(traceback.format_exception(error)) if settings.DEBUG else "Internal Server Error"
         return HttpResponse(text, status=500, content_type="text/plain")
 
     def process_exception_by_middleware(self, exception: Exception, request: HttpRequest) -> HttpResponse:
-        """Turn ``ResponseLater`` into a response that passes the middleware and is dropped at the end."""
+        """Turn ``ResponseLater`` into a response that passes through the middleware and is dropped at the end."""
         if isinstance(exception, ResponseLater):
             return HttpResponseLater()
         return super().process_exception_by_middleware(exception, request)
@@ -256,7 +256,7 @@ class AsgiHandler(BaseHandler):
 
     @classmethod
     def encode_response(cls, response: HttpResponseBase) -> Iterator[Reply]:
-        """The messages of a response, in order: the first carries status and headers, the last no ``more_content``."""
+        """Yield the messages of a response: the first has status and headers, all but the last ``more_content``."""
         reply: Reply = {"status": response.status_code, "headers": _encode_headers(response)}
         if response.streaming:
             for part in response:
@@ -276,7 +276,7 @@ class AsgiHandler(BaseHandler):
 
     @classmethod
     def chunk_bytes(cls, data: bytes) -> Iterator[tuple[bytes, bool]]:
-        """Pairs of a piece of ``data`` and whether it is the last; no data is one empty piece."""
+        """Yield pairs of a piece of ``data`` and whether it is the last; no data is one empty piece."""
         size = cls.chunk_size
         if len(data) <= size:
             yield data, True
@@ -334,7 +334,7 @@ class ViewConsumer:
 
 
 def _on_disk(stream: BytesIO) -> BinaryIO:
-    """A file with what was written to `stream`."""
+    """Return a temporary file with what was written to `stream`."""
     file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115  # closed with the request
     file.write(stream.getvalue())
     return file
@@ -345,7 +345,7 @@ def _script_name(message: Message) -> str:
 
 
 def _path_info(path: str, script_name: str) -> str:
-    """The path below the mount point, from the slash on."""
+    """Return the path below the mount point, from the slash on."""
     prefix = script_name.rstrip("/")
     if prefix and path == prefix:
         return "/"
@@ -373,7 +373,7 @@ def _server_meta(message: Message) -> dict[str, Any]:
 def _header_pairs(message: Message) -> Iterable[tuple[bytes, bytes]]:
     headers = message.get("headers") or []
     if isinstance(headers, dict):
-        # The form that test clients of Channels 1.x send.
+        # Test clients of Channels 1.x send a dict.
         headers = message["headers"] = [(name.encode("latin-1"), value) for name, value in headers.items()]
     return headers
 
@@ -394,7 +394,7 @@ def _add_headers(meta: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]) -
 
 @lru_cache(maxsize=512)
 def _meta_key(name: bytes) -> str | None:
-    """The key of a header in ``META``; none for names with underscores, which could pose as another's."""
+    """Return the key of a header in ``META``; None for names with underscores, which could pose as another header."""
     text = name.decode("latin-1")
     if "_" in text:
         return None
