@@ -1,15 +1,10 @@
-"""Responses that the interface server makes itself: error pages and the health check; and checked header pairs."""
+"""Responses that the interface server makes itself: error pages and the health check."""
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
-from typing import Any
 
 from .asgi import SendEvent
-
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 RETRY_AFTER = (b"retry-after", b"5")
 """Header of a 503: seconds until the client should try again."""
@@ -19,17 +14,6 @@ _SENTENCES = {
     500: "Something went wrong on the server.",
     503: "The service is not available at the moment. Please try again shortly.",
 }
-
-
-def header_pair(pair: Any) -> tuple[bytes, bytes]:
-    """Return a header as bytes, the name in lower case. Raises `ValueError` for characters that would end the line."""
-    try:
-        name, value = (part.encode("latin-1") if isinstance(part, str) else memoryview(part).tobytes() for part in pair)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"its header is {pair!r}, expected a name and a value, bytes or Latin-1 text") from error
-    if not _NAME.fullmatch(name) or _CONTROL.search(value):
-        raise ValueError(f"its header {name!r}: {value!r} holds characters that are not allowed there")
-    return name.lower(), value
 
 
 async def answer_health(available: bool, send: SendEvent) -> None:
