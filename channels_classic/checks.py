@@ -10,6 +10,7 @@ import importlib
 import os
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
@@ -33,7 +34,11 @@ from channels_classic.asgi import (
 )
 from channels_classic.exceptions import ChannelsError, InvalidChannelLayerError, InvalidChannelName
 from channels_classic.layers.names import check_receivable
-from channels_classic.routing import Router
+from channels_classic.routing import Include, Route, Router
+from channels_classic.security.origins import is_trusted_origin_valid
+from channels_classic.security.websockets import is_open_to_foreign_pages, trusted_origins
+from channels_classic.sessions import uses_http_session
+from channels_classic.utils import name_that_thing
 
 CHANNELS_2_BACKENDS = ("channels.layers.", "channels_redis.")
 STATICFILES = "django.contrib.staticfiles"
@@ -101,6 +106,59 @@ def check_runserver(app_configs: Sequence[AppConfig] | None = None, **kwargs: An
             id="channels_classic.W005" if first == STATICFILES else "channels_classic.W004",
         )
     ]
+
+
+@register("channels_classic")
+def check_origins(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Return what is wrong with `CHANNELS_TRUSTED_ORIGINS`, and which consumers give sessions to foreign pages."""
+    origins = trusted_origins()
+    if not isinstance(origins, (list, tuple, set, frozenset)):
+        return [_wrong_origins(f"is of type {type(origins).__name__}: expected a list of origins.")]
+    wrong = [_wrong_origins(f"has the entry {origin!r}.") for origin in origins if not is_trusted_origin_valid(origin)]
+    return [*wrong] or list(_check_sessions_of_foreign_pages())
+
+
+def _wrong_origins(problem: str) -> Error:
+    return Error(
+        f"The setting CHANNELS_TRUSTED_ORIGINS {problem}",
+        hint="Write origins as browsers send them, with a scheme, without a path and in ASCII, such as "
+        "'https://app.example.com', 'https://*.example.com' for a domain and all below it, or '*' for all.",
+        id="channels_classic.E009",
+    )
+
+
+def _check_sessions_of_foreign_pages() -> Messages:
+    names = {
+        name_that_thing(consumer)
+        for routing in _routings()
+        for consumer in _connect_consumers(routing)
+        if uses_http_session(consumer) and is_open_to_foreign_pages(consumer)
+    }
+    if names:
+        setting = "CHANNELS_TRUSTED_ORIGINS" if "*" in trusted_origins() else "ALLOWED_HOSTS"
+        yield Warning(
+            f"Because of the '*' in {setting} a page of any site can open a WebSocket with the session of its visitor "
+            f"to {', '.join(sorted(names))}.",
+            hint="List hosts in ALLOWED_HOSTS and further origins in CHANNELS_TRUSTED_ORIGINS instead of '*', or wrap "
+            "the consumer in a subclass of channels_classic.security.websockets.BaseOriginValidator.",
+            id="channels_classic.W006",
+        )
+
+
+def _routings() -> Iterator[Any]:
+    """Yield the routing of each layer, without those that cannot be used, which another check reports."""
+    configs = getattr(settings, "CHANNEL_LAYERS", None)
+    for entry in configs.values() if isinstance(configs, dict) else ():
+        with suppress(Exception):
+            yield Router(entry["ROUTING"]).root
+
+
+def _connect_consumers(entry: Any) -> Iterator[Any]:
+    if isinstance(entry, Include):
+        for inner in entry.routing:
+            yield from _connect_consumers(inner)
+    elif isinstance(entry, Route) and "websocket.connect" in entry.channels:
+        yield entry.consumer
 
 
 def _has_runserver(app: AppConfig) -> bool:

@@ -167,8 +167,18 @@ class Router:
         self.channels = self.root.channel_names()
 
     def match(self, message: Message) -> Match | None:
-        """The consumer for ``message`` and its keyword arguments, or ``None`` if no route takes it."""
-        return self.root.match(message)
+        """Return the consumer for ``message`` and its keyword arguments, or ``None`` if no route takes it.
+
+        For a handshake from a page of a foreign site that is a consumer which denies it.
+        """
+        match = self.root.match(message)
+        if match is not None and message.channel.name == "websocket.connect":
+            # Imported here because processes that only send have routing too, and need nothing of django.http.
+            from channels_classic.security.websockets import deny_foreign_origin, may_connect
+
+            if not may_connect(message, match[0]):
+                return deny_foreign_origin, {}
+        return match
 
     def check_default(self, http_consumer: Consumer | None = None) -> None:
         """Add the default consumers, behind all routes of the user.
