@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from datetime import date
+from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
 from django.contrib.contenttypes.fields import GenericForeignKey
@@ -11,23 +12,28 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import models
 
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
 
 class Tag(models.Model):
     """A label for items."""
 
-    id = models.AutoField(primary_key=True)
-    name = models.CharField(max_length=20)
+    id: models.AutoField[int, int] = models.AutoField(primary_key=True)
+    name: models.CharField[str, str] = models.CharField(max_length=20)
     objects: ClassVar[models.Manager[Tag]]
 
 
 class Item(models.Model):
     """A thing on a shelf: a UUID as the primary key, and relations."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
-    name = models.CharField(max_length=20)
-    shelf = models.CharField(max_length=20, default="top")
-    added = models.DateField(null=True)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True)
+    id: models.UUIDField[uuid.UUID, uuid.UUID] = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    name: models.CharField[str, str] = models.CharField(max_length=20)
+    shelf: models.CharField[str, str] = models.CharField(max_length=20, default="top")
+    added: models.DateField[date | None, date | None] = models.DateField(null=True)
+    owner: models.ForeignKey[User | None, User | None] = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True
+    )
     tags = models.ManyToManyField(Tag)
     objects: ClassVar[models.Manager[Item]]
 
