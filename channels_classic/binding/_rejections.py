@@ -7,15 +7,16 @@ import threading
 import time
 from typing import Any
 
-from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError
 
 from channels_classic.utils import name_that_thing
 
 logger = logging.getLogger("django.channels")
 
-REJECTIONS = (ValidationError, ObjectDoesNotExist, IntegrityError, DataError, OverflowError)
-"""Errors that clients cause. The driver of SQLite raises ``OverflowError`` where others raise ``DataError``."""
+REJECTIONS = (ValidationError, IntegrityError, DataError, OverflowError)
+"""Errors that clients cause, besides ``DoesNotExist`` of the model. The driver of SQLite raises ``OverflowError`` where
+others raise ``DataError``."""
 
 LINES_PER_SECOND = 10
 """Most lines per binding and process. The next line says how many were omitted."""

@@ -62,6 +62,7 @@ class Product(models.Model):
     cost = models.DecimalField(max_digits=6, decimal_places=2, default=0)
     details = models.JSONField(default=dict, blank=True)
     weight = models.FloatField(null=True, blank=True)
+    stock = models.IntegerField(default=0)
     checked = models.DateTimeField(null=True, blank=True)
     picture = models.FileField(blank=True)
     created = models.DateTimeField(auto_now_add=True)
