@@ -1,4 +1,4 @@
-"""Models of the shapes that bindings have to get right."""
+"""Models of many shapes, for the tests of bindings."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Robot(Machine):
 
 
 class Country(models.Model):
-    """A primary key that people choose."""
+    """A primary key without a default."""
 
     code = models.CharField(max_length=10, primary_key=True, db_collation="nocase")
     name = models.CharField(max_length=20)
@@ -103,7 +103,7 @@ class Country(models.Model):
 
 
 class Kingdom(Country):
-    """A child whose primary key is the one chosen for its parent."""
+    """A child of a model whose primary key has no default."""
 
     king = models.CharField(max_length=20)
     objects: ClassVar[models.Manager[Kingdom]]  # type: ignore[assignment]
@@ -150,7 +150,7 @@ class Club(models.Model):
 
 
 class Membership(models.Model):
-    """What is in between, unique in two fields together."""
+    """The model in between, unique in two fields together."""
 
     club = models.ForeignKey(Club, models.CASCADE)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
