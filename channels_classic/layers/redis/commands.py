@@ -87,9 +87,9 @@ class CommandBuilder:
         self.cipher = cipher
         self.membership = milliseconds(group_expiry)
 
-    def register(self, run_id: str) -> Command:
-        """What every connection runs first → the fence number."""
-        return REGISTER([self.keys.epoch], run_id)
+    def register(self, node: str = "", masters: Sequence[str] = ()) -> Command:
+        """Return what every connection runs first → the number of the epoch, and the lineage of the server."""
+        return REGISTER([self.keys.epoch], node, *masters)
 
     def commands(self, step: Step) -> list[Command]:
         """The commands of a step, in order."""
