@@ -15,7 +15,10 @@ else
     for index = 2, #ARGV do moved = moved or ARGV[index] == known_node end
     local kept = server == known_server and (lineage == known_lineage or former == NONE)
         or moved and known_node ~= ARGV[1] and former ~= known_lineage
-    if not kept then number = redis.call('HINCRBY', KEYS[1], 'number', 1) end
+    if not kept then
+        number = redis.call('HINCRBY', KEYS[1], 'number', 1)
+        redis.call('HSET', KEYS[1], 'since', integer(next_version(KEYS[1])))
+    end
 end
 redis.call('HSET', KEYS[1], 'server', server, 'lineage', lineage, 'node', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], EPOCH_TTL)
