@@ -140,10 +140,11 @@ def test_a_send_that_reaches_nothing_ends_with_the_next_step(project: Project) -
     assert re.search("LayerUnavailable: .* Start one, with `python manage.py runinterface`", last)
 
 
-def test_a_group_that_nobody_can_be_in_is_sent_to_in_silence(project: Project) -> None:
+def test_a_group_send_that_finds_no_host_reports_the_loss_with_the_next_step(project: Project) -> None:
     with project.run("shell", "-v", "0", "-c", "from channels_classic import Group; Group('all').send({})") as shell:
         assert shell.wait() == 0
-    assert shell.output.strip() == ""
+    assert "Lost 1 message(s), the last one for all: no interface server" in shell.output
+    assert "start `runinterface` or `runserver`" in shell.output
 
 
 # Names and messages

@@ -244,7 +244,7 @@ def start_demo(folder: Path, port: int) -> Process:
         "LIVEBLOG_DB": str(folder / "liveblog.sqlite3"),
         "REDIS_URL": None,
         "DJANGO_SETTINGS_MODULE": None,
-        "TMPDIR": str(folder),
+        "LIVEBLOG_KEY": str(folder),
     }
     return Process([sys.executable, FOLDER / "demo.py"], env=environment)
 

@@ -22,6 +22,7 @@ KINDS = {
     "undecodable": "it is of a kind or format this release does not know",
     "died": "the worker process that had taken it died",
     "unheard": "no worker said in time what became of it",
+    "unhosted": "no interface server of this project and user runs: start `runinterface` or `runserver`",
 }
 """Each way in which a message can be lost, and why."""
 

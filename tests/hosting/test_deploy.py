@@ -172,7 +172,7 @@ def test_a_socket_of_systemd_serves_the_live_blog(site: Deployed, browser: Brows
     found = re.search(r"^ExecStart=/srv/mysite/venv/bin/(.*)$", service, re.M)
     assert found is not None
     command = found[1].replace("mysite.settings", "liveblog.settings").split()
-    kept = ["PATH", "LIVEBLOG_DB", "REDIS_URL", "TMPDIR", "PYTHONPATH", "HOME"]
+    kept = ["PATH", "LIVEBLOG_DB", "REDIS_URL", "LIVEBLOG_KEY", "PYTHONPATH", "HOME"]
     environment = [argument for name in kept for argument in ("--setenv", name)]
     activate = ["systemd-socket-activate", "--listen", f"127.0.0.1:{port}", *environment]
     site.start(*activate, str(BIN / command[0]), *command[1:]).wait_for_port(port)

@@ -36,8 +36,8 @@ class Site:
             "LIVEBLOG_DB": os.path.join(self._folder.name, "liveblog.sqlite3"),
             "REDIS_URL": redis_url,
             "DJANGO_SETTINGS_MODULE": None,
-            # The embedded layer's socket lies there: two sites side by side have two layers.
-            "TMPDIR": self._folder.name,
+            # The address of the embedded layer follows from it: two sites side by side have two layers.
+            "LIVEBLOG_KEY": self._folder.name,
         }
         self.workers: list[Process] = []
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.local import LocalChannelLayer
+from channels_classic.layers.local.address import default_address
 from channels_classic.layers.local.client import AsyncSocketConnection, SocketConnection
-from channels_classic.layers.local.path import default_path
 from channels_classic.layers.redis.layer import Host, RedisChannelLayer
 from channels_classic.layers.redis.routes import Routes
 from channels_classic.layers.redis.shards import Endpoint
@@ -76,8 +75,7 @@ class _LocalLayer(LocalChannelLayer):
     def path(self) -> str:
         """Where the socket is."""
         if self._path is None:
-            digest = hashlib.sha256(self.deployment.encode()).hexdigest()
-            self._path = default_path().replace(".sock", f"-{digest[:8]}.sock")
+            self._path = default_address(self.deployment)
         return self._path
 
 
@@ -93,11 +91,9 @@ class _LocalEndpoint:
         return self._layer.local_layer.path
 
     def open(self) -> SocketConnection:
-        """Raises `LayerUnavailable`."""
-        return SocketConnection(self._layer.local_layer.path, self._layer.losses)
+        """Raise `LayerUnavailable`."""
+        return self._layer.local_layer.open_socket()
 
     async def open_async(self) -> AsyncSocketConnection:
-        """Raises `LayerUnavailable`."""
-        connection = AsyncSocketConnection(self._layer.local_layer.path, self._layer.losses)
-        await connection.connect()
-        return connection
+        """Raise `LayerUnavailable`."""
+        return await self._layer.local_layer.open_socket_async()
