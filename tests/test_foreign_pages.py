@@ -270,3 +270,28 @@ def test_the_documented_way_closes_the_sockets_of_a_session_when_its_user_logs_o
         # Without a session there is no way back in.
         assert pages[0].evaluate(OPEN, site.url("/", "ws")) == "closed"
         assert "Traceback" not in site.worker.output
+
+
+def readme_block(title: str) -> str:
+    """The block of code in the README that begins with a comment of this name."""
+    return "# " + title + (ROOT / "README.md").read_text().partition(f"```python\n# {title}")[2].partition("```")[0]
+
+
+def test_the_chat_of_the_readme_serves_its_own_pages_and_no_foreign_ones(browser: Browser, foreign_port: int) -> None:
+    names = {"routing.py": "mysite/routing.py", "consumers.py": "mysite/consumers.py"}
+    with running_site({path: readme_block(title) for title, path in names.items()}) as site:
+        context = browser.new_context()
+        pages = [opened(context, site.url("/")) for _ in range(2)]
+        for page in pages:
+            assert page.evaluate(OPEN, site.url("/chat/lobby/", "ws")) == "open"
+        pages[0].evaluate("socket.send('Tea is ready')")
+        for page in pages:
+            page.wait_for_function("received.includes('Tea is ready')")
+        foreign = opened(context, f"http://{FOREIGN}:{foreign_port}/")
+        assert foreign.evaluate(OPEN, site.url("/chat/lobby/", "ws")) == "closed"
+        # What a client may choose as a room is always the name of a group.
+        for room in ("caf%C3%A9", "x" * 200, "a.b%21c"):
+            with site.socket(f"/chat/{room}/", None):
+                pass
+        assert "Traceback" not in site.worker.output
+        context.close()
