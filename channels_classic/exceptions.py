@@ -206,19 +206,20 @@ class LayerUnavailable(ChannelsError, ConnectionError):
 class StepRefused(ChannelsError):
     """Raised when the layer answered that it did not do something; nothing was written.
 
-    ``again`` tells that the reason is gone by now: the same may be tried once more at once.
+    ``again`` is true when the reason is gone by now: the same may be tried once more at once.
     """
 
-    def __init__(self, where: str, reason: str, *, again: bool = False) -> None:
-        super().__init__(where, reason)
+    def __init__(self, where: str, reason: str, next_step: str = "", *, again: bool = False) -> None:
+        super().__init__(where, reason, next_step)
         self.where = where
         self.reason = reason
+        self.next_step = next_step
         self.again = again
 
     def __str__(self) -> str:
         return (
-            f"The channel layer at {self.where} refused: {self.reason}. "
-            "Nothing was written; look into the log of the server."
+            f"The channel layer at {self.where} refused: {self.reason.rstrip('.')}. Nothing was written. "
+            f"{self.next_step or 'Look into the log of the server.'}"
         )
 
 

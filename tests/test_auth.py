@@ -32,7 +32,8 @@ REPLY = "test-reply!b"
 
 @pytest.fixture
 def user() -> User:
-    return User.objects.create_user("somebody", password="secret")
+    created: User = User.objects.create_user("somebody", password="secret")
+    return created
 
 
 def message(session: Any = None, **content: Any) -> Message:

@@ -121,7 +121,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "E007",
         {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": "redis://localhost"}, "ROUTING": []}},
-        "is a list of URLs",
+        "`hosts` is a list",
         "Correct",
     ),
     (

@@ -46,7 +46,7 @@ class CountedWorker(Worker):
     _rounds = 0
 
     @property
-    def termed(self) -> bool:  # type: ignore[override]
+    def termed(self) -> bool:
         self._rounds -= 1
         return self._rounds < 0
 
@@ -57,7 +57,7 @@ class CountedWorker(Worker):
 
 def run(layer: Any, rounds: int = 1, **options: Any) -> CountedWorker:
     worker = CountedWorker(layer, signal_handlers=False, **options)
-    worker.termed = rounds  # type: ignore[assignment]
+    worker.termed = rounds
     worker.run()
     return worker
 
@@ -127,7 +127,7 @@ def test_a_message_is_stored_and_sent_when_it_is_due(layer: ChannelLayerWrapper)
     assert stored() == [("test", {"test": "value"})]
     assert layer.receive(["test"]) == (None, None)
     with later(1001):
-        worker.termed = 1  # type: ignore[assignment]
+        worker.termed = 1
         worker.run()
     assert layer.receive(["test"]) == ("test", {"test": "value"})
     assert stored() == []

@@ -47,7 +47,8 @@ class Decorated(JsonWebsocketConsumer):
     def encode_json(cls, content: Any) -> str:
         return json.dumps({**content, "encoded": True})
 
-    def receive(self, content: Any, multiplexer: Any = None, **kwargs: Any) -> None:
+    # As JsonWebsocketConsumer, it is given the decoded content.
+    def receive(self, content: Any, multiplexer: Any = None, **kwargs: Any) -> None:  # type: ignore[override]
         if multiplexer is not None:
             multiplexer.send(content)
         else:

@@ -175,7 +175,7 @@ class InboundQueue:
 
     def _settled(self, send: Outgoing, result: SendResult) -> None:
         """A message to the layer has its fate."""
-        if result is SendResult.FULL or result is SendResult.BLOCKED:
+        if result in (SendResult.FULL, SendResult.UNAVAILABLE, SendResult.REFUSED):
             self._hold(send.name, send.message["order"], self._session.clock())
             return
         self._unblocked(send.message["order"])

@@ -60,12 +60,12 @@ MEANINGLESS: list[dict[Any, Any]] = [
 NO_CODES: list[Any] = [5, 999, 1004, 1005, 1006, 1015, 2999, 5000, -1, "yes", ""]
 
 
-@pytest.mark.parametrize(("message", "decision"), WAITING)
+@pytest.mark.parametrize(("message", "parsed"), WAITING)
 def test_what_a_message_asks_of_an_undecided_handshake(message: dict[str, Any], parsed: ParsedReply) -> None:
     assert parse_reply(message, waiting=True) == parsed
 
 
-@pytest.mark.parametrize(("message", "decision"), OPEN)
+@pytest.mark.parametrize(("message", "parsed"), OPEN)
 def test_what_a_message_asks_of_an_open_socket(message: dict[str, Any], parsed: ParsedReply) -> None:
     assert parse_reply(message, waiting=False) == parsed
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from inspect import signature
+from typing import Any
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_scripts_that_the_server_forgot_are_loaded_again(layer: RedisChannelLaye
 
 
 def test_scripts_that_the_server_forgot_are_loaded_again_on_an_event_loop(redis_server: RedisServer) -> None:
-    async def scenario() -> list[object]:
+    async def scenario() -> list[dict[str, Any] | None]:
         layer = RedisChannelLayer(hosts=[redis_server.url], prefix=f"{names.random_text(8)}:")
         await layer.send_async("jobs", {"n": 1})
         redis_server.command("SCRIPT", "FLUSH")
