@@ -96,7 +96,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("E005", {"default": {"ROUTING": "nowhere.routing"}}, "No module named 'nowhere'", "channel_routing"),
     ("E005", {"default": {"ROUTING": "tests.test_checks.chanel_routing"}}, "Did you mean 'channel_routing'", ""),
     ("E005", {"default": {"ROUTING": "tests.test_checks.broken_routing"}}, "'tests.nowhere.consumer'", ""),
-    ("E005", {"default": {"ROUTING": 5}}, "5 is no routing", "a list of route"),
+    ("E005", {"default": {"ROUTING": 5}}, "5 is not a routing", "a list of route"),
     ("E005", {"default": {"ROUTING": ["http.request"]}}, "Entry 0 of the routing is 'http.request'", ""),
     (
         "E005",
@@ -136,6 +136,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
         "is for Channels 2 and later",
         "'channels_classic.layers.inmemory.ChannelLayer'",
     ),
+    ("W010", {"default": {"ROUTING": {"a": 5}}}, "consumer builtins.int of a cannot be called", "Name a function"),
     ("W002", {"fast": {"ROUTING": []}}, "defines 'fast', but no 'default'", "Name one of them 'default'"),
 ]
 
