@@ -232,11 +232,11 @@ class Router:
     def match(self, message: RoutedMessage) -> Match | None:
         """Return the consumer for ``message`` and its keyword arguments, or ``None`` if no route matches.
 
-        For a handshake from a page of a foreign site that is a consumer which denies it.
+        A handshake from a page of a foreign site gets a consumer that denies it.
         """
         match = self.root.match(message)
         if match is not None and message.channel.name == "websocket.connect":
-            # Imported here because processes that only send have routing too, and need nothing of django.http.
+            # Imported here because processes that only send messages have routing too, but need nothing of django.http.
             from channels_classic.security.websockets import deny_foreign_origin, may_connect
 
             if not may_connect(message, match[0]):

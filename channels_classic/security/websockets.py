@@ -16,7 +16,12 @@ from django.conf import settings
 
 from channels_classic._headers import header_values
 from channels_classic.exceptions import DenyConnection
-from channels_classic.security.origins import is_host_allowed, is_origin_allowed, parse_origin
+from channels_classic.security.origins import (
+    is_host_allowed,
+    is_origin_allowed,
+    is_trusted_origin_valid,
+    parse_origin,
+)
 
 if TYPE_CHECKING:
     from channels_classic.message import Message
@@ -44,7 +49,7 @@ class BaseOriginValidator:
     def __call__(self, message: Message, *args: Any, **kwargs: Any) -> Any:
         origin = self.get_origin(message)
         if not self.validate_origin(message, origin):
-            raise _denied(f"The origin {_shown(origin)} is not allowed", message)
+            raise _denied(f"The origin {_shown(origin)} is not allowed", message, "Hosts are allowed by ALLOWED_HOSTS.")
         return self.func(message, *args, **kwargs)
 
     def get_header(self, message: Message, name: bytes) -> list[bytes]:
@@ -64,13 +69,14 @@ class BaseOriginValidator:
         Raises ``DenyConnection`` when it names none or several, or one that is not ASCII.
         """
         if len(header_values(message, b"origin")) > 1:
-            raise _denied("There are several Origin headers", message)
+            raise _denied("There are several Origin headers", message, "Browsers send one.")
         try:
             return self.get_header(message, b"origin")[0].decode("ascii")
         except (KeyError, IndexError):
-            raise _denied("There is no Origin header", message) from None
+            hint = "Browsers send one; tests do with client.set_header('origin', 'http://localhost')."
+            raise _denied("There is no Origin header", message, hint) from None
         except UnicodeDecodeError:
-            raise _denied("The Origin header is not ASCII", message) from None
+            raise _denied("The Origin header is not ASCII", message, "Browsers send ASCII.") from None
 
     def validate_origin(self, message: Message, origin: str) -> bool:
         """Return whether ``origin`` may connect; subclasses define it."""
@@ -115,12 +121,19 @@ def is_open_to_foreign_pages(consumer: object) -> bool:
 
 def deny_foreign_origin(message: Message, **kwargs: Any) -> NoReturn:
     """Deny a handshake that ``may_connect`` refuses: the consumer that takes the place of the one of the route."""
-    origins = ", ".join(_shown(origin.decode("latin-1")) for origin in header_values(message, b"origin"))
-    sentence = (
-        f"The WebSocket {_shown(message.get('path'))} is refused with 403: its origin {origins} is neither the host it "
-        f"asks for, {_shown(_requested_host(message))}, nor in ALLOWED_HOSTS. If pages of that origin may use this "
-        "site with the sessions of its visitors, add it to the setting CHANNELS_TRUSTED_ORIGINS."
-    )
+    origins = [origin.decode("latin-1") for origin in header_values(message, b"origin")]
+    shown = ", ".join(map(_shown, origins))
+    if len(origins) > 1:
+        reason = f"it has several Origin headers, {shown}, which no browser sends."
+    elif not is_trusted_origin_valid(origins[0]):
+        reason = f"its origin {shown} is malformed."
+    else:
+        reason = (
+            f"its origin {shown} is neither the host it asks for, {_shown(_requested_host(message))}, nor in "
+            "ALLOWED_HOSTS. If pages of that origin may use this site with the sessions of its visitors, add it to the "
+            "setting CHANNELS_TRUSTED_ORIGINS."
+        )
+    sentence = f"The WebSocket {_shown(message.get('path'))} is refused with 403: {reason}"
     logger.warning("%s", sentence)
     raise DenyConnection(sentence)
 
@@ -155,9 +168,8 @@ def _validator_of(consumer: Any) -> BaseOriginValidator | None:
     return consumer
 
 
-def _denied(reason: str, message: Message) -> DenyConnection:
-    path = _shown(message.get("path"))
-    sentence = f"{reason}: the WebSocket of {path} is denied. Hosts are allowed by ALLOWED_HOSTS."
+def _denied(reason: str, message: Message, hint: str) -> DenyConnection:
+    sentence = f"{reason}: the WebSocket of {_shown(message.get('path'))} is denied. {hint}"
     logger.warning("%s", sentence)
     return DenyConnection(sentence)
 
