@@ -433,8 +433,8 @@ def test_allowed_hosts_only_refuses_what_names_no_origin_as_ever(hosts: Settings
         (
             ["https://evil.example"],
             "its origin 'https://evil.example' is neither the host it asks for, 'www.example.com', nor in "
-            "ALLOWED_HOSTS. If pages of that origin may use this site with the sessions of its visitors, add it to the setting "
-            "CHANNELS_TRUSTED_ORIGINS.",
+            "ALLOWED_HOSTS. If pages of that origin may use this site with the sessions of its visitors, add it to the "
+            "setting CHANNELS_TRUSTED_ORIGINS.",
         ),
         (["null"], "its origin 'null' is neither the host it asks for"),
         (["https://a.test\x1b[2J\n"], r"its origin 'https://a.test\x1b[2J\n' is malformed."),
