@@ -377,7 +377,14 @@ def test_headers_may_be_missing_or_a_dict_as_tests_of_1x_send_them(headers: Any)
 
 @pytest.mark.parametrize(
     "headers",
-    [{"origin": b"https://evil.example"}, [[b"origin"]], [[b"origin", b""]], [[b"origin", b"https://ex\xe4mple.com"]]],
+    [
+        {"origin": b"https://evil.example"},
+        {"Origin": b"https://evil.example"},
+        [[b"ORIGIN", b"https://evil.example"]],
+        [[b"origin"]],
+        [[b"origin", b""]],
+        [[b"origin", b"https://ex\xe4mple.com"]],
+    ],
 )
 def test_no_form_of_headers_gets_a_foreign_origin_past(headers: Any) -> None:
     assert not passes(handshake(headers=headers))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.conf import settings
 
-from channels_classic._headers import header_values
+from channels_classic._headers import header_values, headers_named
 from channels_classic.exceptions import DenyConnection
 from channels_classic.security.origins import (
     is_host_allowed,
@@ -54,13 +54,8 @@ class BaseOriginValidator:
 
     def get_header(self, message: Message, name: bytes) -> list[bytes]:
         """Return the value of the first header called ``name``, in a list. Raises ``KeyError`` if there is none."""
-        headers = message.content["headers"]
-        if isinstance(headers, dict):
-            # The form that test clients of Channels 1.x send.
-            headers = [(key.encode("latin-1"), value) for key, value in headers.items()]
-        for header in headers:
-            if header and header[0] == name:
-                return list(header[1:])
+        for header in headers_named(message, name):
+            return list(header[1:])
         raise KeyError(name)
 
     def get_origin(self, message: Message) -> str:
