@@ -12,7 +12,7 @@ from channels_classic.generic.websockets import WebsocketConsumer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message
 from channels_classic.routing import Router, include
-from channels_classic.security.origins import (
+from channels_classic.security._origins import (
     Origin,
     is_origin_allowed,
     is_trusted_origin_valid,

@@ -2,7 +2,7 @@
 
 The router asks ``may_connect`` about each handshake before its consumer is called, and calls ``deny_foreign_origin``
 instead of a consumer that must not see it. A consumer wrapped in a validator decides for itself. The decision is in
-``origins``; here is what it reads from the message and from the settings, and what is logged.
+``_origins``; here is what it reads from the message and from the settings, and what is logged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.conf import settings
 
 from channels_classic._headers import header_values, headers_named
 from channels_classic.exceptions import DenyConnection
-from channels_classic.security.origins import (
+from channels_classic.security._origins import (
     is_host_allowed,
     is_origin_allowed,
     is_trusted_origin_valid,
