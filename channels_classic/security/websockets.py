@@ -1,8 +1,8 @@
 """Protect WebSocket handshakes from pages of foreign sites: always by default, and in validators for single consumers.
 
-The router asks ``may_connect`` about each handshake before its consumer is called, and calls ``deny_foreign_origin``
-instead of a consumer that must not see it. A consumer wrapped in a validator decides for itself. The decision is in
-``_origins``; here is what it reads from the message and from the settings, and what is logged.
+The router passes each handshake and its consumer to ``guarded``, which puts ``deny_foreign_origin`` in the place of a
+consumer that must not be called. A consumer wrapped in a validator decides for itself. The decision is in ``_origins``;
+this module reads the message and the settings, and logs.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from channels_classic.security._origins import (
 
 if TYPE_CHECKING:
     from channels_classic.message import Message
+    from channels_classic.routing import Match
 
 __all__ = ["AllowedHostsOnlyOriginValidator", "BaseOriginValidator", "allowed_hosts_only"]
 
@@ -93,11 +94,12 @@ class AllowedHostsOnlyOriginValidator(BaseOriginValidator):
 allowed_hosts_only = AllowedHostsOnlyOriginValidator
 
 
-def may_connect(message: Any, consumer: object) -> bool:
-    """Return whether ``consumer`` may be called with a handshake; one that validates origins is always called."""
-    return _validator_of(consumer) is not None or is_origin_allowed(
+def guarded(message: Message, match: Match) -> Match:
+    """Return ``match``, or a consumer that denies the handshake. One that validates origins is called in any case."""
+    may_connect = _validator_of(match[0]) is not None or is_origin_allowed(
         header_values(message, b"origin"), _requested_host(message), _allowed_hosts(), trusted_origins()
     )
+    return match if may_connect else (deny_foreign_origin, {})
 
 
 def is_open_to_foreign_pages(consumer: object) -> bool:
@@ -115,7 +117,7 @@ def is_open_to_foreign_pages(consumer: object) -> bool:
 
 
 def deny_foreign_origin(message: Message, **kwargs: Any) -> NoReturn:
-    """Deny a handshake that ``may_connect`` refuses: the consumer that takes the place of the one of the route."""
+    """Deny a handshake: the consumer that takes the place of the one of the route."""
     origins = [origin.decode("latin-1") for origin in header_values(message, b"origin")]
     shown = ", ".join(map(_shown, origins))
     if len(origins) > 1:
