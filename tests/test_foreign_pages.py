@@ -277,9 +277,7 @@ def readme_block(title: str) -> str:
     return "# " + title + (ROOT / "README.md").read_text().partition(f"```python\n# {title}")[2].partition("```")[0]
 
 
-def test_the_chat_of_the_readme_serves_its_own_pages_and_no_foreign_ones(
-    browser: Browser, foreign_port: int
-) -> None:
+def test_the_chat_of_the_readme_serves_its_own_pages_and_no_foreign_ones(browser: Browser, foreign_port: int) -> None:
     names = {"routing.py": "mysite/routing.py", "consumers.py": "mysite/consumers.py"}
     with running_site({path: readme_block(title) for title, path in names.items()}) as site:
         context = browser.new_context()

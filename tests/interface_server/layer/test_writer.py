@@ -39,6 +39,9 @@ class Connection:
         self._layer = layer
         self._connection = connection
 
+    def usable(self) -> bool:
+        return self._connection.usable()
+
     async def close(self) -> None:
         await self._connection.close()
 
