@@ -1,4 +1,4 @@
-"""What we answer ourselves, and what may stand in the headers of any answer."""
+"""Error pages of the interface server, and the check of response headers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 RETRY_AFTER = (b"retry-after", b"5")
-"""For who is turned away because we are busy: seconds until it should try again."""
+"""Header of a 503 response: seconds until the client should try again."""
 
 _SENTENCES = {
-    413: "The request is too large.",
+    413: "The request body is too large.",
     500: "Something went wrong on the server.",
     503: "The service is not available at the moment. Please try again shortly.",
 }
 
 
 def header_pair(pair: Any) -> tuple[bytes, bytes]:
-    """A header as bytes, the name in lower case. Raises `ValueError` for characters that would end the line."""
+    """Return a header as bytes, its name in lower case. Raises `ValueError` for invalid or control characters."""
     try:
         name, value = (part.encode("latin-1") if isinstance(part, str) else memoryview(part).tobytes() for part in pair)
     except (TypeError, ValueError) as error:
@@ -33,8 +33,8 @@ def header_pair(pair: Any) -> tuple[bytes, bytes]:
 
 
 async def answer_health(available: bool, send: SendEvent) -> None:
-    """Tell a load balancer whether clients can be served."""
-    status, body = (200, b"ok\n") if available else (503, b"The channel layer is away.\n")
+    """Answer a load balancer's health check."""
+    status, body = (200, b"ok\n") if available else (503, b"The channel layer is down.\n")
     headers = [
         (b"content-type", b"text/plain"),
         (b"content-length", b"%d" % len(body)),
@@ -45,7 +45,7 @@ async def answer_health(available: bool, send: SendEvent) -> None:
 
 
 def page(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The headers and the body of a small page that tells of an error."""
+    """Return the headers and the body of a small error page."""
     title = f"{status} {HTTPStatus(status).phrase}"
     body = (
         f"<!DOCTYPE html><html><head><title>{title}</title></head>"

@@ -1,8 +1,9 @@
-"""Runs consumers that are coroutines: many at once, on an event loop in a thread of its own.
+"""Runs `async def` consumers: many at once, on an event loop in a thread of its own.
 
-In come messages from the worker threads; what the consumers sent goes out by a third thread, because writing may wait
-for the layer. No thread is started before the first such consumer. Order per socket is the gate's: the report goes out
-when the coroutine has ended. Of the database they use what Django's rules for asynchronous code give them: one thread.
+Worker threads pass messages in. A third thread writes what the consumers sent, because writing may wait for the layer.
+No thread is started before the first such consumer. The gate of the interface server keeps the order per socket: the
+report is written when the coroutine has ended. Database access follows Django's rules for asynchronous code and uses
+one thread.
 """
 
 from __future__ import annotations
@@ -45,15 +46,15 @@ from .stats import Stats
 if TYPE_CHECKING:
     from .worker import Worker
 
-logger = logging.getLogger("django.channels")
+logger = logging.getLogger("channels_classic.worker")
 
 _CHECK_INTERVAL = 1.0
-"""Seconds after a consumer ended until database connections are checked, as they are behind every other consumer."""
+"""Seconds after a coroutine ended until database connections are checked; synchronous consumers check each time."""
 
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """A coroutine that runs."""
+    """A running coroutine."""
 
     result: ConsumerResult
     message: Message
@@ -65,7 +66,7 @@ class Running:
     is_given_up: bool = False
 
     def cancel(self) -> None:
-        """It takes too long."""
+        """Cancel the coroutine because it exceeded the consumer timeout."""
         self.is_cancelled = True
         if self.task is not None:
             self.task.cancel()
@@ -80,7 +81,7 @@ class _Part:
 
 
 class AsyncConsumerRunner:
-    """At most `worker.concurrency` at once; `start`, `running`, `give_up` and `finish` are called by other threads."""
+    """Runs at most `worker.concurrency` coroutines. Other threads call `start`, `running`, `give_up` and `finish`."""
 
     def __init__(
         self, worker: Worker, outage: Outage, record: Record, limits: ConcurrencyLimits, statistics: Stats
@@ -105,7 +106,7 @@ class AsyncConsumerRunner:
     # For other threads
 
     def start(self, match: Match, message: Message, result: ConsumerResult) -> None:
-        """Run a consumer; waits while there are as many as there may be."""
+        """Start a consumer; blocks while `worker.concurrency` coroutines run."""
         self._slots.acquire()
         loop = self._started_loop()
         now = time.monotonic()
@@ -114,11 +115,11 @@ class AsyncConsumerRunner:
         loop.call_soon_threadsafe(self._begin, running, match[1], context=contextvars.Context())
 
     def running(self) -> list[Running]:
-        """Those that have not ended."""
+        """Return the coroutines that have not ended."""
         return list(self._running.values())
 
     def give_up(self, running: Running) -> None:
-        """Say that a coroutine ended neither by itself nor when it was cancelled: it keeps the event loop waiting."""
+        """Report as failed a coroutine that did not end when it was cancelled: it blocks the event loop."""
         running.is_given_up = True
         frame = sys._current_frames().get(self._threads[0].ident or 0)
         error = ConsumerTimeout(running.message.channel.name, self._timeout)
@@ -127,7 +128,7 @@ class AsyncConsumerRunner:
         consumer_has_failed(self._worker, running.consumer, running.message, error, duration, where)
 
     def finish(self) -> None:
-        """Wait for all to end, write what they sent, and end the threads."""
+        """Wait until all coroutines have ended, write what they sent, and end the threads."""
         if self._loop is None or self._closing is None:
             return
         self._connection.stop()
@@ -164,7 +165,7 @@ class AsyncConsumerRunner:
                 if None in items:
                     return self._connection.finish([])
             except Exception:
-                logger.exception("What coroutines sent could not be written.")
+                logger.exception("Could not write what coroutines sent.")
             finally:
                 for part in parts:
                     part.written.set()
@@ -201,7 +202,7 @@ class AsyncConsumerRunner:
             try:
                 await self._run(running, kwargs)
             except BaseException:
-                logger.exception("What surrounds a coroutine failed.")
+                logger.exception("Could not run or finish a coroutine.")
         del self._running[id(running)]
         self._slots.release()
         self._endings.put(running.result)
@@ -245,7 +246,7 @@ class AsyncConsumerRunner:
     async def _fail(self, running: Running, error: BaseException, duration: float) -> None:
         if running.is_cancelled and isinstance(error, asyncio.CancelledError):
             timeout = ConsumerTimeout(running.message.channel.name, self._timeout)
-            timeout.__cause__ = error  # which knows where it waited
+            timeout.__cause__ = error  # its traceback shows where the coroutine waited
             error = timeout
         log_failure(running.consumer, running.message, error, duration)
         await consumer_failed.asend_robust(
@@ -259,4 +260,4 @@ class AsyncConsumerRunner:
     def _check_connections(self) -> None:
         self._check = None
         check = asyncio.ensure_future(sync_to_async(close_old_connections)())
-        check.add_done_callback(asyncio.Future.exception)  # a database that is away is no consumer's failure
+        check.add_done_callback(asyncio.Future.exception)  # retrieved: an unreachable database fails no consumer

@@ -22,7 +22,8 @@ from django.test import TransactionTestCase, override_settings
 from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic.asgi import channel_layers, import_layer_class
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
-from channels_classic.interface_server.server.server import Listen, Server
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.names import random_text
 from channels_classic.signals import worker_process_ready

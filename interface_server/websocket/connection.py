@@ -1,6 +1,6 @@
-"""One WebSocket: its handshake, what workers and groups send it, and how it ends. What it sends itself is in `inbound`.
+"""One WebSocket: its handshake, the messages sent to it, and its end. The messages it sends are in `inbound`.
 
-ASGI events come from the server and go to it, replies come from the hub. Knows no framing and no sockets.
+Receives ASGI events from the server and replies from the session, and sends ASGI events. Knows no framing or sockets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..replies import NORMAL, ParsedReply, parse_reply
 from .inbound import CONNECT, RECEIVE, InboundQueue
 from .send_queue import SendQueue
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.interface_server")
 
 NO_STATUS = 1005
 ABNORMAL = 1006
@@ -37,33 +37,33 @@ REFUSALS = {
     Outcome.EXPIRED: 503,
     Outcome.DROPPED: 503,
 }
-"""How a handshake is answered whose connect message ended like this before anybody decided."""
+"""The status of an undecided handshake, by the outcome of its connect message."""
 
-GROUP_MESSAGES = 100
-"""Group messages that wait for the handshake of one client; further ones miss it."""
+MAX_EARLY_MESSAGES = 100
+"""Group messages kept for a client during its handshake; further ones are lost."""
 
 
 class SocketState(Enum):
-    """Where the connection stands."""
+    """The state of the connection."""
 
     WAITING = "waiting"
-    """The client waits for the handshake to be answered."""
+    """The handshake is undecided."""
     OPEN = "open"
     CLOSING = "closing"
-    """We refused it or said good-bye; nothing is sent any more."""
+    """The handshake was refused or a close frame was sent; nothing further is sent."""
     GONE = "gone"
-    """The client is no longer there; its last messages may still wait in the gate."""
+    """The client has left; its last messages may still wait in the gate."""
 
 
 class WebSocket:
-    """A client of the hub for as long as a message of it waits, which may be after its connection ended."""
+    """A client of the session until its last message is sent, which may be after its connection ended."""
 
     __slots__ = (
-        "_connect_over",
+        "_connect_deadline",
+        "_connect_taken",
         "_early",
-        "_heard",
         "_inbound",
-        "_life_over",
+        "_life_deadline",
         "_path",
         "_raw",
         "_receive",
@@ -86,10 +86,10 @@ class WebSocket:
         self._receive = receive
         self._send_queue = SendQueue(send, self._send_failed)
         self._inbound = InboundQueue(session, self, self._path, self._let_go, self._too_large)
-        self._heard = False  # a worker took the connect message
+        self._connect_taken = False  # a worker took the connect message
         self._early: list[Broadcast] = []
-        self._connect_over = math.inf
-        self._life_over = math.inf
+        self._connect_deadline = math.inf
+        self._life_deadline = math.inf
         self._raw = raw_extension(scope)
         self._write: Callable[[bytes], bool] | None = self._raw["write"] if self._raw else None
 
@@ -115,34 +115,34 @@ class WebSocket:
         await self._send_queue.sent()
 
     def _frame(self, data: str | bytes) -> bool:
-        """Take a message of the client → whether to read on."""
+        """Queue a message of the client; return False if reading must pause."""
         if self.state is SocketState.CLOSING:
             return True
         self._inbound.frame(data)
         if self._inbound.has_room:
             return True
         if self._raw is not None:
-            self._inbound.pause_reading(self._raw["read_on"])
+            self._inbound.pause_reading(self._raw["resume_reading"])
         return False
 
     async def _room(self) -> None:
-        """Return once it is time to read on."""
-        came = asyncio.Event()
-        self._inbound.pause_reading(came.set)
-        await came.wait()
+        """Return when reading may continue."""
+        resumed = asyncio.Event()
+        self._inbound.pause_reading(resumed.set)
+        await resumed.wait()
 
     def _begin(self) -> None:
         session = self._session
         timeout = session.config.websocket_connect_timeout
         if timeout >= 0:
-            self._connect_over = session.clock() + timeout
-            session.timers.schedule(self, self._connect_over)
+            self._connect_deadline = session.clock() + timeout
+            session.timers.schedule(self, self._connect_deadline)
         self._inbound.connect(connection_keys(self._scope, session.add(self), "ws", session.config.root_path))
 
     def _end(self, code: int) -> None:
-        """The client is gone: it leaves its groups now, and its disconnect follows its last frame."""
+        """Leave the client's groups now, and queue its disconnect after its last frame."""
         self.state = SocketState.GONE
-        self._connect_over = self._life_over = math.inf
+        self._connect_deadline = self._life_deadline = math.inf
         self._session.gone(self)
         self._inbound.end(code)
 
@@ -152,32 +152,32 @@ class WebSocket:
     def _too_large(self) -> None:
         self._close(TOO_BIG)
 
-    # From the workers: how its messages ended
+    # From the workers: outcomes of its messages
 
     def report(self, token: str, outcome: Outcome) -> None:
-        """A worker reports on a message of this client."""
+        """Note the outcome of a message of this client."""
         if self._inbound.connects:
-            self._heard = True
+            self._connect_taken = True
             if outcome in REFUSALS:
                 self._refuse(REFUSALS[outcome])
         self._inbound.report(token, outcome)
 
     def layer_restored(self) -> None:
-        """What is outstanding, or its report, may be lost with the layer."""
+        """Shorten the wait for a report: the outstanding message or its report may be lost with the layer."""
         self._inbound.shorten()
 
     def flush(self) -> None:
-        """Let everything that waits pass, in order."""
+        """Send everything that waits, in order."""
         self._inbound.flush()
 
     # Time
 
     def due(self, now: float) -> float:
-        """Do what is due."""
-        if now >= self._connect_over:
+        """Handle expired deadlines; return the next one."""
+        if now >= self._connect_deadline:
             self._connect_timed_out()
-        if now >= self._life_over:
-            self._life_over = math.inf
+        if now >= self._life_deadline:
+            self._life_deadline = math.inf
             self._close(NORMAL)
         if self._inbound.due(now):
             self._session.throttled_log.warn(
@@ -188,13 +188,13 @@ class WebSocket:
                 RECEIVE,
             )
             self._close(TRY_AGAIN_LATER)
-        return min(self._connect_over, self._life_over, self._inbound.deadline)
+        return min(self._connect_deadline, self._life_deadline, self._inbound.deadline)
 
     def _connect_timed_out(self) -> None:
-        unsent = not self._inbound.is_sent and not self._heard
+        unsent = not self._inbound.is_sent and not self._connect_taken
         if unsent:
             text = "The WebSocket %s is refused: its %s message could not be sent within %g s."
-        elif not self._heard:
+        elif not self._connect_taken:
             text = "The WebSocket %s is refused: no worker took its %s message within %g s. Is `runworker` running?"
         else:
             text = (
@@ -209,18 +209,19 @@ class WebSocket:
     # To the client
 
     def reply(self, message: Mapping[str, Any]) -> None:
-        """A message came for the reply channel."""
+        """Carry out a message on the reply channel."""
         try:
             parsed = parse_reply(message, waiting=self.state is SocketState.WAITING)
         except ValueError as error:
-            self._meaningless(error)
+            self._warn_ignored(error)
         else:
             self._carry_out(parsed)
 
     def broadcast(self, broadcast: Broadcast) -> None:
-        """A message came for a group.
+        """Carry out a message to a group of this client.
 
-        Its text does not accept a handshake that nobody has decided: who joins a group is not yet let in. It waits.
+        Unlike a reply, its text does not accept an undecided handshake: a client that was only added to a group is not
+        accepted yet. The message waits for the decision.
         """
         parsed, frame = broadcast.parsed, broadcast.frame
         if self.state is SocketState.WAITING and frame is not None and broadcast.message.get("accept") is None:
@@ -233,12 +234,12 @@ class WebSocket:
             self._close(parsed.close)
 
     def _hold(self, broadcast: Broadcast) -> None:
-        if len(self._early) < GROUP_MESSAGES:
+        if len(self._early) < MAX_EARLY_MESSAGES:
             self._early.append(broadcast)
         else:
             self._session.losses.count("full", self._path)
 
-    def _meaningless(self, error: ValueError) -> None:
+    def _warn_ignored(self, error: ValueError) -> None:
         self._session.throttled_log.warn(logger, "A message for the WebSocket %s was ignored: %s.", self._path, error)
 
     def _carry_out(self, parsed: ParsedReply) -> None:
@@ -255,11 +256,11 @@ class WebSocket:
         if self.state is not SocketState.WAITING:
             return
         self.state = SocketState.OPEN
-        self._connect_over = math.inf
+        self._connect_deadline = math.inf
         lifetime = self._session.config.websocket_timeout
         if lifetime >= 0:
-            self._life_over = self._session.clock() + lifetime
-            self._session.timers.schedule(self, self._life_over)
+            self._life_deadline = self._session.clock() + lifetime
+            self._session.timers.schedule(self, self._life_deadline)
         known = self._session.config.ws_protocols
         offered = self._scope.get("subprotocols") or ()
         chosen = next((protocol for protocol in offered if protocol in known), None)
@@ -277,15 +278,15 @@ class WebSocket:
             self._give_up()
 
     def _write_now(self, frame: bytes) -> bool:
-        """Write past the server's `send`, if it lets us and nothing is on its way there that would be overtaken."""
+        """Write directly to the transport, unless the server declines or earlier events are still queued."""
         return self._write is not None and self._send_queue.idle and self._write(frame)
 
     def _refuse(self, status: int) -> None:
-        """Answer the handshake with an HTTP status; where the server offers only one, that is 403."""
+        """Answer the handshake with an HTTP status; servers without the denial extension can only send 403."""
         if self.state is not SocketState.WAITING:
             return
         self.state = SocketState.CLOSING
-        self._connect_over = math.inf
+        self._connect_deadline = math.inf
         if status != 403 and "websocket.http.response" in (self._scope.get("extensions") or {}):
             headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5")]
             self._send_queue.put({"type": "websocket.http.response.start", "status": status, "headers": headers})
@@ -300,10 +301,10 @@ class WebSocket:
         if self.state is SocketState.OPEN:
             self.state = SocketState.CLOSING
             self._send_queue.put({"type": "websocket.close", "code": code})
-            self._inbound.stop_waiting_for_room()  # to meet the end of the connection
+            self._inbound.stop_waiting_for_room()  # to read the client's close frame
 
     def _give_up(self) -> None:
-        """The client does not read what it is sent."""
+        """Cut off a client that does not read."""
         self._session.throttled_log.warn(logger, "The WebSocket %s is closed: its client does not read.", self._path)
         self._send_queue.clear()
         self._close(POLICY)
@@ -311,5 +312,5 @@ class WebSocket:
             self._raw["abort"]()
 
     def _send_failed(self, error: BaseException) -> None:
-        # The server says that the client is gone; what it has to say about that comes through `receive`.
+        # The client is gone; the server reports its disconnect through `receive`.
         logger.debug("Sending to the WebSocket %s failed: %r", self._path, error)

@@ -15,12 +15,12 @@ from channels_classic.management.options import add_arguments
 
 
 class Command(BaseCommand):
-    """Turns connections into messages on a channel layer until it is told to stop."""
+    """Turns connections into messages on a channel layer until a signal stops it."""
 
     help = (
         "Serves HTTP and WebSocket: turns connections into messages for the workers, and their replies into responses."
     )
-    # An interface server runs no code of the project, and must not stop for a mistake in it.
+    # An interface server runs no code of the project, so a mistake there must not keep it from starting.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -306,7 +306,7 @@ def test_a_client_that_answers_our_good_bye_ends_with_its_code(client: Client) -
 def test_a_client_that_does_not_answer_our_good_bye_is_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(websocket_protocol, "GOOD_BYE", 0.1)
+    monkeypatch.setattr(websocket_protocol, "CLOSE_TIMEOUT", 0.1)
     with live() as server:
         client = Client(server)
         client.accept()
