@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from channels_classic.interface_server.error_pages import header_pair
 from channels_classic.interface_server.http.body import INLINE_BODY
+from channels_classic.interface_server.http.response import header_pair
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import Take
