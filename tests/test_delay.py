@@ -310,7 +310,12 @@ def test_one_that_the_channel_does_not_take_back_is_kept_until_the_database_stor
             eventually(lambda: "refused by a trigger" in caplog.text)
             refusing.close()
             found: list[int] = []
-            eventually(lambda: found.extend(numbers(layer)) or len(found) == 2)
+
+            def both_came() -> bool:
+                found.extend(numbers(layer))
+                return len(found) == 2
+
+            eventually(both_came)
     assert sorted(found) == [0, 1]
     assert layer.losses.as_dict() == {}
 

@@ -92,7 +92,7 @@ class AllowedHostsOnlyOriginValidator(BaseOriginValidator):
 allowed_hosts_only = AllowedHostsOnlyOriginValidator
 
 
-def may_connect(message: Message, consumer: object) -> bool:
+def may_connect(message: Any, consumer: object) -> bool:
     """Return whether ``consumer`` may be called with a handshake; one that validates origins is always called."""
     return _validator_of(consumer) is not None or is_origin_allowed(
         header_values(message, b"origin"), _requested_host(message), _allowed_hosts(), trusted_origins()

@@ -346,7 +346,12 @@ def test_a_file_is_not_named_by_clients() -> None:
 def test_a_custom_save_is_called_once_for_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[str] = []
     saving = Item.save
-    monkeypatch.setattr(Item, "save", lambda self, **kwargs: (saved.append(self.name), saving(self, **kwargs))[1])
+
+    def save(self: Item, **kwargs: Any) -> None:
+        saved.append(self.name)
+        saving(self, **kwargs)
+
+    monkeypatch.setattr(Item, "save", save)
     binding = bound(Item, fields=["name"])
     ask(binding, action=CREATE, data={"name": "saw"})
     ask(binding, action=UPDATE, pk=str(Item.objects.get().pk), data={"name": "axe"})
