@@ -310,14 +310,15 @@ def test_one_that_the_channel_does_not_take_back_is_kept_until_the_database_stor
             eventually(lambda: "refused by a trigger" in caplog.text)
             refusing.close()
             found: list[int] = []
-
-            def both_came() -> bool:
-                found.extend(numbers(layer))
-                return len(found) == 2
-
-            eventually(both_came)
+            eventually(lambda: _all_taken(layer, found, 2))
     assert sorted(found) == [0, 1]
     assert layer.losses.as_dict() == {}
+
+
+def _all_taken(layer: ChannelLayerWrapper, found: list[int], count: int) -> bool:
+    """Take what has come into `found` → whether that is all."""
+    found.extend(numbers(layer))
+    return len(found) == count
 
 
 @pytest.mark.django_db(transaction=True)

@@ -347,9 +347,9 @@ def test_a_custom_save_is_called_once_for_each_change(monkeypatch: pytest.Monkey
     saved: list[str] = []
     saving = Item.save
 
-    def save(self: Item, **kwargs: Any) -> None:
-        saved.append(self.name)
-        saving(self, **kwargs)
+    def save(item: Item, **kwargs: Any) -> None:
+        saved.append(item.name)
+        saving(item, **kwargs)
 
     monkeypatch.setattr(Item, "save", save)
     binding = bound(Item, fields=["name"])
