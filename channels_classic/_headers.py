@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from channels_classic.message import Message
+from typing import Any
 
 
-def header_values(message: Message, name: bytes) -> list[bytes]:
+def header_values(message: Any, name: bytes) -> list[bytes]:
     """Return the values of all headers called ``name``, which is in lower case; a header without a value has ``b""``.
 
     ``headers`` is a list of pairs, or the dict of text to bytes that test clients of Channels 1.x send.

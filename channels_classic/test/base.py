@@ -17,9 +17,9 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
-from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic.asgi import ChannelLayerWrapper, channel_layers
 from channels_classic.channel import Group
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import ChannelSocketException
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message, pending_message_store

@@ -12,6 +12,7 @@ from django.apps import apps
 from django.conf import settings
 from django.http import HttpRequest
 
+from channels_classic.conf import CHANNEL_SESSION_ENGINE
 from channels_classic.sessions import session_for_reply_channel
 from channels_classic.test.base import Client, Content
 
@@ -68,7 +69,7 @@ class WSClient(Client):
             raise OSError("A session was asked for, and 'django.contrib.sessions' is not in INSTALLED_APPS.")
         if self._session is None:
             self._session = session_for_reply_channel(self.reply_channel)
-            if getattr(settings, "CHANNEL_SESSION_ENGINE", settings.SESSION_ENGINE) != settings.SESSION_ENGINE:
+            if CHANNEL_SESSION_ENGINE.get() != settings.SESSION_ENGINE:
                 self._session = _session_of_browser(self._session.session_key)
         return self._session
 
