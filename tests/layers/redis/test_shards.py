@@ -67,7 +67,7 @@ def test_names_are_pinned_as_in_1_x() -> None:
 def test_plain_messages_are_spread_evenly(layer: RedisChannelLayer, redis_servers: list[RedisServer]) -> None:
     for _ in range(9):
         layer.send("jobs", {})
-    lengths = [server.command("LLEN", f"asgi:{{{shard}}}:list:jobs") for shard, server in enumerate(redis_servers)]
+    lengths = [server.command("LLEN", f"asgi:{{{shard}}}:queue:jobs") for shard, server in enumerate(redis_servers)]
     assert lengths == [":3", ":3", ":3"]
     assert layer.run([Length("jobs")]) == [9]
 
