@@ -69,7 +69,8 @@ class BaseOriginValidator:
         try:
             return self.get_header(message, b"origin")[0].decode("ascii")
         except (KeyError, IndexError):
-            raise _denied("There is no Origin header", message) from None
+            next_step = "in a test call client.set_header('origin', 'http://testserver')"
+            raise _denied(f"There is no Origin header ({next_step})", message) from None
         except UnicodeDecodeError:
             raise _denied("The Origin header is not ASCII", message) from None
 
