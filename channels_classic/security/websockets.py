@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from django.conf import settings
 
 from channels_classic._headers import header_values, headers_named
+from channels_classic.conf import CHANNELS_TRUSTED_ORIGINS
 from channels_classic.exceptions import DenyConnection
 from channels_classic.security._origins import (
     is_host_allowed,
@@ -69,7 +70,7 @@ class BaseOriginValidator:
         try:
             return self.get_header(message, b"origin")[0].decode("ascii")
         except (KeyError, IndexError):
-            hint = "Browsers send one; tests do with client.set_header('origin', 'http://localhost')."
+            hint = "Browsers send one; tests do with client.set_header('origin', 'http://testserver')."
             raise _denied("There is no Origin header", message, hint) from None
         except UnicodeDecodeError:
             raise _denied("The Origin header is not ASCII", message, "Browsers send ASCII.") from None
@@ -137,7 +138,7 @@ def deny_foreign_origin(message: Message, **kwargs: Any) -> NoReturn:
 
 def trusted_origins() -> Sequence[str]:
     """Return the setting ``CHANNELS_TRUSTED_ORIGINS``; a text stands for a list of one."""
-    origins: Sequence[str] = getattr(settings, "CHANNELS_TRUSTED_ORIGINS", ())
+    origins: Sequence[str] = CHANNELS_TRUSTED_ORIGINS.get()
     return [origins] if isinstance(origins, str) else origins
 
 

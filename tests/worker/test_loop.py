@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.http import HttpResponse
+from django.test import override_settings
 
 from channels_classic import Channel, Group
 from channels_classic.handler import AsgiHandler, ViewConsumer
@@ -292,3 +293,27 @@ def test_a_consumer_that_held_a_message_for_long_is_named_with_the_time(
     with running(make_worker(memory, {"test": consumer})):
         drain(memory, "client", 1)
     assert re.search(r"consumer of test held 1 message\(s\) for 1\.\d s until it returned", caplog.text)
+
+
+def test_a_consumer_that_does_not_answer_a_handshake_accepts_it_if_the_setting_says_so(memory: ChannelLayer) -> None:
+    def consumer(message: Message, **kwargs: Any) -> None:
+        if message["path"] == "/raise":
+            raise ValueError("refused")
+        if message["path"] == "/close":
+            Channel(message["reply_channel"], channel_layer=message.channel_layer).send({"close": True})
+
+    inbox = Inbox(memory)
+    for path in ("/silent", "/close", "/raise"):
+        inbox.post("websocket.connect", {"path": path}, local=path[1:])
+    with (
+        override_settings(CHANNELS_IMPLICIT_ACCEPT=True),
+        running(make_worker(memory, {"websocket.connect": consumer})),
+    ):
+        seen = inbox.wait(5)
+    assert seen == [
+        ("silent", {"accept": True}),
+        ("silent", Outcome.CONSUMED),
+        ("close", {"close": True}),
+        ("close", Outcome.CONSUMED),
+        ("raise", Outcome.RAISED),
+    ]
