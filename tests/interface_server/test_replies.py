@@ -22,8 +22,9 @@ WAITING = [
     ({"text": "a", "close": True}, ParsedReply(accept=True, payload="a", close=1000)),
     ({"close": True}, ParsedReply(deny=True)),
     ({"close": 4001}, ParsedReply(deny=True)),
-    ({"text": ""}, ParsedReply()),
-    ({"bytes": b"", "close": False}, ParsedReply()),
+    ({"text": ""}, ParsedReply(accept=True, payload="")),
+    ({"bytes": b"", "close": False}, ParsedReply(accept=True, payload=b"")),
+    ({"accept": False, "text": ""}, ParsedReply(deny=True)),
     ({"accept": None, "close": False}, ParsedReply()),
 ]
 
@@ -39,7 +40,12 @@ OPEN = [
     ({"close": 1013}, ParsedReply(close=1013)),
     ({"close": False}, ParsedReply()),
     ({"close": 0}, ParsedReply()),
-    ({"text": ""}, ParsedReply()),
+    ({"text": ""}, ParsedReply(payload="")),
+    ({"bytes": b""}, ParsedReply(payload=b"")),
+    ({"text": "", "bytes": b"a"}, ParsedReply(payload=b"a")),
+    ({"text": "a", "bytes": b""}, ParsedReply(payload="a")),
+    ({"text": "", "bytes": b""}, ParsedReply(payload="")),
+    ({"text": "", "close": True}, ParsedReply(payload="", close=1000)),
 ]
 
 MEANINGLESS: list[dict[Any, Any]] = [
