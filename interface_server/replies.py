@@ -39,7 +39,7 @@ def parse_reply(message: Mapping[str, Any], *, waiting: bool) -> ParsedReply:
         raise ValueError(f"{dict(message)!r} asks for nothing: expected at least one of {', '.join(sorted(KEYS))}")
     if waiting and accept is not None and not accept:
         return ParsedReply(deny=True)
-    if waiting and not accept and payload is None:
+    if waiting and not accept and not payload:  # an empty payload decides nothing, by the draft
         return ParsedReply(deny=bool(close))
     return ParsedReply(accept=waiting, payload=payload, close=_code(close))
 

@@ -22,8 +22,10 @@ WAITING = [
     ({"text": "a", "close": True}, ParsedReply(accept=True, payload="a", close=1000)),
     ({"close": True}, ParsedReply(deny=True)),
     ({"close": 4001}, ParsedReply(deny=True)),
-    ({"text": ""}, ParsedReply(accept=True, payload="")),
-    ({"bytes": b"", "close": False}, ParsedReply(accept=True, payload=b"")),
+    ({"text": ""}, ParsedReply()),
+    ({"bytes": b"", "close": False}, ParsedReply()),
+    ({"text": "", "close": True}, ParsedReply(deny=True)),
+    ({"accept": True, "text": ""}, ParsedReply(accept=True, payload="")),
     ({"accept": False, "text": ""}, ParsedReply(deny=True)),
     ({"accept": None, "close": False}, ParsedReply()),
 ]
