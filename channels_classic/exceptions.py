@@ -8,11 +8,7 @@ catch.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from channels_classic.message import Message
-
+from typing import Any
 
 # Raised by user code to steer the worker or the view machinery.
 
@@ -32,7 +28,7 @@ class ResponseLater(Exception):
 class ChannelSocketException(Exception):
     """Raised when a consumer wants something done with its message: the worker calls ``run(message)``."""
 
-    def run(self, message: Message) -> None:
+    def run(self, message: Any) -> None:
         """Act on ``message``; subclasses say how."""
         raise NotImplementedError(f"{type(self).__name__} must define run(message).")
 
@@ -52,7 +48,7 @@ class WebsocketCloseException(ChannelSocketException):
             )
         self._code = code
 
-    def run(self, message: Message) -> None:
+    def run(self, message: Any) -> None:
         """Send the close to the reply channel of ``message``."""
         if message.reply_channel is None:
             raise ValueError(
@@ -207,19 +203,20 @@ class LayerUnavailable(ChannelsError, ConnectionError):
 class StepRefused(ChannelsError):
     """Raised when the layer answered that it did not do something; nothing was written.
 
-    ``again`` tells that the reason is gone by now: the same may be tried once more at once.
+    ``again`` is true when the reason is gone by now: the same may be tried once more at once.
     """
 
-    def __init__(self, where: str, reason: str, *, again: bool = False) -> None:
-        super().__init__(where, reason)
+    def __init__(self, where: str, reason: str, next_step: str = "", *, again: bool = False) -> None:
+        super().__init__(where, reason, next_step)
         self.where = where
         self.reason = reason
+        self.next_step = next_step
         self.again = again
 
     def __str__(self) -> str:
         return (
-            f"The channel layer at {self.where} refused: {self.reason}. "
-            "Nothing was written; look into the log of the server."
+            f"The channel layer at {self.where} refused: {self.reason.rstrip('.')}. Nothing was written. "
+            f"{self.next_step or 'Look into the log of the server.'}"
         )
 
 

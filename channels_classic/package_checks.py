@@ -13,7 +13,7 @@ __all__ = ["check_all", "required_versions"]
 # As in setup.cfg.
 required_versions = {
     "redis": "8",
-    "msgpack": "1.0.5",
+    "msgpack": "1.2.3",
 }
 
 

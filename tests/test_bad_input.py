@@ -54,6 +54,12 @@ SETTINGS = [
     (BOTH, "CHANNEL_LAYERS['default']['CONFIG'] = {'exipry': 5}", r"'exipry'\.?\s+(HINT: )?Did you mean 'expiry'"),
     (BOTH, "CHANNEL_LAYERS['default']['CONFIG'] = {'expiry': '5'}", r"`expiry` is '5', but it is a number"),
     (BOTH, REDIS + "CHANNEL_LAYERS['default']['CONFIG'] = {'hosts': 'redis://x'}", r"write \['redis://x'\]"),
+    (
+        BOTH,
+        REDIS + "CHANNEL_LAYERS['default']['CONFIG'] = {'hosts': ['127.0.0.1:6379']}",
+        r"write 'redis://127.0.0.1:6379/0'",
+    ),
+    (BOTH, REDIS + "CHANNEL_LAYERS['default']['CONFIG'] = {'hosts': ['redis://:a#b@x:1']}", r"'#' is '%23'"),
     (BOTH, f"CHANNEL_LAYERS['default']['CONFIG'] = {{'path': '/tmp/{'x' * 100}/y'}}", r"Give a shorter `path`"),
     (BOTH, MEMORY, r"lives in one process"),
     (WORKER, "CHANNEL_LAYERS['default'].pop('ROUTING')", r"has no 'ROUTING'"),
@@ -104,7 +110,7 @@ def test_a_port_that_does_not_exist_is_refused(project: Project) -> None:
     ("program", "consequence"),
     [
         ("runinterface", "HTTP requests are answered with 503 until the layer is back"),
-        ("runworker", "Trying again until it is back"),
+        ("runworker", "Retrying until it is back"),
     ],
 )
 def test_a_redis_that_is_not_there_is_said_once_with_its_setting(

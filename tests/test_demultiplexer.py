@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
 
-from channels_classic import Group, route, route_class
+from channels_classic import Group, checks, route, route_class
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import ConsumeLater, SendNotAvailableOnDemultiplexer
 from channels_classic.generic.websockets import (
@@ -47,7 +48,8 @@ class Decorated(JsonWebsocketConsumer):
     def encode_json(cls, content: Any) -> str:
         return json.dumps({**content, "encoded": True})
 
-    def receive(self, content: Any, multiplexer: Any = None, **kwargs: Any) -> None:
+    # As JsonWebsocketConsumer, it is given the decoded content.
+    def receive(self, content: Any, multiplexer: Any = None, **kwargs: Any) -> None:  # type: ignore[override]
         if multiplexer is not None:
             multiplexer.send(content)
         else:
@@ -249,8 +251,11 @@ def test_the_order_of_a_socket_is_set_on_its_demultiplexer() -> None:
         """Consume in order."""
 
     for consumers in ({"a": Ordered, "b": Ordered}, {"a": Ordered, "b": ordered}):
-        with pytest.raises(ImproperlyConfigured, match=r"streams 'a', 'b' of .*Wrong have strict_ordering"):
-            type("Wrong", (WebsocketDemultiplexer,), {"consumers": consumers})
+        wrong = type("Wrong", (WebsocketDemultiplexer,), {"consumers": consumers})
+        with override_settings(CHANNEL_LAYERS={"default": {"ROUTING": [route_class(wrong)]}}):
+            (message,) = checks.check_channel_layers()
+        assert message.id == "channels_classic.W011"
+        assert re.search(r"streams 'a', 'b' of .*Wrong have strict_ordering", message.msg)
 
     class Right(WebsocketDemultiplexer):
         strict_ordering = True

@@ -275,7 +275,7 @@ def test_a_socket_is_closed_with_or_without_a_code() -> None:
 
 def test_a_socket_is_in_its_groups_while_it_is_connected(default_layer: ChannelLayerWrapper) -> None:
     class Grouped(WebsocketConsumer):
-        def connection_groups(self, room: str, **kwargs: Any) -> list[str]:
+        def connection_groups(self, room: str = "", **kwargs: Any) -> list[str]:
             return ["all", f"room-{room}"]
 
     client = WSClient()
@@ -397,7 +397,7 @@ def test_http_user_is_anonymous_for_nobody() -> None:
 
 
 class Echo(JsonWebsocketConsumer):
-    def receive(self, content: Any, **kwargs: Any) -> None:
+    def receive(self, content: Any, **kwargs: Any) -> None:  # type: ignore[override]  # as its base class does
         self.send({"content": content, **kwargs})
 
 
@@ -435,7 +435,8 @@ class Decorated(JsonWebsocketConsumer):
     def encode_json(cls, content: Any) -> str:
         return json.dumps({**content, "encoded": True})
 
-    def receive(self, content: Any, multiplexer: Any = None, **kwargs: Any) -> None:
+    # As JsonWebsocketConsumer, it is given the decoded content.
+    def receive(self, content: Any, multiplexer: Any = None, **kwargs: Any) -> None:  # type: ignore[override]
         if multiplexer is not None:
             multiplexer.send(content)
         else:
@@ -459,9 +460,9 @@ def test_a_multiplexer_sends_frames_that_name_the_stream() -> None:
     client = WSClient()
     client.join_group("group")
     key = uuid.UUID(int=1)
-    multiplexer = WebsocketMultiplexer(
-        "stream", Message({"reply_channel": client.reply_channel}, RECEIVE, None).reply_channel
-    )  # type: ignore[arg-type]
+    reply_channel = Message({"reply_channel": client.reply_channel}, RECEIVE, None).reply_channel
+    assert reply_channel is not None
+    multiplexer = WebsocketMultiplexer("stream", reply_channel)
     multiplexer.send({"id": key, "date": datetime.date(2017, 1, 1)})
     assert client.receive() == {"stream": "stream", "payload": {"id": str(key), "date": "2017-01-01"}}
     WebsocketMultiplexer.group_send("group", "stream", {"x": 1})

@@ -280,7 +280,8 @@ def test_the_options_of_a_command_are_in_the_reference(command: str) -> None:
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_without_manage_py_has_the_options_of_its_command(program: str) -> None:
     with click.Context(main) as context:
-        made = main.get_command(context, program)  # type: ignore[attr-defined]  # a group
+        made = main.get_command(context, program)
+    assert made is not None
     options = {flag for parameter in made.params for flag in parameter.opts}
     wanted = {flag for option in _options(PROGRAMS[program]) for flag in option.option_strings}
     assert options - wanted == {"--settings", "--verbosity", "-v"}

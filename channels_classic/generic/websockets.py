@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, ClassVar, NoReturn
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.serializers.json import DjangoJSONEncoder
 
 from channels_classic.auth import channel_and_http_session_user_from_http, channel_session_user_from_http
@@ -224,14 +223,10 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
     consumers: ClassVar[dict[str, Any]] = {}
     multiplexer_class: type[WebsocketMultiplexer] = WebsocketMultiplexer
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        ordered = [stream for stream, consumer in cls.consumers.items() if _is_ordered(consumer)]
-        if len(ordered) > 1:
-            raise ImproperlyConfigured(
-                f"The consumers of the streams {', '.join(map(repr, ordered))} of {name_that_thing(cls)} have "
-                "strict_ordering. The order is that of the whole socket: set it on the demultiplexer instead."
-            )
+    @classmethod
+    def _ordered_streams(cls) -> list[str]:
+        """Return the streams whose consumer enforces an order. A system check reports several: see `checks`."""
+        return [stream for stream, consumer in cls.consumers.items() if _is_ordered(consumer)]
 
     def connect(self, message: Message, **kwargs: Any) -> None:
         """Accept the socket and tell the consumers of all streams."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import warnings
 from asyncio import AbstractEventLoop, get_running_loop
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextvars import ContextVar
 from typing import Any, ClassVar, TypeVar
 
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, MessageTooLarge, StepRefused
@@ -42,6 +43,12 @@ Received = tuple[str, dict[str, Any]] | tuple[None, None]
 
 BLOCK = 5.0
 """Seconds for which `receive(block=True)` waits before it gives `(None, None)`."""
+
+BeforeRun = Callable[["BaseChannelLayer", Sequence[Step]], None]
+
+before_run: ContextVar[BeforeRun | None] = ContextVar("channels_classic_before_run", default=None)
+"""Called with the layer and the steps before a thread carries them out. A worker, which collects what its consumers
+send, writes first what these steps must not overtake."""
 
 
 class BaseChannelLayer:
@@ -320,6 +327,9 @@ class BaseChannelLayer:
 
     def run(self, steps: Sequence[Step]) -> list[Any]:
         """Carry out steps, in order, in one round trip; a `StepRefused` is among the results, not raised."""
+        before = before_run.get()
+        if before is not None:
+            before(self, steps)
         return self._pool.run(steps)
 
     async def run_async(self, steps: Sequence[Step]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The channel layer as plain data structures: lists with accounts and deadlines, groups by inbox, who waits for what.
+"""The channel layer as plain data structures: queues with quotas and deadlines, groups by inbox, waiting readers.
 
 It runs steps; the memory layer calls it from threads of one process, the host of the local layer for its clients. It
 knows no sockets, no event loop and no messages; the clock is given.
@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from channels_classic.layers.losses import Count, counted_name
-from channels_classic.layers.statistics import describe
+from channels_classic.layers.losses import Count, counted_name, describe
 from channels_classic.layers.steps import (
     LIVENESS,
     Alive,
@@ -66,8 +65,8 @@ class _Stored:
 
 
 @dataclass(slots=True)
-class _List:
-    """One list: its entries, and what each account has in it."""
+class _Queue:
+    """One queue: its entries, and the number of entries by quota key."""
 
     entries: deque[_Stored] = field(default_factory=deque)
     quotas: dict[str, int] = field(default_factory=dict)
@@ -117,7 +116,7 @@ class Store:
         self.group_expiry = group_expiry
         self.clock = clock
         self.lock = threading.RLock()
-        self._lists: dict[str, _List] = {}
+        self._queues: dict[str, _Queue] = {}
         self._groups: dict[str, dict[str, dict[str, float]]] = {}
         self._delisted: dict[str, set[str]] = {}
         self._beats: dict[str, float] = {}
@@ -150,7 +149,7 @@ class Store:
                     watches.remove(watch)
                 if not watches:
                     self._watches.pop(queue, None)
-                elif watch.fired and queue in self._lists:
+                elif watch.fired and queue in self._queues:
                     self._wake(queue, 1)
 
     def count(self, kind: str, name: str, number: int = 1) -> None:
@@ -186,7 +185,7 @@ class Store:
         self._sweep(now)
         if step.alive and self._beats.get(step.queue, 0.0) <= now:
             return [Status.DEAD] * len(step.entries)
-        target = self._lists.setdefault(step.queue, _List())
+        target = self._queues.setdefault(step.queue, _Queue())
         statuses, messages = [], 0
         for entry in step.entries:
             status = self._add(step.queue, target, entry, now)
@@ -194,12 +193,12 @@ class Store:
             messages += status is Status.ACCEPTED and entry.limit is not None
         self.count("messages", step.queue, messages)
         if not target.entries:
-            del self._lists[step.queue]
+            del self._queues[step.queue]
         else:
             self._wake(step.queue, statuses.count(Status.ACCEPTED))
         return statuses
 
-    def _add(self, queue: str, target: _List, entry: Entry, now: float) -> Status:
+    def _add(self, queue: str, target: _Queue, entry: Entry, now: float) -> Status:
         if self._is_full(queue, target, entry):
             self.count("lost_expired", queue, target.drop_expired(now))
             if self._is_full(queue, target, entry):
@@ -209,7 +208,7 @@ class Store:
         return Status.ACCEPTED
 
     @staticmethod
-    def _is_full(queue: str, target: _List, entry: Entry) -> bool:
+    def _is_full(queue: str, target: _Queue, entry: Entry) -> bool:
         if entry.limit is None:
             return queue.endswith("!") and len(target.entries) >= 2 * INBOX_ENTRIES
         if target.quotas.get(entry.quota_key, 0) >= entry.limit:
@@ -219,7 +218,7 @@ class Store:
         )
 
     def _put_back(self, step: PutBack) -> None:
-        target = self._lists.setdefault(step.queue, _List())
+        target = self._queues.setdefault(step.queue, _Queue())
         for item in reversed(step.items):
             deadline, quota_key = item.raw
             target.add(_Stored(item.payload, deadline, quota_key, self.clock()), front=True)
@@ -228,7 +227,7 @@ class Store:
     def _take(self, step: Take) -> Taken | None:
         now = self.clock()
         for queue in step.queues:
-            source = self._lists.get(queue)
+            source = self._queues.get(queue)
             if source is None:
                 continue
             items: list[Item] = []
@@ -241,7 +240,7 @@ class Store:
                 else:
                     lost.append(("expired", stored.payload))
             if not source.entries:
-                del self._lists[queue]
+                del self._queues[queue]
             return Taken(queue, items, lost)
         return None
 
@@ -308,14 +307,14 @@ class Store:
 
     def _retire(self, step: Retire) -> None:
         self._beats.pop(step.inbox, None)
-        self._lists.pop(step.inbox, None)
+        self._queues.pop(step.inbox, None)
 
     def _length(self, step: Length) -> int:
-        found = self._lists.get(step.queue)
+        found = self._queues.get(step.queue)
         return len(found.entries) if found else 0
 
     def _flush(self, step: Flush) -> list[str]:
-        self._lists.clear()
+        self._queues.clear()
         self._groups.clear()
         self._delisted.clear()
         self._counters.clear()
@@ -330,7 +329,7 @@ class Store:
             return describe(counts)
         name = counted_name(step.queue)
         counts.update({kind: number for (kind, known), number in self._counters.items() if known == name})
-        found = self._lists.get(step.queue)
+        found = self._queues.get(step.queue)
         if found is None:
             return describe(counts, 0)
         return describe(counts, len(found.entries), self.clock() - found.entries[0].since)
@@ -339,10 +338,10 @@ class Store:
         if now - self._swept < SWEEP_INTERVAL:
             return
         self._swept = now
-        for queue, found in list(self._lists.items()):
+        for queue, found in list(self._queues.items()):
             self.count("lost_expired", queue, found.drop_expired(now))
             if not found.entries:
-                del self._lists[queue]
+                del self._queues[queue]
         # As long as it may have memberships: then its owner is told that they are still here.
         for inbox in [inbox for inbox, deadline in self._beats.items() if deadline + self.group_expiry <= now]:
             del self._beats[inbox]

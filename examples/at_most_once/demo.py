@@ -161,7 +161,7 @@ class Demo:
 
     def counted_with_killed_workers(self) -> int:
         """What the supervisor says that workers which died had taken."""
-        return sum(map(int, re.findall(r"took (\d+) message", self._output + self._workers.output)))
+        return sum(map(int, re.findall(r"holding (\d+) message", self._output + self._workers.output)))
 
     # Faults
 

@@ -6,6 +6,7 @@ Senders that pass a callback get the result of their message.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
@@ -20,7 +21,10 @@ from channels_classic.exceptions import (
 from channels_classic.layers.planner import Outgoing, Planner
 from channels_classic.layers.steps import Push, Status, Step
 
+from ..log_throttle import ThrottledLog
 from .reconnecting import ReconnectingConnection
+
+logger = logging.getLogger("channels_classic.interface_server")
 
 
 class SendResult(Enum):
@@ -29,8 +33,10 @@ class SendResult(Enum):
     ACCEPTED = "accepted"
     FULL = "full"
     """The channel is at its capacity; nothing was written."""
-    BLOCKED = "blocked"
-    """The layer was down or refused the write; nothing was written."""
+    UNAVAILABLE = "unavailable"
+    """The layer was down; nothing was written."""
+    REFUSED = "refused"
+    """The layer refused it for a reason of its own, such as a lack of memory; nothing was written."""
     LOST = "lost"
     """Unknown whether it was written. It must not be sent again."""
     INVALID = "invalid"
@@ -41,7 +47,7 @@ UNSENDABLE = (InvalidChannelName, InvalidMessage, MessageTooLarge)
 """Errors that reject one message; the rest of its batch is sent."""
 
 SendCallback = Callable[[Outgoing, SendResult], None]
-_RESULTS = {Status.ACCEPTED: SendResult.ACCEPTED, Status.FULL: SendResult.FULL, Status.DEAD: SendResult.BLOCKED}
+_RESULTS = {Status.ACCEPTED: SendResult.ACCEPTED, Status.FULL: SendResult.FULL, Status.DEAD: SendResult.UNAVAILABLE}
 
 
 class Writer:
@@ -50,6 +56,7 @@ class Writer:
     def __init__(self, connection: ReconnectingConnection, planner: Planner) -> None:
         self._connection = connection
         self._planner = planner
+        self._throttled_log = ThrottledLog()
         self._sends: list[tuple[Outgoing, SendCallback | None]] = []
         self._steps: list[tuple[Step, asyncio.Future[Any] | None]] = []
         self._wake: asyncio.Future[None] | None = None
@@ -101,13 +108,13 @@ class Writer:
         try:
             results = await self._connection.run([*pushes, *(step for step, _ in steps)])
         except LayerUnavailable as error:
-            self._fail(sends, SendResult.LOST if error.written else SendResult.BLOCKED)
+            self._fail(sends, SendResult.LOST if error.written else SendResult.UNAVAILABLE)
             for _, future in steps:
                 if future is not None and not future.done():
                     future.set_exception(error)
             # Messages that gathered meanwhile were certainly not written, and would go out much too late.
             gathered, self._sends = self._sends, []
-            self._fail(gathered, SendResult.BLOCKED)
+            self._fail(gathered, SendResult.UNAVAILABLE)
             return
         self._settle(sends, pushes, results)
         self._answer(steps, results[len(pushes) :])
@@ -142,10 +149,12 @@ class Writer:
         entries = iter(sends)
         for push, result in zip(pushes, results, strict=False):
             refused = isinstance(result, StepRefused)
+            if refused:
+                self._throttled_log.warn(logger, "%s", result)
             for index in range(len(push.entries)):
                 send, callback = next(entries)
                 if callback is not None:
-                    callback(send, SendResult.BLOCKED if refused else _RESULTS[result[index]])
+                    callback(send, SendResult.REFUSED if refused else _RESULTS[result[index]])
 
     @staticmethod
     def _answer(steps: list[tuple[Step, asyncio.Future[Any] | None]], results: Sequence[Any]) -> None:

@@ -175,7 +175,7 @@ class WebSocket:
     def _send_message(self, send: actions.Send) -> None:
         if not send.retried and self._session.retry_queues.must_wait(send.channel):
             now = self._session.clock()
-            self._perform(self._inbound.settled(send.order, send.channel, SendResult.BLOCKED, now))
+            self._perform(self._inbound.settled(send.order, send.channel, SendResult.UNAVAILABLE, now))
         else:
             self._session.send(Outgoing(send.channel, send.message, token=send.token), self._on_sent)
 

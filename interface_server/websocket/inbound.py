@@ -17,6 +17,9 @@ from .gate import Gate, InboundMessage
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
+_NOT_WRITTEN = {SendResult.FULL: "full", SendResult.UNAVAILABLE: "broker", SendResult.REFUSED: "refused"}
+"""Results after which a message is sent again → the kind of loss if that is no longer possible."""
+
 
 @dataclass(frozen=True, slots=True)
 class InboundLimits:
@@ -145,8 +148,8 @@ class InboundQueue:
             if self._blocked is None and channel != DISCONNECT:
                 return []  # as nearly always
             return [*self._unblock(order), *_drained(channel)]
-        if result is SendResult.FULL or result is SendResult.BLOCKED:
-            return self._refused(order, channel)
+        if result in _NOT_WRITTEN:
+            return self._refused(order, channel, result)
         actions = self._unblock(order)
         if result is SendResult.LOST:
             # It may have been written, so it is not sent again, and the gate stays shut until its lease is over.
@@ -157,7 +160,7 @@ class InboundQueue:
                 actions += self._pump(now)
         return [*actions, *_drained(channel)]
 
-    def _refused(self, order: int, channel: str) -> list[Action]:
+    def _refused(self, order: int, channel: str, result: SendResult) -> list[Action]:
         """Keep a message that was certainly not written for another try.
 
         That of a disconnect is repeated for as long as it takes: without it the application never cleans up after the
@@ -166,7 +169,7 @@ class InboundQueue:
         if not self._is_final and self._gate.refuse(str(order)):
             self._blocked = channel, order
             return [Block(channel)]
-        return [Lost("full", channel), *_drained(channel)]
+        return [Lost(_NOT_WRITTEN[result], channel), *_drained(channel)]
 
     def retry(self, now: float) -> list[Action]:
         """Try the message that waits for room again."""

@@ -339,8 +339,12 @@ class LayerMachine(RuleBasedStateMachine):
 
 
 def run(make: Layers) -> None:
+    class Machine(LayerMachine):
+        def __init__(self) -> None:
+            super().__init__(make)
+
     run_state_machine_as_test(
-        lambda: LayerMachine(make),
+        Machine,
         settings=settings(
             max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
         ),
@@ -359,7 +363,7 @@ def test_memory_does_what_the_model_does() -> None:
 
 def test_redis_does_what_the_model_does(redis_url: str) -> None:
     def make() -> list[BaseChannelLayer]:
-        own = {"hosts": [redis_url], "prefix": f"{random_text(8)}:", "capacity": CAPACITY}
+        own: dict[str, Any] = {"hosts": [redis_url], "prefix": f"{random_text(8)}:", "capacity": CAPACITY}
         own["stats_prefix"] = f"stats{own['prefix']}"
         return [RedisChannelLayer(**own), RedisChannelLayer(**own), RedisChannelLayer(BRIEF, **own)]
 

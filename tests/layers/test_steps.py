@@ -31,9 +31,9 @@ from channels_classic.layers.steps import (
     Take,
     Taken,
 )
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
-SOON = 1.0
+SOON = scaled(1.0)
 """Seconds within which a wake-up has ended a read that would block for longer."""
 
 
@@ -245,7 +245,7 @@ def test_a_reader_that_closes_while_it_waits_swallows_nothing(layer: BaseChannel
 
 def test_both_faces_do_the_same(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
-    steps = [
+    steps: list[Step] = [
         Heartbeat(inbox),
         Push(inbox, entries(b"1", b"2", quota_key="a", limit=1), alive=True),
         Take([inbox], 5),

@@ -250,7 +250,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_books_are_kept(self) -> None:
-        for kept in self.store._lists.values():
+        for kept in self.store._queues.values():
             assert kept.entries, "an empty list is forgotten"
             quotas = [stored.quota_key for stored in kept.entries]
             assert dict(kept.quotas) == {quota_key: quotas.count(quota_key) for quota_key in quotas}
@@ -276,7 +276,7 @@ def entry(payload: bytes = b"x", **fields: Any) -> Entry:
     return Entry(payload, fields.pop("ttl", 60.0), **fields)
 
 
-def test_who_waits_is_woken_by_an_entry_in_any_of_its_lists(store: Store) -> None:
+def test_who_waits_is_woken_by_an_entry_in_any_of_its_queues(store: Store) -> None:
     woken: list[str] = []
     watch = store.take_or_watch(Take(["one", "two"]), lambda: woken.append("reader"))
     assert isinstance(watch, Watch)
@@ -366,7 +366,7 @@ def test_lists_nobody_reads_are_swept(store: Store, clock: Clock) -> None:
         store.run(Join("group", f"left.{number}", [""]))
     clock.now += GROUP_EXPIRY + store_module.SWEEP_INTERVAL
     store.run(Push("chat", [entry()]))
-    assert set(store._lists) == {"chat"}
+    assert set(store._queues) == {"chat"}
     assert store._groups == {}
 
 

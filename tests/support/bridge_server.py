@@ -16,7 +16,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
-PATIENCE = 10
+from tests.support.waiting import scaled
+
+PATIENCE = scaled(10)
 """Seconds that a test waits for a socket or a frame."""
 
 PAGE = b'<!doctype html><script src="/websocketbridge.js"></script>'

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
-from channels_classic.layers.losses import KINDS, Count, counted_name
+from channels_classic.layers.losses import KINDS, Count, counted_name, describe
 from channels_classic.layers.redis.cipher import Cipher
 from channels_classic.layers.redis.keys import Keys
-from channels_classic.layers.statistics import describe
 from channels_classic.layers.steps import (
     LIVENESS,
     Alive,
@@ -63,12 +62,12 @@ class Script:
 
 
 PUT_BACK, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, PUSH = SCRIPTS = [
-    *(Script(name) for name in ("put_back", "settle", "join", "leave", "members")),
-    Script("life", "beat"),
+    *(Script(name) for name in ("put_back", "release_quota", "join", "leave", "members")),
+    Script("epoch", "heartbeat"),
     Script("flush"),
-    Script("count", "lose"),
-    Script("life", "attach"),
-    Script("count", "life", "push"),
+    Script("counters", "record_losses"),
+    Script("epoch", "register"),
+    Script("counters", "epoch", "push"),
 ]
 
 _COUNTED = ("messages", "full", *(f"lost_{kind}" for kind in KINDS))
@@ -104,7 +103,7 @@ class CommandBuilder:
         return convert(step, replies, epoch) if convert else None
 
     def _push(self, step: Push) -> list[Command]:
-        keys = [self.keys.entries(step.queue), self.keys.epoch, self.keys.counters]
+        keys = [self.keys.queue(step.queue), self.keys.epoch, self.keys.counters]
         if step.queue.endswith("!"):
             keys.append(self.keys.quotas(step.queue))
             if step.alive:
@@ -116,14 +115,14 @@ class CommandBuilder:
         return [PUSH(keys, *arguments)]
 
     def _put_back(self, step: PutBack) -> list[Command]:
-        keys = [self.keys.entries(step.queue)]
+        keys = [self.keys.queue(step.queue)]
         if step.queue.endswith("!"):
             keys.append(self.keys.quotas(step.queue))
         longest = max(_HEAD.unpack_from(item.raw)[2] for item in step.items)
         return [PUT_BACK(keys, longest + 1000, *(item.raw for item in step.items))]
 
     def _take(self, step: Take) -> list[Command]:
-        keys = [self.keys.entries(queue) for queue in step.queues]
+        keys = [self.keys.queue(queue) for queue in step.queues]
         tail: Command = (len(keys), *keys, "LEFT", "COUNT", step.count)
         pop: Command = ("BLMPOP", step.timeout, *tail) if step.timeout else ("LMPOP", *tail)
         counted: list[Command] = [("HGET", self.keys.quotas(inbox), "#counted") for inbox in _inboxes(step)]
@@ -191,11 +190,11 @@ class CommandBuilder:
         return [("EXISTS", self.keys.alive(step.inbox))]
 
     def _retire(self, step: Retire) -> list[Command]:
-        gone = (self.keys.alive, self.keys.life, self.keys.entries, self.keys.quotas)
+        gone = (self.keys.alive, self.keys.life, self.keys.queue, self.keys.quotas)
         return [("UNLINK", *(key(step.inbox) for key in gone)), ("ZREM", self.keys.inboxes, step.inbox)]
 
     def _length(self, step: Length) -> list[Command]:
-        return [("LLEN", self.keys.entries(step.queue))]
+        return [("LLEN", self.keys.queue(step.queue))]
 
     def _flush(self, step: Flush) -> list[Command]:
         return [FLUSH([self.keys.inboxes, self.keys.counters], *self.keys.flushable())]
@@ -211,7 +210,7 @@ class CommandBuilder:
         if step.queue is None:
             return [("HGETALL", self.keys.counters)]
         fields = [f"{kind}:{counted_name(step.queue)}" for kind in _COUNTED]
-        entries = self.keys.entries(step.queue)
+        entries = self.keys.queue(step.queue)
         return [("HMGET", self.keys.counters, *fields), ("LLEN", entries), ("LINDEX", entries, 0), ("TIME",)]
 
 
@@ -220,7 +219,7 @@ def _inboxes(step: Take) -> list[str]:
 
 
 def _queue_of(key: bytes) -> str:
-    return key.decode().rpartition(":list:")[2]
+    return key.decode().rpartition(":queue:")[2]
 
 
 def _quota_key(entry: bytes) -> bytes:

@@ -10,19 +10,19 @@ from __future__ import annotations
 class Keys:
     """Builds keys under `prefix` for the shard with the hash tag `tag`; those of the statistics have their own."""
 
-    def __init__(self, prefix: str, tag: str = "0", stats_prefix: str = "asgi-meta:") -> None:
+    def __init__(self, prefix: str, tag: str = "0", stats_prefix: str | None = None) -> None:
         self._base = f"{prefix}{{{tag}}}:"
-        self.epoch = f"{self._base}fence"
+        self.epoch = f"{self._base}epoch"
         self.inboxes = f"{self._base}inboxes"
-        self.counters = f"{stats_prefix}{{{tag}}}:counters"
+        self.counters = f"{prefix if stats_prefix is None else stats_prefix}{{{tag}}}:counters"
 
-    def entries(self, queue: str) -> str:
+    def queue(self, queue: str) -> str:
         """List: the entries of a channel, or of an inbox."""
-        return f"{self._base}list:{queue}"
+        return f"{self._base}queue:{queue}"
 
     def quotas(self, inbox: str) -> str:
         """Hash: what the clients of an inbox have in its list."""
-        return f"{self._base}accounts:{inbox}"
+        return f"{self._base}quotas:{inbox}"
 
     def alive(self, inbox: str) -> str:
         """String: there as long as the owner of an inbox lives."""
@@ -43,4 +43,4 @@ class Keys:
     def flushable(self) -> list[str]:
         """Patterns of everything that `flush` removes."""
         escaped = "".join(f"\\{char}" if char in "*?[]^\\" else char for char in self._base)
-        return [f"{escaped}{kind}:*" for kind in ("list", "accounts", "group", "members")]
+        return [f"{escaped}{kind}:*" for kind in ("queue", "quotas", "group", "members")]

@@ -14,7 +14,7 @@ import redis
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
-from channels_classic.layers.redis.connector import Connector
+from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
 from channels_classic.layers.steps import Step, Take
 
 OLDEST = (7, 0)
@@ -92,7 +92,7 @@ class RedisProtocol:
             return StepRefused(f"Redis {self.connector.where}", "it forgot its scripts", again=True)
         if code in _GONE:
             raise self.connector.unavailable(error)
-        return StepRefused(f"Redis {self.connector.where}", str(error))
+        return StepRefused(f"Redis {self.connector.where}", str(error), NEXT_STEPS.get(code, ""))
 
     def check(self, replies: list[Any]) -> list[Any]:
         """The replies to what was asked while connecting. Raises `LayerUnavailable` for an error among them."""

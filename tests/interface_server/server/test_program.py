@@ -31,8 +31,8 @@ PROGRAM = Path(sys.executable).with_name("channels-classic")
 @contextmanager
 def interface(tmp_path: Path, port: int, *options: str) -> Iterator[Process]:
     """An interface server without a project, on a local layer."""
-    arguments = [PROGRAM, "interface", "--layer", f"local:{tmp_path}/layer", "--port", str(port), *options]
-    with Process(arguments, cwd=tmp_path) as program:
+    layer = f"local:{tmp_path}/layer"
+    with Process([PROGRAM, "interface", "--layer", layer, "--port", str(port), *options], cwd=tmp_path) as program:
         program.wait_for_port(port)
         yield program
 

@@ -123,7 +123,7 @@ def test_a_refused_message_is_sent_again_at_its_turn() -> None:
     (again,) = inbound.retry(2.0)
     assert isinstance(again, Send)
     assert (again.order, again.retried) == (1, True)
-    assert inbound.settled(1, RECEIVE, SendResult.BLOCKED, 2.0) == [Block(RECEIVE)]
+    assert inbound.settled(1, RECEIVE, SendResult.UNAVAILABLE, 2.0) == [Block(RECEIVE)]
     inbound.retry(3.0)
     assert inbound.settled(1, RECEIVE, SendResult.ACCEPTED, 3.0) == [Unblock(RECEIVE)]
 
@@ -143,7 +143,7 @@ def test_a_frame_keeps_its_place_when_the_report_on_the_one_before_overtakes_the
     inbound.retry(2.0)
     reported = inbound.report("1", Outcome.CONSUMED, 2.0)  # by another connection than the answer
     assert brief(reported) == [Taken(RECEIVE), (RECEIVE, 2, "2")]
-    assert inbound.settled(2, RECEIVE, SendResult.BLOCKED, 2.0) == [Block(RECEIVE)]  # it waits behind others
+    assert inbound.settled(2, RECEIVE, SendResult.UNAVAILABLE, 2.0) == [Block(RECEIVE)]  # it waits behind others
     assert inbound.settled(1, RECEIVE, SendResult.ACCEPTED, 2.0) == [], "the second one waits now"
     inbound.retry(3.0)
     assert inbound.settled(2, RECEIVE, SendResult.ACCEPTED, 3.0) == [Unblock(RECEIVE)]
@@ -167,7 +167,7 @@ def test_a_message_that_no_layer_carries_makes_way() -> None:
     assert inbound.settled(2, RECEIVE, SendResult.INVALID, 0.0) == [TooLarge()], "its report came first"
 
 
-@pytest.mark.parametrize("result", [SendResult.FULL, SendResult.BLOCKED])
+@pytest.mark.parametrize("result", [SendResult.FULL, SendResult.UNAVAILABLE])
 def test_a_disconnect_is_never_given_up(result: SendResult) -> None:
     inbound = connected()
     inbound.end(1000, 0.0)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from inspect import signature
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_a_message_restored_from_a_snapshot_is_dropped_and_counted(own_redis: Re
         assert layer.receive(["jobs"]) == ("jobs", {"n": 1})
         own_redis.stop()
         own_redis.start()
-        assert own_redis.command("EXISTS", "asgi:{0}:list:jobs") == ":1"
+        assert own_redis.command("EXISTS", "asgi:{0}:queue:jobs") == ":1"
         layer.send("jobs", {"n": 2})
         received = [layer.receive(["jobs"]), layer.receive(["jobs"]), layer.receive(["jobs"])]
         assert [message for _, message in received if message] == [{"n": 2}]
@@ -78,7 +79,7 @@ def test_a_server_that_is_not_there_is_named_with_the_next_step(own_redis: Redis
 
 def test_an_error_for_one_step_keeps_what_the_others_took(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
     layer.send("jobs", {"n": 1})
-    redis_server.command("SET", "asgi:{0}:list:broken", "no list")
+    redis_server.command("SET", "asgi:{0}:queue:broken", "no list")
     connection = layer.connect()
     connection.write([Push("broken", [Entry(b"x", 60)]), Take(["jobs"]), Push("other", [Entry(b"x", 60)])])
     refused, taken, pushed = connection.read(), connection.read(), connection.read()
@@ -96,7 +97,7 @@ def test_scripts_that_the_server_forgot_are_loaded_again(layer: RedisChannelLaye
 
 
 def test_scripts_that_the_server_forgot_are_loaded_again_on_an_event_loop(redis_server: RedisServer) -> None:
-    async def scenario() -> list[object]:
+    async def scenario() -> list[dict[str, Any] | None]:
         layer = RedisChannelLayer(hosts=[redis_server.url], prefix=f"{names.random_text(8)}:")
         await layer.send_async("jobs", {"n": 1})
         redis_server.command("SCRIPT", "FLUSH")
@@ -279,7 +280,7 @@ def test_a_long_inbox_is_read_in_batches_without_a_client_getting_more_than_its_
         assert held <= layer.capacity + 4
     reader.close()
     assert sent > layer.capacity
-    assert int(redis_server.command("LLEN", "asgi:{0}:list:inbox!")[1:]) >= QUOTAS_FROM
+    assert int(redis_server.command("LLEN", "asgi:{0}:queue:inbox!")[1:]) >= QUOTAS_FROM
 
 
 def test_reading_a_long_inbox_makes_room_without_counting_it_again(
@@ -314,7 +315,7 @@ def test_a_reader_that_never_settles_leaves_nobody_refused_for_ever(
     reader.close()
     with pytest.raises(ChannelFull):
         layer.send("inbox!busy", {})
-    quotas = "asgi:{0}:accounts:inbox!"
+    quotas = "asgi:{0}:quotas:inbox!"
     assert 0 < int(redis_server.command("PTTL", quotas)[1:]) <= 5000
     redis_server.command("PEXPIRE", quotas, "0")  # as if that time were over
     layer.send("inbox!busy", {})
@@ -338,11 +339,11 @@ def test_an_inbox_is_bounded_whatever_is_put_into_it(
     for client in range(110):
         with suppress(ChannelFull):
             layer.send(f"{inbox}{client}", {})
-    assert redis_server.command("LLEN", f"asgi:{{0}}:list:{inbox}") == ":100"
+    assert redis_server.command("LLEN", f"asgi:{{0}}:queue:{inbox}") == ":100"
     for _ in range(60):
         layer.group_add("room", f"{inbox}1")
         layer.group_discard("room", f"{inbox}1")
-    assert redis_server.command("LLEN", f"asgi:{{0}}:list:{inbox}") == ":200"
+    assert redis_server.command("LLEN", f"asgi:{{0}}:queue:{inbox}") == ":200"
     assert layer.group_channels("room") == []
 
 
@@ -364,7 +365,7 @@ def test_an_encrypted_message_cannot_be_read_on_the_server(redis_url: str, redis
     with layer_on(redis_url, symmetric_encryption_keys=["secret"]) as layer:
         layer.send("jobs", {"text": "confidential"})
         connection = layer.connect()
-        (entries,) = connection._ask([("LRANGE", "asgi:{0}:list:jobs", 0, -1)])  # type: ignore[attr-defined]
+        (entries,) = connection._ask([("LRANGE", "asgi:{0}:queue:jobs", 0, -1)])  # type: ignore[attr-defined]
         connection.close()
         assert b"confidential" not in entries[0]
         assert layer.receive(["jobs"]) == ("jobs", {"text": "confidential"})

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_names_are_pinned_as_in_1_x() -> None:
 def test_plain_messages_are_spread_evenly(layer: RedisChannelLayer, redis_servers: list[RedisServer]) -> None:
     for _ in range(9):
         layer.send("jobs", {})
-    lengths = [server.command("LLEN", f"asgi:{{{shard}}}:list:jobs") for shard, server in enumerate(redis_servers)]
+    lengths = [server.command("LLEN", f"asgi:{{{shard}}}:queue:jobs") for shard, server in enumerate(redis_servers)]
     assert lengths == [":3", ":3", ":3"]
     assert layer.run([Length("jobs")]) == [9]
 
@@ -115,7 +116,8 @@ def _push_to_all(parts: list[object], pause: float) -> None:
 
 
 def test_many_writers_and_readers_of_both_faces_see_each_message_once(layer: RedisChannelLayer) -> None:
-    total, seen = 900, []
+    total = 900
+    seen: list[Any] = []
 
     def write(first: int) -> None:
         for number in range(first, total, 3):
