@@ -25,7 +25,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import find_commands
 
 import channels_classic
-from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic.asgi import (
     ChannelLayerManager,
     check_config,
@@ -34,10 +33,11 @@ from channels_classic.asgi import (
     missing_keys,
     wrong_keys,
 )
+from channels_classic.conf import CHANNEL_LAYERS, CHANNELS_TRUSTED_ORIGINS, DEFAULT_CHANNEL_LAYER, SETTINGS
 from channels_classic.exceptions import ChannelsError, InvalidChannelLayerError, InvalidChannelName
 from channels_classic.layers.names import check_receivable
 from channels_classic.routing import Include, Route, RouteClass, Router
-from channels_classic.security.origins import is_trusted_origin_valid
+from channels_classic.security._origins import is_trusted_origin_valid
 from channels_classic.security.websockets import is_open_to_foreign_pages, trusted_origins
 from channels_classic.sessions import uses_http_session
 from channels_classic.utils import name_that_thing
@@ -58,7 +58,7 @@ Messages = Iterator[CheckMessage]
 
 @register("channels_classic")
 def check_channel_layers(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """What is wrong with `CHANNEL_LAYERS`."""
+    """Return the mistakes in `CHANNEL_LAYERS`."""
     try:
         configs = ChannelLayerManager().configs
     except InvalidChannelLayerError as error:
@@ -77,8 +77,22 @@ def check_channel_layers(app_configs: Sequence[AppConfig] | None = None, **kwarg
 
 
 @register("channels_classic")
+def check_types(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check the types of the settings in `conf` that have no check of their own."""
+    return [
+        Error(
+            f"The setting {setting.name} is {setting.get()!r}, of type {type(setting.get()).__name__}.",
+            hint=f"Expected {' or '.join(expected.__name__ for expected in setting.type)}: {setting.help}",
+            id="channels_classic.E010",
+        )
+        for setting in SETTINGS
+        if setting not in (CHANNEL_LAYERS, CHANNELS_TRUSTED_ORIGINS) and not setting.is_valid()
+    ]
+
+
+@register("channels_classic")
 def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Whether the project still sets `MIDDLEWARE_CLASSES`."""
+    """Warn of a project that still sets `MIDDLEWARE_CLASSES`."""
     if not hasattr(settings, "MIDDLEWARE_CLASSES"):
         return []
     return [
@@ -93,8 +107,8 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
 
 @register("channels_classic")
 def check_runserver(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Whether `manage.py runserver` is ours: Django takes that of the app listed first."""
-    if not isinstance(getattr(settings, "CHANNEL_LAYERS", None), dict) or not settings.CHANNEL_LAYERS:
+    """Warn when `manage.py runserver` is that of another app: Django takes the first in INSTALLED_APPS."""
+    if not CHANNEL_LAYERS.is_valid() or not CHANNEL_LAYERS.get():
         return []
     before = takewhile(lambda app: app.name != "channels_classic", apps.get_app_configs())
     first = next((app.name for app in before if _has_runserver(app)), None)
@@ -149,7 +163,7 @@ def _check_sessions_of_foreign_pages() -> Messages:
 
 def _routings() -> Iterator[Any]:
     """Yield the routing of each layer, without those that cannot be used, which another check reports."""
-    configs = getattr(settings, "CHANNEL_LAYERS", None)
+    configs = CHANNEL_LAYERS.get()
     for entry in configs.values() if isinstance(configs, dict) else ():
         with suppress(Exception):
             yield Router(entry["ROUTING"]).root
@@ -303,7 +317,7 @@ def _error(error: InvalidChannelLayerError, id: str) -> Error:
 
 
 def _place(error: BaseException) -> str:
-    """Where the user's code was when the error arose; empty when it was not."""
+    """Return the line of the project's code in which the error arose; empty if there is none."""
     for raised in filter(None, (error.__cause__, error)):
         for frame in reversed(traceback.extract_tb(raised.__traceback__)):
             if not frame.filename.startswith((*_LIBRARIES, "<frozen ")):

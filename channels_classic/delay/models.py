@@ -9,8 +9,9 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
-from channels_classic import DEFAULT_CHANNEL_LAYER, channel_layers
+from channels_classic.asgi import channel_layers
 from channels_classic.channel import Channel
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import LayerUnavailable
 
 __all__ = ["DelayedMessage", "DelayedMessageQuerySet"]
@@ -33,7 +34,7 @@ class DelayedMessage(models.Model):
     """
 
     lost_its_row: bool = False
-    """Whether ``send`` did not send and could not write back the row that it had deleted: save the message again."""
+    """True if ``send`` did not send and could not restore the row that it had deleted: save the message again."""
 
     due_date: models.DateTimeField[datetime, datetime] = models.DateTimeField(db_index=True)
     channel_name: models.CharField[str, str] = models.CharField(max_length=512)
