@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from channels_classic.message import Message
+from channels_classic.message import Message
 
 
 def headers_named(message: Message, name: bytes) -> Iterator[Sequence[bytes]]:
