@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from channels_classic.conf import CHANNELS_IMPLICIT_ACCEPT
 from channels_classic.layers.base import BeforeRun, before_run
 from channels_classic.signals import consumer_finished, consumer_started
 
@@ -52,6 +53,11 @@ class Trace:
     def handed_on(self) -> bool:
         """Whether another sender may answer: a message ``mentioned`` the name, or a group was ``joined``."""
         return self.mentioned or self.joined
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether a consumer of ``websocket.connect`` that returned accepts by ``CHANNELS_IMPLICIT_ACCEPT``."""
+        return not self.answered and bool(CHANNELS_IMPLICIT_ACCEPT.get())
 
     def sent(self, name: str, content: dict[str, Any]) -> None:
         """Record a message to a channel or group."""

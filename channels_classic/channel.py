@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic._pending import pending_message_store
 from channels_classic.asgi import channel_layers
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import InvalidMessage
 
 __all__ = ["Channel", "Group"]

@@ -25,7 +25,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import find_commands
 
 import channels_classic
-from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic.asgi import (
     ChannelLayerManager,
     check_config,
@@ -34,6 +33,7 @@ from channels_classic.asgi import (
     missing_keys,
     wrong_keys,
 )
+from channels_classic.conf import CHANNEL_LAYERS, CHANNELS_TRUSTED_ORIGINS, DEFAULT_CHANNEL_LAYER, SETTINGS
 from channels_classic.exceptions import ChannelsError, InvalidChannelLayerError, InvalidChannelName
 from channels_classic.layers.names import check_receivable
 from channels_classic.routing import Include, Route, RouteClass, Router
@@ -77,6 +77,20 @@ def check_channel_layers(app_configs: Sequence[AppConfig] | None = None, **kwarg
 
 
 @register("channels_classic")
+def check_types(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check the types of the settings in `conf` that have no check of their own."""
+    return [
+        Error(
+            f"The setting {setting.name} is {setting.get()!r}, of type {type(setting.get()).__name__}.",
+            hint=f"Expected {' or '.join(expected.__name__ for expected in setting.type)}: {setting.help}",
+            id="channels_classic.E010",
+        )
+        for setting in SETTINGS
+        if setting not in (CHANNEL_LAYERS, CHANNELS_TRUSTED_ORIGINS) and not setting.is_valid()
+    ]
+
+
+@register("channels_classic")
 def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Whether the project still sets `MIDDLEWARE_CLASSES`."""
     if not hasattr(settings, "MIDDLEWARE_CLASSES"):
@@ -94,7 +108,7 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
 @register("channels_classic")
 def check_runserver(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Whether `manage.py runserver` is ours: Django takes that of the app listed first."""
-    if not isinstance(getattr(settings, "CHANNEL_LAYERS", None), dict) or not settings.CHANNEL_LAYERS:
+    if not CHANNEL_LAYERS.is_valid() or not CHANNEL_LAYERS.get():
         return []
     before = takewhile(lambda app: app.name != "channels_classic", apps.get_app_configs())
     first = next((app.name for app in before if _has_runserver(app)), None)
@@ -149,7 +163,7 @@ def _check_sessions_of_foreign_pages() -> Messages:
 
 def _routings() -> Iterator[Any]:
     """Yield the routing of each layer, without those that cannot be used, which another check reports."""
-    configs = getattr(settings, "CHANNEL_LAYERS", None)
+    configs = CHANNEL_LAYERS.get()
     for entry in configs.values() if isinstance(configs, dict) else ():
         with suppress(Exception):
             yield Router(entry["ROUTING"]).root

@@ -21,6 +21,7 @@ from django.http import parse_cookie
 
 from channels_classic._headers import header_values
 from channels_classic.channel import Channel
+from channels_classic.conf import CHANNEL_SESSION_ENGINE
 from channels_classic.exceptions import ChannelSocketException, ConsumeLater, DenyConnection
 from channels_classic.message import Message, pending_message_store
 
@@ -49,7 +50,7 @@ def session_for_reply_channel(reply_channel: str) -> SessionBase:
     """
     digest = hashlib.sha1(reply_channel.encode(), usedforsecurity=False).hexdigest()
     key = "chn" + digest[:29]
-    engine = import_module(getattr(settings, "CHANNEL_SESSION_ENGINE", settings.SESSION_ENGINE))
+    engine = import_module(CHANNEL_SESSION_ENGINE.get())
     if engine is signed_cookies:
         raise ValueError(
             "Channel sessions cannot live in signed cookies: set CHANNEL_SESSION_ENGINE to another engine, "

@@ -223,6 +223,22 @@ def test_a_leftover_of_channels_2_names_its_other_setting(settings: Settings) ->
     assert "Remove ASGI_APPLICATION" in str(found()[0].hint)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("CHANNELS_WS_PROTOCOLS", "chat", "list or tuple or NoneType"),
+        ("CHANNEL_SESSION_ENGINE", None, "str"),
+        ("CHANNELS_IMPLICIT_ACCEPT", "yes", "bool"),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_named(settings: Settings, name: str, value: object, expected: str) -> None:
+    setattr(settings, name, value)
+    (message,) = found()
+    assert message.id == "channels_classic.E010"
+    assert message.msg == f"The setting {name} is {value!r}, of type {type(value).__name__}."
+    assert str(message.hint).startswith(f"Expected {expected}: ")
+
+
 def test_middleware_classes_are_warned_of(settings: Settings) -> None:
     settings.MIDDLEWARE_CLASSES = []
     assert ids() == ["W003"]

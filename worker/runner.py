@@ -169,12 +169,14 @@ def watched(result: ConsumerResult) -> Trace | None:
 
 
 def check_answer(trace: Trace, result: ConsumerResult, stats: ConsumerStats) -> None:
-    """Note whether another consumer may answer the client; warn when nothing will."""
+    """Note whether another consumer may answer the client; accept or warn when nothing will."""
     result.delegated = trace.handed_on
     if result.delivery.channel != "websocket.connect" or result.outcome is not Outcome.CONSUMED:
         return
     # Joining a group is not an answer: a consumer that only joins has forgotten to accept.
-    if not trace.answered and not trace.mentioned:
+    if trace.is_accepted:
+        result.sends.append(Outgoing(trace.reply_channel, {"accept": True}))
+    elif not trace.answered and not trace.mentioned:
         logger.warning(
             "The consumer %s of websocket.connect neither accepted nor closed: the client waits until the handshake "
             'times out. Send {"accept": True} to message.reply_channel, or raise DenyConnection.',

@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from channels_classic import DEFAULT_CHANNEL_LAYER, __version__
+from channels_classic import __version__
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 
 SETTINGS = click.option(
     "--settings",

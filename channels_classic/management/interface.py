@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from channels_classic.conf import CHANNELS_WS_PROTOCOLS
 from channels_classic.exceptions import ChannelsError
 from channels_classic.interface_server import InterfaceConfig
 from channels_classic.interface_server.config import ClientLimits
@@ -28,7 +29,7 @@ def configured(options: Mapping[str, Any]) -> InterfaceConfig:
     config = configuration(InterfaceConfig, options)
     return replace(
         config,
-        ws_protocols=config.ws_protocols or tuple(getattr(settings, "CHANNELS_WS_PROTOCOLS", None) or ()),
+        ws_protocols=config.ws_protocols or tuple(CHANNELS_WS_PROTOCOLS.get() or ()),
         root_path=config.root_path or settings.FORCE_SCRIPT_NAME or "",
     )
 

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from django.conf import settings
 
 from channels_classic._headers import header_values, headers_named
+from channels_classic.conf import CHANNELS_TRUSTED_ORIGINS
 from channels_classic.exceptions import DenyConnection
 from channels_classic.message import Message
 from channels_classic.routing import Match
@@ -135,7 +136,7 @@ def deny_foreign_origin(message: Message, **kwargs: Any) -> NoReturn:
 
 def trusted_origins() -> Sequence[str]:
     """Return the setting ``CHANNELS_TRUSTED_ORIGINS``; a text stands for a list of one."""
-    origins: Sequence[str] = getattr(settings, "CHANNELS_TRUSTED_ORIGINS", ())
+    origins: Sequence[str] = CHANNELS_TRUSTED_ORIGINS.get()
     return [origins] if isinstance(origins, str) else origins
 
 

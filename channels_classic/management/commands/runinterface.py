@@ -7,7 +7,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from channels_classic import DEFAULT_CHANNEL_LAYER
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import ChannelsError
 from channels_classic.management.interface import PARTS, configured, run
 from channels_classic.management.layer import bare_layer_of

@@ -21,8 +21,8 @@ from django.core.management.base import CommandParser
 from django.db import connections
 from django.utils import autoreload
 
-from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic.asgi import ChannelLayerWrapper
+from channels_classic.conf import CHANNEL_LAYERS, DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import CannotListen
 from channels_classic.handler import ViewConsumer
 from channels_classic.interface_server import InterfaceServer
@@ -222,7 +222,7 @@ class WorkerThread(threading.Thread):
 
 def _has_default_layer() -> bool:
     """Return True if there is a default layer, or if the setting is so wrong that the checks must report it."""
-    layers = getattr(settings, "CHANNEL_LAYERS", None)
+    layers = CHANNEL_LAYERS.get()
     return DEFAULT_CHANNEL_LAYER in layers if isinstance(layers, dict) else bool(layers)
 
 
