@@ -214,7 +214,7 @@ def test_it_keeps_the_name_of_a_function_and_drops_its_result(send: Callable[...
         """Call it."""
         return "result"
 
-    assert (consumer.__name__, consumer.__doc__) == ("consumer", "What it does.")
+    assert (consumer.__name__, consumer.__doc__) == ("consumer", "Call it.")
     assert consumer(send(0)) is None
 
 
