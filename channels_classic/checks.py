@@ -37,7 +37,7 @@ from channels_classic.conf import CHANNEL_LAYERS, CHANNELS_TRUSTED_ORIGINS, DEFA
 from channels_classic.exceptions import ChannelsError, InvalidChannelLayerError, InvalidChannelName
 from channels_classic.layers.names import check_receivable
 from channels_classic.routing import Include, Route, RouteClass, Router
-from channels_classic.security.origins import is_trusted_origin_valid
+from channels_classic.security._origins import is_trusted_origin_valid
 from channels_classic.security.websockets import is_open_to_foreign_pages, trusted_origins
 from channels_classic.sessions import uses_http_session
 from channels_classic.utils import name_that_thing

@@ -34,6 +34,7 @@ Consumer = Callable[..., Any]
 Match = tuple[Consumer, dict[str, Any]]
 
 VIEW_CONSUMER = "channels_classic.handler.ViewConsumer"
+HANDSHAKE_GUARD = "channels_classic.security.websockets.guarded"
 
 
 class RoutedMessage(Protocol):
@@ -232,15 +233,12 @@ class Router:
     def match(self, message: RoutedMessage) -> Match | None:
         """Return the consumer for ``message`` and its keyword arguments, or ``None`` if no route matches.
 
-        For a handshake from a page of a foreign site that is a consumer which denies it.
+        A handshake from a page of a foreign site gets a consumer that denies it.
         """
         match = self.root.match(message)
         if match is not None and message.channel.name == "websocket.connect":
-            # Imported here because processes that only send have routing too, and need nothing of django.http.
-            from channels_classic.security.websockets import deny_foreign_origin, may_connect
-
-            if not may_connect(message, match[0]):
-                return deny_foreign_origin, {}
+            # By its path: it reads the messages that routing must not depend on, and django.http is imported only here.
+            match = import_string(HANDSHAKE_GUARD)(message, match)
         return match
 
     def check_default(self, http_consumer: Consumer | None = None) -> None:

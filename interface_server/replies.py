@@ -13,7 +13,7 @@ KEYS = frozenset({"accept", "bytes", "text", "close"})
 
 @dataclass(slots=True)  # frozen would be slower
 class ParsedReply:
-    """The actions a reply asks for, in the order of the fields. `payload` is never empty; `close` is a close code."""
+    """The actions a reply asks for, in the order of the fields. `close` is a close code."""
 
     accept: bool = False
     deny: bool = False
@@ -35,17 +35,17 @@ def parse_reply(message: Mapping[str, Any], *, waiting: bool) -> ParsedReply:
     if accept not in (None, True, False):
         raise ValueError(f"'accept' is {_shown(accept)}, expected true or false")
     payload = _payload(message)
-    if payload is accept is close is None and message.get("text") is message.get("bytes") is None:
+    if payload is accept is close is None:
         raise ValueError(f"{dict(message)!r} asks for nothing: expected at least one of {', '.join(sorted(KEYS))}")
     if waiting and accept is not None and not accept:
         return ParsedReply(deny=True)
-    if waiting and not accept and payload is None:
+    if waiting and not accept and not payload:  # an empty payload decides nothing, by the draft
         return ParsedReply(deny=bool(close))
     return ParsedReply(accept=waiting, payload=payload, close=_code(close))
 
 
 def _payload(message: Mapping[str, Any]) -> str | bytes | None:
-    """Return the content of the frame to send, if any. Empty frames are never sent, as in Channels 1.x."""
+    """Return the content of the frame to send, if any. Of text and bytes, one that is empty yields to the other."""
     text, data = message.get("text"), message.get("bytes")
     if text is not None and not isinstance(text, str):
         raise ValueError(f"'text' is {_shown(text)}, expected text")
@@ -53,7 +53,7 @@ def _payload(message: Mapping[str, Any]) -> str | bytes | None:
         raise ValueError(f"'bytes' is {_shown(data)}, expected bytes")
     if text and data:
         raise ValueError("a WebSocket message carries text or bytes, not both")
-    return text or data or None
+    return text or data or (text if text is not None else data)
 
 
 def _shown(value: Any) -> str:

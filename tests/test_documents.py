@@ -41,5 +41,12 @@ def test_the_files_that_a_contributor_is_sent_to_are_there() -> None:
     assert [name for name in named if not _is_there(name) and name not in ("common.py", "helpers.py")] == []
 
 
+def test_the_files_that_explain_an_upper_bound_are_there() -> None:
+    comments = re.findall(r"^ +#(.*)$", (ROOT / "setup.cfg").read_text(), re.M)
+    named = re.findall(r"[\w/]+\.py", "\n".join(comments))
+    assert named != []
+    assert [name for name in named if not _is_there(name)] == []
+
+
 def _is_there(name: str) -> bool:
     return (ROOT / name).exists() or any(list((ROOT / room).glob(f"**/{name}")) for room in ROOMS)

@@ -21,8 +21,8 @@ from channels_classic.layers import rng
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.names import check_group
-from channels_classic.layers.planner import Delivery, Membership, Outgoing, Report
-from channels_classic.layers.steps import Connection, Delist, Members, Push, Status, Step, Take, Taken
+from channels_classic.layers.planner import Delivery, Outgoing, Report
+from channels_classic.layers.steps import Audience, Connection, Lookup, Push, Status, Step, Take, Taken
 
 from .inflight import Record
 from .result import ConsumerResult
@@ -69,10 +69,9 @@ class Outage:
 
 @dataclass(slots=True)
 class _Written:
-    """Steps whose results have not been read: the pushes first. Once read, the `deliveries` are finished."""
+    """Pushes whose results have not been read. Once read, the `deliveries` are finished."""
 
     pushes: Sequence[Push]
-    others: int
     deliveries: Sequence[Delivery] = ()
 
 
@@ -97,7 +96,6 @@ class WorkerConnection:
         self._unread: deque[_Written] = deque()
         self._owed: list[Report] = []
         self._again: list[Push] = []
-        self._delists: list[Delist] = []
         self._refused: list[tuple[Push, str]] = []
         self._retry_until = 0.0
         self._stopping = threading.Event()
@@ -163,7 +161,7 @@ class WorkerConnection:
             self._write(results, None)
         self.settle()
         self.retry()
-        if self._owed or self._again or self._delists:
+        if self._owed or self._again:
             self._write([], None)
             self.settle()
         self.close()
@@ -212,12 +210,11 @@ class WorkerConnection:
             sends = [send for result in results for send in result.sends]
             reports = [report for result in results for report in result.reports()]
             pushes = self._planner.pushes(sends, groups, self._owed + reports)
-        others: list[Step] = [*self._delists] if step is None else [*self._delists, step]
-        taking = step is not None
-        pushes, self._again, self._owed, self._delists = self._again + pushes, [], [], []
+        others: list[Step] = [] if step is None else [step]
+        pushes, self._again, self._owed = self._again + pushes, [], []
         try:
             if pushes or others:
-                self._put(pushes, others, len(others) - taking, self._unconfirmed(results))
+                self._put(pushes, others, self._unconfirmed(results))
             else:
                 self._release([result.delivery for result in results])
         except LayerUnavailable as error:
@@ -229,11 +226,10 @@ class WorkerConnection:
         self,
         pushes: Sequence[Push],
         others: Sequence[Step],
-        answers: int = 0,
         deliveries: Sequence[Delivery] = (),
     ) -> None:
-        """Write; `_settle` reads the results of the pushes and of the first `answers` of the others."""
-        self._unread.append(_Written(pushes, answers, deliveries))
+        """Write; `_settle` reads the results of the pushes."""
+        self._unread.append(_Written(pushes, deliveries))
         self._live.write([*pushes, *others])
 
     def _unconfirmed(self, results: Sequence[ConsumerResult]) -> list[Delivery]:
@@ -248,8 +244,8 @@ class WorkerConnection:
         for delivery in deliveries:
             self._record.release(delivery)
 
-    def _look_up(self, sends: Sequence[Outgoing]) -> dict[str, Membership] | None:
-        """Return the members of all groups in `sends` once the layer is up; None if the worker stops before that."""
+    def _look_up(self, sends: Sequence[Outgoing]) -> dict[str, Audience] | None:
+        """Return the audiences of all groups in `sends` once the layer is up; None if the worker stops before that."""
         names = list(dict.fromkeys(send.name for send in sends if send.group and _is_group(send.name)))
         tries = 0
         while self._connect():
@@ -257,25 +253,24 @@ class WorkerConnection:
                 return {}
             tries += 1
             try:
-                self._live.write([Members(name) for name in names])
+                self._live.write([Lookup(name) for name in names])
                 self._settle()
                 found = [self._live.read() for _ in names]
             except LayerUnavailable as error:
                 self._lose(error)  # a look-up may be repeated: none of `sends` has been written yet
                 continue
             if tries > 2 or not any(isinstance(result, StepRefused) and result.again for result in found):
-                return {name: self._membership(name, result) for name, result in zip(names, found, strict=True)}
+                return {name: self._audience(name, result) for name, result in zip(names, found, strict=True)}
         return None
 
-    def _membership(self, name: str, found: Any) -> Membership:
+    def _audience(self, name: str, found: Any) -> Audience:
         if isinstance(found, StepRefused):
             logger.error("Lost a message for the group %s: %s", name, found)
             self._losses.count("broker", name)
-            return {}
-        membership: Membership = found
-        return membership
+            return Audience({}, (), ())
+        return self._planner.audience(found)
 
-    def _is_sendable(self, send: Outgoing, groups: dict[str, Membership], result: ConsumerResult) -> bool:
+    def _is_sendable(self, send: Outgoing, groups: dict[str, Audience], result: ConsumerResult) -> bool:
         try:
             self._planner.lookups([send])  # checks the name
             self._planner.pushes([send], groups)
@@ -292,8 +287,6 @@ class WorkerConnection:
         while self._unread:
             written = self._unread[0]
             results = [self._live.read() for _ in written.pushes]
-            for _ in range(written.others):
-                self._live.read()
             self._unread.popleft()
             self._release(written.deliveries)
             if results:
@@ -301,7 +294,6 @@ class WorkerConnection:
 
     def _judge(self, pushes: Sequence[Push], results: Sequence[Any]) -> None:
         refusals = self._planner.refusals(pushes, results)
-        self._delists += refusals.dead
         if refusals.full or any(isinstance(result, StepRefused) for result in results):
             for push, result in zip(pushes, results, strict=True):
                 self._judge_push(push, result)

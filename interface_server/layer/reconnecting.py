@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers import rng
 from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.pool import refused_for_now
 from channels_classic.layers.steps import AsyncConnection, Step
 
 FIRST_PAUSE = 0.1
@@ -42,10 +43,11 @@ class ReconnectingConnection:
         self._running = True
         try:
             results = await connection.run(steps)
-            for index, result in enumerate(results):
-                # Not carried out, for a reason that no longer holds: this sends nothing twice.
-                if isinstance(result, StepRefused) and result.again:
-                    (results[index],) = await connection.run([steps[index]])
+            refused = refused_for_now(results)
+            if refused and (connection.usable() or await self._reconnect()):
+                assert self._connection is not None
+                for index, result in zip(refused, await self._connection.run([steps[i] for i in refused]), strict=True):
+                    results[index] = result
             return results
         except LayerUnavailable as error:
             await self.close()
@@ -53,6 +55,15 @@ class ReconnectingConnection:
             raise
         finally:
             self._running = False
+
+    async def _reconnect(self) -> bool:
+        """Connect to the server that is the one to talk to now; return False while there is none."""
+        await self.close()
+        try:
+            self._connection = await self._layer.connect_async()
+        except LayerUnavailable as error:
+            self._on_disconnect(self, error)
+        return self._connection is not None
 
     def mark_stale(self) -> bool:
         """Mark the connection stale: reconnect before its next use. Return False while it is in use."""
@@ -63,6 +74,8 @@ class ReconnectingConnection:
         """Return the connection, after as many attempts as it takes."""
         if self._is_stale:
             self._is_stale = False
+            await self.close()
+        if self._connection is not None and not self._connection.usable():
             await self.close()
         pause = FIRST_PAUSE
         while self._connection is None:

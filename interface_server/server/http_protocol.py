@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
@@ -18,11 +17,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..asgi import Event, Receive, Scope, SendEvent
 from ..config import ClientLimits
+from . import request_limits
+from .request_limits import BodyRate, Refused, RequestLimits, RequestPart
+from .request_syntax import check_headers, check_request_line, origin_form, status_of_error
 
 logger = logging.getLogger("channels_classic.interface_server")
-
-MAX_HEADERS = 128
-"""Headers of one request; the `websockets` library accepts no more either."""
 
 MAX_HANDSHAKE_LINE = 8192
 """Bytes of a header line that the `websockets` library accepts."""
@@ -30,26 +29,12 @@ MAX_HANDSHAKE_LINE = 8192
 MAX_PIPELINED = 100
 """Requests of one connection that may wait for those before them."""
 
-RATE_INTERVAL = 20.0
-"""Seconds over which the rate of a body is averaged."""
-
 REFUSAL_LINGER = 1.0
 """Seconds between an error response and the close: an immediate close could discard the response on its way."""
 
 
-class _Refused(Exception):
-    """Raised inside a parser callback for a request to be answered with an error status."""
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-
-
-class RequestPart(Enum):
-    """The part of a request that the client is sending."""
-
-    NONE = "none"
-    HEAD = "head"
-    BODY = "body"
+MAX_IGNORED = 1024 * 1024
+"""Bytes that are read and ignored, after a refusal or behind a request for another protocol, before the close."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -63,11 +48,11 @@ class HttpProtocol(HttpToolsProtocol):
             "channels_classic.raw": {"watch": self.watch, "abort": self.abort}
         }
         self._running: Any = None
-        self._part = RequestPart.NONE
-        self._size = 0  # bytes of this head that were parsed
-        self._fed = 0  # bytes of this part, or of this interval
-        self._paused = False
+        self._requests = RequestLimits(self._limits)
+        self._rate = BodyRate(self._limits)
+        self._head = b""  # the reads that contain the current head
         self._ignores_input = False
+        self._ignored = 0
         self._timer: asyncio.TimerHandle | None = None
 
     # The extension for the application
@@ -106,27 +91,45 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse the data and enforce the limits."""
         if self._ignores_input:
+            self._ignore(data)
             return
         self._unset_keepalive_if_required()
+        self._head = self._head + data if self._requests.part is RequestPart.HEAD else data
         try:
             self.parser.feed_data(data)
+            self._requests.received(len(data))
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[upgrade.args[0] :])
-            return
         except httptools.HttpParserError as error:
-            reason = error.__context__
-            self._refuse(reason.status if isinstance(reason, _Refused) else 400)
-            return
-        self._fed += len(data)
-        if self._part is RequestPart.HEAD and self._fed > self._limits.max_head:
-            self._refuse(431 if self.headers else 414)
-            return
-        self._paused = self._paused or self.flow.read_paused
-        owes = self._part is not RequestPart.NONE or self.cycle is None or self.cycle.response_complete
+            self._refuse(self._status_of(error))
+        except Refused as refusal:
+            self._refuse(refusal.status)
+        else:
+            self._after_read(len(data))
+
+    def _after_read(self, size: int) -> None:
+        part = self._requests.part
+        if part is not RequestPart.HEAD:
+            self._head = b""
+        self._rate.received(size, paused=self.flow.read_paused)
+        owes = part is not RequestPart.NONE or self.cycle is None or self.cycle.response_complete
         if not owes:
             self._stop_clock()
         elif self._timer is None:
             self._start_clock()
+
+    def _status_of(self, error: httptools.HttpParserError) -> int:
+        reason = error.__context__  # what a callback raised
+        if isinstance(reason, Refused):
+            return reason.status
+        if self._requests.part is RequestPart.BODY:
+            return 400
+        return status_of_error(self._head, invalid_method=isinstance(error, httptools.HttpParserInvalidMethodError))
+
+    def _ignore(self, data: bytes) -> None:
+        self._ignored += len(data)
+        if self._ignored > MAX_IGNORED:
+            self.transport.abort()
 
     # The parser
 
@@ -134,67 +137,74 @@ class HttpProtocol(HttpToolsProtocol):
         """Begin a request."""
         super().on_message_begin()
         self.scope["extensions"] = self._extensions
-        self._part = RequestPart.HEAD
-        self._size = self._fed = 0
+        self._requests.begin()
 
     def on_url(self, url: bytes) -> None:
         """Add a part of the request target."""
         super().on_url(url)
-        if len(self.url) > self._limits.max_request_line:
-            raise _Refused(414)
+        self._requests.target(len(self.url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header; after the head it is a trailer, which is ignored."""
-        if self._part is not RequestPart.HEAD:
-            return
-        self._size += len(name) + len(value) + 4
-        if self._size > self._limits.max_head or len(self.headers) >= MAX_HEADERS:
-            raise _Refused(431)
-        super().on_header(name, value)
+        self._requests.header(name, value)
+        if self._requests.part is RequestPart.HEAD:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Check the complete head."""
         self._check_head()
         super().on_headers_complete()
-        self._part = RequestPart.BODY
-        self._fed = 0
+        if self.url == b"*":
+            self.scope["path"], self.scope["raw_path"] = "*", b"*"
+        self._requests.begin_body()
+        self._rate.restart()
         self._stop_clock()
 
+    def on_chunk_header(self) -> None:
+        """Count a chunk."""
+        self._requests.chunk()
+
+    def on_body(self, body: bytes) -> None:
+        """Add a part of the body."""
+        used = self.cycle is not None and not self.cycle.response_complete
+        if self._requests.body(len(body), used=used):
+            super().on_body(body)
+        else:
+            self._ignores_input = True
+            self.transport.close()
+
     def _check_head(self) -> None:
-        """Raise `_Refused` for a request that a proxy might interpret differently (request smuggling)."""
-        version = self.parser.get_http_version()
-        if version not in ("1.0", "1.1"):
-            raise _Refused(505)
-        names = [name for name, _ in self.headers]
-        hosts = names.count(b"host")
-        if hosts > 1 or (not hosts and version == "1.1"):
-            raise _Refused(400)  # RFC 9112, section 3.2
-        if version == "1.0" and b"transfer-encoding" in names:
-            raise _Refused(400)  # RFC 9112, section 6.1
+        """Raise `Refused` for a request that is invalid, or one too many."""
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        check_request_line(self._head, method, self.url, version)
+        check_headers(self.headers, version)
+        self.url = origin_form(method, self.url, self.headers)
         if len(self.pipeline) >= MAX_PIPELINED:
-            raise _Refused(429)
+            raise Refused(429)
         if self.parser.should_upgrade() and self._should_upgrade():
-            self._check_handshake(names)
+            self._check_handshake([name for name, _ in self.headers])
 
     def _check_handshake(self, names: list[bytes]) -> None:
-        """Raise `_Refused` for handshakes that the `websockets` library would not answer."""
+        """Raise `Refused` for handshakes that the `websockets` library would not answer."""
         if self.cycle is not None and not self.cycle.response_complete:
-            raise _Refused(400)  # the previous request still uses the connection
+            raise Refused(400)  # the previous request still uses the connection
+        if self.parser.get_http_version() == "1.0":
+            raise Refused(400)  # RFC 6455, section 4.2.1
         if self.parser.get_method() != b"GET" or b"transfer-encoding" in names:
-            raise _Refused(400)
+            raise Refused(400)
         if any(name == b"content-length" and value.strip(b"0 \t") for name, value in self.headers):
-            raise _Refused(400)
+            raise Refused(400)
         if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in self.headers):
-            raise _Refused(400)  # the library fails on these before version 17
+            raise Refused(400)  # the library fails on these before version 17
         if any(len(name) + len(value) + 4 > MAX_HANDSHAKE_LINE for name, value in self.headers):
-            raise _Refused(431)
+            raise Refused(431)
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
-            raise _Refused(503)  # uvicorn applies the limit to requests only
+            raise Refused(503)  # uvicorn applies the limit to requests only
 
     def on_message_complete(self) -> None:
         """End the request."""
         super().on_message_complete()
-        self._part = RequestPart.NONE
+        self._requests.end()
 
     def _upgrade(self, rest: bytes) -> None:
         """Switch to the WebSocket protocol, if asked for; `rest` is data that follows the request."""
@@ -212,7 +222,8 @@ class HttpProtocol(HttpToolsProtocol):
     # Slow clients and invalid requests
 
     def _start_clock(self) -> None:
-        seconds = RATE_INTERVAL if self._part is RequestPart.BODY else self._limits.head_timeout
+        in_body = self._requests.part is RequestPart.BODY
+        seconds = request_limits.RATE_INTERVAL if in_body else self._limits.head_timeout
         self._timer = self.loop.call_later(seconds, self._on_timeout)
 
     def _stop_clock(self) -> None:
@@ -222,12 +233,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _on_timeout(self) -> None:
         self._timer = None
-        fast = self._fed >= self._limits.body_rate * RATE_INTERVAL
-        if self._part is RequestPart.BODY and (fast or self._paused or self.flow.read_paused):
-            self._fed = 0
-            self._paused = False
+        part = self._requests.part
+        if part is RequestPart.BODY and self._rate.sufficient(paused=self.flow.read_paused):
+            self._rate.restart()
             self._start_clock()
-        elif self._part is RequestPart.NONE:
+        elif part is RequestPart.NONE:
             self.transport.close()
         else:
             self._refuse(408)
@@ -238,9 +248,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._ignores_input = True
         self._stop_clock()
         cycle = self.cycle
-        if self.pipeline and self._part is RequestPart.BODY:
+        if self.pipeline and self._requests.part is RequestPart.BODY:
             self.transport.abort()  # its turn would come, but the rest of its body never
-        elif cycle is not None and not cycle.response_complete and self._part is not RequestPart.BODY:
+        elif cycle is not None and not cycle.response_complete and self._requests.part is not RequestPart.BODY:
             self._last_cycle().keep_alive = False
         elif cycle is not None and cycle.response_started and not cycle.response_complete:
             self.transport.abort()

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 from ..error_pages import RETRY_AFTER
 
@@ -25,6 +27,9 @@ MAX_UNREAD_PONGS = 256 * 1024
 
 SLICE = 16 * 1024
 """Bytes parsed at a time: one read may hold tens of thousands of tiny frames, far more than may be queued."""
+
+MAX_EARLY_BYTES = 64 * 1024
+"""Bytes that a client may send before its handshake is answered; RFC 6455 allows none."""
 
 MAX_FRAGMENTS = 1024
 """Frames of one message: empty ones take memory, but do not count in the size of the message."""
@@ -91,16 +96,32 @@ class _Valve:
             await asyncio.wait([self._opened])
 
 
+class _ServerProtocol(ServerProtocol):
+    """The protocol of `websockets`, with control frames inside of fragmented messages as RFC 6455, section 5.4, has it.
+
+    A close frame may come there as well. `websockets` takes it for a violation, and answers 1002.
+    """
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Let a close frame end the message that it is in the middle of."""
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
+
+
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.close_timeout = CLOSE_TIMEOUT
+        self.conn.__class__ = _ServerProtocol  # uvicorn makes it; to make another would cost each handshake 50 µs
         self.queue: Any = _Mailbox()
         self.writable: Any = _Valve()
         self._read_at = 0.0
         self._unparsed = b""
+        self._early_bytes = 0
+        self._early_pongs = b""
         self._listener: Callable[[str | bytes], bool] | None = None
 
     # The extension for the application
@@ -177,6 +198,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse data until reading pauses, and keep the rest."""
+        if not self.handshake_complete and self.handshake_initiated:
+            self._early_bytes += len(data)
+            if self._early_bytes > MAX_EARLY_BYTES:
+                self._reject(400, "Too much data before the handshake was answered.\n")
+                self.transport.close()
+                return
         if self._unparsed or self.read_paused or len(data) > SLICE:
             self._unparsed += data
             self._parse()
@@ -197,6 +224,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Answer with a pong, or cut off a client that does not read its pongs."""
+        if not self.handshake_complete:
+            self._early_pongs += b"".join(self.conn.data_to_send())  # the 101 comes first
+            return
         if self.transport.get_write_buffer_size() > MAX_UNREAD_PONGS:
             self.transport.abort()
         else:
@@ -248,12 +278,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """Close because the server stops; an undecided handshake gets 503, so that the client tries again."""
         if not self.handshake_complete and not self.close_sent and self.initial_response is None:
-            response = self.conn.reject(503, "Service unavailable.\n")
-            response.headers["Retry-After"] = RETRY_AFTER[1].decode()
-            self.conn.send_response(response)
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.handshake_complete = self.close_sent = True
+            self._reject(503, "Service unavailable.\n")
         super().shutdown()
+
+    def _reject(self, status: int, text: str) -> None:
+        """Answer the handshake with an error."""
+        response = self.conn.reject(status, text)
+        if status == 503:
+            response.headers["Retry-After"] = RETRY_AFTER[1].decode()
+        self.conn.send_response(response)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.handshake_complete = self.close_sent = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report code 1006 for a connection that ended without a close frame (RFC 6455, section 7.1.5)."""
@@ -266,9 +301,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         await super().send(message)
         if self.close_sent:
             self.handshake_complete = True
-            self._parse()  # it may contain the answer to our close frame
         if self.handshake_complete and message["type"] == "websocket.accept":
             del self.request, self.response  # two kilobytes no longer needed
+            pongs, self._early_pongs = self._early_pongs, b""
+            self.transport.write(pongs)
+        if self.close_sent:
+            self._parse()  # it may contain the answer to our close frame
 
     # Keep-alive
 

@@ -167,17 +167,14 @@ class Gate:
         self._change(GateEvent.PASSED_LAST if waiting.last else GateEvent.PASSED)
         return waiting
 
-    def refuse(self, token: str, now: float) -> bool:
+    def refuse(self, token: str) -> bool:
         """Take back a message that was certainly not written: it is the next one again, after `retry`.
 
-        Returns False if it is not the outstanding one, or a disconnect that has waited for as long as it may.
+        Returns False if it is not the outstanding one.
         """
         if self._passed is None or self._passed.token != token:
             return False
-        if self._passed.last and now >= self._last_at + self._lease:
-            return False
-        if not self._change(GateEvent.REFUSED):
-            return False
+        self._change(GateEvent.REFUSED)
         self._waiting.insert(0, self._passed)
         self._size += self._passed.size
         self._passed = None
@@ -187,6 +184,10 @@ class Gate:
     def retry(self) -> None:
         """Let `next` return the refused message again."""
         self._change(GateEvent.RETRIED)
+
+    def is_news(self, token: str) -> bool:
+        """Return True if `token` is that of the outstanding message, of which no worker has reported yet."""
+        return self._passed is not None and self._passed.token == token and not self._running
 
     def report(self, token: str, outcome: Outcome, now: float) -> bool:
         """Note a report. Return True if it opened the gate: it was an end, and that of the outstanding message."""

@@ -84,6 +84,16 @@ class ClusterConnector(Connector):
     """The master that holds the slot of a hash tag."""
 
     dynamic = True
+    questions = (("CLUSTER", "MYID"), ("CLUSTER", "NODES"))
+
+    def place(self, replies: Sequence[Any]) -> tuple[str, list[str]]:
+        node, nodes = (reply.decode() for reply in replies)
+        masters = []
+        for line in nodes.splitlines():
+            name, _, flags, *_ = line.split()
+            if name != node and "master" in flags.split(",") and not {"fail", "fail?"} & set(flags.split(",")):
+                masters.append(name)
+        return node, masters
 
     def __init__(self, tag: str, nodes: Sequence[Connector], url: str, connection_kwargs: dict[str, Any]) -> None:
         super().__init__(url, connection_kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -78,6 +79,13 @@ class Connector:
     def sibling_async(self, raw: Any) -> Any:
         """The same for asyncio."""
         return self._make(self._async_pool, _address(raw))
+
+    questions: Sequence[Sequence[str]] = ()
+    """Commands whose replies tell `place` where in a cluster the server is."""
+
+    def place(self, replies: Sequence[Any]) -> tuple[str, list[str]]:
+        """Return the id of the node that was asked, and those of the other masters that are alive; pure."""
+        return "", []
 
     dynamic = False
     """Whether `address` asks others where the server is now."""
