@@ -181,13 +181,15 @@ def _test_layer() -> Iterator[None]:
         previous = channel_layers.backends.copy()
         with override_settings(CHANNEL_LAYERS=layers):
             channel_layers.backends.clear()
-            _empty_layer()
+            # Not from the settings, which may be others by the end of the test.
+            layer = channel_layers.make_test_backend(DEFAULT_CHANNEL_LAYER).channel_layer
+            _empty(layer)
             try:
                 yield
             finally:
                 _close(channel_layers.backends.get(DEFAULT_CHANNEL_LAYER))
-                _empty_layer()
-                _remove_keys()
+                _empty(layer)
+                _remove_keys(layer)
                 channel_layers.backends.clear()
                 channel_layers.backends.update(previous)
 
@@ -225,9 +227,8 @@ def _test_config(entry: dict[str, Any], folder: str) -> dict[str, Any]:
     return {**entry["TEST_CONFIG"], "prefix": f"{layer.prefix}{random_text(8)}:"}
 
 
-def _remove_keys() -> None:
+def _remove_keys(layer: Any) -> None:
     """Remove all keys of a layer in Redis whose prefix is used no more: some outlive `flush`, for a day or a month."""
-    layer = channel_layers.make_test_backend(DEFAULT_CHANNEL_LAYER).channel_layer
     if not isinstance(layer, RedisChannelLayer):
         return
     pattern = "".join(f"\\{char}" if char in "*?[]^\\" else char for char in layer.prefix) + "*"
@@ -248,10 +249,9 @@ def _remove_keys() -> None:
             connection.disconnect()
 
 
-def _empty_layer() -> None:
-    """Empty the layer in the settings, unless it is the embedded one, which ends with its interface server."""
-    layer = channel_layers.make_test_backend(DEFAULT_CHANNEL_LAYER)
-    if "flush" in layer.extensions and not isinstance(layer.channel_layer, LocalChannelLayer):
+def _empty(layer: Any) -> None:
+    """Empty a layer, unless it is the embedded one, which ends with its interface server."""
+    if "flush" in layer.extensions and not isinstance(layer, LocalChannelLayer):
         layer.flush()
     _close(layer)
 
