@@ -53,7 +53,7 @@ send, writes first what these steps must not overtake."""
 
 
 class BaseChannelLayer(LegacyNames):
-    """What every channel layer can do.
+    """The methods of every channel layer.
 
     `expiry` and `group_expiry` are in seconds, `capacity` in unread messages per channel (for a process-local channel:
     per client); `channel_capacity` maps patterns to capacities. Subclasses give connections.
@@ -160,7 +160,7 @@ class BaseChannelLayer(LegacyNames):
         self._drive(self._flush())
 
     def global_statistics(self) -> dict[str, int]:
-        """How many messages all channels together took and refused, and what was lost of them by kind.
+        """Return the number of messages that all channels accepted and refused, and of those lost, by kind.
 
         Since counting began: a week without messages, a flush or the end of the layer's data begin it anew. ASGI draft,
         "Statistics".
