@@ -262,7 +262,7 @@ class CannotListen(ChannelsError, OSError):
 
 
 class OtherChannelsInstalled(ChannelsError, ImportError):
-    """Raised when `channels_classic.compat` finds a package of the name that it is to provide."""
+    """Raised when `channels_classic.compat` finds another package of the name that it provides."""
 
     def __init__(self, version: str | None, origin: str) -> None:
         super().__init__(version, origin)
