@@ -104,6 +104,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("queue", ["jobs", "inbox!"])
 def test_a_hostile_entry_costs_itself_only(redis_server: RedisServer, queue: str) -> None:
+    redis_server.flush()
     name = queue + "client" * queue.endswith("!")
     with layer_on(redis_server.url, capacity=100) as layer:
         connection = layer.connect()
@@ -120,6 +121,7 @@ def test_a_hostile_entry_costs_itself_only(redis_server: RedisServer, queue: str
 
 @pytest.mark.parametrize("queue", ["jobs", "inbox!"])
 def test_a_full_channel_with_a_broken_head_takes_messages_again(redis_server: RedisServer, queue: str) -> None:
+    redis_server.flush()
     name = queue + "client" * queue.endswith("!")
     with layer_on(redis_server.url, capacity=QUOTAS_FROM * 2) as layer:
         connection = layer.connect()
