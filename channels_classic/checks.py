@@ -7,9 +7,12 @@ making one connects to nothing. `docs/checks.md` lists the ids.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
+import re
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
@@ -22,7 +25,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import find_commands
 
 import channels_classic
-from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic.asgi import (
     ChannelLayerManager,
     check_config,
@@ -31,9 +33,14 @@ from channels_classic.asgi import (
     missing_keys,
     wrong_keys,
 )
+from channels_classic.conf import CHANNEL_LAYERS, CHANNELS_TRUSTED_ORIGINS, DEFAULT_CHANNEL_LAYER, SETTINGS
 from channels_classic.exceptions import ChannelsError, InvalidChannelLayerError, InvalidChannelName
 from channels_classic.layers.names import check_receivable
-from channels_classic.routing import Router
+from channels_classic.routing import Include, Route, RouteClass, Router
+from channels_classic.security._origins import is_trusted_origin_valid
+from channels_classic.security.websockets import is_open_to_foreign_pages, trusted_origins
+from channels_classic.sessions import uses_http_session
+from channels_classic.utils import name_that_thing
 
 CHANNELS_2_BACKENDS = ("channels.layers.", "channels_redis.")
 STATICFILES = "django.contrib.staticfiles"
@@ -51,7 +58,7 @@ Messages = Iterator[CheckMessage]
 
 @register("channels_classic")
 def check_channel_layers(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """What is wrong with `CHANNEL_LAYERS`."""
+    """Return the mistakes in `CHANNEL_LAYERS`."""
     try:
         configs = ChannelLayerManager().configs
     except InvalidChannelLayerError as error:
@@ -70,8 +77,22 @@ def check_channel_layers(app_configs: Sequence[AppConfig] | None = None, **kwarg
 
 
 @register("channels_classic")
+def check_types(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check the types of the settings in `conf` that have no check of their own."""
+    return [
+        Error(
+            f"The setting {setting.name} is {setting.get()!r}, of type {type(setting.get()).__name__}.",
+            hint=f"Expected {' or '.join(expected.__name__ for expected in setting.type)}: {setting.help}",
+            id="channels_classic.E010",
+        )
+        for setting in SETTINGS
+        if setting not in (CHANNEL_LAYERS, CHANNELS_TRUSTED_ORIGINS) and not setting.is_valid()
+    ]
+
+
+@register("channels_classic")
 def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Whether the project still sets `MIDDLEWARE_CLASSES`."""
+    """Warn of a project that still sets `MIDDLEWARE_CLASSES`."""
     if not hasattr(settings, "MIDDLEWARE_CLASSES"):
         return []
     return [
@@ -86,8 +107,8 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
 
 @register("channels_classic")
 def check_runserver(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Whether `manage.py runserver` is ours: Django takes that of the app listed first."""
-    if not isinstance(getattr(settings, "CHANNEL_LAYERS", None), dict) or not settings.CHANNEL_LAYERS:
+    """Warn when `manage.py runserver` is that of another app: Django takes the first in INSTALLED_APPS."""
+    if not CHANNEL_LAYERS.is_valid() or not CHANNEL_LAYERS.get():
         return []
     before = takewhile(lambda app: app.name != "channels_classic", apps.get_app_configs())
     first = next((app.name for app in before if _has_runserver(app)), None)
@@ -101,6 +122,59 @@ def check_runserver(app_configs: Sequence[AppConfig] | None = None, **kwargs: An
             id="channels_classic.W005" if first == STATICFILES else "channels_classic.W004",
         )
     ]
+
+
+@register("channels_classic")
+def check_origins(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Return what is wrong with `CHANNELS_TRUSTED_ORIGINS`, and which consumers give sessions to foreign pages."""
+    origins = trusted_origins()
+    if not isinstance(origins, (list, tuple, set, frozenset)):
+        return [_wrong_origins(f"is of type {type(origins).__name__}: expected a list of origins.")]
+    wrong = [_wrong_origins(f"has the entry {origin!r}.") for origin in origins if not is_trusted_origin_valid(origin)]
+    return [*wrong] or list(_check_sessions_of_foreign_pages())
+
+
+def _wrong_origins(problem: str) -> Error:
+    return Error(
+        f"The setting CHANNELS_TRUSTED_ORIGINS {problem}",
+        hint="Write origins as browsers send them, with a scheme, without a path and in ASCII, such as "
+        "'https://app.example.com', 'https://*.example.com' for a domain and all below it, or '*' for all.",
+        id="channels_classic.E009",
+    )
+
+
+def _check_sessions_of_foreign_pages() -> Messages:
+    names = {
+        name_that_thing(consumer)
+        for routing in _routings()
+        for consumer in _connect_consumers(routing)
+        if uses_http_session(consumer) and is_open_to_foreign_pages(consumer)
+    }
+    if names:
+        setting = "CHANNELS_TRUSTED_ORIGINS" if "*" in trusted_origins() else "ALLOWED_HOSTS"
+        yield Warning(
+            f"Because of the '*' in {setting} a page of any site can open a WebSocket with the session of its visitor "
+            f"to {', '.join(sorted(names))}.",
+            hint="List hosts in ALLOWED_HOSTS and further origins in CHANNELS_TRUSTED_ORIGINS instead of '*', or wrap "
+            "the consumer in a subclass of channels_classic.security.websockets.BaseOriginValidator.",
+            id="channels_classic.W006",
+        )
+
+
+def _routings() -> Iterator[Any]:
+    """Yield the routing of each layer, without those that cannot be used, which another check reports."""
+    configs = CHANNEL_LAYERS.get()
+    for entry in configs.values() if isinstance(configs, dict) else ():
+        with suppress(Exception):
+            yield Router(entry["ROUTING"]).root
+
+
+def _connect_consumers(entry: Any) -> Iterator[Any]:
+    if isinstance(entry, Include):
+        for inner in entry.routing:
+            yield from _connect_consumers(inner)
+    elif isinstance(entry, Route) and "websocket.connect" in entry.channels:
+        yield entry.consumer
 
 
 def _has_runserver(app: AppConfig) -> bool:
@@ -135,7 +209,8 @@ def _check_channels_2(alias: str, entry: dict[str, Any]) -> Messages:
 
 def _check_routing(alias: str, routing: Any) -> Messages:
     try:
-        for channel in Router(routing).channels:
+        router = Router(routing)
+        for channel in router.channels:
             check_receivable(channel)
     except Exception as error:  # importing the user's modules runs their code
         kind = "" if isinstance(error, (ImproperlyConfigured, ChannelsError)) else f"{type(error).__name__}: "
@@ -144,6 +219,62 @@ def _check_routing(alias: str, routing: Any) -> Messages:
             hint=_place(error) or _ROUTING_HINTS.get(type(error), _ROUTING_HINT),
             id="channels_classic.E005",
         )
+    else:
+        yield from _check_consumers(router.root, frozenset())
+
+
+def _check_consumers(include: Include, captured: frozenset[str]) -> Messages:
+    """Check the consumers of all routes; `captured` are the groups of the includes around them."""
+    for entry in include.routing:
+        if type(entry) is Include:
+            yield from _check_consumers(entry, captured | _groups(entry.prefixes))
+        elif type(entry) in (Route, RouteClass):
+            yield from _check_call(entry, captured | _groups(entry.filters))
+            yield from _check_order(entry)
+
+
+def _check_call(route: Route, captured: frozenset[str]) -> Messages:
+    """Warn when each call of the consumer will fail; an error would stop projects that never use the route."""
+    consumer, name = route.consumer, name_that_thing(route.consumer)
+    call = f"{name.rpartition('.')[2]}({', '.join(['message', *sorted(captured)])})"
+    problem = f"it is of type {type(consumer).__name__}"
+    hint = "Name a function, a class or the dotted path of one."
+    if callable(consumer):
+        try:
+            # Not that of a function inside a decorator, which may well call it with other arguments.
+            inspect.signature(consumer, follow_wrapped=False).bind(None, **dict.fromkeys(captured))
+        except TypeError as error:
+            code = getattr(consumer, "__code__", None)
+            problem = f"{error}, and each message is passed as {call}"
+            hint = f"Write def {call}." + (f" Look at {code.co_filename}, line {code.co_firstlineno}." if code else "")
+        except ValueError:
+            return  # some builtins have no signature
+        else:
+            return
+    yield Warning(
+        f"The consumer {name} of {'/'.join(route.channels)} cannot be called: {problem}.",
+        hint=hint,
+        id="channels_classic.W010",
+    )
+
+
+def _check_order(route: Route) -> Messages:
+    """Warn about a demultiplexer of which several streams enforce the order of the whole socket."""
+    consumer = route.consumer
+    ordered = (
+        consumer._ordered_streams() if isinstance(consumer, type) and hasattr(consumer, "_ordered_streams") else []
+    )
+    if len(ordered) > 1:
+        yield Warning(
+            f"The consumers of the streams {', '.join(map(repr, ordered))} of {name_that_thing(consumer)} have "
+            "strict_ordering. The order is that of the whole socket: frames of the others would wait forever.",
+            hint="Set strict_ordering on the demultiplexer instead.",
+            id="channels_classic.W011",
+        )
+
+
+def _groups(patterns: dict[str, re.Pattern[str]]) -> frozenset[str]:
+    return frozenset(group for pattern in patterns.values() for group in pattern.groupindex)
 
 
 def _check_layer(alias: str, entry: dict[str, Any]) -> Messages:
@@ -186,7 +317,7 @@ def _error(error: InvalidChannelLayerError, id: str) -> Error:
 
 
 def _place(error: BaseException) -> str:
-    """Where the user's code was when the error arose; empty when it was not."""
+    """Return the line of the project's code in which the error arose; empty if there is none."""
     for raised in filter(None, (error.__cause__, error)):
         for frame in reversed(traceback.extract_tb(raised.__traceback__)):
             if not frame.filename.startswith((*_LIBRARIES, "<frozen ")):

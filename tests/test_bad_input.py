@@ -1,4 +1,4 @@
-"""What a user sees who gives something wrong: a sentence with the next step and status 1, and no traceback."""
+"""Mistakes of users: each ends with a sentence, the next step and status 1, without a traceback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def project() -> Iterator[Project]:
 
 
 def refused(program: Process) -> str:
-    """What a program said that ended at once, as it should."""
+    """Return the output of a program that must end at once."""
     with program:
         status = program.wait()
     assert status == 1, program.output
@@ -54,6 +54,12 @@ SETTINGS = [
     (BOTH, "CHANNEL_LAYERS['default']['CONFIG'] = {'exipry': 5}", r"'exipry'\.?\s+(HINT: )?Did you mean 'expiry'"),
     (BOTH, "CHANNEL_LAYERS['default']['CONFIG'] = {'expiry': '5'}", r"`expiry` is '5', but it is a number"),
     (BOTH, REDIS + "CHANNEL_LAYERS['default']['CONFIG'] = {'hosts': 'redis://x'}", r"write \['redis://x'\]"),
+    (
+        BOTH,
+        REDIS + "CHANNEL_LAYERS['default']['CONFIG'] = {'hosts': ['127.0.0.1:6379']}",
+        r"write 'redis://127.0.0.1:6379/0'",
+    ),
+    (BOTH, REDIS + "CHANNEL_LAYERS['default']['CONFIG'] = {'hosts': ['redis://:a#b@x:1']}", r"'#' is '%23'"),
     (BOTH, f"CHANNEL_LAYERS['default']['CONFIG'] = {{'path': '/tmp/{'x' * 100}/y'}}", r"Give a shorter `path`"),
     (BOTH, MEMORY, r"lives in one process"),
     (WORKER, "CHANNEL_LAYERS['default'].pop('ROUTING')", r"has no 'ROUTING'"),
@@ -104,7 +110,7 @@ def test_a_port_that_does_not_exist_is_refused(project: Project) -> None:
     ("program", "consequence"),
     [
         ("runinterface", "HTTP requests are answered with 503 until the layer is back"),
-        ("runworker", "Trying again until it is back"),
+        ("runworker", "Retrying until it is back"),
     ],
 )
 def test_a_redis_that_is_not_there_is_said_once_with_its_setting(
@@ -140,10 +146,11 @@ def test_a_send_that_reaches_nothing_ends_with_the_next_step(project: Project) -
     assert re.search("LayerUnavailable: .* Start one, with `python manage.py runinterface`", last)
 
 
-def test_a_group_that_nobody_can_be_in_is_sent_to_in_silence(project: Project) -> None:
+def test_a_group_send_that_finds_no_host_reports_the_loss_with_the_next_step(project: Project) -> None:
     with project.run("shell", "-v", "0", "-c", "from channels_classic import Group; Group('all').send({})") as shell:
         assert shell.wait() == 0
-    assert shell.output.strip() == ""
+    assert "Lost 1 message(s), the last one for all: no interface server" in shell.output
+    assert "start `runinterface` or `runserver`" in shell.output
 
 
 # Names and messages

@@ -26,7 +26,7 @@ execute_from_command_line(sys.argv)
 """,
     "mysite/__init__.py": "import channels_classic.compat\n",
     "mysite/settings.py": """
-SECRET_KEY = "a key for tests, and for nothing else"
+SECRET_KEY = __file__  # the address of the embedded layer follows from it
 ALLOWED_HOSTS = ["*"]
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions", "channels", "room"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}

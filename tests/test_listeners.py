@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 from django.core.signals import request_finished, request_started
-from django.db import connection, reset_queries
+from django.db import close_old_connections, connection, reset_queries
 from django.dispatch import Signal
 from django.http import HttpResponse
 from django.urls import get_urlconf, set_urlconf
 
-from channels_classic import listeners
 from channels_classic.listeners import AroundRequest, check_old_connections
 
 
@@ -108,7 +107,7 @@ def test_who_listens_is_called_and_who_stops_is_not(around: AroundRequest, signa
 
 def test_who_disconnects_the_check_of_connections_is_obeyed(around: AroundRequest, calls: list[str]) -> None:
     receivers = list(request_finished.receivers)
-    assert request_finished.disconnect(listeners.close_old_connections)
+    assert request_finished.disconnect(close_old_connections)
     try:
         around.finish(HttpResponse())
         assert calls == ["finished"]

@@ -185,7 +185,7 @@ def test_static_files_are_left_to_others_when_told_so_or_where_debug_is_off(new_
     with running(project, "--insecure") as server:
         server.wait_for_port(project.port)
         assert project.get("/static/site.css")[0] == 200
-    project.write("mysite/settings.py", SETTINGS)
+    project.write("mysite/settings.py", f"SECRET_KEY = {str(project.folder)!r}\n{SETTINGS}")
     with running(project, "--nostatic") as server:
         server.wait_for_port(project.port)
         assert project.get("/static/site.css")[0] == 404
@@ -208,10 +208,10 @@ def test_the_options_of_channels_1_are_known_in_both_spellings() -> None:
 
 @pytest.fixture
 def records() -> Any:
-    """What the access log is told."""
+    """The details that the access log gets."""
     found: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = found.append  # type: ignore[method-assign]
+    handler: Any = logging.Handler()
+    handler.emit = found.append
     access_logger.addHandler(handler)
     yield found
     access_logger.removeHandler(handler)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import warnings
 from asyncio import AbstractEventLoop, get_running_loop
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextvars import ContextVar
 from typing import Any, ClassVar, TypeVar
 
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, MessageTooLarge, StepRefused
@@ -43,9 +44,15 @@ Received = tuple[str, dict[str, Any]] | tuple[None, None]
 BLOCK = 5.0
 """Seconds for which `receive(block=True)` waits before it gives `(None, None)`."""
 
+BeforeRun = Callable[["BaseChannelLayer", Sequence[Step]], None]
+
+before_run: ContextVar[BeforeRun | None] = ContextVar("channels_classic_before_run", default=None)
+"""Called with the layer and the steps before a thread carries them out. A worker, which collects what its consumers
+send, writes first what these steps must not overtake."""
+
 
 class BaseChannelLayer:
-    """What every channel layer can do.
+    """The methods of every channel layer.
 
     `expiry` and `group_expiry` are in seconds, `capacity` in unread messages per channel (for a process-local channel:
     per client); `channel_capacity` maps patterns to capacities. Subclasses give connections.
@@ -152,7 +159,7 @@ class BaseChannelLayer:
         self._drive(self._flush())
 
     def global_statistics(self) -> dict[str, int]:
-        """How many messages all channels together took and refused, and what was lost of them by kind.
+        """Return the number of messages that all channels accepted and refused, and of those lost, by kind.
 
         Since counting began: a week without messages, a flush or the end of the layer's data begin it anew. ASGI draft,
         "Statistics".
@@ -314,6 +321,9 @@ class BaseChannelLayer:
 
     def run(self, steps: Sequence[Step]) -> list[Any]:
         """Carry out steps, in order, in one round trip; a `StepRefused` is among the results, not raised."""
+        before = before_run.get()
+        if before is not None:
+            before(self, steps)
         return self._pool.run(steps)
 
     async def run_async(self, steps: Sequence[Step]) -> list[Any]:

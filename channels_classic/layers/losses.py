@@ -23,9 +23,11 @@ KINDS = {
     "dead": "the interface server that owns the client is gone",
     "unknown": "the client is gone",
     "broker": "the layer was lost while it was sent or taken",
+    "refused": "the layer refused to carry it, for the reason that is logged beside this",
     "undecodable": "it is of a kind or format this release does not know",
     "died": "the worker process that had taken it died",
     "unheard": "no worker reported in time what became of it",
+    "unhosted": "no interface server of this project and user runs: start `runinterface` or `runserver`",
 }
 """Each way in which a message can be lost, and why."""
 

@@ -63,7 +63,7 @@ class Reader:
             except LayerUnavailable:
                 continue  # logged where it happened
             if isinstance(taken, StepRefused):
-                logger.error("%s", taken)
+                logger.log(logging.DEBUG if taken.again else logging.ERROR, "%s", taken)
                 await asyncio.sleep(REFUSED_PAUSE)
             elif taken is not None:
                 await self._dispatch(taken)

@@ -162,7 +162,7 @@ class LayerSession:
 
     def remove(self, client: Client) -> None:
         """A client is gone for good."""
-        self.timers.forget(client)
+        self.timers.cancel(client)
         self.registry.remove(client)
 
     # Outages of the layer

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from websockets.asyncio.client import connect
 
@@ -75,7 +76,7 @@ class Host:
         self.worker.wait_for_line("Listening on channels")
 
     def _run(self, *arguments: str) -> Process:
-        command = ["ip", "netns", "exec", self.name, sys.executable, MANAGE, *arguments]
+        command: list[str | Path] = ["ip", "netns", "exec", self.name, sys.executable, MANAGE, *arguments]
         return Process(command, env={"DJANGO_SETTINGS_MODULE": None, "REDIS_URL": self._url})
 
     def stop(self) -> None:
@@ -94,7 +95,7 @@ class Host:
         _ip("link", "set", self._lines["back"], "down")
 
     def deafen(self) -> None:
-        """What the servers say to this host gets lost, until `mend`; they hear what it says."""
+        """Drop packets from the servers to this host until `mend`; the other direction works."""
         _ip("neighbour", "replace", self.back, "lladdr", _NOBODY, "dev", self._lines["back"], "nud", "permanent")
 
     @contextmanager

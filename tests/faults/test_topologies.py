@@ -29,7 +29,7 @@ class Watched:
     """A master, its replica and three sentinels."""
 
     def __init__(self, start: Start) -> None:
-        options = {"repl_diskless_sync_delay": 0, "repl_ping_replica_period": 1}
+        options: dict[str, Any] = {"repl_diskless_sync_delay": 0, "repl_ping_replica_period": 1}
         self.master: RedisServer = start(RedisServer(**options))
         self.replica: RedisServer = start(RedisServer(replicaof=f"127.0.0.1 {self.master.port}", **options))
         eventually(lambda: self.replica.info("replication").get("master_link_status") == "up", timeout=20)
@@ -103,7 +103,7 @@ def test_a_replica_that_lagged_delivers_nothing_again(watched: Watched) -> None:
 
 
 def _leads_to(watched: Watched) -> bool:
-    """Whether a sentinel names the replica; it does once it noticed that the master is gone."""
+    """Return True once a sentinel names the replica, having noticed that the master is gone."""
     words = watched.sentinels[0].command_list("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")
     return words[-1] == str(watched.replica.port)
 
@@ -120,7 +120,7 @@ def make_layer(shards: list[RedisServer]) -> Callable[[], BaseChannelLayer]:
 
 
 def is_away(layer: BaseChannelLayer) -> bool:
-    return bool(layer._known()[0].away)  # type: ignore[attr-defined]
+    return bool(layer._known()[0].down)  # type: ignore[attr-defined]
 
 
 def test_a_lost_shard_costs_exactly_what_it_held(

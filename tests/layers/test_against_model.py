@@ -66,7 +66,7 @@ class Message:
 
 @dataclass
 class Model:
-    """What a layer should hold."""
+    """The content that a layer should have."""
 
     lists: dict[str, list[Message]] = field(default_factory=dict)
     members: dict[str, set[str]] = field(default_factory=lambda: {group: set() for group in GROUPS})
@@ -216,7 +216,7 @@ class LayerMachine(RuleBasedStateMachine):
         return message
 
     def drop_expired_silently(self, queue: str) -> None:
-        """What a `Take` found expired is counted by who opens it, and here nobody does."""
+        """Expired entries are counted when a `Taken` is opened, and here nothing opens it."""
         before = self.model.losses["expired"]
         self.drop_expired([queue])
         self.model.losses["expired"] = before
@@ -384,8 +384,12 @@ class LayerMachine(RuleBasedStateMachine):
 
 
 def run(make: Layers) -> None:
+    class Machine(LayerMachine):
+        def __init__(self) -> None:
+            super().__init__(make)
+
     run_state_machine_as_test(
-        lambda: LayerMachine(make),
+        Machine,
         settings=settings(
             max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
         ),
@@ -404,7 +408,7 @@ def test_memory_does_what_the_model_does() -> None:
 
 def test_redis_does_what_the_model_does(redis_url: str) -> None:
     def make() -> list[BaseChannelLayer]:
-        own = {"hosts": [redis_url], "prefix": f"{random_text(8)}:", "capacity": CAPACITY}
+        own: dict[str, Any] = {"hosts": [redis_url], "prefix": f"{random_text(8)}:", "capacity": CAPACITY}
         own["stats_prefix"] = f"stats{own['prefix']}"
         return [RedisChannelLayer(**own), RedisChannelLayer(**own), RedisChannelLayer(BRIEF, **own)]
 

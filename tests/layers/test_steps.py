@@ -1,4 +1,4 @@
-"""What both programs rely on below the public methods: every step does the same on every layer."""
+"""Steps, on which both programs rely: each has the same effect on every layer."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from channels_classic.layers.steps import (
     Take,
     Taken,
 )
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
-SOON = 1.0
+SOON = scaled(1.0)
 """Seconds within which a wake-up has ended a read that would block for longer."""
 
 
@@ -311,7 +311,7 @@ def test_a_reader_that_closes_while_it_waits_swallows_nothing(layer: BaseChannel
 
 def test_both_faces_do_the_same(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
-    steps = [
+    steps: list[Step] = [
         Heartbeat(inbox),
         Push(inbox, entries(b"1", b"2", quota_key="a", limit=1), alive=True),
         Take([inbox], 5),
@@ -387,7 +387,7 @@ class _Blocked:
         self._results.append(self.connection.read())
 
     def result(self) -> Any:
-        """What the take gave, which it did soon."""
+        """Return the result of the take, which must come soon."""
         self._thread.join(SOON)
         assert self._results, "the take still waits"
         return self._results[0]

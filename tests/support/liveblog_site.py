@@ -13,11 +13,14 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.support.browser import running_browser
 from tests.support.processes import Process
 from tests.support.redis_server import free_port
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "examples" / "liveblog"
@@ -36,12 +39,12 @@ class Site:
             "LIVEBLOG_DB": os.path.join(self._folder.name, "liveblog.sqlite3"),
             "REDIS_URL": redis_url,
             "DJANGO_SETTINGS_MODULE": None,
-            # The embedded layer's socket lies there: two sites side by side have two layers.
-            "TMPDIR": self._folder.name,
+            # The address of the embedded layer follows from it: two sites side by side have two layers.
+            "LIVEBLOG_KEY": self._folder.name,
         }
         self.workers: list[Process] = []
 
-    def __enter__(self) -> Site:
+    def __enter__(self) -> Self:
         try:
             self.manage("migrate", "--verbosity=0")
             self.manage("fill")
@@ -106,7 +109,7 @@ class Site:
 
     @property
     def output(self) -> str:
-        """What the programs that run wrote so far."""
+        """Return the output of the running programs so far."""
         return "".join(program.output for program in (self.interface, *self.workers))
 
 

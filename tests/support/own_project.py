@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -26,7 +25,6 @@ execute_from_command_line(sys.argv)
 
 SETTINGS = """
 from pathlib import Path
-SECRET_KEY = "a key for tests, and for nothing else"
 DEBUG = True
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "mysite.urls"
@@ -64,14 +62,13 @@ class Project:
         self.folder = folder
         self.port = free_port()
         self.environment: dict[str, str | None] = {
-            "TMPDIR": str(folder / "run"),
             "DJANGO_SETTINGS_MODULE": None,
             "PYTHONPATH": str(Path(__file__).parent.parent.parent),
         }
-        os.mkdir(folder / "run", mode=0o700)
         self.write("manage.py", MANAGE)
         self.write("mysite/__init__.py", "")
-        self.write("mysite/settings.py", SETTINGS + settings)
+        # The address of the embedded layer follows from the key.
+        self.write("mysite/settings.py", f"SECRET_KEY = {str(folder)!r}\n{SETTINGS}{settings}")
         self.write("mysite/urls.py", URLS)
         self.write("mysite/routing.py", ROUTING)
         self.write("files/site.css", "body { color: green }")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
 from typing import Any
 
 import pytest
+from django.http import HttpResponse
+from django.test import override_settings
 
 from channels_classic import Channel, Group
+from channels_classic.handler import AsgiHandler, ViewConsumer
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Outcome
@@ -17,7 +21,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Audience, Connection, Join, Length, Lookup
-from channels_classic.message import Message
+from channels_classic.message import Message, pending_message_store
 from channels_classic.worker import connection
 from channels_classic.worker.loop import batch_size
 from tests.support.waiting import eventually
@@ -254,3 +258,62 @@ def test_an_idle_worker_starts_on_a_message_at_once(layer: BaseChannelLayer) -> 
             layer.send("test", {})
             eventually(lambda count=count: len(seen) > count)  # type: ignore[misc]
             assert seen[-1] - sent < 0.5
+
+
+class SlowHandler(AsgiHandler):
+    """A view that takes a little more than a second."""
+
+    def get_response(self, request: Any) -> HttpResponse:
+        time.sleep(1.1)
+        Channel("test", channel_layer=request.message.channel_layer).send({})
+        return HttpResponse(b"late")
+
+
+class SlowViews(ViewConsumer):
+    handler_class = SlowHandler
+
+
+def test_a_slow_view_that_sends_at_its_end_has_held_nothing(
+    memory: ChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory.send("http.request", {"reply_channel": "client", "path": "/", "method": "GET"})
+    with running(make_worker(memory, {"http.request": SlowViews()})):
+        assert drain(memory, "client", 1)[0]["content"] == b"late"
+    assert "held" not in caplog.text
+
+
+def test_a_consumer_that_held_a_message_for_long_is_named_with_the_time(
+    memory: ChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def consumer(message: Message) -> None:
+        pending_message_store.prepend(message.reply_channel, {"n": 1})  # type: ignore[arg-type]
+        time.sleep(1.1)
+
+    memory.send("test", {"reply_channel": "client"})
+    with running(make_worker(memory, {"test": consumer})):
+        drain(memory, "client", 1)
+    assert re.search(r"consumer of test held 1 message\(s\) for 1\.\d s until it returned", caplog.text)
+
+
+def test_a_consumer_that_does_not_answer_a_handshake_accepts_it_if_the_setting_says_so(memory: ChannelLayer) -> None:
+    def consumer(message: Message, **kwargs: Any) -> None:
+        if message["path"] == "/raise":
+            raise ValueError("refused")
+        if message["path"] == "/close":
+            Channel(message["reply_channel"], channel_layer=message.channel_layer).send({"close": True})
+
+    inbox = Inbox(memory)
+    for path in ("/silent", "/close", "/raise"):
+        inbox.post("websocket.connect", {"path": path}, local=path[1:])
+    with (
+        override_settings(CHANNELS_IMPLICIT_ACCEPT=True),
+        running(make_worker(memory, {"websocket.connect": consumer})),
+    ):
+        seen = inbox.wait(5)
+    assert seen == [
+        ("silent", {"accept": True}),
+        ("silent", Outcome.CONSUMED),
+        ("close", {"close": True}),
+        ("close", Outcome.CONSUMED),
+        ("raise", Outcome.RAISED),
+    ]

@@ -24,7 +24,7 @@ class ReachableLayer(ChannelLayer):
     """A layer whose module's name does not tell that it lives in one process."""
 
 
-def settings(**config: Any) -> Any:
+def settings(**config: Any) -> override_settings:
     return override_settings(
         CHANNEL_LAYERS={"default": {"BACKEND": f"{__name__}.ReachableLayer", "ROUTING": [], **config}}
     )
@@ -69,7 +69,7 @@ def test_a_worker_is_made_with_the_arguments_of_1_x(workers: tuple[mock.Mock, mo
 @settings()
 def test_threads_make_a_group(workers: tuple[mock.Mock, mock.Mock]) -> None:
     call_command("runworker", "--threads", "4", "--only-channels", "a*", "--only-channels", "b", verbosity=2)
-    (arguments,) = [call.kwargs for call in workers[1].call_args_list]
+    (arguments,) = [dict(call.kwargs) for call in workers[1].call_args_list]
     assert arguments.pop("callback") is not None
     assert arguments == {
         "only_channels": ["a*", "b"],
@@ -140,10 +140,10 @@ def test_without_layers_it_says_which_lines_to_add() -> None:
     [
         (["--layer", "other"], "defines no layer 'other'"),
         (["--only-channels", "nothing.*"], "No channel is left to listen on"),
-        (["--threads", "0"], "--threads is 0, but it must be at least 1"),
+        (["--threads", "0"], "--threads is 0: expected a number from 1"),
         (["--processes", "-1"], "--processes is -1"),
-        (["--grace=-1"], "--grace is -1, but it cannot be negative"),
-        (["--reload", "--processes", "2"], "--reload is for one process"),
+        (["--grace=-1"], "--grace is -1: expected a number from 0"),
+        (["--reload", "--processes", "2"], "--reload works with one process only"),
     ],
 )
 def test_options_that_fit_nothing_are_refused(options: list[str], sentence: str) -> None:

@@ -6,6 +6,7 @@ Steps go out, results come back in their order. What a host held when it ended i
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import threading
@@ -16,7 +17,7 @@ from dataclasses import replace
 from typing import Any, NoReturn, cast
 
 from channels_classic.exceptions import LayerUnavailable
-from channels_classic.layers.local.path import check_path
+from channels_classic.layers.local.address import check_address, socket_address, user_of_peer
 from channels_classic.layers.local.wire import WAKE, Lose, decode_result, encode_step, unpacker
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.steps import Step, Take
@@ -26,7 +27,7 @@ PATIENCE = 5.0
 
 _NEXT_STEP = "Start one, with `python manage.py runinterface` or `runserver`, or name a Redis layer in CHANNEL_LAYERS."
 NO_HOST = (FileNotFoundError, ConnectionRefusedError)
-"""What connecting fails with when there is no host."""
+"""Errors of `connect` when there is no host."""
 
 _HOST_ENDED = "the interface server that hosts it has ended"
 _READ = 64 * 1024
@@ -35,8 +36,8 @@ _READ = 64 * 1024
 class SocketConnection:
     """A `Connection` to the host, for one thread."""
 
-    def __init__(self, path: str, losses: Losses) -> None:
-        self._path = path
+    def __init__(self, address: str, losses: Losses) -> None:
+        self._address = address
         self._losses = losses
         self._sending = threading.Lock()
         self._blocked = False
@@ -45,16 +46,11 @@ class SocketConnection:
         self._asked_to_end = False
         self._unread: deque[Step | Lose] = deque()
         self._unpacker = unpacker()
-        check_path(self._path)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # The kernel's own timeouts: Python's cost a poll for every read, and make it wait where nothing must wait.
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(PATIENCE))
-        self._set_timeout(PATIENCE)
         try:
-            self._socket.connect(self._path)
+            self._socket = _connected(self._address)
         except OSError as error:
-            self._socket.close()
-            raise unavailable(self._path, error) from error
+            raise unavailable(self._address, error) from error
+        self._timeout = PATIENCE
 
     def _set_timeout(self, timeout: float) -> None:
         self._timeout = timeout
@@ -99,7 +95,7 @@ class SocketConnection:
             return self.read()
         if isinstance(step, Take):
             self._blocked = self._woken = self._asked_to_end = False
-        return decode_result(type(step), answer, self._path)
+        return decode_result(type(step), answer, self._address)
 
     def _answer(self, timeout: float) -> Any:
         if timeout != self._timeout:
@@ -114,7 +110,7 @@ class SocketConnection:
 
     def _fail(self, error: OSError) -> NoReturn:
         self.close()
-        raise unavailable(self._path, error) from error
+        raise unavailable(self._address, error) from error
 
     def fileno(self) -> int:
         """The socket."""
@@ -155,8 +151,8 @@ class SocketConnection:
 class AsyncSocketConnection:
     """An `AsyncConnection` to the host; a host that came back is found by the next run."""
 
-    def __init__(self, path: str, losses: Losses) -> None:
-        self._path = path
+    def __init__(self, address: str, losses: Losses) -> None:
+        self._address = address
         self._losses = losses
         self._turn = asyncio.Lock()
         self._stream: _Stream | None = None
@@ -175,7 +171,7 @@ class AsyncSocketConnection:
             telling = [Lose(unreported)] if unreported else []
             answers = await asyncio.wait_for(self._stream.ask([*telling, *steps]), limit)
             del answers[: len(telling)]
-        return [decode_result(type(step), answer, self._path) for step, answer in zip(steps, answers, strict=True)]
+        return [decode_result(type(step), answer, self._address) for step, answer in zip(steps, answers, strict=True)]
 
     def usable(self) -> bool:
         """Always: `run` connects again when it must."""
@@ -187,9 +183,15 @@ class AsyncSocketConnection:
             self._stream.transport.write(WAKE)
 
     async def _open(self) -> _Stream:
-        check_path(self._path)
-        opening = asyncio.get_running_loop().create_unix_connection(_Stream, self._path)
-        _, stream = await asyncio.wait_for(opening, PATIENCE)
+        # In a thread, because `connect` waits while the backlog of the host is full.
+        connecting = asyncio.ensure_future(asyncio.to_thread(_connected, self._address))
+        try:
+            connection = await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(_close_connected)
+            raise
+        connection.setblocking(False)
+        _, stream = await asyncio.get_running_loop().create_unix_connection(_Stream, sock=connection)
         return stream
 
     @asynccontextmanager
@@ -200,7 +202,7 @@ class AsyncSocketConnection:
             # Cancelled or broken in the middle: answers would be taken for those of the next steps.
             await self.close()
             if isinstance(error, (OSError, asyncio.TimeoutError)):
-                raise unavailable(self._path, error) from error
+                raise unavailable(self._address, error) from error
             raise
 
     async def close(self) -> None:
@@ -244,16 +246,44 @@ class _Stream(asyncio.Protocol):
             self._done.set_exception(error or ConnectionResetError(_HOST_ENDED))
 
 
+class ForeignHost(OSError):
+    """Raised when a process of another user listens at the address of this user's layer."""
+
+
+def _connected(address: str) -> socket.socket:
+    """Return a blocking socket that is connected to the host. Raise `OSError`."""
+    check_address(address)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # The kernel's own timeouts: Python's cost a poll for every read, and make it wait where nothing must wait.
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            connection.setsockopt(socket.SOL_SOCKET, option, _timeval(PATIENCE))
+        connection.connect(socket_address(address))
+        user = user_of_peer(connection)
+        if user != os.geteuid():
+            # Anybody may bind an abstract name that is free: what such a process says must not be believed.
+            raise ForeignHost(f"a process of user {user} listens there, expected one of user {os.geteuid()}")
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _close_connected(connecting: asyncio.Future[socket.socket]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().close()
+
+
 def _timeval(seconds: float) -> bytes:
     whole = int(seconds)
     return struct.pack("@ll", whole, int((seconds - whole) * 1_000_000))
 
 
-def unavailable(path: str, error: BaseException) -> LayerUnavailable:
-    """The error to raise when talking to the host failed with `error`."""
-    reason = f"{type(error).__name__}: {error}"
+def unavailable(address: str, error: BaseException) -> LayerUnavailable:
+    """Return the error to raise when talking to the host failed with `error`."""
+    reason = str(error) if isinstance(error, ForeignHost) else f"{type(error).__name__}: {error}"
     if isinstance(error, NO_HOST):
         reason = "no interface server of this project and user hosts it"
     elif isinstance(error, (BlockingIOError, asyncio.TimeoutError)):
         reason = f"the interface server that hosts it has not answered for {PATIENCE:g} seconds"
-    return LayerUnavailable(path, reason, _NEXT_STEP)
+    return LayerUnavailable(address, reason, _NEXT_STEP)

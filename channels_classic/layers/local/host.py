@@ -1,32 +1,32 @@
 """The host of the local layer: a store served over a Unix socket, from the event loop of one interface server.
 
 In come frames of steps from the clients on this machine, out go their results. What a step does is the store's affair;
-who may host is decided by a lock that ends with the process, whatever ends it.
+which process hosts is decided by a `Claim`, which ends with the process, whatever ends it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import socket
-import struct
 import threading
 import weakref
 from collections import deque
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
 import msgpack
 
 from channels_classic.exceptions import StepRefused
+from channels_classic.layers.local.address import is_abstract, user_of_peer
+from channels_classic.layers.local.claim import BACKLOG, Claim, claim
 from channels_classic.layers.local.wire import FRAME_LIMIT, Lose, decode_step, encode_result, unpacker
 from channels_classic.layers.steps import Step, Take
 from channels_classic.layers.store import Store, Watch
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.layers")
 
 WRITE_BUFFER = 1024 * 1024
 """Bytes that wait for one client before the host stops working for it."""
@@ -34,85 +34,103 @@ WRITE_BUFFER = 1024 * 1024
 ACCEPT_TURNS = 5
 """Turns of the event loop from a connection's arrival until it is served."""
 
-TOUCH_INTERVAL = 3600.0
-"""Seconds between two touches of the files, so that what cleans temporary folders leaves them."""
+CHECK_INTERVAL = 1.0
+"""Seconds between two looks whether the files of the address are still there."""
 
-_PEER_CREDENTIALS = struct.Struct("3i")
+TOUCHES_EVERY = 3600
+"""Looks between two touches of the files."""
+
 _hosts: weakref.WeakSet[Host] = weakref.WeakSet()
 
 
-def acquire(path: str) -> int | None:
-    """The lock on `path` as a file descriptor, or None when another process hosts. Closing it gives the lock back."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
-
-
 class Host:
-    """Serves `store` at `path` for as long as it holds `lock`, which becomes its own."""
+    """Serves `store` at the address of `claim`, which becomes its own.
 
-    def __init__(self, store: Store, path: str, lock: int, lock_path: str) -> None:
+    A claim on files that were removed is made anew. When another process was faster, `superseded` is called, and the
+    layer must become a client of that one.
+    """
+
+    def __init__(self, store: Store, claim: Claim, superseded: Callable[[], object]) -> None:
         self.store = store
-        self.path = path
+        self.address = claim.address
         self.pid = os.getpid()
         self.sessions: set[_Session] = set()
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
-        self._lock = lock
-        self._lock_path = lock_path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._server: asyncio.AbstractServer | None = None
-        self._touching: asyncio.TimerHandle | None = None
         self.stopped = False
+        self._claim = claim
+        self._superseded = superseded
+        self._server: asyncio.AbstractServer | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Bind and serve. What lies at the path is left from a host that died: the lock says so."""
-        with suppress(FileNotFoundError):
-            os.unlink(self.path)
-        self._socket.bind(self.path)
-        os.chmod(self.path, 0o600)
-        self._server = await self.loop.create_unix_server(partial(_Session, self), sock=self._socket, backlog=1024)
+        """Serve clients."""
+        await self._listen()
         _leave_to_the_parent_at_fork()
         _hosts.add(self)
-        self._touch()
+        if not is_abstract(self.address):
+            self._tasks.append(self.loop.create_task(self._guard_claim()))
 
-    def _touch(self) -> None:
-        for path in (self.path, self._lock_path):
-            with suppress(OSError):
-                os.utime(path)
-        self._touching = self.loop.call_later(TOUCH_INTERVAL, self._touch)
+    async def _listen(self) -> None:
+        self._server = await self.loop.create_unix_server(
+            partial(_Session, self), sock=self._claim.listener, backlog=BACKLOG
+        )
+
+    async def _guard_claim(self) -> None:
+        """Notice that the files were removed, before another process takes their absence for that of a host."""
+        looks = 0
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL)
+            looks += 1
+            if self._claim.is_intact():
+                if not looks % TOUCHES_EVERY:
+                    self._claim.touch()
+            elif not await self._claim_again():
+                logger.error("Another process hosts the channel layer at %s now: its files were removed.", self.address)
+                self._superseded()
+                return
+
+    async def _claim_again(self) -> bool:
+        try:
+            renewed = claim(self.address)
+        except OSError as error:
+            logger.error("The files of the channel layer at %s cannot be made again: %s", self.address, error)
+            return True  # nobody else can have it either; clients that are connected go on
+        if renewed is None:
+            return False
+        logger.warning("The files of the channel layer at %s were removed; they are there again.", self.address)
+        server, former = self._server, self._claim
+        self._claim = renewed
+        await self._listen()
+        if server is not None:
+            server.close()
+        former.release()
+        return True
 
     async def stop(self) -> None:
-        """Drop all clients and what the store holds, and let another host."""
+        """Drop all clients and what the store holds, and let another process host."""
         _hosts.discard(self)
-        if self._touching is not None:
-            self._touching.cancel()
-        with suppress(FileNotFoundError):
-            os.unlink(self.path)
+        for task in self._tasks:
+            task.cancel()
         self.stopped = True
-        # Nobody comes any more. Who was accepted just now needs some turns until its transport is made, for which
-        # asyncio wants a server that is open.
+        # No new client comes. One that was accepted just now needs some turns of the loop until its transport is made,
+        # for which asyncio wants a server that is open.
         for _ in range(ACCEPT_TURNS):
             await asyncio.sleep(0)
         if self._server is not None:
             self._server.close()
         for session in list(self.sessions):
             session.drop()
-        self._socket.close()
-        os.close(self._lock)
+        self._claim.release()
         await asyncio.sleep(0)  # transports close on the next turn of the loop
 
     def forget(self) -> None:
-        """Let go of everything in a child of the host's process, so that lock and sockets end with the host alone.
+        """Let go of everything in a child of the host's process, so that claim and sockets end with the host alone.
 
         The numbers stay taken: the objects that hold them close them once more when they go.
         """
         nothing = os.open(os.devnull, os.O_RDWR)
-        for number in (self._lock, self._socket.fileno(), *(session.number for session in self.sessions)):
+        for number in (*self._claim.descriptors(), *(session.number for session in self.sessions)):
             if number >= 0:
                 os.dup2(nothing, number, inheritable=False)
         os.close(nothing)
@@ -141,8 +159,8 @@ class _Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         self.number = transport.get_extra_info("socket").fileno()
-        if not _same_user(self.number):
-            logger.warning("A process of another user connected to %s: refused.", self._host.path)
+        if not _is_same_user(self.number):
+            logger.warning("A process of another user connected to %s: refused.", self._host.address)
             transport.abort()
             return
         if self._host.stopped:
@@ -162,10 +180,10 @@ class _Session(asyncio.Protocol):
             self._read(data)
             self._advance()
         except (ValueError, msgpack.UnpackException) as error:
-            logger.warning("A client of %s wrote no step and is dropped: %r", self._host.path, error)
+            logger.warning("A client of %s wrote no step and is dropped: %r", self._host.address, error)
             self.drop()
         except Exception:
-            logger.exception("A client of %s is dropped, because of a mistake in channels_classic.", self._host.path)
+            logger.exception("A client of %s is dropped, because of a mistake in channels_classic.", self._host.address)
             self.drop()
 
     def _read(self, data: bytes) -> None:
@@ -258,15 +276,10 @@ class _Session(asyncio.Protocol):
         self._transport.abort()
 
 
-def _same_user(number: int) -> bool:
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:  # not Linux: the mode of the folder is what keeps others out
-        return True
+def _is_same_user(number: int) -> bool:
     # uvloop's own socket objects have no getsockopt.
     with socket.socket(fileno=os.dup(number)) as connection:
-        credentials = connection.getsockopt(socket.SOL_SOCKET, option, _PEER_CREDENTIALS.size)
-    _, uid, _ = _PEER_CREDENTIALS.unpack(credentials)
-    return bool(uid == os.geteuid())
+        return user_of_peer(connection) == os.geteuid()
 
 
 _registered = False

@@ -1,33 +1,40 @@
 """The local layer: the memory layer's store, served by one interface server to the processes of this machine.
 
 Used where no other layer is named: nothing to install, nothing to configure. The first interface server of a project
-that starts becomes the host; everything else is a client. When the host ends, messages and groups end with it.
+that starts becomes the host; everything else is a client. When the host ends, messages end with it. Another interface
+server that runs takes its place as soon as it misses it, and each writes the groups of its own clients again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from typing import Any
 
-from channels_classic.exceptions import LayerUnavailable
+from channels_classic.exceptions import InvalidChannelLayerError, LayerUnavailable
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.inmemory import AsyncStoreConnection, StoreConnection
+from channels_classic.layers.local.address import check_address, default_address
+from channels_classic.layers.local.claim import claim
 from channels_classic.layers.local.client import NO_HOST, AsyncSocketConnection, SocketConnection
-from channels_classic.layers.local.host import Host, acquire
-from channels_classic.layers.local.path import check_path, default_path
+from channels_classic.layers.local.host import Host
 from channels_classic.layers.steps import AsyncConnection, Connection
 from channels_classic.layers.store import Store
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.layers")
+
+TAKE_OVER_TIMEOUT = 5.0
+"""Seconds for which a thread waits until the event loop of its process hosts the layer."""
 
 
 class LocalChannelLayer(BaseChannelLayer):
     """A channel layer for the processes that one user runs on one machine.
 
-    `path` is that of the socket, in a folder that nobody else may enter; it follows from the project when not given.
-    Without a host every operation raises `LayerUnavailable`, except for `send_group`: groups live in the host, so
+    `path` is that of the socket, in a folder that nobody else may enter, or `@name` for an abstract socket on Linux. It
+    follows from the user and the project's `SECRET_KEY` when not given. Without a host every operation raises
+    `LayerUnavailable`, except for `send_group`, whose message is counted as `unhosted`: groups live in the host, so
     nobody is a member of any.
     """
 
@@ -42,77 +49,131 @@ class LocalChannelLayer(BaseChannelLayer):
         super().__init__(expiry, group_expiry, capacity, channel_capacity)
         self._path = None if path is None else os.fspath(path)
         self._host: Host | None = None
+        self._hosting_loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def path(self) -> str:
-        """Where the socket is."""
+        """The address of the host's socket."""
         if self._path is None:
-            self._path = default_path()
+            self._path = default_address()
         return self._path
 
     @property
     def host(self) -> Host | None:
-        """What serves the layer, when that is this process: not a child that it forked."""
+        """The object that serves the layer, when that is in this process: not in a child that it forked."""
         return self._host if self._host is not None and self._host.pid == os.getpid() else None
 
     async def start(self) -> None:
-        """Host the layer, or find that another interface server does. Raises `InvalidChannelLayerError`."""
+        """Host the layer, or find that another interface server does. Raise `InvalidChannelLayerError`."""
         if self.host is not None:
             return
-        check_path(self.path)
-        lock_path = f"{self.path}.lock"
-        lock = acquire(lock_path)
-        if lock is None:
+        self._hosting_loop = asyncio.get_running_loop()
+        check_address(self.path)
+        if not await self._try_to_host():
             logger.info("Another interface server hosts the channel layer at %s.", self.path)
-            return
-        host = Host(Store(self.group_expiry), self.path, lock, lock_path)
+
+    async def _try_to_host(self) -> bool:
+        if self.host is not None:
+            return True
+        try:
+            claimed = claim(self.path)
+        except OSError as error:
+            raise InvalidChannelLayerError(
+                f"The local channel layer cannot listen at {self.path}: {error.strerror}. "
+                "Give another `path` in the CONFIG of CHANNEL_LAYERS.",
+                key="path",
+            ) from error
+        if claimed is None:
+            return False
+        host = Host(Store(self.group_expiry), claimed, self._give_way)
         await host.start()
         self._host = host
-        await self._let_go()
+        await self._drop_connections()
         logger.info("This interface server hosts the channel layer at %s.", self.path)
+        return True
+
+    def _give_way(self) -> None:
+        """Become a client of the process that hosts now."""
+        host, self._host = self.host, None
+        if host is not None and self._hosting_loop is not None:
+            self._giving_way = self._hosting_loop.create_task(host.stop())
 
     async def stop(self) -> None:
         """Host no longer: messages and groups are gone, clients find that out at once."""
+        self._hosting_loop = None
         host, self._host = self.host, None
         if host is not None:
             await host.stop()
-        await self._let_go()
+        await self._drop_connections()
 
-    async def _let_go(self) -> None:
-        """Connections lead to where the layer was before."""
+    async def _drop_connections(self) -> None:
+        """Close what leads to where the layer was before."""
         self.close()
         await self.close_async()
 
     def connect(self) -> Connection:
         if self.host is not None:
             return StoreConnection(self.host.store, self.losses)
-        return SocketConnection(self.path, self.losses)
+        return self.open_socket()
 
     async def connect_async(self) -> AsyncConnection:
-        if self.host is not None:
-            return AsyncStoreConnection(self.host.store, self.losses)
+        if self.host is None:
+            connection = await self.open_socket_async()
+            if self.host is None:
+                return connection
+            await connection.close()
+        return AsyncStoreConnection(self.host.store, self.losses)
+
+    def open_socket(self) -> SocketConnection:
+        """Return a connection to the host for a thread; if that is gone, an interface server takes its place first.
+
+        Raise `LayerUnavailable`.
+        """
+        try:
+            return SocketConnection(self.path, self.losses)
+        except LayerUnavailable as error:
+            loop = self._hosting_loop
+            if loop is None or not isinstance(error.__cause__, NO_HOST) or loop is _running_loop():
+                raise
+            asyncio.run_coroutine_threadsafe(self._try_to_host(), loop).result(TAKE_OVER_TIMEOUT)
+        return SocketConnection(self.path, self.losses)
+
+    async def open_socket_async(self) -> AsyncSocketConnection:
+        """Do the same for an event loop."""
         connection = AsyncSocketConnection(self.path, self.losses)
-        await connection.connect()
+        try:
+            await connection.connect()
+        except LayerUnavailable as error:
+            if not isinstance(error.__cause__, NO_HOST) or self._hosting_loop is not asyncio.get_running_loop():
+                raise
+            await self._try_to_host()  # of several interface servers the fastest hosts
+            await connection.connect()
         return connection
 
     def send_group(self, group: str, message: dict[str, Any]) -> None:
         try:
             super().send_group(group, message)
         except LayerUnavailable as error:
-            _reached_nobody(group, error)
+            self._reached_nobody(group, error)
 
     async def send_group_async(self, group: str, message: dict[str, Any]) -> None:
         try:
             await super().send_group_async(group, message)
         except LayerUnavailable as error:
-            _reached_nobody(group, error)
+            self._reached_nobody(group, error)
+
+    def _reached_nobody(self, group: str, error: LayerUnavailable) -> None:
+        """Count the message when there is no host. Raise when there was one a moment ago: it may have been sent."""
+        if not isinstance(error.__cause__, NO_HOST):
+            raise error
+        self.losses.count("unhosted", group)
 
     def __str__(self) -> str:
         return f"{type(self).__name__} at {self.path}"
 
 
-def _reached_nobody(group: str, error: LayerUnavailable) -> None:
-    """Say so when there is no host; raise when there was one a moment ago: then it is unknown who was reached."""
-    if not isinstance(error.__cause__, NO_HOST):
-        raise error
-    logger.debug("The message for the group %s reached nobody: %s", group, error)
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

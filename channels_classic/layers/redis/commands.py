@@ -97,9 +97,9 @@ class CommandBuilder:
         self.cipher = cipher
         self.membership = milliseconds(group_expiry)
 
-    def register(self, run_id: str) -> Command:
-        """Return the first command of every connection; its reply is the epoch."""
-        return REGISTER([self.keys.epoch], run_id)
+    def register(self, node: str = "", masters: Sequence[str] = ()) -> Command:
+        """Return what every connection runs first → the number of the epoch, and the lineage of the server."""
+        return REGISTER([self.keys.epoch], node, *masters)
 
     def commands(self, step: Step) -> list[Command]:
         """Return the commands of a step, in order."""

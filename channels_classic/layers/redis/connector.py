@@ -1,8 +1,9 @@
-"""Where a Redis is, and how a connection to it is opened: by redis-py, but without anything that repeats a command."""
+"""The address of a Redis, and connections to it: opened by redis-py, without anything that repeats a command."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -12,19 +13,42 @@ from redis.backoff import NoBackoff
 from channels_classic.exceptions import LayerUnavailable
 
 PATIENCE = 5.0
-"""Seconds an answer may take, beyond the time a command is allowed to block, before the connection counts as lost."""
+"""Seconds to wait for a reply, beyond the time a command may block, before the connection counts as lost."""
 
-_NEXT_STEP = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it."
+NEXT_STEPS = {
+    "NOAUTH": "Give the password in `hosts` in CHANNEL_LAYERS, as in redis://:password@host:6379/0.",
+    "WRONGPASS": "Check the user and the password in `hosts` in CHANNEL_LAYERS.",
+    "NOPERM": "Allow the user what docs/reference/layers.md lists, for keys that begin with `prefix`.",
+    "OOM": "Raise `maxmemory`, or find out which channel nobody takes from.",
+    "READONLY": "It is a replica: let `hosts` in CHANNEL_LAYERS name the master.",
+    "MISCONF": 'It cannot save its data: look into its log, or run it with `save ""`.',
+    "LOADING": "It is reading its data from disk; wait until it has finished.",
+    "MASTERDOWN": "It is a replica without a master: let `hosts` in CHANNEL_LAYERS name the master.",
+    "CLUSTERDOWN": "Check the state of the cluster with CLUSTER INFO.",
+}
+"""The next step after an error of the server, by its code."""
+
+UNREACHABLE = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it."
+
+_CODES: dict[type[Exception], str] = {
+    redis.exceptions.NoPermissionError: "NOPERM",
+    redis.exceptions.OutOfMemoryError: "OOM",
+    redis.exceptions.ReadOnlyError: "READONLY",
+    redis.exceptions.BusyLoadingError: "LOADING",
+    redis.exceptions.MasterDownError: "MASTERDOWN",
+    redis.exceptions.ClusterDownError: "CLUSTERDOWN",
+}
+"""Codes of errors whose text redis-py strips of its code."""
 
 
 class Connector:
-    """Where one Redis is, and how to open connections to it; none of them repeats a command by itself."""
+    """Opens connections to one Redis; none of them repeats a command by itself."""
 
     def __init__(self, url: str, connection_kwargs: dict[str, Any]) -> None:
         options = {
             "socket_timeout": PATIENCE,
             "socket_connect_timeout": PATIENCE,
-            **({} if url.startswith("unix:") else {"socket_keepalive": True}),  # redis-py knows it for TCP alone
+            **({} if url.startswith("unix:") else {"socket_keepalive": True}),  # redis-py accepts it for TCP only
             **connection_kwargs,
             "protocol": 2,
             "decode_responses": False,
@@ -35,13 +59,13 @@ class Connector:
             url, **options, retry=redis.asyncio.retry.Retry(NoBackoff(), 0)
         )
         where = self._pool.connection_kwargs
-        self.patience: float = where["socket_timeout"] or PATIENCE  # as an argument or in the URL
+        self.patience: float = where["socket_timeout"] or PATIENCE  # an argument or part of the URL
         self.where = (
             where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}/{where.get('db', 0)}"
         )
 
     def open(self) -> Any:
-        """A connection of redis-py that nobody else uses, not yet connected. Raises `LayerUnavailable`."""
+        """Return a new connection of redis-py, not yet connected. Raise `LayerUnavailable`."""
         return self._make(self._pool, self.address())
 
     async def open_async(self) -> Any:
@@ -49,18 +73,25 @@ class Connector:
         return self._make(self._async_pool, await asyncio.to_thread(self.address) if self.dynamic else {})
 
     def sibling(self, raw: Any) -> Any:
-        """Another connection to where `raw` leads."""
+        """Return another connection to the server of `raw`."""
         return self._make(self._pool, _address(raw))
 
     def sibling_async(self, raw: Any) -> Any:
         """The same for asyncio."""
         return self._make(self._async_pool, _address(raw))
 
+    questions: Sequence[Sequence[str]] = ()
+    """Commands whose replies tell `place` where in a cluster the server is."""
+
+    def place(self, replies: Sequence[Any]) -> tuple[str, list[str]]:
+        """Return the id of the node that was asked, and those of the other masters that are alive; pure."""
+        return "", []
+
     dynamic = False
-    """Whether `address` asks others where the server is now."""
+    """True if `address` asks other servers for the present address."""
 
     def address(self) -> dict[str, Any]:
-        """Host and port of this moment, when they differ from what the URL says. Raises `LayerUnavailable`."""
+        """Return the current host and port where they differ from the URL's. Raise `LayerUnavailable`."""
         return {}
 
     @staticmethod
@@ -68,9 +99,18 @@ class Connector:
         return pool.connection_class(**{**pool.connection_kwargs, **address})
 
     def unavailable(self, error: BaseException) -> LayerUnavailable:
-        """The error to raise when talking to this server failed."""
-        return LayerUnavailable(f"Redis {self.where}", str(error).rstrip(".") or type(error).__name__, _NEXT_STEP)
+        """Return the error to raise when talking to this server failed."""
+        reason = str(error).rstrip(".") or type(error).__name__
+        return LayerUnavailable(f"Redis {self.where}", reason, next_step(error))
 
 
 def _address(raw: Any) -> dict[str, Any]:
     return {"host": raw.host, "port": raw.port} if hasattr(raw, "port") else {}
+
+
+def next_step(error: BaseException) -> str:
+    """Return the next step after `error`, which a server answered or a connection to it raised."""
+    code = _CODES.get(type(error)) or str(error).partition(" ")[0]  # type: ignore[arg-type]  # any other gives None
+    if isinstance(error, redis.AuthenticationError) and code not in NEXT_STEPS:
+        code = "WRONGPASS"
+    return NEXT_STEPS.get(code, UNREACHABLE)

@@ -10,11 +10,11 @@ from __future__ import annotations
 class Keys:
     """Builds keys under `prefix` for the shard with the hash tag `tag`; those of the statistics have their own."""
 
-    def __init__(self, prefix: str, tag: str = "0", stats_prefix: str = "asgi-meta:") -> None:
+    def __init__(self, prefix: str, tag: str = "0", stats_prefix: str | None = None) -> None:
         self._base = f"{prefix}{{{tag}}}:"
         self.epoch = f"{self._base}epoch"
         self.inboxes = f"{self._base}inboxes"
-        self.counters = f"{stats_prefix}{{{tag}}}:counters"
+        self.counters = f"{prefix if stats_prefix is None else stats_prefix}{{{tag}}}:counters"
 
     def queue(self, queue: str) -> str:
         """List: the entries of a channel, or of an inbox."""

@@ -1,16 +1,15 @@
-"""Plain channels on this machine, everything that has an address on Redis: less traffic where work stays local."""
+"""The Redis layer whose plain channels stay on each machine: less traffic where work is local."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.local import LocalChannelLayer
+from channels_classic.layers.local.address import default_address
 from channels_classic.layers.local.client import AsyncSocketConnection, SocketConnection
-from channels_classic.layers.local.path import default_path
-from channels_classic.layers.redis.layer import Host, RedisChannelLayer
+from channels_classic.layers.redis.layer import RedisChannelLayer
 from channels_classic.layers.redis.routes import Routes
 from channels_classic.layers.redis.shards import Endpoint
 
@@ -32,9 +31,9 @@ class RedisLocalChannelLayer(RedisChannelLayer):
         group_expiry: float = 86400,
         capacity: int = 100,
         channel_capacity: Patterns | None = None,
-        hosts: Iterable[Host] | None = None,
+        hosts: Iterable[Any] | None = None,
         symmetric_encryption_keys: Sequence[str] | None = None,
-        stats_prefix: str = "asgi-meta:",
+        stats_prefix: str | None = None,
         connection_kwargs: dict[str, Any] | None = None,
         path: str | None = None,
     ) -> None:
@@ -63,41 +62,38 @@ class RedisLocalChannelLayer(RedisChannelLayer):
         await self.local_layer.start()
 
     async def stop(self) -> None:
-        """Host it no longer."""
+        """Stop hosting it."""
         await self.local_layer.stop()
 
 
 class _LocalLayer(LocalChannelLayer):
-    """The local layer of a deployment: others on this machine have other prefixes."""
+    """The local layer of one deployment: other deployments on this machine have other prefixes."""
 
     deployment = ""
 
     @property
     def path(self) -> str:
-        """Where the socket is."""
+        """The address of the socket."""
         if self._path is None:
-            digest = hashlib.sha256(self.deployment.encode()).hexdigest()
-            self._path = default_path().replace(".sock", f"-{digest[:8]}.sock")
+            self._path = default_address(self.deployment)
         return self._path
 
 
 class _LocalEndpoint:
-    """The local layer as one shard; also in its host a client like any other, so that it can be waited for."""
+    """The local layer as one shard. The process that hosts it is a client of it too, so that it can poll a socket."""
 
     def __init__(self, layer: RedisLocalChannelLayer) -> None:
         self._layer = layer
 
     @property
     def where(self) -> str:
-        """For people."""
+        """The address, for log lines."""
         return self._layer.local_layer.path
 
     def open(self) -> SocketConnection:
-        """Raises `LayerUnavailable`."""
-        return SocketConnection(self._layer.local_layer.path, self._layer.losses)
+        """Raise `LayerUnavailable`."""
+        return self._layer.local_layer.open_socket()
 
     async def open_async(self) -> AsyncSocketConnection:
-        """Raises `LayerUnavailable`."""
-        connection = AsyncSocketConnection(self._layer.local_layer.path, self._layer.losses)
-        await connection.connect()
-        return connection
+        """Raise `LayerUnavailable`."""
+        return await self._layer.local_layer.open_socket_async()

@@ -1,4 +1,4 @@
-"""Redis under Sentinel: a shard is a service, and sentinels tell which server is its master at the moment."""
+"""Redis under Sentinel: a shard is a service, and sentinels know which server is its master now."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from redis.backoff import NoBackoff
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.redis.connector import Connector
+from channels_classic.layers.redis.hosts import Host, parse_sentinels
 from channels_classic.layers.redis.layer import RedisChannelLayer
 
 SENTINEL_PATIENCE = 1.0
-"""Seconds a sentinel may take before the next one is asked."""
+"""Seconds to wait for a sentinel before asking the next one."""
 
 _NEXT_STEP = "Check that `hosts` in CHANNEL_LAYERS names the sentinels, and `services` their services."
 
@@ -36,13 +37,13 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
     def __init__(
         self,
         expiry: float = 60,
-        hosts: Iterable[tuple[str, int]] | None = None,
+        hosts: Iterable[Any] | None = None,
         prefix: str = "asgi:",
         group_expiry: float = 86400,
         capacity: int = 100,
         channel_capacity: Patterns | None = None,
         symmetric_encryption_keys: Sequence[str] | None = None,
-        stats_prefix: str = "asgi-meta:",
+        stats_prefix: str | None = None,
         connection_kwargs: dict[str, Any] | None = None,
         services: Sequence[str] | None = None,
         sentinel_refresh_interval: float = 0,
@@ -59,19 +60,13 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
             connection_kwargs,
         )
         if isinstance(services, (str, bytes)) or not all(isinstance(service, str) for service in services or ()):
-            raise ValueError(f"`services` is a list of names of services, not {services!r}.")
+            raise ValueError(f"`services` is {services!r}: expected a list of names of services.")
         self.services = list(services or ())
         self.sentinel_refresh_interval = sentinel_refresh_interval
-        self._sentinels = Sentinels(self.hosts, self.connection_kwargs)
+        self._sentinels = Sentinels(parse_sentinels(hosts), self.connection_kwargs)
 
-    def _check_hosts(self, hosts: Any) -> list[tuple[str, int]]:
-        if isinstance(hosts, (str, bytes)):
-            raise ValueError(f"`hosts` is a list of (host, port) pairs of sentinels, not {hosts!r}.")
-        pairs = list(hosts or [("localhost", 26379)])
-        for pair in pairs:
-            if isinstance(pair, (str, bytes)) or len(pair) != 2:
-                raise ValueError(f"`hosts` names sentinels as (host, port) pairs; {pair!r} is none.")
-        return [(host, port) for host, port in pairs]
+    def _parse_hosts(self, hosts: Any) -> list[Host]:
+        return [Host(f"sentinel://{host}:{port}") for host, port in parse_sentinels(hosts)]
 
     def _connectors(self) -> list[tuple[Connector, str]]:
         services = self.services or self._sentinels.services()
@@ -85,7 +80,7 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
 
 
 class Sentinels:
-    """Answers the two questions there are for sentinels; the first of them that answers is believed."""
+    """Asks sentinels one after the other; the first answer counts."""
 
     def __init__(self, hosts: Sequence[tuple[str, int]], connection_kwargs: dict[str, Any]) -> None:
         self._hosts = hosts
@@ -97,7 +92,7 @@ class Sentinels:
         }
 
     def services(self) -> list[str]:
-        """The names of all services. Raises `LayerUnavailable`."""
+        """Return the names of all services. Raise `LayerUnavailable`."""
 
         def names(reply: Any) -> list[str]:
             found = [dict(zip(master[::2], master[1::2], strict=True)) for master in reply]
@@ -106,7 +101,7 @@ class Sentinels:
         return self._ask(("SENTINEL", "MASTERS"), names, "they watch no service")
 
     def master(self, service: str) -> tuple[str, int]:
-        """Host and port of the master of a service. Raises `LayerUnavailable`."""
+        """Return host and port of the master of a service. Raise `LayerUnavailable`."""
 
         def pair(reply: Any) -> tuple[str, int] | None:
             return (reply[0].decode(), int(reply[1])) if reply else None
@@ -141,7 +136,7 @@ class Sentinels:
 
 
 class SentinelConnector(Connector):
-    """The master of a service."""
+    """Opens connections to the master of a service."""
 
     dynamic = True
 
@@ -165,5 +160,5 @@ class SentinelConnector(Connector):
             return {"host": self._known[0], "port": self._known[1]}
 
     def unavailable(self, error: BaseException) -> LayerUnavailable:
-        self._known = None  # there may be another master by now
+        self._known = None  # another server may be the master now
         return super().unavailable(error)

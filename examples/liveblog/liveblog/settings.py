@@ -10,7 +10,7 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-SECRET_KEY = "public, because this site is an example"
+SECRET_KEY = os.environ.get("LIVEBLOG_KEY", "public, because this site is an example")
 DEBUG = True
 
 # Channels. Without a BACKEND the messages travel through the embedded layer, which needs nothing installed.

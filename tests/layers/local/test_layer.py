@@ -18,6 +18,9 @@ import uvloop
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.local import LocalChannelLayer
+from channels_classic.layers.local import client as client_module
+from channels_classic.layers.local.address import socket_address
+from channels_classic.layers.local.claim import Claim, claim
 from channels_classic.layers.local.client import SocketConnection
 from channels_classic.layers.local.host import WRITE_BUFFER
 from channels_classic.layers.local.wire import encode_step
@@ -25,15 +28,22 @@ from channels_classic.layers.losses import Losses
 from channels_classic.layers.steps import Entry, Length, Push, Take
 from tests.layers.hosts import HostThread, folder, host_process
 from tests.support.processes import Process
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
-SOON = 1.0
+SOON = scaled(1.0)
 """Seconds within which clients find a new host, or notice that the old one is gone."""
 
 
+@pytest.fixture(params=["file", "abstract"])
+def path(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An address of either kind that nobody hosts yet."""
+    with folder() as name:
+        yield f"{name}/layer.sock" if request.param == "file" else f"@{name}"
+
+
 @pytest.fixture
-def path() -> Iterator[str]:
-    """Where a layer may be; nobody hosts it yet."""
+def file_path() -> Iterator[str]:
+    """The path of a file that nobody hosts yet."""
     with folder() as name:
         yield f"{name}/layer.sock"
 
@@ -59,7 +69,7 @@ def raw(host: HostThread, path: str) -> Iterator[socket.socket]:
     """A connection to the host that may write what no client writes."""
     with socket.socket(socket.AF_UNIX) as raw:
         raw.settimeout(5)
-        raw.connect(path)
+        raw.connect(socket_address(path))
         yield raw
 
 
@@ -114,7 +124,6 @@ def test_what_a_dead_host_left_is_no_obstacle(path: str, client: LocalChannelLay
     with host_process(path) as first:
         first.wait_for_line("hosts")
         first.kill()
-    assert Path(path).exists()
     with host_process(path) as second:
         second.wait_for_line("hosts")
         client.send("chat", {"value": 1})
@@ -124,16 +133,51 @@ def test_a_host_that_stops_leaves_its_place(path: str, client: LocalChannelLayer
     first = HostThread(path)
     client.send("chat", {"value": "lost with the host"})
     first.stop()
-    assert not Path(path).exists()
+    assert path.startswith("@") or not Path(path).exists()
     second = HostThread(path)
     assert second.layer.host is not None
     assert client.receive(["chat"]) == (None, None)
     second.stop()
 
 
-def test_the_socket_is_for_its_user_alone(host: HostThread, path: str) -> None:
-    assert os.stat(path).st_mode & 0o077 == 0
-    assert os.stat(f"{path}.lock").st_mode & 0o077 == 0
+def test_the_files_are_for_their_user_alone(file_path: str) -> None:
+    host = HostThread(file_path)
+    assert os.stat(file_path).st_mode & 0o077 == 0
+    assert os.stat(f"{file_path}.lock").st_mode & 0o077 == 0
+    host.stop()
+
+
+def test_files_that_a_cleaner_removed_are_made_again(file_path: str) -> None:
+    with host_process(file_path) as host:
+        host.wait_for_line("hosts")
+        client = LocalChannelLayer(file_path)
+        client.send("chat", {"value": 1})
+        os.unlink(file_path)
+        os.unlink(f"{file_path}.lock")
+        eventually(lambda: Path(file_path).exists() and Path(f"{file_path}.lock").exists(), timeout=10)
+        with host_process(file_path) as second:
+            second.wait_for_line("is a client")
+        other = LocalChannelLayer(file_path)
+        assert other.receive(["chat"]) == ("chat", {"value": 1}), "nothing was lost"
+        other.close()
+        client.close()
+
+
+def test_a_host_whose_files_were_taken_over_becomes_a_client(file_path: str) -> None:
+    first = HostThread(file_path)
+    first_claim = claim_after_removal(file_path)
+    eventually(lambda: first.layer.host is None, timeout=10)
+    first_claim.release()
+    first.stop()
+
+
+def claim_after_removal(path: str) -> Claim:
+    """Remove the files of a host and claim its path before it notices."""
+    os.unlink(path)
+    os.unlink(f"{path}.lock")
+    taken = claim(path)
+    assert taken is not None
+    return taken
 
 
 def test_a_child_of_the_host_is_a_client_and_does_not_hold_its_place(path: str) -> None:
@@ -184,11 +228,11 @@ def test_a_send_without_a_host_says_how_to_start_one(client: LocalChannelLayer, 
 def test_a_group_send_without_a_host_reaches_nobody(
     client: LocalChannelLayer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "channels_classic")
     client.send_group("readers", {"value": 1})
     asyncio.run(client.send_group_async("readers", {"value": 1}))
-    assert [record.levelno for record in caplog.records] == [logging.DEBUG] * 2
-    assert "readers" in caplog.text
+    assert [record.levelno for record in caplog.records] == [logging.WARNING], "once per interval"
+    assert "readers" in caplog.text and "runinterface" in caplog.text
+    assert client.losses.as_dict() == {"unhosted": 2}
 
 
 def test_a_name_that_is_none_is_refused_with_or_without_a_host(client: LocalChannelLayer) -> None:
@@ -199,6 +243,46 @@ def test_a_name_that_is_none_is_refused_with_or_without_a_host(client: LocalChan
 
 
 # The host dies
+
+
+def test_another_interface_server_takes_the_place_of_a_host_that_was_killed(path: str) -> None:
+    with host_process(path) as first:
+        first.wait_for_line("hosts")
+        second = HostThread(path)
+        assert second.layer.host is None
+        second.run(second.layer.send_async("chat", {"value": "lost with the host"}))
+        first.kill()
+    eventually(lambda: _sent_in(second), timeout=5)
+    client = LocalChannelLayer(path)
+    assert client.receive(["chat"]) == ("chat", {"value": "new"})
+    assert second.layer.host is not None
+    client.close()
+    second.stop()
+
+
+def _sent_in(host: HostThread) -> bool:
+    """Send on the event loop of an interface server that has to notice first that its host is gone."""
+    try:
+        host.run(host.layer.send_async("chat", {"value": "new"}))
+    except LayerUnavailable:
+        return False
+    return True
+
+
+def test_a_thread_of_an_interface_server_has_it_take_the_place_too(path: str) -> None:
+    first, second = HostThread(path), HostThread(path)
+    first.stop()
+    second.layer.send("chat", {"value": "new"})
+    assert second.layer.host is not None
+    second.stop()
+
+
+def test_a_stranger_at_the_address_is_not_believed(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = HostThread(path)
+    monkeypatch.setattr(client_module, "user_of_peer", lambda connection: 12345)
+    with pytest.raises(LayerUnavailable, match="a process of user 12345 listens there"):
+        LocalChannelLayer(path).send("chat", {})
+    host.stop()
 
 
 def test_clients_notice_at_once_that_the_host_was_killed_and_find_the_next(
@@ -311,7 +395,7 @@ def test_a_process_of_another_user_is_refused(
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.settimeout(5)
-        stranger.connect(path)
+        stranger.connect(socket_address(path))
         assert _read_all(stranger) == b""
     assert "another user" in caplog.text
 
@@ -396,7 +480,7 @@ def _read_all(connection: socket.socket) -> bytes:
 
 
 def _settled(look: Any) -> Any:
-    """What `look` gives, once it gives it for a while."""
+    """Return the value of `look` once it has stayed the same for a while."""
     seen = [look()]
     for _ in range(10):
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What only the Redis layer has to prove: nothing taken twice, nothing thrown away, the account books right."""
+"""Tests of the Redis layer alone: nothing taken twice, nothing thrown away, quotas right."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from inspect import signature
+from typing import Any
 
 import pytest
 
@@ -147,7 +148,7 @@ def test_scripts_that_the_server_forgot_are_loaded_again(layer: RedisChannelLaye
 
 
 def test_scripts_that_the_server_forgot_are_loaded_again_on_an_event_loop(redis_server: RedisServer) -> None:
-    async def scenario() -> list[object]:
+    async def scenario() -> list[dict[str, Any] | None]:
         layer = RedisChannelLayer(hosts=[redis_server.url], prefix=f"{names.random_text(8)}:")
         await layer.send_async("jobs", {"n": 1})
         redis_server.command("SCRIPT", "FLUSH")
@@ -417,7 +418,7 @@ def test_an_inbox_is_bounded_whatever_is_put_into_it(
 
 
 def calls(server: RedisServer, command: str) -> int:
-    """How often the server ran a command since its statistics were reset."""
+    """Return how often the server ran a command since its statistics were reset."""
     return server.statistics().get(command, 0)
 
 

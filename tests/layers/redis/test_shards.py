@@ -1,4 +1,4 @@
-"""What several shards add: messages found wherever they are, none swallowed, one that is away stops only its own."""
+"""Several shards: messages are found wherever they are, none is lost, a shard that is down stops only its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -115,7 +116,8 @@ def _push_to_all(parts: list[object], pause: float) -> None:
 
 
 def test_many_writers_and_readers_of_both_faces_see_each_message_once(layer: RedisChannelLayer) -> None:
-    total, seen = 900, []
+    total = 900
+    seen: list[Any] = []
 
     def write(first: int) -> None:
         for number in range(first, total, 3):

@@ -2,7 +2,7 @@ import os
 
 BASE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-SECRET_KEY = "a key for tests, and for nothing else"
+SECRET_KEY = __file__  # the address of the embedded layer follows from it
 DEBUG = "DEBUG" in os.environ
 ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
 
