@@ -258,8 +258,12 @@ class GroupMachine(RuleBasedStateMachine):
 
 
 def run(make: Callable[[], BaseChannelLayer], wipe: Callable[[BaseChannelLayer], None]) -> None:
+    class Machine(GroupMachine):
+        def __init__(self) -> None:
+            super().__init__(make, wipe)
+
     run_state_machine_as_test(
-        lambda: GroupMachine(make, wipe),
+        Machine,
         settings=settings(
             max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
         ),
