@@ -387,7 +387,9 @@ class Store:
         return (self.epoch,)
 
     def _retire(self, step: Retire) -> None:
-        self._owners.pop(step.inbox, None)
+        owner = self._owners.get(step.inbox)
+        if owner is not None:
+            owner.alive_until = self.clock()  # kept: its memberships are as restored as they were
         self._queues.pop(step.inbox, None)
 
     def _length(self, step: Length) -> int:

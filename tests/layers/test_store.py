@@ -268,7 +268,6 @@ class StoreMachine(RuleBasedStateMachine):
     def retire(self, queue: str) -> None:
         assert self.store.run(Retire(queue)) is None
         self.model.beats.pop(queue, None)
-        self.model.restored.discard(queue)
         self.model.entries[queue].clear()
 
     @rule()

@@ -212,8 +212,13 @@ class CommandBuilder:
         return [HEARTBEAT(keys, step.inbox, milliseconds(LIVENESS), restored, kept)]
 
     def _retire(self, step: Retire) -> list[Command]:
-        gone = (self.keys.alive, self.keys.restored, self.keys.queue, self.keys.quotas)
-        return [("UNLINK", *(key(step.inbox) for key in gone)), ("ZREM", self.keys.inboxes, step.inbox)]
+        gone = (self.keys.alive, self.keys.queue, self.keys.quotas)
+        return [
+            ("UNLINK", *(key(step.inbox) for key in gone)),
+            ("ZREM", self.keys.inboxes, step.inbox),
+            # Kept while the last consumers of its clients discard them: the owner has nothing to restore.
+            ("PEXPIRE", self.keys.restored(step.inbox), milliseconds(LIVENESS)),
+        ]
 
     def _length(self, step: Length) -> list[Command]:
         return [("LLEN", self.keys.queue(step.queue))]

@@ -47,9 +47,10 @@ end
 
 local function trim()
     trimmed = true
-    local removed
+    -- One entry at first: most often none has expired, and to copy many large ones would keep the server busy.
+    local slice, removed = 1, 0
     repeat
-        local entries = redis.call('LRANGE', queue, 0, SLICE - 1)
+        local entries = redis.call('LRANGE', queue, 0, slice - 1)
         local broken = 0
         removed = 0
         for _, entry in ipairs(entries) do
@@ -66,7 +67,9 @@ local function trim()
         if broken > 0 then count(counters, 'lost_undecodable:' .. ARGV[4], broken) end
         if removed > broken then count(counters, 'lost_expired:' .. ARGV[4], removed - broken) end
         length = length - removed
-    until removed < SLICE
+        local all = removed == slice
+        slice = math.min(slice * 8, SLICE)
+    until not all
 end
 
 local function count_anew()
