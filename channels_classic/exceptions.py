@@ -99,7 +99,7 @@ class UnknownChannelLayer(InvalidChannelLayerError, KeyError):
 
 
 class ChannelFull(ChannelsError):
-    """Raised when a channel holds as many messages as it may; the message was not sent.
+    """Raised when a channel holds as many messages, or bytes, as it may; the message was not sent.
 
     Without ``capacity`` the first argument is taken as a ready sentence, as code written for Channels 1.x raises it.
     """
@@ -113,7 +113,7 @@ class ChannelFull(ChannelsError):
         if self.capacity is None:
             return self.channel
         return (
-            f"The channel {self.channel!r} is full: it holds its capacity of {self.capacity} messages. "
+            f"The channel {self.channel!r} is full: it holds its capacity of {self.capacity} messages, or 64 MiB. "
             "Run more workers for it, or raise `capacity` or `channel_capacity` in CHANNEL_LAYERS."
         )
 
