@@ -245,7 +245,7 @@ _LISTEN_HINTS = {
     errno.ENOTSOCK: "The descriptor is not a socket: see --fd.",
     errno.ENOENT: "The file or its folder does not exist.",
 }
-"""What to do about an error of `CannotListen`, by its number; other errors have no hint."""
+"""Hints for `CannotListen` by the number of the error; other errors have none."""
 
 
 class CannotListen(ChannelsError, OSError):

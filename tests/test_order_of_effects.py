@@ -1,4 +1,4 @@
-"""What a worker does in which order around a consumer that raises, is put back or is not found, as in 1.1.8."""
+"""The order of effects around a consumer that raises, is put back or is not found, as in 1.1.8."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def hosts(settings: Settings) -> Settings:
 
 @allowed_hosts_only
 def consumer(message: Message, *args: Any, **kwargs: Any) -> Any:
-    """What it does."""
+    """Call it."""
     return "result", args, kwargs
 
 

@@ -52,7 +52,7 @@ send, writes first what these steps must not overtake."""
 
 
 class BaseChannelLayer:
-    """What every channel layer can do.
+    """The methods of every channel layer.
 
     `expiry` and `group_expiry` are in seconds, `capacity` in unread messages per channel (for a process-local channel:
     per client); `channel_capacity` maps patterns to capacities. Subclasses give connections.
@@ -159,7 +159,7 @@ class BaseChannelLayer:
         self._drive(self._flush())
 
     def global_statistics(self) -> dict[str, int]:
-        """How many messages all channels together took and refused, and what was lost of them by kind.
+        """Return the number of messages that all channels accepted and refused, and of those lost, by kind.
 
         Since counting began: a week without messages, a flush or the end of the layer's data begin it anew. ASGI draft,
         "Statistics".

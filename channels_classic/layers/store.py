@@ -283,7 +283,7 @@ class Store:
         return owner is not None and owner.alive_until > now
 
     def _is_restored(self, inbox: str) -> bool:
-        """Whether no membership is missing that the owner of an inbox knows, as it has confirmed."""
+        """Return True if the owner of an inbox has confirmed that all of its memberships are stored."""
         owner = self._owners.get(inbox)
         return owner is not None and owner.restored
 

@@ -110,12 +110,12 @@ class ChannelLiveServerTestCase(TransactionTestCase):
 
     @property
     def live_server_url(self) -> str:
-        """Where the site of this test is, for HTTP."""
+        """The address of the site of this test, for HTTP."""
         return f"http://{self.host}:{self._port}"
 
     @property
     def live_server_ws_url(self) -> str:
-        """Where the site of this test is, for WebSockets."""
+        """The address of the site of this test, for WebSockets."""
         return f"ws://{self.host}:{self._port}"
 
     @classmethod
@@ -203,7 +203,7 @@ def _checked_entry() -> dict[str, Any]:
 
 
 def _test_config(entry: dict[str, Any], folder: str) -> dict[str, Any]:
-    """What the layer is made with: names of its own, so that tests may run beside each other."""
+    """Return arguments for the layer: names of its own, so that tests may run side by side."""
     layer_class = import_layer_class(DEFAULT_CHANNEL_LAYER, entry)
     if "inmemory" in layer_class.__module__:
         raise ImproperlyConfigured(

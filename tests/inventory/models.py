@@ -144,7 +144,7 @@ class Club(models.Model):
 
 
 class Membership(models.Model):
-    """What is in between, unique in two fields together."""
+    """The model of the relation, unique in two fields together."""
 
     club = models.ForeignKey(Club, models.CASCADE)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)

@@ -1,4 +1,4 @@
-"""What both programs rely on below the public methods: every step does the same on every layer."""
+"""Steps, on which both programs rely: each has the same effect on every layer."""
 
 from __future__ import annotations
 
@@ -376,7 +376,7 @@ class _Blocked:
         self._results.append(self.connection.read())
 
     def result(self) -> Any:
-        """What the take gave, which it did soon."""
+        """Return the result of the take, which must come soon."""
         self._thread.join(SOON)
         assert self._results, "the take still waits"
         return self._results[0]

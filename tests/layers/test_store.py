@@ -50,7 +50,7 @@ class Clock:
 
 @dataclass
 class Model:
-    """What a store should hold, as lists to look through from end to end."""
+    """The content that a store should have, as lists to search from end to end."""
 
     entries: dict[str, list[tuple[bytes, float, str]]] = field(default_factory=lambda: {name: [] for name in QUEUES})
     channels: dict[tuple[str, str], float] = field(default_factory=dict)

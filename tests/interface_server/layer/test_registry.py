@@ -1,4 +1,4 @@
-"""What the process does for the memberships of its clients; steps are noted instead of sent."""
+"""Memberships of the clients of a process; steps are noted instead of sent."""
 
 from __future__ import annotations
 

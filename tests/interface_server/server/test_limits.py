@@ -1,4 +1,4 @@
-"""What clients may not do: too much, too slowly, or in two meanings at once. Bytes over real sockets."""
+"""Limits on clients that send too much, too slowly, or ambiguously. Bytes over real sockets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_all(client: socket.socket) -> bytes:
 
 
 def answer(server: Live, *data: bytes) -> bytes:
-    """What the server says to these bytes before it closes the connection."""
+    """Return the server's answer to these bytes, up to the end of the connection."""
     with server.raw() as client:
         for part in data:
             client.sendall(part)

@@ -1,4 +1,4 @@
-"""What only the Redis layer has to prove: nothing taken twice, nothing thrown away, the account books right."""
+"""Tests of the Redis layer alone: nothing taken twice, nothing thrown away, quotas right."""
 
 from __future__ import annotations
 
@@ -367,7 +367,7 @@ def test_an_inbox_is_bounded_whatever_is_put_into_it(
 
 
 def calls(server: RedisServer, command: str) -> int:
-    """How often the server ran a command since its statistics were reset."""
+    """Return how often the server ran a command since its statistics were reset."""
     return server.statistics().get(command, 0)
 
 
