@@ -21,6 +21,9 @@ from .layer.session import LayerSession
 from .proxy_headers import ProxyHeaders
 from .websocket.connection import WebSocket
 
+SESSION = "channels_classic.session"
+"""The key of the session in the state of the lifespan scope, for the server to stop it gracefully."""
+
 
 class InterfaceServer:
     """An ASGI 3 application that hands every connection to the workers of a channel layer.
@@ -78,8 +81,13 @@ class InterfaceServer:
         except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
+        if "state" in scope:
+            scope["state"][SESSION] = self._session.result() if self._session else None
         await send({"type": "lifespan.startup.complete"})
-        await receive()
+        try:
+            await receive()
+        except asyncio.CancelledError:
+            return  # the event loop ends at once, by a second signal
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 

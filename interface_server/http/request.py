@@ -98,6 +98,8 @@ class Request:
         self._ending = False  # the last piece is being written
         self._over = math.inf  # when the workers have had their time
         self._limit = math.inf
+        self._sent_at = math.inf  # when the workers had all of it
+        self._is_running = False
         self._content: Content
         self._credit: str | None = None
         self._written = self._told = 0
@@ -166,7 +168,8 @@ class Request:
         """It is the workers' turn, unless they are done."""
         if self.state is ResponseState.COMPLETE:
             return
-        self._over = self._limit = self._session.clock() + self._session.config.http_timeout
+        self._sent_at = self._session.clock()
+        self._over = self._limit = self._sent_at + self._session.config.http_timeout
         self._session.timers.schedule(self, self._over)
 
     async def _stream_body(self) -> None:
@@ -235,6 +238,7 @@ class Request:
         if outcome in _OUTCOMES:
             self._fail(_OUTCOMES[outcome])
         elif outcome is Outcome.RUNNING:
+            self._is_running = True
             self._over = max(self._over, self._limit)
 
     def layer_restored(self) -> None:
@@ -242,6 +246,11 @@ class Request:
         if self._over < math.inf:
             self._over = min(self._over, self._session.clock() + MARGIN)
             self._session.timers.schedule(self, self._over)
+
+    def stop_waiting(self, now: float) -> None:
+        """Answer 503 if no worker can have begun, because it would have reported that it runs."""
+        if self.state is ResponseState.WAITING and not self._is_running and now >= self._sent_at + MARGIN:
+            self._fail(503)
 
     def flush(self) -> None:
         """The process stops."""
