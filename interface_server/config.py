@@ -38,6 +38,25 @@ class InterfaceConfig:
     max_body: int = option(
         1024**3, "Bytes of a request's body; a larger one is refused with 413. 0: no limit.", group=REQUESTS
     )
+    body_timeout: float = option(
+        3600.0, "Seconds a client has to send the body of a request, else 408. 0: no limit.", group=REQUESTS
+    )
+    max_response: int = option(
+        4 * 1024**3,
+        "Bytes of a response that wait for a client that reads slowly, before it is cut off. 0: no limit.",
+        group=REQUESTS,
+    )
+    spool_memory: int = option(
+        64 * 1024**2,
+        "Bytes of request bodies that a process holds in memory, and as many of responses; more go to temporary files.",
+        group=REQUESTS,
+    )
+    spool_disk: int = option(
+        8 * 1024**3,
+        "Bytes of temporary files for request bodies, and as many for responses; beyond it large bodies get 503, and "
+        "the clients that read slowest are cut off.",
+        group=REQUESTS,
+    )
     health_path: str = option(
         "",
         "A path that is answered here, with 200, or 503 while the layer is away; for load balancers.",
