@@ -32,7 +32,8 @@ class Server:
     def take(self) -> dict[str, Any] | None:
         """The next message for the client."""
         (taken,) = self.layer.run([Take([self.inbox], 1, 0.05)])
-        return self.layer.planner.delivery(self.inbox, taken.items[0]).message if taken else None
+        delivery = self.layer.planner.delivery(self.inbox, taken.items[0]) if taken else None
+        return delivery.message if delivery else None
 
     @contextmanager
     def answering(self, *answers: dict[str, Any]) -> Iterator[None]:
