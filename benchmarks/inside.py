@@ -1,4 +1,4 @@
-"""What is measured inside a process: a layer alone, what a group send costs its sender, and two floors.
+"""Measurements inside a process: a layer alone, the cost of a group send to its sender, and two floors.
 
 `python -m benchmarks.inside messages|messages-async|group|handler|redis-benchmark …` prints figures as JSON. The layer
 is the default one of `benchmarks.project.settings`: ours, or one of channels_redis, which has coroutines only.
@@ -74,7 +74,7 @@ async def _messages_async(options: argparse.Namespace) -> Figures:
 
 
 def _coroutines() -> tuple[Callable[[str, Any], Awaitable[None]], Callable[[str], Awaitable[Any]]]:
-    """How a coroutine sends and receives."""
+    """The send and receive functions of a coroutine."""
     if _is_ours():
         layer = _ours()
 

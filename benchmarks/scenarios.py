@@ -1,4 +1,4 @@
-"""What is measured, of whom, and what is to be reached: one table.
+"""The scenarios, their contenders and goals: one table.
 
 Figures are called by their units; one that ends in "/s" is better when it is higher, all others when they are lower.
 """

@@ -29,7 +29,7 @@ PATIENCE = 30.0
 """Seconds within which every echo must come, restarts or not."""
 
 GROWTH = 1.1
-"""How much more memory than after the first tenth of the time the interface server may use in the end."""
+"""MiB by which the interface server may grow after the first tenth of the time."""
 
 
 def resident(pid: int) -> float:
@@ -86,7 +86,7 @@ async def restart(site: RunningSite, until: float) -> int:
 
 
 async def soak(site: RunningSite, seconds: float, idle: int, active: int) -> bool:
-    """Whether all went well."""
+    """Return True if nothing went wrong."""
     pid = site.interface.pid
     empty = resident(pid)
     sleepers = await open_sockets(HOST, site.port, "/", idle)

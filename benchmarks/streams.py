@@ -73,7 +73,7 @@ def upload(port: int, size: int, slow: float = 0.0) -> None:
 
 @dataclass
 class Measured:
-    """How long a case took, and the memory of each program in MiB: the most before it, and how much more in it."""
+    """Duration of a case, and for each program the peak memory in MiB before it and the growth during it."""
 
     seconds: float
     before: dict[str, float]

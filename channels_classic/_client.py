@@ -7,12 +7,14 @@ answered, or until the interface server is known to be dead. Knows nothing of re
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from channels_classic.channel import Channel
-from channels_classic.exceptions import RequestAborted, RequestTimeout
+from channels_classic.exceptions import RequestAborted, RequestTimeout, StepRefused
 from channels_classic.layers.names import inbox_of, is_managed, random_text
-from channels_classic.layers.steps import Alive
+from channels_classic.layers.planner import Outgoing
+from channels_classic.layers.steps import Status
 
 WINDOW = 2 * 1024 * 1024
 """Bytes of a response that are sent before the interface server is asked whether it took them.
@@ -46,13 +48,19 @@ class RemoteClient:
         while True:
             _, answer = layer.receive([self._answers], block=True)
             if answer is None:
-                if not layer.run([Alive(inbox_of(self._reply_channel.name))])[0]:
+                if self._repeat(question):
                     return {"closed": True}
                 if time.monotonic() >= deadline:
                     raise RequestTimeout(f"The interface server did not answer for {patience:g} seconds.")
-                layer.send(self._reply_channel.name, question)
             elif answer["number"] == self._number:
                 return answer  # type: ignore[no-any-return]
+
+    def _repeat(self, question: dict[str, Any]) -> bool:
+        """Ask again; return True if the interface server is dead. That a channel is full does not prove it."""
+        layer = self._reply_channel.channel_layer
+        (push,) = layer.planner.pushes([Outgoing(self._reply_channel.name, question)], {})
+        (result,) = layer.run([replace(push, alive=True)])
+        return not isinstance(result, StepRefused) and Status.DEAD in result
 
     def is_gone(self) -> bool:
         """Return True if nothing that is sent reaches the client any more; one round trip."""

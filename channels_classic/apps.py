@@ -1,4 +1,4 @@
-"""The Django app: what happens when a project with ``channels_classic`` in ``INSTALLED_APPS`` starts."""
+"""The Django app configuration of `channels_classic`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["ChannelsConfig"]
 
 
 class ChannelsConfig(AppConfig):
-    """Registers the system checks and the bindings. Reads no settings and makes no layer."""
+    """Registers the system checks and the bindings, without reading settings or making a layer."""
 
     name = "channels_classic"
     label = "channels_classic"
     verbose_name = "Channels Classic"
 
     def ready(self) -> None:
-        """Register the system checks, and the bindings, whose models are there now.
+        """Register the system checks, and the bindings, whose models are loaded by now.
 
-        Raises ``RuntimeError`` when a library is too old, and ``ValueError`` for a binding that lacks something.
+        Raises `RuntimeError` when a library is too old, and `ValueError` for an incomplete binding.
         """
         check_all()
         import_module("channels_classic.checks")

@@ -11,10 +11,9 @@ from difflib import get_close_matches
 from typing import Any
 
 import django
-from django.conf import settings
 from django.utils.module_loading import import_string
 
-from channels_classic import DEFAULT_CHANNEL_LAYER
+from channels_classic.conf import CHANNEL_LAYERS, DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import InvalidChannelLayerError, UnknownChannelLayer
 from channels_classic.routing import Router
 from channels_classic.utils import name_that_thing
@@ -75,7 +74,7 @@ class ChannelLayerManager:
     @property
     def configs(self) -> dict[str, dict[str, Any]]:
         """The current ``CHANNEL_LAYERS`` setting; empty when there is none."""
-        configs = getattr(settings, "CHANNEL_LAYERS", None) or {}
+        configs = CHANNEL_LAYERS.get() or {}
         if not isinstance(configs, dict):
             raise InvalidChannelLayerError(
                 f"The CHANNEL_LAYERS setting is of type {type(configs).__name__}: "

@@ -144,8 +144,8 @@ class _HttpSession(_ChannelSession):
 
 def _user_of(session: SessionBase | None, view: type[_ChannelSession]) -> Any:
     if session is None:
-        # Models can be imported only once the apps are ready.
+        # Imported here because models can be imported only when the apps are ready.
         from django.contrib.auth.models import AnonymousUser
 
         return AnonymousUser()
-    return auth.get_user(SimpleNamespace(session=view(session)))  # type: ignore[arg-type]  # all it reads is `session`
+    return auth.get_user(SimpleNamespace(session=view(session)))  # type: ignore[arg-type]  # it reads `session` only

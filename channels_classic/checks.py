@@ -7,7 +7,9 @@ making one connects to nothing. `docs/checks.md` lists the ids.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
+import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -23,7 +25,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import find_commands
 
 import channels_classic
-from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic.asgi import (
     ChannelLayerManager,
     check_config,
@@ -32,10 +33,11 @@ from channels_classic.asgi import (
     missing_keys,
     wrong_keys,
 )
+from channels_classic.conf import CHANNEL_LAYERS, CHANNELS_TRUSTED_ORIGINS, DEFAULT_CHANNEL_LAYER, SETTINGS
 from channels_classic.exceptions import ChannelsError, InvalidChannelLayerError, InvalidChannelName
 from channels_classic.layers.names import check_receivable
-from channels_classic.routing import Include, Route, Router
-from channels_classic.security.origins import is_trusted_origin_valid
+from channels_classic.routing import Include, Route, RouteClass, Router
+from channels_classic.security._origins import is_trusted_origin_valid
 from channels_classic.security.websockets import is_open_to_foreign_pages, trusted_origins
 from channels_classic.sessions import uses_http_session
 from channels_classic.utils import name_that_thing
@@ -56,7 +58,7 @@ Messages = Iterator[CheckMessage]
 
 @register("channels_classic")
 def check_channel_layers(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """What is wrong with `CHANNEL_LAYERS`."""
+    """Return the mistakes in `CHANNEL_LAYERS`."""
     try:
         configs = ChannelLayerManager().configs
     except InvalidChannelLayerError as error:
@@ -75,8 +77,22 @@ def check_channel_layers(app_configs: Sequence[AppConfig] | None = None, **kwarg
 
 
 @register("channels_classic")
+def check_types(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check the types of the settings in `conf` that have no check of their own."""
+    return [
+        Error(
+            f"The setting {setting.name} is {setting.get()!r}, of type {type(setting.get()).__name__}.",
+            hint=f"Expected {' or '.join(expected.__name__ for expected in setting.type)}: {setting.help}",
+            id="channels_classic.E010",
+        )
+        for setting in SETTINGS
+        if setting not in (CHANNEL_LAYERS, CHANNELS_TRUSTED_ORIGINS) and not setting.is_valid()
+    ]
+
+
+@register("channels_classic")
 def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Whether the project still sets `MIDDLEWARE_CLASSES`."""
+    """Warn of a project that still sets `MIDDLEWARE_CLASSES`."""
     if not hasattr(settings, "MIDDLEWARE_CLASSES"):
         return []
     return [
@@ -91,8 +107,8 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
 
 @register("channels_classic")
 def check_runserver(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Whether `manage.py runserver` is ours: Django takes that of the app listed first."""
-    if not isinstance(getattr(settings, "CHANNEL_LAYERS", None), dict) or not settings.CHANNEL_LAYERS:
+    """Warn when `manage.py runserver` is that of another app: Django takes the first in INSTALLED_APPS."""
+    if not CHANNEL_LAYERS.is_valid() or not CHANNEL_LAYERS.get():
         return []
     before = takewhile(lambda app: app.name != "channels_classic", apps.get_app_configs())
     first = next((app.name for app in before if _has_runserver(app)), None)
@@ -147,7 +163,7 @@ def _check_sessions_of_foreign_pages() -> Messages:
 
 def _routings() -> Iterator[Any]:
     """Yield the routing of each layer, without those that cannot be used, which another check reports."""
-    configs = getattr(settings, "CHANNEL_LAYERS", None)
+    configs = CHANNEL_LAYERS.get()
     for entry in configs.values() if isinstance(configs, dict) else ():
         with suppress(Exception):
             yield Router(entry["ROUTING"]).root
@@ -193,7 +209,8 @@ def _check_channels_2(alias: str, entry: dict[str, Any]) -> Messages:
 
 def _check_routing(alias: str, routing: Any) -> Messages:
     try:
-        for channel in Router(routing).channels:
+        router = Router(routing)
+        for channel in router.channels:
             check_receivable(channel)
     except Exception as error:  # importing the user's modules runs their code
         kind = "" if isinstance(error, (ImproperlyConfigured, ChannelsError)) else f"{type(error).__name__}: "
@@ -202,6 +219,62 @@ def _check_routing(alias: str, routing: Any) -> Messages:
             hint=_place(error) or _ROUTING_HINTS.get(type(error), _ROUTING_HINT),
             id="channels_classic.E005",
         )
+    else:
+        yield from _check_consumers(router.root, frozenset())
+
+
+def _check_consumers(include: Include, captured: frozenset[str]) -> Messages:
+    """Check the consumers of all routes; `captured` are the groups of the includes around them."""
+    for entry in include.routing:
+        if type(entry) is Include:
+            yield from _check_consumers(entry, captured | _groups(entry.prefixes))
+        elif type(entry) in (Route, RouteClass):
+            yield from _check_call(entry, captured | _groups(entry.filters))
+            yield from _check_order(entry)
+
+
+def _check_call(route: Route, captured: frozenset[str]) -> Messages:
+    """Warn when each call of the consumer will fail; an error would stop projects that never use the route."""
+    consumer, name = route.consumer, name_that_thing(route.consumer)
+    call = f"{name.rpartition('.')[2]}({', '.join(['message', *sorted(captured)])})"
+    problem = f"it is of type {type(consumer).__name__}"
+    hint = "Name a function, a class or the dotted path of one."
+    if callable(consumer):
+        try:
+            # Not that of a function inside a decorator, which may well call it with other arguments.
+            inspect.signature(consumer, follow_wrapped=False).bind(None, **dict.fromkeys(captured))
+        except TypeError as error:
+            code = getattr(consumer, "__code__", None)
+            problem = f"{error}, and each message is passed as {call}"
+            hint = f"Write def {call}." + (f" Look at {code.co_filename}, line {code.co_firstlineno}." if code else "")
+        except ValueError:
+            return  # some builtins have no signature
+        else:
+            return
+    yield Warning(
+        f"The consumer {name} of {'/'.join(route.channels)} cannot be called: {problem}.",
+        hint=hint,
+        id="channels_classic.W010",
+    )
+
+
+def _check_order(route: Route) -> Messages:
+    """Warn about a demultiplexer of which several streams enforce the order of the whole socket."""
+    consumer = route.consumer
+    ordered = (
+        consumer._ordered_streams() if isinstance(consumer, type) and hasattr(consumer, "_ordered_streams") else []
+    )
+    if len(ordered) > 1:
+        yield Warning(
+            f"The consumers of the streams {', '.join(map(repr, ordered))} of {name_that_thing(consumer)} have "
+            "strict_ordering. The order is that of the whole socket: frames of the others would wait forever.",
+            hint="Set strict_ordering on the demultiplexer instead.",
+            id="channels_classic.W011",
+        )
+
+
+def _groups(patterns: dict[str, re.Pattern[str]]) -> frozenset[str]:
+    return frozenset(group for pattern in patterns.values() for group in pattern.groupindex)
 
 
 def _check_layer(alias: str, entry: dict[str, Any]) -> Messages:
@@ -244,7 +317,7 @@ def _error(error: InvalidChannelLayerError, id: str) -> Error:
 
 
 def _place(error: BaseException) -> str:
-    """Where the user's code was when the error arose; empty when it was not."""
+    """Return the line of the project's code in which the error arose; empty if there is none."""
     for raised in filter(None, (error.__cause__, error)):
         for frame in reversed(traceback.extract_tb(raised.__traceback__)):
             if not frame.filename.startswith((*_LIBRARIES, "<frozen ")):

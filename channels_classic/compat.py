@@ -31,7 +31,7 @@ _MODULES = {
 }
 
 _NAMES = {"channels_classic.layers.local": {"IPCChannelLayer": "LocalChannelLayer"}}
-"""What has another name than in the module that stands for it."""
+"""Names that differ from those in the module that provides them."""
 
 
 class _Finder(MetaPathFinder):

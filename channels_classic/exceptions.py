@@ -7,11 +7,8 @@ catch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from channels_classic.message import Message
-
+import errno
+from typing import Any
 
 # Raised by user code to steer the worker or the view machinery.
 
@@ -31,7 +28,7 @@ class ResponseLater(Exception):
 class ChannelSocketException(Exception):
     """Raised when a consumer wants something done with its message: the worker calls ``run(message)``."""
 
-    def run(self, message: Message) -> None:
+    def run(self, message: Any) -> None:
         """Act on ``message``; subclasses say how."""
         raise NotImplementedError(f"{type(self).__name__} must define run(message).")
 
@@ -51,7 +48,7 @@ class WebsocketCloseException(ChannelSocketException):
             )
         self._code = code
 
-    def run(self, message: Message) -> None:
+    def run(self, message: Any) -> None:
         """Send the close to the reply channel of ``message``."""
         if message.reply_channel is None:
             raise ValueError(
@@ -238,8 +235,21 @@ class ConsumerTimeout(ChannelsError, TimeoutError):
         )
 
 
+_LISTEN_HINTS = {
+    errno.EADDRINUSE: "Another program listens there: stop it, or choose another endpoint with --port, --bind or "
+    "--unix-socket.",
+    errno.EACCES: "Ports below 1024 need privileges, and a Unix socket needs a folder that can be written: choose "
+    "another --port or --unix-socket, or let a process manager pass the socket with --fd.",
+    errno.EADDRNOTAVAIL: "No network interface of this machine has that address: see --bind.",
+    errno.EBADF: "The descriptor is not open: see --fd.",
+    errno.ENOTSOCK: "The descriptor is not a socket: see --fd.",
+    errno.ENOENT: "The file or its folder does not exist.",
+}
+"""Hints for `CannotListen` by the number of the error; other errors have none."""
+
+
 class CannotListen(ChannelsError, OSError):
-    """Raised when an interface server cannot listen where it was told to."""
+    """Raised when an interface server cannot listen on the endpoint it was given."""
 
     def __init__(self, where: str, error: OSError) -> None:
         super().__init__(where, error)
@@ -247,10 +257,8 @@ class CannotListen(ChannelsError, OSError):
         self.error = error
 
     def __str__(self) -> str:
-        return (
-            f"Cannot listen on {self.where}: {self.error.strerror or self.error}. "
-            "Stop the program that does, or choose another place with --port, --bind or --unix-socket."
-        )
+        hint = _LISTEN_HINTS.get(self.error.errno or 0, "")
+        return f"Cannot listen on {self.where}: {self.error.strerror or self.error}. {hint}".rstrip()
 
 
 class OtherChannelsInstalled(ChannelsError, ImportError):

@@ -7,7 +7,7 @@ import logging
 __all__ = ["handler", "setup_logger"]
 
 handler: logging.Handler = logging.StreamHandler()
-"""Where the commands log to; replace it before a command runs."""
+"""The stream that the commands log to; replace it before a command runs."""
 
 _FORMAT = "%(asctime)s - %(levelname)s - %(module)s - %(message)s"
 

@@ -1,24 +1,22 @@
-"""Routing: from a message to the consumer that takes it, and the keyword arguments it is called with.
+"""Routing: find the consumer of a message, and the keyword arguments to call it with.
 
-The worker asks a ``Router`` for each message, and once for the channels to listen on. Anything with
-``match(message)`` and ``channel_names()`` can stand in a routing list.
+The worker asks a ``Router`` for each message, and once for the channels to listen on. Any object with
+``match(message)`` and ``channel_names()`` may stand in a routing list. As in Channels 1.1.8, a consumer that cannot be
+called, or a routing that is not one, fails when it is used; ``manage.py check`` reports it before.
 """
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 from channels_classic.utils import name_that_thing
-
-if TYPE_CHECKING:
-    from channels_classic.message import Message
 
 __all__ = [
     "Include",
@@ -35,40 +33,59 @@ __all__ = [
 Consumer = Callable[..., Any]
 Match = tuple[Consumer, dict[str, Any]]
 
+VIEW_CONSUMER = "channels_classic.handler.ViewConsumer"
+HANDSHAKE_GUARD = "channels_classic.security.websockets.guarded"
+
+
+class RoutedMessage(Protocol):
+    """The part of a ``Message`` that routing reads."""
+
+    content: dict[str, Any]
+
+    @property
+    def channel(self) -> Any:
+        """The channel it came from, with its ``name``."""
+
+    @property
+    def reply_channel(self) -> Any:
+        """The channel to answer on, or ``None``."""
+
+    def with_values(self, **values: Any) -> Any:
+        """Return a message whose content has other values."""
+
 
 class RoutingEntry(Protocol):
-    """What can stand in a routing list."""
+    """An object that may stand in a routing list."""
 
-    def match(self, message: Message) -> Match | None:
-        """The consumer for ``message`` and its keyword arguments, or ``None``."""
+    def match(self, message: Any) -> Match | None:
+        """Return the consumer for ``message`` and its keyword arguments, or ``None``."""
 
     def channel_names(self) -> set[str]:
-        """The channels that messages could come from."""
+        """Return the channels whose messages may match."""
 
 
 class Route:
     """A consumer for one or more channels, for messages that pass all filters.
 
-    ``consumer`` is a callable or the dotted path of one, imported at once. Each filter names a key of the message and
-    gives a regular expression that its value must begin with; named groups become keyword arguments of the consumer.
-    Raises ``ImproperlyConfigured`` for channels that are no text and for a consumer that cannot be imported, called, or
-    given a message, ``ValueError`` for a filter with unnamed groups.
+    ``consumer`` is a callable or the dotted path of one, which is imported at once. Each filter names a key of the
+    message and gives a regular expression that its value must begin with; named groups become keyword arguments of the
+    consumer. Raises ``ImproperlyConfigured`` for a consumer that cannot be imported, ``ValueError`` for a filter with
+    unnamed groups.
     """
 
     def __init__(self, channels: str | bytes | Iterable[str | bytes], consumer: Consumer | str, **filters: Any) -> None:
         self.channels = _names(channels, consumer)
         self.consumer: Consumer = _imported(consumer, "consumer") if isinstance(consumer, str) else consumer
-        _check_consumer(self.consumer, self.channels)
         self.filters = {key: _compiled(value) for key, value in filters.items()}
         for key, pattern in self.filters.items():
             if pattern.groups != len(pattern.groupindex):
                 raise ValueError(
                     f"The filter {key}={pattern.pattern!r} of {self} has an unnamed group: use (?P<name>…), "
-                    "whose value the consumer is given, or (?:…)."
+                    "whose value is passed to the consumer, or (?:…)."
                 )
 
-    def match(self, message: Message) -> Match | None:
-        """The consumer and its keyword arguments, or ``None``; a value that is no text matches no filter."""
+    def match(self, message: RoutedMessage) -> Match | None:
+        """Return the consumer and its keyword arguments, or ``None``. A value that is not text matches no filter."""
         if message.channel.name not in self.channels:
             return None
         found = _match_all(self.filters, message.content)
@@ -80,15 +97,15 @@ class Route:
         return self.consumer, kwargs
 
     def channel_names(self) -> set[str]:
-        """The channels of this route."""
+        """Return the channels of this route."""
         return set(self.channels)
 
     def __str__(self) -> str:
-        return f"{'/'.join(self.channels)} {_in_brackets(self.filters)}-> {name_that_thing(self.consumer)}"
+        return f"{'/'.join(map(str, self.channels))} {_in_brackets(self.filters)}-> {name_that_thing(self.consumer)}"
 
 
 class RouteClass(Route):
-    """A route for all channels that a class-based consumer names in ``channel_names()``, asked once, now.
+    """A route for all channels that a class-based consumer names in ``channel_names()``, which is called once, now.
 
     Raises ``ValueError`` when the consumer has no such method.
     """
@@ -108,22 +125,27 @@ class Include:
     """The routes of another routing, for messages that pass all prefixes.
 
     ``routing`` is a list, a dict or the dotted path of one. Each prefix names a key of the message and gives a regular
-    expression that its value must begin with. Inner routes see the value without that beginning, the consumer sees it
-    whole; named groups become keyword arguments.
+    expression that its value must begin with. Inner routes see the value without that beginning, the consumer sees all
+    of it; named groups become keyword arguments.
+
+    The entries are in ``routing``, a list that may be changed at any time.
     """
 
     def __init__(self, routing: Any, **prefixes: Any) -> None:
-        # A list of our own: adding a route must not change a list in the user's module.
-        self.routing = _entries(Router.resolve_routing(routing), routing)
+        resolved = Router.resolve_routing(routing)
+        is_iterable = isinstance(resolved, Iterable)
+        self.routing: Any = list(resolved) if is_iterable and not isinstance(resolved, list) else resolved
         self.prefixes = {key: _compiled(value) for key, value in prefixes.items()}
-        # Those for other channels cost a message nothing. What a user's own entry matches is its own business.
-        self._by_channel = {
-            name: [entry for entry in self.routing if type(entry) not in _READ_ONLY or name in entry.channel_names()]
-            for name in self.channel_names()
-        }
+        self._name = f" {routing!r}" if isinstance(routing, str) else ""
+        self._indexed: Any = ()
+        self._by_channel: dict[str, list[RoutingEntry]] = {}
+        self._for_others: list[RoutingEntry] = []
 
-    def match(self, message: Message) -> Match | None:
-        """The first match among the entries, with the keyword arguments of the prefixes, or ``None``."""
+    def match(self, message: RoutedMessage) -> Match | None:
+        """Return the first match among the entries, with the keyword arguments of the prefixes, or ``None``."""
+        entries = self._entries_for(message.channel.name)
+        if not entries:
+            return None
         kwargs: dict[str, Any] = {}
         if self.prefixes:
             found = _match_all(self.prefixes, message.content)
@@ -134,8 +156,8 @@ class Include:
                 kwargs.update(match.groupdict())
                 remainders[key] = match.string[match.end() :]
             message = message.with_values(**remainders)
-        for entry in self._by_channel.get(message.channel.name, self.routing):
-            # A routing object of the user's may change the message it is shown; the consumer must not see that.
+        for entry in entries:
+            # A routing object of the project may change the message it is shown; the consumer must not see that.
             shown = message if type(entry) in _READ_ONLY else message.with_values()
             result = entry.match(shown)
             if result is not None:
@@ -144,52 +166,89 @@ class Include:
         return None
 
     def channel_names(self) -> set[str]:
-        """The channels of all entries."""
-        return set().union(*(entry.channel_names() for entry in self.routing))
+        """Return the channels of all entries. Raises ``ImproperlyConfigured`` for what is not a routing."""
+        return set().union(*(entry.channel_names() for entry in self._checked()))
+
+    def _entries_for(self, channel: str) -> list[RoutingEntry]:
+        """Return the entries that may match a message of `channel`: routes for other channels take no time then."""
+        # Comparing the list with the one that was indexed takes less time than asking each of its routes.
+        if self.routing != self._indexed:
+            self._index()
+        return self._by_channel.get(channel, self._for_others)
+
+    def _index(self) -> None:
+        entries = self._checked()
+        names = {name for entry in entries if type(entry) in _INDEXED for name in entry.channel_names()}
+        # An include may be changed too, and a routing object of the project decides for itself.
+        self._for_others = [entry for entry in entries if type(entry) not in _INDEXED]
+        self._by_channel = {
+            name: [entry for entry in entries if type(entry) not in _INDEXED or name in entry.channel_names()]
+            for name in names
+        }
+        self._indexed = entries  # last: another thread that compares meanwhile makes an index of its own
+
+    def _checked(self) -> list[RoutingEntry]:
+        """Return a copy of the list of entries, each of which has the methods of one."""
+        try:
+            entries = list(self.routing)
+        except TypeError as error:
+            raise ImproperlyConfigured(
+                f"{self.routing!r} is not a routing{self._name and f' (at{self._name})'}: expected a list of route() "
+                "and include(), a dict of channel to consumer, or the dotted path of one."
+            ) from error
+        for position, entry in enumerate(entries):
+            if not hasattr(entry, "match") or not hasattr(entry, "channel_names"):
+                raise ImproperlyConfigured(
+                    f"Entry {position} of the routing{self._name} is {entry!r}: expected route(…), route_class(…) or "
+                    "include(…)."
+                )
+        return entries
 
     def __str__(self) -> str:
-        return f"include {_in_brackets(self.prefixes)}-> {len(self.routing)} routes"
+        return f"include {_in_brackets(self.prefixes)}-> {len(self._checked())} routes"
 
 
-_READ_ONLY = frozenset({Route, RouteClass, Include})
+_INDEXED = frozenset({Route, RouteClass})
+_READ_ONLY = _INDEXED | {Include}
 
 
 class Router:
-    """The routing of one layer. ``root`` holds the entries, ``channels`` the names to listen on."""
+    """The routing of one layer. ``root`` holds the entries, ``channels`` the names to listen on.
+
+    Raises ``ImproperlyConfigured`` for what is not a routing.
+    """
 
     def __init__(self, routing: Any) -> None:
         self.root = Include(routing)
+        if isinstance(self.root.routing, list):
+            # A list of its own: adding a route must not change a list in a module of the project.
+            self.root.routing = [*self.root.routing]
         self.channels = self.root.channel_names()
 
     def add_route(self, route: RoutingEntry) -> None:
-        """Add an entry behind all others."""
-        self.root = Include([*self.root.routing, route])
+        """Add an entry after all others."""
+        self.root.routing.append(route)
         self.channels = self.root.channel_names()
 
-    def match(self, message: Message) -> Match | None:
-        """Return the consumer for ``message`` and its keyword arguments, or ``None`` if no route takes it.
+    def match(self, message: RoutedMessage) -> Match | None:
+        """Return the consumer for ``message`` and its keyword arguments, or ``None`` if no route matches.
 
-        For a handshake from a page of a foreign site that is a consumer which denies it.
+        A handshake from a page of a foreign site gets a consumer that denies it.
         """
         match = self.root.match(message)
         if match is not None and message.channel.name == "websocket.connect":
-            # Imported here because processes that only send have routing too, and need nothing of django.http.
-            from channels_classic.security.websockets import deny_foreign_origin, may_connect
-
-            if not may_connect(message, match[0]):
-                return deny_foreign_origin, {}
+            # By its path: it reads the messages that routing must not depend on, and django.http is imported only here.
+            match = import_string(HANDSHAKE_GUARD)(message, match)
         return match
 
     def check_default(self, http_consumer: Consumer | None = None) -> None:
-        """Add the default consumers, behind all routes of the user.
+        """Add the default consumers, after all routes of the project.
 
         Requests go to ``http_consumer`` or Django's views; sockets are accepted, their frames ignored.
         """
         if http_consumer is None:
-            # Importing Django's handlers is for processes that run views.
-            from channels_classic.handler import ViewConsumer
-
-            http_consumer = ViewConsumer()
+            # By its path: Django's handlers are imported in processes that run views only.
+            http_consumer = import_string(VIEW_CONSUMER)()
         self.add_route(Route("http.request", http_consumer))
         self.add_route(Route("websocket.connect", connect_consumer))
         self.add_route(Route("websocket.receive", null_consumer))
@@ -197,7 +256,7 @@ class Router:
 
     @classmethod
     def resolve_routing(cls, routing: Any) -> Any:
-        """The routing at a dotted path; a dict ``{channel: consumer}`` as a list of routes; anything else as it is."""
+        """Return the routing at a dotted path, the routes of a dict ``{channel: consumer}``, or ``routing`` itself."""
         if isinstance(routing, str):
             routing = _imported(routing, "routing")
         if isinstance(routing, dict):
@@ -206,7 +265,7 @@ class Router:
 
     @classmethod
     def normalise_re_arg(cls, value: Any) -> Any:
-        """ASCII bytes as text, anything else as it is."""
+        """Return ASCII bytes as text, anything else unchanged."""
         return _text(value)
 
 
@@ -214,7 +273,7 @@ def null_consumer(*args: Any, **kwargs: Any) -> None:
     """Do nothing with the message."""
 
 
-def connect_consumer(message: Message, *args: Any, **kwargs: Any) -> None:
+def connect_consumer(message: RoutedMessage, *args: Any, **kwargs: Any) -> None:
     """Accept the WebSocket."""
     if message.reply_channel is not None:
         message.reply_channel.send({"accept": True})
@@ -234,7 +293,7 @@ def _compiled(pattern: Any) -> re.Pattern[str]:
 
 
 def _match_all(patterns: dict[str, re.Pattern[str]], content: dict[str, Any]) -> dict[str, re.Match[str]] | None:
-    """The match of each pattern with the beginning of its value, or ``None`` if one fails."""
+    """Return the match of each pattern with the beginning of its value, or ``None`` if one fails."""
     found = {}
     for key, pattern in patterns.items():
         value = content.get(key)
@@ -253,17 +312,17 @@ def _match_all(patterns: dict[str, re.Pattern[str]], content: dict[str, Any]) ->
 
 
 def _imported(path: str, kind: str) -> Any:
-    """The object at a dotted path."""
+    """Return the object at a dotted path."""
     module_path, _, name = path.rpartition(".")
     if not module_path:
         raise ImproperlyConfigured(
-            f"The {kind} {path!r} is no dotted path: expected 'module.name', such as 'mysite.routing.{kind}'."
+            f"The {kind} {path!r} is not a dotted path: expected 'module.name', such as 'mysite.routing.{kind}'."
         )
     try:
         module = import_module(module_path)
     except ImportError as error:
         raise ImproperlyConfigured(
-            f"The {kind} {path!r} cannot be imported: {error}. Look at the ROUTING in CHANNEL_LAYERS, "
+            f"The {kind} {path!r} cannot be imported: {error}. Check the ROUTING in CHANNEL_LAYERS, "
             "or the route() or include(), that names it."
         ) from error
     try:
@@ -277,60 +336,17 @@ def _imported(path: str, kind: str) -> Any:
 
 
 def _names(channels: Any, consumer: object) -> list[str]:
-    """The channels of a route as a list of text."""
-    single = isinstance(channels, (str, bytes)) or not isinstance(channels, Iterable)
-    names = [_text(name) for name in ([channels] if single else channels)]
-    for name in names:
-        if not isinstance(name, str):
-            raise ImproperlyConfigured(
-                f"The route to {_shown(consumer)} is for the channel {name!r}: expected the name of a channel, such as "
-                "'websocket.connect', or a list of names."
-            )
-    return names
-
-
-def _check_consumer(consumer: object, channels: list[str]) -> None:
-    """Find out now what would otherwise fail with each message."""
-    place = f"The consumer {_shown(consumer)} of {'/'.join(channels)}"
-    if not callable(consumer):
-        raise ImproperlyConfigured(f"{place} cannot be called: expected a function, a class or the dotted path of one.")
-    if isinstance(consumer, type):
-        return  # tests route classes that only name their channels
+    """Return the channels of a route as a list; their names are checked where they are used."""
+    if isinstance(channels, (str, bytes)):
+        return [_text(channels)]
     try:
-        # What a decorator wraps is its own business: it may well call that without the message.
-        signature = inspect.signature(consumer, follow_wrapped=False)
-    except (TypeError, ValueError):
-        return  # some builtins have none
-    try:
-        signature.bind_partial(None)
+        return [_text(name) for name in channels]
     except TypeError as error:
+        target = consumer if isinstance(consumer, str) else name_that_thing(consumer)
         raise ImproperlyConfigured(
-            f"{place} takes no argument, but is called with the message: write def {_shown(consumer, short=True)}"
-            "(message), and behind it an argument for each named group of the route."
+            f"The route to {target} is for the channel {channels!r}: expected the name of a channel, such as "
+            "'websocket.connect', or a list of names."
         ) from error
-
-
-def _shown(consumer: object, *, short: bool = False) -> str:
-    name = consumer if isinstance(consumer, str) else name_that_thing(consumer)
-    return name.rpartition(".")[2] if short else name
-
-
-def _entries(resolved: Any, routing: Any) -> list[RoutingEntry]:
-    """The entries of a routing, each of which can be asked for a match; `routing` is what was given for it."""
-    name = f" {routing!r}" if isinstance(routing, str) else ""
-    try:
-        entries = list(resolved)
-    except TypeError as error:
-        raise ImproperlyConfigured(
-            f"{resolved!r} is no routing{name and f' (at{name})'}: expected a list of route() and include(), a dict of "
-            "channel to consumer, or the dotted path of one."
-        ) from error
-    for position, entry in enumerate(entries):
-        if not hasattr(entry, "match") or not hasattr(entry, "channel_names"):
-            raise ImproperlyConfigured(
-                f"Entry {position} of the routing{name} is {entry!r}: expected route(…), route_class(…) or include(…)."
-            )
-    return entries
 
 
 def _in_brackets(patterns: dict[str, re.Pattern[str]]) -> str:

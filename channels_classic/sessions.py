@@ -21,6 +21,7 @@ from django.http import parse_cookie
 
 from channels_classic._headers import header_values
 from channels_classic.channel import Channel
+from channels_classic.conf import CHANNEL_SESSION_ENGINE
 from channels_classic.exceptions import ChannelSocketException, ConsumeLater, DenyConnection
 from channels_classic.message import Message, pending_message_store
 
@@ -49,7 +50,7 @@ def session_for_reply_channel(reply_channel: str) -> SessionBase:
     """
     digest = hashlib.sha1(reply_channel.encode(), usedforsecurity=False).hexdigest()
     key = "chn" + digest[:29]
-    engine = import_module(getattr(settings, "CHANNEL_SESSION_ENGINE", settings.SESSION_ENGINE))
+    engine = import_module(CHANNEL_SESSION_ENGINE.get())
     if engine is signed_cookies:
         raise ValueError(
             "Channel sessions cannot live in signed cookies: set CHANNEL_SESSION_ENGINE to another engine, "
@@ -209,7 +210,7 @@ def message_among(args: tuple[Any, ...], decorator: str) -> Message:
 
 
 def uses_http_session(consumer: Any) -> bool:
-    """Return whether a consumer is decorated with ``http_session``, or a class-based one is, or a method of it."""
+    """Return whether a consumer is decorated with ``http_session``; a class-based one by its attributes or methods."""
     if not isinstance(consumer, type):
         return getattr(consumer, "uses_http_session", False) is True
     if getattr(consumer, "http_user", False) or getattr(consumer, "http_user_and_session", False):
@@ -264,7 +265,7 @@ def _http_session(key: str | None) -> SessionBase | None:
     """Return the session of ``key``, not loaded; an empty one for a malformed key, ``None`` if there is no key."""
     if key is None:
         return None
-    # Databases raise for some characters, and every key that Django makes is of these.
+    # Some databases raise for other characters, which no key of Django has.
     valid_key = key if key.isascii() and key.isprintable() else None
     session: SessionBase = import_module(settings.SESSION_ENGINE).SessionStore(session_key=valid_key)
     return session
@@ -327,7 +328,8 @@ def _take_turn(message: Message, order: int, consume: Callable[[], Any], advance
         _advance(message, order)  # These are not failures: the message is consumed.
         raise
     except Exception:
-        # Messages that come in their turn pass whatever the session says; those that overtook them must pass too.
+        # A message in its turn is consumed whatever number the session holds. Messages that wait for that number, since
+        # they came another way, would wait for ever if it did not advance.
         if advance_on_error or message.in_turn:
             _advance(message, order)
         raise

@@ -1,6 +1,6 @@
 """Signals around consumers and workers; the worker and the test client send them.
 
-Database connections are checked around consumers, as Django does around requests.
+Their first receivers check database connections around consumers, as Django does around requests.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from django.db import close_old_connections, connections
 from django.dispatch import Signal
 
-# Without `use_caching`, which saves half a microsecond and refuses `sender=None`, as tests of 1.x projects send them.
+# Without `use_caching`: it would save half a microsecond, but refuse `sender=None`, which tests of 1.x projects send.
 consumer_started = Signal()
 consumer_finished = Signal()
 consumer_failed = Signal()
@@ -23,15 +23,15 @@ worker_process_ready = Signal()
 
 
 _CHECK_INTERVAL = 1
-"""Seconds; `CONN_MAX_AGE` counts in seconds too, and connections are checked after every consumer anyway."""
+"""Seconds between checks; `CONN_MAX_AGE` is in seconds too, and connections are checked after every consumer anyway."""
 
 _thread = threading.local()
 
 
 def check_connections(**kwargs: Any) -> None:
-    """Close what is unusable or too old before a consumer runs: a worker may have waited for hours.
+    """Close unusable or too old connections before a consumer runs: a worker may have waited for hours.
 
-    A connection inside a transaction is left alone: outside tests none is, and closing it would break the test.
+    Connections inside a transaction are left alone: there are none except in tests, which closing would break.
     """
     now = time.monotonic()
     if now < getattr(_thread, "next_check", 0):
@@ -43,5 +43,5 @@ def check_connections(**kwargs: Any) -> None:
 
 
 consumer_started.connect(check_connections)
-# The function itself, because test code written for 1.x disconnects it by name.
+# Django's function itself, because tests written for 1.x disconnect it by name.
 consumer_finished.connect(close_old_connections)

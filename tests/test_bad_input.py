@@ -1,4 +1,4 @@
-"""What a user sees who gives something wrong: a sentence with the next step and status 1, and no traceback."""
+"""Mistakes of users: each ends with a sentence, the next step and status 1, without a traceback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def project() -> Iterator[Project]:
 
 
 def refused(program: Process) -> str:
-    """What a program said that ended at once, as it should."""
+    """Return the output of a program that must end at once."""
     with program:
         status = program.wait()
     assert status == 1, program.output
@@ -110,7 +110,7 @@ def test_a_port_that_does_not_exist_is_refused(project: Project) -> None:
     ("program", "consequence"),
     [
         ("runinterface", "HTTP requests are answered with 503 until the layer is back"),
-        ("runworker", "Trying again until it is back"),
+        ("runworker", "Retrying until it is back"),
     ],
 )
 def test_a_redis_that_is_not_there_is_said_once_with_its_setting(

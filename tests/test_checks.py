@@ -96,7 +96,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("E005", {"default": {"ROUTING": "nowhere.routing"}}, "No module named 'nowhere'", "channel_routing"),
     ("E005", {"default": {"ROUTING": "tests.test_checks.chanel_routing"}}, "Did you mean 'channel_routing'", ""),
     ("E005", {"default": {"ROUTING": "tests.test_checks.broken_routing"}}, "'tests.nowhere.consumer'", ""),
-    ("E005", {"default": {"ROUTING": 5}}, "5 is no routing", "a list of route"),
+    ("E005", {"default": {"ROUTING": 5}}, "5 is not a routing", "a list of route"),
     ("E005", {"default": {"ROUTING": ["http.request"]}}, "Entry 0 of the routing is 'http.request'", ""),
     (
         "E005",
@@ -136,6 +136,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
         "is for Channels 2 and later",
         "'channels_classic.layers.inmemory.ChannelLayer'",
     ),
+    ("W010", {"default": {"ROUTING": {"a": 5}}}, "consumer builtins.int of a cannot be called", "Name a function"),
     ("W002", {"fast": {"ROUTING": []}}, "defines 'fast', but no 'default'", "Name one of them 'default'"),
 ]
 
@@ -220,6 +221,22 @@ def test_a_leftover_of_channels_2_names_its_other_setting(settings: Settings) ->
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}
     settings.ASGI_APPLICATION = "mysite.asgi.application"
     assert "Remove ASGI_APPLICATION" in str(found()[0].hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("CHANNELS_WS_PROTOCOLS", "chat", "list or tuple or NoneType"),
+        ("CHANNEL_SESSION_ENGINE", None, "str"),
+        ("CHANNELS_IMPLICIT_ACCEPT", "yes", "bool"),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_named(settings: Settings, name: str, value: object, expected: str) -> None:
+    setattr(settings, name, value)
+    (message,) = found()
+    assert message.id == "channels_classic.E010"
+    assert message.msg == f"The setting {name} is {value!r}, of type {type(value).__name__}."
+    assert str(message.hint).startswith(f"Expected {expected}: ")
 
 
 def test_middleware_classes_are_warned_of(settings: Settings) -> None:

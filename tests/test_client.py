@@ -15,6 +15,7 @@ from channels_classic.exceptions import RequestAborted, RequestTimeout
 from channels_classic.handler import AsgiRequest
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
+from channels_classic.layers.planner import Delivery
 from channels_classic.layers.steps import Heartbeat, Take
 from channels_classic.message import Message
 
@@ -32,8 +33,11 @@ class Server:
     def take(self) -> dict[str, Any] | None:
         """The next message for the client."""
         (taken,) = self.layer.run([Take([self.inbox], 1, 0.05)])
-        delivery = self.layer.planner.delivery(self.inbox, taken.items[0]) if taken else None
-        return delivery.message if delivery else None
+        if taken is None:
+            return None
+        delivery = self.layer.planner.delivery(self.inbox, taken.items[0])
+        assert isinstance(delivery, Delivery)
+        return delivery.message
 
     @contextmanager
     def answering(self, *answers: dict[str, Any]) -> Iterator[None]:

@@ -4,10 +4,11 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -17,7 +18,7 @@ from unittest import mock
 import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, connection, connections
+from django.db import IntegrityError, OperationalError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
@@ -161,7 +162,8 @@ def test_a_bad_message_stores_nothing_and_the_server_goes_on(
     run(layer, rounds=2)
     assert stored() == [("test", {})]
     (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert "Invalid message on asgi.delay" in record.getMessage()
+    assert "A delayed message is dropped: " in record.getMessage()
+    assert layer.losses.as_dict() == {"undecodable": 1}
 
 
 def test_a_negative_delay_is_due_at_once(layer: ChannelLayerWrapper) -> None:
@@ -190,7 +192,7 @@ def test_a_row_that_can_never_be_sent_is_dropped_and_keeps_no_other_waiting(
 
 
 def layer_away() -> LayerUnavailable:
-    """What a layer raises to which there was no connection."""
+    """Return the error of a layer without a connection."""
     error = LayerUnavailable("redis", "gone", "Start it.")
     error.written = False
     return error
@@ -200,7 +202,6 @@ def layer_away() -> LayerUnavailable:
 def test_a_layer_or_database_that_is_away_does_not_end_the_server(
     layer: ChannelLayerWrapper, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("channels_classic.delay.worker._PAUSE_AFTER_FAILURE", 0)
     DelayedMessage.objects.create(channel_name="test", content="{}", delay=-1)
     sending = layer.send
     outcomes = iter([error, None])
@@ -215,7 +216,165 @@ def test_a_layer_or_database_that_is_away_does_not_end_the_server(
     run(layer, rounds=2)
     assert layer.receive(["test"])[0] == "test"
     assert stored() == []
-    assert "The delay server failed; it goes on." in caplog.text
+    (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "gone" in record.getMessage() and record.exc_info is None
+
+
+@contextmanager
+def refusing_inserts() -> Iterator[None]:
+    """Let the database refuse to store delayed messages inside the block."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE TRIGGER refusing BEFORE INSERT ON {DelayedMessage._meta.db_table} "
+            "BEGIN SELECT RAISE(ABORT, 'refused by a trigger'); END"
+        )
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER refusing")
+
+
+def delayed(number: int) -> dict[str, Any]:
+    return {"channel": "test", "content": {"number": number}, "delay": 0}
+
+
+def numbers(layer: Any) -> list[int]:
+    found = []
+    while (message := layer.receive(["test"])[1]) is not None:
+        found.append(message["number"])
+    return sorted(found)
+
+
+@contextmanager
+def serving(layer: Any) -> Iterator[None]:
+    """Inside the block a delay server runs in a thread."""
+    worker = Worker(layer, signal_handlers=False, database_sleep_duration=0)
+
+    def serve() -> None:
+        worker.run()
+        connections.close_all()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.termed = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def crowded(layer: ChannelLayerWrapper) -> Any:
+    """Replace `receive` so that the place of each message that is taken is taken at once, by one with the number 0."""
+    receiving = layer.receive
+
+    def receive(channels: list[str], block: bool = False) -> Any:
+        taken = receiving(channels, block=block)
+        if taken[0] == "asgi.delay" and taken[1]["content"]["number"]:
+            layer.send("asgi.delay", delayed(0))
+        return taken
+
+    return mock.patch.object(layer, "receive", receive, create=True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_the_database_refuses_messages_stay_on_the_channel(
+    default_layer: ChannelLayerWrapper, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(5):
+        default_layer.send("asgi.delay", delayed(number))
+    with refusing_inserts():
+        run(default_layer, rounds=4)
+        assert default_layer.channel_statistics("asgi.delay")["messages_pending"] == 5
+        assert stored() == []
+    run(default_layer, rounds=6, database_sleep_duration=0)
+    assert numbers(default_layer) == [0, 1, 2, 3, 4]
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
+        "The database of delayed messages failed: refused by a trigger. New messages stay on the channel asgi.delay "
+        "until it works. If the table is missing, run `manage.py migrate`."
+    ]
+    assert "Traceback" not in caplog.text
+    assert default_layer.losses.as_dict() == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_that_the_channel_does_not_take_back_is_kept_until_the_database_stores_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    layer = ChannelLayerWrapper(ChannelLayer(channel_capacity={"asgi.delay": 1}), "default", [])
+    layer.send("asgi.delay", delayed(1))
+    with crowded(layer), ExitStack() as refusing:
+        refusing.enter_context(refusing_inserts())
+        with serving(layer):
+            eventually(lambda: "refused by a trigger" in caplog.text)
+            refusing.close()
+            found: list[int] = []
+            eventually(lambda: _all_taken(layer, found, 2))
+    assert sorted(found) == [0, 1]
+    assert layer.losses.as_dict() == {}
+
+
+def _all_taken(layer: ChannelLayerWrapper, found: list[int], count: int) -> bool:
+    """Take what has come into `found` → whether that is all."""
+    found.extend(numbers(layer))
+    return len(found) == count
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_neither_stored_nor_taken_back_when_the_server_stops_is_named_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    layer = ChannelLayerWrapper(ChannelLayer(capacity=1), "default", [])
+    layer.send("asgi.delay", delayed(1))
+    with refusing_inserts(), crowded(layer):
+        run(layer)
+    assert "The delayed message for test at " in caplog.text
+    assert layer.losses.as_dict() == {"broker": 1}
+    assert layer.receive(["asgi.delay"])[1] == delayed(0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_cannot_be_written_back_goes_to_the_channel() -> None:
+    layer = ChannelLayerWrapper(ChannelLayer(channel_capacity={"test": 0}), "default", [])
+    DelayedMessage.objects.create(channel_name="test", content='{"number": 1}', delay=-1)
+    with refusing_inserts():
+        run(layer)
+    assert not DelayedMessage.objects.exists()
+    _, put_back = layer.receive(["asgi.delay"])
+    assert put_back is not None
+    assert (put_back["channel"], put_back["content"]) == ("test", {"number": 1})
+    assert layer.losses.as_dict() == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_sends_a_row_is_told_that_it_could_not_be_written_back() -> None:
+    message = DelayedMessage.objects.create(channel_name="test", content="{}", delay=-1)
+    with refusing_inserts(), pytest.raises(IntegrityError):
+        message.send(channel_layer=ChannelLayer(capacity=0))
+    assert message.lost_its_row
+    message.save()
+    assert DelayedMessage.objects.get() == message
+
+
+def test_a_message_that_was_stored_though_the_connection_broke_is_not_stored_twice(
+    layer: ChannelLayerWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the database server is gone before its answer to the insert arrived."""
+    monkeypatch.setattr("channels_classic.delay.storage._is_certain", lambda: False)
+    layer.send("asgi.delay", delayed(1))
+    inserting = DelayedMessage.save
+    failures = iter([OperationalError("the connection was closed"), None])
+
+    def insert(message: DelayedMessage, **options: Any) -> None:
+        inserting(message, **options)
+        if error := next(failures, None):
+            raise error
+
+    monkeypatch.setattr(DelayedMessage, "save", insert)
+    run(layer, rounds=3)
+    assert numbers(layer) == [1]
+    assert layer.losses.as_dict() == {}
 
 
 def test_what_is_due_is_looked_for_at_first_and_then_once_per_interval(
@@ -259,19 +418,11 @@ def test_a_message_for_a_layer_that_cannot_be_reached_keeps_its_row(db: None, ow
 
 @pytest.mark.django_db(transaction=True)
 def test_database_connections_are_checked_while_it_runs(default_layer: ChannelLayerWrapper) -> None:
-    worker = Worker(default_layer, signal_handlers=False)
-
-    def serve() -> None:
-        worker.run()
-        connections.close_all()
-
-    thread = threading.Thread(target=serve)
-    with mock.patch.object(BaseDatabaseWrapper, "close_if_unusable_or_obsolete", autospec=True) as check:
-        thread.start()
+    with (
+        mock.patch.object(BaseDatabaseWrapper, "close_if_unusable_or_obsolete", autospec=True) as check,
+        serving(default_layer),
+    ):
         eventually(lambda: check.called)
-        worker.termed = True
-        thread.join(5)
-    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -341,27 +492,123 @@ SITE = """
 from tests.projects.site.settings import *
 
 INSTALLED_APPS = [*INSTALLED_APPS, "channels_classic.delay"]
-DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": {database!r}}}}}
+DATABASES = {{
+    "default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": {database!r}, "OPTIONS": {{"timeout": 0.2}}}},
+}}
 """
 
 
-def test_the_delay_server_runs_as_a_process_of_its_own_and_stops_when_told(redis_url: str, tmp_path: Path) -> None:
-    (tmp_path / "delaying.py").write_text(SITE.format(database=str(tmp_path / "database")))
-    environment = {
-        "DJANGO_SETTINGS_MODULE": "delaying",
-        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parent.parent)]),
-        "REDIS_URL": redis_url,
-    }
-    with Process([sys.executable, "-m", "django", "migrate"], env=environment) as migration:
-        migration.wait_for_line(r"0002_adopt_old_table\.\.\. OK")
-        assert migration.wait() == 0
-    layer = RedisChannelLayer(hosts=[redis_url])
-    with Process([sys.executable, "-m", "django", "rundelay"], env=environment) as server:
+@pytest.fixture
+def site(redis_url: str, tmp_path: Path) -> Iterator[DelaySite]:
+    site = DelaySite(redis_url, tmp_path)
+    yield site
+    site.layer.close()
+
+
+class DelaySite:
+    """A project with a delay server, a database in a file, and Redis."""
+
+    def __init__(self, redis_url: str, folder: Path) -> None:
+        self.database = folder / "database"
+        self.layer = RedisChannelLayer(hosts=[redis_url])
+        (folder / "delaying.py").write_text(SITE.format(database=str(self.database)))
+        self._environment = {
+            "DJANGO_SETTINGS_MODULE": "delaying",
+            "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parent.parent)]),
+            "REDIS_URL": redis_url,
+        }
+
+    def server(self) -> Process:
+        return Process([sys.executable, "-m", "django", "rundelay"], env=self._environment)
+
+    def migrate(self) -> None:
+        with Process([sys.executable, "-m", "django", "migrate"], env=self._environment) as migration:
+            migration.wait_for_line(r"0002_adopt_old_table\.\.\. OK")
+            assert migration.wait() == 0
+
+    def send(self, count: int) -> None:
+        for number in range(count):
+            self.layer.send("asgi.delay", delayed(number))
+
+    def received(self, count: int) -> list[int]:
+        found: list[int] = []
+
+        def all_there() -> bool:
+            found.extend(numbers(self.layer))
+            return len(found) >= count
+
+        eventually(all_there, timeout=30)
+        return sorted(found)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        connection = sqlite3.connect(self.database, isolation_level=None)
+        connection.execute("BEGIN EXCLUSIVE")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
+            connection.close()
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        connection = sqlite3.connect(self.database, isolation_level=None)
+        connection.execute(
+            "CREATE TRIGGER refusing BEFORE INSERT ON channels_delay_delayedmessage "
+            "BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+        try:
+            yield
+        finally:
+            connection.execute("DROP TRIGGER refusing")
+            connection.close()
+
+
+def test_the_delay_server_runs_as_a_process_of_its_own_and_stops_when_told(site: DelaySite) -> None:
+    site.migrate()
+    with site.server() as server:
         server.wait_for_line("Listening on asgi.delay")
-        layer.send("asgi.delay", {"channel": "test", "delay": 10, "content": {"test": "value"}})
-        assert layer.receive(["test"], block=True) == ("test", {"test": "value"})
+        site.layer.send("asgi.delay", {"channel": "test", "delay": 10, "content": {"test": "value"}})
+        assert site.layer.receive(["test"], block=True) == ("test", {"test": "value"})
         assert server.stop() == 0
-    layer.close()
+
+
+def test_messages_wait_on_the_channel_for_the_table(site: DelaySite) -> None:
+    site.send(20)
+    with site.server() as server:
+        server.wait_for_line("database of delayed messages failed: no such table.*run `manage.py migrate`")
+        site.migrate()
+        assert site.received(20) == list(range(20))
+        server.wait_for_line("The delay server works again")
+        assert "Traceback" not in server.output
+        assert server.output.count("failed") == 1
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("trouble", ["locked", "refusing"])
+def test_messages_wait_on_the_channel_for_a_database(site: DelaySite, trouble: str) -> None:
+    site.migrate()
+    with site.server() as server:
+        server.wait_for_line("Listening on asgi.delay")
+        with getattr(site, trouble)():
+            site.send(20)
+            server.wait_for_line("database of delayed messages failed")
+        assert site.received(20) == list(range(20))
+        assert "Traceback" not in server.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_server_that_ends_while_the_database_refuses_leaves_the_messages_on_the_channel(
+    site: DelaySite, number: signal.Signals
+) -> None:
+    site.migrate()
+    site.send(20)
+    with site.refusing(), site.server() as server:
+        server.wait_for_line("database of delayed messages failed")
+        eventually(lambda: site.layer.channel_statistics("asgi.delay")["messages_pending"] == 20)
+        server.stop(number)
+    with site.server():
+        assert site.received(20) == list(range(20))
 
 
 # The app

@@ -1,4 +1,4 @@
-"""What the documents name is there: the targets of links, the verbs of the Makefile, the files of the rooms."""
+"""Names in the documents exist: targets of links, verbs of the Makefile, files of the rooms."""
 
 from __future__ import annotations
 
@@ -39,6 +39,13 @@ def test_every_verb_is_in_the_list() -> None:
 def test_the_files_that_a_contributor_is_sent_to_are_there() -> None:
     named = re.findall(r"`([\w./-]+(?:/|\.cfg|\.py|\.md))`", CONTRIBUTING)
     assert [name for name in named if not _is_there(name) and name not in ("common.py", "helpers.py")] == []
+
+
+def test_the_files_that_explain_an_upper_bound_are_there() -> None:
+    comments = re.findall(r"^ +#(.*)$", (ROOT / "setup.cfg").read_text(), re.M)
+    named = re.findall(r"[\w/]+\.py", "\n".join(comments))
+    assert named != []
+    assert [name for name in named if not _is_there(name)] == []
 
 
 def _is_there(name: str) -> bool:

@@ -45,6 +45,12 @@ LOGGING = {{
 }}
 """
 
+CREATE_USERS = """
+from django.contrib.auth.models import User
+for name in ("alice", "mallory"):
+    User.objects.create_user(name)
+"""
+
 URLS = """
 from django.contrib.auth import login, logout
 from django.contrib.auth.models import User
@@ -128,7 +134,7 @@ class Site:
         for path, text in {"mysite/urls.py": URLS, "mysite/routing.py": ROUTING, **files}.items():
             project.write(path, text)
         self.manage("migrate", "--verbosity=0")
-        self.manage("shell", "-c", "from django.contrib.auth.models import User; User.objects.create_user('alice')")
+        self.manage("shell", "-c", CREATE_USERS)
         self.interface = project.run("runinterface", "--port", str(project.port))
         self.interface.wait_for_port(project.port)
         self.worker = project.run("runworker")
@@ -197,11 +203,11 @@ def site() -> Iterator[Site]:
 
 
 @contextmanager
-def logged_in(site: Site, browser: Browser) -> Iterator[BrowserContext]:
-    """A person with a browser who has logged in to the site as alice."""
+def logged_in(site: Site, browser: Browser, name: str = "alice") -> Iterator[BrowserContext]:
+    """A person with a browser who has logged in to the site."""
     context = browser.new_context()
     page = context.new_page()
-    page.goto(site.url("/in/alice"))
+    page.goto(site.url(f"/in/{name}"))
     assert page.inner_text("body") == "logged in"
     yield context
     context.close()
@@ -240,7 +246,19 @@ def test_a_page_of_a_foreign_site_gets_no_socket(
     assert "Traceback" not in site.worker.output, line
 
 
-def test_a_client_that_is_no_browser_names_no_origin_and_is_let_in(site: Site) -> None:
+def test_a_link_to_a_session_does_not_take_the_place_of_the_visitors_own(
+    site: Site, alice: BrowserContext, browser: Browser
+) -> None:
+    with logged_in(site, browser, "mallory") as mallory:
+        (cookie,) = mallory.cookies()
+        link = site.url(f"/function?session_key={cookie['value']}", "ws")
+        assert opened(mallory, site.url("/")).evaluate(TRY_IT, link) == "you are mallory"
+        assert opened(alice, site.url("/")).evaluate(TRY_IT, link) == "you are alice"
+        with site.socket(f"/function?session_key={cookie['value']}", None) as client:
+            assert client.recv(timeout=10) == "you are mallory"
+
+
+def test_a_client_that_is_not_a_browser_names_no_origin_and_may_connect(site: Site) -> None:
     with site.socket("/function", None) as client:
         assert client.recv(timeout=10) == "you are "
 
@@ -277,9 +295,7 @@ def readme_block(title: str) -> str:
     return "# " + title + (ROOT / "README.md").read_text().partition(f"```python\n# {title}")[2].partition("```")[0]
 
 
-def test_the_chat_of_the_readme_serves_its_own_pages_and_no_foreign_ones(
-    browser: Browser, foreign_port: int
-) -> None:
+def test_the_chat_of_the_readme_serves_its_own_pages_and_no_foreign_ones(browser: Browser, foreign_port: int) -> None:
     names = {"routing.py": "mysite/routing.py", "consumers.py": "mysite/consumers.py"}
     with running_site({path: readme_block(title) for title, path in names.items()}) as site:
         context = browser.new_context()

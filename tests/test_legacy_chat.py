@@ -61,7 +61,7 @@ class Chat:
         self.processes: list[Process] = []
 
     def manage(self, *arguments: str, options: list[str] | None = None) -> str:
-        """What `manage.py` writes, once it has ended well."""
+        """Return the output of `manage.py`, which must end with status 0."""
         environment = {**os.environ, **self.environment}
         done = subprocess.run(
             [sys.executable, *(options or []), "manage.py", *arguments],

@@ -84,7 +84,7 @@ def log_in(page: Page, site: Site, then: str) -> None:
 
 
 def seconds_until_shown(page: Page, text: str) -> float:
-    """How long after its creation an update came into the page; it must have come without a reload."""
+    """Return the seconds from the creation of an update to its appearance in the page, without a reload."""
     update = page.locator(".update", has_text=text)
     update.wait_for()
     seconds: float = update.evaluate(

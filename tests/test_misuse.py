@@ -6,12 +6,14 @@ import functools
 import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
+from unittest import mock
 
 import pytest
+from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from channels_classic import Channel, Group, include, route, route_class
+from channels_classic import Channel, Group, checks, include, route, route_class
 from channels_classic.asgi import channel_layers, get_channel_layer
 from channels_classic.exceptions import DenyConnection, UnknownChannelLayer
 from channels_classic.generic.websockets import JsonWebsocketConsumer, WebsocketDemultiplexer
@@ -59,7 +61,7 @@ def with_keywords_only(**kwargs: Any) -> None:
 
 
 def decorated(func: Callable[[], None]) -> Callable[[Message], None]:
-    """What a project may do: call a function without the message it was given."""
+    """Call a function without the message it was given, as a project may."""
 
     @functools.wraps(func)
     def inner(message: Message) -> None:
@@ -69,7 +71,7 @@ def decorated(func: Callable[[], None]) -> Callable[[Message], None]:
 
 
 def passing_on(func: Callable[..., None]) -> Callable[..., None]:
-    """What most decorators do: call a function with all that they were given."""
+    """Call a function with all arguments, as most decorators do."""
 
     @functools.wraps(func)
     def inner(*args: Any, **kwargs: Any) -> None:
@@ -85,19 +87,56 @@ number = 5
 # Routing
 
 
+def unfit(routing: Any) -> list[CheckMessage]:
+    """Return the messages of `manage.py check` about a routing."""
+    with override_settings(CHANNEL_LAYERS={"default": {"ROUTING": routing}}):
+        return list(checks.check_channel_layers())
+
+
 @pytest.mark.parametrize("consumer", [without_arguments, with_keywords_only, "tests.test_misuse.without_arguments"])
-def test_a_consumer_that_takes_no_argument_is_named_with_its_channel(consumer: Any) -> None:
+def test_a_consumer_that_takes_no_argument_is_accepted_and_reported_by_a_check(consumer: Any) -> None:
     name = "with_keywords_only" if consumer is with_keywords_only else "without_arguments"
-    for routed in (lambda: route("websocket.connect", consumer), lambda: Router({"websocket.connect": consumer})):
-        with pytest.raises(ImproperlyConfigured) as caught:
-            routed()
-        assert f"consumer tests.test_misuse.{name} of websocket.connect takes no argument" in str(caught.value)
-        assert f"write def {name}(message)" in str(caught.value)
+    for routing in ([route("websocket.connect", consumer)], {"websocket.connect": consumer}):
+        assert "websocket.connect" in Router(routing).channels
+        (message,) = unfit(routing)
+        assert message.id == "channels_classic.W010"
+        assert f"The consumer tests.test_misuse.{name} of websocket.connect cannot be called: " in message.msg
+        assert f"Write def {name}(message). Look at {__file__}, line " in str(message.hint)
 
 
-def test_a_decorator_may_hide_that_a_function_takes_no_argument() -> None:
-    assert route("websocket.connect", decorated(without_arguments))
-    assert route("websocket.connect", print)
+def test_such_a_consumer_fails_when_it_is_called(consumed: Consumed) -> None:
+    said = consumed([route("websocket.receive", without_arguments)], "websocket.receive", {"reply_channel": "someone"})
+    assert "The consumer tests.test_misuse.without_arguments of websocket.receive failed" in said
+    assert "takes 0 positional arguments but 1 was given" in said
+
+
+def test_a_consumer_that_does_not_take_what_its_route_and_the_includes_around_it_capture_is_reported() -> None:
+    def say(message: Message, room: str) -> None: ...
+
+    routing = [route("websocket.connect", say, path="^/(?P<room>.*)$")]
+    assert unfit(routing) == unfit([include(routing, path="^/chat")]) == []
+    (message,) = unfit([include([include(routing, path="^/(?P<lang>..)")])])
+    assert "got an unexpected keyword argument 'lang', and each message is passed as say(message, lang, room)" in (
+        message.msg
+    )
+    (message,) = unfit([route(["a", "b"], say)])
+    assert "say of a/b cannot be called: missing a required argument: 'room'" in message.msg
+
+
+def test_a_class_that_takes_no_message_is_reported() -> None:
+    class Named:
+        @classmethod
+        def channel_names(cls) -> set[str]:
+            return {"a"}
+
+    (message,) = unfit([route_class(Named)])
+    assert "Named of a cannot be called: too many positional arguments" in message.msg
+    assert unfit([JsonWebsocketConsumer.as_route(path="^/(?P<room>.*)")]) == []
+
+
+def test_what_a_decorator_hides_is_not_reported() -> None:
+    assert unfit([route("websocket.connect", decorated(without_arguments)), route("a", print)]) == []
+    assert unfit([route("a", functools.partial(decorated(without_arguments))), route("a", mock.Mock())]) == []
 
 
 def test_a_consumer_behind_a_decorator_that_takes_no_argument_is_named_when_it_is_called(consumed: Consumed) -> None:
@@ -116,26 +155,42 @@ def test_a_consumer_that_does_not_take_what_its_route_captures_is_named(consumed
 
 
 @pytest.mark.parametrize("consumer", [None, 5, {"a": 1}, object()])
-def test_a_consumer_that_cannot_be_called_is_named_with_its_channels(consumer: Any) -> None:
-    with pytest.raises(ImproperlyConfigured, match=r"of websocket\.connect/websocket\.receive cannot be called"):
-        route(["websocket.connect", "websocket.receive"], consumer)
+def test_a_consumer_that_cannot_be_called_is_accepted_and_reported_by_a_check(consumer: Any) -> None:
+    (message,) = unfit([route(["websocket.connect", "websocket.receive"], consumer)])
+    assert message.id == "channels_classic.W010"
+    assert f"websocket.receive cannot be called: it is of type {type(consumer).__name__}." in message.msg
 
 
-@pytest.mark.parametrize("channels", [None, 5, without_arguments, ["websocket.connect", 5], [without_arguments]])
+@pytest.mark.parametrize("channels", [None, 5, without_arguments])
 def test_a_channel_of_the_wrong_type_is_named_with_the_consumer(channels: Any) -> None:
-    culprit = channels[-1] if isinstance(channels, list) else channels
     with pytest.raises(ImproperlyConfigured) as caught:
         route(channels, "mysite.consumers.ws_connect")
-    assert f"The route to mysite.consumers.ws_connect is for the channel {culprit!r}" in str(caught.value)
+    assert f"The route to mysite.consumers.ws_connect is for the channel {channels!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("channel", [None, 5, without_arguments, "not a name"])
+def test_a_channel_that_cannot_be_one_is_accepted_and_reported_by_a_check(channel: Any) -> None:
+    (message,) = unfit([route(["websocket.connect", channel], print)])
+    assert message.id == "channels_classic.E005"
+    assert f"{channel!r} is not a valid channel name" in message.msg
 
 
 @pytest.mark.parametrize("entry", [("websocket.connect", print), "mysite.routing", print, None, {"a": print}])
 def test_a_routing_entry_of_the_wrong_type_is_named_with_its_position(entry: Any) -> None:
     good = route("websocket.connect", print)
-    for make in (Router, include):
+    for routing in ([good, entry], [include([good, entry])]):
         with pytest.raises(ImproperlyConfigured) as caught:
-            make([good, entry])
+            Router(routing)
         assert f"Entry 1 of the routing is {entry!r}: expected route(…)" in str(caught.value)
+
+
+@pytest.mark.parametrize("routing", [include({"a": print}), [print], 5, None, print])
+def test_an_include_that_nothing_uses_is_accepted_whatever_it_includes(routing: Any) -> None:
+    unused = include(routing)
+    with pytest.raises(ImproperlyConfigured):
+        Router([unused])
+    (message,) = unfit([unused])
+    assert message.id == "channels_classic.E005"
 
 
 def test_a_class_that_was_not_put_into_route_class_is_named() -> None:
@@ -150,8 +205,8 @@ def test_a_function_that_was_put_into_route_class_is_named() -> None:
 
 def test_the_path_of_a_routing_with_a_mistake_is_named() -> None:
     with pytest.raises(ImproperlyConfigured, match=r"Entry 0 of the routing 'tests\.test_misuse\.tuples' is \("):
-        include("tests.test_misuse.tuples", path="^/chat")
-    with pytest.raises(ImproperlyConfigured, match=r"5 is no routing \(at 'tests\.test_misuse\.number'\)"):
+        Router([include("tests.test_misuse.tuples", path="^/chat")])
+    with pytest.raises(ImproperlyConfigured, match=r"5 is not a routing \(at 'tests\.test_misuse\.number'\)"):
         Router("tests.test_misuse.number")
 
 
@@ -199,7 +254,7 @@ def test_a_frame_that_is_no_json_is_named_with_the_consumer(consumer: Any, consu
     said = consumed([route_class(consumer)], "websocket.receive", content)
     name = f"tests.test_misuse.{consumer.__name__}"
     assert f"The consumer {name} of websocket.receive failed" in said
-    assert f"{name} was sent a text that is no JSON" in said
+    assert f"{name} received a text that is not JSON" in said
 
 
 def test_a_frame_for_an_unknown_stream_is_named_with_the_demultiplexer(consumed: Consumed) -> None:

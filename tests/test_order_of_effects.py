@@ -1,17 +1,23 @@
-"""What a worker does in which order around a consumer that raises, is put back or is not found, as in 1.1.8."""
+"""The order of effects around a consumer that raises, is put back or is not found, as in 1.1.8."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from channels_classic import Channel, route
+from channels_classic import Channel, Group, route
+from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import ConsumeLater, DenyConnection, WebsocketCloseException
+from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
 from channels_classic.routing import Router
 from channels_classic.signals import consumer_finished, consumer_started
+from channels_classic.test import Client, apply_routes
 from tests.support.waiting import eventually
 from tests.worker.harness import drain, make_worker, running
 
@@ -114,3 +120,131 @@ def test_a_socket_on_a_path_that_no_route_takes_is_accepted_and_its_frames_ignor
         eventually(lambda: memory.receive(["websocket.disconnect"]) == (None, None))
     assert memory.receive(["client"]) == (None, None)
     assert seen == []
+
+
+# What is sent outside of a consumer, and at once, overtakes nothing
+
+
+@contextmanager
+def finished_by(receiver: Callable[..., Any]) -> Iterator[None]:
+    consumer_finished.connect(receiver)
+    try:
+        yield
+    finally:
+        consumer_finished.disconnect(receiver)
+
+
+def _send(layer: Any, name: str, number: int) -> None:
+    Channel(name, channel_layer=layer).send({"n": number})
+
+
+def _send_immediately(layer: Any, name: str, number: int) -> None:
+    Channel(name, channel_layer=layer).send({"n": number}, immediately=True)
+
+
+def _send_on_the_layer(layer: Any, name: str, number: int) -> None:
+    layer.send(name, {"n": number})
+
+
+def _send_to_a_group(layer: Any, name: str, number: int) -> None:
+    Group("everybody", channel_layer=layer).send({"n": number})
+
+
+WAYS = [_send, _send_immediately, _send_on_the_layer, _send_to_a_group]
+
+
+@pytest.fixture(params=["memory", "redis"])
+def any_layer(request: pytest.FixtureRequest) -> Iterator[BaseChannelLayer]:
+    if request.param == "memory":
+        yield ChannelLayer()
+        return
+    layer = RedisChannelLayer(hosts=[request.getfixturevalue("redis_url")])
+    yield layer
+    layer.close()
+
+
+def _sends_two(message: Message, **kwargs: Any) -> None:
+    for number in (1, 2):
+        _send(message.channel_layer, "client", number)
+
+
+async def _sends_two_as_a_coroutine(message: Message, **kwargs: Any) -> None:
+    _sends_two(message)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("consumer", [_sends_two, _sends_two_as_a_coroutine])
+def test_what_a_receiver_of_consumer_finished_sends_comes_after_what_the_consumer_sent(
+    any_layer: BaseChannelLayer, way: Any, consumer: Any
+) -> None:
+    any_layer.group_add("everybody", "client")
+    worker = make_worker(any_layer, {"test": consumer})
+
+    def receiver(**kwargs: Any) -> None:
+        way(worker.channel_layer, "client", 3)
+
+    any_layer.send("test", {})
+    with finished_by(receiver), running(worker):
+        assert [message["n"] for message in drain(any_layer, "client", 3)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_and_so_it_does_in_the_test_client(default_layer: ChannelLayerWrapper, way: Any) -> None:
+    default_layer.group_add("everybody", "client")
+
+    def receiver(**kwargs: Any) -> None:
+        way(default_layer, "client", 3)
+
+    with finished_by(receiver), apply_routes({"test": _sends_two}):
+        Client().send_and_consume("test")
+    assert [message["n"] for message in drain(default_layer.channel_layer, "client", 3)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_consumer_sends_at_once_comes_after_what_the_consumers_before_it_sent(
+    any_layer: BaseChannelLayer, way: Any
+) -> None:
+    any_layer.group_add("everybody", "client")
+    number = 60
+
+    def consumer(message: Message) -> None:
+        (way if message["n"] % 3 == 2 else _send)(message.channel_layer, "client", message["n"])
+
+    for n in range(number):
+        any_layer.send("test", {"n": n})
+    with running(make_worker(any_layer, {"test": consumer})):
+        assert [message["n"] for message in drain(any_layer, "client", number)] == list(range(number))
+
+
+def test_who_leaves_a_group_still_gets_what_the_consumers_before_sent_to_it(any_layer: BaseChannelLayer) -> None:
+    def consumer(message: Message) -> None:
+        group = Group("everybody", channel_layer=message.channel_layer)
+        if message["n"] % 2:
+            group.discard("client")
+        else:
+            group.add("client")
+            group.send({"n": message["n"]})
+
+    for n in range(40):
+        any_layer.send("test", {"n": n})
+    with running(make_worker(any_layer, {"test": consumer})):
+        assert [message["n"] for message in drain(any_layer, "client", 20)] == list(range(0, 40, 2))
+
+
+def test_a_message_that_is_put_back_does_not_overtake_what_the_consumers_before_sent(
+    any_layer: BaseChannelLayer,
+) -> None:
+    seen: list[Any] = []
+
+    def consumer(message: Message) -> None:
+        seen.append(message["n"])
+        if message["n"] == "late" and not message.get("__retries__"):
+            raise ConsumeLater
+        if message["n"] < "late":
+            _send(message.channel_layer, "test", "sent by " + message["n"])
+
+    for n in ("a", "b", "late"):
+        any_layer.send("test", {"n": n})
+    with running(make_worker(any_layer, {"test": consumer})):
+        eventually(lambda: seen.count("late") == 2 and len(seen) == 6)
+    assert seen == ["a", "b", "late", "sent by a", "sent by b", "late"]

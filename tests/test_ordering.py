@@ -211,7 +211,7 @@ def test_it_decorates_bare_and_called(send: Callable[..., Message], orders: Orde
 def test_it_keeps_the_name_of_a_function_and_drops_its_result(send: Callable[..., Message]) -> None:
     @enforce_ordering
     def consumer(message: Message) -> str:
-        """What it does."""
+        """Call it."""
         return "result"
 
     assert (consumer.__name__, consumer.__doc__) == ("consumer", "What it does.")

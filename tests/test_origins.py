@@ -12,7 +12,7 @@ from channels_classic.generic.websockets import WebsocketConsumer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message
 from channels_classic.routing import Router, include
-from channels_classic.security.origins import (
+from channels_classic.security._origins import (
     Origin,
     is_origin_allowed,
     is_trusted_origin_valid,
@@ -377,7 +377,14 @@ def test_headers_may_be_missing_or_a_dict_as_tests_of_1x_send_them(headers: Any)
 
 @pytest.mark.parametrize(
     "headers",
-    [{"origin": b"https://evil.example"}, [[b"origin"]], [[b"origin", b""]], [[b"origin", b"https://ex\xe4mple.com"]]],
+    [
+        {"origin": b"https://evil.example"},
+        {"Origin": b"https://evil.example"},
+        [[b"ORIGIN", b"https://evil.example"]],
+        [[b"origin"]],
+        [[b"origin", b""]],
+        [[b"origin", b"https://ex\xe4mple.com"]],
+    ],
 )
 def test_no_form_of_headers_gets_a_foreign_origin_past(headers: Any) -> None:
     assert not passes(handshake(headers=headers))
@@ -427,16 +434,36 @@ def test_allowed_hosts_only_refuses_what_names_no_origin_as_ever(hosts: Settings
 # What is logged, and what the client gets
 
 
-def test_a_refusal_is_one_line_that_says_how_to_allow_it(caplog: pytest.LogCaptureFixture) -> None:
-    message = handshake(b"https://evil.example\x1b[2J\n", path="/" + "x" * 5000)
+@pytest.mark.parametrize(
+    ("origins", "reason"),
+    [
+        (
+            ["https://evil.example"],
+            "its origin 'https://evil.example' is neither the host it asks for, 'www.example.com', nor in "
+            "ALLOWED_HOSTS. If pages of that origin may use this site with the sessions of its visitors, add it to the "
+            "setting CHANNELS_TRUSTED_ORIGINS.",
+        ),
+        (["null"], "its origin 'null' is neither the host it asks for"),
+        (["https://a.test\x1b[2J\n"], r"its origin 'https://a.test\x1b[2J\n' is malformed."),
+        (["https://exämple.com"], "its origin 'https://exämple.com' is malformed."),
+        (
+            ["https://a.test", "https://b.test"],
+            "it has several Origin headers, 'https://a.test', 'https://b.test', which",
+        ),
+        (["https://" + "a" * 5000], "its origin 'https://aaaaaaaa"),
+    ],
+)
+def test_a_refusal_is_one_line_with_the_reason_and_the_setting(
+    caplog: pytest.LogCaptureFixture, origins: list[str], reason: str
+) -> None:
+    message = handshake(None, *((b"origin", origin.encode("latin-1")) for origin in origins), path="/" + "x" * 5000)
     with pytest.raises(DenyConnection):
         consumer_of(message)(message)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     text = record.getMessage()
     assert text.isprintable() and len(text) < 1000
-    assert r"origin 'https://evil.example\x1b[2J\n' is neither the host it asks for, 'www.example.com'" in text
-    assert "add it to the setting CHANNELS_TRUSTED_ORIGINS" in text
+    assert f" is refused with 403: {reason}" in text
 
 
 @pytest.mark.parametrize("entry", [route("websocket.connect", accept), route_class(ByClass)])

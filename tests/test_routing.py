@@ -115,7 +115,7 @@ def test_a_consumer_can_be_a_dotted_path() -> None:
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("consumer_1", "no dotted path"),
+        ("consumer_1", "not a dotted path"),
         ("nowhere.consumer", "No module named 'nowhere'"),
         ("tests.test_routing.consumer_3", "Did you mean 'consumer_"),
     ],
@@ -252,6 +252,36 @@ def test_adding_a_route_leaves_the_users_list_alone() -> None:
     assert len(routing) == 1
     assert router.match(message("a")) == (consumer_1, {})
     assert Router("tests.test_routing.chat_routing").root.routing is not chat_routing
+
+
+def test_the_root_of_a_router_stays_the_same_object_and_its_list_may_be_changed() -> None:
+    router = Router([route("a", consumer_1)])
+    root, routing = router.root, router.root.routing
+    router.add_route(route("b", consumer_1))
+    assert (router.root, router.root.routing) == (root, routing)
+    assert router.root is root and router.root.routing is routing
+    routing.insert(0, route("a", consumer_2))
+    assert router.match(message("a")) == (consumer_2, {})
+    routing[0] = route("c", consumer_2)
+    assert router.match(message("a")) == (consumer_1, {})
+    assert router.match(message("c")) == (consumer_2, {})
+    del routing[:]
+    assert router.match(message("b")) is None
+    root.routing = [route("d", consumer_1)]
+    assert router.match(message("d")) == (consumer_1, {})
+
+
+def test_a_list_that_is_included_is_the_very_list_and_may_be_changed_too() -> None:
+    inner: list[Any] = []
+    middle = [include(inner, path="^/b")]
+    router = Router([include(middle, path="^/a"), route("a", consumer_2)])
+    assert router.root.routing[0].routing is middle
+    assert router.match(message("a", path="/a/b/c")) == (consumer_2, {})
+    inner.append(route(["a", "new"], consumer_1, path="^/c$"))
+    assert router.match(message("a", path="/a/b/c")) == (consumer_1, {})
+    assert router.match(message("new", path="/a/b/c")) == (consumer_1, {})
+    middle.clear()
+    assert router.match(message("new", path="/a/b/c")) is None
 
 
 def test_a_tuple_is_a_routing_too() -> None:

@@ -208,7 +208,7 @@ def test_the_options_of_channels_1_are_known_in_both_spellings() -> None:
 
 @pytest.fixture
 def records() -> Any:
-    """What the access log is told."""
+    """The details that the access log gets."""
     found: list[logging.LogRecord] = []
     handler: Any = logging.Handler()
     handler.emit = found.append

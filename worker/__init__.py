@@ -1,4 +1,4 @@
-"""The program that runs consumers: it takes one message, finds its consumer by the routing, and runs it."""
+"""The worker program: takes messages from the channel layer, finds the consumer of each by the routing, and runs it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Runs consumers that are coroutines: many at once, on an event loop in a thread of its own.
+"""Runs `async def` consumers: many at once, on an event loop in a thread of its own.
 
-In come messages from the worker threads; what the consumers sent goes out by a third thread, because writing may wait
-for the layer. No thread is started before the first such consumer. Order per socket is the gate's: the report goes out
-when the coroutine has ended. Of the database they use what Django's rules for asynchronous code give them: one thread.
+Worker threads pass messages in. A third thread writes what the consumers sent, because writing may wait for the layer.
+No thread is started before the first such consumer. The gate of the interface server keeps the order per socket: the
+report is written when the coroutine has ended. Database access follows Django's rules for asynchronous code and uses
+one thread.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +25,20 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections, connections
 
 from channels_classic.exceptions import ConsumerTimeout
+from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
+from channels_classic.layers.steps import Step
 from channels_classic.message import Message, Trace, pending_message_store
 from channels_classic.routing import Match
 from channels_classic.signals import consumer_failed
 
 from .concurrency import ConcurrencyLimits
-from .connection import Outage, WorkerConnection
+from .connection import RETRY_TIME, Outage, WorkerConnection
 from .control_flow import CONTROL_EXCEPTIONS, handle
 from .failures import consumer_has_failed, log_failure
 from .hooks import ConsumerHooks
 from .inflight import Record
+from .ordering import must_wait
 from .result import ConsumerResult
 from .runner import SLOW, TRACED, check_answer, collect, say_how_it_ended, warn_of_held_messages, watched
 from .stats import Stats
@@ -41,15 +46,15 @@ from .stats import Stats
 if TYPE_CHECKING:
     from .worker import Worker
 
-logger = logging.getLogger("django.channels")
+logger = logging.getLogger("channels_classic.worker")
 
 _CHECK_INTERVAL = 1.0
-"""Seconds after a consumer ended until database connections are checked, as they are behind every other consumer."""
+"""Seconds after a coroutine ended until database connections are checked; synchronous consumers check each time."""
 
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """A coroutine that runs."""
+    """A running coroutine."""
 
     result: ConsumerResult
     message: Message
@@ -61,14 +66,22 @@ class Running:
     is_given_up: bool = False
 
     def cancel(self) -> None:
-        """It takes too long."""
+        """Cancel the coroutine because it exceeded the consumer timeout."""
         self.is_cancelled = True
         if self.task is not None:
             self.task.cancel()
 
 
+@dataclass(slots=True, eq=False)
+class _Part:
+    """What a coroutine sent before its message came to an end; `written` is set when it arrived, or never will."""
+
+    result: ConsumerResult
+    written: threading.Event = field(default_factory=threading.Event)
+
+
 class AsyncConsumerRunner:
-    """At most `worker.concurrency` at once; `start`, `running`, `give_up` and `finish` are called by other threads."""
+    """Runs at most `worker.concurrency` coroutines. Other threads call `start`, `running`, `give_up` and `finish`."""
 
     def __init__(
         self, worker: Worker, outage: Outage, record: Record, limits: ConcurrencyLimits, statistics: Stats
@@ -80,8 +93,9 @@ class AsyncConsumerRunner:
         self._timeout = worker.consumer_timeout
         self._slots = threading.Semaphore(worker.concurrency)
         self._running: dict[int, Running] = {}
-        self._endings: queue.SimpleQueue[ConsumerResult | None] = queue.SimpleQueue()
-        self._connection = WorkerConnection(worker.channel_layer.channel_layer, outage, record)
+        self._endings: queue.SimpleQueue[ConsumerResult | _Part | None] = queue.SimpleQueue()
+        self._layer: BaseChannelLayer = worker.channel_layer.channel_layer
+        self._connection = WorkerConnection(self._layer, outage, record)
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._begun = threading.Event()
@@ -92,7 +106,7 @@ class AsyncConsumerRunner:
     # For other threads
 
     def start(self, match: Match, message: Message, result: ConsumerResult) -> None:
-        """Run a consumer; waits while there are as many as there may be."""
+        """Start a consumer; blocks while `worker.concurrency` coroutines run."""
         self._slots.acquire()
         loop = self._started_loop()
         now = time.monotonic()
@@ -101,11 +115,11 @@ class AsyncConsumerRunner:
         loop.call_soon_threadsafe(self._begin, running, match[1], context=contextvars.Context())
 
     def running(self) -> list[Running]:
-        """Those that have not ended."""
+        """Return the coroutines that have not ended."""
         return list(self._running.values())
 
     def give_up(self, running: Running) -> None:
-        """Say that a coroutine ended neither by itself nor when it was cancelled: it keeps the event loop waiting."""
+        """Report as failed a coroutine that did not end when it was cancelled: it blocks the event loop."""
         running.is_given_up = True
         frame = sys._current_frames().get(self._threads[0].ident or 0)
         error = ConsumerTimeout(running.message.channel.name, self._timeout)
@@ -114,7 +128,7 @@ class AsyncConsumerRunner:
         consumer_has_failed(self._worker, running.consumer, running.message, error, duration, where)
 
     def finish(self) -> None:
-        """Wait for all to end, write what they sent, and end the threads."""
+        """Wait until all coroutines have ended, write what they sent, and end the threads."""
         if self._loop is None or self._closing is None:
             return
         self._connection.stop()
@@ -137,20 +151,24 @@ class AsyncConsumerRunner:
 
     def _write(self) -> None:
         while True:
-            results = [self._endings.get()]
+            items = [self._endings.get()]
             while not self._endings.empty():
-                results.append(self._endings.get())
-            finished = [result for result in results if result is not None]
+                items.append(self._endings.get())
+            parts = [item for item in items if isinstance(item, _Part)]
+            finished = [item for item in items if isinstance(item, ConsumerResult)]
             try:
-                self._connection.send(finished)
+                self._connection.send([item.result if isinstance(item, _Part) else item for item in items if item])
                 for result in finished if self._limits.any else ():
                     self._limits.release(result.delivery.channel)
                 self._connection.settle()
                 self._connection.retry()
-                if len(finished) < len(results):
+                if None in items:
                     return self._connection.finish([])
             except Exception:
-                logger.exception("What coroutines sent could not be written.")
+                logger.exception("Could not write what coroutines sent.")
+            finally:
+                for part in parts:
+                    part.written.set()
 
     # On the event loop
 
@@ -179,16 +197,24 @@ class AsyncConsumerRunner:
 
     async def _consume(self, running: Running, kwargs: dict[str, Any]) -> None:
         deliver = partial(collect, sends=running.result.sends, wrapper=self._worker.channel_layer)
-        with pending_message_store.deliver_with(deliver):
+        write_first = partial(self._write_first, running.result)
+        with pending_message_store.deliver_with(deliver, write_first):
             try:
                 await self._run(running, kwargs)
             except BaseException:
-                logger.exception("What surrounds a coroutine failed.")
+                logger.exception("Could not run or finish a coroutine.")
         del self._running[id(running)]
         self._slots.release()
         self._endings.put(running.result)
         if self._check is None:
             self._check = asyncio.get_running_loop().call_later(_CHECK_INTERVAL, self._check_connections)
+
+    def _write_first(self, result: ConsumerResult, layer: BaseChannelLayer, steps: Sequence[Step]) -> None:
+        """Before the consumer or a receiver carries out steps by itself: write what these must not overtake."""
+        if layer is self._layer and must_wait(steps, result.sends):
+            part = _Part(result.split())
+            self._endings.put(part)
+            part.written.wait(RETRY_TIME)
 
     async def _run(self, running: Running, kwargs: dict[str, Any]) -> None:
         result, message = running.result, running.message
@@ -220,7 +246,7 @@ class AsyncConsumerRunner:
     async def _fail(self, running: Running, error: BaseException, duration: float) -> None:
         if running.is_cancelled and isinstance(error, asyncio.CancelledError):
             timeout = ConsumerTimeout(running.message.channel.name, self._timeout)
-            timeout.__cause__ = error  # which knows where it waited
+            timeout.__cause__ = error  # its traceback shows where the coroutine waited
             error = timeout
         log_failure(running.consumer, running.message, error, duration)
         await consumer_failed.asend_robust(
@@ -234,4 +260,4 @@ class AsyncConsumerRunner:
     def _check_connections(self) -> None:
         self._check = None
         check = asyncio.ensure_future(sync_to_async(close_old_connections)())
-        check.add_done_callback(asyncio.Future.exception)  # a database that is away is no consumer's failure
+        check.add_done_callback(asyncio.Future.exception)  # retrieved: an unreachable database fails no consumer

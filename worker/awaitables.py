@@ -1,4 +1,4 @@
-"""Which consumers are coroutine functions."""
+"""Recognises consumers that are coroutine functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from channels_classic.utils import name_that_thing
 
 
 def is_async(consumer: Any) -> bool:
-    """Whether calling it gives a coroutine, as far as can be told without doing it."""
+    """Return whether calling the consumer returns a coroutine, as far as its type shows."""
     while isinstance(consumer, functools.partial):
         consumer = consumer.func
     if iscoroutinefunction(consumer) or isinstance(consumer, type):
@@ -21,12 +21,12 @@ def is_async(consumer: Any) -> bool:
 
 
 def refuse_awaitable(consumer: object, result: Any) -> None:
-    """Raise `TypeError` for a consumer that gave something to be awaited, without having told by its kind."""
+    """Raise `TypeError` if a consumer that does not look like a coroutine function returned an awaitable."""
     if isawaitable(result):
         close = getattr(result, "close", None)
         if close is not None:
             close()
         raise TypeError(
-            f"The consumer {name_that_thing(consumer)} gave a coroutine, which nothing awaits: an async def consumer "
-            "works without decorators, or with decorators that are async themselves."
+            f"The consumer {name_that_thing(consumer)} returned a coroutine, which is not awaited. Use an async def "
+            "consumer without decorators, or with decorators that are async def themselves."
         )

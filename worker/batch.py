@@ -1,8 +1,8 @@
-"""What one worker thread has taken from the layer and not finished, or finished and not written.
+"""The messages of one worker thread that are taken but not finished, and the results that are not written yet.
 
-This is the one thing that a worker thread and the monitor share: two sequences under a lock. The worker thread fills a
-batch, starts one message after another and writes what their consumers sent; the monitor may take over what was not
-started and what was not written, when a consumer takes long.
+A worker thread and the watchdog share nothing else: two sequences under a lock. The worker thread fills a batch, starts
+one message after another and writes what their consumers sent. When a consumer is slow, the watchdog takes over the
+messages that have not been started and the results that have not been written.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from channels_classic.layers.planner import Delivery
 from .result import ConsumerResult
 
 LINGER = 0.002
-"""Seconds for which what fast consumers sent is collected, to travel in one write."""
+"""Seconds for which results of fast consumers are collected, to be written together."""
 
 OVERTAKE = 1.0
-"""Seconds for which what a thread sends waits for what the monitor writes for it, on another connection."""
+"""Seconds for which a thread waits, before it writes, for earlier results that the watchdog is writing for it."""
 
 
 class Batch:
-    """Messages of one worker thread: those that wait, the one whose consumer runs, and those that ended just now."""
+    """The waiting messages of one worker thread, the one whose consumer runs, and the results not written yet."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,17 +34,17 @@ class Batch:
         self._since: float | None = None
         self._ended: list[ConsumerResult] = []
         self._ended_since = 0.0
-        self._written = threading.Event()  # cleared while the monitor writes what ended
+        self._written = threading.Event()  # cleared while the watchdog writes results
         self._written.set()
 
     def fill(self, deliveries: Sequence[Delivery]) -> None:
-        """Put in what was taken; from now on the thread counts as busy."""
+        """Add messages that were taken; from now on the thread counts as busy."""
         with self._lock:
             self._unstarted.extend(deliveries)
             self._since = time.monotonic()
 
     def start(self) -> Delivery | None:
-        """The next message, out of the monitor's reach from now on; None after the last, and the thread is idle."""
+        """Return the next message, which the watchdog can no longer steal; None after the last: the thread is idle."""
         with self._lock:
             if self._unstarted:
                 self._running = self._unstarted.popleft()
@@ -54,7 +54,7 @@ class Batch:
             return self._running
 
     def end(self, result: ConsumerResult) -> bool:
-        """Keep what the running message came to → whether it is time to write it, and those before it."""
+        """Keep the result of the running message; return whether the results should be written now."""
         with self._lock:
             self._running = None
             started, self._since = self._since, time.monotonic()
@@ -64,38 +64,44 @@ class Batch:
             return self._since - self._ended_since > LINGER
 
     def hand_over(self) -> None:
-        """The running message goes on as a coroutine, and is no concern of the batch any more."""
+        """Drop the running message from the batch: it continues as a coroutine."""
         with self._lock:
             self._running = None
             self._since = time.monotonic()
 
     def ended(self) -> list[ConsumerResult]:
-        """What is to be written, in order; it is the caller's from now on. Waits for what the monitor writes."""
+        """Remove and return the results to write, in order, once the watchdog has written those it took over."""
         if not self._written.wait(OVERTAKE):
             self._written.set()
         with self._lock:
             ended, self._ended = self._ended, []
             return ended
 
+    def unwritten(self) -> list[ConsumerResult]:
+        """Return what is to be written, which stays here. Waits for what the monitor writes."""
+        self._written.wait(OVERTAKE)
+        with self._lock:
+            return list(self._ended)
+
     def pause(self) -> None:
-        """Let the monitor leave the messages alone: the layer is away, and could not take them back."""
+        """Count the thread as idle while the layer is down: the watchdog could not put messages back."""
         with self._lock:
             self._running = self._since = None
 
     def running(self) -> tuple[Delivery | None, float | None]:
-        """The message whose consumer runs, and since when the thread is busy with one thing (`time.monotonic`)."""
+        """Return the message whose consumer runs, and since when (`time.monotonic`) the thread is busy with it."""
         with self._lock:
             return self._running, self._since
 
     @property
     def holds(self) -> bool:
-        """Whether there is anything that the monitor could take over."""
+        """Whether there is anything to steal."""
         return bool(self._unstarted or self._ended)
 
     def steal(self, before: float) -> tuple[list[Delivery], list[ConsumerResult]]:
-        """What was not started and what was not written, if the thread has been busy with one thing since `before`.
+        """Remove and return waiting messages and unwritten results if one thing has kept the thread since `before`.
 
-        `written` must be called when the latter has arrived.
+        If there are results, the caller must call `written` when they have been written.
         """
         if not self.holds:
             return [], []
@@ -108,11 +114,11 @@ class Batch:
             return self._clear(), ended
 
     def written(self) -> None:
-        """What was surrendered has arrived, or never will."""
+        """Let the thread write again: the stolen results have been written or are lost."""
         self._written.set()
 
     def abandon(self) -> list[Delivery]:
-        """What was not started: the thread ends."""
+        """Remove and return the messages that have not been started; the thread counts as idle."""
         with self._lock:
             self._running = self._since = None
             return self._clear()

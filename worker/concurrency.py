@@ -1,6 +1,6 @@
-"""How many consumers of some channels may run at once in a process, so that slow work leaves room for the rest.
+"""Limits how many consumers of some channels run at once in a process, so that slow work leaves room for the rest.
 
-The worker threads ask before they take and before they start; a message that may not start goes back to its channel.
+Worker threads ask before they take messages and before they start one; a message that may not start is put back.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 
 def parse_limits(texts: Iterable[str]) -> dict[str, int]:
-    """`{"thumbnails.*": 1}` for `["thumbnails.*=1"]`. Raises `ValueError`."""
+    """Return `{"thumbnails.*": 1}` for `["thumbnails.*=1"]`. Raises `ValueError`."""
     limits = {}
     for text in texts:
         pattern, _, number = text.partition("=")
         if not pattern or not number.isdecimal() or int(number) < 1:
-            raise ValueError(f"--limit is {text!r}, but it is a glob and a number from 1, such as 'thumbnails.*=1'.")
+            raise ValueError(f"--limit is {text!r}: expected a glob and a number from 1, such as 'thumbnails.*=1'.")
         limits[pattern] = int(number)
     return limits
 
 
 class ConcurrencyLimits:
-    """Counts the consumers that run, by pattern; the first pattern that fits a channel counts. Thread-safe."""
+    """Counts running consumers by pattern; the first pattern that matches a channel counts. Thread-safe."""
 
     def __init__(self, limits: Mapping[str, int], channels: Sequence[str]) -> None:
         self._free = Counter(limits)
@@ -37,7 +37,7 @@ class ConcurrencyLimits:
         """Whether any channel is limited."""
 
     def open(self, channels: Sequence[str], timeout: float) -> Sequence[str]:
-        """Those of the channels whose messages may start now; waits at most `timeout` seconds for one."""
+        """Return the channels whose messages may start now; waits at most `timeout` seconds for one."""
         with self._changed:
             if not self._open(channels):
                 self._changed.wait(timeout)
@@ -51,7 +51,7 @@ class ConcurrencyLimits:
         return pattern is None or self._free[pattern] > 0
 
     def acquire(self, channel: str) -> bool:
-        """Whether a consumer of the channel may start; then `release` must follow."""
+        """Return whether a consumer of the channel may start; if so, `release` must follow."""
         with self._changed:
             if not self._is_open(channel):
                 return False
@@ -59,7 +59,7 @@ class ConcurrencyLimits:
             return True
 
     def release(self, channel: str) -> None:
-        """A consumer of the channel has ended."""
+        """Count a consumer of the channel as ended."""
         with self._changed:
             self._free[self._patterns.get(channel, "")] += 1
             self._changed.notify_all()

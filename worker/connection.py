@@ -1,8 +1,8 @@
-"""The layer as one worker thread uses it: sends and the next take go out in one write, results are read behind them.
+"""The connection of one worker thread to the layer: sends and the next take are written together, results read later.
 
-In come the sends and reports of consumers, and what to take; out come messages. Here it is known what was written and
-not answered yet, so here it is decided what is retried (what the layer refused, and reports) and what is counted as
-lost. No other thread touches a pipeline, except to `wake` it.
+It is given the sends and reports of consumers, and what to take; it returns messages. It knows what was written and not
+answered yet, so it decides what is retried (refused pushes, and reports) and what is counted as lost. Only its own
+thread uses a connection; other threads may call `stop` and `wake`.
 """
 
 from __future__ import annotations
@@ -21,70 +21,69 @@ from channels_classic.layers import rng
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.names import check_group
-from channels_classic.layers.planner import Delivery, Membership, Outgoing, Report
-from channels_classic.layers.steps import Connection, Delist, Members, Push, Status, Step, Take, Taken
+from channels_classic.layers.planner import Delivery, Outgoing, Report
+from channels_classic.layers.steps import Audience, Connection, Lookup, Push, Status, Step, Take, Taken
 
 from .inflight import Record
 from .result import ConsumerResult
 
-logger = logging.getLogger("django.channels")
+logger = logging.getLogger("channels_classic.worker")
 
 RETRY_TIME = 2.0
-"""Seconds for which a message for a full channel is tried again, as in Channels 1.1.8."""
+"""Seconds for which sending to a full channel is retried, as in Channels 1.1.8."""
 
 _PAUSES = (0.02, 0.2)
-"""Seconds between such attempts: at first, at most."""
+"""Seconds between such attempts: initial, maximum."""
 
 _BACKOFF = (0.02, 2.0)
-"""Seconds between attempts to reach a layer that is away: at first, at most."""
+"""Seconds between attempts to reach a layer that is down: initial, maximum."""
 
 
 class Outage:
-    """Says once that the layer is away and once that it is back, for all threads of a process. Thread-safe.
+    """Logs once that the layer is down and once that it is back, for all threads of a process. Thread-safe.
 
-    Outages are numbered, because a thread that was busy may find its connection broken when others are back already.
+    Outages are numbered: a thread that was busy may find its connection broken when others have reconnected already.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._number = 0
-        self._away = False
+        self._is_down = False
 
     def begin(self, error: Exception, known: int) -> None:
-        """The layer was found to be away, by one who knew of `known` outages."""
+        """Note that the layer is down; `known` is the number of outages that the caller knew of."""
         with self._lock:
             if known == self._number:
                 self._number += 1
-                self._away = True
-                logger.error("%s Trying again until it is back; what was under way may be lost.", error)
+                self._is_down = True
+                logger.error("%s Retrying until it is back; messages in transit may be lost.", error)
 
     def end(self) -> int:
-        """The layer answered → how many outages there were."""
+        """Note that the layer answers; return the number of outages so far."""
         with self._lock:
-            if self._away:
-                self._away = False
+            if self._is_down:
+                self._is_down = False
                 logger.info("The channel layer is back.")
             return self._number
 
 
 @dataclass(slots=True)
 class _Written:
-    """Steps whose results were not read yet: the pushes first. With them the `deliveries` are finished."""
+    """Pushes whose results have not been read. Once read, the `deliveries` are finished."""
 
     pushes: Sequence[Push]
-    others: int
     deliveries: Sequence[Delivery] = ()
 
 
 class WorkerConnection:
-    """One connection, and what is under way on it.
+    """One connection to the layer, and what is unanswered on it.
 
-    `record` is told what is finished, because it was written. `on_away` is called before each wait for a layer that is
-    away.
+    Messages are released from `record` when the results of their consumers have arrived. `on_disconnect` is called
+    before each wait for a layer that is down.
     """
 
     def __init__(
-        self, layer: BaseChannelLayer, outage: Outage, record: Record, on_away: Callable[[], None] | None = None
+        self, layer: BaseChannelLayer, outage: Outage, record: Record, on_disconnect: Callable[[], None] | None = None
     ) -> None:
         self._layer = layer
         self._record = record
@@ -92,34 +91,33 @@ class WorkerConnection:
         self._losses = layer.losses
         self._outage = outage
         self._outages = 0
-        self._on_away = on_away
+        self._on_disconnect = on_disconnect
         self._connection: Connection | None = None
         self._unread: deque[_Written] = deque()
         self._owed: list[Report] = []
         self._again: list[Push] = []
-        self._delists: list[Delist] = []
         self._refused: list[tuple[Push, str]] = []
         self._retry_until = 0.0
         self._stopping = threading.Event()
 
-    # What the loop asks for
+    # For the loop
 
     def send(self, results: Sequence[ConsumerResult]) -> None:
-        """Write what consumers sent, and the reports, without waiting."""
+        """Write what consumers sent, and their reports, without waiting for the results."""
         self._write(results, None)
 
     def take(self, step: Take, results: Sequence[ConsumerResult]) -> Taken | None:
-        """Write what the last consumers sent together with `step`, and wait for what it gives. `retry` must follow.
+        """Write what the last consumers sent together with `step`, and wait for its result. `retry` must follow.
 
-        None when there was nothing in time, when `wake` was called, or when the layer was lost meanwhile: what it may
-        have taken is lost then.
+        None when there was nothing in time, when `wake` was called, or when the layer was lost meanwhile: messages it
+        may have taken are lost then.
         """
         if not self._write(results, step):
             return None
         try:
             self._settle()
             if self._refused:
-                # The take must not keep the refused ones waiting; ending it takes a second thread.
+                # Refused pushes must not wait for the take to end; only another thread can end it.
                 threading.Thread(target=self.wake, name="worker-wake", daemon=True).start()
             taken = self._live.read()
         except LayerUnavailable as error:
@@ -132,11 +130,11 @@ class WorkerConnection:
         return taken
 
     def owe(self, reports: Sequence[Report]) -> None:
-        """Let reports go out with the next write."""
+        """Add reports to the next write."""
         self._owed += reports
 
     def settle(self) -> None:
-        """Read the results of everything that was written, and try once more what was refused before and is due."""
+        """Read the results of everything that was written, and retry once the pushes refused before."""
         try:
             self._settle()
             if self._refused:
@@ -150,7 +148,7 @@ class WorkerConnection:
         return bool(self._unread or self._refused or self._owed or self._again)
 
     def retry(self) -> None:
-        """Try again what was refused, in order, until it arrives or is given up: at most `RETRY_TIME` later."""
+        """Retry refused pushes, in order, until they are accepted or given up after `RETRY_TIME` seconds."""
         pause, longest = _PAUSES
         while self._refused:
             time.sleep(pause)
@@ -158,29 +156,29 @@ class WorkerConnection:
             self.settle()
 
     def finish(self, results: Sequence[ConsumerResult]) -> None:
-        """Write what is left, see what became of it, and close the connection."""
+        """Write everything that is left, read the results, and close the connection."""
         if results or self._owed:
             self._write(results, None)
         self.settle()
         self.retry()
-        if self._owed or self._again or self._delists:
+        if self._owed or self._again:
             self._write([], None)
             self.settle()
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def stop(self) -> None:
-        """From any thread: wait no longer, neither for messages nor for a layer that is away."""
+        """From any thread: stop waiting, for messages and for a layer that is down."""
         self._stopping.set()
         self.wake()
 
     def wake(self) -> None:
-        """From any thread but its own: end a take that waits. What it has taken is not lost."""
+        """From any thread but its own: end a blocking take, without losing what it has taken."""
         connection = self._connection
         if connection is not None:
             with suppress(LayerUnavailable):  # the read notices as well
@@ -191,11 +189,11 @@ class WorkerConnection:
     @property
     def _live(self) -> Connection:
         if self._connection is None:
-            raise AssertionError("the pipeline is not connected")
+            raise AssertionError("not connected")
         return self._connection
 
     def _write(self, results: Sequence[ConsumerResult], step: Take | None) -> bool:
-        """Write, once the layer is there; False when the worker stops before, or the layer is lost."""
+        """Write once the layer is up; return False if the worker stops before that, or the layer is lost."""
         sends = [send for result in results for send in result.sends]
         groups = self._look_up(sends)
         if groups is None:
@@ -212,12 +210,11 @@ class WorkerConnection:
             sends = [send for result in results for send in result.sends]
             reports = [report for result in results for report in result.reports()]
             pushes = self._planner.pushes(sends, groups, self._owed + reports)
-        others: list[Step] = [*self._delists] if step is None else [*self._delists, step]
-        taking = step is not None
-        pushes, self._again, self._owed, self._delists = self._again + pushes, [], [], []
+        others: list[Step] = [] if step is None else [step]
+        pushes, self._again, self._owed = self._again + pushes, [], []
         try:
             if pushes or others:
-                self._put(pushes, others, len(others) - taking, self._unconfirmed(results))
+                self._put(pushes, others, self._unconfirmed(results))
             else:
                 self._release([result.delivery for result in results])
         except LayerUnavailable as error:
@@ -229,17 +226,16 @@ class WorkerConnection:
         self,
         pushes: Sequence[Push],
         others: Sequence[Step],
-        answers: int = 0,
         deliveries: Sequence[Delivery] = (),
     ) -> None:
-        """Write; the results of the pushes, and of `answers` of the others, are read by `_settle`."""
-        self._unread.append(_Written(pushes, answers, deliveries))
+        """Write; `_settle` reads the results of the pushes."""
+        self._unread.append(_Written(pushes, deliveries))
         self._live.write([*pushes, *others])
 
     def _unconfirmed(self, results: Sequence[ConsumerResult]) -> list[Delivery]:
-        """The messages that are finished when what they came to has arrived; the others are released.
+        """Return the messages that are finished once their results have arrived; release the others.
 
-        One that is put back belongs to whoever takes it next, as soon as it is written.
+        A message that is put back belongs to whoever takes it next as soon as it is written.
         """
         self._release([result.delivery for result in results if result.outcome is None])
         return [result.delivery for result in results if result.outcome is not None]
@@ -248,8 +244,8 @@ class WorkerConnection:
         for delivery in deliveries:
             self._record.release(delivery)
 
-    def _look_up(self, sends: Sequence[Outgoing]) -> dict[str, Membership] | None:
-        """The members of all groups in `sends`, once the layer is there; None when the worker stops before."""
+    def _look_up(self, sends: Sequence[Outgoing]) -> dict[str, Audience] | None:
+        """Return the audiences of all groups in `sends` once the layer is up; None if the worker stops before that."""
         names = list(dict.fromkeys(send.name for send in sends if send.group and _is_group(send.name)))
         tries = 0
         while self._connect():
@@ -257,30 +253,29 @@ class WorkerConnection:
                 return {}
             tries += 1
             try:
-                self._live.write([Members(name) for name in names])
+                self._live.write([Lookup(name) for name in names])
                 self._settle()
                 found = [self._live.read() for _ in names]
             except LayerUnavailable as error:
-                self._lose(error)  # a look-up may be repeated, and of `sends` nothing was written yet
+                self._lose(error)  # a look-up may be repeated: none of `sends` has been written yet
                 continue
             if tries > 2 or not any(isinstance(result, StepRefused) and result.again for result in found):
-                return {name: self._membership(name, result) for name, result in zip(names, found, strict=True)}
+                return {name: self._audience(name, result) for name, result in zip(names, found, strict=True)}
         return None
 
-    def _membership(self, name: str, found: Any) -> Membership:
+    def _audience(self, name: str, found: Any) -> Audience:
         if isinstance(found, StepRefused):
-            logger.error("A message for the group %s is lost: %s", name, found)
+            logger.error("Lost a message for the group %s: %s", name, found)
             self._losses.count("broker", name)
-            return {}
-        membership: Membership = found
-        return membership
+            return Audience({}, (), ())
+        return self._planner.audience(found)
 
-    def _is_sendable(self, send: Outgoing, groups: dict[str, Membership], result: ConsumerResult) -> bool:
+    def _is_sendable(self, send: Outgoing, groups: dict[str, Audience], result: ConsumerResult) -> bool:
         try:
             self._planner.lookups([send])  # checks the name
             self._planner.pushes([send], groups)
         except Exception as error:
-            logger.error("A message sent by a consumer of %s is lost: %s", result.delivery.channel, error)
+            logger.error("Lost a message sent by a consumer of %s: %s", result.delivery.channel, error)
             result.unsendable(send)
             return False
         return True
@@ -288,12 +283,10 @@ class WorkerConnection:
     # Reading
 
     def _settle(self) -> None:
-        """Read the results of everything that was written before, and deal with refusals."""
+        """Read the results of everything that was written before, and handle refusals."""
         while self._unread:
             written = self._unread[0]
             results = [self._live.read() for _ in written.pushes]
-            for _ in range(written.others):
-                self._live.read()
             self._unread.popleft()
             self._release(written.deliveries)
             if results:
@@ -301,7 +294,6 @@ class WorkerConnection:
 
     def _judge(self, pushes: Sequence[Push], results: Sequence[Any]) -> None:
         refusals = self._planner.refusals(pushes, results)
-        self._delists += refusals.dead
         if refusals.full or any(isinstance(result, StepRefused) for result in results):
             for push, result in zip(pushes, results, strict=True):
                 self._judge_push(push, result)
@@ -337,10 +329,10 @@ class WorkerConnection:
         self._settle()
         self._retry_until = until
 
-    # When the layer is away
+    # When the layer is down
 
     def _connect(self) -> bool:
-        """Be connected; waits until the layer is back. False when the worker stops and it is not."""
+        """Connect if necessary, retrying until the layer is up; return False if the worker stops before that."""
         pause, longest = _BACKOFF
         while self._connection is None:
             try:
@@ -348,15 +340,15 @@ class WorkerConnection:
                 self._outages = self._outage.end()
             except LayerUnavailable as error:
                 self._outage.begin(error, self._outages)
-                if self._on_away is not None:
-                    self._on_away()
+                if self._on_disconnect is not None:
+                    self._on_disconnect()
                 if self._stopping.wait(pause * rng.uniform(0.5, 1)):
                     return False
                 pause = min(pause * 2, longest)
         return True
 
     def _lose(self, error: LayerUnavailable) -> None:
-        """The connection broke: what was not answered may have been done, and only reports may be repeated."""
+        """Handle a broken connection: unanswered steps may have been carried out, so only reports are repeated."""
         self._outage.begin(error, self._outages)
         self.close()
         for written in self._unread:
@@ -387,7 +379,7 @@ class WorkerConnection:
 
     def _refuse_take(self, error: StepRefused) -> None:
         if not error.again:
-            logger.error("No messages can be taken: %s", error)
+            logger.error("Cannot take messages: %s", error)
             self._stopping.wait(_BACKOFF[1] * rng.uniform(0.5, 1))
 
 
@@ -395,4 +387,4 @@ def _is_group(name: str) -> bool:
     try:
         return bool(check_group(name))
     except TypeError:
-        return False  # the planner says why, where the message is dropped
+        return False  # the planner raises the reason where the message is dropped

@@ -1,4 +1,4 @@
-"""What consumers raise to steer the worker: deny a connection, act on the message, have it again later."""
+"""Handles the exceptions by which a consumer denies a connection, runs an action, or asks for its message again."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ REQUEUE_ATTEMPTS = 10
 REQUEUE_PAUSE = 0.05
 """Seconds between attempts to put a message back on a full channel, as in Channels 1.1.8."""
 
-_SHOWN = 200  # characters of a message that is dropped
+_SHOWN = 200
+"""Characters of a dropped message in the log."""
 
 
 def handle(
     error: Exception, message: Message, result: ConsumerResult, worker: Worker, may_wait: bool = True
 ) -> Outcome | None:
-    """Do what one of `CONTROL_EXCEPTIONS` asks for → the outcome, None when the message was put back.
+    """Handle one of `CONTROL_EXCEPTIONS`; return the outcome, or None when the message was put back.
 
-    What it sends is held with what the consumer sent. It may wait for a full channel, unless told otherwise.
+    Messages it sends are held with those of the consumer. With `may_wait` it may block while a channel is full.
     """
     if isinstance(error, DenyConnection):
         return _deny(message)
@@ -45,23 +46,23 @@ def handle(
 def _deny(message: Message) -> Outcome:
     if message.channel.name != "websocket.connect" or message.reply_channel is None:
         raise ValueError(
-            f"DenyConnection was raised for a message of {message.channel.name!r}: only a consumer of "
-            "websocket.connect can deny; elsewhere raise WebsocketCloseException."
+            f"DenyConnection was raised for a message of {message.channel.name!r}: only consumers of "
+            "websocket.connect can deny a connection. Elsewhere raise WebsocketCloseException."
         )
     message.reply_channel.send({"close": True})
     return Outcome.CONSUMED
 
 
 def _put_back(message: Message, result: ConsumerResult, worker: Worker, may_wait: bool) -> Outcome | None:
-    """Put a message back at the tail of its channel, unless it has been there too often.
+    """Put a message back at the tail of its channel, unless that happened too often.
 
-    The very dict the consumer saw: what it changed travels along. It overtakes what the consumer sent.
+    The same dict the consumer saw is sent, with the changes the consumer made. It overtakes what the consumer sent.
     """
     channel, content = result.delivery.channel, message.content
     retries = content.get("__retries__", 0) + 1
     content["__retries__"] = retries
     if retries > worker.message_retries:
-        logger.warning("A message of %s is dropped: it was put back %d times. %s", channel, retries - 1, shown(content))
+        logger.warning("Dropped a message of %s: it was put back %d times. %s", channel, retries - 1, shown(content))
         return Outcome.DROPPED
     if result.delivery.token is not None or not may_wait:
         result.sends.append(Outgoing(channel, content, token=result.delivery.token))
@@ -72,12 +73,12 @@ def _put_back(message: Message, result: ConsumerResult, worker: Worker, may_wait
             return None
         except worker.channel_layer.ChannelFull:
             time.sleep(REQUEUE_PAUSE)
-    logger.warning("A message of %s is dropped: its channel stayed full. %s", channel, shown(content))
+    logger.warning("Dropped a message of %s: its channel stayed full. %s", channel, shown(content))
     worker.channel_layer.channel_layer.losses.count("full", channel)
     return Outcome.DROPPED
 
 
 def shown(content: object) -> str:
-    """The beginning of a message, for the log."""
+    """Return the beginning of a message, for the log."""
     text = repr(content)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

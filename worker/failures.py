@@ -1,4 +1,4 @@
-"""A consumer failed: one entry in the log, and the signal that error trackers listen to."""
+"""Reports a failed consumer: one log entry, and the signal that error trackers listen to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("django.channels")
 def consumer_has_failed(
     worker: Worker, consumer: object, message: Message, error: BaseException, duration: float, where: str = ""
 ) -> None:
-    """Log it and send `consumer_failed`. `where` is the stack of a consumer that still runs, instead of a traceback."""
+    """Log the failure and send `consumer_failed`. `where` is the stack of a consumer that still runs."""
     log_failure(consumer, message, error, duration, where)
     consumer_failed.send_robust(
         sender=type(worker), message=message, consumer=consumer, exception=error, duration=duration
@@ -26,7 +26,7 @@ def consumer_has_failed(
 
 
 def log_failure(consumer: object, message: Message, error: BaseException, duration: float, where: str = "") -> None:
-    """Channel, consumer, duration and traceback, once."""
+    """Log channel, consumer, duration and traceback of a failure."""
     logger.error(
         "The consumer %s of %s failed after %.3f s.%s",
         name_that_thing(consumer),

@@ -1,4 +1,4 @@
-"""The signals around a consumer, or what their usual receivers would do."""
+"""Sends the signals around a consumer, or calls their usual receivers directly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from channels_classic._pending import pending_message_store
 from channels_classic.listeners import Listeners, check_old_connections
 from channels_classic.signals import check_connections, consumer_finished, consumer_started
 
-logger = logging.getLogger("django.channels")
+logger = logging.getLogger("channels_classic.worker")
 
 
 class ConsumerHooks:
@@ -23,7 +23,7 @@ class ConsumerHooks:
         self._finishing = Listeners(consumer_finished, sender, [close_old_connections, store.flush_after_consumer])
 
     def start(self) -> None:
-        """What comes before a consumer. Raises what a receiver raises."""
+        """Do what comes before a consumer. Raises what a receiver raises."""
         if self._starting.are_usual():
             check_connections()
             pending_message_store.prepare()
@@ -31,7 +31,7 @@ class ConsumerHooks:
             consumer_started.send(sender=self._sender, environ={})
 
     def finish(self) -> None:
-        """What comes behind it; what goes wrong is in the log."""
+        """Do what comes after a consumer; errors are logged."""
         try:
             if not self._finishing.are_usual():
                 consumer_finished.send_robust(sender=self._sender)
@@ -44,13 +44,13 @@ class ConsumerHooks:
             logger.exception("A receiver of consumer_finished failed.")
 
     async def start_async(self) -> None:
-        """The same before a coroutine: receivers are called in a thread, as Django does, if there are others."""
+        """Do what comes before a coroutine; as in Django, synchronous receivers are called in a thread."""
         if not self._starting.are_usual():
             await consumer_started.asend(sender=self._sender, environ={})
-        pending_message_store.prepare()  # again, because what a thread does to a context stays there
+        pending_message_store.prepare()  # again: context variables set in the receivers' thread stay there
 
     async def finish_async(self) -> None:
-        """The same behind a coroutine. The connections to databases are left to the caller."""
+        """Do what comes after a coroutine. Checking database connections is left to the caller."""
         if not self._finishing.are_usual():
             await consumer_finished.asend_robust(sender=self._sender)
-        pending_message_store.flush_after_consumer()  # nothing is left when a receiver did it
+        pending_message_store.flush_after_consumer()  # does nothing if a receiver has flushed

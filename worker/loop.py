@@ -1,7 +1,7 @@
-"""The hot loop of one worker thread: take a few messages, run their consumers, write what they send, and again.
+"""The loop of one worker thread: take a few messages, run their consumers, write what they sent, repeat.
 
-In come messages from the layer's lists, out go replies and reports. One write per step: what the last consumer of a
-batch sent and the next take travel together.
+Messages come in from the layer's lists; replies and reports go out. What the last consumer of a batch sent and the
+next take are written together, in one round trip.
 """
 
 from __future__ import annotations
@@ -13,24 +13,26 @@ from typing import TYPE_CHECKING
 
 from channels_classic.layers import rng
 from channels_classic.layers.base import BLOCK, BaseChannelLayer
-from channels_classic.layers.steps import Take
+from channels_classic.layers.steps import Step, Take
 from channels_classic.message import pending_message_store
 
 from .batch import Batch
 from .connection import WorkerConnection
+from .ordering import must_wait
 from .runner import ConsumerRunner
 from .runtime import Runtime
-from .watchdog import HAND_BACK_AFTER, put_back
+from .watchdog import PUT_BACK_AFTER, put_back
 
 if TYPE_CHECKING:
     from .worker import Worker
 
-logger = logging.getLogger("django.channels")
+logger = logging.getLogger("channels_classic.worker")
+consumer_logger = logging.getLogger("django.channels")
 
 _AGAIN = 0.05
-"""Seconds, at most, until a channel whose limit was reached is listened to again.
+"""Maximum seconds until a channel whose limit was reached is listened to again.
 
-A thread that has just finished does so at once; only when coroutines of the channel end does this count.
+A thread that has just finished a consumer looks at once; this matters only when a coroutine of the channel ends.
 """
 
 
@@ -46,15 +48,17 @@ class Loop:
         self._limits = runtime.limits
         self._layer: BaseChannelLayer = worker.channel_layer.channel_layer
         self._batch = Batch()
-        self._connection = WorkerConnection(self._layer, runtime.outage, runtime.record, on_away=self._batch.pause)
+        self._connection = WorkerConnection(
+            self._layer, runtime.outage, runtime.record, on_disconnect=self._batch.pause
+        )
         self._runner = ConsumerRunner(worker, runtime.new_statistics(), runtime.async_runner)
-        self._count = 1  # until it is known that consumers are fast
+        self._count = 1  # until consumers turn out to be fast
 
     def run(self) -> None:
-        """Consume until the worker is `termed`, which is read once before each take; what was taken is finished."""
+        """Consume until the worker is `termed`, which is read before each take; taken messages are finished."""
         self._watchdog.add(self._batch, self._runner)
         try:
-            with pending_message_store.deliver_with(self._runner.deliver):
+            with pending_message_store.deliver_with(self._runner.deliver, self._write_first):
                 while not self._worker.termed:
                     self._take()
                     self._work()
@@ -65,11 +69,11 @@ class Loop:
             self._connection.finish(self._batch.ended())
 
     def stop(self) -> None:
-        """From any thread: end a take that waits."""
+        """From any thread: end a blocking take."""
         self._connection.stop()
 
     def _take(self) -> None:
-        """Write what the last consumers sent and fill the batch, in one step."""
+        """Write what the last consumers sent and fill the batch, in one round trip."""
         rng.shuffle(self._channels)  # an earlier one wins
         step = Take(self._channels, self._count, BLOCK)
         if self._limits.any:
@@ -88,9 +92,20 @@ class Loop:
             self._watchdog.wake_for(len(deliveries))
         self._connection.retry()
 
+    def _write_first(self, layer: BaseChannelLayer, steps: Sequence[Step]) -> None:
+        """Before a consumer or a receiver carries out steps by itself: write what these must not overtake."""
+        if layer is not self._layer:
+            return
+        current = self._runner.result
+        results = self._batch.unwritten() + ([] if current is None else [current])
+        if must_wait(steps, (send for result in results for send in result.sends)):
+            self._connection.send([*self._batch.ended(), *([] if current is None else [current.split()])])
+            self._connection.settle()
+            self._connection.retry()
+
     def _work(self) -> None:
-        """Run the consumers of the batch. What they send is written behind each, or together when they are fast."""
-        self._runner.verbose = logger.isEnabledFor(logging.DEBUG)
+        """Run the consumers of the batch. Results are written after each one, or together when consumers are fast."""
+        self._runner.verbose = consumer_logger.isEnabledFor(logging.DEBUG)
         started = time.monotonic()
         consumed = 0
         while (delivery := self._batch.start()) is not None:
@@ -118,5 +133,5 @@ class Loop:
 
 
 def batch_size(duration: float, prefetch: int) -> int:
-    """How many messages to take when one lately took `duration` seconds: what is done before the monitor steps in."""
-    return max(1, min(prefetch, int(HAND_BACK_AFTER / max(duration, 1e-6))))
+    """Return how many messages of `duration` seconds to take: as many as end before the watchdog puts the rest back."""
+    return max(1, min(prefetch, int(PUT_BACK_AFTER / max(duration, 1e-6))))

@@ -1,4 +1,4 @@
-"""When a worker process is to be replaced by a fresh one: after so many messages, or beyond so much memory."""
+"""Decides when a worker process is replaced by a fresh one: after a number of messages, or beyond a size of memory."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 
-logger = logging.getLogger("django.channels")
+logger = logging.getLogger("channels_classic.worker")
 
 _INTERVAL = 0.1
-"""Seconds between looks at the memory, which take some ten microseconds."""
+"""Seconds between measurements of memory, each of which takes about ten microseconds."""
 
 
 class Recycling:
-    """Counts what the threads of a process take; calls `ask` with the reason, once. 0 is no limit. Thread-safe."""
+    """Counts the messages of all threads of a process; calls `ask` with the reason, once. 0: no limit. Thread-safe."""
 
     def __init__(self, max_messages: int, max_memory: int, ask: Callable[[str], None]) -> None:
         self._max_messages = max_messages
@@ -27,11 +27,11 @@ class Recycling:
         self._next_look = 0.0
         self._asked = False
         if 0 < max_memory <= (needed := resident_memory()):
-            logger.error("--max-memory %d is ignored: a process begins with %.0f MiB here.", max_memory, needed)
+            logger.error("Ignoring --max-memory %d: this process starts with %.0f MiB.", max_memory, needed)
             self._max_memory = 0
 
     def consumed(self, messages: int) -> None:
-        """So many messages more were consumed."""
+        """Count consumed messages."""
         with self._lock:
             self._messages += messages
             reason = None if self._asked else self._reason()
@@ -52,7 +52,7 @@ class Recycling:
 
 
 def resident_memory() -> float:
-    """The memory of this process, in MiB; where the system does not tell, the most it ever had."""
+    """Return the memory of this process in MiB; its peak where the system does not report the current size."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * resource.getpagesize() / 2**20

@@ -1,8 +1,8 @@
-"""What one message came to: how it ended, and what its consumer sent. Plain data, on the way to the pipeline."""
+"""The result of one message: its outcome, and what its consumer sent. Plain data, passed to the connection."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Delivery, Outgoing, Report
@@ -10,7 +10,7 @@ from channels_classic.layers.planner import Delivery, Outgoing, Report
 
 @dataclass(slots=True)
 class ConsumerResult:
-    """How a message ended, and what its consumer sent. `outcome` is None when it was put back: others report then."""
+    """The outcome of a message, and what its consumer sent. `outcome` is None when the message was put back."""
 
     delivery: Delivery
     reply_channel: str | None
@@ -20,9 +20,9 @@ class ConsumerResult:
     interrupt: KeyboardInterrupt | None = None
 
     def reports(self) -> list[Report]:
-        """Let the report for the gate of the client, if one is due, travel with the last send, or give it.
+        """Attach the report for the client's gate, if one is due, to the last send; return it if that is impossible.
 
-        A request is answered by its response, so only failures are reported, and none that something else may answer.
+        A request is answered by its response, so only failures are reported, and only if nothing else may answer.
         """
         token = self.delivery.token
         if token is None or self.outcome is None or self.reply_channel is None:
@@ -38,7 +38,13 @@ class ConsumerResult:
         last.report = report
         return []
 
+    def split(self) -> ConsumerResult:
+        """Move what was sent so far to a result of its own, which reports nothing."""
+        sends = [send for send in self.sends if send.token is None]
+        self.sends[:] = [send for send in self.sends if send.token is not None]  # the message itself, put back
+        return ConsumerResult(replace(self.delivery, token=None), self.reply_channel, sends=sends)
+
     def unsendable(self, send: Outgoing) -> None:
-        """Take note that one of `sends` cannot be sent: the client must not wait for it."""
+        """Note that one of `sends` cannot be sent, so that the client is told not to wait for it."""
         if send.token is not None or (send.name == self.reply_channel and self.outcome is Outcome.CONSUMED):
             self.outcome = Outcome.RAISED

@@ -1,7 +1,7 @@
-"""One message: its consumer is found and run; out come how that ended and what it sent.
+"""Finds and runs the consumer of one message; returns its outcome and what it sent.
 
-Nothing that a route, a callback, a signal receiver or a consumer does gets past here, except Ctrl-C, which the ending
-carries along. What was sent is only collected: writing it is the loop's business.
+No exception of a route, a callback, a signal receiver or a consumer leaves this module, except Ctrl-C, which the result
+carries along. Sends are only collected here; the loop writes them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import close_old_connections
 
-from channels_classic.channel import Channel, Group
+from channels_classic._pending import Pair, Sender
+from channels_classic.channel import Group
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Delivery, Outgoing
 from channels_classic.message import Message, Trace, pending_message_store
@@ -34,41 +35,48 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django.channels")
 
 SLOW = 1.0
-"""Seconds for which a consumer may hold what it has sent until it is said that it could send it earlier."""
+"""Seconds for which a consumer may hold its sends before a warning suggests `immediately=True`."""
 
 TRACED = frozenset({"http.request", "websocket.connect"})
 """Channels whose consumers owe the client an answer."""
 
 _forks: list[None] = []
-"""As long as the line of forks that led to this process; to ask the system for the process each time costs more."""
+"""Length grows by one per fork; cheaper than `os.getpid()` per message."""
 
 os.register_at_fork(after_in_child=lambda: _forks.append(None))
 
 
 class ConsumerRunner:
-    """Runs the consumers of one worker thread, one at a time. Those that are coroutines are only started here."""
+    """Runs the consumers of one worker thread, one at a time; `async def` consumers are only started."""
 
     def __init__(self, worker: Worker, statistics: Stats, async_runner: AsyncConsumerRunner) -> None:
         self._worker = worker
         self._wrapper = worker.channel_layer
         self._statistics = statistics
         self._async_runner = async_runner
-        self._sends: list[Outgoing] = []
+        self.result: ConsumerResult | None = None
+        """What the message comes to whose consumer runs."""
         self._hooks = ConsumerHooks(type(worker))
         self._forks = len(_forks)
         self._running: tuple[object, Message, float] | None = None
         self._is_stopping = lambda: worker.termed
         self.verbose = False
-        """Whether each message gets a line; looked up once per batch."""
+        """Whether each message gets a log line; looked up once per batch."""
 
-    def deliver(self, pairs: list[tuple[Channel | Group, dict[str, Any]]]) -> None:
-        """Take what a consumer sent."""
-        collect(pairs, self._sends, self._wrapper)
+    def deliver(self, pairs: list[Pair]) -> None:
+        """Collect what a consumer sent."""
+        if self.result is not None:
+            collect(pairs, self.result.sends, self._wrapper)
 
     def consume(self, delivery: Delivery) -> ConsumerResult | None:
-        """Run the consumer of a message → how it ended, None when a coroutine goes on."""
-        result = ConsumerResult(delivery, delivery.reply_channel)
-        self._sends = result.sends
+        """Run the consumer of a message; return its result, or None when it continues as a coroutine."""
+        self.result = ConsumerResult(delivery, delivery.reply_channel)
+        try:
+            return self._consume(delivery, self.result)
+        finally:
+            self.result = None
+
+    def _consume(self, delivery: Delivery, result: ConsumerResult) -> ConsumerResult | None:
         try:
             message = Message(delivery.message, delivery.channel, self._wrapper)
             message.in_turn = delivery.token is not None
@@ -137,18 +145,16 @@ class ConsumerRunner:
             say_how_it_ended(result, stats, duration)
 
     def give_up(self, error: Exception, where: str) -> None:
-        """From the monitor: the consumer that runs takes too long; `where` is its stack."""
+        """From the watchdog: report the running consumer as timed out; `where` is its stack."""
         if self._running is not None:
             consumer, message, started = self._running
             consumer_has_failed(self._worker, consumer, message, error, time.perf_counter() - started, where)
-            close_old_connections()  # those of the thread that calls
+            close_old_connections()  # those of the calling thread
 
 
-# What consumers that are coroutines have in common with others
-
-
-def collect(pairs: list[tuple[Channel | Group, dict[str, Any]]], sends: list[Outgoing], wrapper: Any) -> None:
-    """Put what a consumer sent into `sends`. What goes to another layer is sent there at once."""
+# Shared with the runner of coroutines
+def collect(pairs: list[Pair], sends: list[Outgoing], wrapper: Any) -> None:
+    """Append what a consumer sent to `sends`; messages for another layer are sent there at once."""
     for sender, content in pairs:
         layer, own = sender.channel_layer, wrapper.channel_layer
         if layer is wrapper or layer is own or getattr(layer, "channel_layer", None) is own:
@@ -158,19 +164,21 @@ def collect(pairs: list[tuple[Channel | Group, dict[str, Any]]], sends: list[Out
 
 
 def watched(result: ConsumerResult) -> Trace | None:
-    """A record of how the consumer of one of `TRACED` answers its client."""
+    """Start a record of how a consumer answers its client, if there is one."""
     if result.reply_channel and pending_message_store.active:
         return pending_message_store.watch(result.reply_channel)
     return None
 
 
 def check_answer(trace: Trace, result: ConsumerResult, stats: ConsumerStats) -> None:
-    """Note whether something else may answer the client, and warn when nobody will."""
+    """Note whether another consumer may answer the client; accept or warn when nothing will."""
     result.delegated = trace.handed_on
     if result.delivery.channel != "websocket.connect" or result.outcome is not Outcome.CONSUMED:
         return
-    # A group is joined to get what others send later: that is no answer, and the commonest way to forget it.
-    if not trace.answered and not trace.mentioned:
+    # Joining a group is not an answer: a consumer that only joins has forgotten to accept.
+    if trace.is_accepted:
+        result.sends.append(Outgoing(trace.reply_channel, {"accept": True}))
+    elif not trace.answered and not trace.mentioned:
         logger.warning(
             "The consumer %s of websocket.connect neither accepted nor closed: the client waits until the handshake "
             'times out. Send {"accept": True} to message.reply_channel, or raise DenyConnection.',
@@ -179,13 +187,13 @@ def check_answer(trace: Trace, result: ConsumerResult, stats: ConsumerStats) -> 
 
 
 def warn_of_held_messages(stats: ConsumerStats, result: ConsumerResult) -> None:
-    """Say once per consumer that what it sends could have arrived long before it returned."""
+    """Warn once per consumer that its messages could have been sent long before it returned."""
     held, seconds = pending_message_store.held()
     if held and seconds > SLOW and not stats.was_slow:
         stats.was_slow = True
         logger.warning(
-            "The consumer %s of %s held %d message(s) for %.1f s until it returned: send with immediately=True what "
-            "must not wait.",
+            "The consumer %s of %s held %d message(s) for %.1f s until it returned: use immediately=True for messages "
+            "that must not wait.",
             stats.name,
             result.delivery.channel,
             held,
@@ -194,13 +202,13 @@ def warn_of_held_messages(stats: ConsumerStats, result: ConsumerResult) -> None:
 
 
 def say_how_it_ended(result: ConsumerResult, stats: ConsumerStats, duration: float) -> None:
-    """One line per message, for `-v 2`."""
+    """Log one line per message, for `-v 2`."""
     outcome = result.outcome.name.lower() if result.outcome is not None else "put back"
     logger.debug("%s -> %s: %s in %.1f ms", result.delivery.channel, stats.name, outcome, duration * 1000)
 
 
 def _leave_fork(error: BaseException | None) -> None:
-    """End a process that a consumer forked and let return: two must not go on with one connection."""
+    """End a process that a consumer forked and let return: two processes must not share one connection."""
     if error is not None and not isinstance(error, SystemExit):
         logger.error("A process that a consumer forked failed.", exc_info=error)
     logging.shutdown()
@@ -208,7 +216,7 @@ def _leave_fork(error: BaseException | None) -> None:
     os._exit(error is not None)
 
 
-def _send_elsewhere(sender: Channel | Group, content: dict[str, Any]) -> None:
+def _send_elsewhere(sender: Sender, content: dict[str, Any]) -> None:
     deadline = time.monotonic() + pending_message_store.retry_time
     while True:
         try:
@@ -216,6 +224,6 @@ def _send_elsewhere(sender: Channel | Group, content: dict[str, Any]) -> None:
         except Exception as error:
             full = isinstance(error, sender.channel_layer.ChannelFull)
             if not full or time.monotonic() >= deadline:
-                logger.exception("A message for %s on another layer is lost.", sender.name)
+                logger.exception("Lost a message for %s on another layer.", sender.name)
                 return None
         time.sleep(pending_message_store.retry_interval)

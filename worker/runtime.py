@@ -1,4 +1,4 @@
-"""What the worker threads of one process have in common."""
+"""The objects that the worker threads of one process share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Runtime:
-    """One for each `run` of a worker or of a group of workers, made from its attributes."""
+    """Made from the attributes of a worker or group of workers for each `run`."""
 
     def __init__(self, worker: Worker, channels: Sequence[str]) -> None:
         self._layer = worker.channel_layer.channel_layer
@@ -37,10 +37,10 @@ class Runtime:
         )
 
     def new_statistics(self) -> Stats:
-        """Counts for one more thread."""
+        """Return a new set of counters, for one thread."""
         self._statistics.append(Stats())
         return self._statistics[-1]
 
     def report(self) -> str:
-        """What all threads have counted, as a table."""
+        """Return the counters of all threads as a table."""
         return report(self._statistics, self._layer.losses.as_dict())

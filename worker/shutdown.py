@@ -1,6 +1,6 @@
-"""How a worker stops: the first signal asks, the second insists, and time is limited.
+"""Stops a worker: the first signal finishes what was taken, the second ends the process, and the time is limited.
 
-A thread waits for signals, so that they count even while the main thread is deep in a consumer.
+A thread of its own waits for signals, so that they take effect while the main thread runs a consumer.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from typing import NoReturn, Protocol
 
 from .signal_pipe import STOP_SIGNALS, SignalPipe
 
-logger = logging.getLogger("django.channels")
+logger = logging.getLogger("channels_classic.worker")
 
 _AGAIN = 0.1
-"""Seconds between attempts to wake a worker: one may have come just before it began to wait."""
+"""Seconds between attempts to wake a worker: an attempt may come just before it begins to wait."""
 
 
 class Stoppable(Protocol):
-    """What a stopper needs of a worker."""
+    """The part of a worker that `Shutdown` uses."""
 
     grace: float
     is_renewable: bool
     to_be_replaced: bool
 
     def stop(self) -> None:
-        """Begin to stop."""
+        """Take no more messages."""
 
     def wake(self) -> None:
-        """Wake up."""
+        """End a blocking take."""
 
     def log_statistics(self) -> None:
-        """Say what it did."""
+        """Log what was consumed."""
 
     def is_stuck(self) -> bool:
-        """Whether nothing that still runs will end."""
+        """Return whether only consumers that timed out still run."""
 
 
 class Shutdown:
-    """Stops one worker, or one group of them, when a signal says so."""
+    """Stops one worker, or one group of workers, when a signal or another thread asks for it."""
 
     def __init__(self, worker: Stoppable) -> None:
         self._worker = worker
@@ -53,7 +53,7 @@ class Shutdown:
         self._terminal = False
 
     def request(self, number: int) -> None:
-        """Ask the worker to stop, as the signal `number` does; 0 stands for none, and never insists."""
+        """Ask the worker to stop, as the signal `number` does; 0 is not a signal and never ends the process."""
         signal_pipe = self._signal_pipe
         if signal_pipe is None:
             self._worker.stop()
@@ -62,7 +62,7 @@ class Shutdown:
 
     @contextlib.contextmanager
     def attending(self, signals: bool) -> Iterator[None]:
-        """Inside the block the worker runs, and can be asked to stop, with `signals` also by signals."""
+        """Inside the block the worker runs and can be asked to stop, with `signals` also by signals."""
         self._over.clear()
         self._terminal = os.isatty(0)
         self._signal_pipe = signal_pipe = SignalPipe()
@@ -85,19 +85,19 @@ class Shutdown:
         if self._over.is_set():
             return
         if asked == signal.SIGHUP:
-            # A terminal that was closed sends it as well, and then nobody wants a new worker.
+            # A terminal that is closed sends SIGHUP too; then no new worker is wanted.
             self._worker.to_be_replaced = not self._terminal or os.isatty(0)
-        logger.info("%s: finishing what was taken.", signal.Signals(asked).name if asked else "Stopping")
+        logger.info("%s: finishing the messages taken so far.", signal.Signals(asked).name if asked else "Stopping")
         deadline = time.monotonic() + self._worker.grace
         self._worker.stop()
         while not self._over.is_set():
             self._worker.wake()
             if self._worker.is_stuck():
-                logger.error("Only consumers that took too long still run: ending without them.")
+                logger.error("Only consumers that timed out still run: ending the process.")
                 self._end(1)
             if time.monotonic() >= deadline:
                 logger.error(
-                    "Consumers still run after %g seconds of grace: their messages are lost.", self._worker.grace
+                    "Consumers still run after the grace period of %g s: their messages are lost.", self._worker.grace
                 )
                 self._end(1)
             again = signal_pipe.wait(_AGAIN)
@@ -105,7 +105,7 @@ class Shutdown:
                 self._worker.log_statistics()
             if again in STOP_SIGNALS:
                 if asked in STOP_SIGNALS:
-                    logger.error("%s again: stopping at once.", signal.Signals(again).name)
+                    logger.error("%s again: ending the process.", signal.Signals(again).name)
                     self._end(128 + again)
                 asked = again
                 self._worker.to_be_replaced = False
@@ -118,8 +118,8 @@ class Shutdown:
 
 
 def renew() -> NoReturn:
-    """Run the command line of this process again, with fresh code, in its place; all threads end."""
+    """Replace this process by a new run of its command line, with fresh code."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # the very words that started it
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # the command line that started this process

@@ -1,7 +1,7 @@
-"""How signals reach the thread that acts on them: as bytes on a pair of sockets.
+"""The self-pipe trick: signals reach the thread that handles them as bytes on a pair of sockets.
 
 Python runs signal handlers in the main thread, between two byte codes: too late when a consumer waits in C code there.
-The interpreter's own C handler writes the number of the signal to the sockets at once, whatever any thread does.
+The interpreter's own C handler (`signal.set_wakeup_fd`) writes the number of the signal to the socket at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class SignalPipe:
-    """Rings with a number: that of a signal, or 0. One thread waits; any thread, and any signal handler, may ring."""
+    """Carries numbers of signals, or 0. One thread waits; any thread and any signal handler may `notify`."""
 
     def __init__(self) -> None:
         self._outside, self._inside = socket.socketpair()
@@ -28,16 +28,16 @@ class SignalPipe:
         self._numbers: set[int] = {0, *STOP_SIGNALS}
 
     def notify(self, number: int = 0) -> None:
-        """Wake who waits, now or when it next waits."""
-        with contextlib.suppress(BlockingIOError):  # then it rings already, thousands of times
+        """Wake the waiting thread, or make its next `wait` return at once."""
+        with contextlib.suppress(BlockingIOError):  # the buffer is full: a wake-up is pending anyway
             self._outside.send(bytes([number]))
 
     def fileno(self) -> int:
-        """What to select on, besides other things; then `wait(0)` gives the number."""
+        """Return the descriptor to select on; when it is readable, `wait(0)` returns the number."""
         return self._inside.fileno()
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """The next number, or None after `timeout` seconds."""
+        """Return the next number, or None after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -45,13 +45,13 @@ class SignalPipe:
                 return None
             number = self._inside.recv(1)[0]
             if number in self._numbers:
-                return number  # others have handlers of their own
+                return number  # other signals have handlers of their own
 
     @contextlib.contextmanager
     def catching(self, others: Sequence[signal.Signals] = ()) -> Iterator[None]:
-        """Inside the block signals ring: those that stop a program, and those of `others` that have no handler yet.
+        """Inside the block `wait` returns stop signals, and those of `others` that have no handler yet.
 
-        In the main thread only; elsewhere Python can catch none.
+        In the main thread only; in other threads Python cannot set handlers.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -68,10 +68,10 @@ class SignalPipe:
                 signal.signal(number, handler)
 
     def close(self) -> None:
-        """Nobody waits any more."""
+        """Close both sockets."""
         self._outside.close()
         self._inside.close()
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """A handler there must be, or the signal would end the process; the doorbell does the work."""
+    """Keep the signal from ending the process; its number is on the sockets."""

@@ -1,6 +1,6 @@
-"""How many messages came to what end, and how long their consumers took: cheap enough to be counted always.
+"""Counts messages by consumer and outcome, and the durations of consumers; cheap enough to be always on.
 
-Each thread counts for itself; who asks reads all counts, which may be a message apart.
+Each thread has its own counters. A report adds them up while threads go on counting, so it may be off by a message.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from channels_classic.utils import name_that_thing
 from .awaitables import is_async
 
 _KNOWN = 1000
-"""Consumers that are looked up by identity; a routing that makes one per message must not fill the memory."""
+"""Maximum number of consumers looked up by identity: a routing that makes a consumer per message must not leak."""
 
 
 @dataclass(slots=True, eq=False)
 class ConsumerStats:
-    """The messages of one consumer in one thread."""
+    """The counters of one consumer in one thread."""
 
     name: str
     is_async: bool = False
     consumed: int = 0
     others: Counter[Outcome | None] = field(default_factory=Counter)
     durations: dict[int, int] = field(default_factory=dict)
-    """Messages by duration, in steps of an eighth to a sixteenth."""
+    """Messages by duration, in steps of 6 to 12 %."""
     was_slow: bool = False
-    """Whether it was said that it holds back what it sends."""
+    """Whether a warning about held messages was logged."""
 
     def add(self, duration: float, outcome: Outcome | None) -> None:
-        """A message ended after so many seconds."""
+        """Count a message whose consumer took `duration` seconds."""
         if outcome is Outcome.CONSUMED:
             self.consumed += 1
         else:
@@ -44,7 +44,7 @@ class ConsumerStats:
             self.durations[step] = self.durations.get(step, 0) + 1
 
     def include(self, other: ConsumerStats) -> None:
-        """Add the counts of another one."""
+        """Add the counters of `other`."""
         self.consumed += other.consumed
         self.others.update(other.others.copy())
         for step, number in other.durations.copy().items():
@@ -52,11 +52,11 @@ class ConsumerStats:
 
     @property
     def taken(self) -> int:
-        """All messages."""
+        """Number of messages, whatever their outcome."""
         return self.consumed + sum(self.others.values())
 
     def percentile(self, percent: float) -> float:
-        """The seconds within which that part of the messages was consumed, give or take a sixteenth."""
+        """Return the seconds within which `percent` of the messages were consumed, within 6 %."""
         rank, seen = math.ceil(sum(self.durations.values()) * percent / 100), 0
         for step, number in sorted(self.durations.items()):
             seen += number
@@ -66,14 +66,14 @@ class ConsumerStats:
 
 
 class Stats:
-    """The tallies of one thread, by consumer."""
+    """The counters of one thread, by consumer."""
 
     def __init__(self) -> None:
         self._by_identity: dict[int, tuple[object, ConsumerStats]] = {}
         self._by_name: dict[str, ConsumerStats] = {}
 
     def of(self, consumer: object) -> ConsumerStats:
-        """The tally of a consumer."""
+        """Return the counters of a consumer."""
         known = self._by_identity.get(id(consumer))
         if known is None:
             if len(self._by_identity) >= _KNOWN:
@@ -84,16 +84,16 @@ class Stats:
         return known[1]
 
     def named(self, name: str) -> ConsumerStats:
-        """The tally of what no consumer took."""
+        """Return counters by name, for messages without a consumer."""
         return self._by_name.setdefault(name, ConsumerStats(name))
 
     def all(self) -> list[ConsumerStats]:
-        """All of them."""
+        """Return the counters of all consumers."""
         return list(self._by_name.values())
 
 
 def report(statistics: Iterable[Stats], losses: Mapping[str, int]) -> str:
-    """A table of what several threads counted and what the layer lost, for the log; empty when there was nothing."""
+    """Return a table of counters of several threads and the layer's losses, for the log; empty without messages."""
     merged: dict[str, ConsumerStats] = {}
     for one in statistics:
         for stats in one.all():

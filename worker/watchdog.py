@@ -1,8 +1,8 @@
-"""The watchdog beside the worker threads of a process: it sees to it that one slow consumer delays nobody else.
+"""The watchdog of a process: a thread that keeps one slow consumer from delaying other messages.
 
-Messages that wait behind a slow consumer go back to the head of their channel, for any worker that has time; clients
-whose consumer runs long are told that it still runs, and those whose consumer runs too long that it failed. It shares
-the batches with the worker threads, nothing else, and sleeps while they are idle.
+It puts messages that wait behind a slow consumer back to the head of their channel, for any free worker. It reports to
+clients that a long consumer still runs, and that one failed which exceeds the consumer timeout. It shares only the
+batches with the worker threads, and sleeps while they are idle.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from .connection import Outage, WorkerConnection
 from .inflight import Record
 from .runner import ConsumerRunner
 
-logger = logging.getLogger("django.channels")
+logger = logging.getLogger("channels_classic.worker")
 
-HAND_BACK_AFTER = 0.02
-"""Seconds after which a consumer is so slow that the messages behind it are handed back."""
+PUT_BACK_AFTER = 0.02
+"""Seconds after which the messages behind a running consumer are put back."""
 
 _TICK = 0.005
-"""Seconds between looks at batches with messages that wait: what `HAND_BACK_AFTER` may be late by."""
+"""Seconds between looks at batches with waiting messages: how late `PUT_BACK_AFTER` may be."""
 
 PACE = 1.0
-"""Seconds between looks at consumers with nothing behind them."""
+"""Seconds between looks at running consumers with no messages behind them."""
 
 
 @dataclass(slots=True)
@@ -51,10 +51,11 @@ class _Watched:
 
 
 class Watchdog:
-    """One thread; `add`, `remove`, `wake_for` and `is_stuck` may be called from any other.
+    """One thread; other threads may call `add`, `remove`, `wake_for` and `is_stuck`.
 
-    A consumer that runs for more than `consumer_timeout` seconds is given up, if that is not 0: its client is told so,
-    and `on_timeout` is called. Coroutines are cancelled by others; here one is given up that does not even end then.
+    A consumer that runs for more than `consumer_timeout` seconds (0: no limit) is given up: its failure is reported to
+    its client, and `on_timeout` is called. The event loop cancels coroutines; the watchdog gives up those that do not
+    end when they are cancelled.
     """
 
     def __init__(
@@ -72,22 +73,22 @@ class Watchdog:
         self._consumer_timeout = consumer_timeout
         self._on_timeout = on_timeout
         self._watched: dict[int, _Watched] = {}
-        self._news = threading.Event()
+        self._wake = threading.Event()
         self._interval = math.inf
         self._wanted = math.inf
         self._stopped = False
-        self._connection = WorkerConnection(layer, outage, record, on_away=lambda: record.beat(True))
-        self._thread = threading.Thread(target=self._watch, name="worker-monitor", daemon=True)
+        self._connection = WorkerConnection(layer, outage, record, on_disconnect=lambda: record.beat(True))
+        self._thread = threading.Thread(target=self._watch, name="worker-watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, which writes what it still has."""
+        """End the thread once it has written what it holds."""
         self._stopped = True
         self._connection.stop()
-        self._news.set()
+        self._wake.set()
         self._thread.join()
 
     def add(self, batch: Batch, runner: ConsumerRunner) -> None:
@@ -95,47 +96,47 @@ class Watchdog:
         self._watched[id(batch)] = _Watched(batch, runner)
 
     def remove(self, batch: Batch) -> None:
-        """Watch a batch no longer."""
+        """Stop watching a batch."""
         self._watched.pop(id(batch), None)
 
     def wake_for(self, messages: int) -> None:
-        """A batch was filled with so many messages: be awake. Costs next to nothing when awake enough already."""
+        """Wake up for a batch that was filled with `messages`. Costs almost nothing when awake already."""
         wanted = _TICK if messages > 1 else PACE
         self._wanted = min(self._wanted, wanted)
         if self._interval > wanted:
-            self._record.beat(busy=True)  # here: the next consumer may keep every other thread from running
-            self._news.set()
+            self._record.beat(busy=True)  # now: the next consumer may keep every other thread from running
+            self._wake.set()
 
     def is_stuck(self) -> bool:
-        """Whether every thread that has not ended runs a consumer that was given up."""
+        """Return whether every thread that has not ended runs a consumer that was given up."""
         overdue = [watched.overdue for watched in list(self._watched.values())]
         overdue += [running.is_given_up for running in self._async_runner.running()]
         return bool(overdue) and all(overdue)
 
     def _watch(self) -> None:
         while not self._stopped:
-            # Endless while looking: who fills a batch after it was looked at must find that nobody is awake.
+            # `inf` while looking, so that a concurrent `wake_for` sets the event: no wake-up is lost.
             self._interval = math.inf
-            # After messages it looks once more: they seldom come alone, and waking it costs more than a small consumer.
+            # After messages it looks once more: others usually follow, and waking a thread costs more than a look.
             wanted, self._wanted = self._wanted, math.inf
             interval = PACE
             try:
                 interval = min(self._look(time.monotonic()), wanted)
             except Exception:
-                logger.exception("The monitor of the worker failed; it goes on.")
+                logger.exception("The watchdog of the worker failed and goes on.")
             idle = interval == math.inf
             self._record.beat(busy=not idle)
             self._interval = interval
-            if self._news.wait(None if idle else interval):
-                self._news.clear()
+            if self._wake.wait(None if idle else interval):
+                self._wake.clear()
         self._connection.finish([])
 
     def _look(self, now: float) -> float:
-        """See to every batch → seconds until the next look, endless when all are idle."""
+        """Check every batch and coroutine; return the seconds until the next look, `inf` when all are idle."""
         interval = math.inf
         stolen = []
         for watched in list(self._watched.values()):
-            deliveries, results = watched.batch.steal(now - HAND_BACK_AFTER)
+            deliveries, results = watched.batch.steal(now - PUT_BACK_AFTER)
             self._connection.owe(put_back(self._layer, self._record, deliveries))
             if results:
                 stolen.append(watched.batch)
@@ -143,18 +144,18 @@ class Watchdog:
             running, since = watched.batch.running()
             if since is not None:
                 interval = _TICK if watched.batch.holds or interval == _TICK else PACE
-                self._see_to(watched, running, since, now)
+                self._check_batch(watched, running, since, now)
         for coroutine in self._async_runner.running():
             interval = min(interval, PACE)
-            self._see_to_coroutine(coroutine, now)
+            self._check_coroutine(coroutine, now)
         if self._connection.is_busy:
-            self._connection.send([])  # what it owes
+            self._connection.send([])  # the reports added by `owe`
             self._connection.settle()
         for batch in stolen:
             batch.written()
         return _TICK if self._connection.is_busy else interval
 
-    def _see_to(self, watched: _Watched, running: Delivery | None, since: float, now: float) -> None:
+    def _check_batch(self, watched: _Watched, running: Delivery | None, since: float, now: float) -> None:
         if since != watched.since:
             watched.since = watched.reported = since
             watched.overdue = False
@@ -168,7 +169,7 @@ class Watchdog:
             watched.reported = now
             self._report(running, Outcome.RUNNING)
 
-    def _see_to_coroutine(self, running: Running, now: float) -> None:
+    def _check_coroutine(self, running: Running, now: float) -> None:
         if running.is_given_up:
             return
         if 0 < self._consumer_timeout < now - running.since - 2 * PACE:
@@ -191,15 +192,15 @@ class Watchdog:
 
 
 def put_back(layer: BaseChannelLayer, record: Record, deliveries: Sequence[Delivery]) -> list[Report]:
-    """Put messages nobody has started back to the head of their channel.
+    """Put messages that have not been started back to the head of their channel.
 
-    If that fails they are lost, and counted: then there are reports to send.
+    If that fails they are lost and counted; return the reports to send for them.
     """
     if not deliveries:
         return []
     queue = inbox_of(deliveries[0].channel)
     for delivery in deliveries:
-        record.release(delivery)  # before: in the ledger of a process that dies they must not be when others have them
+        record.release(delivery)  # first: if this process dies, messages that others have must not be recorded here
     error: Exception | None
     try:
         (result,) = layer.run([PutBack(queue, [delivery.item for delivery in deliveries])])
@@ -207,9 +208,9 @@ def put_back(layer: BaseChannelLayer, record: Record, deliveries: Sequence[Deliv
     except LayerUnavailable as unavailable:
         error = unavailable
     if error is None:
-        logger.debug("%d messages of %s were handed back behind a slow consumer.", len(deliveries), queue)
+        logger.debug("Put back %d messages of %s that waited behind a slow consumer.", len(deliveries), queue)
         return []
-    logger.error("Messages of %s could not be handed back: %s", queue, error)
+    logger.error("Could not put messages of %s back: %s", queue, error)
     layer.losses.count("broker", queue, len(deliveries))
     return [
         Report(delivery.reply_channel, delivery.token, Outcome.DROPPED)

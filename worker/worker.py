@@ -1,7 +1,7 @@
-"""The worker and the group of workers, with the names and attributes of Channels 1.1.8.
+"""`Worker` and `WorkerGroup`, with the names and attributes of Channels 1.1.8.
 
-In comes a layer with its routing; `run` consumes its messages until somebody says stop. What happens to one message is
-the loop's business, in `channels_classic.worker.loop`.
+A worker is given a layer with its routing; `run` consumes the layer's messages until the worker is stopped. `loop` does
+the work of one thread, `runtime` holds what threads share.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from .runtime import Runtime
 from .shutdown import Shutdown
 from .signal_pipe import STOP_SIGNALS
 
-logger = logging.getLogger("django.channels")
+logger = logging.getLogger("channels_classic.worker")
 
 Callback = Callable[[str, Message], object]
 
 _DEFAULTS = WorkerConfig()
 
 _RESTART_PAUSE = 1.0
-"""Seconds (at most) before a loop that failed by a fault of its own or of the layer's is started again."""
+"""Maximum seconds before a loop that raised an unexpected exception is started again."""
 
 
 class Worker:
     """Consumes the messages of a layer in the calling thread.
 
-    `channel_layer` is a layer with its routing, as `channel_layers[alias]` gives it. `callback(channel, message)` is
+    `channel_layer` is a layer with its routing, as `channel_layers[alias]` returns it. `callback(channel, message)` is
     called before each consumer. A message whose consumer raises `ConsumeLater` is put back at most `message_retries`
-    times. `only_channels` and `exclude_channels` are globs. `termed` ends `run` before the next message is taken,
-    `in_job` tells that a consumer runs. Further attributes, to be set before `run`, are described in `WorkerConfig`.
+    times. `only_channels` and `exclude_channels` are globs. `termed` ends `run` before the next message is taken;
+    `in_job` is true while a consumer runs. `WorkerConfig` describes further attributes, to be set before `run`.
     """
 
     prefetch = _DEFAULTS.prefetch
@@ -61,11 +61,11 @@ class Worker:
 
     limits: Mapping[str, int] = MappingProxyType({})
 
-    # What `runworker` sets: who is told what the process holds, when it takes the first message, and when it should be
-    # replaced; whether SIGHUP asks for that too; and whether another process has said what it listens on.
+    # Set by `runworker`: where the process records what it holds; callbacks for when it takes its first message and
+    # when it should be replaced; whether SIGHUP replaces it; whether its supervisor has logged the channels.
     record: Record = NoRecord()
     on_listening: Callable[[], object] | None = None
-    on_outworn: Callable[[], object] | None = None
+    on_replacement_needed: Callable[[], object] | None = None
     is_renewable = False
     is_one_of_many = False
 
@@ -101,7 +101,7 @@ class Worker:
         self._shutdown.request(signo)
 
     def apply_channel_filters(self, channels: Iterable[str]) -> list[str]:
-        """The channels that match `only_channels`, if given, and not `exclude_channels`; in the same order."""
+        """Return the channels that match `only_channels`, if given, and not `exclude_channels`; in the same order."""
         found = list(channels)
         if self.only_channels:
             found = [name for name in found if _matches(name, self.only_channels)]
@@ -116,9 +116,8 @@ class Worker:
     def run(self) -> None:
         """Consume until `termed`; may be called again afterwards.
 
-        Raises `InvalidChannelName` when the routing names a channel that cannot be one, `InvalidChannelLayerError` when
-        the layer can never be reached as it is configured. Nothing else ends it: not what consumers do, and not a layer
-        that is away.
+        Raises `InvalidChannelName` when the routing has an invalid channel name, `InvalidChannelLayerError` when the
+        layer can never be reached as configured. Nothing else ends it: neither a consumer nor a layer that is down.
         """
         channels = [check_receivable(name) for name in self.apply_channel_filters(self.channel_layer.router.channels)]
         self.to_be_replaced = False
@@ -142,7 +141,7 @@ class Worker:
                 self._runtime = None
 
     def stop(self) -> None:
-        """From any thread: take nothing more, finish what was taken, return from `run`."""
+        """From any thread: take no more messages, finish those taken, return from `run`."""
         self.termed = True
         self.wake()
 
@@ -151,27 +150,27 @@ class Worker:
         self._shutdown.request(0)
 
     def ask_for_replacement(self, reason: str) -> None:
-        """From any thread: have another process take the place of this one, or else run its command line again."""
-        logger.info("This worker process is to be replaced: %s.", reason)
-        if self.on_outworn is not None:
-            self.on_outworn()
+        """From any thread: ask the supervisor for a replacement; without one, run the command line again."""
+        logger.info("Asking for a replacement of this worker process: %s.", reason)
+        if self.on_replacement_needed is not None:
+            self.on_replacement_needed()
         elif self.is_renewable:
             self.to_be_replaced = True
             self.stop_gracefully()
 
     def log_statistics(self) -> None:
-        """From any thread: say what was consumed so far, and how fast."""
+        """From any thread: log how many messages were consumed so far, and how fast."""
         runtime = self._runtime
         table = runtime.report() if runtime is not None else ""
         if table:
-            logger.info("What this process has consumed:\n%s", table)
+            logger.info("Consumed by this process:\n%s", table)
 
     def is_stuck(self) -> bool:
-        """Whether only consumers that took too long still run."""
+        """Return whether only consumers that timed out still run."""
         return self._runtime is not None and self._runtime.watchdog.is_stuck()
 
     def wake(self) -> None:
-        """From any thread: look at `termed` now, also when no message comes."""
+        """From any thread: end a blocking take, so that `termed` is read now."""
         loop = self._loop
         if loop is not None:
             loop.stop()
@@ -181,11 +180,11 @@ class Worker:
 
     def _run_thread(self, channels: Sequence[str], runtime: Runtime) -> None:
         try:
-            # The calling thread runs into the same and raises it.
+            # The thread that called `run` meets the same error and raises it.
             with contextlib.suppress(InvalidChannelLayerError):
                 self._run_loop(channels, runtime)
         finally:
-            connections.close_all()  # they are the thread's own, and it ends
+            connections.close_all()  # of this thread, which ends
 
     def _run_loop(self, channels: Sequence[str], runtime: Runtime) -> None:
         while True:
@@ -195,14 +194,14 @@ class Worker:
             except InvalidChannelLayerError:
                 raise
             except Exception:
-                logger.exception("The loop of the worker failed; it starts again.")
+                logger.exception("The loop of the worker failed and is started again.")
                 time.sleep(rng.uniform(0, _RESTART_PAUSE))
             finally:
                 self._loop = None
 
 
 class WorkerGroup(Worker):
-    """A worker in the calling thread and `n_threads - 1` more, in `workers`, each in a thread of its own."""
+    """Runs a worker in the calling thread and `n_threads - 1` more, in `workers`, each in a thread of its own."""
 
     def __init__(self, *args: Any, n_threads: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

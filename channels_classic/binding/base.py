@@ -73,9 +73,9 @@ class Binding(metaclass=BindingMetaclass):
     channel_session = False
 
     group_moves: bool = True
-    """Whether an update is a deletion for groups that the instance leaves; costs one query per update."""
+    """True if an update is a deletion for groups that the instance leaves; costs one query per update."""
     after_commit: bool = False
-    """Whether messages wait until the transaction is committed, so that their receivers can read the change."""
+    """True if messages wait until the transaction is committed, so that their receivers can read the change."""
 
     signal_kwargs: dict[str, Any] | None = None
     model_label: str

@@ -1,4 +1,4 @@
-"""The table of messages that wait for their time."""
+"""The table of delayed messages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
-from channels_classic import DEFAULT_CHANNEL_LAYER, channel_layers
+from channels_classic.asgi import channel_layers
 from channels_classic.channel import Channel
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import LayerUnavailable
 
 __all__ = ["DelayedMessage", "DelayedMessageQuerySet"]
@@ -20,7 +21,7 @@ class DelayedMessageQuerySet(models.QuerySet["DelayedMessage"]):
     """Delayed messages."""
 
     def is_due(self) -> DelayedMessageQuerySet:
-        """Those whose time has come."""
+        """Return the messages that are due."""
         due: DelayedMessageQuerySet = self.filter(due_date__lte=timezone.now())
         return due
 
@@ -31,6 +32,9 @@ class DelayedMessage(models.Model):
     Setting ``delay``, in milliseconds, also as an argument, sets ``due_date`` to that long from now. Reading it before
     raises ``AttributeError``: it is not stored.
     """
+
+    lost_its_row: bool = False
+    """True if ``send`` did not send and could not restore the row that it had deleted: save the message again."""
 
     due_date: models.DateTimeField[datetime, datetime] = models.DateTimeField(db_index=True)
     channel_name: models.CharField[str, str] = models.CharField(max_length=512)
@@ -43,7 +47,7 @@ class DelayedMessage(models.Model):
 
     @property
     def delay(self) -> float:
-        """Milliseconds from when it was set to ``due_date``."""
+        """The milliseconds from when it was set until ``due_date``."""
         return self._delay
 
     @delay.setter
@@ -52,12 +56,13 @@ class DelayedMessage(models.Model):
         self.due_date = timezone.now() + timedelta(milliseconds=milliseconds)
 
     def send(self, channel_layer: Any = None, requeue_delay: float = 1000) -> None:
-        """Send the message now, on the layer given or the default one; does nothing when another has sent it meanwhile.
+        """Send the message now, on the layer given or the default one; do nothing if another process has sent it.
 
-        The row is deleted before the message is sent: a crash in between loses it, and it is never sent twice. What is
-        certain not to have been sent gets its row back: a full channel, for another try after ``requeue_delay``
-        milliseconds, and whatever the layer refuses, which reaches the caller. A message of which nobody knows whether
-        it was sent is lost and counted. Raises ``ValueError`` for content that is no JSON.
+        The row is deleted before the message is sent: a crash in between loses it, and it is never sent twice. If it
+        was certainly not sent the row is written back: when the channel is full, for another attempt after
+        ``requeue_delay`` milliseconds, and when the layer refuses, which is raised. If it is unknown whether it was
+        sent, the message is lost and counted. Raises ``ValueError`` for content that is not JSON, and the error of the
+        database: ``lost_its_row`` is true if the row could not be written back.
         """
         layer = channel_layer or channel_layers[DEFAULT_CHANNEL_LAYER]
         content = json.loads(self.content)
@@ -67,15 +72,20 @@ class DelayedMessage(models.Model):
             Channel(self.channel_name, channel_layer=layer).send(content, immediately=True)
         except layer.ChannelFull:
             self.delay = requeue_delay
-            self.save(force_insert=True)
+            self._write_back()
         except Exception as error:
             if isinstance(error, LayerUnavailable) and error.written:
                 layer.losses.count("broker", self.channel_name)
             else:
-                self.save(force_insert=True)
+                self._write_back()
             raise
 
     def _claim(self) -> bool:
-        """Delete the row. Whether it was still there: of several senders one gets it."""
+        """Delete the row. Return whether it was still there: of several senders one gets it."""
         deleted: int = type(self).objects.using(self._state.db).filter(pk=self.pk).delete()[0]
         return deleted > 0
+
+    def _write_back(self) -> None:
+        self.lost_its_row = True
+        self.save(force_insert=True)
+        self.lost_its_row = False

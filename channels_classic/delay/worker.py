@@ -1,11 +1,10 @@
-"""The delay server: takes messages off the channel ``asgi.delay``, stores them, and sends each when its time comes.
+"""The delay server: takes messages from the channel ``asgi.delay``, stores them, and sends each when it is due.
 
 A message there is ``{"channel": name, "content": {…}, "delay": milliseconds}``; the delay counts from when it is taken.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import signal
@@ -17,16 +16,16 @@ from types import FrameType
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.db import Error
 
 from channels_classic.delay.models import DelayedMessage
-from channels_classic.layers.names import check_channel
+from channels_classic.delay.storage import CHANNEL, Storage, delayed_message
+from channels_classic.exceptions import ChannelsError
 from channels_classic.signals import check_connections
 
 __all__ = ["Worker"]
 
 logger = logging.getLogger("django.channels")
-
-CHANNEL = "asgi.delay"
 
 _PAUSE = 0.1
 """Seconds between two looks at an empty channel."""
@@ -34,15 +33,56 @@ _PAUSE = 0.1
 _AT_ONCE = 100
 """Rows that are read together."""
 
-_PAUSE_AFTER_FAILURE = 1.0
-"""Seconds until the next attempt when the layer or the database is away."""
+_BACKOFF = (0.1, 2.0)
+"""Seconds between attempts while the layer or the database fails: at first, at most."""
+
+_LOG_INTERVAL = 60.0
+"""Seconds in which one kind of failure is logged at most once."""
+
+
+class _Failures:
+    """Failures of the layer and of the database: pauses grow, and the log gets one line for each kind."""
+
+    def __init__(self) -> None:
+        self._logged: dict[type[Exception], float] = {}
+        self._pause = _BACKOFF[0]
+
+    def begin(self, error: Exception) -> None:
+        """Log a failure, unless one of its kind was logged lately, and wait before the next attempt."""
+        now = time.monotonic()
+        if now - self._logged.get(type(error), -math.inf) > _LOG_INTERVAL:
+            self._logged[type(error)] = now
+            self._log(error)
+        time.sleep(self._pause)
+        self._pause = min(self._pause * 2, _BACKOFF[1])
+
+    def end(self) -> None:
+        """Note that there is no failure, or none any more."""
+        if self._logged:
+            logger.info("The delay server works again.")
+            self._logged.clear()
+            self._pause = _BACKOFF[0]
+
+    @staticmethod
+    def _log(error: Exception) -> None:
+        if isinstance(error, Error):
+            logger.error(
+                "The database of delayed messages failed: %s. New messages stay on the channel %s until it works. "
+                "If the table is missing, run `manage.py migrate`.",
+                str(error).strip().rstrip("."),
+                CHANNEL,
+            )
+        elif isinstance(error, ChannelsError):
+            logger.error("%s The delay server tries again.", error)
+        else:
+            logger.error("The delay server failed; it tries again.", exc_info=error)
 
 
 class Worker:
     """Stores and sends delayed messages, in the calling thread.
 
-    What is due is looked for every ``database_sleep_duration`` seconds. ``termed`` ends ``run``; with
-    ``signal_handlers`` SIGTERM and SIGINT set it. ``in_job`` tells that a message is being stored or sent. Several
+    The table is searched for due messages every ``database_sleep_duration`` seconds. Setting ``termed`` ends ``run``;
+    with ``signal_handlers`` SIGTERM and SIGINT set it. ``in_job`` is true while a message is stored or sent. Several
     workers may share a database: each message is sent by the one that deletes its row.
     """
 
@@ -52,6 +92,7 @@ class Worker:
         self.database_sleep_duration = database_sleep_duration
         self.termed = False
         self.in_job = False
+        self._storage = Storage(channel_layer)
 
     def install_signal_handler(self) -> None:
         """Let SIGTERM and SIGINT end ``run``; in the main thread only."""
@@ -59,34 +100,41 @@ class Worker:
         signal.signal(signal.SIGINT, self.sigterm_handler)
 
     def sigterm_handler(self, signo: int, stack_frame: FrameType | None) -> None:
-        """What those signals call: nothing that was taken is lost."""
+        """End ``run`` once the message that is being stored or sent is finished."""
         self.termed = True
         logger.info("Shutdown signal received%s", ": finishing what was taken" if self.in_job else "")
 
     def run(self) -> None:
         """Store and send until ``termed``; may be called again afterwards.
 
-        Failures of the layer and the database are logged and do not end it; a message taken while the database is away
-        is lost.
+        Failures of the layer and of the database are logged and do not end it. While the database fails no message is
+        taken: they stay on the channel, and one that was taken before the failure goes back there.
         """
         logger.info("Listening on %s", CHANNEL)
         last_check = -math.inf
+        failures = _Failures()
         with self._signals():
-            while not self.termed:
-                try:
-                    check_connections()
-                    self._store_next()
-                    if time.monotonic() - last_check > self.database_sleep_duration:
-                        self._send_due()
-                        last_check = time.monotonic()
-                except Exception:
-                    logger.exception("The delay server failed; it goes on.")
-                    time.sleep(_PAUSE_AFTER_FAILURE)
+            try:
+                while not self.termed:
+                    try:
+                        check_connections()
+                        self._storage.check()
+                        self._store_next()
+                        if time.monotonic() - last_check > self.database_sleep_duration:
+                            self._send_due()
+                            last_check = time.monotonic()
+                    except Exception as error:
+                        failures.begin(error)
+                    else:
+                        failures.end()
+                    self.in_job = False
+            finally:
                 self.in_job = False
+                self._storage.close()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Inside the block signals are caught, if they are to be."""
+        """Catch signals inside the block, with ``signal_handlers`` and in the main thread."""
         if not self.signal_handlers or threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -99,7 +147,7 @@ class Worker:
                 signal.signal(number, handler)
 
     def _store_next(self) -> None:
-        """Store the next message, if there is one; a bad one is logged and skipped."""
+        """Store the next message, if there is one; an invalid one is logged, counted and dropped."""
         _, message = self.channel_layer.receive([CHANNEL], block=False)
         if message is None:
             time.sleep(_PAUSE)
@@ -108,12 +156,12 @@ class Worker:
         try:
             delayed = delayed_message(message)
         except (TypeError, ValueError, OverflowError, ValidationError) as error:
-            logger.error("Invalid message on %s, which is dropped: %s Message: %.200r", CHANNEL, error, message)
-            return
-        delayed.save()
+            self._storage.drop(message, error)
+        else:
+            self._storage.store(delayed)
 
     def _send_due(self) -> None:
-        """Send what is due, oldest first."""
+        """Send the messages that are due, oldest first."""
         due = DelayedMessage.objects.is_due().order_by("due_date", "pk")
         while messages := list(due[:_AT_ONCE]):
             for message in messages:
@@ -127,22 +175,9 @@ class Worker:
             message.send(channel_layer=self.channel_layer)
         except (TypeError, ValueError) as error:
             # It will be no better the next time, and would keep all others waiting.
-            logger.error("The delayed message for %s cannot be sent and is dropped: %s", message, error)
+            self._storage.drop(message, error)
             message.delete()
-
-
-def delayed_message(message: dict[str, Any]) -> DelayedMessage:
-    """What is to be stored for a message of ``asgi.delay``. Raises what says why nothing can be: ``ValidationError``,
-    ``TypeError``, ``ValueError``, ``OverflowError``."""
-    missing = [key for key in ("channel", "content", "delay") if key not in message]
-    if missing:
-        raise ValueError(f"It has no {' and no '.join(map(repr, missing))}.")
-    delay, content = message["delay"], message["content"]
-    if isinstance(delay, bool) or not isinstance(delay, (int, float)):
-        raise TypeError(f"The delay is {delay!r}: expected milliseconds as a number.")
-    if not isinstance(content, dict):
-        raise TypeError(f"The content is of type {type(content).__name__}: expected a dict.")
-    name = check_channel(message["channel"])
-    delayed = DelayedMessage(channel_name=name, content=json.dumps(content), delay=delay)
-    delayed.full_clean()
-    return delayed
+        except Exception:
+            if message.lost_its_row:
+                self._storage.keep(message)
+            raise

@@ -1,8 +1,8 @@
 """Protect WebSocket handshakes from pages of foreign sites: always by default, and in validators for single consumers.
 
-The router asks ``may_connect`` about each handshake before its consumer is called, and calls ``deny_foreign_origin``
-instead of a consumer that must not see it. A consumer wrapped in a validator decides for itself. The decision is in
-``origins``; here is what it reads from the message and from the settings, and what is logged.
+The router passes each handshake and its consumer to ``guarded``, which puts ``deny_foreign_origin`` in the place of a
+consumer that must not be called. A consumer wrapped in a validator decides for itself. The decision is in ``_origins``;
+this module reads the message and the settings, and logs.
 """
 
 from __future__ import annotations
@@ -14,12 +14,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.conf import settings
 
-from channels_classic._headers import header_values
+from channels_classic._headers import header_values, headers_named
+from channels_classic.conf import CHANNELS_TRUSTED_ORIGINS
 from channels_classic.exceptions import DenyConnection
-from channels_classic.security.origins import is_host_allowed, is_origin_allowed, parse_origin
+from channels_classic.security._origins import (
+    is_host_allowed,
+    is_origin_allowed,
+    is_trusted_origin_valid,
+    parse_origin,
+)
 
 if TYPE_CHECKING:
     from channels_classic.message import Message
+    from channels_classic.routing import Match
 
 __all__ = ["AllowedHostsOnlyOriginValidator", "BaseOriginValidator", "allowed_hosts_only"]
 
@@ -44,18 +51,13 @@ class BaseOriginValidator:
     def __call__(self, message: Message, *args: Any, **kwargs: Any) -> Any:
         origin = self.get_origin(message)
         if not self.validate_origin(message, origin):
-            raise _denied(f"The origin {_shown(origin)} is not allowed", message)
+            raise _denied(f"The origin {_shown(origin)} is not allowed", message, "Hosts are allowed by ALLOWED_HOSTS.")
         return self.func(message, *args, **kwargs)
 
     def get_header(self, message: Message, name: bytes) -> list[bytes]:
         """Return the value of the first header called ``name``, in a list. Raises ``KeyError`` if there is none."""
-        headers = message.content["headers"]
-        if isinstance(headers, dict):
-            # The form that test clients of Channels 1.x send.
-            headers = [(key.encode("latin-1"), value) for key, value in headers.items()]
-        for header in headers:
-            if header and header[0] == name:
-                return list(header[1:])
+        for header in headers_named(message, name):
+            return list(header[1:])
         raise KeyError(name)
 
     def get_origin(self, message: Message) -> str:
@@ -64,13 +66,14 @@ class BaseOriginValidator:
         Raises ``DenyConnection`` when it names none or several, or one that is not ASCII.
         """
         if len(header_values(message, b"origin")) > 1:
-            raise _denied("There are several Origin headers", message)
+            raise _denied("There are several Origin headers", message, "Browsers send one.")
         try:
             return self.get_header(message, b"origin")[0].decode("ascii")
         except (KeyError, IndexError):
-            raise _denied("There is no Origin header", message) from None
+            hint = "Browsers send one; tests do with client.set_header('origin', 'http://testserver')."
+            raise _denied("There is no Origin header", message, hint) from None
         except UnicodeDecodeError:
-            raise _denied("The Origin header is not ASCII", message) from None
+            raise _denied("The Origin header is not ASCII", message, "Browsers send ASCII.") from None
 
     def validate_origin(self, message: Message, origin: str) -> bool:
         """Return whether ``origin`` may connect; subclasses define it."""
@@ -92,11 +95,12 @@ class AllowedHostsOnlyOriginValidator(BaseOriginValidator):
 allowed_hosts_only = AllowedHostsOnlyOriginValidator
 
 
-def may_connect(message: Message, consumer: object) -> bool:
-    """Return whether ``consumer`` may be called with a handshake; one that validates origins is always called."""
-    return _validator_of(consumer) is not None or is_origin_allowed(
+def guarded(message: Message, match: Match) -> Match:
+    """Return ``match``, or a consumer that denies the handshake. One that validates origins is called in any case."""
+    may_connect = _validator_of(match[0]) is not None or is_origin_allowed(
         header_values(message, b"origin"), _requested_host(message), _allowed_hosts(), trusted_origins()
     )
+    return match if may_connect else (deny_foreign_origin, {})
 
 
 def is_open_to_foreign_pages(consumer: object) -> bool:
@@ -114,20 +118,27 @@ def is_open_to_foreign_pages(consumer: object) -> bool:
 
 
 def deny_foreign_origin(message: Message, **kwargs: Any) -> NoReturn:
-    """Deny a handshake that ``may_connect`` refuses: the consumer that takes the place of the one of the route."""
-    origins = ", ".join(_shown(origin.decode("latin-1")) for origin in header_values(message, b"origin"))
-    sentence = (
-        f"The WebSocket {_shown(message.get('path'))} is refused with 403: its origin {origins} is neither the host it "
-        f"asks for, {_shown(_requested_host(message))}, nor in ALLOWED_HOSTS. If pages of that origin may use this "
-        "site with the sessions of its visitors, add it to the setting CHANNELS_TRUSTED_ORIGINS."
-    )
+    """Deny a handshake: the consumer that takes the place of the one of the route."""
+    origins = [origin.decode("latin-1") for origin in header_values(message, b"origin")]
+    shown = ", ".join(map(_shown, origins))
+    if len(origins) > 1:
+        reason = f"it has several Origin headers, {shown}, which no browser sends."
+    elif not is_trusted_origin_valid(origins[0]):
+        reason = f"its origin {shown} is malformed."
+    else:
+        reason = (
+            f"its origin {shown} is neither the host it asks for, {_shown(_requested_host(message))}, nor in "
+            "ALLOWED_HOSTS. If pages of that origin may use this site with the sessions of its visitors, add it to the "
+            "setting CHANNELS_TRUSTED_ORIGINS."
+        )
+    sentence = f"The WebSocket {_shown(message.get('path'))} is refused with 403: {reason}"
     logger.warning("%s", sentence)
     raise DenyConnection(sentence)
 
 
 def trusted_origins() -> Sequence[str]:
     """Return the setting ``CHANNELS_TRUSTED_ORIGINS``; a text stands for a list of one."""
-    origins: Sequence[str] = getattr(settings, "CHANNELS_TRUSTED_ORIGINS", ())
+    origins: Sequence[str] = CHANNELS_TRUSTED_ORIGINS.get()
     return [origins] if isinstance(origins, str) else origins
 
 
@@ -155,9 +166,8 @@ def _validator_of(consumer: Any) -> BaseOriginValidator | None:
     return consumer
 
 
-def _denied(reason: str, message: Message) -> DenyConnection:
-    path = _shown(message.get("path"))
-    sentence = f"{reason}: the WebSocket of {path} is denied. Hosts are allowed by ALLOWED_HOSTS."
+def _denied(reason: str, message: Message, hint: str) -> DenyConnection:
+    sentence = f"{reason}: the WebSocket of {_shown(message.get('path'))} is denied. {hint}"
     logger.warning("%s", sentence)
     return DenyConnection(sentence)
 

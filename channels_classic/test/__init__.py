@@ -1,4 +1,4 @@
-"""What projects and authors of channel layers test with. Nothing is imported before it is asked for."""
+"""Test tools for projects and for authors of channel layers. Nothing is imported before it is used."""
 
 from __future__ import annotations
 

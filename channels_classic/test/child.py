@@ -41,10 +41,10 @@ class Child:
         self.status: int | None = None
         """The exit status, negative for a signal; `None` while it runs."""
         self.output = ""
-        """What it wrote, once it has ended."""
+        """Return its output, once it has ended."""
 
     def main(self) -> None:
-        """What the child does; it ends when this returns or raises."""
+        """Run in the child, which ends when this returns or raises."""
         raise NotImplementedError
 
     def tell_ready(self, word: str = "") -> None:
@@ -82,7 +82,7 @@ class Child:
         self._end(signal.SIGTERM)
 
     def _wait(self, timeout: float) -> bool:
-        """Whether the child says something, or has ended."""
+        """Return True once the child has sent something or has ended."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._reader, selectors.EVENT_READ)
             return bool(selector.select(timeout))

@@ -31,12 +31,12 @@ pytestmark = pytest.mark.usefixtures("default_layer", "db")
 # Registration
 
 
-def test_a_binding_without_fields_and_exclude_is_refused_where_its_class_is_made() -> None:
+def test_a_binding_without_fields_and_exclude_is_refused_when_its_class_is_created() -> None:
     with pytest.raises(ValueError, match="neither fields nor exclude"):
         bound()
 
 
-def test_an_abstract_binding_says_so_in_its_body() -> None:
+def test_an_abstract_binding_has_model_none_in_its_body() -> None:
     class Abstract(WebsocketBinding):
         model = None
 
@@ -47,7 +47,7 @@ def test_an_abstract_binding_says_so_in_its_body() -> None:
             """Has none and does not say so."""
 
 
-def test_a_model_may_be_named(client: WSClient) -> None:
+def test_a_model_can_be_given_by_name(client: WSClient) -> None:
     binding = bound("auth.User", fields=["username"])
     assert binding.model is User
     assert binding.model_label == "auth.user"
@@ -55,7 +55,7 @@ def test_a_model_may_be_named(client: WSClient) -> None:
     assert len(received(client)) == 1
 
 
-def test_all_bindings_but_the_root_are_kept_and_registered_twice_without_harm(client: WSClient) -> None:
+def test_all_bindings_except_the_root_are_kept_and_can_be_registered_twice(client: WSClient) -> None:
     binding = bound(fields=["username"])
     assert BindingMetaclass.binding_classes == [binding]
     assert Binding not in BindingMetaclass.binding_classes
@@ -64,7 +64,7 @@ def test_all_bindings_but_the_root_are_kept_and_registered_twice_without_harm(cl
     assert len(received(client)) == 1
 
 
-def test_bindings_made_before_the_apps_are_ready_are_registered_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bindings_defined_before_the_apps_are_ready_are_registered_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BindingMetaclass, "register_immediately", False)
     binding = bound()
     with pytest.raises(ValueError, match="neither fields nor exclude"):
@@ -79,7 +79,7 @@ def test_a_subclass_of_a_binding_is_one_more_binding(client: WSClient) -> None:
     assert sorted(reply["stream"] for reply in received(client)) == ["another", "test"]
 
 
-def test_what_a_subclass_must_say_is_said_to_who_forgets_it() -> None:
+def test_methods_that_a_subclass_must_define_name_themselves() -> None:
     class Bare(Binding):
         model = None
 
@@ -234,7 +234,7 @@ def actions(client: WSClient) -> list[str]:
     return [reply["payload"]["action"] for reply in received(client)]
 
 
-def test_an_instance_that_moves_is_deleted_for_the_group_it_leaves_and_created_for_the_other(
+def test_a_move_is_a_deletion_for_the_group_that_is_left_and_a_creation_for_the_other(
     watchers: dict[str, WSClient],
 ) -> None:
     shelves()
@@ -250,7 +250,7 @@ def test_an_instance_that_moves_is_deleted_for_the_group_it_leaves_and_created_f
     assert actions(watchers["low"]) == ["delete"]
 
 
-def test_moves_go_unnoticed_where_the_query_is_not_wanted(
+def test_without_group_moves_an_update_costs_no_further_query(
     watchers: dict[str, WSClient], django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     shelves(group_moves=False)
@@ -262,7 +262,7 @@ def test_moves_go_unnoticed_where_the_query_is_not_wanted(
     assert actions(watchers["low"]) == ["update"]
 
 
-def test_noticing_moves_costs_one_query_per_update(
+def test_group_moves_cost_one_query_per_update(
     watchers: dict[str, WSClient], django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     shelves()
@@ -272,7 +272,7 @@ def test_noticing_moves_costs_one_query_per_update(
         item.save(update_fields=["name"])
 
 
-def test_a_row_that_is_gone_is_created_anew(watchers: dict[str, WSClient]) -> None:
+def test_saving_a_deleted_row_is_sent_as_created(watchers: dict[str, WSClient]) -> None:
     shelves()
     item = Item.objects.create(name="hammer")
     Item.objects.filter(pk=item.pk)._raw_delete("default")
@@ -343,7 +343,7 @@ def test_a_fixture_is_loaded_though_its_messages_fail(
     assert "a mistake of the project" in caplog.text
 
 
-# When they leave
+# When messages leave
 
 
 def test_messages_leave_before_the_transaction_is_committed(client: WSClient) -> None:
@@ -353,7 +353,9 @@ def test_messages_leave_before_the_transaction_is_committed(client: WSClient) ->
         assert len(received(client)) == 1
 
 
-def test_messages_wait_for_the_commit_if_told_so(client: WSClient, django_capture_on_commit_callbacks: Any) -> None:
+def test_messages_wait_for_the_commit_with_after_commit(
+    client: WSClient, django_capture_on_commit_callbacks: Any
+) -> None:
     bound(fields=["username"], after_commit=True)
     with django_capture_on_commit_callbacks(execute=True):
         user = User.objects.create(username="test")
@@ -378,7 +380,7 @@ def test_inside_a_consumer_messages_wait_for_it_to_return(client: WSClient) -> N
     assert len(received(client)) == 1
 
 
-def test_changes_without_signals_are_not_noticed(client: WSClient) -> None:
+def test_changes_without_signals_are_not_sent(client: WSClient) -> None:
     bound(fields=["username"])
     User.objects.bulk_create([User(username="test")])
     User.objects.update(username="new")

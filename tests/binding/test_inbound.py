@@ -29,7 +29,7 @@ def test_a_client_creates_updates_and_deletes() -> None:
     assert not User.objects.exists()
 
 
-def test_a_client_gets_no_answer_and_opening_and_closing_is_silent() -> None:
+def test_a_client_gets_no_answer_to_a_change_nor_to_connecting_and_disconnecting() -> None:
     binding = bound(fields=["username"])
     client = WSClient()
     with apply_routes([demultiplexed(binding).as_route()]):
@@ -55,7 +55,7 @@ def test_fields_that_are_not_listed_cannot_be_set_on_create(rule: dict[str, Any]
 
 
 @pytest.mark.parametrize("fields", ["__all__", ["__all__"], ("__all__",)])
-def test_all_fields_are_all_in_any_spelling(fields: Any) -> None:
+def test_every_spelling_of_all_fields_allows_all_fields(fields: Any) -> None:
     binding = bound(fields=fields)
     ask(binding, action=CREATE, data={"username": "test", "email": "old@test.com"})
     user = User.objects.get()
@@ -73,7 +73,7 @@ def test_a_client_cannot_set_the_primary_key() -> None:
     assert Item.objects.get(name="axe").pk == item.pk
 
 
-def test_the_other_name_of_a_foreign_key_opens_no_door() -> None:
+def test_the_column_name_of_an_excluded_foreign_key_is_excluded_too() -> None:
     binding = bound(Item, exclude=["owner"])
     bob, eve = (User.objects.create(username=name) for name in ("bob", "eve"))
     item = Item.objects.create(name="hammer", owner=bob)
@@ -82,7 +82,7 @@ def test_the_other_name_of_a_foreign_key_opens_no_door() -> None:
     assert (item.owner, item.name) == (bob, "saw")
 
 
-def test_the_far_side_of_a_relation_is_no_field() -> None:
+def test_a_reverse_relation_cannot_be_set() -> None:
     binding = bound(exclude=["email"])
     ask(binding, action=CREATE, data={"username": "test", "item": [1], "logentry": [1]})
     assert User.objects.get().username == "test"
@@ -116,7 +116,7 @@ def test_an_unknown_field_row_or_action_is_logged(
     assert not User.objects.exists()
 
 
-def test_deleting_a_row_that_is_not_there_is_no_error_and_signals_fire(client: WSClient) -> None:
+def test_deleting_sends_signals_and_a_missing_row_is_no_error(client: WSClient) -> None:
     binding = bound(fields=["username"])
     user = User.objects.create(username="test")
     received(client)
@@ -125,7 +125,7 @@ def test_deleting_a_row_that_is_not_there_is_no_error_and_signals_fire(client: W
     ask(binding, action=DELETE, pk=user.pk)
 
 
-def test_permission_is_asked_first_and_refused_in_silence() -> None:
+def test_permission_is_asked_first_and_refused_without_a_log_line() -> None:
     asked: list[Any] = []
 
     def has_permission(self: Any, user: Any, action: str, pk: Any) -> bool:
@@ -139,7 +139,7 @@ def test_permission_is_asked_first_and_refused_in_silence() -> None:
     assert not User.objects.exists()
 
 
-def test_a_binding_knows_the_user_that_its_demultiplexer_let_in() -> None:
+def test_has_permission_receives_the_user_of_the_demultiplexer() -> None:
     users = []
     bob = User.objects.create(username="bob")
     binding = bound(fields=["username"], has_permission=lambda self, user, action, pk: users.append(user))
@@ -160,7 +160,9 @@ def test_a_binding_knows_the_user_that_its_demultiplexer_let_in() -> None:
         ({"channel_session_user": False, "channel_session": True}, True, False),
     ],
 )
-def test_the_flags_say_what_the_message_is_given(flags: dict[str, bool], session: bool, user: bool) -> None:
+def test_the_flags_decide_on_the_session_and_the_user_of_the_message(
+    flags: dict[str, bool], session: bool, user: bool
+) -> None:
     binding = bound(fields=["username"], has_permission=lambda *args: False, **flags)
     message = Message({"reply_channel": "a", "text": '{"action": "create"}'}, "websocket.receive", None)
     assert binding.consumer(message) is None

@@ -1,4 +1,4 @@
-"""Changes that clients ask for, on models of many shapes: a new row or none, and never another row."""
+"""Inbound and outbound changes of models of many shapes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("default_layer", "db")
 
 @pytest.fixture
 def rejected(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
-    """Return the one line that was logged about a rejected change."""
+    """Return the only line of the log, which is about a rejected change."""
 
     def line() -> str:
         (record,) = caplog.records
@@ -56,7 +56,7 @@ def rejected(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
 
 
 def rows(model: Any) -> list[dict[str, Any]]:
-    """Return all there is of a model."""
+    """Return all rows of a model."""
     return list(model._base_manager.order_by("pk").values())
 
 
@@ -66,7 +66,7 @@ def everything() -> Any:
     return {model.__name__: rows(model) for model in shapes}
 
 
-# A new row or none
+# Rows
 
 
 def test_a_natural_key_does_not_lead_to_the_row_that_has_it(rejected: Callable[[], str]) -> None:
@@ -78,7 +78,7 @@ def test_a_natural_key_does_not_lead_to_the_row_that_has_it(rejected: Callable[[
     assert "username: A user with that username already exists." in rejected()
 
 
-def test_a_primary_key_that_clients_choose_is_new_or_refused(rejected: Callable[[], str]) -> None:
+def test_a_primary_key_from_a_client_is_new_or_refused(rejected: Callable[[], str]) -> None:
     binding = bound(Country, fields="__all__")
     ask(binding, action=CREATE, data={"code": "is", "name": "Iceland"})
     assert rows(Country) == [{"code": "is", "name": "Iceland"}]
@@ -126,7 +126,7 @@ def test_a_child_is_updated_in_all_its_tables() -> None:
     assert Product.objects.count() == Machine.objects.count() == 1
 
 
-def test_dates_that_the_model_sets_are_not_set_by_clients() -> None:
+def test_clients_cannot_set_the_dates_that_the_model_sets() -> None:
     binding = bound(Product, fields="__all__")
     ask(binding, action=CREATE, data={"number": "1", "created": "1999-01-01T00:00:00Z"})
     product = Product.objects.get()
@@ -265,7 +265,7 @@ def test_fields_unique_together_stay_so(rejected: Callable[[], str]) -> None:
     assert [(row["club_id"], row["role"]) for row in rows(Membership)] == [(club.pk, "chair"), (other.pk, "member")]
 
 
-def test_what_clients_do_not_send_keeps_its_value_or_its_default_and_is_not_validated() -> None:
+def test_fields_that_clients_do_not_send_keep_their_value_and_are_not_validated() -> None:
     product = Product.objects.create(number="1", price=5)
     Product.objects.update(number="")  # from before the field was required
     ask(bound(Product, fields=["price"]), action=UPDATE, pk=product.pk, data={"price": "7.50"})
@@ -304,7 +304,7 @@ def test_a_value_of_another_type_is_refused(field: str, value: Any, rejected: Ca
 
 
 @pytest.mark.parametrize("value", [10**30, -(10**30), [1], {"id": 1}, "x", "1\0", 999, 1.5])
-def test_a_foreign_key_leads_to_a_row_or_is_refused(value: Any, rejected: Callable[[], str]) -> None:
+def test_a_foreign_key_without_a_row_is_refused(value: Any, rejected: Callable[[], str]) -> None:
     User.objects.create(pk=1, username="bob")
     ask(bound(Item, fields="__all__"), action=CREATE, data={"name": "saw", "owner": value})
     assert "owner: " in rejected()
@@ -327,7 +327,7 @@ def test_a_field_of_json_takes_any_json() -> None:
         assert Product.objects.get(number=str(number)).details == details
 
 
-def test_a_naive_time_is_that_of_the_projects_time_zone(settings: Any) -> None:
+def test_a_naive_time_is_in_the_time_zone_of_the_project(settings: Any) -> None:
     settings.TIME_ZONE = "Europe/Berlin"
     ask(bound(Product, fields="__all__"), action=CREATE, data={"number": "1", "checked": "2020-01-01T12:00"})
     checked = Product.objects.get().checked
@@ -335,7 +335,7 @@ def test_a_naive_time_is_that_of_the_projects_time_zone(settings: Any) -> None:
     assert checked == datetime.datetime(2020, 1, 1, 11, tzinfo=datetime.timezone.utc)
 
 
-def test_a_file_is_not_named_by_clients() -> None:
+def test_clients_cannot_set_the_name_of_a_file() -> None:
     product = Product.objects.create(number="1", picture="mine.png")
     binding = bound(Product, fields="__all__")
     ask(binding, action=UPDATE, pk=product.pk, data={"number": "2", "picture": "secret/contract.pdf"})
@@ -346,7 +346,12 @@ def test_a_file_is_not_named_by_clients() -> None:
 def test_a_custom_save_is_called_once_for_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[str] = []
     saving = Item.save
-    monkeypatch.setattr(Item, "save", lambda self, **kwargs: (saved.append(self.name), saving(self, **kwargs))[1])
+
+    def save(item: Item, **kwargs: Any) -> None:
+        saved.append(item.name)
+        saving(item, **kwargs)
+
+    monkeypatch.setattr(Item, "save", save)
     binding = bound(Item, fields=["name"])
     ask(binding, action=CREATE, data={"name": "saw"})
     ask(binding, action=UPDATE, pk=str(Item.objects.get().pk), data={"name": "axe"})
@@ -373,7 +378,7 @@ def test_many_to_many_fields_are_set_on_create_and_on_update(client: WSClient) -
 
 
 @pytest.mark.parametrize("value", [None, 1, "1", {"1": 1}, [None], [[1]], [True], ["x"], [999], [10**30], [1, 999]])
-def test_many_to_many_values_that_are_not_there_change_nothing(value: Any, rejected: Callable[[], str]) -> None:
+def test_invalid_many_to_many_values_change_nothing(value: Any, rejected: Callable[[], str]) -> None:
     tag = Tag.objects.create(pk=1, name="sharp")
     item = Item.objects.create(name="saw")
     item.tags.add(tag)
@@ -395,14 +400,14 @@ def test_many_to_many_values_are_limited_as_the_field_is(rejected: Callable[[], 
     assert list(Product.objects.get().tags.all()) == [public]
 
 
-def test_a_relation_through_a_model_is_changed_by_that_model_only(rejected: Callable[[], str]) -> None:
+def test_a_relation_through_a_model_is_refused(rejected: Callable[[], str]) -> None:
     bob = User.objects.create(username="bob")
     ask(bound(Club, fields="__all__"), action=CREATE, data={"name": "chess", "members": [bob.pk]})
     assert "members: " in rejected()
     assert rows(Club) == rows(Membership) == []
 
 
-def test_a_change_that_fails_half_way_leaves_nothing_and_is_told_to_nobody(
+def test_a_change_that_fails_after_save_is_rolled_back_and_not_sent(
     client: WSClient, rejected: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tag = Tag.objects.create(name="sharp")
@@ -424,7 +429,7 @@ def test_a_change_that_fails_half_way_leaves_nothing_and_is_told_to_nobody(
     assert received(client) == []
 
 
-# The row and the action that permission is asked for
+# Permission
 
 
 def asking(model: Any) -> tuple[Any, list[tuple[str, Any]]]:
@@ -439,7 +444,7 @@ def asking(model: Any) -> tuple[Any, list[tuple[str, Any]]]:
 
 
 @pytest.mark.parametrize("pk", [1, "1", " 1 ", "01", 1.0, "\uff11"])
-def test_permission_is_asked_for_a_row_by_the_key_that_clients_are_sent(pk: Any) -> None:
+def test_permission_is_asked_with_the_key_that_outbound_messages_contain(pk: Any) -> None:
     User.objects.create(pk=1, username="bob")
     binding, asked = asking(User)
     ask(binding, action=UPDATE, pk=pk, data={"first_name": "Bob"})
@@ -451,7 +456,7 @@ def test_permission_is_asked_for_a_row_by_the_key_that_clients_are_sent(pk: Any)
 
 @pytest.mark.parametrize("pk", [None, True, 1.5, [1], {"pk": 1}, "x", "", "1\0", "\ud800", "9" * 5000])
 @pytest.mark.parametrize("action", [UPDATE, DELETE])
-def test_permission_is_not_asked_for_what_is_no_key(pk: Any, action: str, rejected: Callable[[], str]) -> None:
+def test_permission_is_not_asked_for_an_invalid_key(pk: Any, action: str, rejected: Callable[[], str]) -> None:
     User.objects.create(pk=1, username="bob")
     binding, asked = asking(User)
     before = everything()
@@ -469,7 +474,7 @@ def test_permission_to_create_is_asked_without_a_key() -> None:
     assert set(User.objects.values_list("username", flat=True)) == {"bob", "eve"}
 
 
-def test_a_row_is_not_found_by_a_key_that_only_its_collation_takes_for_its_own(rejected: Callable[[], str]) -> None:
+def test_a_row_is_not_found_by_a_key_that_is_equal_in_the_collation_only(rejected: Callable[[], str]) -> None:
     Country.objects.create(code="is", name="Iceland")
     binding, asked = asking(Country)
     ask(binding, action=UPDATE, pk="IS", data={"name": "Taken"})
@@ -487,7 +492,7 @@ def test_a_row_that_is_missing_is_not_created_by_an_update(rejected: Callable[[]
     assert rows(Country) == rows(User) == []
 
 
-# What clients are told about models of these shapes
+# Outbound
 
 
 def test_fields_of_parents_are_sent_when_they_are_listed(client: WSClient) -> None:
@@ -502,7 +507,7 @@ def test_fields_of_parents_are_sent_when_they_are_listed(client: WSClient) -> No
 
 
 @pytest.mark.parametrize("rule", [{"fields": "__all__"}, {"exclude": ["power"]}])
-def test_fields_of_parents_are_not_sent_unasked(client: WSClient, rule: dict[str, Any]) -> None:
+def test_fields_of_parents_are_not_sent_unless_they_are_listed(client: WSClient, rule: dict[str, Any]) -> None:
     bound(Robot, **rule)
     Robot.objects.create(number="1", power=1)
     assert [reply["payload"]["data"] for reply in received(client)] == [{"arms": 2}]
@@ -537,7 +542,7 @@ def test_every_shape_is_sent_when_it_is_created_updated_and_deleted(client: WSCl
         ]
 
 
-# What a client gets wrong
+# Invalid changes
 
 
 def test_an_invalid_change_raises_a_validation_error_where_it_is_called() -> None:
@@ -561,7 +566,7 @@ def test_a_binding_may_answer_a_client_whose_change_is_invalid(client: WSClient)
     assert received(client) == [{"stream": "users", "payload": {"errors": {"number": ["This field cannot be blank."]}}}]
 
 
-def test_an_error_of_the_project_is_an_error() -> None:
+def test_an_error_in_the_code_of_the_project_is_raised() -> None:
     def has_permission(self: Any, user: Any, action: str, pk: Any) -> bool:
         raise KeyError("a mistake")
 
@@ -569,7 +574,7 @@ def test_an_error_of_the_project_is_an_error() -> None:
         ask(bound(Product, fields="__all__", has_permission=has_permission), action=CREATE, data={})
 
 
-def test_strict_ordering_goes_on_after_an_invalid_change() -> None:
+def test_strict_ordering_continues_after_an_invalid_change() -> None:
     binding = bound(Product, fields=["number"])
     client = WSClient(ordered=True)
     with apply_routes([demultiplexed(binding).as_route({"strict_ordering": True})]):
@@ -602,7 +607,7 @@ def test_strict_ordering_goes_on_after_an_invalid_change() -> None:
         '{"action": "explode"}',
     ],
 )
-def test_a_frame_that_asks_for_nothing_is_one_line_in_the_log(text: str, rejected: Callable[[], str]) -> None:
+def test_an_invalid_frame_is_one_line_in_the_log(text: str, rejected: Callable[[], str]) -> None:
     from channels_classic.message import Message
 
     binding = bound(Product, fields="__all__")

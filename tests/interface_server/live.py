@@ -13,7 +13,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
 from channels_classic.interface_server.config import ClientLimits
-from channels_classic.interface_server.server.server import Listen, Server
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
@@ -43,7 +44,7 @@ class Live:
         return delivery
 
     def has_none(self, channel: str) -> bool:
-        """Whether a channel holds no message at this moment."""
+        """Return True if a channel holds no message now."""
         (taken,) = self.layer.run([Take([channel], 1, 0.0)])
         return taken is None
 

@@ -1,4 +1,4 @@
-"""Who is believed, and what. No sockets."""
+"""Trust in the headers of proxies. No sockets."""
 
 from __future__ import annotations
 

@@ -24,6 +24,9 @@ WAITING = [
     ({"close": 4001}, ParsedReply(deny=True)),
     ({"text": ""}, ParsedReply()),
     ({"bytes": b"", "close": False}, ParsedReply()),
+    ({"text": "", "close": True}, ParsedReply(deny=True)),
+    ({"accept": True, "text": ""}, ParsedReply(accept=True, payload="")),
+    ({"accept": False, "text": ""}, ParsedReply(deny=True)),
     ({"accept": None, "close": False}, ParsedReply()),
 ]
 
@@ -39,7 +42,12 @@ OPEN = [
     ({"close": 1013}, ParsedReply(close=1013)),
     ({"close": False}, ParsedReply()),
     ({"close": 0}, ParsedReply()),
-    ({"text": ""}, ParsedReply()),
+    ({"text": ""}, ParsedReply(payload="")),
+    ({"bytes": b""}, ParsedReply(payload=b"")),
+    ({"text": "", "bytes": b"a"}, ParsedReply(payload=b"a")),
+    ({"text": "a", "bytes": b""}, ParsedReply(payload="a")),
+    ({"text": "", "bytes": b""}, ParsedReply(payload="")),
+    ({"text": "", "close": True}, ParsedReply(payload="", close=1000)),
 ]
 
 MEANINGLESS: list[dict[Any, Any]] = [

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import date
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from django.conf import settings
 from django.contrib.contenttypes.fields import GenericForeignKey
@@ -12,34 +11,29 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import models
 
-if TYPE_CHECKING:
-    from django.contrib.auth.models import User
-
 
 class Tag(models.Model):
     """A label for items."""
 
-    id: models.AutoField[int, int] = models.AutoField(primary_key=True)
-    name: models.CharField[str, str] = models.CharField(max_length=20)
+    id = models.AutoField(primary_key=True)
+    name = models.CharField(max_length=20)
     objects: ClassVar[models.Manager[Tag]]
 
 
 class Item(models.Model):
     """A thing on a shelf: a UUID as the primary key, and relations."""
 
-    id: models.UUIDField[uuid.UUID, uuid.UUID] = models.UUIDField(primary_key=True, default=uuid.uuid4)
-    name: models.CharField[str, str] = models.CharField(max_length=20)
-    shelf: models.CharField[str, str] = models.CharField(max_length=20, default="top")
-    added: models.DateField[date | None, date | None] = models.DateField(null=True)
-    owner: models.ForeignKey[User | None, User | None] = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, null=True
-    )
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    name = models.CharField(max_length=20)
+    shelf = models.CharField(max_length=20, default="top")
+    added = models.DateField(null=True)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True)
     tags = models.ManyToManyField(Tag)
     objects: ClassVar[models.Manager[Item]]
 
     @property
     def title(self) -> str:
-        return self.name.title()
+        return str(self.name).title()
 
     def label(self) -> str:
         return f"{self.name} ({self.shelf})"
@@ -48,7 +42,7 @@ class Item(models.Model):
 class ItemProxy(Item):
     """A proxy model."""
 
-    objects: ClassVar[models.Manager[ItemProxy]]  # type: ignore[assignment]
+    objects: ClassVar[models.Manager[ItemProxy]]
 
     class Meta:
         proxy = True
@@ -83,14 +77,14 @@ class Machine(Product):
     """A child of a concrete model."""
 
     power = models.IntegerField()
-    objects: ClassVar[models.Manager[Machine]]  # type: ignore[assignment]
+    objects: ClassVar[models.Manager[Machine]]
 
 
 class Robot(Machine):
     """A child of a child."""
 
     arms = models.IntegerField(default=2)
-    objects: ClassVar[models.Manager[Robot]]  # type: ignore[assignment]
+    objects: ClassVar[models.Manager[Robot]]
 
 
 class Country(models.Model):
@@ -105,7 +99,7 @@ class Kingdom(Country):
     """A child whose primary key is the one chosen for its parent."""
 
     king = models.CharField(max_length=20)
-    objects: ClassVar[models.Manager[Kingdom]]  # type: ignore[assignment]
+    objects: ClassVar[models.Manager[Kingdom]]
 
 
 class Profile(models.Model):
@@ -118,7 +112,8 @@ class Profile(models.Model):
 
 class VisibleManager(models.Manager["Page"]):
     def get_queryset(self) -> models.QuerySet[Page]:
-        return super().get_queryset().filter(hidden=False)
+        pages: models.QuerySet[Page] = super().get_queryset().filter(hidden=False)
+        return pages
 
 
 class Page(models.Model):
@@ -149,7 +144,7 @@ class Club(models.Model):
 
 
 class Membership(models.Model):
-    """What is in between, unique in two fields together."""
+    """The model of the relation, unique in two fields together."""
 
     club = models.ForeignKey(Club, models.CASCADE)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)

@@ -90,7 +90,7 @@ def test_receiving_one_client_names_the_inbox_to_ask_for() -> None:
 def test_a_new_inbox_is_legal_managed_and_never_the_same() -> None:
     made = {names.new_inbox() for _ in range(50)}
     assert len(made) == 50
-    assert all(names.is_managed(name) and names.check_receivable(name) for name in made)
+    assert all(names.is_managed(name) and names.is_owned(name) and names.check_receivable(name) for name in made)
 
 
 @given(channels)
@@ -99,7 +99,9 @@ def test_inboxes_of_others_are_not_taken_for_managed_ones(name: str) -> None:
     assert not names.is_managed(names.inbox_of(name))
 
 
-def test_an_inbox_of_a_later_release_is_managed_too() -> None:
-    assert names.is_managed("interface.v12.abc!")
-    assert not names.is_managed("interface.v12.abc!client")
-    assert not names.is_managed("interface.v.abc!")
+def test_an_inbox_of_another_release_is_owned_but_not_managed() -> None:
+    for name in ("interface.v1.abc!", "interface.v12.abc!"):
+        assert names.is_owned(name)
+        assert not names.is_managed(name)
+    assert not names.is_owned("interface.v12.abc!client")
+    assert not names.is_owned("interface.v.abc!")

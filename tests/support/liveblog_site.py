@@ -109,7 +109,7 @@ class Site:
 
     @property
     def output(self) -> str:
-        """What the programs that run wrote so far."""
+        """Return the output of the running programs so far."""
         return "".join(program.output for program in (self.interface, *self.workers))
 
 

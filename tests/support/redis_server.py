@@ -193,6 +193,25 @@ class Cluster:
         info = node.information("CLUSTER", "INFO")
         return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == str(len(self.nodes))
 
+    def begin_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """Begin to move a slot: from here on new keys belong to the target, others stay until they are moved."""
+        target.command("CLUSTER", "SETSLOT", str(slot), "IMPORTING", self.node_id(source))
+        source.command("CLUSTER", "SETSLOT", str(slot), "MIGRATING", self.node_id(target))
+
+    def end_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """Move all keys of the slot, and tell every node."""
+        while keys := source.command_list("CLUSTER", "GETKEYSINSLOT", str(slot), "100"):
+            source.command("MIGRATE", "127.0.0.1", str(target.port), "", "0", "5000", "KEYS", *keys)
+        for node in (target, source, *self.nodes):
+            node.command("CLUSTER", "SETSLOT", str(slot), "NODE", self.node_id(target))
+
+    def node_id(self, node: RedisServer) -> str:
+        return node.command_text("CLUSTER", "MYID")
+
+    def owner(self, slot: int) -> RedisServer:
+        """Return the node whose range had the slot at the start."""
+        return self.nodes[slot * len(self.nodes) // 16384]
+
     def flush(self) -> None:
         """Remove every key."""
         for node in self.nodes:

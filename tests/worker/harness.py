@@ -85,7 +85,7 @@ class Inbox:
             message, _, local, *report = rest
             return [(local, message), *((local, Outcome(outcome)) for outcome in report[1:2])]
         if kind == Kind.GROUP:
-            return [(",".join(rest[2]), rest[0])]
+            return [(rest[0], rest[2])]
         if kind == Kind.REPORT:
             return [(rest[0], Outcome(rest[2]))]
         return [("", Kind(kind))]

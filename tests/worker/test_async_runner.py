@@ -328,4 +328,4 @@ def test_a_decorator_that_hides_a_coroutine_is_reported(memory: ChannelLayer, ca
     inbox.post("test", {})
     with running(make_worker(memory, {"test": decorated})):
         assert inbox.wait(1) == [("client", Outcome.RAISED)]
-    assert "gave a coroutine, which nothing awaits" in caplog.text
+    assert "returned a coroutine, which is not awaited" in caplog.text

@@ -26,7 +26,7 @@ def test_limits_are_read_from_the_command_line() -> None:
 
 @pytest.mark.parametrize("text", ["thumbnails", "=1", "mail=", "mail=0", "mail=-1", "mail=many"])
 def test_what_is_no_limit_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"it is a glob and a number from 1, such as 'thumbnails\.\*=1'"):
+    with pytest.raises(ValueError, match=r"expected a glob and a number from 1, such as 'thumbnails\.\*=1'"):
         parse_limits([text])
 
 

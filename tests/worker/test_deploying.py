@@ -59,7 +59,7 @@ def test_new_code_that_does_not_start_stops_nothing(start: Start, redis: RedisCh
     before = answering_pids(redis, 4)
     broken.touch()
     supervisor.send_signal(signal.SIGHUP)
-    supervisor.wait_for_line("with the new code ended with status 1: the others go on with the old code")
+    supervisor.wait_for_line("with the new code ended with status 1: the others keep running the old code")
     assert answering_pids(redis, 4) == before
     broken.unlink()
     supervisor.send_signal(signal.SIGHUP)
@@ -76,7 +76,7 @@ def test_a_process_is_replaced_after_its_number_of_messages_and_loses_nothing(
     sent = 0
     for turn in (1, 2):
         # No more than that: what waits would be consumed by ever more processes.
-        while len(re.findall(r"is to be replaced: it has consumed \d+ messages", worker.output)) < turn:
+        while len(re.findall(r"for a replacement of this .*: it has consumed \d+ messages", worker.output)) < turn:
             sent = send_for(redis, 0.02, sent)
         worker.wait_for_line(LISTENS, occurrences=count + turn)
     answers = drain(redis, "answers", sent, PATIENCE)
@@ -93,7 +93,7 @@ def test_who_waits_is_told_when_a_process_was_killed(start: Start, redis: RedisC
     for pid in victim:
         os.kill(pid, signal.SIGKILL)
     assert inbox.wait(1, PATIENCE) == [("client", Outcome.DIED)]
-    supervisor.wait_for_line(r"took 1 message\(s\) with it: 1 of work")
+    supervisor.wait_for_line(r"died holding 1 message\(s\): 1 of work")
 
 
 def test_a_worker_begins_again_when_a_file_changes_and_finishes_what_it_took(
@@ -105,7 +105,7 @@ def test_a_worker_begins_again_when_a_file_changes_and_finishes_what_it_took(
     redis.send("work", {"number": 1, "seconds": 2, "answer": "answers"})
     worker.wait_for_line("working")
     deadline = time.monotonic() + PATIENCE
-    while "finishing what was taken" not in worker.output and time.monotonic() < deadline:
+    while "finishing the messages taken so far" not in worker.output and time.monotonic() < deadline:
         os.utime(module, (time.time() + 10, time.time() + 10))
         time.sleep(0.1)
     worker.wait_for_line(LISTENS, occurrences=2)

@@ -15,7 +15,7 @@ from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.planner import Delivery, Outgoing, Report
-from channels_classic.layers.steps import Connection, Item, Members, Push, PutBack, Step, Take
+from channels_classic.layers.steps import Connection, Item, Lookup, Push, PutBack, Step, Take
 from channels_classic.message import Message, pending_message_store
 from channels_classic.worker import connection
 from channels_classic.worker.result import ConsumerResult
@@ -104,7 +104,7 @@ def to_group(message: Message) -> None:
 
 def test_a_look_up_that_was_cut_off_is_repeated(layer: FaultyLayer) -> None:
     layer.group_add("room", "member")
-    layer.fail(Members, AWAY)
+    layer.fail(Lookup, AWAY)
     layer.send("test", {"n": 1})
     with running(make_worker(layer, {"test": to_group})):
         assert drain(layer, "member", 1) == [{"n": 1}]
@@ -117,7 +117,7 @@ def test_a_group_that_cannot_be_looked_up_costs_its_messages_alone(layer: Faulty
         answer(message)
 
     inbox = Inbox(layer)
-    layer.fail(Members, REFUSED)
+    layer.fail(Lookup, REFUSED)
     inbox.post("test", {"n": 1})
     with running(make_worker(layer, {"test": consumer})):
         assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
@@ -169,7 +169,7 @@ def test_a_take_that_is_refused_is_tried_again(layer: FaultyLayer, caplog: pytes
     inbox.post("test", {"n": 1})
     with running(make_worker(layer, {"test": answer})):
         inbox.wait(2)
-    assert "No messages can be taken" in caplog.text
+    assert "Cannot take messages" in caplog.text
 
 
 def test_messages_that_cannot_be_handed_back_are_counted_and_reported(layer: FaultyLayer) -> None:
@@ -202,7 +202,7 @@ def test_a_loop_that_fails_starts_again(layer: FaultyLayer, caplog: pytest.LogCa
     layer.connect_faults = [RuntimeError("no layer should raise this")]
     with running(make_worker(layer, {"test": seen.append})):
         eventually(lambda: seen)
-    assert "The loop of the worker failed; it starts again" in caplog.text
+    assert "The loop of the worker failed and is started again" in caplog.text
 
 
 def test_a_message_for_later_is_dropped_when_its_channel_stays_full(
@@ -232,4 +232,4 @@ def test_a_message_for_another_layer_that_stays_full_is_lost_and_logged(
     inbox.post("test", {"n": 1})
     with running(make_worker(layer, {"test": consumer})):
         assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
-    assert "A message for out on another layer is lost" in caplog.text
+    assert "Lost a message for out on another layer" in caplog.text

@@ -31,7 +31,7 @@ def said(caplog: pytest.LogCaptureFixture, text: str) -> int:
 def test_workers_say_once_that_the_layer_is_away_and_once_that_it_is_back_and_go_on(
     own_redis: RedisServer, layer: RedisChannelLayer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "django.channels")
+    caplog.set_level("INFO", "channels_classic.worker")
     seen: list[Any] = []
     with running(make_group(layer, {"test": seen.append}, 3)):
         layer.send("test", {})

@@ -75,12 +75,12 @@ def test_a_consumer_that_leaks_memory_costs_a_process_not_a_message(
         redis.send("leak", {"number": sent, "mebibytes": 40, "answer": "answers"})
         sent += 1
         assert drain(redis, "answers", 1, PATIENCE)[0]["number"] == sent - 1
-    worker.wait_for_line("is to be replaced: it has grown to [0-9]{3,4} MiB")
+    worker.wait_for_line("for a replacement of this worker process: it has grown to [0-9]{3,4} MiB")
 
 
 def test_a_limit_that_no_process_keeps_is_ignored(start: Start, redis: RedisChannelLayer) -> None:
     worker = start("--max-memory", "1")
-    worker.wait_for_line("--max-memory 1 is ignored: a process begins with [0-9]+ MiB here")
+    worker.wait_for_line("Ignoring --max-memory 1: this process starts with [0-9]+ MiB")
     assert {still_works(redis) for _ in range(3)} == {worker.pid} and begun(worker) == 1
 
 
@@ -112,7 +112,7 @@ def test_a_consumer_that_keeps_its_whole_process_from_running_is_killed(start: S
     supervisor.wait_for_line("computing")
     assert inbox.wait(1, PATIENCE) == [("client", Outcome.DIED)]
     supervisor.wait_for_line("has been stuck for [5-9] s: killing it")
-    supervisor.wait_for_line(r"took 1 message\(s\) with it: 1 of compute")
+    supervisor.wait_for_line(r"died holding 1 message\(s\): 1 of compute")
     assert still_works(redis) != before
 
 
@@ -159,7 +159,7 @@ def test_a_process_that_dies_costs_only_what_it_had_taken(start: Start, redis: R
     for number in range(100):  # which the other process takes
         redis.send("echo", {"number": number, "answer": "answers"})
     os.kill(victim, signal.SIGKILL)
-    supervisor.wait_for_line(rf"Worker process {victim} took 1 message\(s\) with it: 1 of work")
+    supervisor.wait_for_line(rf"Worker process {victim} died holding 1 message\(s\): 1 of work")
     answers = drain(redis, "answers", 100, PATIENCE)
     assert sorted(answer["number"] for answer in answers) == list(range(100))
     eventually(lambda: redis.channel_statistics("work").get("lost_died") == 1, PATIENCE)

@@ -140,10 +140,10 @@ def test_without_layers_it_says_which_lines_to_add() -> None:
     [
         (["--layer", "other"], "defines no layer 'other'"),
         (["--only-channels", "nothing.*"], "No channel is left to listen on"),
-        (["--threads", "0"], "--threads is 0, but it must be at least 1"),
+        (["--threads", "0"], "--threads is 0: expected a number from 1"),
         (["--processes", "-1"], "--processes is -1"),
-        (["--grace=-1"], "--grace is -1, but it cannot be negative"),
-        (["--reload", "--processes", "2"], "--reload is for one process"),
+        (["--grace=-1"], "--grace is -1: expected a number from 0"),
+        (["--reload", "--processes", "2"], "--reload works with one process only"),
     ],
 )
 def test_options_that_fit_nothing_are_refused(options: list[str], sentence: str) -> None:

@@ -35,7 +35,7 @@ def test_a_busy_worker_finishes_what_it_took_and_delivers_it(
     worker.send_signal(signal.SIGTERM)
     assert worker.wait() == 0
     assert [answer["number"] for answer in drain(redis, "answers", 1)] == [1]
-    assert "SIGTERM: finishing what was taken" in worker.output
+    assert "SIGTERM: finishing the messages taken so far" in worker.output
 
 
 def test_the_second_signal_ends_a_worker_at_once(start: Start, redis: RedisChannelLayer) -> None:

@@ -61,7 +61,7 @@ def test_consumers_made_for_each_message_fill_no_memory(monkeypatch: pytest.Monk
 
 
 def test_a_worker_counts_what_it_does(memory: ChannelLayer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "django.channels")
+    caplog.set_level(logging.INFO, "channels_classic.worker")
 
     def good(message: Message) -> None: ...
 
@@ -79,7 +79,7 @@ def test_a_worker_counts_what_it_does(memory: ChannelLayer, caplog: pytest.LogCa
             inbox.post(channel, {})
         inbox.wait(4)
         group.log_statistics()
-        eventually(lambda: "What this process has consumed" in caplog.text)
+        eventually(lambda: "Consumed by this process" in caplog.text)
     table = caplog.records[-1].getMessage()
     counts = {line.split()[0].rpartition(".")[2]: line.split()[1:5] for line in table.splitlines()[2:-1]}
     assert counts == {
@@ -121,9 +121,9 @@ def test_a_process_tells_when_it_is_asked_and_at_its_end(start: Start, redis: Re
         redis.send("echo", {"number": 1, "answer": "answers"})
         drain(redis, "answers", 1, PATIENCE)
         worker.send_signal(signal.SIGUSR1)
-        worker.wait_for_line(rf"project\.consumers\.echo +{number + 1} +0 +0 +0 ")
+        worker.wait_for_line(rf"worker\.consumers\.echo +{number + 1} +0 +0 +0 ")
     assert worker.stop() == 0
-    assert worker.output.count("What this process has consumed") == 3
+    assert worker.output.count("Consumed by this process") == 3
 
 
 def test_every_process_of_a_supervisor_tells_when_that_is_asked(start: Start, redis: RedisChannelLayer) -> None:
@@ -132,7 +132,7 @@ def test_every_process_of_a_supervisor_tells_when_that_is_asked(start: Start, re
     redis.send("echo", {"number": 1, "answer": "answers"})
     drain(redis, "answers", 1, PATIENCE)
     supervisor.send_signal(signal.SIGUSR1)
-    supervisor.wait_for_line(r"project\.consumers\.echo +1 +0 +0 +0 ")
+    supervisor.wait_for_line(r"worker\.consumers\.echo +1 +0 +0 +0 ")
     assert supervisor.output.count("Listening on channels") == 0
     assert supervisor.stop() == 0
 
@@ -140,4 +140,4 @@ def test_every_process_of_a_supervisor_tells_when_that_is_asked(start: Start, re
 def test_each_message_gets_a_line_when_much_is_asked_for(start: Start, redis: RedisChannelLayer) -> None:
     worker = start("-v", "2")
     redis.send("echo", {"number": 1, "answer": "answers"})
-    worker.wait_for_line(r"echo -> tests\.worker\.project\.consumers\.echo: consumed in \d+\.\d ms")
+    worker.wait_for_line(r"echo -> tests\.projects\.worker\.consumers\.echo: consumed in \d+\.\d ms")

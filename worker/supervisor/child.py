@@ -1,8 +1,7 @@
-"""The supervisor as the worker process below it sees it: a socket and a ledger, named by an environment variable.
+"""The supervisor as seen by a worker process: a socket and an in-flight table, named by an environment variable.
 
-The process says `READY` when it is about to take its first message and `REPLACE` when it wants another one in its
-place. It stops in order when the socket is closed: by the supervisor, or because the supervisor is gone, however that
-came.
+The process sends `READY` when it is about to take its first message and `REPLACE` to ask for a replacement. It stops
+gracefully when the socket is closed: by the supervisor, or because the supervisor died.
 """
 
 from __future__ import annotations
@@ -27,40 +26,40 @@ REPLACE = b"x"
 
 
 def mark(descriptors: Sequence[int]) -> dict[str, str]:
-    """The environment of a process that is to use these: a socket, and the memory of a ledger."""
+    """Return the environment for a process that uses these descriptors: a socket, and the memory of a table."""
     return {**os.environ, _MARK: ",".join(map(str, descriptors))}
 
 
 class SupervisorLink:
-    """What a supervised process tells its supervisor, and hears from it."""
+    """The link of a worker process to its supervisor."""
 
     def __init__(self, link: int, memory: int) -> None:
         for descriptor in (link, memory):
-            os.set_inheritable(descriptor, False)  # what consumers start is none of ours
+            os.set_inheritable(descriptor, False)  # not for processes that consumers start
         self._link = socket.socket(fileno=link)
         self.table = InFlightTable(memory)
 
     @classmethod
     def of_this_process(cls) -> SupervisorLink | None:
-        """The supervisor that started this process, if one did; asked once: what it starts itself bears no mark."""
+        """Return the link to the supervisor that started this process, if any. Removes the environment variable."""
         descriptors = os.environ.pop(_MARK, None)
         if descriptors is None:
             return None
-        # Signals for a whole service reach the supervisor too, and it is the one to act.
+        # A signal for the whole service reaches the supervisor too, which handles it.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         link, memory = map(int, descriptors.split(","))
         return cls(link, memory)
 
     def is_ready(self) -> None:
-        """From now on messages are taken."""
+        """Report that messages are taken from now on."""
         self._send(READY)
 
     def ask_for_replacement(self) -> None:
-        """Go on, but please put another process in the place of this one."""
+        """Ask for another process in the place of this one, which continues until then."""
         self._send(REPLACE)
 
     def stop_with(self, worker: Worker) -> None:
-        """Let `worker` stop when the supervisor says so, or is gone."""
+        """Stop `worker` when the supervisor closes the socket or dies."""
 
         def wait() -> None:
             with contextlib.suppress(OSError):
@@ -68,8 +67,8 @@ class SupervisorLink:
                     pass
             worker.stop_gracefully()
 
-        threading.Thread(target=wait, name="worker-parent", daemon=True).start()
+        threading.Thread(target=wait, name="worker-supervisor-link", daemon=True).start()
 
     def _send(self, message: bytes) -> None:
-        with contextlib.suppress(OSError):  # it is gone, which the other thread notices
+        with contextlib.suppress(OSError):  # the supervisor died, which the other thread notices
             self._link.sendall(message)

@@ -1,4 +1,4 @@
-"""What a supervisor does about the messages of a process that died: it says so, and reports to those who wait."""
+"""Logs what a dead worker held and reports `DIED` to waiting clients."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from channels_classic.layers.steps import GetStatistics
 
 from ..inflight import Held
 
-logger = logging.getLogger("django.channels")
+logger = logging.getLogger("channels_classic.worker")
 
 
-def tell(layer: BaseChannelLayer, pid: int, held: Sequence[Held]) -> None:
-    """Log what process `pid` held when it died, report for it, and count what nobody waits for as lost.
+def report_lost(layer: BaseChannelLayer, pid: int, held: Sequence[Held]) -> None:
+    """Log what process `pid` held when it died, report to waiting clients, and count messages without one as lost.
 
-    In a thread of its own, because the layer may be away. A report for a message that was finished after all does
-    nothing: who gets the others counts them.
+    Reports are sent from a thread, because the layer may be down. The interface server counts messages with a client;
+    it ignores a report for a message that was finished.
     """
     channels = Counter(message.channel for message in held)
     logger.error(
-        "Worker process %d took %d message(s) with it: %s.",
+        "Worker process %d died holding %d message(s): %s.",
         pid,
         len(held),
         ", ".join(f"{number} of {channel}" for channel, number in sorted(channels.items())),
@@ -37,12 +37,12 @@ def tell(layer: BaseChannelLayer, pid: int, held: Sequence[Held]) -> None:
             reports.append(Report(message.reply_channel, message.token, Outcome.DIED))
         else:
             layer.losses.count("died", message.channel)
-    threading.Thread(target=_report, args=(layer, reports), name="worker-obituary", daemon=True).start()
+    threading.Thread(target=_report, args=(layer, reports), name="worker-report-lost", daemon=True).start()
 
 
 def _report(layer: BaseChannelLayer, reports: Sequence[Report]) -> None:
     try:
-        # What was counted goes along with whatever is asked.
+        # Counted losses are written together with any step.
         layer.run(layer.planner.pushes([], {}, reports) or [GetStatistics(None)])
     except ChannelsError as error:
-        logger.error("What was lost cannot be told, to %d client(s) among others: %s", len(reports), error)
+        logger.error("Could not report lost messages; %d client(s) keep waiting: %s", len(reports), error)

@@ -1,8 +1,8 @@
-"""The parent of worker processes: starts them, replaces them, reports for those that died, and stops them in order.
+"""The parent of worker processes: starts, replaces and stops them, and reports for those that died.
 
-Each child runs the very command line that started this process, so it gets fresh code and shares nothing but a socket
-and its ledger (see `parent`). A successor is started before its predecessor is stopped: a release that does not start
-stops nothing that works.
+Each child runs the command line that started this process, so it gets fresh code and shares only a socket and its
+in-flight table (see `child`). A successor is started before its predecessor is stopped: a release that fails to start
+leaves the running processes alone.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from channels_classic.layers.base import BaseChannelLayer
 from ..inflight import InFlightTable
 from ..signal_pipe import STOP_SIGNALS, SignalPipe
 from . import child
-from .obituary import tell
+from .obituary import report_lost
 
-logger = logging.getLogger("django.channels")
+logger = logging.getLogger("channels_classic.worker")
 
 _BACKOFF = (0.5, 30.0)
-"""Seconds until a process that died young is replaced: at first, at most."""
+"""Seconds until a process that died young is replaced: initial, maximum."""
 
 _YOUNG = 10.0
-"""Seconds below which a process counts as having died at once."""
+"""Seconds before which a process that ends has died young."""
 
-_INSIST = 2.0
-"""Seconds beyond the children's own grace after which they are killed."""
+_KILL_AFTER = 2.0
+"""Seconds after the end of the children's grace period until they are killed."""
 
-_SILENCE = 5.0
-"""Seconds beyond the time for a consumer after which a process that cannot even complain is killed."""
+_STUCK_AFTER = 5.0
+"""Seconds after the consumer timeout until a process whose watchdog cannot run is killed."""
 
 
 class _Process:
-    """One child."""
+    """One child process."""
 
     def __init__(self, command: Sequence[str], slots: int) -> None:
         self.table = InFlightTable.make(slots)
@@ -61,10 +61,10 @@ class _Process:
         self.is_ready = False
         self.wants_replacement = False
         self.deadline: float | None = None
-        """When to kill it (`time.monotonic`), once it was told to stop."""
+        """When to kill it (`time.monotonic`), once it was asked to stop."""
 
     def listen(self) -> None:
-        """Read what it says; the socket is readable."""
+        """Read from its socket, which is readable."""
         with contextlib.suppress(OSError):
             messages = self.link.recv(64)
             if child.READY in messages:
@@ -78,14 +78,14 @@ class _Process:
     def stop(self, grace: float) -> None:
         """Ask it to finish what it has taken, and to end within `grace` seconds."""
         if self.deadline is None:
-            self.deadline = time.monotonic() + grace + _INSIST
-        # Not `close` alone: what a consumer has forked holds the socket as well.
+            self.deadline = time.monotonic() + grace + _KILL_AFTER
+        # Not `close` alone: a process that a consumer forked holds the socket too.
         with contextlib.suppress(OSError):
             self.link.shutdown(socket.SHUT_RDWR)
         self.link.close()
 
     def kill(self) -> None:
-        """End it now."""
+        """Kill it."""
         self._popen.kill()
 
     def signal(self, number: int) -> None:
@@ -94,33 +94,33 @@ class _Process:
 
     @property
     def status(self) -> int | None:
-        """Its exit status; None while it runs."""
+        """Exit status; None while it runs."""
         return self._popen.poll()
 
     @property
     def died_at_once(self) -> bool:
-        """Whether it ended badly, and too soon to be replaced without a pause."""
+        """Whether it failed too soon to be replaced without a pause."""
         return self.status != 0 and time.monotonic() - self._started < _YOUNG
 
 
 class _Slot:
-    """A place for one process: who works there, who is to follow, and when the next one may start."""
+    """A slot for one process: the current one, its successor, and when the next one may start."""
 
     def __init__(self) -> None:
         self.process: _Process | None = None
         self.successor: _Process | None = None
         self.is_outdated = False
-        """Whether the one who works there runs old code."""
+        """Whether the current process runs old code."""
         self.due = 0.0
         self._pause = _BACKOFF[0]
 
     @property
     def needs_successor(self) -> bool:
-        """Whether the one who works there is to be replaced."""
+        """Whether the current process is to be replaced."""
         return self.process is not None and (self.is_outdated or self.process.wants_replacement)
 
     def clear(self, process: _Process) -> None:
-        """A process of this place ended."""
+        """Remove a process of this slot, which ended."""
         if self.successor is process:
             self.successor = None
         else:
@@ -133,17 +133,17 @@ class _Slot:
             self.due, self._pause = 0.0, _BACKOFF[0]
 
     def promote(self) -> _Process | None:
-        """Let the successor take over → the one who worked there."""
+        """Make the successor the current process; return its predecessor."""
         predecessor, self.process, self.successor = self.process, self.successor, None
         self.is_outdated = False
         return predecessor
 
 
 class Supervisor:
-    """Keeps `processes` worker processes running until a signal says stop; the second signal kills them.
+    """Keeps `processes` worker processes running until a signal stops them; the second signal kills them.
 
-    `grace` is theirs. Each may note `slots` messages in its ledger. With `consumer_timeout`, a process whose consumer
-    keeps even its own monitor from acting is killed some seconds later than that.
+    `grace` is the children's grace period in seconds. Each child records up to `slots` messages in its table. With
+    `consumer_timeout`, a process whose consumer blocks even the watchdog is killed a few seconds after that time.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Supervisor:
         self._killed = False
 
     def run(self) -> int:
-        """Supervise → the exit status: 0, or 1 when processes had to be killed."""
+        """Supervise until stopped; return the exit status: 0, or 1 when processes had to be killed."""
         with self._signal_pipe.catching([signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1]):
             try:
                 return self._supervise()
@@ -190,7 +190,7 @@ class Supervisor:
                 return int(self._killed)
 
     def _wait(self, timeout: float | None) -> int | None:
-        """Wait for a signal, for the end of a process or for a word from one → the signal, if it is one."""
+        """Wait for a signal, the end of a process or a message from one; return the signal, if any."""
         links = {process.link.fileno(): process for process in self._processes() if process.link.fileno() >= 0}
         readable, _, _ = select.select([self._signal_pipe.fileno(), *links], [], [], timeout)
         for link in readable:
@@ -199,93 +199,93 @@ class Supervisor:
         return self._signal_pipe.wait(0)
 
     def _processes(self) -> list[_Process]:
-        working = [process for place in self._worker_slots for process in (place.process, place.successor) if process]
+        working = [process for slot in self._worker_slots for process in (slot.process, slot.successor) if process]
         return working + self._leaving
 
-    # What there is to do
+    # Periodic work
 
     def _maintain(self) -> float | None:
-        """Start, replace and kill what is due → seconds until there is more to do."""
+        """Start, replace and kill processes that are due; return the seconds until there is more to do."""
         times = [self._kill_overdue()]
         if self._consumer_timeout:
             times.append(self._kill_silent())
         if not self._stopping:
-            times += [self._fill(place) for place in self._worker_slots]
+            times += [self._fill(slot) for slot in self._worker_slots]
             times.append(self._roll())
         return min((seconds for seconds in times if seconds is not None), default=None)
 
-    def _fill(self, place: _Slot) -> float | None:
-        """Have somebody work there → seconds until that may be tried, if it is not yet due."""
-        if place.process is None:
-            left = place.due - time.monotonic()
+    def _fill(self, slot: _Slot) -> float | None:
+        """Start a process in an empty slot; if that is not due yet, return the seconds until it is."""
+        if slot.process is None:
+            left = slot.due - time.monotonic()
             if left > 0:
                 return left
-            place.process = self._start()
+            slot.process = self._start()
         return None
 
     def _roll(self) -> float | None:
-        """Replace one process, if one is to be replaced → seconds until that may be tried, if it is not yet due."""
-        for place in self._worker_slots:
-            if place.successor is not None:
-                if place.successor.is_ready and (predecessor := place.promote()):
+        """Replace one outdated process; if that is not due yet, return the seconds until it is."""
+        for slot in self._worker_slots:
+            if slot.successor is not None:
+                if slot.successor.is_ready and (predecessor := slot.promote()):
                     logger.info("Worker process %d is replaced.", predecessor.pid)
                     predecessor.stop(self._grace)
                     self._leaving.append(predecessor)
                     return 0.0
                 return None
-        waiting = [place for place in self._worker_slots if place.needs_successor]
-        left = min((place.due for place in waiting), default=0.0) - time.monotonic()
+        waiting = [slot for slot in self._worker_slots if slot.needs_successor]
+        left = min((slot.due for slot in waiting), default=0.0) - time.monotonic()
         if not waiting or left > 0:
             return left if waiting else None
-        place = min(waiting, key=lambda place: place.due)
-        place.successor = self._start()
+        slot = min(waiting, key=lambda slot: slot.due)
+        slot.successor = self._start()
         return None
 
     def _start(self) -> _Process:
         return _Process(self._command, self._slots)
 
     def _kill_overdue(self) -> float | None:
-        """Kill those that were told to stop and have not → seconds until the next one is to be."""
+        """Kill processes that did not stop in time; return the seconds until the next deadline."""
         now = time.monotonic()
         for process in self._leaving:
             if process.deadline is not None and process.deadline <= now:
-                logger.error("Worker process %d still runs after its time of grace: killing it.", process.pid)
+                logger.error("Worker process %d still runs after its grace period: killing it.", process.pid)
                 self._killed = True
                 process.deadline = None
                 process.kill()
         return min((process.deadline - now for process in self._leaving if process.deadline), default=None)
 
     def _kill_silent(self) -> float:
-        """Kill those whose consumer has blocked the whole process → seconds until the next look."""
+        """Kill processes that a consumer blocks as a whole; return the seconds until the next look."""
         for process in self._processes():
             heartbeat_age = process.table.heartbeat_age()
-            if heartbeat_age > self._consumer_timeout + _SILENCE and process.status is None:
+            if heartbeat_age > self._consumer_timeout + _STUCK_AFTER and process.status is None:
                 logger.error("Worker process %d has been stuck for %.0f s: killing it.", process.pid, heartbeat_age)
                 process.kill()
         return 1.0
 
-    # What happens
+    # Events
 
     def _reap(self, process: _Process) -> None:
-        place = next((place for place in self._worker_slots if process in (place.process, place.successor)), None)
-        if place is None:
+        slot = next((slot for slot in self._worker_slots if process in (slot.process, slot.successor)), None)
+        if slot is None:
             self._leaving.remove(process)
         else:
-            self._reap_from(place, process)
+            self._reap_from(slot, process)
         held = process.table.held()
         if held:
-            tell(self._layer, process.pid, held)
+            report_lost(self._layer, process.pid, held)
         process.link.close()
         process.table.close()
 
-    def _reap_from(self, place: _Slot, process: _Process) -> None:
-        failed_to_follow = place.successor is process and place.is_outdated
-        place.clear(process)
+    def _reap_from(self, slot: _Slot, process: _Process) -> None:
+        failed_to_follow = slot.successor is process and slot.is_outdated
+        slot.clear(process)
         if failed_to_follow:
             for other in self._worker_slots:
                 other.is_outdated = False
             logger.error(
-                "Worker process %d with the new code ended with status %d: the others go on with the old code.",
+                "Worker process %d with the new code ended with status %d: the others keep running the old code.",
                 process.pid,
                 process.status,
             )
@@ -295,41 +295,41 @@ class Supervisor:
             "Worker process %d ended with status %d; it is replaced in %.1f s.",
             process.pid,
             process.status,
-            max(0.0, place.due - time.monotonic()),
+            max(0.0, slot.due - time.monotonic()),
         )
 
     def _stop(self, number: int) -> None:
-        logger.info("%s: the worker processes finish what they took.", signal.Signals(number).name)
+        logger.info("%s: worker processes finish the messages they have taken.", signal.Signals(number).name)
         self._stopping = True
         for process in self._processes():
             process.stop(self._grace)
-        self._leaving, places = self._processes(), self._worker_slots
-        for place in places:
-            place.process = place.successor = None
+        self._leaving, slots = self._processes(), self._worker_slots
+        for slot in slots:
+            slot.process = slot.successor = None
 
     def _renew(self, number: int) -> None:
         if self._stopping:
             return
         logger.info("%s: replacing the worker processes one by one.", signal.Signals(number).name)
-        for place in self._worker_slots:
-            place.is_outdated, place.due = True, 0.0
-            if place.successor is not None:  # it may have begun with code that is old by now
-                place.successor.stop(self._grace)
-                self._leaving.append(place.successor)
-                place.successor = None
+        for slot in self._worker_slots:
+            slot.is_outdated, slot.due = True, 0.0
+            if slot.successor is not None:  # it may have started before the code changed
+                slot.successor.stop(self._grace)
+                self._leaving.append(slot.successor)
+                slot.successor = None
 
-    def _pass_on(self, number: int) -> None:
+    def _forward(self, number: int) -> None:
         for process in self._processes():
-            if process.is_ready:  # before, the signal would end it
+            if process.is_ready:  # before that, the signal would end it
                 process.signal(number)
 
     def _ignore(self, number: int) -> None:
-        """Looking after the processes was all there was to do."""
+        """Do nothing: `_supervise` has looked after the processes already."""
 
     _on_signal: ClassVar[dict[int, Callable[[Supervisor, int], None]]] = {
         signal.SIGTERM: _stop,
         signal.SIGINT: _stop,
         signal.SIGHUP: _renew,
-        signal.SIGUSR1: _pass_on,
+        signal.SIGUSR1: _forward,
         signal.SIGCHLD: _ignore,
     }

@@ -1,4 +1,4 @@
-"""`manage.py runworker`: runs the consumers of a project, in this process or in several."""
+"""`manage.py runworker`: runs the consumers of a project, in one process or in several."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from channels_classic.worker.supervisor.supervisor import Supervisor
 
 
 class Command(BaseCommand):
-    """Takes messages from a channel layer and runs their consumers until it is told to stop."""
+    """Takes messages from a channel layer and runs their consumers until it is stopped."""
 
-    help = "Runs the consumers of the project: takes messages from a channel layer until it is told to stop."
+    help = "Runs the consumers of the project: takes messages from a channel layer until it is stopped."
 
     logger: logging.Logger
     channel_layer: ChannelLayerWrapper
@@ -43,7 +43,7 @@ class Command(BaseCommand):
         add_arguments(parser, WorkerConfig)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run; returns after the first SIGTERM or Ctrl-C, when everything that was taken is finished."""
+        """Run; returns after the first SIGTERM or Ctrl-C, when all messages taken by then are finished."""
         try:
             config = configuration(WorkerConfig, options)
         except ValueError as error:
@@ -54,7 +54,7 @@ class Command(BaseCommand):
             self.work(config, options)
 
     def work(self, config: WorkerConfig, options: Mapping[str, Any]) -> None:
-        """Run the worker, or the parent of several."""
+        """Run the worker, or the supervisor of several."""
         autoreload.raise_last_exception()
         verbosity = options.get("verbosity", 1)
         self.logger = setup_logger("django.channels", verbosity)
@@ -63,55 +63,55 @@ class Command(BaseCommand):
         worker = self.make_worker(config, self.consumer_called if verbosity > 1 else None)
         if not worker.apply_channel_filters(self.channel_layer.router.channels):
             raise CommandError(
-                "No channel is left to listen on: --only-channels and --exclude-channels leave none of "
+                "No channel to listen on: --only-channels and --exclude-channels leave none of "
                 f"{', '.join(sorted(self.channel_layer.router.channels))}."
             )
-        parent = SupervisorLink.of_this_process()
-        if parent is None:
-            self.say_what_runs(config, worker)
-        if parent is None and config.is_supervised:
+        supervisor = SupervisorLink.of_this_process()
+        if supervisor is None:
+            self.log_start(config, worker)
+        if supervisor is None and config.is_supervised:
             sys.exit(self.supervise(config))
-        if parent is not None:
-            self.obey(parent, worker)
+        if supervisor is not None:
+            self.attach(supervisor, worker)
         self.run_worker(worker, config)
 
     def supervise(self, config: WorkerConfig) -> int:
-        """Run worker processes until told to stop → the exit status."""
+        """Run worker processes until stopped; return the exit status."""
         layer = self.channel_layer.channel_layer
         return Supervisor(layer, config.processes, config.grace, config.held, config.consumer_timeout).run()
 
-    def say_what_runs(self, config: WorkerConfig, worker: Worker) -> None:
-        """The first line of the log."""
+    def log_start(self, config: WorkerConfig, worker: Worker) -> None:
+        """Log the number of processes and threads, the layer and the channels."""
         channels = ", ".join(sorted(worker.apply_channel_filters(self.channel_layer.router.channels)))
         self.logger.info(
             "Running %d process(es) × %d thread(s) on %s%s",
             config.processes,
             config.threads,
             self.channel_layer,
-            f", for channels {channels}" if config.is_supervised else "",  # otherwise the worker says so
+            f", for channels {channels}" if config.is_supervised else "",  # otherwise the worker logs them
         )
 
-    def obey(self, parent: SupervisorLink, worker: Worker) -> None:
-        """Let a worker tell the process that supervises it what it is told here, and stop when that says so."""
-        worker.record = parent.table
+    def attach(self, supervisor: SupervisorLink, worker: Worker) -> None:
+        """Connect a worker to its supervisor: what it holds, when it is ready, when to replace and to stop it."""
+        worker.record = supervisor.table
         worker.is_one_of_many = True
-        worker.on_listening = parent.is_ready
-        worker.on_outworn = parent.ask_for_replacement
-        parent.stop_with(worker)
+        worker.on_listening = supervisor.is_ready
+        worker.on_replacement_needed = supervisor.ask_for_replacement
+        supervisor.stop_with(worker)
 
     def get_channel_layer(self, alias: str) -> ChannelLayerWrapper:
-        """The layer to work on. Raises `CommandError` for one that other processes cannot reach."""
+        """Return the layer called `alias`. Raises `CommandError` for a layer that other processes cannot reach."""
         layer = layer_of(alias)
         if layer.local_only():
             raise CommandError(
-                f"The layer {layer} lives in one process, so a worker in another gets nothing from it. Leave BACKEND "
-                f"out of CHANNEL_LAYERS[{alias!r}] for the local layer, or name the Redis layer; with the memory "
-                "layer, runserver runs workers in its own process."
+                f"The layer {layer} lives in one process, so a worker in another process gets no messages. Leave "
+                f"BACKEND out of CHANNEL_LAYERS[{alias!r}] to use the local layer, or name the Redis layer; with the "
+                "memory layer, runserver runs workers in its own process."
             )
         return layer
 
     def get_http_consumer(self) -> Consumer | None:
-        """What serves requests that no route takes; None for Django's views."""
+        """Return the consumer of requests that no route takes; None for Django's views."""
         if settings.DEBUG and apps.is_installed("django.contrib.staticfiles"):
             from channels_classic.staticfiles import StaticFilesConsumer
 
@@ -119,14 +119,14 @@ class Command(BaseCommand):
         return None
 
     def make_worker(self, config: WorkerConfig, callback: Any) -> Worker:
-        """The worker, or for several threads the group of workers, that does what `config` says."""
+        """Return a worker, or for several threads a group of workers, configured by `config`."""
         arguments: dict[str, Any] = {
             "channel_layer": self.channel_layer,
             "callback": callback,
             "only_channels": list(config.only_channels) or None,
             "exclude_channels": list(config.exclude_channels) or None,
         }
-        # Tests written for 1.x expect these very arguments; the rest are attributes.
+        # Tests written for 1.x expect exactly these arguments; the other options are attributes.
         worker = Worker(**arguments) if config.threads == 1 else WorkerGroup(**arguments, n_threads=config.threads)
         for name in ("prefetch", "concurrency", "grace", "consumer_timeout", "max_messages", "max_memory"):
             setattr(worker, name, getattr(config, name))
@@ -135,7 +135,7 @@ class Command(BaseCommand):
         return worker
 
     def run_worker(self, worker: Worker, config: WorkerConfig) -> None:
-        """Run the worker until it is told to stop."""
+        """Run the worker until it is stopped."""
         if config.reload:
             atexit.register(_finish, worker, threading.current_thread())
         worker_process_ready.send(sender=worker)
@@ -147,14 +147,14 @@ class Command(BaseCommand):
         except ChannelsError as error:
             raise CommandError(str(error)) from error
         if worker.to_be_replaced is True:  # and no stand-in of a test
-            self.logger.info("Starting again.")
+            self.logger.info("Restarting.")
             renew()
 
     def consumer_called(self, channel: str, message: Message) -> None:
-        """Called before each consumer with `-v 2`, for subclasses; the worker itself says how each message ended."""
+        """Called before each consumer with `-v 2`, for subclasses; the worker itself logs how each message ended."""
 
 
 def _finish(worker: Worker, thread: threading.Thread) -> None:
-    """At the end of a process whose main thread only watches files: finish what was taken."""
+    """Finish the messages taken so far, at the end of a process whose main thread only watches files."""
     worker.stop_gracefully()
-    thread.join()  # which the worker's own time of grace limits
+    thread.join()  # limited by the worker's grace period

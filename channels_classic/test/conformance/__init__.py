@@ -1,4 +1,4 @@
-"""What every channel layer must do, as tests: for the three layers of this package and for those of others.
+"""The contract of channel layers as tests: for the three layers of this package and for those of others.
 
 Mix the two classes into `unittest.TestCase`, say how a layer is made, and run them with pytest or unittest:
 

@@ -1,4 +1,4 @@
-"""How the tests get at a layer: its two faces behind one set of methods, and how layers are opened and closed."""
+"""Access of the tests to a layer: its two faces behind one set of methods, opened and closed."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Face:
         self.layer.send(channel, message)
 
     def look(self, *channels: str) -> Received:
-        """What is there now."""
+        """Return the next message, without waiting."""
         return self.layer.receive(list(channels))
 
     def receive(self, *channels: str) -> tuple[str, dict[str, Any]]:
-        """What is there or comes soon: a blocking receive may return without anything, and callers must loop."""
+        """Return the next message, waiting for it: a blocking receive may return nothing, and callers must loop."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             channel, message = self._block(list(channels))
@@ -104,14 +104,14 @@ class AsyncFace(Face):
 
 
 class Conformance(TestCase):
-    """How the tests get at layers, and what they say about them again and again."""
+    """Access to layers, and assertions that many tests share."""
 
     face_class: type[Face] = Face
     config: dict[str, Any] = {"expiry": 60, "group_expiry": 86400, "capacity": 5}  # noqa: RUF012 a default, as in unittest
-    """What layers are made with unless a test says otherwise."""
+    """The arguments of layers, unless a test gives others."""
 
     spread = 1
-    """How often a plain channel holds its capacity: once in each of the places over which the layer spreads it.
+    """The number of places over which the layer spreads a plain channel; each holds the capacity.
 
     With more than one its messages keep their order only roughly.
     """

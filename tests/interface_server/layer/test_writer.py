@@ -1,4 +1,4 @@
-"""What becomes of messages on their way: a real memory layer, with connections that break when told to."""
+"""Messages on their way to the layer: a real memory layer, with connections that break on request."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ class Connection:
     def __init__(self, layer: Layer, connection: AsyncConnection) -> None:
         self._layer = layer
         self._connection = connection
+
+    def usable(self) -> bool:
+        return self._connection.usable()
 
     async def close(self) -> None:
         await self._connection.close()

@@ -54,14 +54,14 @@ def is_origin_allowed(
     """Return whether a handshake may go on whose ``Origin`` headers have the values ``origins``.
 
     ``host`` is the host the client asks for, with its port; ``allowed_hosts`` is read as ``ALLOWED_HOSTS``,
-    ``trusted_origins`` as ``CSRF_TRUSTED_ORIGINS``, with ``"*"`` for all. A handshake without ``Origin`` is none of a
-    browser. One with two is refused, because other software on the way may have looked at the other one.
+    ``trusted_origins`` as ``CSRF_TRUSTED_ORIGINS``, with ``"*"`` for all. Browsers always send one ``Origin``: a
+    handshake without is that of another client; one with two is refused, because a proxy may have checked the other.
     """
     if ANY in trusted_origins or not origins:
         return True
     if len(origins) > 1:
         return False
-    # No entry and no host has a letter that is not ASCII, so it does not matter what they are decoded to.
+    # Neither an origin nor a host has other than ASCII letters, so it does not matter how such bytes are decoded.
     text = origins[0].decode("latin-1")
     origin = parse_origin(text)
     return (
