@@ -66,11 +66,11 @@ class SendNotAvailableOnDemultiplexer(Exception):
 
 
 class RequestTimeout(Exception):
-    """Raised when the body of a request did not go on for ``body_receive_timeout`` seconds."""
+    """Raised when no further part of a request's body arrived for ``body_receive_timeout`` seconds."""
 
 
 class RequestAborted(Exception):
-    """Raised when the client went away before the body of its request was complete."""
+    """Raised when a body cannot be read any more, or a response not sent, because the client is gone."""
 
 
 # Raised by this package.

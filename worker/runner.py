@@ -59,6 +59,7 @@ class ConsumerRunner:
         self._hooks = ConsumerHooks(type(worker))
         self._forks = len(_forks)
         self._running: tuple[object, Message, float] | None = None
+        self._is_stopping = lambda: worker.termed
         self.verbose = False
         """Whether each message gets a log line; looked up once per batch."""
 
@@ -79,6 +80,7 @@ class ConsumerRunner:
         try:
             message = Message(delivery.message, delivery.channel, self._wrapper)
             message.in_turn = delivery.token is not None
+            message.is_stopping = self._is_stopping  # type: ignore[method-assign]  # the worker's, in place of the default
             if message.get("__retries__") == self._worker.message_retries:
                 message.__doomed__ = True  # type: ignore[attr-defined]  # as in Channels 1.1.8: informational
             match = self._wrapper.router.match(message)
