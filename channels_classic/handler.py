@@ -20,6 +20,7 @@ from django.conf import settings
 from django.core.exceptions import BadRequest, RequestDataTooBig
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import convert_exception_to_response
+from django.core.signals import request_finished, request_started
 from django.http import FileResponse, HttpRequest, HttpResponse, QueryDict, parse_cookie
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
@@ -30,7 +31,6 @@ from channels_classic._credit import Credit
 from channels_classic._pending import pending_message_store
 from channels_classic.channel import Channel
 from channels_classic.exceptions import RequestAborted, RequestTimeout, ResponseLater
-from channels_classic.listeners import AroundRequest
 from channels_classic.message import Message
 
 __all__ = ["AsgiHandler", "AsgiRequest", "HttpResponseLater", "ViewConsumer"]
@@ -190,19 +190,19 @@ class AsgiHandler(BaseHandler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.load_middleware()
 
-    @cached_property
-    def _around(self) -> AroundRequest:  # on demand, for subclasses of 1.x projects with an `__init__` of their own
-        return AroundRequest(type(self))
-
     def __call__(self, message: Message) -> Iterator[Reply]:
         set_script_prefix(_script_name(message))
-        self._around.start(message)
+        request_started.send(sender=type(self), message=message)
         response = self._respond(message)
         try:
             if response is not None and response.status_code != HttpResponseLater.status_code:
                 yield from self.encode_response(response)
         finally:
-            self._around.finish(response)
+            if response is None:
+                request_finished.send(sender=type(self))
+            else:
+                response._handler_class = type(self)  # type: ignore[attr-defined]  # the sender, as Django's handlers set it
+                response.close()
 
     def _respond(self, message: Message) -> HttpResponseBase | None:
         """The response, or ``None`` if there will be none."""

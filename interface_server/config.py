@@ -5,19 +5,12 @@ The commands make their options from the fields; nothing here reads settings or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
+
+from channels_classic._options import option
 
 REQUESTS, WEBSOCKETS, PROXY = "HTTP", "WebSocket", "Behind a web server"
-
-
-def option(default: Any, text: str, *flags: str, kind: type[Any] | None = None, group: str = "") -> Any:
-    """A field from which commands make an option.
-
-    `kind` is its type where the default does not tell; `group` is where help lists it, if not with the others.
-    """
-    metadata = {"help": text, "flags": flags, "kind": kind or type(default), "group": group}
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,7 @@ next take are written together, in one round trip.
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from channels_classic.layers import rng
 from channels_classic.layers.base import BLOCK, BaseChannelLayer
@@ -18,16 +15,11 @@ from channels_classic.message import pending_message_store
 
 from .batch import Batch
 from .connection import WorkerConnection
+from .context import Context, Progress
 from .ordering import must_wait
 from .runner import ConsumerRunner
 from .runtime import Runtime
 from .watchdog import PUT_BACK_AFTER, put_back
-
-if TYPE_CHECKING:
-    from .worker import Worker
-
-logger = logging.getLogger("channels_classic.worker")
-consumer_logger = logging.getLogger("django.channels")
 
 _AGAIN = 0.05
 """Maximum seconds until a channel whose limit was reached is listened to again.
@@ -37,21 +29,21 @@ A thread that has just finished a consumer looks at once; this matters only when
 
 
 class Loop:
-    """Runs one worker thread until its worker is `termed`."""
+    """Runs one worker thread until its worker is `termed`, which `progress` says."""
 
-    def __init__(self, worker: Worker, channels: Sequence[str], runtime: Runtime) -> None:
-        self._worker = worker
-        self._channels = list(channels)
+    def __init__(self, progress: Progress, runtime: Runtime, context: Context) -> None:
+        self._progress = progress
+        self._channels = list(runtime.channels)
         self._watchdog = runtime.watchdog
-        self._record = runtime.record
         self._recycling = runtime.recycling
         self._limits = runtime.limits
-        self._layer: BaseChannelLayer = worker.channel_layer.channel_layer
-        self._batch = Batch()
-        self._connection = WorkerConnection(
-            self._layer, runtime.outage, runtime.record, on_disconnect=self._batch.pause
-        )
-        self._runner = ConsumerRunner(worker, runtime.new_statistics(), runtime.async_runner)
+        self._layer = context.layer
+        self._record = context.record
+        self._clock = context.clock
+        self._prefetch = context.prefetch
+        self._batch = Batch(context.clock)
+        self._connection = WorkerConnection(context, runtime.outage, on_disconnect=self._batch.pause)
+        self._runner = ConsumerRunner(context, runtime.new_statistics(), runtime.async_runner.start)
         self._count = 1  # until consumers turn out to be fast
 
     def run(self) -> None:
@@ -59,11 +51,11 @@ class Loop:
         self._watchdog.add(self._batch, self._runner)
         try:
             with pending_message_store.deliver_with(self._runner.deliver, self._write_first):
-                while not self._worker.termed:
+                while not self._progress.termed:
                     self._take()
                     self._work()
         finally:
-            self._worker.in_job = False
+            self._progress.in_job = False
             self._watchdog.remove(self._batch)
             self._connection.owe(put_back(self._layer, self._record, self._batch.abandon()))
             self._connection.finish(self._batch.ended())
@@ -105,17 +97,17 @@ class Loop:
 
     def _work(self) -> None:
         """Run the consumers of the batch. Results are written after each one, or together when consumers are fast."""
-        self._runner.verbose = consumer_logger.isEnabledFor(logging.DEBUG)
-        started = time.monotonic()
+        self._runner.begin_batch()
+        started = self._clock()
         consumed = 0
         while (delivery := self._batch.start()) is not None:
             if self._limits.any and not self._limits.acquire(delivery.channel):
                 unstarted = [delivery, *self._batch.abandon()]
                 self._connection.owe(put_back(self._layer, self._record, unstarted))
                 break
-            self._worker.in_job = True
+            self._progress.in_job = True
             result = self._runner.consume(delivery)
-            self._worker.in_job = False
+            self._progress.in_job = False
             consumed += 1
             if result is None:
                 self._batch.hand_over()
@@ -128,8 +120,8 @@ class Loop:
                 raise result.interrupt
         if consumed:
             self._recycling.consumed(consumed)
-            mean = (time.monotonic() - started) / consumed
-            self._count = batch_size(mean, self._worker.prefetch)
+            mean = (self._clock() - started) / consumed
+            self._count = batch_size(mean, self._prefetch)
 
 
 def batch_size(duration: float, prefetch: int) -> int:

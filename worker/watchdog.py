@@ -11,7 +11,6 @@ import logging
 import math
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,8 +24,10 @@ from channels_classic.layers.steps import PutBack
 
 from .async_runner import AsyncConsumerRunner, Running
 from .batch import Batch
-from .connection import Outage, WorkerConnection
+from .connection import WorkerConnection
+from .context import Context
 from .inflight import Record
+from .outage import Outage
 from .runner import ConsumerRunner
 
 logger = logging.getLogger("channels_classic.worker")
@@ -60,24 +61,23 @@ class Watchdog:
 
     def __init__(
         self,
-        layer: BaseChannelLayer,
+        context: Context,
         outage: Outage,
-        record: Record,
         async_runner: AsyncConsumerRunner,
-        consumer_timeout: float,
         on_timeout: Callable[[str], None],
     ) -> None:
-        self._layer = layer
-        self._record = record
+        self._layer = context.layer
+        self._clock = context.clock
+        self._record = context.record
         self._async_runner = async_runner
-        self._consumer_timeout = consumer_timeout
+        self._consumer_timeout = context.consumer_timeout
         self._on_timeout = on_timeout
         self._watched: dict[int, _Watched] = {}
         self._wake = threading.Event()
         self._interval = math.inf
         self._wanted = math.inf
         self._stopped = False
-        self._connection = WorkerConnection(layer, outage, record, on_disconnect=lambda: record.beat(True))
+        self._connection = WorkerConnection(context, outage, on_disconnect=lambda: context.record.beat(True))
         self._thread = threading.Thread(target=self._watch, name="worker-watchdog", daemon=True)
 
     def start(self) -> None:
@@ -121,7 +121,7 @@ class Watchdog:
             wanted, self._wanted = self._wanted, math.inf
             interval = PACE
             try:
-                interval = min(self._look(time.monotonic()), wanted)
+                interval = min(self._look(self._clock()), wanted)
             except Exception:
                 logger.exception("The watchdog of the worker failed and goes on.")
             idle = interval == math.inf
@@ -172,13 +172,13 @@ class Watchdog:
     def _check_coroutine(self, running: Running, now: float) -> None:
         if running.is_given_up:
             return
-        if 0 < self._consumer_timeout < now - running.since - 2 * PACE:
-            self._report(running.result.delivery, Outcome.RAISED)
+        if 0 < self._consumer_timeout < now - running.attempt.started - 2 * PACE:
+            self._report(running.attempt.result.delivery, Outcome.RAISED)
             self._async_runner.give_up(running)
             self._on_timeout("one of its coroutines does not let the others run")
         elif now - running.reported >= RUNNING_INTERVAL - PACE:
             running.reported = now
-            self._report(running.result.delivery, Outcome.RUNNING)
+            self._report(running.attempt.result.delivery, Outcome.RUNNING)
 
     def _report(self, delivery: Delivery, outcome: Outcome) -> None:
         if delivery.token is not None and delivery.reply_channel is not None:

@@ -18,12 +18,13 @@ from typing import Any, ClassVar, TextIO
 
 import uvicorn
 
+from channels_classic._options import option
 from channels_classic.exceptions import CannotListen
 
 from ..access_log import AccessLog
 from ..application import InterfaceServer
 from ..asgi import Application
-from ..config import ClientLimits, InterfaceConfig, option
+from ..config import ClientLimits, InterfaceConfig
 from .http_protocol import HttpProtocol
 from .prefork import Prefork
 from .websocket_protocol import WebSocketProtocol

@@ -24,7 +24,7 @@ def numbers(deliveries: list[Delivery]) -> list[int]:
 
 
 def filled(count: int) -> Batch:
-    batch = Batch()
+    batch = Batch(time.monotonic)
     batch.fill([delivery(number) for number in range(count)])
     return batch
 

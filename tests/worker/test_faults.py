@@ -17,7 +17,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.planner import Delivery, Outgoing, Report
 from channels_classic.layers.steps import Connection, Item, Members, Push, PutBack, Step, Take
 from channels_classic.message import Message, pending_message_store
-from channels_classic.worker import connection
+from channels_classic.worker import connection, outstanding
 from channels_classic.worker.result import ConsumerResult
 from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain, make_worker, running
@@ -89,7 +89,7 @@ def layer() -> FaultyLayer:
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_BACKOFF", (0.01, 0.05))
-    monkeypatch.setattr(connection, "RETRY_TIME", 0.3)
+    monkeypatch.setattr(outstanding, "RETRY_TIME", 0.3)
     monkeypatch.setattr(pending_message_store, "retry_time", 0.2)
 
 

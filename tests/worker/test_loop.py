@@ -18,7 +18,7 @@ from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Connection, Join, Length, Members
 from channels_classic.message import Message
-from channels_classic.worker import connection
+from channels_classic.worker import outstanding
 from channels_classic.worker.loop import batch_size
 from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain, make_group, make_worker, running
@@ -196,7 +196,7 @@ def test_a_send_to_a_full_channel_arrives_when_there_is_room(layer: BaseChannelL
 def test_a_send_to_a_channel_that_stays_full_is_dropped_and_counted(
     layer: BaseChannelLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "RETRY_TIME", 0.2)
+    monkeypatch.setattr(outstanding, "RETRY_TIME", 0.2)
     layer.planner.capacities = Capacities(1000, {"out": 1})
     done: list[Message] = []
 
