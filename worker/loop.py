@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from channels_classic._isolation import MessageContexts
 from channels_classic.layers import rng
 from channels_classic.layers.base import BLOCK, BaseChannelLayer
 from channels_classic.layers.steps import Step, Take
@@ -29,7 +30,7 @@ A thread that has just finished a consumer looks at once; this matters only when
 
 
 class Loop:
-    """Runs one worker thread until its worker is `termed`, which `progress` says."""
+    """Runs one worker thread, in which it is made, until its worker is `termed`, which `progress` says."""
 
     def __init__(self, progress: Progress, runtime: Runtime, context: Context) -> None:
         self._progress = progress
@@ -42,15 +43,16 @@ class Loop:
         self._clock = context.clock
         self._prefetch = context.prefetch
         self._batch = Batch(context.clock)
+        self._contexts = MessageContexts()
         self._connection = WorkerConnection(context, runtime.outage, on_disconnect=self._batch.pause)
-        self._runner = ConsumerRunner(context, runtime.new_statistics(), runtime.async_runner.start)
+        self._runner = ConsumerRunner(context, self._contexts, runtime.new_statistics(), runtime.async_runner.start)
         self._count = 1  # until consumers turn out to be fast
 
     def run(self) -> None:
         """Consume until the worker is `termed`, which is read before each take; taken messages are finished."""
         self._watchdog.add(self._batch, self._runner)
         try:
-            with pending_message_store.deliver_with(self._runner.deliver, self._write_first):
+            with self._contexts.inside(pending_message_store.deliver_with(self._runner.deliver, self._write_first)):
                 while not self._progress.termed:
                     self._take()
                     self._work()

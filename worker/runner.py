@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import close_old_connections
 
+from channels_classic._isolation import MessageContexts
 from channels_classic.channel import Channel, Group
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Delivery, Outgoing
@@ -35,8 +36,11 @@ StartCoroutine = Callable[[Match, Message, ConsumerResult], None]
 class ConsumerRunner:
     """Runs the consumers of one worker thread, one at a time; `start_coroutine` is given those that are `async def`."""
 
-    def __init__(self, context: Context, statistics: Stats, start_coroutine: StartCoroutine) -> None:
+    def __init__(
+        self, context: Context, contexts: MessageContexts, statistics: Stats, start_coroutine: StartCoroutine
+    ) -> None:
         self._context = context
+        self._contexts = contexts
         self._wrapper = context.wrapper
         self._statistics = statistics
         self._start_coroutine = start_coroutine
@@ -59,7 +63,7 @@ class ConsumerRunner:
         """Run the consumer of a message; return its result, or None when it continues as a coroutine."""
         self.result = ConsumerResult(delivery, delivery.reply_channel)
         try:
-            return self._consume(delivery, self.result)
+            return self._contexts.new().run(self._consume, delivery, self.result)
         finally:
             self.result = None
 

@@ -18,6 +18,7 @@ from django.db import close_old_connections
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
 from channels_classic import DEFAULT_CHANNEL_LAYER
+from channels_classic._isolation import MessageContexts
 from channels_classic.asgi import ChannelLayerWrapper, channel_layers
 from channels_classic.channel import Group
 from channels_classic.exceptions import ChannelSocketException
@@ -121,19 +122,22 @@ class Client:
         if match is None:
             content = message.content
             return _missed(f"No route takes this message on the channel {channel!r}: {content!r}.", fail_on_none)
-        consumer, kwargs = match
         with _connections_left_open():
+            return MessageContexts().new().run(self._run, match, message)
+
+    def _run(self, match: Match, message: Message) -> Any:
+        consumer, kwargs = match
+        try:
+            consumer_started.send(sender=self.__class__)
+            return consumer(message, **kwargs)
+        except ChannelSocketException as error:
+            return error.run(message)
+        finally:
+            # Not left to the signal, which keeps errors from a worker; here the test is told.
             try:
-                consumer_started.send(sender=self.__class__)
-                return consumer(message, **kwargs)
-            except ChannelSocketException as error:
-                return error.run(message)
+                pending_message_store.send_and_flush()
             finally:
-                # Not left to the signal, which keeps errors from a worker; here the test is told.
-                try:
-                    pending_message_store.send_and_flush()
-                finally:
-                    consumer_finished.send(sender=self.__class__)
+                consumer_finished.send(sender=self.__class__)
 
     def send_and_consume(self, channel: str, content: Content | None = None, fail_on_none: bool = True) -> Any:
         """Send a message and consume the next one: see `send` and `consume`."""

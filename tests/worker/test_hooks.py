@@ -123,3 +123,4 @@ def test_a_connection_that_is_too_old_is_closed_and_none_is_looked_for_afterward
     connection.ensure_connection()
     check_old_connections()
     assert looked == ["looked"]
+    connection.close()
