@@ -25,7 +25,6 @@ from channels_classic.layers.codec import Outcome
 from channels_classic.message import Message
 from channels_classic.routing import Match
 from channels_classic.signals import consumer_failed
-from channels_classic.utils import name_that_thing
 
 from .context import Context
 from .control_flow import CONTROL_EXCEPTIONS, handle
@@ -141,13 +140,25 @@ class Attempt:
         if self.timeout is not None and isinstance(raised, asyncio.CancelledError):
             self.timeout.__cause__ = raised  # its traceback shows where the coroutine waited
             raised = self.timeout
-        log_failure(self.consumer, self.message, raised, self.duration)
+        self._log(raised)
         return raised
 
     def time_out(self, error: Exception, where: str) -> None:
         """From another thread: report the consumer as failed while it still runs; `where` is its stack."""
-        log_failure(self.consumer, self.message, error, self.duration, where)
+        self._log(error, where)
         consumer_failed.send_robust(**self._failure(error))
+
+    def _log(self, error: BaseException, where: str = "") -> None:
+        """Log channel, consumer, duration and traceback; or `where`, the stack of a consumer that still runs."""
+        self._context.failures.error(
+            f"The consumer {self.stats.name} of {self.message.channel.name}",
+            "The consumer %s of %s failed after %.3f s.%s",
+            self.stats.name,
+            self.message.channel.name,
+            self.duration,
+            f" {error}\n{where}" if where else "",
+            exc_info=None if where else error,
+        )
 
     def _failure(self, error: BaseException) -> dict[str, Any]:
         return {
@@ -202,18 +213,6 @@ class Attempt:
                 held,
                 seconds,
             )
-
-
-def log_failure(consumer: object, message: Message, error: BaseException, duration: float, where: str = "") -> None:
-    """Log channel, consumer, duration and traceback; or `where`, the stack of a consumer that still runs."""
-    logger.error(
-        "The consumer %s of %s failed after %.3f s.%s",
-        name_that_thing(consumer),
-        message.channel.name,
-        duration,
-        f" {error}\n{where}" if where else "",
-        exc_info=None if where else error,
-    )
 
 
 def _leave_fork(error: BaseException | None) -> None:

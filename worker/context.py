@@ -11,6 +11,7 @@ from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.message import Message
 
+from .failure_log import FailureLog
 from .inflight import Record
 
 Callback = Callable[[str, Message], object]
@@ -38,6 +39,9 @@ class Context:
 
     record: Record
     """Where the process records the messages it holds."""
+
+    failures: FailureLog
+    """Logs failures of consumers."""
 
     callback: Callback | None = None
     message_retries: int = 10

@@ -74,12 +74,22 @@ class ConsumerRunner:
             if message.get("__retries__") == self._context.message_retries:
                 message.__doomed__ = True  # type: ignore[attr-defined]  # as in Channels 1.1.8: informational
             match = self._wrapper.router.match(message)
-        except Exception:
-            logger.exception("The routing failed on a message of %s.", delivery.channel)
+        except Exception as error:
+            self._context.failures.error(
+                f"The routing of {delivery.channel}",
+                "The routing failed on a message of %s.",
+                delivery.channel,
+                exc_info=error,
+            )
             match, message = None, None
         if match is None or message is None:
             if message is not None:
-                logger.error("No route takes a message of %s: %s", delivery.channel, shown(delivery.message))
+                self._context.failures.error(
+                    f"No route for {delivery.channel}",
+                    "No route takes a message of %s: %s",
+                    delivery.channel,
+                    shown(delivery.message),
+                )
                 result.outcome = Outcome.UNROUTED
             self._statistics.named("(no consumer)").add(0.0, result.outcome)
             return result
@@ -95,8 +105,13 @@ class ConsumerRunner:
     def _call_back(self, channel: str, message: Message) -> None:
         try:
             self._context.callback(channel, message)  # type: ignore[misc]  # the caller has looked
-        except Exception:
-            logger.exception("The callback of the worker failed on a message of %s.", channel)
+        except Exception as error:
+            self._context.failures.error(
+                "The callback of the worker",
+                "The callback of the worker failed on a message of %s.",
+                channel,
+                exc_info=error,
+            )
 
     def _run(self, match: Match, message: Message, result: ConsumerResult, stats: ConsumerStats) -> None:
         self._attempt = attempt = Attempt(self._context, match, message, result, stats)

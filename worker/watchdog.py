@@ -69,6 +69,7 @@ class Watchdog:
         self._layer = context.layer
         self._clock = context.clock
         self._record = context.record
+        self._failures = context.failures
         self._async_runner = async_runner
         self._consumer_timeout = context.consumer_timeout
         self._on_timeout = on_timeout
@@ -129,12 +130,16 @@ class Watchdog:
             self._interval = interval
             if self._wake.wait(None if idle else interval):
                 self._wake.clear()
+        self._failures.flush()
         self._connection.finish([])
 
     def _look(self, now: float) -> float:
         """Check every batch and coroutine; return the seconds until the next look, `inf` when all are idle."""
         interval = math.inf
         stolen = []
+        self._failures.flush(now)
+        if self._failures.is_waiting:
+            interval = PACE
         for watched in list(self._watched.values()):
             deliveries, results = watched.batch.steal(now - PUT_BACK_AFTER)
             self._connection.owe(put_back(self._layer, self._record, deliveries))

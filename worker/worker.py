@@ -29,6 +29,7 @@ from channels_classic.signals import worker_ready
 from .concurrency import parse_limits
 from .config import WorkerConfig
 from .context import Callback, Context
+from .failure_log import FailureLog
 from .inflight import NoRecord, Record
 from .loop import Loop
 from .recycling import Recycling
@@ -197,6 +198,7 @@ class Worker:
             concurrency=self.concurrency,
             consumer_timeout=self.consumer_timeout,
             record=self.record,
+            failures=FailureLog(time.monotonic),
         )
         recycling = Recycling(self.max_messages, self.max_memory, self.ask_for_replacement, context.clock)
         return Runtime(context, channels, self.limits, recycling, self.ask_for_replacement)
