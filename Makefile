@@ -2,77 +2,84 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-at-most-once bench test test-hosting hostile deploys soak-sockets soak-streams test-all faults lint types clean
+.PHONY: help install demo demo-at-most-once test coverage test-all newest test-hosting faults hostile deploys \
+	soak-sockets soak-streams bench lint format types build audit constraints clean
 
-help:     ## say what there is
-	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1\t/p' Makefile | expand -t 26
+help:  ## list the verbs
+	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1\t/p' Makefile | expand -t 24
 
 install: $(READY)  ## make the environment in .venv
 
-demo: $(READY)  ## run the live blog; REDIS_URL=redis://… on Redis, PORT=… elsewhere
+demo: $(READY)  ## run the live blog; REDIS_URL=redis://… on Redis, PORT=… on another port
 	@$(BIN)/python examples/liveblog/demo.py
 
-demo-at-most-once: $(READY)  ## lose messages on purpose, and see which; REDIS_URL=redis://… on a Redis of its own
+demo-at-most-once: $(READY)  ## lose messages on purpose and count them; REDIS_URL=redis://… on a Redis of its own
 	@$(BIN)/python examples/at_most_once/demo.py --picture at-most-once.svg
 
-# Most tests wait most of the time: four run at once, whatever the number of cores.
-test: $(READY)  ## run the whole test suite, with a real Redis and a real browser
-	@scripts/provide redis chromium iproute2
-	@$(BIN)/python -m pytest -n 4
+# Tests wait more than they compute: four at once, whatever the number of processors.
+test: $(READY)  ## run the tests, with a real Redis and a real browser
+	@scripts/provide redis chromium iproute2 && $(BIN)/python -m pytest -n 4
 
-test-hosting: $(READY)  ## try the ASGI servers, Channels 4, nginx, supervisor and systemd
-	@scripts/provide nginx supervisor chromium
-	@test -x .venv-channels-4/bin/uvicorn || { $(BIN)/python -m venv .venv-channels-4 && \
-		.venv-channels-4/bin/pip install --quiet --disable-pip-version-check --editable . "channels>=4,<5"; }
-	@$(BIN)/python -m pytest tests/hosting
+coverage: $(READY)  ## run the tests, measure branch coverage and hold the floor in setup.cfg
+	@scripts/provide redis chromium iproute2 && $(BIN)/coverage erase && $(BIN)/coverage run -m pytest -n 4 && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
+
+test-all: $(READY)  ## run the tests with each supported pair of Python and Django found here
+	@scripts/provide redis chromium iproute2 && scripts/nox --session tests
+
+newest: $(READY)  ## run the tests with the newest releases of what the project requires, bounds ignored
+	@scripts/provide redis chromium iproute2 && scripts/nox --session newest
+
+test-hosting: $(READY) .venv-channels-4/.ready  ## try other ASGI servers, Channels 4, nginx, supervisor and systemd
+	@scripts/provide nginx supervisor chromium && $(BIN)/python -m pytest tests/hosting
+
+faults: $(READY)  ## break Redis in every way: 10,000 messages each
+	@scripts/provide redis iproute2 && FAULTS=long $(BIN)/python -m pytest -n 2 tests/faults tests/layers/test_against_model.py
 
 hostile: $(READY)  ## send 20,000 hostile inputs to the interface server, and 5,000 replies
 	@HOSTILE=20000 $(BIN)/python -m pytest -q tests/interface_server/test_hostile.py
 
-deploys: $(READY)  ## restart, replace and kill workers behind 1,000 talking sockets, and stream to them; DEPLOYS=… for fewer
-	@scripts/provide redis
-	@DEPLOYS=$${DEPLOYS:-1000} $(BIN)/python -m pytest tests/worker/test_sockets.py tests/worker/test_streaming.py
+deploys: $(READY)  ## restart and kill workers behind 1,000 busy sockets; DEPLOYS=… for fewer
+	@scripts/provide redis && DEPLOYS=$${DEPLOYS:-1000} $(BIN)/python -m pytest tests/worker/test_sockets.py tests/worker/test_streaming.py
 
-soak-sockets: $(READY)  ## 5,000 idle and 500 busy sockets for ten minutes, with restarting workers; SECONDS=… for less
-	@scripts/provide redis
-	@$(BIN)/python -m benchmarks.soak_sockets $(SECONDS)
+soak-sockets: $(READY)  ## 5,000 idle and 500 busy sockets, workers restarting, 10 minutes; SECONDS=… for less
+	@scripts/provide redis && $(BIN)/python -m benchmarks.soak_sockets $(SECONDS)
 
-soak-streams: $(READY)  ## 1 GB each way at 1 MB/s: the most memory of each process (17 minutes); MEGABYTES=… for less
-	@scripts/provide redis
-	@$(BIN)/python -m benchmarks.streams $(MEGABYTES)
+soak-streams: $(READY)  ## 1 GB each way at 1 MB/s, with the peak memory, 17 minutes; MEGABYTES=… for less
+	@scripts/provide redis && $(BIN)/python -m benchmarks.streams $(MEGABYTES)
 
-bench: .venv-bench/.ready  ## measure this project against its peers, in 25 minutes; QUICK=1 for a first look
-	@scripts/provide redis wrk
-	@.venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
+bench: .venv-bench/.ready  ## measure this project beside its peers, 25 minutes; QUICK=1 for a first look
+	@scripts/provide redis wrk && .venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
 
-test-all: $(READY)  ## run it with each Python and Django that go together, as far as they are here
-	@scripts/provide redis chromium iproute2
-	@$(BIN)/nox
+lint: $(READY)  ## check style, format, spelling and import directions
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/typos && $(BIN)/lint-imports --no-logo
 
-faults: $(READY)  ## break Redis in every way, at length: 10,000 messages each
-	@scripts/provide redis iproute2
-	@FAULTS=long $(BIN)/python -m pytest -n 2 tests/faults tests/layers/test_against_model.py
-
-lint: $(READY)  ## check style, format and import directions
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/lint-imports
+format: $(READY)  ## rewrite the Python files in the project's format
+	@$(BIN)/ruff check --quiet --fix . && $(BIN)/ruff format --quiet .
 
 types: $(READY)  ## check types, strictly
 	@$(BIN)/mypy
 
-clean:  ## remove what the other verbs made
-	rm -rf $(VENV) .venv-channels-4 .venv-bench .nox build dist *.egg-info .coverage htmlcov .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+build: $(READY)  ## build and check the source distribution and the wheel in dist/
+	@rm -rf dist && $(BIN)/python -m build && $(BIN)/uvx twine check --strict dist/*
 
-$(READY): setup.cfg pyproject.toml
-	@scripts/environment $(VENV) $(PYTHON)
-	@touch $@
+audit: $(READY)  ## look for known vulnerabilities in what is installed, with the advisories of pypi.org
+	@$(BIN)/pip freeze --exclude-editable | $(BIN)/uvx pip-audit --strict --no-deps --disable-pip --requirement /dev/stdin
+
+# Without Django: its releases are what noxfile.py goes through, and its bug-fix releases concern every site at once.
+constraints: $(READY)  ## move constraints.txt to the newest releases that the bounds allow
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --extra dev --no-annotate --no-emit-package django --custom-compile-command "make constraints" --output-file constraints.txt setup.cfg
+
+clean:  ## remove what the other verbs made
+	@rm -rf $(VENV) .venv-channels-4 .venv-bench .nox build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .*_cache
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@scripts/environment $(VENV) $(PYTHON) --constraint constraints.txt --editable '.[dev]' && touch $@
+
+.venv-channels-4/.ready: setup.cfg
+	@scripts/environment .venv-channels-4 $(PYTHON) --editable . 'channels>=4,<5' && touch $@
 
 .venv-bench/.ready: benchmarks/requirements.txt setup.cfg
-	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here: name a Python 3.10 or later: make PYTHON=…" >&2; exit 1; }
-	@echo "Making the environment of the benchmarks in .venv-bench"
-	@$(PYTHON) -m venv --clear .venv-bench
-	@.venv-bench/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
-	@touch $@
+	@scripts/environment .venv-bench $(PYTHON) --requirement benchmarks/requirements.txt && touch $@

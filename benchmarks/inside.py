@@ -31,6 +31,8 @@ SIZES = (10, 100, 1_000, 10_000)
 
 def messages(options: argparse.Namespace) -> Figures:
     """Messages sent and received by one thread, one after another."""
+    send: Callable[..., Any]
+    receive: Callable[[], Any]
     if _is_ours():
         layer = _ours()
         send, receive = layer.send, lambda: layer.receive(["numbers"], block=True)[1]

@@ -149,7 +149,7 @@ def main(path: str) -> None:
     page = PAGE.read_text()
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    parts = (
+    parts = [
         heading(results),
         "",
         goals_table(results),
@@ -157,8 +157,11 @@ def main(path: str) -> None:
         "### Processor time of a message, µs",
         "",
         costs_table(results),
-    )
-    parts += ("", "### All figures", "", figures_table(results))
+        "",
+        "### All figures",
+        "",
+        figures_table(results),
+    ]
     PAGE.write_text("\n".join([f"{before}{BEGIN}", *parts, f"{END}{after}"]))
     PICTURE.write_text(picture(results))
 

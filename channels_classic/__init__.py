@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from channels_classic.asgi import channel_layers as channel_layers
     from channels_classic.channel import Channel as Channel
     from channels_classic.channel import Group as Group
+    from channels_classic.conf import DEFAULT_CHANNEL_LAYER as DEFAULT_CHANNEL_LAYER
     from channels_classic.routing import include as include
     from channels_classic.routing import route as route
     from channels_classic.routing import route_class as route_class
 
 __version__ = "0.1.0"
 
-DEFAULT_CHANNEL_LAYER = "default"
-
 default_app_config = "channels_classic.apps.ChannelsConfig"  # Django finds it by itself; the name is that of 1.x
 
 _HOMES = {
+    "DEFAULT_CHANNEL_LAYER": "channels_classic.conf",
     "Channel": "channels_classic.channel",
     "Group": "channels_classic.channel",
     "channel_layers": "channels_classic.asgi",

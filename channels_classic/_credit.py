@@ -11,7 +11,7 @@ from typing import Any
 
 from channels_classic.channel import Channel
 from channels_classic.exceptions import RequestAborted
-from channels_classic.layers.names import inbox_of, is_managed
+from channels_classic.layers.names import inbox_of, is_owned
 
 WINDOW = 2 * 1024 * 1024
 """Bytes that may be under way."""
@@ -28,7 +28,7 @@ class Credit:
         self._sent = self._taken = 0
         self.channel: str | None = None
         """None where nobody gives credit, as when a test plays the client."""
-        if is_managed(inbox_of(reply_channel.name)):
+        if is_owned(inbox_of(reply_channel.name)):
             self.channel = self._layer.new_channel("http.response.credit?")
 
     def spend(self, size: int) -> None:

@@ -1,6 +1,6 @@
-"""Sends held until the consumer that made them returns, and what they say about its reply channel.
+"""Sends of a running consumer, held until it returns, and a record of what they mean for its reply channel.
 
-In come the sends of ``Channel`` and ``Group``; out they go, in order, when the worker says ``consumer_finished``.
+``Channel`` and ``Group`` pass in what a consumer sends; it leaves in that order when ``consumer_finished`` is sent.
 Importable as ``channels_classic.message.pending_message_store`` too, as in Channels 1.1.8.
 """
 
@@ -11,25 +11,34 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from channels_classic.conf import CHANNELS_IMPLICIT_ACCEPT
 from channels_classic.layers.base import BeforeRun, before_run
 from channels_classic.signals import consumer_finished, consumer_started
 
-if TYPE_CHECKING:
-    from channels_classic.channel import Channel, Group
-
-    Pair = tuple[Channel | Group, dict[str, Any]]
-    Deliver = Callable[[list[Pair]], None]
-
 logger = logging.getLogger(__name__)
+
+
+class Sender(Protocol):
+    """A ``Channel`` or ``Group``, as far as holding a message needs it."""
+
+    name: str
+    channel_layer: Any
+
+    def send(self, content: dict[str, Any], immediately: bool = False) -> None:
+        """Send a message."""
+
+
+Pair = tuple[Sender, dict[str, Any]]
+Deliver = Callable[[list[Pair]], None]
 
 
 class Trace:
     """What a consumer did with one reply channel: ``answered`` it, ``handed_on`` its name, both or neither.
 
-    Handed on means: the name went out in a message to another channel or group, or was added to a group. A name that
-    left by other ways (a database row, a call on the raw layer) is not seen.
+    Handed on means that the name was sent in a message to another channel or group, or was added to a group. A name
+    that is passed on in other ways (in a database row, by a call on the layer itself) is not noticed.
     """
 
     __slots__ = ("answered", "joined", "mentioned", "reply_channel")
@@ -42,24 +51,29 @@ class Trace:
 
     @property
     def handed_on(self) -> bool:
-        """Whether something else may answer: a message ``mentioned`` the name, or a group was ``joined``."""
+        """Whether another sender may answer: a message ``mentioned`` the name, or a group was ``joined``."""
         return self.mentioned or self.joined
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether a consumer of ``websocket.connect`` that returned accepts by ``CHANNELS_IMPLICIT_ACCEPT``."""
+        return not self.answered and bool(CHANNELS_IMPLICIT_ACCEPT.get())
+
     def sent(self, name: str, content: dict[str, Any]) -> None:
-        """Note a message to a channel or group."""
+        """Record a message to a channel or group."""
         if name == self.reply_channel:
             self.answered = True
         elif not self.mentioned:
             self.mentioned = _mentions(content, self.reply_channel)
 
     def added(self, channel_name: str) -> None:
-        """Note a channel added to a group."""
+        """Record that a channel was added to a group."""
         if channel_name == self.reply_channel:
             self.joined = True
 
 
 def _mentions(value: object, name: str) -> bool:
-    """Whether ``name`` occurs in ``value``, however deep, also inside a text such as JSON."""
+    """Return whether ``name`` occurs in ``value``, at any depth, also inside a text such as JSON."""
     if isinstance(value, str):
         return name in value
     if isinstance(value, bytes):
@@ -72,16 +86,21 @@ def _mentions(value: object, name: str) -> bool:
 
 
 class _Held:
-    """The sends of one running consumer. Contexts copied from it may outlive it, so it knows that it is over."""
+    """The sends of one running consumer. Contexts copied from its own may outlive it, hence ``over``."""
 
     __slots__ = ("over", "pairs", "prepended", "since", "trace")
 
     def __init__(self) -> None:
         self.pairs: list[Pair] = []
         self.prepended = 0
-        self.since = 0.0
+        self.since: float | None = None
         self.trace: Trace | None = None
         self.over = False
+
+    def insert(self, position: int, sender: Sender, message: dict[str, Any]) -> None:
+        if self.since is None:
+            self.since = time.monotonic()
+        self.pairs.insert(position, (sender, message))
 
 
 # Context variables: an async view sees those of the consumer that runs it, a thread started by a consumer does not.
@@ -92,8 +111,8 @@ _deliver: ContextVar[Deliver | None] = ContextVar("channels_classic_deliver", de
 class PendingMessageStore:
     """The sends of the consumer that runs in the current context.
 
-    They are delivered also when the consumer raised. ``retry_time`` and ``retry_interval``, in seconds, are how long
-    a full channel is waited for, per message, and how often it is tried.
+    They are delivered also when the consumer raised. ``retry_time`` is how many seconds to try again when a channel is
+    full, for each message, and ``retry_interval`` the seconds between two attempts.
     """
 
     retry_time: float = 2
@@ -105,32 +124,32 @@ class PendingMessageStore:
         return self._current() is not None
 
     def prepare(self, **kwargs: Any) -> None:
-        """Start holding sends; what an earlier consumer left behind is dropped."""
+        """Start holding sends; those that an earlier consumer left are dropped."""
         _held.set(_Held())
 
-    def append(self, sender: Channel | Group, message: dict[str, Any]) -> None:
-        """Hold a message at the end. The dict is copied, so that it may be changed and sent again; what is in it is
-        not."""
-        held = self._require_current()
-        if not held.since:
-            held.since = time.monotonic()
-        held.pairs.append((sender, message.copy()))
+    def append(self, sender: Sender, message: dict[str, Any]) -> None:
+        """Hold a message after all others.
 
-    def prepend(self, sender: Channel | Group, message: dict[str, Any]) -> None:
-        """Hold a message before all appended ones, behind those prepended earlier; it must not be changed afterwards.
+        The dict is copied, but not its values, so that it may be changed and sent again.
+        """
+        held = self._require_current()
+        held.insert(len(held.pairs), sender, message.copy())
+
+    def prepend(self, sender: Sender, message: dict[str, Any]) -> None:
+        """Hold a message before all appended ones, after those prepended earlier; it must not be changed afterwards.
 
         It counts as sent for ``watch``.
         """
         held = self._require_current()
-        held.pairs.insert(held.prepended, (sender, message))
+        held.insert(held.prepended, sender, message)
         held.prepended += 1
         self.sent(sender.name, message)
 
     def send_and_flush(self, **kwargs: Any) -> None:
-        """Send what is held and hold no longer; nothing happens outside a consumer.
+        """Send what is held and stop holding; do nothing outside a consumer.
 
-        A message that cannot be sent is lost and the next ones are tried; the loss is logged once. Then the first
-        error is raised: ``RuntimeError`` for a channel that stayed full, what the layer raised otherwise.
+        If a message cannot be sent it is lost and the next ones are sent; losses are logged once. Then the first
+        error is raised: ``RuntimeError`` for a channel that stayed full, otherwise the error of the layer.
         """
         held = self._current()
         if held is None:
@@ -159,32 +178,33 @@ class PendingMessageStore:
             before_run.reset(tokens[1])
 
     def watch(self, reply_channel: str) -> Trace:
-        """The record of what the running consumer does with ``reply_channel`` from now on; call it after
+        """Return a record of what the running consumer does with ``reply_channel`` from now on; call it after
         ``prepare``."""
         trace = Trace(reply_channel)
         self._require_current().trace = trace
         return trace
 
     def held(self) -> tuple[int, float]:
-        """How many messages are held, and for how many seconds the first of them has been."""
+        """Return how many messages are held, and for how many seconds the first of them has been."""
         held = self._current()
-        return (len(held.pairs), time.monotonic() - held.since) if held is not None and held.pairs else (0, 0.0)
+        if held is None or held.since is None:
+            return 0, 0.0
+        return len(held.pairs), time.monotonic() - held.since
 
     def sent(self, name: str, content: dict[str, Any]) -> None:
-        """Take note of a message that a consumer sends, now or later."""
+        """Record a message that a consumer sends, now or later."""
         held = self._current()
         if held is not None and held.trace is not None:
             held.trace.sent(name, content)
 
     def added(self, channel_name: str) -> None:
-        """Take note of a channel that a consumer adds to a group."""
+        """Record that a consumer adds a channel to a group."""
         held = self._current()
         if held is not None and held.trace is not None:
             held.trace.added(channel_name)
 
     def flush_after_consumer(self, **kwargs: Any) -> None:
-        """As ``send_and_flush``, for the ``consumer_finished`` signal: what fails is in the log and spares the
-        worker."""
+        """Call ``send_and_flush`` for the ``consumer_finished`` signal: errors are logged, and the worker goes on."""
         deliver = _deliver.get()
         try:
             self.send_and_flush()
@@ -207,12 +227,12 @@ class PendingMessageStore:
         errors: list[Exception] = []
         for sender, content in pairs:
             try:
-                self._send_patiently(sender, content)
+                self._send_with_retries(sender, content)
             except Exception as error:
                 errors.append(error)
         if errors:
             logger.error(
-                "%s of the %s messages a consumer sent are lost; the first: %s",
+                "%s of the %s messages that a consumer sent are lost; the first: %s",
                 len(errors),
                 len(pairs),
                 errors[0],
@@ -220,7 +240,7 @@ class PendingMessageStore:
             )
             raise errors[0]
 
-    def _send_patiently(self, sender: Channel | Group, content: dict[str, Any]) -> None:
+    def _send_with_retries(self, sender: Sender, content: dict[str, Any]) -> None:
         deadline = time.monotonic() + self.retry_time
         while True:
             try:
@@ -229,7 +249,7 @@ class PendingMessageStore:
                 if time.monotonic() >= deadline:
                     raise RuntimeError(
                         f"The message for {sender.name!r} is lost: the channel stayed full for {self.retry_time} "
-                        "seconds after the consumer returned. Is anything reading it?"
+                        "seconds after the consumer returned. Does a worker read it?"
                     ) from error
             time.sleep(self.retry_interval)
 

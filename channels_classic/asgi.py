@@ -1,6 +1,6 @@
 """The channel layers of a project: from the ``CHANNEL_LAYERS`` setting to a layer with its routing.
 
-Programs and ``Channel`` ask here; nothing is read or connected before the first question.
+Programs and ``Channel`` look layers up here; nothing is read or connected before the first look-up.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from difflib import get_close_matches
 from typing import Any
 
 import django
-from django.conf import settings
 from django.utils.module_loading import import_string
 
-from channels_classic import DEFAULT_CHANNEL_LAYER
+from channels_classic.conf import CHANNEL_LAYERS, DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import InvalidChannelLayerError, UnknownChannelLayer
 from channels_classic.routing import Router
 from channels_classic.utils import name_that_thing
@@ -29,7 +28,7 @@ __all__ = [
 
 EMBEDDED_BACKEND = "channels_classic.layers.local.LocalChannelLayer"
 
-# The layers that projects written for Channels 1.x name, and what stands for them here.
+# Layers named by projects written for Channels 1.x, and those that replace them here.
 LEGACY_BACKENDS = {
     "asgi_ipc.IPCChannelLayer": EMBEDDED_BACKEND,
     "asgi_redis.RedisChannelLayer": "channels_classic.layers.redis.RedisChannelLayer",
@@ -45,7 +44,7 @@ EXAMPLE = 'Write in your settings: CHANNEL_LAYERS = {"default": {"ROUTING": "mys
 
 
 class ChannelLayerWrapper:
-    """A layer under its alias, with its routing. Other attributes are those of the layer, unless set here."""
+    """A layer under its alias, with its routing. All other attributes are those of the layer."""
 
     def __init__(self, channel_layer: Any, alias: str, routing: Any) -> None:
         self.channel_layer = channel_layer
@@ -62,20 +61,20 @@ class ChannelLayerWrapper:
         return f"{self.alias} ({name_that_thing(self.channel_layer)})"
 
     def local_only(self) -> bool:
-        """Whether other processes cannot reach the layer: that is so when its module's name contains ``inmemory``."""
+        """Return True if other processes cannot reach the layer: the name of its module contains ``inmemory``."""
         return "inmemory" in type(self.channel_layer).__module__
 
 
 class ChannelLayerManager:
-    """The layers of this process by alias, each made on first use."""
+    """Layers of this process by alias, each made on first use."""
 
     def __init__(self) -> None:
         self.backends: dict[str, ChannelLayerWrapper | None] = {}
 
     @property
     def configs(self) -> dict[str, dict[str, Any]]:
-        """The ``CHANNEL_LAYERS`` setting of this moment; empty when there is none."""
-        configs = getattr(settings, "CHANNEL_LAYERS", None) or {}
+        """The current ``CHANNEL_LAYERS`` setting; empty when there is none."""
+        configs = CHANNEL_LAYERS.get() or {}
         if not isinstance(configs, dict):
             raise InvalidChannelLayerError(
                 f"The CHANNEL_LAYERS setting is of type {type(configs).__name__}: "
@@ -85,7 +84,7 @@ class ChannelLayerManager:
         return configs
 
     def make_backend(self, name: str) -> ChannelLayerWrapper:
-        """A new layer made from ``CONFIG``.
+        """Return a new layer made from ``CONFIG``.
 
         Raises ``UnknownChannelLayer`` for an alias that is not defined, ``InvalidChannelLayerError`` for a definition
         that cannot be used, and what importing the routing or making the layer raises.
@@ -93,7 +92,7 @@ class ChannelLayerManager:
         return self._make(name, "CONFIG")
 
     def make_test_backend(self, name: str) -> ChannelLayerWrapper:
-        """A new layer made from ``TEST_CONFIG``; raises ``InvalidChannelLayerError`` also when there is none."""
+        """Return a new layer made from ``TEST_CONFIG``; raises ``InvalidChannelLayerError`` also when there is none."""
         if "TEST_CONFIG" not in self._entry(name):
             raise InvalidChannelLayerError(
                 f"CHANNEL_LAYERS[{name!r}] has no 'TEST_CONFIG': live server tests need one, with a prefix or hosts "
@@ -104,14 +103,14 @@ class ChannelLayerManager:
         return self._make(name, "TEST_CONFIG")
 
     def set(self, key: str, layer: ChannelLayerWrapper | None) -> ChannelLayerWrapper | None:
-        """Put ``layer`` in the place of the one called ``key``, which is returned."""
+        """Replace the layer called ``key`` by ``layer``; return the previous one."""
         previous = self.backends.get(key)
         self.backends[key] = layer
         return previous
 
     def __getitem__(self, key: str) -> Any:
         if key not in self.backends:
-            # Two threads may both make one; no lock, because making one imports the project's routing. One stays.
+            # Two threads may both make one, of which one is kept. No lock: making one imports the project's routing.
             self.backends.setdefault(key, self.make_backend(key))
         return self.backends[key]
 
@@ -119,7 +118,7 @@ class ChannelLayerManager:
         return key in self.configs
 
     def _entry(self, name: str) -> dict[str, Any]:
-        """The definition of a layer, checked for its keys."""
+        """Return the definition of a layer, its keys checked."""
         configs = self.configs
         if name not in configs:
             raise _unknown_alias(name, list(configs))
@@ -129,7 +128,7 @@ class ChannelLayerManager:
         return entry
 
     def make_layer(self, name: str) -> Any:
-        """A new layer made from ``CONFIG``, without its routing: for a program that needs nothing of the project."""
+        """Return a new layer made from ``CONFIG``, without routing: for a program that needs nothing of the project."""
         return self._layer(name, "CONFIG")
 
     def _layer(self, name: str, config_key: str) -> Any:
@@ -154,7 +153,7 @@ channel_layers = ChannelLayerManager()
 
 
 def wrong_keys(alias: str, entry: Any) -> Iterator[InvalidChannelLayerError]:
-    """What is wrong with the shape of an entry of ``CHANNEL_LAYERS``."""
+    """Yield errors for an entry of ``CHANNEL_LAYERS`` of the wrong shape."""
     if not isinstance(entry, dict):
         yield InvalidChannelLayerError(
             f"CHANNEL_LAYERS[{alias!r}] is of type {type(entry).__name__}: expected a dict with the keys "
@@ -174,7 +173,7 @@ def wrong_keys(alias: str, entry: Any) -> Iterator[InvalidChannelLayerError]:
 
 
 def missing_keys(alias: str, entry: dict[str, Any]) -> Iterator[InvalidChannelLayerError]:
-    """What an entry of ``CHANNEL_LAYERS`` must have and has not."""
+    """Yield errors for required keys that an entry of ``CHANNEL_LAYERS`` lacks."""
     if "ROUTING" not in entry:
         yield InvalidChannelLayerError(
             f"CHANNEL_LAYERS[{alias!r}] has no 'ROUTING'.",
@@ -185,7 +184,7 @@ def missing_keys(alias: str, entry: dict[str, Any]) -> Iterator[InvalidChannelLa
 
 
 def import_layer_class(alias: str, entry: dict[str, Any]) -> Any:
-    """The class that an entry of ``CHANNEL_LAYERS`` names. Raises ``InvalidChannelLayerError``."""
+    """Return the class named by an entry of ``CHANNEL_LAYERS``. Raises ``InvalidChannelLayerError``."""
     backend = entry.get("BACKEND", EMBEDDED_BACKEND)
     try:
         return import_string(LEGACY_BACKENDS.get(backend, backend))
@@ -200,7 +199,7 @@ def import_layer_class(alias: str, entry: dict[str, Any]) -> Any:
 
 
 def check_config(alias: str, config_key: str, config: Any, layer_class: Any) -> None:
-    """Say which argument a layer does not take before Python says it without the setting's name."""
+    """Raise ``InvalidChannelLayerError`` for arguments a layer does not take, naming the setting."""
     parameters: Mapping[str, Any] = {}
     try:
         signature = inspect.signature(layer_class)
@@ -217,7 +216,7 @@ def check_config(alias: str, config_key: str, config: Any, layer_class: Any) -> 
 
 
 def layer_of_config(alias: str, config_key: str, config: Any, layer_class: Any) -> Any:
-    """The layer that a ``CONFIG`` describes. Raises ``InvalidChannelLayerError`` also for a value it does not take."""
+    """Return the layer described by a ``CONFIG``. Raises ``InvalidChannelLayerError``, also for a rejected value."""
     check_config(alias, config_key, config, layer_class)
     try:
         return layer_class(**config)

@@ -1,4 +1,8 @@
-"""Decorators that give a consumer's message its user, from the session of the socket or of the browser."""
+"""Decorators that attach the user to a consumer's message, from the session of the socket or of the browser.
+
+The session of the socket keeps the user that connected, even after that user has logged out in the browser.
+``channel_and_http_session_user`` looks at the browser's session for each message.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ from channels_classic.sessions import (
 
 __all__ = [
     "channel_and_http_session",
+    "channel_and_http_session_user",
     "channel_and_http_session_user_from_http",
     "channel_session",
     "channel_session_user",
@@ -39,7 +44,11 @@ def transfer_user(from_session: SessionBase, to_session: SessionBase) -> None:
 
 
 def channel_session_user(func: Consumer) -> Consumer:
-    """Give the message ``channel_session`` and, from it, ``user``: anonymous until a user was copied into it."""
+    """Attach ``message.channel_session`` and, from it, ``message.user``: anonymous until a user is copied into it.
+
+    The user stays the same when the browser logs out, and becomes anonymous when the user is deleted or the password
+    changes.
+    """
 
     @functools.wraps(func)
     def inner(*args: Any, **kwargs: Any) -> Any:
@@ -51,7 +60,7 @@ def channel_session_user(func: Consumer) -> Consumer:
 
 
 def http_session_user(func: Consumer) -> Consumer:
-    """Give the message ``http_session`` and, from it, ``user``: anonymous when the message names no session."""
+    """Attach ``message.http_session`` and, from it, ``message.user``: anonymous if the message names no session."""
 
     @functools.wraps(func)
     def inner(*args: Any, **kwargs: Any) -> Any:
@@ -62,17 +71,34 @@ def http_session_user(func: Consumer) -> Consumer:
     return http_session(inner)
 
 
-def channel_session_user_from_http(func: Consumer) -> Consumer:
-    """Give the message both sessions and the browser's user, and copy that user into the channel session.
+def channel_and_http_session_user(func: Consumer) -> Consumer:
+    """Attach both sessions and ``message.user``, the user who is logged in to the browser's session now.
 
-    For ``websocket.connect``. Other messages of a socket name no browser session, so that this gives an anonymous user:
-    use ``channel_session_user`` there.
+    Decorate the consumers of connect, receive and disconnect: connect remembers the browser's session, and later
+    messages load it again, so that after a log-out the user is anonymous. A log-out cannot be noticed if the browser's
+    sessions are in signed cookies, of which the server keeps no copy.
+    """
+
+    @functools.wraps(func)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        message = message_among(args, "channel_and_http_session_user")
+        message.user = _user_of(message.http_session, _HttpSession)
+        return func(*args, **kwargs)
+
+    return channel_and_http_session(inner)
+
+
+def channel_session_user_from_http(func: Consumer) -> Consumer:
+    """Attach both sessions and the browser's user, and copy that user into the channel session.
+
+    For ``websocket.connect``. Later messages of a socket name no session of a browser, so that their user would be
+    anonymous: decorate their consumers with ``channel_session_user``.
     """
     return http_session_user(channel_session(_transferring(func, "channel_session_user_from_http")))
 
 
 def channel_and_http_session_user_from_http(func: Consumer) -> Consumer:
-    """As ``channel_session_user_from_http``, and remember the browser's session for later messages of the socket."""
+    """Do what ``channel_session_user_from_http`` does, and remember the browser's session for later messages."""
     return http_session_user(channel_and_http_session(_transferring(func, "channel_and_http_session_user_from_http")))
 
 
@@ -88,7 +114,7 @@ def _transferring(func: Consumer, decorator: str) -> Consumer:
 
 
 class _ChannelSession:
-    """A session that keeps its key when Django verifies a user with one of ``SECRET_KEY_FALLBACKS``."""
+    """A view of a session that keeps its key when Django verifies a user with one of ``SECRET_KEY_FALLBACKS``."""
 
     def __init__(self, session: SessionBase) -> None:
         self._wrapped = session
@@ -110,8 +136,7 @@ class _ChannelSession:
 
 
 class _HttpSession(_ChannelSession):
-    """The same for the browser's session, whose cookie holds the key: a new hash is left for the next request to
-    write."""
+    """The same for the browser's session, whose key is in a cookie: the next request writes the new hash."""
 
     def __setitem__(self, key: str, value: Any) -> None:
         pass
@@ -119,8 +144,8 @@ class _HttpSession(_ChannelSession):
 
 def _user_of(session: SessionBase | None, view: type[_ChannelSession]) -> Any:
     if session is None:
-        # Models can be imported only once the apps are ready.
+        # Imported here because models can be imported only when the apps are ready.
         from django.contrib.auth.models import AnonymousUser
 
         return AnonymousUser()
-    return auth.get_user(SimpleNamespace(session=view(session)))  # type: ignore[arg-type]  # all it reads is `session`
+    return auth.get_user(SimpleNamespace(session=view(session)))  # type: ignore[arg-type]  # it reads `session` only

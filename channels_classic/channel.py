@@ -1,16 +1,16 @@
 """Channels and groups as a project sends to them, from a consumer or from any other process.
 
-A send goes to the channel layer, at once or, inside a consumer, when it returns. Nothing here knows how a layer
-stores it.
+A message goes to the channel layer at once or, inside a consumer, when the consumer returns. How a layer stores it is
+not known here.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic._pending import pending_message_store
 from channels_classic.asgi import channel_layers
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import InvalidMessage
 
 __all__ = ["Channel", "Group"]
@@ -30,14 +30,14 @@ class _Address:
         """Send a message: inside a consumer when it returns, otherwise or with ``immediately`` now.
 
         Sends of one consumer keep their order. ``content`` is copied, not deeply, when it has to wait. Raises
-        ``InvalidMessage`` for what is no dict and, when sending now, what the layer raises.
+        ``InvalidMessage`` for what is not a dict and, when sending now, the errors of the layer.
         """
         if not isinstance(content, dict):
             raise InvalidMessage(self.name, f"it is of type {type(content).__name__}")
         if pending_message_store.active:
             pending_message_store.sent(self.name, content)
             if not immediately:
-                pending_message_store.append(self, content)  # type: ignore[arg-type]  # one of the two subclasses
+                pending_message_store.append(self, content)
                 return
         self._send_now(content)
 
@@ -48,8 +48,8 @@ class _Address:
 class Channel(_Address):
     """A named channel: each message goes to one consumer, at most once.
 
-    ``channel_layer`` is used when given, else the layer called ``alias`` is looked up now, so that a channel kept in
-    a module global keeps the layer of that moment. A send to a full channel raises the layer's ``ChannelFull``.
+    ``channel_layer`` is used when given, otherwise the layer called ``alias`` is looked up now: a channel kept in a
+    module global keeps that layer. A send to a full channel raises the layer's ``ChannelFull``.
     """
 
     def _send_now(self, content: dict[str, Any]) -> None:
@@ -59,8 +59,8 @@ class Channel(_Address):
 class Group(_Address):
     """A named set of channels: each message goes to all of them.
 
-    Members that are full miss a message; nobody is told. ``add`` and ``discard`` act at once, also inside a consumer,
-    whose sends wait: a channel that is discarded after a send does not get that message.
+    Members that are full miss a message, without an error. ``add`` and ``discard`` act at once, also inside a
+    consumer, whose sends wait: a channel that is discarded after a send does not get that message.
     """
 
     def add(self, channel: Channel | str) -> None:
@@ -70,7 +70,7 @@ class Group(_Address):
         self.channel_layer.group_add(self.name, name)
 
     def discard(self, channel: Channel | str) -> None:
-        """End the membership of ``channel``; no error if it has none."""
+        """End the membership of ``channel``; do nothing if it has none."""
         self.channel_layer.group_discard(self.name, _name_of(channel))
 
     def _send_now(self, content: dict[str, Any]) -> None:

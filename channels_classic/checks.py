@@ -12,6 +12,7 @@ import os
 import re
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
@@ -24,7 +25,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import find_commands
 
 import channels_classic
-from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic.asgi import (
     ChannelLayerManager,
     check_config,
@@ -33,9 +33,13 @@ from channels_classic.asgi import (
     missing_keys,
     wrong_keys,
 )
+from channels_classic.conf import CHANNEL_LAYERS, CHANNELS_TRUSTED_ORIGINS, DEFAULT_CHANNEL_LAYER, SETTINGS
 from channels_classic.exceptions import ChannelsError, InvalidChannelLayerError, InvalidChannelName
 from channels_classic.layers.names import check_receivable
 from channels_classic.routing import Include, Route, RouteClass, Router
+from channels_classic.security._origins import is_trusted_origin_valid
+from channels_classic.security.websockets import is_open_to_foreign_pages, trusted_origins
+from channels_classic.sessions import uses_http_session
 from channels_classic.utils import name_that_thing
 
 CHANNELS_2_BACKENDS = ("channels.layers.", "channels_redis.")
@@ -73,6 +77,20 @@ def check_channel_layers(app_configs: Sequence[AppConfig] | None = None, **kwarg
 
 
 @register("channels_classic")
+def check_types(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check the types of the settings in `conf` that have no check of their own."""
+    return [
+        Error(
+            f"The setting {setting.name} is {setting.get()!r}, of type {type(setting.get()).__name__}.",
+            hint=f"Expected {' or '.join(expected.__name__ for expected in setting.type)}: {setting.help}",
+            id="channels_classic.E010",
+        )
+        for setting in SETTINGS
+        if setting not in (CHANNEL_LAYERS, CHANNELS_TRUSTED_ORIGINS) and not setting.is_valid()
+    ]
+
+
+@register("channels_classic")
 def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Whether the project still sets `MIDDLEWARE_CLASSES`."""
     if not hasattr(settings, "MIDDLEWARE_CLASSES"):
@@ -90,7 +108,7 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
 @register("channels_classic")
 def check_runserver(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Whether `manage.py runserver` is ours: Django takes that of the app listed first."""
-    if not isinstance(getattr(settings, "CHANNEL_LAYERS", None), dict) or not settings.CHANNEL_LAYERS:
+    if not CHANNEL_LAYERS.is_valid() or not CHANNEL_LAYERS.get():
         return []
     before = takewhile(lambda app: app.name != "channels_classic", apps.get_app_configs())
     first = next((app.name for app in before if _has_runserver(app)), None)
@@ -104,6 +122,59 @@ def check_runserver(app_configs: Sequence[AppConfig] | None = None, **kwargs: An
             id="channels_classic.W005" if first == STATICFILES else "channels_classic.W004",
         )
     ]
+
+
+@register("channels_classic")
+def check_origins(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Return what is wrong with `CHANNELS_TRUSTED_ORIGINS`, and which consumers give sessions to foreign pages."""
+    origins = trusted_origins()
+    if not isinstance(origins, (list, tuple, set, frozenset)):
+        return [_wrong_origins(f"is of type {type(origins).__name__}: expected a list of origins.")]
+    wrong = [_wrong_origins(f"has the entry {origin!r}.") for origin in origins if not is_trusted_origin_valid(origin)]
+    return [*wrong] or list(_check_sessions_of_foreign_pages())
+
+
+def _wrong_origins(problem: str) -> Error:
+    return Error(
+        f"The setting CHANNELS_TRUSTED_ORIGINS {problem}",
+        hint="Write origins as browsers send them, with a scheme, without a path and in ASCII, such as "
+        "'https://app.example.com', 'https://*.example.com' for a domain and all below it, or '*' for all.",
+        id="channels_classic.E009",
+    )
+
+
+def _check_sessions_of_foreign_pages() -> Messages:
+    names = {
+        name_that_thing(consumer)
+        for routing in _routings()
+        for consumer in _connect_consumers(routing)
+        if uses_http_session(consumer) and is_open_to_foreign_pages(consumer)
+    }
+    if names:
+        setting = "CHANNELS_TRUSTED_ORIGINS" if "*" in trusted_origins() else "ALLOWED_HOSTS"
+        yield Warning(
+            f"Because of the '*' in {setting} a page of any site can open a WebSocket with the session of its visitor "
+            f"to {', '.join(sorted(names))}.",
+            hint="List hosts in ALLOWED_HOSTS and further origins in CHANNELS_TRUSTED_ORIGINS instead of '*', or wrap "
+            "the consumer in a subclass of channels_classic.security.websockets.BaseOriginValidator.",
+            id="channels_classic.W006",
+        )
+
+
+def _routings() -> Iterator[Any]:
+    """Yield the routing of each layer, without those that cannot be used, which another check reports."""
+    configs = CHANNEL_LAYERS.get()
+    for entry in configs.values() if isinstance(configs, dict) else ():
+        with suppress(Exception):
+            yield Router(entry["ROUTING"]).root
+
+
+def _connect_consumers(entry: Any) -> Iterator[Any]:
+    if isinstance(entry, Include):
+        for inner in entry.routing:
+            yield from _connect_consumers(inner)
+    elif isinstance(entry, Route) and "websocket.connect" in entry.channels:
+        yield entry.consumer
 
 
 def _has_runserver(app: AppConfig) -> bool:

@@ -7,11 +7,8 @@ catch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from channels_classic.message import Message
-
+import errno
+from typing import Any
 
 # Raised by user code to steer the worker or the view machinery.
 
@@ -31,7 +28,7 @@ class ResponseLater(Exception):
 class ChannelSocketException(Exception):
     """Raised when a consumer wants something done with its message: the worker calls ``run(message)``."""
 
-    def run(self, message: Message) -> None:
+    def run(self, message: Any) -> None:
         """Act on ``message``; subclasses say how."""
         raise NotImplementedError(f"{type(self).__name__} must define run(message).")
 
@@ -51,7 +48,7 @@ class WebsocketCloseException(ChannelSocketException):
             )
         self._code = code
 
-    def run(self, message: Message) -> None:
+    def run(self, message: Any) -> None:
         """Send the close to the reply channel of ``message``."""
         if message.reply_channel is None:
             raise ValueError(
@@ -206,19 +203,20 @@ class LayerUnavailable(ChannelsError, ConnectionError):
 class StepRefused(ChannelsError):
     """Raised when the layer answered that it did not do something; nothing was written.
 
-    ``again`` tells that the reason is gone by now: the same may be tried once more at once.
+    ``again`` is true when the reason is gone by now: the same may be tried once more at once.
     """
 
-    def __init__(self, where: str, reason: str, *, again: bool = False) -> None:
-        super().__init__(where, reason)
+    def __init__(self, where: str, reason: str, next_step: str = "", *, again: bool = False) -> None:
+        super().__init__(where, reason, next_step)
         self.where = where
         self.reason = reason
+        self.next_step = next_step
         self.again = again
 
     def __str__(self) -> str:
         return (
-            f"The channel layer at {self.where} refused: {self.reason}. "
-            "Nothing was written; look into the log of the server."
+            f"The channel layer at {self.where} refused: {self.reason.rstrip('.')}. Nothing was written. "
+            f"{self.next_step or 'Look into the log of the server.'}"
         )
 
 
@@ -237,8 +235,21 @@ class ConsumerTimeout(ChannelsError, TimeoutError):
         )
 
 
+_LISTEN_HINTS = {
+    errno.EADDRINUSE: "Another program listens there: stop it, or choose another endpoint with --port, --bind or "
+    "--unix-socket.",
+    errno.EACCES: "Ports below 1024 need privileges, and a Unix socket needs a folder that can be written: choose "
+    "another --port or --unix-socket, or let a process manager pass the socket with --fd.",
+    errno.EADDRNOTAVAIL: "No network interface of this machine has that address: see --bind.",
+    errno.EBADF: "The descriptor is not open: see --fd.",
+    errno.ENOTSOCK: "The descriptor is not a socket: see --fd.",
+    errno.ENOENT: "The file or its folder does not exist.",
+}
+"""What to do about an error of `CannotListen`, by its number; other errors have no hint."""
+
+
 class CannotListen(ChannelsError, OSError):
-    """Raised when an interface server cannot listen where it was told to."""
+    """Raised when an interface server cannot listen on the endpoint it was given."""
 
     def __init__(self, where: str, error: OSError) -> None:
         super().__init__(where, error)
@@ -246,10 +257,8 @@ class CannotListen(ChannelsError, OSError):
         self.error = error
 
     def __str__(self) -> str:
-        return (
-            f"Cannot listen on {self.where}: {self.error.strerror or self.error}. "
-            "Stop the program that does, or choose another place with --port, --bind or --unix-socket."
-        )
+        hint = _LISTEN_HINTS.get(self.error.errno or 0, "")
+        return f"Cannot listen on {self.where}: {self.error.strerror or self.error}. {hint}".rstrip()
 
 
 class OtherChannelsInstalled(ChannelsError, ImportError):

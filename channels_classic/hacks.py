@@ -1,4 +1,4 @@
-"""Nothing is patched here any more. The module exists because projects written for Channels 1.x may import it."""
+"""An empty hook for projects written for Channels 1.x that import it. Nothing in Django is patched."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ __all__ = ["monkeypatch_django"]
 def monkeypatch_django() -> None:
     """Do nothing.
 
-    In Channels 1.x this gave the ``runserver`` of ``django.contrib.staticfiles`` another base class. Here
-    ``runserver`` inherits from that one, and a system check says when it is hidden.
+    In Channels 1.x this changed the base class of the ``runserver`` of ``django.contrib.staticfiles``. Here
+    ``runserver`` is a subclass of that command, and a system check warns when another app hides it.
     """

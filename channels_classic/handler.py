@@ -1,34 +1,30 @@
 """Django's views behind a channel: an ``http.request`` message becomes a request, its response becomes messages.
 
-``ViewConsumer`` is the consumer; the messages it sends go to the interface server that owns the client. Nothing here
-knows of sockets, workers or layers.
+``ViewConsumer`` is the consumer; the messages it sends go to the interface server that owns the client. This module
+knows nothing of sockets, workers or layers.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache, wraps
-from io import BytesIO
-from tempfile import TemporaryFile
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import BadRequest, RequestDataTooBig
+from django.core.exceptions import BadRequest
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.signals import request_finished, request_started
-from django.http import FileResponse, HttpRequest, HttpResponse, QueryDict, parse_cookie
+from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
-from django.utils.datastructures import MultiValueDict
-from django.utils.functional import cached_property
 
 from channels_classic._credit import Credit
 from channels_classic._pending import pending_message_store
+from channels_classic._request import AsgiRequest, script_name
 from channels_classic.channel import Channel
 from channels_classic.exceptions import RequestAborted, RequestTimeout, ResponseLater
 from channels_classic.message import Message
@@ -40,137 +36,8 @@ logger = logging.getLogger("django.request")
 Reply = dict[str, Any]
 
 
-class AsgiRequest(HttpRequest):
-    """A Django request made from an ``http.request`` message; a large body waits in a temporary file.
-
-    ``path`` and ``method`` must be there. Waiting for the next part of the body may block for ``body_receive_timeout``
-    seconds. Raises ``RequestTimeout``, ``RequestAborted``, ``UnicodeDecodeError`` for a query string that is no UTF-8,
-    and Django's ``BadRequest``.
-    """
-
-    ResponseLater = ResponseLater
-    body_receive_timeout: float = 60
-
-    # Django's own, which its stubs leave out.
-    _encoding: str | None
-    _post: QueryDict
-    _files: MultiValueDict[str, Any]
-
-    def __init__(self, message: Message) -> None:
-        # Like Django's own subclasses, without HttpRequest.__init__, which would set what is computed here on demand.
-        self.message = message
-        self.reply_channel = message.reply_channel
-        self.resolver_match = None
-        self._post_parse_error = False
-        self._read_started = False
-        self.script_name = _script_name(message)
-        self.path = message["path"]
-        self.path_info = _path_info(self.path, self.script_name)
-        self.method: str = message["method"].upper()
-        self.META = _server_meta(message)
-        self.META.update(
-            REQUEST_METHOD=self.method,
-            SCRIPT_NAME=self.script_name,
-            PATH_INFO=self.path_info,
-        )
-        _add_headers(self.META, _header_pairs(message))
-        self._set_content_type_params(self.META)  # type: ignore[attr-defined]  # private in Django, not in its stubs
-        self._stream = self._receive_body()
-
-    @property
-    def body(self) -> bytes:
-        """The whole body, also after it was read as a stream. Raises ``RequestDataTooBig``, as Django does."""
-        stream, limit = self._stream, settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        position = stream.tell()
-        try:
-            if limit is not None and stream.seek(0, os.SEEK_END) > limit:
-                raise RequestDataTooBig("Request body exceeded settings.DATA_UPLOAD_MAX_MEMORY_SIZE.")
-            stream.seek(0)
-            return stream.read()
-        finally:
-            stream.seek(position)
-
-    def close(self) -> None:
-        """Let go of uploaded files and of the body; Django calls it when the response is closed."""
-        super().close()
-        self._stream.close()
-
-    @cached_property
-    def GET(self) -> QueryDict:  # type: ignore[override]  # deletable, for the setter of `encoding`
-        return QueryDict(self.message.get("query_string", ""))
-
-    @cached_property
-    def COOKIES(self) -> dict[str, str]:  # type: ignore[override]  # parsed on demand, as in Django's subclasses
-        return parse_cookie(self.META.get("HTTP_COOKIE", ""))
-
-    def _get_post(self) -> QueryDict:
-        if not hasattr(self, "_post"):
-            self._load_post_and_files()
-        return self._post
-
-    def _set_post(self, post: QueryDict) -> None:
-        self._post = post
-
-    def _get_files(self) -> MultiValueDict[str, Any]:
-        if not hasattr(self, "_files"):
-            self._load_post_and_files()
-        return self._files
-
-    POST = property(_get_post, _set_post)
-    FILES = property(_get_files)
-
-    def _load_post_and_files(self) -> None:
-        # Form parsers such as Django REST Framework's set one of the two; upload handlers must not run a second time.
-        if hasattr(self, "_files"):
-            self._post = QueryDict(encoding=self._encoding)
-        elif hasattr(self, "_post"):
-            self._files = MultiValueDict()
-        else:
-            super()._load_post_and_files()
-
-    def _get_scheme(self) -> str:
-        return self.message.get("scheme") or "http"
-
-    def _receive_body(self) -> BinaryIO:
-        body = self.message.get("body", b"")
-        if not isinstance(body, bytes):
-            raise BadRequest(f"The body of the request is of type {type(body).__name__}, not bytes.")
-        stream: BinaryIO = BytesIO()
-        try:
-            stream.write(body)
-            if self.message.get("body_channel"):
-                for chunk in self._receive_chunks(self.message["body_channel"]):
-                    stream.write(chunk)
-                    if isinstance(stream, BytesIO) and stream.tell() > settings.FILE_UPLOAD_MAX_MEMORY_SIZE:
-                        stream = _on_disk(stream)
-        except BaseException:
-            stream.close()
-            raise
-        if isinstance(stream, BytesIO):
-            self._body = stream.getvalue()  # Django parses forms from it, also after the stream was read
-        stream.seek(0)
-        return stream
-
-    def _receive_chunks(self, channel: str) -> Iterator[bytes]:
-        """The parts of the body that follow on ``channel``; later messages there are left alone."""
-        started = time.monotonic()
-        while True:
-            if time.monotonic() - started > self.body_receive_timeout:
-                raise RequestTimeout(f"No part of the body came for {self.body_receive_timeout} seconds.")
-            _, chunk = self.message.channel_layer.receive([channel], block=True)
-            if chunk is None:
-                time.sleep(0.001)  # a layer may ignore `block`
-                continue
-            if chunk.get("closed"):
-                raise RequestAborted("The client went away while its request was being read.")
-            yield chunk.get("content", b"")
-            if not chunk.get("more_content"):
-                return
-            started = time.monotonic()
-
-
 class HttpResponseLater(HttpResponse):
-    """Returned by a view that gives no response now, because something else will send one to its reply channel.
+    """Returned by a view that sends no response now, because something else will send one to its reply channel.
 
     Unlike raising ``ResponseLater`` it does not roll back the transaction of an atomic view.
     """
@@ -191,7 +58,7 @@ class AsgiHandler(BaseHandler):
         self.load_middleware()
 
     def __call__(self, message: Message) -> Iterator[Reply]:
-        set_script_prefix(_script_name(message))
+        set_script_prefix(script_name(message))
         request_started.send(sender=type(self), message=message)
         response = self._respond(message)
         try:
@@ -205,7 +72,7 @@ class AsgiHandler(BaseHandler):
                 response.close()
 
     def _respond(self, message: Message) -> HttpResponseBase | None:
-        """The response, or ``None`` if there will be none."""
+        """Return the response, or ``None`` if there will be none."""
         try:
             request = self.request_class(message)
         except (UnicodeDecodeError, BadRequest) as error:
@@ -220,7 +87,7 @@ class AsgiHandler(BaseHandler):
         except ResponseLater:
             return HttpResponseLater()
         except Exception as error:
-            # Django answers what views and middleware raise; here its own error page failed, or the URLconf itself.
+            # Django handles what views and middleware raise; here its own error page failed, or the URLconf itself.
             if settings.DEBUG_PROPAGATE_EXCEPTIONS:
                 raise
             return self._last_resort(request, error)
@@ -229,13 +96,13 @@ class AsgiHandler(BaseHandler):
         return response
 
     def _last_resort(self, request: AsgiRequest, error: Exception) -> HttpResponse:
-        facts = {"status_code": 500, "request": request}
-        logger.error("Internal Server Error: %s", request.path, exc_info=error, extra=facts)
+        extra = {"status_code": 500, "request": request}
+        logger.error("Internal Server Error: %s", request.path, exc_info=error, extra=extra)
         text = "".join(traceback.format_exception(error)) if settings.DEBUG else "Internal Server Error"
         return HttpResponse(text, status=500, content_type="text/plain")
 
     def process_exception_by_middleware(self, exception: Exception, request: HttpRequest) -> HttpResponse:
-        """Turn ``ResponseLater`` into a response that passes the middleware and is dropped at the end."""
+        """Turn ``ResponseLater`` into a response that passes through the middleware and is dropped at the end."""
         if isinstance(exception, ResponseLater):
             return HttpResponseLater()
         return super().process_exception_by_middleware(exception, request)
@@ -256,7 +123,7 @@ class AsgiHandler(BaseHandler):
 
     @classmethod
     def encode_response(cls, response: HttpResponseBase) -> Iterator[Reply]:
-        """The messages of a response, in order: the first carries status and headers, the last no ``more_content``."""
+        """Yield the messages of a response: the first has status and headers, all but the last ``more_content``."""
         reply: Reply = {"status": response.status_code, "headers": _encode_headers(response)}
         if response.streaming:
             for part in response:
@@ -276,7 +143,7 @@ class AsgiHandler(BaseHandler):
 
     @classmethod
     def chunk_bytes(cls, data: bytes) -> Iterator[tuple[bytes, bool]]:
-        """Pairs of a piece of ``data`` and whether it is the last; no data is one empty piece."""
+        """Yield pairs of a piece of ``data`` and whether it is the last; no data is one empty piece."""
         size = cls.chunk_size
         if len(data) <= size:
             yield data, True
@@ -331,75 +198,6 @@ class ViewConsumer:
                 if time.monotonic() >= deadline:
                     raise
             time.sleep(self.retry_interval)
-
-
-def _on_disk(stream: BytesIO) -> BinaryIO:
-    """A file with what was written to `stream`."""
-    file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115  # closed with the request
-    file.write(stream.getvalue())
-    return file
-
-
-def _script_name(message: Message) -> str:
-    return message.get("root_path") or settings.FORCE_SCRIPT_NAME or ""
-
-
-def _path_info(path: str, script_name: str) -> str:
-    """The path below the mount point, from the slash on."""
-    prefix = script_name.rstrip("/")
-    if prefix and path == prefix:
-        return "/"
-    if prefix and path.startswith(prefix + "/"):
-        return path[len(prefix) :]
-    return path
-
-
-def _server_meta(message: Message) -> dict[str, Any]:
-    query_string = message.get("query_string", "")
-    client = message.get("client")
-    server = message.get("server") or ("unknown", 0)
-    meta = {
-        "QUERY_STRING": query_string.decode() if isinstance(query_string, bytes) else query_string,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "SERVER_NAME": server[0],
-        "SERVER_PORT": str(server[1]),
-    }
-    if client:
-        meta.update(REMOTE_ADDR=client[0], REMOTE_HOST=client[0], REMOTE_PORT=client[1])
-    return meta
-
-
-def _header_pairs(message: Message) -> Iterable[tuple[bytes, bytes]]:
-    headers = message.get("headers") or []
-    if isinstance(headers, dict):
-        # The form that test clients of Channels 1.x send.
-        headers = message["headers"] = [(name.encode("latin-1"), value) for name, value in headers.items()]
-    return headers
-
-
-def _add_headers(meta: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]) -> None:
-    for name, value in headers:
-        key = _meta_key(name)
-        if key is None:
-            continue
-        text = value.decode("latin-1")
-        if key not in meta:
-            meta[key] = text
-        elif key == "HTTP_COOKIE":
-            meta[key] += "; " + text
-        else:
-            meta[key] += "," + text
-
-
-@lru_cache(maxsize=512)
-def _meta_key(name: bytes) -> str | None:
-    """The key of a header in ``META``; none for names with underscores, which could pose as another's."""
-    text = name.decode("latin-1")
-    if "_" in text:
-        return None
-    key = text.upper().replace("-", "_")
-    return key if text in ("content-length", "content-type") else "HTTP_" + key
 
 
 def _encode_headers(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:

@@ -1,6 +1,6 @@
-"""The message a consumer is given: what came off a channel, and the channel to reply on.
+"""The message that is passed to a consumer: what was taken from a channel, and the channel to reply on.
 
-The worker makes it; routing reads it; decorators hang ``user`` and sessions on it.
+The worker makes it, routing reads it, decorators attach ``user`` and sessions to it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ __all__ = ["Message", "PendingMessageStore", "Trace", "pending_message_store"]
 
 
 class Message:
-    """A message with dict-like access to its ``content``, the very dict that was given.
+    """A message with dict-like access to its ``content``, which is the dict that was passed in.
 
-    ``channel`` is the channel it came from and ``reply_channel`` the one to answer on, or ``None`` if it names none;
+    ``channel`` is the channel it came from and ``reply_channel`` the one to answer on, or ``None`` if there is none;
     both are on ``channel_layer``, or on the default layer when that is ``None``.
     """
 
@@ -28,7 +28,7 @@ class Message:
     user: Any
 
     in_turn: bool = False
-    """Whether the interface server held it back until the messages of its socket before it were consumed."""
+    """Whether the interface server sent it only when the messages of its socket before it had been consumed."""
 
     def __init__(self, content: dict[str, Any], channel_name: str | None, channel_layer: Any) -> None:
         self.content = content
@@ -50,27 +50,27 @@ class Message:
         return iter(self.content)
 
     def keys(self) -> KeysView[str]:
-        """The keys of the content."""
+        """Return the keys of the content."""
         return self.content.keys()
 
     def values(self) -> ValuesView[Any]:
-        """The values of the content."""
+        """Return the values of the content."""
         return self.content.values()
 
     def items(self) -> ItemsView[str, Any]:
-        """The pairs of the content."""
+        """Return the pairs of the content."""
         return self.content.items()
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of ``key``, or ``default``."""
+        """Return the value of ``key``, or ``default``."""
         return self.content.get(key, default)
 
     def copy(self) -> Message:
-        """A message of the same class with a deep copy of the content; attached attributes stay behind."""
+        """Return a message of the same class with a deep copy of the content, without attached attributes."""
         return self.__class__(copy.deepcopy(self.content), self.channel.name, self.channel_layer)
 
     def with_values(self, **values: Any) -> Message:
-        """A message of the same class whose content has other values; what is not replaced is shared, not copied."""
+        """Return a message of the same class with other values in its content; the remaining ones are shared."""
         other = object.__new__(self.__class__)
         other.content = {**self.content, **values}
         other.channel_layer = self.channel_layer

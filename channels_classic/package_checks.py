@@ -1,6 +1,6 @@
-"""Whether the libraries of the layers are new enough, asked when a project starts.
+"""Check at the start of a project that the libraries of the layers are new enough.
 
-pip sees to that as well, unless somebody tells it not to; the errors of an old library would name anything but it.
+pip checks that as well, but not with ``--no-deps``, and the errors that an old library causes do not name it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from importlib import metadata
 
 __all__ = ["check_all", "required_versions"]
 
-# As in setup.cfg.
+# The lower bounds in setup.cfg.
 required_versions = {
     "redis": "8",
-    "msgpack": "1.0.5",
+    "msgpack": "1.2.3",
 }
 
 
@@ -32,6 +32,6 @@ def check_all() -> None:
 
 
 def _numbers(version: str) -> list[int]:
-    """What a version begins with, up to the first part that is no number, such as ``rc1``."""
+    """Return the numbers at the beginning of a version, without suffixes such as ``rc1``."""
     leading = re.match(r"\d+(\.\d+)*", version)
     return [int(part) for part in leading[0].split(".")] if leading else []

@@ -34,6 +34,7 @@ Consumer = Callable[..., Any]
 Match = tuple[Consumer, dict[str, Any]]
 
 VIEW_CONSUMER = "channels_classic.handler.ViewConsumer"
+HANDSHAKE_GUARD = "channels_classic.security.websockets.guarded"
 
 
 class RoutedMessage(Protocol):
@@ -230,8 +231,15 @@ class Router:
         self.channels = self.root.channel_names()
 
     def match(self, message: RoutedMessage) -> Match | None:
-        """Return the consumer for ``message`` and its keyword arguments, or ``None`` if no route matches."""
-        return self.root.match(message)
+        """Return the consumer for ``message`` and its keyword arguments, or ``None`` if no route matches.
+
+        A handshake from a page of a foreign site gets a consumer that denies it.
+        """
+        match = self.root.match(message)
+        if match is not None and message.channel.name == "websocket.connect":
+            # By its path: it reads the messages that routing must not depend on, and django.http is imported only here.
+            match = import_string(HANDSHAKE_GUARD)(message, match)
+        return match
 
     def check_default(self, http_consumer: Consumer | None = None) -> None:
         """Add the default consumers, after all routes of the project.

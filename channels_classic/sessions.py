@@ -1,7 +1,7 @@
-"""Decorators that give a consumer's message a session: one per socket, or the one of the browser's cookie.
+"""Decorators that attach sessions to a consumer's message: the session of the socket, or that of the browser.
 
-And, kept in the session of the socket, the order in which its messages are consumed. The message must be among the
-first two positional arguments, so that they serve functions and methods.
+``enforce_ordering`` keeps in the session of the socket which of its messages is the next to be consumed. All decorators
+expect the message among the first two positional arguments, so that they work on functions and methods.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import logging
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
+from urllib.parse import parse_qsl
 
 from django.conf import settings
 from django.contrib.sessions.backends import signed_cookies
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.http import parse_cookie
 
+from channels_classic._headers import header_values
 from channels_classic.channel import Channel
+from channels_classic.conf import CHANNEL_SESSION_ENGINE
 from channels_classic.exceptions import ChannelSocketException, ConsumeLater, DenyConnection
-from channels_classic.handler import AsgiRequest
 from channels_classic.message import Message, pending_message_store
 
 __all__ = [
@@ -32,7 +35,7 @@ __all__ = [
     "wait_channel_name",
 ]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("django.channels")
 
 Consumer = Callable[..., Any]
 
@@ -40,31 +43,31 @@ _NEXT_ORDER = "__channels_next_order"  # the key that Channels 1.x used in the c
 
 
 def session_for_reply_channel(reply_channel: str) -> SessionBase:
-    """The session that belongs to a reply channel, loaded; neither created nor saved.
+    """Return the session of a reply channel, loaded but neither created nor saved.
 
     Its engine is the setting ``CHANNEL_SESSION_ENGINE``, or else ``SESSION_ENGINE``. Raises ``ValueError`` for signed
-    cookies, which a socket has no way to set.
+    cookies, because a socket cannot set a cookie.
     """
     digest = hashlib.sha1(reply_channel.encode(), usedforsecurity=False).hexdigest()
     key = "chn" + digest[:29]
-    engine = import_module(getattr(settings, "CHANNEL_SESSION_ENGINE", settings.SESSION_ENGINE))
+    engine = import_module(CHANNEL_SESSION_ENGINE.get())
     if engine is signed_cookies:
         raise ValueError(
             "Channel sessions cannot live in signed cookies: set CHANNEL_SESSION_ENGINE to another engine, "
             "such as 'django.contrib.sessions.backends.db'."
         )
     session: SessionBase = engine.SessionStore(session_key=key)
-    session.keys()  # load, because loading a session that does not exist takes its key away …
-    _set_key(session, key)  # … and the key is how the next message finds it
+    session.keys()  # Load it now: loading a session that does not exist resets its key,
+    _set_key(session, key)  # by which the next message of the socket finds it.
     return session
 
 
 def channel_session(func: Consumer) -> Consumer:
-    """Give the message the session of its socket, as ``message.channel_session``, and save what the consumer changes.
+    """Attach the session of the socket as ``message.channel_session``, and save it if the consumer changed it.
 
-    It is saved also when the consumer raises. Two workers that handle messages of one socket at once overwrite each
-    other's changes. Nothing deletes it at disconnect: it expires like any session. Raises ``ValueError`` for a message
-    without a reply channel.
+    It is saved even if the consumer raises. Two workers that handle messages of one socket at the same time overwrite
+    each other's changes. It is not deleted at disconnect but expires like any session. Raises ``ValueError`` for a
+    message without a reply channel.
     """
 
     @functools.wraps(func)
@@ -83,11 +86,12 @@ def channel_session(func: Consumer) -> Consumer:
 
 
 def http_session(func: Consumer) -> Consumer:
-    """Give the message the browser's session, as ``message.http_session``, or ``None`` if it names none.
+    """Attach the browser's session as ``message.http_session``, or ``None`` if the message names no session.
 
-    The key is the query parameter ``session_key`` or the session cookie, which only requests and
-    ``websocket.connect`` carry. It is saved when the consumer changed it and did not raise. Raises ``ValueError`` for
-    a message that no request can be made of.
+    The key comes from the session cookie or, without one, from the query parameter ``session_key``. Only requests and
+    ``websocket.connect`` carry these. A key that is malformed or of no session gives an empty session. It is saved if
+    the consumer changed it and did not raise. The body of a request is not read. Raises ``ValueError`` for a message
+    without a path, which is neither a request nor a message of a socket.
     """
 
     @functools.wraps(func)
@@ -100,39 +104,46 @@ def http_session(func: Consumer) -> Consumer:
                 _save(message.http_session)
         message.http_session = _http_session(_session_key(message))
         result = func(*args, **kwargs)
-        # Not the one from above: `channel_and_http_session` may have found it again in the channel session.
+        # Not the session from above: `channel_and_http_session` may have put the remembered one in its place.
         _save(message.http_session)
         return result
 
+    inner.uses_http_session = True  # type: ignore[attr-defined]  # read by a system check; copied by outer decorators
     return inner
 
 
 def channel_and_http_session(func: Consumer) -> Consumer:
-    """Give the message both sessions, and remember the browser's one for later messages of the socket."""
+    """Attach both sessions, and remember the browser's session for later messages of the socket.
+
+    ``message.http_session`` is ``None`` for all messages of a socket whose handshake named no session, and a session
+    for all messages of any other.
+    """
 
     @functools.wraps(func)
     def inner(*args: Any, **kwargs: Any) -> Any:
         message = message_among(args, "channel_and_http_session")
-        remembered = message.channel_session.get(settings.SESSION_COOKIE_NAME)
         if message.http_session is None:
-            message.http_session = _http_session(remembered)
-        elif remembered is None:
-            message.channel_session[settings.SESSION_COOKIE_NAME] = message.http_session.session_key
-        return func(*args, **kwargs)
+            message.http_session = _http_session(message.channel_session.get(settings.SESSION_COOKIE_NAME))
+        _remember(message)
+        result = func(*args, **kwargs)
+        # The consumer may have changed the key: by logging in or out, or by using a session that did not exist.
+        _save(message.http_session)
+        _remember(message)
+        return result
 
     return http_session(channel_session(inner))
 
 
 def wait_channel_name(reply_channel: str) -> str:
-    """The channel on which messages of a socket wait for those before them."""
+    """Return the name of the channel on which messages of a socket wait for earlier ones."""
     return "__wait__." + reply_channel.replace("!", "?")
 
 
 def requeue_messages(message: Message) -> None:
-    """Put everything that waits on the wait channel of the message's socket back on the channel it came from.
+    """Return all messages on the wait channel of the message's socket to the channels they came from.
 
-    Inside a consumer it goes there behind what the consumer sends, otherwise at once. Raises the layer's
-    ``ChannelFull``: then the message it could not put back is lost.
+    Inside a consumer they are sent after the consumer's own messages, otherwise immediately. Raises the layer's
+    ``ChannelFull``; the message that could not be returned is lost then.
     """
     reply_channel = _reply_channel(message)
     layer = reply_channel.channel_layer
@@ -146,25 +157,25 @@ def requeue_messages(message: Message) -> None:
             channel.send(content)
         except layer.ChannelFull as error:
             raise layer.ChannelFull(
-                f"A message that waited for its order is lost: its channel {channel.name!r} is full. Run more workers."
+                f"A message that waited for its turn is lost: its channel {channel.name!r} is full. Run more workers."
             ) from error
 
 
 def enforce_ordering(
     func: Consumer | None = None, slight: bool = False, *, advance_on_error: bool = False
 ) -> Any:  # the decorated consumer, or a decorator
-    """Let the messages of a socket be consumed one after another, in the order the interface server gave them.
+    """Consume the messages of a socket one at a time, in the order in which the interface server numbered them.
 
-    Decorate the consumers of connect, receive and disconnect, all three. A message that comes too early waits on the
-    wait channel; one whose order has passed is dropped. What the consumer returns is dropped as well.
+    Decorate all three consumers: of connect, receive and disconnect. A message that arrives early waits on the wait
+    channel; one whose number has passed is dropped. The return value of the consumer is dropped too.
 
-    With the interface server of this package every message comes in its turn already, and is let through. With others
-    a consumer that raises keeps its socket's later messages waiting, unless ``advance_on_error`` says to go on.
-    Raises ``ValueError`` for a message without ``order`` and for ``slight``, and the layer's ``ChannelFull`` when too
-    many messages wait.
+    The interface server of this package sends each message in its turn, so that nothing has to wait. With others, a
+    consumer that raises leaves the later messages of its socket waiting, unless ``advance_on_error`` is true. Raises
+    ``ValueError`` for a message without ``order`` and for ``slight``, and the layer's ``ChannelFull`` if too many
+    messages wait.
     """
     if slight:
-        raise ValueError("enforce_ordering has no slight mode any more: remove slight=True, it is always strict.")
+        raise ValueError("enforce_ordering no longer has a slight mode: remove slight=True, it is always strict.")
     if func is None:
         return functools.partial(enforce_ordering, advance_on_error=advance_on_error)
     consumer = func
@@ -180,7 +191,7 @@ def enforce_ordering(
             _wait(message, order)
         else:
             logger.warning(
-                "A message of %s is dropped: its order %d has passed, the next one is %d.",
+                "A message of %s is dropped: its order is %d, but the next one to be consumed is %d.",
                 message.channel.name,
                 order,
                 next_order,
@@ -191,18 +202,28 @@ def enforce_ordering(
 
 
 def message_among(args: tuple[Any, ...], decorator: str) -> Message:
-    """The message a decorated function or method is called with. Raises ``ValueError`` if there is none."""
+    """Return the message with which a decorated function or method is called. Raises ``ValueError`` without one."""
     for argument in args[:2]:
         if isinstance(argument, Message):
             return argument
     raise ValueError(f"{decorator} called without Message instance")
 
 
+def uses_http_session(consumer: Any) -> bool:
+    """Return whether a consumer is decorated with ``http_session``; a class-based one by its attributes or methods."""
+    if not isinstance(consumer, type):
+        return getattr(consumer, "uses_http_session", False) is True
+    if getattr(consumer, "http_user", False) or getattr(consumer, "http_user_and_session", False):
+        return True
+    attributes = [value for base in consumer.__mro__ for value in vars(base).values()]
+    return any(getattr(value, "uses_http_session", False) is True for value in attributes)
+
+
 def _reply_channel(message: Message) -> Channel:
     if message.reply_channel is None:
         raise ValueError(
-            f"The message from {message.channel.name!r} has no reply_channel, by which the session of its socket "
-            "would be found."
+            f"The message from {message.channel.name!r} has no reply_channel, by which the session of a socket "
+            "is found: use the decorator for messages that interface servers send."
         )
     return message.reply_channel
 
@@ -214,36 +235,55 @@ def _created_session(message: Message) -> SessionBase:
         try:
             session.save(must_create=True)
         except CreateError:
-            # Another worker was first: come back when its session can be loaded.
+            # Another worker has just created it: consume the message later, when that session can be loaded.
             raise ConsumeLater from None
     return session
 
 
 def _session_key(message: Message) -> str | None:
-    """The key of the browser's session, if the message names one."""
-    message.content.setdefault("method", "FAKE")  # a request needs one, a WebSocket has none
-    try:
-        request = AsgiRequest(message)
-    except Exception as error:
+    """Return the key of the browser's session, or ``None`` if the message names none.
+
+    The cookie comes first, because any page can write a query parameter into the URL of a socket.
+    """
+    if "path" not in message:
         raise ValueError(
-            f"No session can be found for the message from {message.channel.name!r}: {error!r}. http_session is for "
-            "messages made from requests: websocket.connect and http.request."
-        ) from error
-    key: str | None = request.GET.get("session_key") or request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-    return key
+            f"The message from {message.channel.name!r} has no 'path', so it names no session of a browser: "
+            "http_session is for consumers of http.request and websocket.connect."
+        )
+    message.content.setdefault("method", "FAKE")  # as in Channels 1.x, for consumers that make an AsgiRequest of it
+    cookies = parse_cookie(b"; ".join(header_values(message, b"cookie")).decode("latin-1"))
+    return cookies.get(settings.SESSION_COOKIE_NAME) or _query_parameters(message).get("session_key")
+
+
+def _query_parameters(message: Message) -> dict[str, str]:
+    # Not a QueryDict, which raises for too many parameters: a client must not be able to make consumers fail.
+    query_string = message.get("query_string") or ""
+    return dict(parse_qsl(query_string.decode("latin-1") if isinstance(query_string, bytes) else query_string))
 
 
 def _http_session(key: str | None) -> SessionBase | None:
+    """Return the session of ``key``, not loaded; an empty one for a malformed key, ``None`` if there is no key."""
     if key is None:
         return None
-    session: SessionBase = import_module(settings.SESSION_ENGINE).SessionStore(session_key=key)
+    # Some databases raise for other characters, which no key of Django has.
+    valid_key = key if key.isascii() and key.isprintable() else None
+    session: SessionBase = import_module(settings.SESSION_ENGINE).SessionStore(session_key=valid_key)
     return session
 
 
-def _move_back(session: SessionBase | None, key: str | None) -> None:
-    """Undo the change of key that logging in makes, or flushing and setting something afterwards.
+def _remember(message: Message) -> None:
+    """Keep the key of the browser's session in that of the socket: ``""`` for a session without a key."""
+    if message.http_session is None:
+        return
+    key = message.http_session.session_key or ""
+    if message.channel_session.get(settings.SESSION_COOKIE_NAME) != key:
+        message.channel_session[settings.SESSION_COOKIE_NAME] = key
 
-    The next message of the socket looks for the session under ``key``.
+
+def _move_back(session: SessionBase | None, key: str | None) -> None:
+    """Store the session under ``key`` again, where the next message of the socket looks for it.
+
+    Logging in changes the key of a session, and so does setting something after a flush.
     """
     if session is None or key is None or session.session_key == key or session.is_empty():
         return
@@ -255,15 +295,15 @@ def _move_back(session: SessionBase | None, key: str | None) -> None:
 
 
 def _save(session: SessionBase | None) -> None:
-    # `is None`, because an empty session is falsy since Django 6.1. One that was flushed stays so.
+    # `is None`, because an empty session is falsy since Django 6.1. A flushed session is not created again.
     if session is None or not session.modified or session.is_empty():
         return
     try:
         session.save()
     except UpdateError:
-        logger.warning(
-            "The session %s was deleted while a consumer used it: its changes are lost.", session.session_key
-        )
+        # Without the key: whoever reads a key in a log can use that session.
+        logger.warning("A session was deleted while a consumer used it: the changes of the consumer are lost.")
+    session.modified = False
 
 
 def _set_key(session: SessionBase, key: str) -> None:
@@ -273,8 +313,8 @@ def _set_key(session: SessionBase, key: str) -> None:
 def _order(message: Message) -> int:
     if "order" not in message:
         raise ValueError(
-            f"The message from {message.channel.name!r} has no 'order', so enforce_ordering cannot tell when its turn "
-            "is: interface servers number the messages of a WebSocket, tests do with WSClient(ordered=True)."
+            f"The message from {message.channel.name!r} has no 'order', which enforce_ordering needs: interface "
+            "servers number the messages of a WebSocket; in tests use WSClient(ordered=True)."
         )
     return int(message["order"])
 
@@ -283,12 +323,13 @@ def _take_turn(message: Message, order: int, consume: Callable[[], Any], advance
     try:
         consume()
     except ConsumeLater:
-        raise  # it is still this message's turn
+        raise  # It is still the turn of this message.
     except (DenyConnection, ChannelSocketException):
-        _advance(message, order)  # not failures: the message is consumed
+        _advance(message, order)  # These are not failures: the message is consumed.
         raise
     except Exception:
-        # Messages that come in their turn pass whatever the session says; those that overtook them must pass too.
+        # A message in its turn is consumed whatever number the session holds. Messages that wait for that number, since
+        # they came another way, would wait for ever if it did not advance.
         if advance_on_error or message.in_turn:
             _advance(message, order)
         raise
@@ -299,7 +340,6 @@ def _advance(message: Message, order: int) -> None:
     session = message.channel_session
     session[_NEXT_ORDER] = order + 1
     _save(session)
-    session.modified = False
     requeue_messages(message)
 
 
@@ -311,9 +351,10 @@ def _wait(message: Message, order: int) -> None:
         layer.send(wait_channel_name(reply_channel.name), message.content)
     except layer.ChannelFull as error:
         raise layer.ChannelFull(
-            f"The message from {message.channel.name!r} with order {order} is lost: too many of its socket wait for "
-            "those before them. Does every consumer of the socket enforce_ordering, and does none fail?"
+            f"The message from {message.channel.name!r} with order {order} is lost: too many messages of its socket "
+            "wait for earlier ones. Check that every consumer of the socket has enforce_ordering and that none fails."
         ) from error
-    # Its turn may have come while it was put there, too late for who took the turn before to see it.
+    # Its turn may have come meanwhile: the consumer of the message before it may have looked at the wait channel just
+    # before this message arrived there, and nobody would look again.
     if message.channel_session.load().get(_NEXT_ORDER, 0) >= order:
         requeue_messages(message)

@@ -1,4 +1,4 @@
-"""Static files through the channel layer, for development; a web server does this in production."""
+"""Serve static files through the channel layer during development; in production a web server does this."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["StaticFilesConsumer", "StaticFilesHandler"]
 
 
 class StaticFilesHandler(AsgiHandler):
-    """Serves the paths below ``STATIC_URL`` from what the finders find, past the middleware; views serve the others.
+    """Serves the paths below ``STATIC_URL`` with the static files finders, without middleware, and others with views.
 
-    What is not found is a 404 page that explains itself when ``DEBUG`` is on, and is left to the views when it is off.
+    A file that is not found gives Django's technical 404 page with ``DEBUG``, and the response of a view without.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -31,7 +31,7 @@ class StaticFilesHandler(AsgiHandler):
         self.base_url = urlparse(self.get_base_url())
 
     def get_base_url(self) -> str:
-        """``STATIC_URL``. Raises ``ImproperlyConfigured`` when the static settings contradict one another."""
+        """Return ``STATIC_URL``. Raises ``ImproperlyConfigured`` if the settings for static files are inconsistent."""
         utils.check_settings()
         return settings.STATIC_URL or ""
 
@@ -39,15 +39,15 @@ class StaticFilesHandler(AsgiHandler):
         return path.startswith(self.base_url.path) and not self.base_url.netloc
 
     def file_path(self, url: str) -> str:
-        """The path of the file that ``url`` names, relative to the static directories."""
+        """Return the path of the file that ``url`` names, relative to the static directories."""
         return url2pathname(url.removeprefix(self.base_url.path))
 
     def serve(self, request: HttpRequest) -> HttpResponseBase:
-        """The response with the file; raises ``Http404``. Works with ``DEBUG`` off."""
+        """Return a response with the file, with and without ``DEBUG``. Raises ``Http404``."""
         return serve(request, self.file_path(request.path), insecure=True)
 
     def get_response(self, request: HttpRequest) -> HttpResponseBase:
-        """The file, or what the views respond."""
+        """Return a response with the file, or the response of the views."""
         if self._should_handle(request.path):
             try:
                 return self.serve(request)
@@ -60,6 +60,6 @@ class StaticFilesHandler(AsgiHandler):
 
 
 class StaticFilesConsumer(ViewConsumer):
-    """The consumer that serves static files and views."""
+    """A consumer of ``http.request`` that serves static files and views."""
 
     handler_class = StaticFilesHandler

@@ -1,4 +1,4 @@
-"""Names of things, for log lines and error sentences. The module exists because 1.x projects import it."""
+"""Names of objects for log lines and error messages. Projects written for Channels 1.x import this module."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["name_that_thing"]
 
 
 def name_that_thing(thing: Any) -> str:
-    """The dotted name of a function, class or method; of an instance, that of its class. Never raises.
+    """Return the dotted name of a function, class or method, or of the class of any other object. Never raises.
 
-    A bound classmethod is named after the class it is bound to, which is how class-based consumers appear in routing.
+    A bound classmethod has the name of the class it is bound to, because that is how class-based consumers are routed.
     """
     if type(thing).__module__ == "unittest.mock":
-        return "<mock>"  # a mock makes up any attribute that is asked for
+        return "<mock>"  # A mock has every attribute, so that the name would be a mock too.
     owner = getattr(thing, "__self__", None)
     if isinstance(owner, type):
         return _dotted(owner)

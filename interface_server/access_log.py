@@ -1,4 +1,4 @@
-"""The access log: one line for each response, and for what becomes of each WebSocket, as Daphne 1.x wrote them."""
+"""The access log: a line for each response and for each stage of a WebSocket, in Daphne 1.x's format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORDS = {
 }
 
 _UNSAFE = re.compile(r'[^\x20-\x7e]|["\\]')
-"""What might end a line or a field, or change a terminal that shows it."""
+"""Characters that could end a line or a field, or control a terminal that shows the log."""
 
 
 class AccessLog:
@@ -25,7 +25,7 @@ class AccessLog:
         self._stream = stream
 
     def __call__(self, protocol: str, action: str, details: Mapping[str, Any]) -> None:
-        """Write the line of an action."""
+        """Write the line for an action."""
         if protocol == "http":
             request = f"{details['method']} {details['path']}"
         else:

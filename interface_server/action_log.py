@@ -1,6 +1,6 @@
-"""What clients do, told to a function that writes it down: an ASGI application around another.
+"""ASGI middleware that reports the actions of clients to a callable, such as the access log.
 
-The actions and their details are those of Daphne's `action_logger`, as `runserver` of Channels 1.1.8 was told them.
+The actions and their details are those that Daphne passed to its `action_logger`, and so to `runserver` of 1.1.8.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 from .asgi import Application, Receive, Scope, SendEvent
 from .log_throttle import ThrottledLog
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.interface_server")
 
 ActionLogger = Callable[[str, str, dict[str, Any]], None]
 
 _WEBSOCKET_ACTIONS = {
     "websocket.accept": "connected",
-    "websocket.close": "rejected",  # before an accept, that is
+    "websocket.close": "rejected",  # a close before the accept
     "websocket.http.response.start": "rejected",
 }
 
 
 class ActionLogMiddleware:
-    """Passes everything on, and tells of complete responses and of what becomes of WebSockets."""
+    """Wraps an application and reports complete responses and the stages of WebSockets."""
 
     def __init__(self, application: Application, action_logger: ActionLogger) -> None:
         self._application = application
@@ -37,12 +37,12 @@ class ActionLogMiddleware:
         """Serve one scope."""
         await self._watched.get(scope["type"], self._application)(scope, receive, send)
 
-    def _tell(self, protocol: str, action: str, details: dict[str, Any]) -> None:
-        """Tell of an action. A disk that is full, or a mistake in the function, is no reason to fail a client."""
+    def _report(self, protocol: str, action: str, details: dict[str, Any]) -> None:
+        """Report an action. A full disk or a bug in the callable must not fail a client."""
         try:
             self._action_logger(protocol, action, details)
         except Exception as error:
-            self._throttled_log.warn(logger, "What clients do could not be written down: %r", error)
+            self._throttled_log.warn(logger, "The action logger failed: %r", error)
 
     async def _http(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         started = time.monotonic()
@@ -56,27 +56,27 @@ class ActionLogMiddleware:
                 return
             details["size"] += len(message.get("body", b""))
             if not message.get("more_body"):
-                self._tell("http", "complete", {**details, "time_taken": time.monotonic() - started})
+                self._report("http", "complete", {**details, "time_taken": time.monotonic() - started})
 
         await self._application(scope, receive, watched_send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         details = {"path": _path(scope), "client": _client(scope)}
         last = "connecting"
-        self._tell("websocket", last, details)
+        self._report("websocket", last, details)
 
         async def watched_send(message: Any) -> None:
             nonlocal last
             await send(message)
             if last == "connecting" and message["type"] in _WEBSOCKET_ACTIONS:
                 last = _WEBSOCKET_ACTIONS[message["type"]]
-                self._tell("websocket", last, details)
+                self._report("websocket", last, details)
 
         try:
             await self._application(scope, receive, watched_send)
         finally:
             if last == "connected":
-                self._tell("websocket", "disconnected", details)
+                self._report("websocket", "disconnected", details)
 
 
 def _path(scope: Scope) -> str:

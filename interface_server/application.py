@@ -25,8 +25,8 @@ from .websocket.connection import WebSocket
 class InterfaceServer:
     """An ASGI 3 application that hands every connection to the workers of a channel layer.
 
-    It begins to use the layer with the first scope of any type: some servers send no lifespan events, and some fork
-    after they imported the application. `action_logger` is told what clients do, as Daphne told its own.
+    The layer is first used with the first scope of any type: some servers send no lifespan events, and some fork after
+    importing the application. `action_logger` is called for the actions that Daphne reported to its own.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class InterfaceServer:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _started(self) -> LayerSession:
-        """The hub of this process and event loop."""
+        """Return the session of this process and event loop, starting it first if there is none."""
         loop = asyncio.get_running_loop()
         if self._session is None or self._owner != (os.getpid(), loop):
             self._owner = (os.getpid(), loop)
@@ -95,13 +95,13 @@ class InterfaceServer:
             except BaseException as error:
                 self._owner = None
                 self._session.set_exception(error)
-                self._session.exception()  # or it would be told once more where no other scope waits for it
+                self._session.exception()  # marks it as retrieved: otherwise asyncio logs it if no other scope waits
                 raise
             self._session.set_result(session)
         return self._session.result() if self._session.done() else await asyncio.shield(self._session)
 
     async def stop(self) -> None:
-        """Let go of the layer: what the last clients left behind is sent first."""
+        """Close the layer, after sending the last messages of the clients."""
         session, self._session, self._owner = self._session, None, None
         if session is not None and session.done() and not session.exception():
             await session.result().stop()

@@ -1,4 +1,4 @@
-"""From an ASGI scope to the keys that all first messages of a connection have. Pure.
+"""ASGI types, and the message keys made from an ASGI scope. Pure.
 
 As in the ASGI draft 1.x, sections "HTTP" and "WebSocket": paths are text, header names lower case, duplicates kept.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 ROOT_PATH = b"daphne-root-path"
-"""The header in which a web server says where the site is mounted; never passed on."""
+"""The header in which a proxy names the path the site is mounted at; never passed on."""
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -20,7 +20,7 @@ Application = Callable[[Scope, Receive, SendEvent], Awaitable[None]]
 
 
 def connection_keys(scope: Scope, reply_channel: str, scheme: str, root_path: str) -> dict[str, Any]:
-    """What `http.request` and `websocket.connect` have in common."""
+    """Return the keys that `http.request` and `websocket.connect` have in common."""
     return {
         "reply_channel": reply_channel,
         "scheme": scope.get("scheme") or scheme,
@@ -34,23 +34,23 @@ def connection_keys(scope: Scope, reply_channel: str, scheme: str, root_path: st
 
 
 def headers(pairs: Iterable[tuple[bytes, bytes]]) -> list[list[bytes]]:
-    """Header pairs for a message, in order.
+    """Return header pairs for a message, in order.
 
-    Names with an underscore are dropped: in WSGI's environment they could not be told from names with a hyphen, and a
-    client could forge what a proxy sets.
+    Names with an underscore are dropped: as WSGI variables they look like names with a hyphen, so a client could forge
+    a header that a proxy sets.
     """
     lowered = ([name.lower(), value.strip()] for name, value in pairs if b"_" not in name)
     return [pair for pair in lowered if pair[0] != ROOT_PATH]
 
 
 def _address(pair: Iterable[Any] | None) -> list[Any] | None:
-    """`[host, port]`; None for what has none, such as a Unix socket."""
+    """Return `[host, port]`, or None for an endpoint without them, such as a Unix socket."""
     host, port = pair or (None, None)
     return [host, port] if host is not None and port is not None else None
 
 
 def raw_extension(scope: Scope) -> Mapping[str, Any] | None:
-    """What our own server offers beyond ASGI, if this is it."""
+    """Return what this package's own server offers beyond ASGI; None under another server."""
     extensions = scope.get("extensions") or {}
     found: Mapping[str, Any] | None = extensions.get("channels_classic.raw")
     return found

@@ -1,4 +1,4 @@
-"""What can be set about an interface server: the one place where each option has its name, type, default and help.
+"""The options of an interface server: the one place where each has its name, type, default and help.
 
 The commands make their options from the fields; nothing here reads settings or the environment. Times are in seconds.
 """
@@ -21,68 +21,66 @@ class InterfaceConfig:
 
     http_timeout: float = option(
         120.0,
-        "Seconds until a request without a response is answered with 503, and one without its next part cut off.",
+        "Seconds to wait for a response before answering 503, and for each further part before cutting it off.",
         "-t",
         group=REQUESTS,
     )
     stall_timeout: float = option(
-        60.0, "Seconds for which a client may take nothing of its response before it is cut off.", group=REQUESTS
+        60.0, "Seconds without progress after which a client that does not read is cut off.", group=REQUESTS
     )
     max_body: int = option(
-        1024**3, "Bytes of a request's body; a larger one is refused with 413. 0: no limit.", group=REQUESTS
+        1024**3, "Maximum bytes of a request body; larger ones get 413. 0: unlimited.", group=REQUESTS
     )
     health_path: str = option(
         "",
-        "A path that is answered here, with 200, or 503 while the layer is away; for load balancers.",
+        "A path for load balancers, answered with 200, or with 503 while the channel layer is down.",
         group=REQUESTS,
     )
     websocket_connect_timeout: float = option(
-        5.0, "Seconds a consumer has to accept a WebSocket; then it is refused with 403. -1: no limit."
+        5.0, "Seconds a consumer has to accept a WebSocket before it is refused with 403. -1: unlimited."
     )
-    websocket_timeout: float = option(-1.0, "Seconds after which an open WebSocket is closed. -1: no limit.")
-    ping_interval: float = option(20.0, "Seconds between two keep-alive pings of a WebSocket.")
+    websocket_timeout: float = option(-1.0, "Seconds after which an open WebSocket is closed. -1: never.")
+    ping_interval: float = option(20.0, "Seconds between keep-alive pings on a WebSocket.")
     ping_timeout: float = option(30.0, "Seconds a WebSocket client has to answer a ping.")
     ws_protocols: tuple[str, ...] = option(
-        (), "A sub-protocol that may be agreed with WebSocket clients. May be given several times.", "--ws-protocol"
+        (), "A WebSocket sub-protocol to accept. May be given several times.", "--ws-protocol"
     )
-    compression: bool = option(False, "Offer permessage-deflate: less traffic for more memory and work per socket.")
-    waiting_frames: int = option(
-        64, "Frames of one WebSocket that wait here while an earlier one is consumed; then it is not read any more."
-    )
-    waiting_bytes: int = option(1024 * 1024, "The same in bytes.")
+    compression: bool = option(False, "Offer permessage-deflate: less traffic, more memory and processor per socket.")
+    waiting_frames: int = option(64, "Queued frames per WebSocket before reading pauses.")
+    waiting_bytes: int = option(1024 * 1024, "Bytes of queued frames per WebSocket before reading pauses.")
     waiting_timeout: float = option(
-        60.0, "Seconds for which a WebSocket is not read before it is closed with 1013 (try again later)."
+        60.0, "Seconds of paused reading after which a WebSocket is closed with 1013 (try again later)."
     )
     root_path: str = option(
-        "", "The path the site is mounted at, as SCRIPT_NAME in WSGI, percent-encoded.", group=PROXY
+        "", "The path the site is mounted at, percent-encoded, as SCRIPT_NAME in WSGI.", group=PROXY
     )
     proxy_headers: bool = option(
         False,
-        "Believe X-Forwarded-For, -Port and -Proto, and Daphne-Root-Path, of those in --forwarded-allow-ips.",
+        "Trust X-Forwarded-For, -Port and -Proto, and Daphne-Root-Path, from the proxies in --forwarded-allow-ips.",
         group=PROXY,
     )
     forwarded_allow_ips: tuple[str, ...] = option(
         ("127.0.0.1", "::1", "unix"),
-        "An address or network of web servers in front, `unix` for those on a Unix socket, or `*` for all. May be "
-        "given several times. Default: this machine.",
+        "An address or network of trusted proxies, `unix` for those on a Unix socket, or `*` for all. May be given "
+        "several times.",
         group=PROXY,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """What our own server takes from clients; under another server, that one's options count."""
+    """Limits of the server that `runinterface` runs; under another ASGI server, that server's options apply."""
 
     group: ClassVar[str] = "Limits on clients"
 
-    max_request_line: int = option(8190, "Bytes of a request's target; a longer one is refused with 414.")
-    max_head: int = option(32 * 1024, "Bytes of a request's line and headers; more are refused with 431.")
-    head_timeout: float = option(20.0, "Seconds a client has to send them.")
-    body_rate: int = option(500, "Bytes of its body that a client must send per second, on average over 20 seconds.")
-    keep_alive: float = option(5.0, "Seconds for which a connection stays open after a response.")
+    max_request_line: int = option(8190, "Maximum bytes of a request target; longer ones get 414.")
+    max_head: int = option(32 * 1024, "Maximum bytes of a request line and its headers; more get 431.")
+    head_timeout: float = option(20.0, "Seconds a client has to send the request line and the headers.")
+    body_rate: int = option(500, "Minimum bytes per second of a request body, averaged over 20 seconds; else 408.")
+    keep_alive: float = option(5.0, "Seconds to keep an idle connection open after a response.")
     max_message: int = option(
-        4 * 1024 * 1024, "Bytes of a WebSocket message; a socket that sends a larger one is closed with 1009."
+        4 * 1024 * 1024, "Maximum bytes of a WebSocket message; a larger one closes the socket with 1009."
     )
     max_connections: int = option(
-        0, "Connections from which on requests and handshakes get 503. 0: no limit but that of the system."
+        0, "Maximum open connections; beyond it requests and handshakes get 503. 0: unlimited."
     )

@@ -1,40 +1,24 @@
-"""What we answer ourselves, and what may stand in the headers of any answer."""
+"""Responses that the interface server makes itself: error pages and the health check."""
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
-from typing import Any
 
 from .asgi import SendEvent
 
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
 RETRY_AFTER = (b"retry-after", b"5")
-"""For who is turned away because we are busy: seconds until it should try again."""
+"""Header of a 503: seconds until the client should try again."""
 
 _SENTENCES = {
-    413: "The request is too large.",
+    413: "The request body is too large.",
     500: "Something went wrong on the server.",
     503: "The service is not available at the moment. Please try again shortly.",
 }
 
 
-def header_pair(pair: Any) -> tuple[bytes, bytes]:
-    """A header as bytes, the name in lower case. Raises `ValueError` for characters that would end the line."""
-    try:
-        name, value = (part.encode("latin-1") if isinstance(part, str) else memoryview(part).tobytes() for part in pair)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"its header is {pair!r}, expected a name and a value, bytes or Latin-1 text") from error
-    if not _NAME.fullmatch(name) or _CONTROL.search(value):
-        raise ValueError(f"its header {name!r}: {value!r} holds characters that are not allowed there")
-    return name.lower(), value
-
-
 async def answer_health(available: bool, send: SendEvent) -> None:
-    """Tell a load balancer whether clients can be served."""
-    status, body = (200, b"ok\n") if available else (503, b"The channel layer is away.\n")
+    """Answer a load balancer: 200 if clients can be served, else 503."""
+    status, body = (200, b"ok\n") if available else (503, b"The channel layer is down.\n")
     headers = [
         (b"content-type", b"text/plain"),
         (b"content-length", b"%d" % len(body)),
@@ -45,7 +29,7 @@ async def answer_health(available: bool, send: SendEvent) -> None:
 
 
 def page(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The headers and the body of a small page that tells of an error."""
+    """Return the headers and the body of a small error page."""
     title = f"{status} {HTTPStatus(status).phrase}"
     body = (
         f"<!DOCTYPE html><html><head><title>{title}</title></head>"

@@ -1,15 +1,15 @@
-"""WebSocket frames as bytes, for what is written to many transports at once. Pure; RFC 6455, section 5.2."""
+"""Encodes WebSocket frames (RFC 6455, section 5.2), once for all members of a group. Pure."""
 
 from __future__ import annotations
 
 import struct
 
 TEXT, BINARY = 0x81, 0x82
-"""The first byte of a whole message: FIN and the opcode."""
+"""The first byte of an unfragmented message: FIN and the opcode."""
 
 
 def encode_frame(payload: str | bytes) -> bytes:
-    """One unmasked, uncompressed frame, as a server sends it."""
+    """Return one unmasked, uncompressed frame."""
     if isinstance(payload, str):
         first, data = TEXT, payload.encode()
     else:

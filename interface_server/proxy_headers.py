@@ -1,6 +1,6 @@
-"""What web servers in front tell of the client: its address, its scheme, and where the site is mounted.
+"""Headers in which a proxy describes the client: its address, its scheme, and the root path of the site.
 
-Believed only of those that are named; a header of anybody else is a client's claim. Pure.
+Trusted only from the proxies named in the configuration: anybody else's header is a client's own claim. Pure.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from .config import InterfaceConfig
 FOR, PORT, PROTO = b"x-forwarded-for", b"x-forwarded-port", b"x-forwarded-proto"
 
 UNIX = "unix"
-"""Stands for whoever connects through a Unix socket: such a client has no address."""
+"""Stands for proxies that connect through a Unix socket and so have no address."""
 
 EVERYBODY = "*"
 
 SCHEMES = {"http": ("http", "ws"), "ws": ("http", "ws"), "https": ("https", "wss"), "wss": ("https", "wss")}
-"""A forwarded scheme → what it is called for requests, and for WebSockets."""
+"""A forwarded scheme → its names for requests and for WebSockets."""
 
 
 class ProxyHeaders:
-    """Changes scopes for which a trusted web server speaks."""
+    """Applies the headers of trusted proxies to ASGI scopes."""
 
     def __init__(self, config: InterfaceConfig) -> None:
-        """Raises `ValueError` for an address that is none."""
+        """Raises `ValueError` for an invalid address or network."""
         self._active = config.proxy_headers
         self._named = {name for name in config.forwarded_allow_ips if name in (UNIX, EVERYBODY)}
         self._networks = [
@@ -36,7 +36,7 @@ class ProxyHeaders:
         ]
 
     def apply(self, scope: Scope) -> None:
-        """Change `client`, `scheme` and `root_path` to what the headers say, if they may."""
+        """Replace `client`, `scheme` and `root_path` by the headers of a trusted proxy."""
         client = scope.get("client")
         if not self._active or not self._trusts(client[0] if client else UNIX):
             return
@@ -61,7 +61,7 @@ class ProxyHeaders:
         return any(number in network for network in self._networks)
 
     def _client(self, addresses: list[str]) -> str | None:
-        """The last address that is not one of ours: what stands before it, its owner may have made up."""
+        """Return the last address that is not a trusted proxy's: addresses before it may be made up by its owner."""
         found = None
         for address in reversed(addresses):
             if not _is_address(address):
@@ -73,7 +73,7 @@ class ProxyHeaders:
 
 
 def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
-    """The values of a header, one after another, without those that are empty."""
+    """Return the values of a header in order, without empty ones."""
     joined = b",".join(value for other, value in headers if other.lower() == name).decode("latin-1")
     return [value for part in joined.split(",") if (value := part.strip().strip("[]"))]
 

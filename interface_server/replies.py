@@ -1,4 +1,4 @@
-"""What a message on the reply channel of a WebSocket asks for. Pure; the table of the ASGI draft."""
+"""Parses messages on the reply channel of a WebSocket, by the table of the ASGI draft. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEYS = frozenset({"accept", "bytes", "text", "close"})
 
 @dataclass(slots=True)  # frozen would be slower
 class ParsedReply:
-    """What to do, in this order. `payload` is text or bytes, never empty; `close` is the code."""
+    """The actions a reply asks for, in the order of the fields. `close` is a close code."""
 
     accept: bool = False
     deny: bool = False
@@ -22,7 +22,10 @@ class ParsedReply:
 
 
 def parse_reply(message: Mapping[str, Any], *, waiting: bool) -> ParsedReply:
-    """What `message` asks for; `waiting`: the handshake is undecided. Raises `ValueError` for one without meaning."""
+    """Return the actions that `message` asks for; with `waiting` the handshake is undecided.
+
+    Raises `ValueError` for a message that is not a valid reply.
+    """
     unknown = message.keys() - KEYS
     if unknown:
         raise ValueError(
@@ -32,17 +35,17 @@ def parse_reply(message: Mapping[str, Any], *, waiting: bool) -> ParsedReply:
     if accept not in (None, True, False):
         raise ValueError(f"'accept' is {_shown(accept)}, expected true or false")
     payload = _payload(message)
-    if payload is accept is close is None and message.get("text") is message.get("bytes") is None:
+    if payload is accept is close is None:
         raise ValueError(f"{dict(message)!r} asks for nothing: expected at least one of {', '.join(sorted(KEYS))}")
     if waiting and accept is not None and not accept:
         return ParsedReply(deny=True)
-    if waiting and not accept and payload is None:
+    if waiting and not accept and not payload:  # an empty payload decides nothing, by the draft
         return ParsedReply(deny=bool(close))
     return ParsedReply(accept=waiting, payload=payload, close=_code(close))
 
 
 def _payload(message: Mapping[str, Any]) -> str | bytes | None:
-    """The content of a frame, if there is any: an empty one is never sent, as in Channels 1.x."""
+    """Return the content of the frame to send, if any. Of text and bytes, one that is empty yields to the other."""
     text, data = message.get("text"), message.get("bytes")
     if text is not None and not isinstance(text, str):
         raise ValueError(f"'text' is {_shown(text)}, expected text")
@@ -50,16 +53,16 @@ def _payload(message: Mapping[str, Any]) -> str | bytes | None:
         raise ValueError(f"'bytes' is {_shown(data)}, expected bytes")
     if text and data:
         raise ValueError("a WebSocket message carries text or bytes, not both")
-    return text or data or None
+    return text or data or (text if text is not None else data)
 
 
 def _shown(value: Any) -> str:
-    """A value for a log line, which is short even if the value is not."""
+    """Return a short representation of a value for a log line."""
     return f"{reprlib.repr(value)} of type {type(value).__name__}"
 
 
 def _code(close: Any) -> int | None:
-    if close in (None, False):  # as is 0, which asked for nothing in Channels 1.x
+    if close in (None, False):  # 0 as well, which had no effect in Channels 1.x
         return None
     if close is True:
         return NORMAL
@@ -69,5 +72,5 @@ def _code(close: Any) -> int | None:
 
 
 def is_close_code(code: int) -> bool:
-    """Whether an endpoint may send `code` (RFC 6455, section 7.4, and the IANA registry)."""
+    """Return True if an endpoint may send `code` (RFC 6455, section 7.4, and the IANA registry)."""
     return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))

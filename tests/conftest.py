@@ -19,9 +19,18 @@ from channels_classic.message import pending_message_store
 from tests.support import browser as browsers
 from tests.support import redis_server as redis_programs
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import scaled
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Scale the time that a test may take in all, as pytest-timeout measures it, with the deadlines in it."""
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        seconds = float(marker.args[0] if marker else item.config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(scaled(seconds)), append=False)
 
 
 @pytest.fixture(scope="session")

@@ -133,7 +133,7 @@ def test_a_backend_left_out_is_the_embedded_one_and_is_not_connected_yet(
     settings: Settings, manager: ChannelLayerManager
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"ROUTING": []}}
-    assert str(manager["default"]) == "default (channels_classic.layers.local.LocalChannelLayer)"
+    assert str(manager["default"]) == "default (channels_classic.layers.local.layer.LocalChannelLayer)"
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_a_routing_that_cannot_be_imported_passes_through(settings: Settings, ma
 
 def test_a_wrapper_gives_the_attributes_of_its_layer_unless_set_on_it() -> None:
     layer = ChannelLayer()
-    wrapper = ChannelLayerWrapper(layer, "default", [])
+    wrapper: Any = ChannelLayerWrapper(layer, "default", [])
     assert wrapper.ChannelFull is layer.ChannelFull
     assert wrapper.extensions == layer.extensions
     wrapper.send = mock.Mock()

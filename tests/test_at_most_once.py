@@ -21,7 +21,7 @@ def test_every_message_arrives_once_or_is_lost_for_a_reason(
 ) -> None:
     url = request.getfixturevalue("redis_url") if layer == "redis" else None
     picture = tmp_path / "picture.svg"
-    command = [sys.executable, DEMO, "--messages", "1000", "--seconds", "1", "--picture", picture]
+    command: list[str | Path] = [sys.executable, DEMO, "--messages", "1000", "--seconds", "1", "--picture", picture]
     with Process(command, env={"REDIS_URL": url, "DJANGO_SETTINGS_MODULE": None, "EXPIRY": "5"}) as demo:
         assert demo.wait(200) == 0, demo.output
     rows = {

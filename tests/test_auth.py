@@ -11,6 +11,8 @@ from django.contrib.auth.models import User
 
 from channels_classic import auth
 from channels_classic.auth import (
+    channel_and_http_session,
+    channel_and_http_session_user,
     channel_and_http_session_user_from_http,
     channel_session_user,
     channel_session_user_from_http,
@@ -30,7 +32,8 @@ REPLY = "test-reply!b"
 
 @pytest.fixture
 def user() -> User:
-    return User.objects.create_user("somebody", password="secret")
+    created: User = User.objects.create_user("somebody", password="secret")
+    return created
 
 
 def message(session: Any = None, **content: Any) -> Message:
@@ -121,6 +124,7 @@ def test_a_message_without_channel_session_has_an_anonymous_user() -> None:
     "decorator",
     [
         http_session_user,
+        channel_and_http_session_user,
         channel_session_user,
         channel_session_user_from_http,
         channel_and_http_session_user_from_http,
@@ -138,6 +142,68 @@ def test_methods_are_decorated_too_and_a_message_must_be_there(decorator: Callab
     assert decorated.__name__ == "receive"
     with pytest.raises(ValueError, match="called without Message instance"):
         decorated(Consumer(), "no message")
+
+
+def test_channel_and_http_session_user_gives_the_browsers_user_for_every_message(user: User) -> None:
+    session = logged_in(user)
+    for opened in (message(session), message(), message()):
+        seen = seen_by(channel_and_http_session_user, opened)
+        assert seen.user == user
+        assert seen.http_session.session_key == session.session_key
+        assert django_auth.SESSION_KEY not in seen.channel_session
+
+
+@pytest.mark.parametrize("decorator", [channel_and_http_session_user_from_http, channel_and_http_session])
+def test_it_finds_the_session_that_another_decorator_remembered(user: User, decorator: Callable[..., Any]) -> None:
+    seen_by(decorator, message(logged_in(user)))
+    assert seen_by(channel_and_http_session_user, message()).user == user
+
+
+def test_without_a_remembered_session_it_gives_nobody(user: User) -> None:
+    seen_by(channel_session_user_from_http, message(logged_in(user)))
+    assert seen_by(channel_and_http_session_user, message()).user.is_anonymous
+
+
+# After a log-out
+
+
+def log_out(session: Any) -> None:
+    request = SimpleNamespace(session=session, META={}, user=None)
+    django_auth.logout(request)  # type: ignore[arg-type]
+
+
+def test_a_log_out_is_noticed_by_the_decorator_that_looks_at_the_browsers_session_only(user: User) -> None:
+    session = logged_in(user)
+    seen_by(channel_and_http_session_user_from_http, message(session))
+    log_out(session)
+    assert seen_by(channel_session_user, message()).user == user
+    assert seen_by(channel_and_http_session_user, message()).user.is_anonymous
+
+
+@pytest.mark.parametrize("log_in_again", ["somebody", "another"])
+def test_who_logs_in_afterwards_is_not_taken_for_the_owner_of_the_socket(user: User, log_in_again: str) -> None:
+    session = logged_in(user)
+    seen_by(channel_and_http_session_user, message(session))
+    log_out(session)
+    other = User.objects.get_or_create(username=log_in_again)[0]
+    django_auth.login(SimpleNamespace(session=session, META={}, user=None), other)  # type: ignore[arg-type]
+    session.save()
+    assert seen_by(channel_and_http_session_user, message()).user.is_anonymous
+
+
+def test_an_expired_session_is_noticed(user: User) -> None:
+    session = logged_in(user)
+    seen_by(channel_and_http_session_user, message(session))
+    session.set_expiry(-1)
+    session.save()
+    assert seen_by(channel_and_http_session_user, message()).user.is_anonymous
+
+
+def test_a_changed_password_is_noticed(user: User) -> None:
+    seen_by(channel_and_http_session_user, message(logged_in(user)))
+    user.set_password("other")
+    user.save()
+    assert seen_by(channel_and_http_session_user, message()).user.is_anonymous
 
 
 # Users that are no longer who they were

@@ -54,6 +54,12 @@ SETTINGS = [
     (BOTH, "CHANNEL_LAYERS['default']['CONFIG'] = {'exipry': 5}", r"'exipry'\.?\s+(HINT: )?Did you mean 'expiry'"),
     (BOTH, "CHANNEL_LAYERS['default']['CONFIG'] = {'expiry': '5'}", r"`expiry` is '5', but it is a number"),
     (BOTH, REDIS + "CHANNEL_LAYERS['default']['CONFIG'] = {'hosts': 'redis://x'}", r"write \['redis://x'\]"),
+    (
+        BOTH,
+        REDIS + "CHANNEL_LAYERS['default']['CONFIG'] = {'hosts': ['127.0.0.1:6379']}",
+        r"write 'redis://127.0.0.1:6379/0'",
+    ),
+    (BOTH, REDIS + "CHANNEL_LAYERS['default']['CONFIG'] = {'hosts': ['redis://:a#b@x:1']}", r"'#' is '%23'"),
     (BOTH, f"CHANNEL_LAYERS['default']['CONFIG'] = {{'path': '/tmp/{'x' * 100}/y'}}", r"Give a shorter `path`"),
     (BOTH, MEMORY, r"lives in one process"),
     (WORKER, "CHANNEL_LAYERS['default'].pop('ROUTING')", r"has no 'ROUTING'"),

@@ -11,8 +11,18 @@ from django.core import mail
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import call_command
 
-from channels_classic import checks
+from channels_classic import checks, include, route
+from channels_classic.auth import (
+    channel_and_http_session_user,
+    channel_session_user,
+    channel_session_user_from_http,
+    http_session_user,
+)
+from channels_classic.generic.websockets import WebsocketConsumer
 from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.message import Message
+from channels_classic.security.websockets import BaseOriginValidator, allowed_hosts_only
+from channels_classic.sessions import channel_session, enforce_ordering, http_session
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -111,7 +121,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "E007",
         {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": "redis://localhost"}, "ROUTING": []}},
-        "is a list of URLs",
+        "`hosts` is a list",
         "Correct",
     ),
     (
@@ -213,6 +223,22 @@ def test_a_leftover_of_channels_2_names_its_other_setting(settings: Settings) ->
     assert "Remove ASGI_APPLICATION" in str(found()[0].hint)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("CHANNELS_WS_PROTOCOLS", "chat", "list or tuple or NoneType"),
+        ("CHANNEL_SESSION_ENGINE", None, "str"),
+        ("CHANNELS_IMPLICIT_ACCEPT", "yes", "bool"),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_named(settings: Settings, name: str, value: object, expected: str) -> None:
+    setattr(settings, name, value)
+    (message,) = found()
+    assert message.id == "channels_classic.E010"
+    assert message.msg == f"The setting {name} is {value!r}, of type {type(value).__name__}."
+    assert str(message.hint).startswith(f"Expected {expected}: ")
+
+
 def test_middleware_classes_are_warned_of(settings: Settings) -> None:
     settings.MIDDLEWARE_CLASSES = []
     assert ids() == ["W003"]
@@ -234,6 +260,104 @@ def test_an_app_whose_runserver_comes_first_is_warned_of(settings: Settings, pro
     (message,) = found()
     assert message.id == "channels_classic.W004"
     assert "'checked_app'" in message.msg and "before 'checked_app'" in str(message.hint)
+
+
+@pytest.mark.parametrize("entry", ["app.example.com", "https://app.example.com/", "https://exämple.com", "", None, 5])
+def test_a_trusted_origin_that_can_match_nothing_is_named(settings: Settings, entry: object) -> None:
+    settings.CHANNELS_TRUSTED_ORIGINS = ["https://app.example.com", entry]
+    (message,) = found()
+    assert message.id == "channels_classic.E009"
+    assert repr(entry) in message.msg and "https://*.example.com" in str(message.hint)
+
+
+@pytest.mark.parametrize("value", [None, 5, {"https://app.example.com": True}, b"*"])
+def test_trusted_origins_that_are_not_a_list_are_named(settings: Settings, value: object) -> None:
+    settings.CHANNELS_TRUSTED_ORIGINS = value
+    (message,) = found()
+    assert message.id == "channels_classic.E009"
+    assert type(value).__name__ in message.msg
+
+
+@pytest.mark.parametrize(
+    "value", [[], (), ["https://*.example.com", "null", "capacitor://localhost"], "https://a.test"]
+)
+def test_trusted_origins_that_can_match_are_passed_in_silence(settings: Settings, value: object) -> None:
+    settings.CHANNELS_TRUSTED_ORIGINS = value
+    assert found() == []
+
+
+def consume(message: Message, **kwargs: Any) -> None:
+    """Consume a message."""
+
+
+class ByClass(WebsocketConsumer):
+    """Uses no session."""
+
+
+class ByAttribute(ByClass):
+    """Asks for the user of the browser."""
+
+    http_user = True
+
+
+class ByMethod(ByClass):
+    """Decorates a method."""
+
+    @http_session
+    def connect(self, message: Message, **kwargs: Any) -> None:
+        """Connect."""
+
+
+class Everybody(BaseOriginValidator):
+    """Decides itself."""
+
+
+WITH_SESSION = [
+    http_session(consume),
+    channel_session_user_from_http(consume),
+    channel_and_http_session_user(channel_session(consume)),
+    channel_session(http_session(consume)),
+    enforce_ordering(http_session_user(consume)),
+    allowed_hosts_only(http_session(consume)),
+    ByAttribute,
+    ByMethod,
+]
+WITHOUT_SESSION = [consume, channel_session_user(consume), ByClass, "tests.test_checks.consume"]
+
+
+def routed(consumer: Any) -> dict[str, Any]:
+    return {"default": {"ROUTING": [include([route("websocket.connect", consumer)], path="^/chat")]}}
+
+
+@pytest.mark.parametrize("consumer", WITH_SESSION)
+def test_a_consumer_that_gives_sessions_to_all_pages_is_warned_of(settings: Settings, consumer: Any) -> None:
+    settings.CHANNEL_LAYERS = routed(consumer)
+    settings.ALLOWED_HOSTS = ["www.example.com"]
+    assert found() == []
+    settings.ALLOWED_HOSTS = ["*"]
+    (message,) = found()
+    assert message.id == "channels_classic.W006"
+    assert "'*' in ALLOWED_HOSTS" in message.msg and f"tests.test_checks.{consumer.__name__}" in message.msg
+
+
+def test_the_setting_that_switches_the_protection_off_is_named(settings: Settings) -> None:
+    settings.CHANNEL_LAYERS = routed(ByAttribute)
+    settings.CHANNELS_TRUSTED_ORIGINS = "*"
+    (message,) = found()
+    assert "'*' in CHANNELS_TRUSTED_ORIGINS" in message.msg
+
+
+@pytest.mark.parametrize("consumer", [*WITHOUT_SESSION, Everybody(http_session(consume))])
+def test_other_consumers_are_not(settings: Settings, consumer: Any) -> None:
+    settings.CHANNEL_LAYERS = routed(consumer)
+    settings.CHANNELS_TRUSTED_ORIGINS = ["*"]
+    assert found() == []
+
+
+def test_a_routing_that_cannot_be_used_is_reported_once(settings: Settings) -> None:
+    settings.CHANNELS_TRUSTED_ORIGINS = ["*"]
+    settings.CHANNEL_LAYERS = {"default": {"ROUTING": "nowhere.routing"}, "other": {"ROUTING": []}}
+    assert ids() == ["E005"]
 
 
 def test_a_check_can_be_silenced_and_run_by_tag(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
-# The database, because the end of a consumer looks at connections that other tests have left open.
+# The database fixture, because the end of a consumer checks connections that other tests have left open.
 pytestmark = pytest.mark.usefixtures("default_layer", "db")
 
 
@@ -48,7 +48,8 @@ class Decorated(JsonWebsocketConsumer):
     def encode_json(cls, content: Any) -> str:
         return json.dumps({**content, "encoded": True})
 
-    def receive(self, content: Any, multiplexer: Any = None, **kwargs: Any) -> None:
+    # As JsonWebsocketConsumer, it is given the decoded content.
+    def receive(self, content: Any, multiplexer: Any = None, **kwargs: Any) -> None:  # type: ignore[override]
         if multiplexer is not None:
             multiplexer.send(content)
         else:
@@ -56,7 +57,7 @@ class Decorated(JsonWebsocketConsumer):
 
 
 class Stream(WebsocketConsumer):
-    """Says on its stream what it was called with."""
+    """Sends the arguments of its methods on its stream."""
 
     def connect(self, message: Message, multiplexer: Any = None, **kwargs: Any) -> None:
         multiplexer.send({"connect": kwargs})
@@ -69,7 +70,7 @@ class Stream(WebsocketConsumer):
 
 
 class Sending(Stream):
-    """Sends on the socket, which it must not."""
+    """Sends on the socket, which is not allowed on a stream."""
 
     on = RECEIVE
 
@@ -132,10 +133,23 @@ def test_a_demultiplexer_forwards_everything_with_the_keyword_arguments_of_the_r
         ({"stream": "mystream", "payload": "text"}, "the payload 'text' on stream 'mystream': expected a dict"),
     ],
 )
-def test_a_frame_for_no_stream_is_refused(frame: Any, problem: str) -> None:
+def test_a_frame_without_a_known_stream_is_refused(frame: Any, problem: str) -> None:
     client = WSClient()
     with apply_routes([route_class(Demultiplexer)]), pytest.raises(ValueError, match=problem):
         client.send_and_consume(RECEIVE, text=frame)
+
+
+def test_the_error_about_a_frame_shows_its_beginning_only() -> None:
+    client = WSClient()
+    frames: list[Any] = [
+        ["x" * 10_000] * 100,
+        {"stream": "x" * 10_000, "payload": {}},
+        {"stream": "mystream", "payload": "x" * 10_000},
+    ]
+    for frame in frames:
+        with apply_routes([route_class(Demultiplexer)]), pytest.raises(ValueError, match="Demultiplexer") as caught:
+            client.send_and_consume(RECEIVE, text=frame)
+        assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("channel", [CONNECT, RECEIVE, DISCONNECT])
@@ -147,7 +161,7 @@ def test_a_stream_cannot_send_on_the_socket(channel: str) -> None:
         client.send_and_consume(channel, text={"stream": "mystream", "payload": {}})
 
 
-def test_a_demultiplexer_leaves_the_classes_of_its_streams_alone() -> None:
+def test_a_demultiplexer_does_not_modify_the_classes_of_its_streams() -> None:
     demultiplexer = type("Demultiplexer", (WebsocketDemultiplexer,), {"consumers": {"mystream": Sending}})
     client = WSClient()
     with apply_routes([route_class(demultiplexer, path="^/all$"), route_class(Sending, path="^/one$")]):
@@ -188,7 +202,7 @@ def test_streams_are_encoded_by_the_multiplexer_class_and_decoded_by_the_demulti
     }
 
 
-def test_the_groups_of_a_stream_are_given_the_multiplexer_too(default_layer: ChannelLayerWrapper) -> None:
+def test_connection_groups_of_a_stream_receives_the_multiplexer(default_layer: ChannelLayerWrapper) -> None:
     class Grouped(Stream):
         def connection_groups(self, multiplexer: Any = None, **kwargs: Any) -> list[str]:
             return [f"group-{multiplexer.stream}"]
@@ -228,7 +242,7 @@ def test_streams_share_the_session_and_user_of_the_demultiplexer() -> None:
     ]
 
 
-def test_a_frame_that_is_put_back_still_names_its_stream() -> None:
+def test_a_frame_that_is_put_back_keeps_its_stream() -> None:
     def later(message: Message, **kwargs: Any) -> None:
         assert message["text"] == '{"x": 1}'
         raise ConsumeLater
@@ -272,7 +286,7 @@ def test_the_order_of_a_socket_is_set_on_its_demultiplexer() -> None:
     assert replies(client)[-1] == {"stream": "a", "payload": {"receive": {}, "text": {"early": True}}}
 
 
-def test_one_stream_may_be_ordered() -> None:
+def test_one_stream_can_be_ordered() -> None:
     class Ordered(Stream):
         strict_ordering = True
 
@@ -285,6 +299,6 @@ def test_one_stream_may_be_ordered() -> None:
     assert replies(client) == [{"stream": "a", "payload": {"receive": {}, "text": {}}}]
 
 
-def test_a_demultiplexer_is_routed_like_any_consumer() -> None:
+def test_a_demultiplexer_can_be_routed_like_any_consumer() -> None:
     assert Demultiplexer.as_route(path="^/$").channel_names() == {CONNECT, RECEIVE, DISCONNECT}
     assert route([CONNECT, RECEIVE], Demultiplexer).consumer is Demultiplexer

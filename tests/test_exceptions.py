@@ -22,7 +22,7 @@ def test_a_close_exception_refuses_any_other_code(code: object) -> None:
 
 def test_a_channel_socket_exception_must_say_what_to_run() -> None:
     with pytest.raises(NotImplementedError, match="run"):
-        exceptions.ChannelSocketException().run(None)  # type: ignore[arg-type]
+        exceptions.ChannelSocketException().run(None)
 
 
 def test_an_unknown_layer_is_caught_as_value_error_and_key_error_and_reads_as_a_sentence() -> None:

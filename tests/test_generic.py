@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
-# The database, because the end of a consumer looks at connections that other tests have left open.
+# The database fixture, because the end of a consumer checks connections that other tests have left open.
 pytestmark = pytest.mark.usefixtures("default_layer", "db")
 
 
@@ -72,7 +72,7 @@ def test_channels_without_a_method_do_not_match() -> None:
         TwoChannels(Message({}, "test.wrong", None))
 
 
-def test_the_routes_keyword_arguments_are_on_the_instance_and_given_to_the_method() -> None:
+def test_the_keyword_arguments_of_the_route_are_on_the_instance_and_passed_to_the_method() -> None:
     class Keeping(TwoChannels):
         def create(self, message: Message, **kwargs: Any) -> str:
             self.given = kwargs
@@ -84,12 +84,12 @@ def test_the_routes_keyword_arguments_are_on_the_instance_and_given_to_the_metho
     assert consumer.kwargs == consumer.given == {"room": "lobby"}
 
 
-def test_dispatch_gives_back_what_the_method_returns() -> None:
+def test_dispatch_returns_the_result_of_the_method() -> None:
     message = Message({}, "test.create", None)
     assert TwoChannels(message).dispatch(message) == "result"
 
 
-def test_a_route_with_attributes_is_to_a_class_that_has_them() -> None:
+def test_a_route_with_attributes_has_a_subclass_as_its_consumer() -> None:
     class Unmapped(BaseConsumer):
         trigger = "old"
 
@@ -107,7 +107,7 @@ def test_a_route_with_attributes_is_to_a_class_that_has_them() -> None:
     assert Unmapped.trigger == "old"
 
 
-def test_a_route_without_attributes_is_to_the_class_itself() -> None:
+def test_a_route_without_attributes_has_the_class_as_its_consumer() -> None:
     with_attributes = WebsocketConsumer.as_route(attrs={"strict_ordering": True}, path="^/test$")
     without = WebsocketConsumer.as_route(path="^/test/2$")
     assert with_attributes.consumer is not WebsocketConsumer
@@ -121,7 +121,7 @@ def test_attributes_of_a_route_must_be_a_dict() -> None:
 
 
 @pytest.mark.parametrize("flag", ["channel_session", "channel_session_user"])
-def test_the_flags_give_the_message_a_session_and_a_user(flag: str) -> None:
+def test_the_flags_set_the_session_and_the_user_of_the_message(flag: str) -> None:
     consumer = type("Flagged", (TwoChannels,), {flag: True})
     client = Client()
     with apply_routes([route_class(consumer)]):
@@ -130,7 +130,7 @@ def test_the_flags_give_the_message_a_session_and_a_user(flag: str) -> None:
     assert hasattr(message, "user") is (flag == "channel_session_user")
 
 
-def test_get_handler_is_where_decorators_are_applied() -> None:
+def test_get_handler_can_apply_decorators() -> None:
     class Decorated(TwoChannels):
         def get_handler(self, message: Message, **kwargs: Any) -> Any:
             handler = super().get_handler(message, **kwargs)
@@ -148,7 +148,7 @@ def test_get_handler_is_where_decorators_are_applied() -> None:
 
 
 class Keeping(WebsocketConsumer):
-    """Keeps what its methods are called with."""
+    """Records the arguments of its methods."""
 
     def connect(self, message: Message, **kwargs: Any) -> None:
         self.called = ("connect", message, kwargs)
@@ -173,13 +173,13 @@ def test_each_method_is_called_with_the_keyword_arguments_of_the_route() -> None
     assert [consumer.path for consumer in (connected, received, disconnected)] == ["/path/1", "/path/2", "/path/3"]
 
 
-def test_a_message_without_a_path_is_a_key_error() -> None:
+def test_a_message_without_a_path_raises_a_key_error() -> None:
     with pytest.raises(KeyError):
         WebsocketConsumer(Message({"reply_channel": "a"}, CONNECT, None))
 
 
 def test_a_message_without_reply_channel_names_the_consumer() -> None:
-    with pytest.raises(ValueError, match=r"WebsocketConsumer was given a message .* no reply_channel"):
+    with pytest.raises(ValueError, match=r"WebsocketConsumer received a message .* without a reply_channel"):
         WebsocketConsumer(Message({"path": "/"}, CONNECT, None))
 
 
@@ -214,14 +214,16 @@ def test_connect_may_accept_and_send() -> None:
         ({"text": "hi", "bytes": None}, ("hi", None)),
     ],
 )
-def test_a_frame_is_text_or_bytes_by_what_is_not_none(content: dict[str, Any], expected: tuple[Any, Any]) -> None:
+def test_a_frame_is_text_or_bytes_depending_on_which_is_not_none(
+    content: dict[str, Any], expected: tuple[Any, Any]
+) -> None:
     client = Client()
     with apply_routes([route_class(Keeping)]):
         consumer = client.send_and_consume(RECEIVE, {"path": "/", **content})
     assert consumer.called == ("receive", *expected, {})
 
 
-def test_receive_is_given_one_of_text_and_bytes_only() -> None:
+def test_receive_is_called_with_either_text_or_bytes() -> None:
     class OnlyText(WebsocketConsumer):
         def receive(self, text: str) -> None:  # type: ignore[override]
             self.send(text=text)
@@ -275,7 +277,7 @@ def test_a_socket_is_closed_with_or_without_a_code() -> None:
 
 def test_a_socket_is_in_its_groups_while_it_is_connected(default_layer: ChannelLayerWrapper) -> None:
     class Grouped(WebsocketConsumer):
-        def connection_groups(self, room: str, **kwargs: Any) -> list[str]:
+        def connection_groups(self, room: str = "", **kwargs: Any) -> list[str]:
             return ["all", f"room-{room}"]
 
     client = WSClient()
@@ -308,11 +310,11 @@ def test_a_socket_stays_in_its_groups_when_connect_raises(default_layer: Channel
     assert default_layer.group_channels("all") == ["a"]
 
 
-def test_a_text_for_groups_is_refused() -> None:
+def test_a_string_for_groups_is_refused() -> None:
     class Misspelt(WebsocketConsumer):
         groups = "all"
 
-    with pytest.raises(TypeError, match="Misspelt are the text 'all': give a list"):
+    with pytest.raises(TypeError, match="Misspelt are the string 'all': expected a list"):
         Misspelt(Message({"path": "/", "reply_channel": "a"}, CONNECT, None))
 
 
@@ -347,7 +349,7 @@ def test_slight_ordering_is_refused() -> None:
 
 
 class Seeing(WebsocketConsumer):
-    """Keeps what the decorators attach to the message."""
+    """Records the attributes that decorators set on the message."""
 
     def connect(self, message: Message, **kwargs: Any) -> None:
         self.see()
@@ -380,14 +382,14 @@ def test_http_user_and_session_gives_every_message_the_user_and_the_browsers_ses
     assert [consumer.user for consumer in seen] == [user] * 3
 
 
-def test_http_user_gives_every_message_the_user_and_the_first_one_the_browsers_session() -> None:
+def test_http_user_sets_the_user_on_every_message_and_the_session_on_the_first() -> None:
     user = User.objects.create_user("bob")
     seen, key = life_of_a_socket(user, http_user=True)
     assert [consumer.key for consumer in seen] == [key, None, None]
     assert [consumer.user for consumer in seen] == [user] * 3
 
 
-def test_http_user_is_anonymous_for_nobody() -> None:
+def test_http_user_is_anonymous_without_a_login() -> None:
     client = WSClient()
     with apply_routes([Seeing.as_route({"http_user": True})]):
         assert isinstance(client.send_and_consume(CONNECT).user, AnonymousUser)
@@ -397,7 +399,7 @@ def test_http_user_is_anonymous_for_nobody() -> None:
 
 
 class Echo(JsonWebsocketConsumer):
-    def receive(self, content: Any, **kwargs: Any) -> None:
+    def receive(self, content: Any, **kwargs: Any) -> None:  # type: ignore[override]  # as its base class does
         self.send({"content": content, **kwargs})
 
 
@@ -411,16 +413,23 @@ def test_json_frames_are_decoded_and_encoded() -> None:
     assert Client.receive(client) == {"text": '{"x": 1}', "close": True}
 
 
-def test_a_frame_that_is_no_json_names_the_consumer() -> None:
+def test_a_frame_that_is_not_json_names_the_consumer() -> None:
     client = WSClient()
     with apply_routes([route_class(Echo)]):
-        with pytest.raises(json.JSONDecodeError, match=r"test_generic\.Echo was sent a text that is no JSON"):
+        with pytest.raises(json.JSONDecodeError, match=r"test_generic\.Echo received a text that is not JSON"):
             client.send_and_consume(RECEIVE, text="{")
-        with pytest.raises(ValueError, match=r"test_generic\.Echo was sent a frame without text"):
+        with pytest.raises(ValueError, match=r"test_generic\.Echo received a frame without text"):
             client.send_and_consume(RECEIVE, {"bytes": b"{}"})
 
 
-def test_json_consumers_do_not_know_dates() -> None:
+@pytest.mark.parametrize("text", ["[" * 100_000 + "]" * 100_000, "9" * 5000])
+def test_json_that_python_cannot_represent_is_refused_like_invalid_json(text: str) -> None:
+    client = Client()
+    with apply_routes([route_class(Echo)]), pytest.raises(json.JSONDecodeError, match=r"Echo received a text"):
+        client.send_and_consume(RECEIVE, {"path": "/", "text": text})
+
+
+def test_json_consumers_do_not_encode_dates() -> None:
     with pytest.raises(TypeError, match="date is not JSON serializable"):
         Echo.group_send("group", {"date": datetime.date(2017, 1, 1)})
 
@@ -435,14 +444,15 @@ class Decorated(JsonWebsocketConsumer):
     def encode_json(cls, content: Any) -> str:
         return json.dumps({**content, "encoded": True})
 
-    def receive(self, content: Any, multiplexer: Any = None, **kwargs: Any) -> None:
+    # As JsonWebsocketConsumer, it is given the decoded content.
+    def receive(self, content: Any, multiplexer: Any = None, **kwargs: Any) -> None:  # type: ignore[override]
         if multiplexer is not None:
             multiplexer.send(content)
         else:
             self.send(content)
 
 
-def test_json_may_be_encoded_and_decoded_in_another_way() -> None:
+def test_json_encoding_and_decoding_can_be_overridden() -> None:
     client = WSClient()
     client.join_group("group")
     with apply_routes([route_class(Decorated)]):
@@ -459,9 +469,9 @@ def test_a_multiplexer_sends_frames_that_name_the_stream() -> None:
     client = WSClient()
     client.join_group("group")
     key = uuid.UUID(int=1)
-    multiplexer = WebsocketMultiplexer(
-        "stream", Message({"reply_channel": client.reply_channel}, RECEIVE, None).reply_channel
-    )  # type: ignore[arg-type]
+    reply_channel = Message({"reply_channel": client.reply_channel}, RECEIVE, None).reply_channel
+    assert reply_channel is not None
+    multiplexer = WebsocketMultiplexer("stream", reply_channel)
     multiplexer.send({"id": key, "date": datetime.date(2017, 1, 1)})
     assert client.receive() == {"stream": "stream", "payload": {"id": str(key), "date": "2017-01-01"}}
     WebsocketMultiplexer.group_send("group", "stream", {"x": 1})

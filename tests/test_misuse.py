@@ -254,7 +254,7 @@ def test_a_frame_that_is_no_json_is_named_with_the_consumer(consumer: Any, consu
     said = consumed([route_class(consumer)], "websocket.receive", content)
     name = f"tests.test_misuse.{consumer.__name__}"
     assert f"The consumer {name} of websocket.receive failed" in said
-    assert f"{name} was sent a text that is no JSON" in said
+    assert f"{name} received a text that is not JSON" in said
 
 
 def test_a_frame_for_an_unknown_stream_is_named_with_the_demultiplexer(consumed: Consumed) -> None:

@@ -241,7 +241,7 @@ def test_a_message_that_is_put_back_does_not_overtake_what_the_consumers_before_
         if message["n"] == "late" and not message.get("__retries__"):
             raise ConsumeLater
         if message["n"] < "late":
-            _send(message.channel_layer, "test", "sent by " + message["n"])  # type: ignore[arg-type]
+            _send(message.channel_layer, "test", "sent by " + message["n"])
 
     for n in ("a", "b", "late"):
         any_layer.send("test", {"n": n})

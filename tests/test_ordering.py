@@ -317,7 +317,12 @@ def test_inside_a_consumer_what_waited_goes_back_behind_the_replies(
     layer = ChannelLayer()
     sent: list[str] = []
     sending = layer.send
-    monkeypatch.setattr(layer, "send", lambda channel, message: [sent.append(channel), sending(channel, message)])
+
+    def noted(channel: str, message: dict[str, Any]) -> None:
+        sent.append(channel)
+        sending(channel, message)
+
+    monkeypatch.setattr(layer, "send", noted)
     consumer = enforce_ordering(orders)
     consumer(Message(send(1).content, RECEIVE, layer))
     pending_message_store.prepare()

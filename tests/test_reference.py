@@ -20,13 +20,17 @@ import pytest
 from django.core.management import load_command_class
 from django.core.management.base import BaseCommand
 from django.dispatch import Signal
+from django.test import override_settings
 
+from channels_classic.conf import CHANNEL_SESSION_ENGINE, CHANNELS_WS_PROTOCOLS, SETTINGS, Setting
 from channels_classic.management.cli import main
 from tests.support.channels_1 import NAMES
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 PAGES = {page.name: page.read_text() for page in sorted(REFERENCE.glob("*.md"))}
+
+FOLDERS = ["channels_classic", "worker", "interface_server"]
 
 NOT_DESCRIBED = {"kind", "expected", "label", "name", "verbose_name"}
 """Attributes of errors, apps and processes that say what the class is."""
@@ -280,7 +284,8 @@ def test_the_options_of_a_command_are_in_the_reference(command: str) -> None:
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_without_manage_py_has_the_options_of_its_command(program: str) -> None:
     with click.Context(main) as context:
-        made = main.get_command(context, program)  # type: ignore[attr-defined]  # a group
+        made = main.get_command(context, program)
+    assert made is not None
     options = {flag for parameter in made.params for flag in parameter.opts}
     wanted = {flag for option in _options(PROGRAMS[program]) for flag in option.option_strings}
     assert options - wanted == {"--settings", "--verbosity", "-v"}
@@ -292,15 +297,40 @@ def test_a_program_without_manage_py_has_the_options_of_its_command(program: str
 
 def test_every_setting_that_is_read_is_in_the_reference() -> None:
     read = set()
-    for path in [
-        *ROOT.glob("channels_classic/**/*.py"),
-        *ROOT.glob("worker/**/*.py"),
-        *ROOT.glob("interface_server/**/*.py"),
-    ]:
+    for path in [path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             read |= set(_settings_read(node))
-    assert "CHANNEL_LAYERS" in read
+    assert "FORCE_SCRIPT_NAME" in read
     assert {name for name in read if f"`{name}`" not in PAGES["settings.md"]} == set()
+
+
+def setting_row(setting: Setting) -> str:
+    """Return the row of the page about settings for a setting of this package."""
+    default = f"`{setting.same_as or repr(setting.default)}`"
+    return f"| `{setting.name}` | {default} | {setting.help} |"
+
+
+def test_the_settings_of_this_package_are_in_the_reference_with_their_defaults() -> None:
+    _, _, section = PAGES["settings.md"].partition("## What channels_classic reads\n")
+    rows = [line for line in section.partition("\n### ")[0].splitlines() if line.startswith("| `")]
+    wanted = [setting_row(setting) for setting in SETTINGS]
+    assert rows == wanted, "\n".join(["write in docs/reference/settings.md:", *wanted])
+
+
+def test_the_settings_of_this_package_are_read_through_their_table_alone() -> None:
+    names = {setting.name for setting in SETTINGS}
+    for path in [path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*.py")]:
+        read = {name for node in ast.walk(ast.parse(path.read_text())) for name in _settings_read(node)}
+        assert not read & names, f"{path} reads them itself"
+
+
+def test_a_setting_is_read_when_it_is_asked_for() -> None:
+    with override_settings(CHANNELS_WS_PROTOCOLS=["chat"], SESSION_ENGINE="one"):
+        assert CHANNELS_WS_PROTOCOLS.get() == ["chat"]
+        assert CHANNEL_SESSION_ENGINE.get() == "one"
+        with override_settings(CHANNELS_WS_PROTOCOLS=None, CHANNEL_SESSION_ENGINE="two"):
+            assert CHANNELS_WS_PROTOCOLS.get() is None
+            assert CHANNEL_SESSION_ENGINE.get() == "two"
 
 
 def _settings_read(node: ast.AST) -> Iterator[str]:
@@ -317,7 +347,7 @@ def _settings_read(node: ast.AST) -> Iterator[str]:
 
 def test_the_methods_and_options_of_the_script_are_in_the_reference() -> None:
     script = (ROOT / "channels_classic/static/channels/js/websocketbridge.js").read_text()
-    bridge = script[script.index("class WebSocketBridge") :]
+    bridge = script[script.index("function WebSocketBridge") :]
     methods = re.findall(r"^    (?!_|constructor)(\w+)\((\w[\w, ]*)\) \{$", bridge, re.M)
     assert len(methods) >= 5
     for name, parameters in methods:

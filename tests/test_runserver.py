@@ -210,8 +210,8 @@ def test_the_options_of_channels_1_are_known_in_both_spellings() -> None:
 def records() -> Any:
     """What the access log is told."""
     found: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = found.append  # type: ignore[method-assign]
+    handler: Any = logging.Handler()
+    handler.emit = found.append
     access_logger.addHandler(handler)
     yield found
     access_logger.removeHandler(handler)

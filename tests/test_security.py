@@ -48,7 +48,7 @@ def is_let_in(origin: str) -> bool:
     return True
 
 
-def test_an_allowed_origin_is_let_in_and_the_result_given_back() -> None:
+def test_an_allowed_origin_is_let_in_and_the_result_returned() -> None:
     message = connect([b"origin", b"http://example.com"])
     assert consumer(message, 1, room="lobby") == ("result", (1,), {"room": "lobby"})
 
@@ -127,7 +127,7 @@ def test_the_validator_has_the_name_of_the_function() -> None:
     assert consumer.func is consumer.__wrapped__  # type: ignore[attr-defined]
 
 
-def test_a_validator_must_say_what_it_validates() -> None:
+def test_a_validator_must_define_what_it_validates() -> None:
     with pytest.raises(NotImplementedError, match="BaseOriginValidator must define validate_origin"):
         BaseOriginValidator(lambda message: None)(connect([b"origin", b"http://example.com"]))
 

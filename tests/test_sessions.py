@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.sessions.models import Session
 
+from channels_classic.asgi import ChannelLayerWrapper
+from channels_classic.auth import channel_session_user_from_http
 from channels_classic.exceptions import ConsumeLater
+from channels_classic.handler import AsgiRequest
 from channels_classic.message import Message
 from channels_classic.sessions import (
     channel_and_http_session,
@@ -16,6 +20,7 @@ from channels_classic.sessions import (
     http_session,
     session_for_reply_channel,
 )
+from tests.support.own_project import HOST, own_project
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -256,10 +261,62 @@ def test_the_browsers_session_works_without_a_layer(default_layer: Any) -> None:
     assert Consumers().http(Message(content, "test", None))["species"] == "horse"
 
 
-def test_a_query_parameter_wins_over_the_cookie() -> None:
+def query(session: Any) -> bytes:
+    return f"session_key={session.session_key}".encode()
+
+
+def test_a_query_parameter_names_the_session_where_no_cookie_does() -> None:
     session = browser_session()
-    opened = message(query_string=f"session_key={session.session_key}".encode(), headers={"cookie": b"sessionid=other"})
-    assert Consumers().http(opened).session_key == session.session_key
+    assert Consumers().http(message(query_string=query(session))).session_key == session.session_key
+    assert Consumers().http(message(query_string=query(session).decode())).session_key == session.session_key
+    no_session = {"headers": {"cookie": b"theme=dark; sessionid="}}
+    assert Consumers().http(message(query_string=query(session), **no_session)).session_key == session.session_key
+
+
+def test_the_cookie_wins_over_the_query_parameter_which_any_page_can_write() -> None:
+    mine, attackers = browser_session(), browser_session()
+    assert Consumers().http(message(query_string=query(attackers), **cookie(mine))).session_key == mine.session_key
+    malformed = {"headers": {"cookie": b"sessionid=other"}}
+    assert Consumers().http(message(query_string=query(attackers), **malformed)).session_key is None
+
+
+@pytest.mark.parametrize(
+    "query_string",
+    [
+        b"",
+        b"session_key",
+        b"session_key=",
+        b"%ff=\xff&a",
+        b"&".join(b"a=%d" % n for n in range(2000)),
+        b"\x00=;&&=",
+        "é",
+    ],
+)
+def test_no_query_string_is_too_odd_to_name_no_session(query_string: Any) -> None:
+    assert Consumers().http(message(query_string=query_string)) is None
+
+
+@pytest.mark.parametrize(
+    "key", ["%00aaaaaaaaaaaa", "%ff%fe%fd%fc%fb%fa%f9%f8%f7", "%c3%a9aaaaaaaaaaaa", "aaaaaaaaaa%0a"]
+)
+def test_no_key_reaches_the_database_that_django_would_not_make(key: str) -> None:
+    session = Consumers().http(message(query_string=f"session_key={key}".encode()))
+    assert session is not None and session.session_key is None
+
+
+def test_cookies_in_several_headers_are_read_as_one() -> None:
+    session = browser_session()
+    pairs = [[b"cookie", b"theme=dark"], [b"cookie", f"sessionid={session.session_key}".encode()]]
+    assert Consumers().http(message(headers=pairs)).session_key == session.session_key
+
+
+@pytest.mark.parametrize("decorator", [http_session, channel_and_http_session, channel_session_user_from_http])
+def test_a_decorator_reads_nothing_of_the_body(decorator: Any, default_layer: ChannelLayerWrapper) -> None:
+    content = {"reply_channel": "test-reply!b", "method": "POST", "path": "/", "body": b"first", "body_channel": "body"}
+    default_layer.send("body", {"content": b" second", "more_content": False})
+    uploaded = Message({**content, **cookie(browser_session())}, "http.request", default_layer)
+    decorator(lambda message: None)(uploaded)
+    assert AsgiRequest(uploaded).body == b"first second"
 
 
 def test_a_message_that_names_no_session_has_none() -> None:
@@ -355,6 +412,80 @@ def test_a_socket_without_browser_session_has_none_to_remember() -> None:
     assert both(message()) is None
 
 
+NAMED = [b"sessionid=short", b"sessionid=\xff\xfe", b"sessionid=nobody-has-this-session", b'sessionid="quoted; "']
+
+
+@pytest.mark.parametrize("engine_of_browsers", [CACHE, DB])
+@pytest.mark.parametrize("header", NAMED)
+@pytest.mark.django_db
+def test_a_session_that_the_browser_named_is_an_object_for_every_message(
+    engine: Settings, engine_of_browsers: str, header: bytes
+) -> None:
+    engine.SESSION_ENGINE = engine_of_browsers
+    for opened in (message(headers={"cookie": header}), message(), message()):
+        session = both(opened)
+        assert session is not None
+        assert list(session.keys()) == []
+
+
+@pytest.mark.parametrize("header", [*NAMED, None])
+@pytest.mark.django_db
+def test_what_one_message_puts_into_such_a_session_is_there_for_the_next(
+    engine: Settings, header: bytes | None
+) -> None:
+    engine.SESSION_ENGINE = DB
+
+    @channel_and_http_session
+    def count(message: Message) -> None:
+        message.http_session["n"] = message.http_session.get("n", 0) + 1
+
+    opened = message(headers={"cookie": header}) if header else message(**cookie(browser_session(DB)))
+    for received in (opened, message(), message()):
+        count(received)
+    assert both(message())["n"] == 3
+
+
+def test_a_session_that_ended_is_empty_for_later_messages_and_is_not_made_again() -> None:
+    session = browser_session()
+    both(message(**cookie(session)))
+    session.flush()
+    later = both(message())
+    assert later is not None
+    assert list(later.keys()) == []
+    assert not later.exists(session_for_reply_channel("test-reply!b")["sessionid"])
+
+
+def test_a_session_that_changed_its_key_is_found_by_later_messages() -> None:
+    @channel_and_http_session
+    def cycle(message: Message) -> None:
+        message.http_session.cycle_key()
+
+    cycle(message(**cookie(browser_session())))
+    assert both(message())["species"] == "horse"
+
+
+def test_a_decorator_outside_that_has_loaded_the_session_changes_nothing() -> None:
+    @http_session
+    def loading(message: Message) -> Any:
+        list(message.http_session.keys())
+        return both(message)
+
+    assert loading(message(headers={"cookie": b"sessionid=nobody-has-this-session"})) is not None
+    assert both(message()) is not None
+
+
+def test_the_browsers_session_is_not_saved_when_the_consumer_of_both_raises() -> None:
+    @channel_and_http_session
+    def consumer(message: Message) -> None:
+        message.http_session["species"] = "pony"
+        raise ZeroDivisionError
+
+    session = browser_session()
+    with pytest.raises(ZeroDivisionError):
+        consumer(message(**cookie(session)))
+    assert both(message())["species"] == "horse"
+
+
 def test_methods_are_decorated_too() -> None:
     class Consumer:
         @channel_and_http_session
@@ -362,3 +493,39 @@ def test_methods_are_decorated_too() -> None:
             return message.http_session
 
     assert Consumer().receive(message(**cookie(browser_session())))["species"] == "horse"
+
+
+# With real processes
+
+UPLOAD_ROUTING = """
+from channels_classic.handler import ViewConsumer
+from channels_classic.sessions import http_session
+
+views = ViewConsumer()
+
+@http_session
+def page(message):
+    views(message)
+
+channel_routing = {"http.request": page}
+"""
+
+UPLOAD_URLS = """
+from django.http import HttpResponse
+from django.urls import path
+urlpatterns = [path("", lambda request: HttpResponse(len(request.read())))]
+"""
+
+
+def test_an_upload_reaches_its_view_through_a_decorator() -> None:
+    with own_project() as project:
+        project.write("mysite/routing.py", UPLOAD_ROUTING)
+        project.write("mysite/urls.py", UPLOAD_URLS)
+        with project.run("runinterface", "--port", str(project.port)) as interface, project.run("runworker") as worker:
+            interface.wait_for_port(project.port)
+            worker.wait_for_line("Listening on channels")
+            connection = http.client.HTTPConnection(HOST, project.port, timeout=30)
+            connection.request("POST", "/", b"x" * 3_000_000)
+            response = connection.getresponse()
+            assert (response.status, response.read()) == (200, b"3000000"), worker.output
+            connection.close()

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 CSS = "/static/admin/css/base.css"
 
+# Views close old database connections, and a test before may have left one open.
+pytestmark = pytest.mark.django_db
+
 
 def ask(path: str, layer: Any = "a layer") -> list[dict[str, Any]]:
     content = {"reply_channel": "reply!x", "path": path, "method": "GET"}

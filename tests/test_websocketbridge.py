@@ -1,4 +1,4 @@
-"""The browser's client, in a real browser against a real server."""
+"""The browser client, in a real browser against a real server."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ NAME = "channels/js/websocketbridge.js"
 
 FAST = "{minReconnectionDelay: 10, maxReconnectionDelay: 50}"
 
-# A page that keeps what it hears in `heard`.
+# A page that records callbacks in `recorded`.
 CONNECT = f"""
-window.heard = [];
-window.note = (name) => (...facts) => heard.push([name, ...facts]);
+window.recorded = [];
+window.record = (name) => (...facts) => recorded.push([name, ...facts]);
 window.bridge = new channels.WebSocketBridge();
 bridge.connect("/ws/", undefined, {FAST});
 """
 
-# In the place of the browser's WebSocket, one that tells what it was made with and never opens.
+# A replacement for WebSocket that records its arguments and never opens.
 RECORDER = """
 class Recorder extends EventTarget {
     constructor(...made) { super(); Recorder.made.push(made); this.readyState = 0; }
@@ -60,10 +60,10 @@ def script() -> Path:
     return Path(found)
 
 
-def heard(page: Page, count: int) -> Any:
-    """What the page has heard, once that is so many things."""
-    page.wait_for_function("(count) => heard.length >= count", arg=count)
-    return page.evaluate("heard")
+def recorded(page: Page, count: int) -> Any:
+    """Return what the page has recorded, when there are at least `count` entries."""
+    page.wait_for_function("(count) => recorded.length >= count", arg=count)
+    return page.evaluate("recorded")
 
 
 def test_the_script_is_a_static_file() -> None:
@@ -90,7 +90,7 @@ def test_it_connects_to_a_path_to_the_root_and_to_a_whole_url(
     assert connection.request is not None and connection.request.path == path
 
 
-def test_it_connects_to_what_a_function_gives(page: Page, server: BridgeServer) -> None:
+def test_it_connects_to_the_url_that_a_function_returns(page: Page, server: BridgeServer) -> None:
     page.evaluate(f"let n = 0; new channels.WebSocketBridge().connect(() => `/number/${{++n}}`, undefined, {FAST})")
     for number in (1, 2):
         connection = server.socket()
@@ -105,7 +105,7 @@ def test_protocols_are_offered(page: Page, server: BridgeServer) -> None:
     assert page.evaluate("bridge.socket.protocol") == "graphql"
 
 
-def test_on_a_page_that_is_encrypted_the_socket_is_too(page: Page) -> None:
+def test_the_socket_of_an_https_page_is_encrypted(page: Page) -> None:
     page.route("https://example.test/", lambda route: route.fulfill(content_type="text/html", body="<p>"))
     page.goto("https://example.test/")
     page.add_script_tag(path=script())
@@ -119,14 +119,14 @@ def test_on_a_page_that_is_encrypted_the_socket_is_too(page: Page) -> None:
 
 
 def test_the_default_callback_gets_the_message_and_null(page: Page, server: BridgeServer) -> None:
-    page.evaluate(CONNECT + "bridge.listen(note('default'))")
+    page.evaluate(CONNECT + "bridge.listen(record('default'))")
     server.socket().send('{"type": "test", "payload": "message 1"}')
-    assert heard(page, 1) == [["default", {"type": "test", "payload": "message 1"}, None]]
+    assert recorded(page, 1) == [["default", {"type": "test", "payload": "message 1"}, None]]
 
 
-def test_a_message_of_a_stream_goes_to_its_callback_only(page: Page, server: BridgeServer) -> None:
-    page.evaluate(CONNECT + "bridge.demultiplex('one', note('1')); bridge.listen(note('default'));")
-    page.evaluate("bridge.demultiplex('two', note('2'))")
+def test_a_message_of_a_stream_is_passed_to_its_callback_only(page: Page, server: BridgeServer) -> None:
+    page.evaluate(CONNECT + "bridge.demultiplex('one', record('1')); bridge.listen(record('default'));")
+    page.evaluate("bridge.demultiplex('two', record('2'))")
     connection = server.socket()
     connection.send('{"stream": "one", "payload": {"test": 1}}')
     connection.send('{"stream": "two", "payload": {"test": 2}}')
@@ -134,7 +134,7 @@ def test_a_message_of_a_stream_goes_to_its_callback_only(page: Page, server: Bri
     connection.send('{"stream": "toString", "payload": {"test": 4}}')
     connection.send('{"no": "stream"}')
     connection.send("null")
-    assert heard(page, 4) == [
+    assert recorded(page, 4) == [
         ["1", {"test": 1}, "one"],
         ["2", {"test": 2}, "two"],
         ["default", {"no": "stream"}, None],
@@ -143,28 +143,28 @@ def test_a_message_of_a_stream_goes_to_its_callback_only(page: Page, server: Bri
 
 
 def test_listen_works_without_a_callback(page: Page, server: BridgeServer) -> None:
-    page.evaluate(CONNECT + "bridge.listen(); bridge.demultiplex('one', note('1'))")
+    page.evaluate(CONNECT + "bridge.listen(); bridge.demultiplex('one', record('1'))")
     connection = server.socket()
     connection.send('{"no": "stream"}')
     connection.send('{"stream": "one", "payload": 1}')
-    assert heard(page, 1) == [["1", 1, "one"]]
+    assert recorded(page, 1) == [["1", 1, "one"]]
 
 
-def test_listening_before_connecting_is_refused_in_words(page: Page) -> None:
+def test_listening_before_connecting_raises_a_type_error(page: Page) -> None:
     with pytest.raises(Exception, match=r"call connect\(\) first"):
         page.evaluate("new channels.WebSocketBridge().listen()")
 
 
-def test_the_socket_takes_listeners(page: Page, server: BridgeServer) -> None:
-    page.evaluate(CONNECT + "bridge.socket.addEventListener('message', (event) => note('event')(event.data))")
+def test_listeners_can_be_added_to_the_socket(page: Page, server: BridgeServer) -> None:
+    page.evaluate(CONNECT + "bridge.socket.addEventListener('message', (event) => record('event')(event.data))")
     server.socket().send("hello")
-    assert heard(page, 1) == [["event", "hello"]]
+    assert recorded(page, 1) == [["event", "hello"]]
 
 
 # Sending
 
 
-def test_messages_are_sent_as_these_very_strings(page: Page, server: BridgeServer) -> None:
+def test_messages_are_sent_as_exactly_these_strings(page: Page, server: BridgeServer) -> None:
     page.evaluate(CONNECT)
     server.socket()
     page.wait_for_function("bridge.socket.readyState === 1")
@@ -176,7 +176,7 @@ def test_messages_are_sent_as_these_very_strings(page: Page, server: BridgeServe
     assert server.frame() == '{"stream":"stream1","payload":{"type":"test","payload":"message 1"}}'
 
 
-def test_sending_before_the_socket_is_open_raises_as_any_websocket_does(page: Page) -> None:
+def test_sending_before_the_socket_is_open_raises_as_websocket_does(page: Page) -> None:
     with pytest.raises(Exception, match="CONNECTING"):
         page.evaluate(CONNECT + "bridge.send({})")
 
@@ -185,20 +185,20 @@ def test_sending_before_the_socket_is_open_raises_as_any_websocket_does(page: Pa
 
 
 @pytest.mark.parametrize("code", [1000, 1011])
-def test_it_reconnects_whatever_the_socket_was_closed_with(page: Page, server: BridgeServer, code: int) -> None:
+def test_it_reconnects_after_any_close_code(page: Page, server: BridgeServer, code: int) -> None:
     page.evaluate(
         CONNECT
         + """
-        bridge.listen(note('default'));
-        bridge.socket.onopen = () => note('onopen')();
-        bridge.socket.onclose = (event) => note('onclose')(event.code);
-        bridge.socket.addEventListener('open', () => note('open')());
-        bridge.socket.addEventListener('open', () => note('once')(), {once: true});
+        bridge.listen(record('default'));
+        bridge.socket.onopen = () => record('onopen')();
+        bridge.socket.onclose = (event) => record('onclose')(event.code);
+        bridge.socket.addEventListener('open', () => record('open')());
+        bridge.socket.addEventListener('open', () => record('once')(), {once: true});
         """
     )
     server.socket().close(code)
     server.socket().send('{"hello": "again"}')
-    assert heard(page, 7) == [
+    assert recorded(page, 7) == [
         ["onopen"],
         ["open"],
         ["once"],
@@ -209,13 +209,13 @@ def test_it_reconnects_whatever_the_socket_was_closed_with(page: Page, server: B
     ]
 
 
-def test_it_reconnects_when_the_server_went_away_without_a_word(page: Page, server: BridgeServer) -> None:
+def test_it_reconnects_when_the_connection_is_lost_without_a_close_frame(page: Page, server: BridgeServer) -> None:
     page.evaluate(CONNECT)
     server.socket().socket.shutdown(socket.SHUT_RDWR)
     assert server.socket()
 
 
-def test_it_tries_again_while_the_server_refuses(page: Page, server: BridgeServer) -> None:
+def test_it_reconnects_while_the_server_refuses_the_handshake(page: Page, server: BridgeServer) -> None:
     server.refusing = True
     server.refused.clear()
     page.evaluate(CONNECT)
@@ -226,40 +226,40 @@ def test_it_tries_again_while_the_server_refuses(page: Page, server: BridgeServe
 
 
 def test_close_closes_and_reconnects(page: Page, server: BridgeServer) -> None:
-    page.evaluate(CONNECT + "bridge.socket.onclose = (event) => note('close')(event.code, event.reason); 0")
+    page.evaluate(CONNECT + "bridge.socket.onclose = (event) => record('close')(event.code, event.reason); 0")
     first = server.socket()
     page.wait_for_function("bridge.socket.readyState === 1")
-    at_once = page.evaluate("bridge.socket.close(4000, 'enough'); heard")
+    at_once = page.evaluate("bridge.socket.close(4000, 'enough'); recorded")
     assert at_once == [["close", 4000, "enough"]]
     server.socket()
     assert first.close_code == 4000
     page.wait_for_function("bridge.socket.readyState === 1")
-    assert page.evaluate("heard") == at_once  # it is told once
+    assert page.evaluate("recorded") == at_once  # called once
 
 
-def test_close_waits_for_the_server_when_it_need_not_be_fast(page: Page, server: BridgeServer) -> None:
-    page.evaluate(CONNECT + "bridge.socket.onclose = (event) => note('close')(event.code); 0")
+def test_without_fast_close_the_close_listeners_wait_for_the_server(page: Page, server: BridgeServer) -> None:
+    page.evaluate(CONNECT + "bridge.socket.onclose = (event) => record('close')(event.code); 0")
     server.socket()
     page.wait_for_function("bridge.socket.readyState === 1")
-    assert page.evaluate("bridge.socket.close(4000, '', {fastClose: false}); heard") == []
-    assert heard(page, 1) == [["close", 4000]]
+    assert page.evaluate("bridge.socket.close(4000, '', {fastClose: false}); recorded") == []
+    assert recorded(page, 1) == [["close", 4000]]
     assert server.socket()
 
 
-def test_close_may_say_when_to_reconnect(page: Page, server: BridgeServer) -> None:
+def test_close_takes_a_delay_for_the_reconnection(page: Page, server: BridgeServer) -> None:
     page.evaluate(CONNECT)
     server.socket()
     page.wait_for_function("bridge.socket.readyState === 1")
     page.evaluate("""
         const before = performance.now();
-        bridge.socket.onopen = () => note('after')(performance.now() - before);
+        bridge.socket.onopen = () => record('after')(performance.now() - before);
         bridge.socket.close(1000, '', {delay: 300});
     """)
-    ((_, milliseconds),) = heard(page, 1)
+    ((_, milliseconds),) = recorded(page, 1)
     assert 290 <= milliseconds < 5000
 
 
-def test_a_socket_closed_for_good_stays_closed(page: Page, server: BridgeServer) -> None:
+def test_a_socket_closed_with_keep_closed_stays_closed(page: Page, server: BridgeServer) -> None:
     page.evaluate(CONNECT)
     first = server.socket()
     page.wait_for_function("bridge.socket.readyState === 1")
@@ -269,7 +269,7 @@ def test_a_socket_closed_for_good_stays_closed(page: Page, server: BridgeServer)
     assert first.close_code == 1000
 
 
-def test_also_when_it_was_about_to_reconnect(page: Page, server: BridgeServer) -> None:
+def test_a_pending_reconnection_is_cancelled_by_keep_closed(page: Page, server: BridgeServer) -> None:
     page.evaluate(CONNECT)
     page.evaluate("bridge.socket.onclose = () => bridge.socket.close(1000, '', {keepClosed: true}); 0")
     server.socket().close()
@@ -278,14 +278,14 @@ def test_also_when_it_was_about_to_reconnect(page: Page, server: BridgeServer) -
 
 
 def stays_closed(page: Page, server: BridgeServer) -> None:
-    # Longer than the longest delay of this bridge: nothing is there to wait for.
+    # There is no condition to wait for. This is longer than the longest delay of the bridge.
     page.wait_for_timeout(200)
     assert not server.has_another_socket
 
 
 BACKOFF = """
 (async (options) => {
-    // Sockets that close at once, and a clock that does not wait.
+    // Sockets that close at once, and timers that do not wait.
     const delays = [], errors = [], wait = window.setTimeout;
     window.setTimeout = (callback, delay) => { delays.push(delay); return wait(callback, 0); };
     class Dead extends EventTarget {
@@ -307,7 +307,7 @@ BACKOFF = """
 """
 
 
-def test_delays_begin_at_random_and_grow_up_to_a_limit(page: Page) -> None:
+def test_delays_start_at_random_and_grow_up_to_a_limit(page: Page) -> None:
     delays = page.evaluate(BACKOFF, {})["delays"]
     assert len(delays) == 9
     assert 1500 <= delays[0] < 3000
@@ -316,7 +316,7 @@ def test_delays_begin_at_random_and_grow_up_to_a_limit(page: Page) -> None:
     assert delays[-1] == 10000
 
 
-def test_delays_are_what_the_options_say(page: Page) -> None:
+def test_delays_follow_the_options(page: Page) -> None:
     options = {"minReconnectionDelay": 10, "maxReconnectionDelay": 100, "reconnectionDelayGrowFactor": 2}
     delays = page.evaluate(BACKOFF, options)["delays"]
     assert 10 <= delays[0] < 20
@@ -324,7 +324,7 @@ def test_delays_are_what_the_options_say(page: Page) -> None:
     assert delays[-1] == 100
 
 
-def test_it_gives_up_after_so_many_retries_with_an_error(page: Page) -> None:
+def test_it_stops_after_max_retries_with_an_error(page: Page) -> None:
     found = page.evaluate(BACKOFF, {"maxRetries": 3})
     assert (found["opened"], found["code"]) == (4, "EHOSTDOWN")
 
@@ -336,35 +336,241 @@ def test_an_open_socket_resets_delay_and_retries(page: Page, server: BridgeServe
     assert server.socket()
 
 
-def test_a_connection_that_takes_too_long_is_given_up_and_tried_again(page: Page) -> None:
+def test_a_connection_that_exceeds_its_timeout_is_closed_and_retried(page: Page) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"ws://127.0.0.1:{silent.getsockname()[1]}/"
         page.evaluate(
             CONNECT.replace('"/ws/"', f'"{url}"').replace("10,", "10, connectionTimeout: 100,")
-            + "bridge.socket.addEventListener('error', (event) => event.code && note('error')(event.code))"
+            + "bridge.socket.addEventListener('error', (event) => event.code && record('error')(event.code))"
         )
         silent.settimeout(10)
         first, _ = silent.accept()
         second, _ = silent.accept()
-        assert heard(page, 1)[0] == ["error", "ETIMEDOUT"]
+        assert recorded(page, 1)[0] == ["error", "ETIMEDOUT"]
         first.close()
         second.close()
+
+
+# Pages written for Channels 1.x
+
+
+def test_without_options_a_bridge_has_none(page: Page) -> None:
+    assert page.evaluate("new channels.WebSocketBridge().options") == {}
+
+
+@pytest.mark.parametrize("callback", ["null", "undefined", "false", "0"])
+def test_the_callback_of_a_stream_can_be_removed(page: Page, server: BridgeServer, callback: str) -> None:
+    page.evaluate(
+        CONNECT
+        + f"""
+        window.onerror = (message) => record('error')(message);
+        bridge.listen(record('default'));
+        bridge.demultiplex('one', record('1'));
+        bridge.demultiplex('one', {callback});
+        bridge.demultiplex('two', record('2'));
+        """
+    )
+    connection = server.socket()
+    connection.send('{"stream": "one", "payload": 1}')
+    connection.send('{"stream": "two", "payload": 2}')
+    assert recorded(page, 1) == [["2", 2, "two"]]
+
+
+def test_streams_can_be_replaced_by_an_object_with_methods(page: Page, server: BridgeServer) -> None:
+    page.evaluate(
+        CONNECT
+        + """
+        class Streams { news(payload, stream) { record('news')(payload, stream); } }
+        bridge.streams = new Streams();
+        bridge.listen(record('default'));
+        """
+    )
+    server.socket().send('{"stream": "news", "payload": 1}')
+    assert recorded(page, 1) == [["news", 1, "news"]]
+
+
+SUBCLASSES = {
+    "class": """
+        window.Sub = class extends channels.WebSocketBridge {
+            constructor(options) { super(options); this.own = true; }
+            send(message) { this.stream("main").send(message); }
+        };
+    """,
+    "ES5": """
+        window.Sub = function (options) {
+            channels.WebSocketBridge.call(this, options);
+            this.own = true;
+        };
+        Sub.prototype = Object.create(channels.WebSocketBridge.prototype);
+        Sub.prototype.constructor = Sub;
+        Sub.prototype.send = function (message) { this.stream("main").send(message); };
+    """,
+    "transpiled": """
+        window.Sub = (function (Parent) {
+            Object.setPrototypeOf(Sub, Parent);
+            Sub.prototype = Object.create(Parent && Parent.prototype, {constructor: {value: Sub}});
+            function Sub() {
+                var self = (Sub.__proto__ || Object.getPrototypeOf(Sub)).apply(this, arguments) || this;
+                self.own = true;
+                return self;
+            }
+            Sub.prototype.send = function (message) { this.stream("main").send(message); };
+            return Sub;
+        })(channels.WebSocketBridge);
+    """,
+}
+
+
+@pytest.mark.parametrize("style", SUBCLASSES)
+def test_a_subclass_can_send_on_a_stream(page: Page, server: BridgeServer, style: str) -> None:
+    page.evaluate(SUBCLASSES[style] + "0")
+    page.evaluate(CONNECT.replace("new channels.WebSocketBridge()", "new Sub({an: 'option'})"))
+    assert page.evaluate("bridge.own && bridge instanceof channels.WebSocketBridge && bridge.options.an") == "option"
+    server.socket()
+    page.wait_for_function("bridge.socket.readyState === 1")
+    page.evaluate("bridge.send({hello: 'world'})")
+    assert server.frame() == '{"stream":"main","payload":{"hello":"world"}}'
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("new URL('ws://HOST/whole/')", "/whole/"),
+        ("new String('/path/')", "/path/"),
+        ("() => new URL('ws://HOST/function/')", "/function/"),
+        ("() => undefined", "/"),
+        ("null", "/"),
+    ],
+)
+def test_a_url_can_be_of_any_type_that_websocket_accepts(page: Page, server: BridgeServer, url: str, path: str) -> None:
+    page.evaluate(f"new channels.WebSocketBridge().connect({url.replace('HOST', server.host)})")
+    connection = server.socket()
+    assert connection.request is not None and connection.request.path == path
+
+
+def test_a_listener_is_removed_by_the_signal_of_its_options(page: Page, server: BridgeServer) -> None:
+    page.evaluate(
+        CONNECT
+        + """
+        window.controller = new AbortController();
+        const {signal} = controller, second = (event) => record('second')(event.data);
+        bridge.socket.addEventListener('message', (event) => record('first')(event.data), {signal});
+        bridge.socket.addEventListener('message', record('never'), {signal: AbortSignal.abort()});
+        bridge.socket.addEventListener('message', null, {once: true});
+        bridge.socket.addEventListener('message', second, {signal});
+        bridge.socket.removeEventListener('message', second);
+        bridge.socket.addEventListener('message', second);
+        """
+    )
+    first = server.socket()
+    first.send("1")
+    recorded(page, 2)
+    page.evaluate("controller.abort()")
+    first.send("2")
+    recorded(page, 3)
+    first.close()
+    server.socket().send("3")
+    assert recorded(page, 4) == [["first", "1"], ["second", "1"], ["second", "2"], ["second", "3"]]
+
+
+def test_a_socket_closed_with_keep_closed_reconnects_after_another_close(page: Page, server: BridgeServer) -> None:
+    page.evaluate(CONNECT + "bridge.listen(record('default'))")
+    server.socket()
+    page.wait_for_function("bridge.socket.readyState === 1")
+    page.evaluate("bridge.socket.close(1000, '', {keepClosed: true})")
+    page.wait_for_function("bridge.socket.readyState === 3")
+    stays_closed(page, server)
+    page.evaluate("bridge.socket.close()")
+    server.socket().send('{"hello": "again"}')
+    assert recorded(page, 1) == [["default", {"hello": "again"}, None]]
+
+
+@pytest.mark.parametrize("close", ["bridge.socket.close()", "bridge.socket.close(1000, '', {fastClose: false})"])
+def test_closing_twice_makes_one_new_connection(page: Page, server: BridgeServer, close: str) -> None:
+    page.evaluate(CONNECT)
+    server.socket()
+    page.wait_for_function("bridge.socket.readyState === 1")
+    page.evaluate(f"{close}; {close}")
+    server.socket()
+    page.wait_for_function("bridge.socket.readyState === 1")
+    page.wait_for_timeout(200)  # longer than the longest delay of this bridge
+    assert not server.has_another_socket
+
+
+def test_error_listeners_receive_an_error_after_the_last_close(page: Page) -> None:
+    facts = page.evaluate("""
+        (async () => {
+            const facts = [];
+            class Dead extends EventTarget {
+                constructor() { super(); queueMicrotask(() => this.dispatchEvent(new Event("close"))); }
+                close() {}
+            }
+            const bridge = new channels.WebSocketBridge();
+            const options = {constructor: Dead, connectionTimeout: 1e6, maxRetries: 1, minReconnectionDelay: 1};
+            bridge.connect("/", undefined, options);
+            bridge.socket.addEventListener("close", () => facts.push("close"));
+            bridge.socket.addEventListener("error", () => { throw new Error("of one listener"); });
+            bridge.socket.addEventListener("error", {handleEvent: (error) => facts.push("object " + error.code)});
+            bridge.socket.addEventListener("error", (error) => facts.push(error instanceof Error, error.message));
+            await new Promise((resolve) => { bridge.socket.onerror = (error) => resolve(facts.push(error.code)); });
+            await new Promise((resolve) => setTimeout(resolve));
+            return facts;
+        })()
+    """)
+    assert facts[:2] == ["close"] * 2
+    assert sorted(map(str, facts[2:])) == sorted(
+        ["True", "EHOSTDOWN", "object EHOSTDOWN", "The WebSocket could not be opened in 1 attempts."]
+    )
+
+
+def test_the_methods_of_the_socket_can_be_called_detached(page: Page, server: BridgeServer) -> None:
+    page.evaluate(CONNECT)
+    server.socket()
+    page.wait_for_function("bridge.socket.readyState === 1")
+    page.evaluate("""
+        const {send, close, addEventListener} = bridge.socket;
+        addEventListener('close', () => record('closed')());
+        send('hello');
+        close(4000);
+    """)
+    assert server.frame() == "hello"
+    assert recorded(page, 1) == [["closed"]]
+
+
+def test_other_properties_are_those_of_the_current_socket(page: Page, server: BridgeServer) -> None:
+    page.evaluate(
+        CONNECT.replace(
+            FAST,
+            """{minReconnectionDelay: 10, maxReconnectionDelay: 50, constructor: class extends WebSocket {
+                constructor(...made) { super(...made); this.number = Socket.count = (Socket.count || 0) + 1; }
+            }}""",
+        ).replace("window.recorded", "window.Socket = {}; window.recorded")
+    )
+    first = server.socket()
+    page.wait_for_function("bridge.socket.readyState === 1")
+    page.evaluate("bridge.socket.binaryType = 'arraybuffer'")
+    found = "[bridge.socket.number, bridge.socket.binaryType, bridge.socket.url.slice(0, 5), bridge.socket.OPEN]"
+    assert page.evaluate(found) == [1, "arraybuffer", "ws://", 1]
+    first.close()
+    server.socket()
+    assert page.evaluate(found) == [2, "arraybuffer", "ws://", 1]
 
 
 # Misuse
 
 
-def test_without_a_websocket_to_use_connecting_is_refused(page: Page) -> None:
-    with pytest.raises(Exception, match=r"TypeError.*no WebSocket"):
+def test_connecting_without_a_websocket_constructor_raises_a_type_error(page: Page) -> None:
+    with pytest.raises(Exception, match=r"TypeError.*No WebSocket is available"):
         page.evaluate("new channels.WebSocketBridge().connect('/', undefined, {constructor: null})")
 
 
-def test_a_bridge_is_made_with_new(page: Page) -> None:
+@pytest.mark.parametrize("call", ["channels.WebSocketBridge()", "channels.WebSocketBridge.call({})"])
+def test_a_bridge_is_created_with_new(page: Page, call: str) -> None:
     with pytest.raises(Exception, match="TypeError"):
-        page.evaluate("channels.WebSocketBridge()")
+        page.evaluate(call)
 
 
-def test_the_script_can_be_loaded_as_a_module_of_node_or_of_amd(page: Page) -> None:
+def test_the_script_can_be_loaded_as_a_node_or_amd_module(page: Page) -> None:
     source = script().read_text()
     names = page.evaluate(
         "(source) => { const module = {exports: {}}; eval(source); return Object.keys(module.exports) }", source

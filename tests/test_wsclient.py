@@ -12,9 +12,10 @@ from django.test import override_settings
 
 from channels_classic import Group, route
 from channels_classic.auth import channel_session_user, channel_session_user_from_http, http_session_user
-from channels_classic.exceptions import ChannelSocketException, WebsocketCloseException
+from channels_classic.exceptions import ChannelSocketException, DenyConnection, WebsocketCloseException
 from channels_classic.handler import AsgiRequest
 from channels_classic.message import Message
+from channels_classic.security.websockets import allowed_hosts_only
 from channels_classic.sessions import channel_session, enforce_ordering, http_session
 from channels_classic.test import ChannelTestCase, WSClient, apply_routes
 
@@ -44,6 +45,13 @@ def name_user(message: Message) -> None:
     message.reply_channel.send({"text": message.user.username})  # type: ignore[union-attr]
 
 
+class Permissions:
+    """An authentication backend that only knows permissions."""
+
+    def has_perm(self, user: object, permission: str, obj: object = None) -> bool:
+        return False
+
+
 class CookieTests(ChannelTestCase):
     def test_the_last_cookie_of_a_name_wins(self) -> None:
         client = WSClient()
@@ -71,16 +79,35 @@ class CookieTests(ChannelTestCase):
         with pytest.raises(ValueError, match="set_cookie"):
             WSClient().set_header("cookie", b"foo=bar")
 
-    def test_headers_are_sent_as_a_list_of_pairs_of_bytes(self) -> None:
+    def test_headers_are_a_dict_and_are_sent_as_a_list_of_pairs_of_bytes(self) -> None:
         client = WSClient()
         client.set_header("origin", b"http://example.com")
         client.set_header("x-text", "text as well")
         assert client.headers["origin"] == b"http://example.com"
-        message = Message(client._get_content(), "websocket.connect", None)
+        content = client._get_content()
+        assert content["headers"] == client.headers
+        assert b"sessionid=" in content["headers"]["cookie"]
+        client.send("websocket.connect")
+        message = client.get_next_message("websocket.connect")
+        assert message is not None
         assert header(message, b"origin") == b"http://example.com"
-        assert AsgiRequest(Message({**message.content, "method": "GET"}, "x", None)).META["HTTP_X_TEXT"] == (
-            "text as well"
-        )
+        for sent in (content, message.content):
+            request = AsgiRequest(Message({**sent, "method": "GET"}, "x", None))
+            assert request.META["HTTP_X_TEXT"] == "text as well"
+
+    def test_headers_in_the_content_are_sent_as_they_are(self) -> None:
+        client = WSClient()
+        client.send("websocket.connect", {"headers": {"cookie": b"a=b"}})
+        message = client.get_next_message("websocket.connect")
+        assert message is not None and message["headers"] == {"cookie": b"a=b"}
+
+    def test_an_origin_validator_lets_the_client_in_that_sets_an_allowed_origin(self) -> None:
+        with apply_routes(route("websocket.connect", allowed_hosts_only(accept))):
+            with pytest.raises(DenyConnection, match=r"client\.set_header\('origin', 'http://testserver'\)"):
+                WSClient().send_and_consume("websocket.connect")
+            client = WSClient()
+            client.set_header("origin", "http://testserver")
+            client.send_and_consume("websocket.connect")
 
 
 def header(message: Message | None, name: bytes) -> bytes:
@@ -111,7 +138,7 @@ class ContentTests(ChannelTestCase):
 
     def test_headers_hold_the_cookie_of_the_session(self) -> None:
         content = WSClient()._get_content(content={"path": "/"})
-        assert b"sessionid=" in dict(content["headers"])[b"cookie"]
+        assert b"sessionid=" in content["headers"]["cookie"]
 
     def test_the_content_is_copied(self) -> None:
         content: dict[str, Any] = {"nested": {}}
@@ -132,7 +159,7 @@ class ContentTests(ChannelTestCase):
 
     def test_options_are_given_by_keyword(self) -> None:
         with pytest.raises(TypeError):
-            WSClient(True)  # type: ignore[misc]
+            WSClient(True)  # type: ignore[call-arg]  # that is the point
         assert WSClient(reply_channel="daphne.response.1").reply_channel.startswith("daphne.response.1")
 
 
@@ -184,6 +211,28 @@ class ConsumeTests(ChannelTestCase):
             client.send_and_consume("websocket.connect", check_accept=False)
         assert client.receive() == {"close": True}
 
+    def test_a_consumer_that_does_not_answer_accepts_if_the_setting_says_so(self) -> None:
+        def silent(message: Message) -> None:
+            Group("room").add(message["reply_channel"])
+
+        with apply_routes(route("websocket.connect", silent)):
+            with pytest.raises(AssertionError, match="None"):
+                WSClient().send_and_consume("websocket.connect")
+            with override_settings(CHANNELS_IMPLICIT_ACCEPT=True):
+                WSClient().send_and_consume("websocket.connect")
+
+    @override_settings(CHANNELS_IMPLICIT_ACCEPT=True)
+    def test_one_that_answers_or_raises_does_not_accept_by_that_setting(self) -> None:
+        def failing(message: Message) -> None:
+            raise ValueError("refused")
+
+        client = WSClient()
+        with apply_routes(route("websocket.connect", refuse)), pytest.raises(AssertionError, match="close"):
+            client.send_and_consume("websocket.connect")
+        with apply_routes(route("websocket.connect", failing)), pytest.raises(ValueError, match="refused"):
+            client.send_and_consume("websocket.connect")
+        assert client.receive() is None
+
     def test_the_run_method_of_a_channel_socket_exception_is_called(self) -> None:
         class MyException(ChannelSocketException):
             def run(self, message: Message) -> None:
@@ -224,7 +273,7 @@ class ReceiveTests(ChannelTestCase):
         assert WSClient().receive() is None
 
     def test_text_that_is_no_json_is_named(self) -> None:
-        with pytest.raises(json.JSONDecodeError, match=r"'hello' is no JSON.*json=False"):
+        with pytest.raises(json.JSONDecodeError, match=r"'hello' is not JSON.*json=False"):
             self.reply({"text": "hello"})
 
 
@@ -255,11 +304,35 @@ class SessionTests(ChannelTestCase):
     def test_a_logged_in_user_is_known_on_connect_and_later(self) -> None:
         client = WSClient()
         client.force_login(self.user)
-        assert self.user.backend == "django.contrib.auth.backends.ModelBackend"  # type: ignore[attr-defined]
+        assert self.user.backend == "django.contrib.auth.backends.ModelBackend"
         with apply_routes([route("websocket.connect", accept_user), route("websocket.receive", name_user)]):
             client.send_and_consume("websocket.connect")
             client.send_and_consume("websocket.receive")
         assert client.receive(json=False) == "horse"
+
+    @override_settings(
+        AUTHENTICATION_BACKENDS=["tests.test_wsclient.Permissions", "django.contrib.auth.backends.ModelBackend"]
+    )
+    def test_a_login_passes_over_backends_that_cannot_get_users(self) -> None:
+        client = WSClient()
+        client.force_login(self.user)
+        assert self.user.backend == "django.contrib.auth.backends.ModelBackend"
+        with apply_routes([route("websocket.connect", accept_user), route("websocket.receive", name_user)]):
+            client.send_and_consume("websocket.connect")
+            client.send_and_consume("websocket.receive")
+        assert client.receive(json=False) == "horse"
+
+    def test_a_login_may_name_its_backend(self) -> None:
+        backend = "django.contrib.auth.backends.AllowAllUsersModelBackend"
+        with override_settings(AUTHENTICATION_BACKENDS=["django.contrib.auth.backends.ModelBackend", backend]):
+            client = WSClient()
+            client.force_login(self.user, backend=backend)
+        assert client.session["_auth_user_backend"] == backend
+
+    @override_settings(AUTHENTICATION_BACKENDS=["tests.test_wsclient.Permissions"])
+    def test_a_login_without_a_backend_that_can_get_users_is_refused_as_by_django(self) -> None:
+        with pytest.raises(TypeError, match="backend"):
+            WSClient().force_login(self.user)
 
     def test_a_login_with_a_wrong_password_is_refused(self) -> None:
         assert not WSClient().login(username="horse", password="hay")

@@ -22,6 +22,7 @@ from typing import Any
 
 from channels_classic._pending import Trace, pending_message_store
 from channels_classic.layers.codec import Outcome
+from channels_classic.layers.planner import Outgoing
 from channels_classic.message import Message
 from channels_classic.routing import Match
 from channels_classic.signals import consumer_failed
@@ -188,12 +189,14 @@ class Attempt:
             )
 
     def _check_answer(self, trace: Trace) -> None:
-        """Note whether another consumer may answer the client; warn when nothing will."""
+        """Note whether another consumer may answer the client; accept or warn when nothing will."""
         self.result.delegated = trace.handed_on
         if self.result.delivery.channel != "websocket.connect" or self.result.outcome is not Outcome.CONSUMED:
             return
         # Joining a group is not an answer: a consumer that only joins has forgotten to accept.
-        if not trace.answered and not trace.mentioned:
+        if trace.is_accepted:
+            self.result.sends.append(Outgoing(trace.reply_channel, {"accept": True}))
+        elif not trace.answered and not trace.mentioned:
             logger.warning(
                 "The consumer %s of websocket.connect neither accepted nor closed: the client waits until the "
                 'handshake times out. Send {"accept": True} to message.reply_channel, or raise DenyConnection.',

@@ -17,8 +17,8 @@ from typing import Any
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import rng
 from channels_classic.layers.names import check_group
-from channels_classic.layers.planner import Delivery, Membership, Outgoing, Report
-from channels_classic.layers.steps import Connection, Members, Push, Step, Take, Taken
+from channels_classic.layers.planner import Delivery, Outgoing, Report
+from channels_classic.layers.steps import Audience, Connection, Lookup, Push, Step, Take, Taken
 
 from .context import Context
 from .outage import Outage
@@ -152,11 +152,11 @@ class WorkerConnection:
                 self._outstanding.lose(send, "broker")
             self._outstanding.release([result.delivery for result in results])
             return False
-        pushes, delists = self._outstanding.outgoing(self._outstanding.plan(results, groups))
+        pushes = self._outstanding.outgoing(self._outstanding.plan(results, groups))
         try:
-            if pushes or delists or step is not None:
+            if pushes or step is not None:
                 taking = [] if step is None else [step]
-                self._put(Written(pushes, len(delists), self._unconfirmed(results)), [*pushes, *delists, *taking])
+                self._put(Written(pushes, self._unconfirmed(results)), [*pushes, *taking])
             else:
                 self._outstanding.release([result.delivery for result in results])
         except LayerUnavailable as error:
@@ -176,8 +176,8 @@ class WorkerConnection:
         self._outstanding.release([result.delivery for result in results if result.outcome is None])
         return [result.delivery for result in results if result.outcome is not None]
 
-    def _look_up(self, sends: Sequence[Outgoing]) -> dict[str, Membership] | None:
-        """Return the members of all groups in `sends` once the layer is up; None if the worker stops before that."""
+    def _look_up(self, sends: Sequence[Outgoing]) -> dict[str, Audience] | None:
+        """Return the audiences of all groups in `sends` once the layer is up; None if the worker stops before that."""
         names = list(dict.fromkeys(send.name for send in sends if send.group and _is_group(send.name)))
         tries = 0
         while self._connect():
@@ -185,23 +185,22 @@ class WorkerConnection:
                 return {}
             tries += 1
             try:
-                self._live.write([Members(name) for name in names])
+                self._live.write([Lookup(name) for name in names])
                 self._settle()
                 found = [self._live.read() for _ in names]
             except LayerUnavailable as error:
                 self._lose(error)  # a look-up may be repeated: none of `sends` has been written yet
                 continue
             if tries > 2 or not any(isinstance(result, StepRefused) and result.again for result in found):
-                return {name: self._membership(name, result) for name, result in zip(names, found, strict=True)}
+                return {name: self._audience(name, result) for name, result in zip(names, found, strict=True)}
         return None
 
-    def _membership(self, name: str, found: Any) -> Membership:
+    def _audience(self, name: str, found: Any) -> Audience:
         if isinstance(found, StepRefused):
             logger.error("Lost a message for the group %s: %s", name, found)
             self._layer.losses.count("broker", name)
-            return {}
-        membership: Membership = found
-        return membership
+            return Audience({}, (), ())
+        return self._layer.planner.audience(found)
 
     # Reading
 
@@ -209,8 +208,6 @@ class WorkerConnection:
         """Read the results of everything that was written before."""
         while (written := self._outstanding.unread) is not None:
             results = [self._live.read() for _ in written.pushes]
-            for _ in range(written.others):
-                self._live.read()
             self._outstanding.answered(results, self._clock())
 
     def _retry_once(self) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.planner import Delivery, Membership, Outgoing, Planner, Report
-from channels_classic.layers.steps import Delist, Push, Status
+from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report
+from channels_classic.layers.steps import Audience, Push, Status
 
 from .inflight import Record
 from .result import ConsumerResult
@@ -30,10 +30,9 @@ RETRY_TIME = 2.0
 
 @dataclass(slots=True)
 class Written:
-    """Steps whose results have not been read: the pushes first. Once read, the `deliveries` are finished."""
+    """Pushes whose results have not been read. Once read, the `deliveries` are finished."""
 
     pushes: Sequence[Push]
-    others: int = 0
     deliveries: Sequence[Delivery] = ()
 
 
@@ -49,7 +48,6 @@ class Outstanding:
         self._retry_until = 0.0
         self._owed: list[Report] = []
         self._repeated: list[Push] = []
-        self._delists: list[Delist] = []
 
     # What is left to do
 
@@ -66,7 +64,7 @@ class Outstanding:
     @property
     def has_unwritten(self) -> bool:
         """Whether `outgoing` would return anything, even without new sends."""
-        return bool(self._owed or self._repeated or self._delists)
+        return bool(self._owed or self._repeated)
 
     @property
     def is_busy(self) -> bool:
@@ -79,7 +77,7 @@ class Outstanding:
         """Add reports to the next write."""
         self._owed += reports
 
-    def plan(self, results: Sequence[ConsumerResult], groups: Mapping[str, Membership]) -> list[Push]:
+    def plan(self, results: Sequence[ConsumerResult], groups: Mapping[str, Audience]) -> list[Push]:
         """Return the pushes for what consumers sent and for all reports; a message that cannot be sent is dropped."""
         try:
             return self._pushes(results, groups)
@@ -88,13 +86,13 @@ class Outstanding:
                 result.sends = [send for send in result.sends if self._is_sendable(send, groups, result)]
             return self._pushes(results, groups)
 
-    def _pushes(self, results: Sequence[ConsumerResult], groups: Mapping[str, Membership]) -> list[Push]:
+    def _pushes(self, results: Sequence[ConsumerResult], groups: Mapping[str, Audience]) -> list[Push]:
         sends = [send for result in results for send in result.sends]
         # First, because a report may be attached to the last send.
         reports = [report for result in results for report in result.reports()]
         return self._planner.pushes(sends, groups, self._owed + reports)
 
-    def _is_sendable(self, send: Outgoing, groups: Mapping[str, Membership], result: ConsumerResult) -> bool:
+    def _is_sendable(self, send: Outgoing, groups: Mapping[str, Audience], result: ConsumerResult) -> bool:
         try:
             self._planner.lookups([send])  # checks the name
             self._planner.pushes([send], groups)
@@ -104,11 +102,11 @@ class Outstanding:
             return False
         return True
 
-    def outgoing(self, planned: Sequence[Push]) -> tuple[list[Push], list[Delist]]:
-        """Remove and return what is to be written now: repeated reports, then the `planned` pushes, and delists."""
-        pushes, delists = [*self._repeated, *planned], self._delists
-        self._repeated, self._owed, self._delists = [], [], []
-        return pushes, delists
+    def outgoing(self, planned: Sequence[Push]) -> list[Push]:
+        """Remove and return what is to be written now: repeated reports, then the `planned` pushes."""
+        pushes = [*self._repeated, *planned]
+        self._repeated, self._owed = [], []
+        return pushes
 
     def wrote(self, written: Written) -> None:
         """Note that steps are written now; called before, because a write that fails may have been read."""
@@ -123,7 +121,6 @@ class Outstanding:
         if not results:
             return
         refusals = self._planner.refusals(written.pushes, results)
-        self._delists += refusals.dead
         if refusals.full or any(isinstance(result, StepRefused) for result in results):
             for push, result in zip(written.pushes, results, strict=True):
                 self._judge(push, result, now)

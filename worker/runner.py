@@ -14,7 +14,8 @@ from typing import Any
 from django.db import close_old_connections
 
 from channels_classic._isolation import MessageContexts
-from channels_classic.channel import Channel, Group
+from channels_classic._pending import Pair, Sender
+from channels_classic.channel import Group
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Delivery, Outgoing
 from channels_classic.message import Message, pending_message_store
@@ -54,7 +55,7 @@ class ConsumerRunner:
         """Look up whether each message gets a log line: once per batch, which is cheaper than for each message."""
         self._verbose = logger.isEnabledFor(logging.DEBUG)
 
-    def deliver(self, pairs: list[tuple[Channel | Group, dict[str, Any]]]) -> None:
+    def deliver(self, pairs: list[Pair]) -> None:
         """Collect what a consumer sent."""
         if self.result is not None:
             collect(pairs, self.result.sends, self._wrapper)
@@ -132,7 +133,7 @@ class ConsumerRunner:
             close_old_connections()  # those of the calling thread
 
 
-def collect(pairs: list[tuple[Channel | Group, dict[str, Any]]], sends: list[Outgoing], wrapper: Any) -> None:
+def collect(pairs: list[Pair], sends: list[Outgoing], wrapper: Any) -> None:
     """Append what a consumer sent to `sends`; messages for another layer are sent there at once."""
     for sender, content in pairs:
         layer, own = sender.channel_layer, wrapper.channel_layer
@@ -142,7 +143,7 @@ def collect(pairs: list[tuple[Channel | Group, dict[str, Any]]], sends: list[Out
             _send_elsewhere(sender, content)
 
 
-def _send_elsewhere(sender: Channel | Group, content: dict[str, Any]) -> None:
+def _send_elsewhere(sender: Sender, content: dict[str, Any]) -> None:
     deadline = time.monotonic() + pending_message_store.retry_time
     while True:
         try:

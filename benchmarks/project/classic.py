@@ -10,27 +10,32 @@ from channels_classic.message import Message
 
 
 def echo(message: Message) -> None:
+    assert message.reply_channel is not None
     message.reply_channel.send({"text": message["text"]})
 
 
 def wait(message: Message) -> None:
     """Wait for something else, such as another service."""
     time.sleep(0.01)
+    assert message.reply_channel is not None
     message.reply_channel.send({"text": message["text"]})
 
 
 def calculate(message: Message) -> None:
     """Keep a processor busy."""
     compute()
+    assert message.reply_channel is not None
     message.reply_channel.send({"text": message["text"]})
 
 
 def join(message: Message) -> None:
+    assert message.reply_channel is not None
     Group("room").add(message.reply_channel)
     message.reply_channel.send({"accept": True})
 
 
 def leave(message: Message) -> None:
+    assert message.reply_channel is not None
     Group("room").discard(message.reply_channel)
 
 

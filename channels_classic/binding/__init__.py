@@ -1,4 +1,4 @@
-"""Models bound to sockets: changes go out to groups, and come in as frames."""
+"""Models bound to WebSockets: changes are sent to groups, and frames of clients become changes."""
 
 from __future__ import annotations
 

@@ -9,8 +9,9 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
-from channels_classic import DEFAULT_CHANNEL_LAYER, channel_layers
+from channels_classic.asgi import channel_layers
 from channels_classic.channel import Channel
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import LayerUnavailable
 
 __all__ = ["DelayedMessage", "DelayedMessageQuerySet"]

@@ -1,6 +1,6 @@
-"""A consumer as a class: it names the channels it consumes and a method for each.
+"""Class-based consumers, which have a method for each of their channels.
 
-Routing is given the class; the worker makes an instance of it for each message.
+The class is the consumer of a route. The worker creates an instance of it for each message.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ __all__ = ["BaseConsumer"]
 
 
 class BaseConsumer:
-    """A class-based consumer: making an instance consumes the message, with the keyword arguments of the route.
+    """A class-based consumer. Creating an instance consumes the message, with the keyword arguments of the route.
 
-    ``method_mapping`` gives the name of a method for each channel; methods are called with ``(message, **kwargs)``.
-    ``channel_session`` and ``channel_session_user`` decorate them with what `channels_classic.auth` calls so.
+    ``method_mapping`` maps each channel to the name of a method, which is called with ``(message, **kwargs)``.
+    ``channel_session`` and ``channel_session_user`` apply the decorators of the same name.
     """
 
     method_mapping: ClassVar[dict[str, str]] = {}
@@ -33,28 +33,28 @@ class BaseConsumer:
 
     @classmethod
     def channel_names(cls) -> set[str]:
-        """The channels of this consumer."""
+        """Return the channels of this consumer."""
         return set(cls.method_mapping)
 
     @classmethod
     def as_route(cls, attrs: dict[str, Any] | None = None, **kwargs: Any) -> RouteClass:
-        """A route to this consumer; ``kwargs`` are its filters.
+        """Return a route to this consumer; ``kwargs`` are its filters.
 
-        With ``attrs`` the route is to a subclass that has these attributes.
+        With ``attrs``, the consumer of the route is a subclass with these attributes.
         """
         consumer = cls
         if attrs:
             if not isinstance(attrs, dict):
                 raise AssertionError(
-                    f"as_route takes a dict of class attributes, not {attrs!r}; filters are keyword arguments."
+                    f"as_route takes a dict of class attributes, not {attrs!r}. Pass filters as keyword arguments."
                 )
             consumer = type(cls.__name__, (cls,), {"__module__": cls.__module__, **attrs})
         return route_class(consumer, **kwargs)
 
     def get_handler(self, message: Message, **kwargs: Any) -> Consumer:
-        """What is called with ``(message, **kwargs)``: the method of the channel, decorated as the class says.
+        """Return the method of the channel, decorated. It is called with ``(message, **kwargs)``.
 
-        The place to apply further decorators. Raises ``KeyError`` for a channel without a method.
+        Override it to apply further decorators. Raises ``KeyError`` for a channel without a method.
         """
         handler: Consumer = getattr(self, self.method_mapping[message.channel.name])
         if self.channel_session_user:
@@ -64,5 +64,5 @@ class BaseConsumer:
         return handler
 
     def dispatch(self, message: Message, **kwargs: Any) -> Any:
-        """Call the method of the message's channel, and give back what it returns."""
+        """Call the method of the message's channel and return its result."""
         return self.get_handler(message, **kwargs)(message, **kwargs)

@@ -1,12 +1,13 @@
-"""Class-based consumers of WebSockets: frames as they are, frames of JSON, and several streams in one socket.
+"""Class-based consumers of WebSockets: plain frames, JSON frames, and several streams on one socket.
 
-They consume what interface servers send on ``websocket.connect``, ``websocket.receive`` and ``websocket.disconnect``,
-and answer on the reply channel.
+They consume the messages of interface servers on ``websocket.connect``, ``websocket.receive`` and
+``websocket.disconnect``, and answer on the reply channel.
 """
 
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, ClassVar, NoReturn
@@ -34,9 +35,9 @@ __all__ = [
 class WebsocketConsumer(BaseConsumer):
     """Consumes the messages of WebSockets: override ``connect``, ``receive`` and ``disconnect``.
 
-    ``http_user`` gives messages the user that connected, ``http_user_and_session`` the session of the browser too;
-    ``strict_ordering`` decorates with ``enforce_ordering``; the socket is in the groups called ``groups`` while it is
-    connected. When ``connect`` raises, it stays in them until it is closed.
+    ``http_user`` sets the user that connected on each message, ``http_user_and_session`` also the session of the
+    browser. ``strict_ordering`` decorates with ``enforce_ordering``. The socket is a member of ``groups`` while it is
+    connected. If ``connect`` raises, it stays a member until it is closed.
     """
 
     method_mapping: ClassVar[dict[str, str]] = {
@@ -53,7 +54,7 @@ class WebsocketConsumer(BaseConsumer):
     path: str
 
     def get_handler(self, message: Message, **kwargs: Any) -> Consumer:
-        """As in ``BaseConsumer``. Raises ``KeyError`` for a message without ``path``."""
+        """Return the method for the message, decorated. Raises ``KeyError`` for a message without ``path``."""
         if self.http_user or self.http_user_and_session:
             self.channel_session_user = True
         self.path = message["path"]
@@ -63,15 +64,15 @@ class WebsocketConsumer(BaseConsumer):
         elif self.http_user:
             handler = channel_session_user_from_http(handler)
         if self.strict_ordering:
-            return enforce_ordering(handler)  # type: ignore[no-any-return]  # it is a decorator of two forms
+            return enforce_ordering(handler)  # type: ignore[no-any-return]  # the decorator has two forms
         if getattr(self, "slight_ordering", False):
             raise ValueError(
-                f"{name_that_thing(self)} has slight_ordering, which is no more: use strict_ordering = True."
+                f"{name_that_thing(self)} has slight_ordering, which was removed: use strict_ordering = True."
             )
         return handler
 
     def connection_groups(self, **kwargs: Any) -> Iterable[str]:
-        """The names of the groups that the socket is in while it is connected; ``kwargs`` are those of the route."""
+        """Return the names of the socket's groups; ``kwargs`` are the keyword arguments of the route."""
         return self.groups or []
 
     def raw_connect(self, message: Message, **kwargs: Any) -> None:
@@ -81,7 +82,7 @@ class WebsocketConsumer(BaseConsumer):
         self.connect(message, **kwargs)
 
     def connect(self, message: Message, **kwargs: Any) -> None:
-        """Accept the socket. Who overrides this must accept, send or close, or else the handshake hangs."""
+        """Accept the socket. An override must accept, send or close; otherwise the handshake hangs."""
         self._reply_channel.send({"accept": True})
 
     def raw_receive(self, message: Message, **kwargs: Any) -> None:
@@ -96,9 +97,9 @@ class WebsocketConsumer(BaseConsumer):
         """Consume a frame of ``text`` or ``bytes``; the message itself is ``self.message``."""
 
     def send(self, text: str | None = None, bytes: bytes | None = None, close: bool | int = False) -> None:
-        """Send a frame to the socket, and then close it if told to, with a code or without.
+        """Send a frame to the socket, then close it if ``close`` is true or a close code.
 
-        Raises ``ValueError`` when there is no frame: ``close()`` closes without one.
+        Raises ``ValueError`` without ``text`` and ``bytes``: ``close()`` closes the socket without a frame.
         """
         self._reply_channel.send(_frame(text, bytes, close))
 
@@ -106,70 +107,73 @@ class WebsocketConsumer(BaseConsumer):
     def group_send(
         cls, name: str, text: str | None = None, bytes: bytes | None = None, close: bool | int = False
     ) -> None:
-        """Send a frame to all sockets of a group, on the default layer. Raises as ``send`` does."""
+        """Send a frame to all sockets of a group, on the default layer. Raises ``ValueError`` as ``send`` does."""
         Group(name).send(_frame(text, bytes, close))
 
     def close(self, status: bool | int = True) -> None:
-        """Close the socket, with a code or without."""
+        """Close the socket; ``status`` may be a close code."""
         self._reply_channel.send({"close": status})
 
     def raw_disconnect(self, message: Message, **kwargs: Any) -> None:
-        """Take the socket out of its groups and call ``disconnect``."""
+        """Remove the socket from its groups and call ``disconnect``."""
         for group in self._connection_groups(message, kwargs):
             group.discard(self._reply_channel)
         self.disconnect(message, **kwargs)
 
     def disconnect(self, message: Message, **kwargs: Any) -> None:
-        """Take note that the socket is closed."""
+        """Called when the socket is closed."""
 
     @property
     def _reply_channel(self) -> Channel:
         if self.message.reply_channel is None:
             raise ValueError(
-                f"{name_that_thing(self)} was given a message from {self.message.channel.name!r} that has no "
-                "reply_channel, so it belongs to no socket."
+                f"{name_that_thing(self)} received a message from {self.message.channel.name!r} without a "
+                "reply_channel: there is no socket to answer."
             )
         return self.message.reply_channel
 
     def _connection_groups(self, message: Message, kwargs: dict[str, Any]) -> list[Group]:
         names = self.connection_groups(**kwargs)
         if isinstance(names, str):
-            raise TypeError(f"The groups of {name_that_thing(self)} are the text {names!r}: give a list of names.")
+            raise TypeError(
+                f"The groups of {name_that_thing(self)} are the string {names!r}: expected a list of names."
+            )
         return [Group(name, channel_layer=message.channel_layer) for name in names]
 
 
 class JsonWebsocketConsumer(WebsocketConsumer):
-    """Consumes frames of JSON: ``receive``, ``send`` and ``group_send`` take and give what the text stands for."""
+    """Consumes JSON frames: ``receive``, ``send`` and ``group_send`` have decoded content instead of text."""
 
     def raw_receive(self, message: Message, **kwargs: Any) -> None:
         """Call ``receive`` with the content of the frame.
 
-        Raises ``ValueError`` for a frame without text or with text that is no JSON; the socket stays open.
+        Raises ``ValueError`` for a frame without text or with text that is not JSON. The socket stays open.
         """
         text = message.get("text")
         if text is None:
-            raise ValueError(f"{name_that_thing(self)} was sent a frame without text, which cannot be JSON.")
+            raise ValueError(f"{name_that_thing(self)} received a frame without text: expected JSON.")
         self.receive(self.decode_json(text), **kwargs)
 
     def receive(self, content: Any, **kwargs: Any) -> None:  # type: ignore[override]  # as in Channels 1.1.8
         """Consume the content of a frame."""
 
     def send(self, content: Any, close: bool | int = False) -> None:  # type: ignore[override]  # as in Channels 1.1.8
-        """Send content to the socket, and then close it if told to."""
+        """Send content to the socket, then close it if ``close`` is true or a close code."""
         super().send(text=self.encode_json(content), close=close)
 
     @classmethod
     def decode_json(cls, text: str) -> Any:
-        """What ``text`` stands for; to be overridden. Raises ``json.JSONDecodeError``, a ``ValueError``."""
+        """Return the content of a JSON text. May be overridden. Raises ``json.JSONDecodeError``, a ``ValueError``."""
         try:
             return json.loads(text)
-        except json.JSONDecodeError as error:
-            problem = f"{name_that_thing(cls)} was sent a text that is no JSON: {error.msg}"
-            raise json.JSONDecodeError(problem, error.doc, error.pos) from None
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            problem = f"{name_that_thing(cls)} received a text that is not JSON: {reason}"
+            raise json.JSONDecodeError(problem, text, getattr(error, "pos", 0)) from None
 
     @classmethod
     def encode_json(cls, content: Any) -> str:
-        """The text that stands for ``content``; to be overridden. Raises ``TypeError`` for what JSON does not know."""
+        """Return content as JSON. May be overridden. Raises ``TypeError`` for types that JSON does not have."""
         return json.dumps(content)
 
     @classmethod
@@ -194,12 +198,12 @@ class WebsocketMultiplexer:
 
     @classmethod
     def encode_json(cls, content: Any) -> str:
-        """The text that stands for ``content``, dates and UUIDs included; to be overridden."""
+        """Return content as JSON, including dates and UUIDs. May be overridden."""
         return json.dumps(content, cls=DjangoJSONEncoder)
 
     @classmethod
     def encode(cls, stream: str, payload: Any) -> dict[str, Any]:
-        """The message that sends a payload on a stream."""
+        """Return the message that sends a payload on a stream."""
         return {"text": cls.encode_json({"stream": stream, "payload": payload})}
 
     @classmethod
@@ -212,12 +216,12 @@ class WebsocketMultiplexer:
 
 
 class WebsocketDemultiplexer(JsonWebsocketConsumer):
-    """Splits a socket into streams, each with a consumer of its own.
+    """Splits a socket into streams, each with its own consumer.
 
     ``consumers`` maps streams to class-based consumers, functions, or the ``consumer`` of bindings. Each is called for
-    ``websocket.connect`` and ``websocket.disconnect``, and for the frames of its stream, with the payload as the text
-    and with a keyword argument ``multiplexer`` on which it answers. All see the same message, so the session and user
-    that the demultiplexer gives it are theirs too.
+    ``websocket.connect`` and ``websocket.disconnect``, and for the frames of its stream, whose text is then the
+    payload. It answers with its keyword argument ``multiplexer``. All consumers receive the same message, with the
+    session and user that the demultiplexer has set on it.
     """
 
     consumers: ClassVar[dict[str, Any]] = {}
@@ -229,29 +233,29 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
         return [stream for stream, consumer in cls.consumers.items() if _is_ordered(consumer)]
 
     def connect(self, message: Message, **kwargs: Any) -> None:
-        """Accept the socket and tell the consumers of all streams."""
+        """Accept the socket and call the consumers of all streams."""
         self._reply_channel.send({"accept": True})
-        self._tell_all(message, kwargs)
+        self._call_all(message, kwargs)
 
     def disconnect(self, message: Message, **kwargs: Any) -> None:
-        """Tell the consumers of all streams."""
-        self._tell_all(message, kwargs)
+        """Call the consumers of all streams."""
+        self._call_all(message, kwargs)
 
     def receive(self, content: Any, **kwargs: Any) -> None:  # type: ignore[override]  # as above
-        """Give the payload of a frame to the consumer of its stream.
+        """Call the consumer of a frame's stream with its payload.
 
-        Raises ``ValueError`` for a frame that names no stream of ``consumers`` or whose payload is no dict.
+        Raises ``ValueError`` for a frame without a stream of ``consumers``, or whose payload is not a dict.
         """
-        stream, payload = self._opened(content)
+        stream, payload = self._parse(content)
         frame = self.message.content["text"]
         self.message.content["text"] = self.encode_json(payload)
         try:
-            self._tell(stream, self.message, kwargs)
+            self._call(stream, self.message, kwargs)
         finally:
-            self.message.content["text"] = frame  # a message that is put back must name its stream again
+            self.message.content["text"] = frame  # ConsumeLater puts the message back, with its stream
 
     def send(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Raise ``SendNotAvailableOnDemultiplexer``: only streams can be sent on."""
+        """Raise ``SendNotAvailableOnDemultiplexer``: use a stream."""
         raise SendNotAvailableOnDemultiplexer(_unavailable(self))
 
     @classmethod
@@ -261,27 +265,28 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
             f"{name_that_thing(cls)} has several streams: use WebsocketMultiplexer.group_send(group, stream, payload)."
         )
 
-    def _tell_all(self, message: Message, kwargs: dict[str, Any]) -> None:
+    def _call_all(self, message: Message, kwargs: dict[str, Any]) -> None:
         for stream in self.consumers:
-            self._tell(stream, message, kwargs)
+            self._call(stream, message, kwargs)
 
-    def _tell(self, stream: str, message: Message, kwargs: dict[str, Any]) -> None:
+    def _call(self, stream: str, message: Message, kwargs: dict[str, Any]) -> None:
         multiplexer = self.multiplexer_class(stream, self._reply_channel)
         _multiplexed(self.consumers[stream])(message, **{**kwargs, "multiplexer": multiplexer})
 
-    def _opened(self, content: Any) -> tuple[str, dict[str, Any]]:
+    def _parse(self, content: Any) -> tuple[str, dict[str, Any]]:
         if not isinstance(content, dict) or "stream" not in content or "payload" not in content:
             raise ValueError(
-                f'{name_that_thing(self)} was sent {content!r}: expected {{"stream": …, "payload": …}}, as '
-                "WebSocketBridge sends it."
+                f"{name_that_thing(self)} received {reprlib.repr(content)}: expected "
+                '{"stream": …, "payload": …}, as WebSocketBridge sends it.'
             )
         stream, payload = content["stream"], content["payload"]
         if not isinstance(stream, str) or stream not in self.consumers:
             known = ", ".join(map(repr, self.consumers)) or "none"
-            raise ValueError(f"{name_that_thing(self)} has no stream {stream!r}; its streams: {known}.")
+            raise ValueError(f"{name_that_thing(self)} has no stream {reprlib.repr(stream)}; its streams: {known}.")
         if not isinstance(payload, dict):
             raise ValueError(
-                f"{name_that_thing(self)} was sent the payload {payload!r} on stream {stream!r}: expected a dict."
+                f"{name_that_thing(self)} received the payload {reprlib.repr(payload)} on stream {stream!r}: "
+                "expected a dict."
             )
         return stream, payload
 
@@ -295,15 +300,14 @@ def _frame(text: str | None, data: bytes | None, close: bool | int) -> dict[str,
     elif data is not None:
         message["bytes"] = data
     else:
-        raise ValueError("There is nothing to send: give text or bytes; to close without a frame, call close().")
+        raise ValueError("There is nothing to send: pass text or bytes. To close without a frame, call close().")
     return message
 
 
 def _is_ordered(consumer: Any) -> bool:
-    """Whether a consumer enforces an order: a class or decorated function says so itself, a binding by its class."""
-    return any(
-        getattr(said, "strict_ordering", False) is True for said in (consumer, getattr(consumer, "__self__", None))
-    )
+    """Return whether a consumer enforces ordering. The `consumer` of a binding has the attribute on its class."""
+    owner = getattr(consumer, "__self__", None)
+    return any(getattr(thing, "strict_ordering", False) is True for thing in (consumer, owner))
 
 
 def _multiplexed(consumer: Consumer) -> Consumer:
@@ -312,7 +316,7 @@ def _multiplexed(consumer: Consumer) -> Consumer:
 
 @lru_cache(maxsize=256)
 def _without_send(consumer: type) -> Callable[..., Any]:
-    """A class like ``consumer`` whose instances answer on their stream only; the class itself may be routed too."""
+    """Return a subclass whose instances can answer on their stream only. The class itself may have a route, too."""
 
     def send(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
         raise SendNotAvailableOnDemultiplexer(_unavailable(consumer))
@@ -326,6 +330,6 @@ def _without_send(consumer: type) -> Callable[..., Any]:
 
 def _unavailable(consumer: Any) -> str:
     return (
-        f"{name_that_thing(consumer)} shares its socket with other streams: send on one with the keyword argument "
-        "`multiplexer` of connect, receive and disconnect: multiplexer.send(payload)."
+        f"{name_that_thing(consumer)} shares its socket with other streams: send with the keyword argument "
+        "`multiplexer` of connect, receive and disconnect, as in multiplexer.send(payload)."
     )

@@ -1,7 +1,7 @@
-"""The channel layer as user code sees it: the 1.x methods, their asyncio twins, and what both programs use besides.
+"""The channel layer as user code sees it: the 1.x methods, their asyncio twins, and methods that both programs use.
 
-What an operation does is written once, as a flow: a generator that yields steps and is given their results. The two
-faces only carry the steps: `run` in a thread, `run_async` on an event loop. A layer adds the connections.
+Each operation is written once, as a flow: a generator that yields steps and is given their results. The two sets of
+methods only carry the steps: `run` in a thread, `run_async` on an event loop. A layer adds the connections.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report, member_of
 from channels_classic.layers.pool import ConnectionPool, Multiplexer
 from channels_classic.layers.steps import (
-    Alive,
     AsyncConnection,
     Connection,
     Entry,
@@ -30,6 +29,7 @@ from channels_classic.layers.steps import (
     Join,
     Leave,
     Length,
+    Lookup,
     Members,
     Push,
     Step,
@@ -226,7 +226,7 @@ class BaseChannelLayer:
             return None, None
         queues = [names.check_receivable(channel) for channel in channels]
         for queue in queues:
-            if names.is_managed(queue):
+            if names.is_owned(queue):
                 raise InvalidChannelName(queue, "only the interface server that made this inbox reads it")
         rng.shuffle(queues)
         (taken,) = yield [Take(queues, 1, timeout)]
@@ -235,11 +235,7 @@ class BaseChannelLayer:
         if taken is None:
             return None, None
         deliveries, reports = self.open(taken)
-        reports += [
-            Report(delivery.reply_channel, delivery.token, Outcome.CONSUMED)
-            for delivery in deliveries
-            if delivery.token and delivery.reply_channel
-        ]
+        reports += [report for delivery in deliveries if (report := delivery.report(Outcome.CONSUMED))]
         if reports:
             yield self.planner.pushes([], {}, reports)
         for delivery in deliveries:
@@ -256,37 +252,30 @@ class BaseChannelLayer:
                 return name
 
     def _group_add(self, group: str, channel: str) -> Flow[None]:
-        queue, member = member_of(channel)
-        yield from self._all(
-            [Join(names.check_group(group), queue, [member]), *self.planner.hint(Kind.JOINED, group, channel)]
-        )
+        inbox, member = member_of(channel)
+        (change,) = yield from self._all([Join(names.check_group(group), inbox, [member])])
+        yield from self._all(self.planner.hint(Kind.JOINED, group, channel, change))
 
     def _group_discard(self, group: str, channel: str) -> Flow[None]:
-        queue, member = member_of(channel)
-        yield from self._all(
-            [Leave(names.check_group(group), queue, [member]), *self.planner.hint(Kind.LEFT, group, channel)]
-        )
+        inbox, member = member_of(channel)
+        (change,) = yield from self._all([Leave(names.check_group(group), inbox, [member])])
+        yield from self._all(self.planner.hint(Kind.LEFT, group, channel, change))
 
     def _group_channels(self, group: str) -> Flow[list[str]]:
-        (membership,) = yield from self._all([Members(names.check_group(group))])
-        managed = [queue for queue in membership if names.is_managed(queue)]
-        alive = yield from self._all([Alive(inbox) for inbox in managed])
-        for inbox, lives in zip(managed, alive, strict=True):
-            if not lives:
-                del membership[inbox]
-        return [queue + member for queue, members in membership.items() for member in members]
+        (audience,) = yield from self._all([Lookup(names.check_group(group))])
+        rosters = yield from self._all([Members(group, inbox) for inbox in audience.inboxes])
+        owned = zip(audience.inboxes, rosters, strict=True)
+        return [*audience.channels, *(inbox + member for inbox, roster in owned for member in roster.members)]
 
     def _send_group(self, group: str, message: dict[str, Any]) -> Flow[None]:
         sends = [Outgoing(group, message, group=True)]
-        (membership,) = yield from self._all(self.planner.lookups(sends))
-        pushes = self.planner.pushes(sends, {group: membership})
+        (found,) = yield from self._all(self.planner.lookups(sends))
+        pushes = self.planner.pushes(sends, {group: self.planner.audience(found)})
         if not pushes:
             return
         results = yield pushes
         refusals = self.planner.refusals(pushes, results)
         self.losses.count("full", group, len(refusals.full))
-        if refusals.dead:
-            yield from self._all(refusals.dead)
         for _, error in refusals.refused:
             raise error
 
@@ -311,16 +300,21 @@ class BaseChannelLayer:
         return results
 
     def open(self, taken: Taken) -> tuple[list[Delivery], list[Report]]:
-        """The messages in what a `Take` gave, and reports for the gates of those that were lost, which are counted."""
-        deliveries = [found for item in taken.items if (found := self.planner.delivery(taken.queue, item))]
-        reports = []
+        """Return the messages of a `Take`, and reports for the gates of those that were lost, which are counted."""
+        deliveries: list[Delivery] = []
+        reports: list[Report] = []
+        for item in taken.items:
+            found = self.planner.delivery(taken.queue, item)
+            if isinstance(found, Delivery):
+                deliveries.append(found)
+            elif found is not None:
+                reports.append(found)
         for kind, payload in taken.lost:
             self.losses.count(kind, taken.queue)
-            if kind == "undecodable":
-                continue
-            delivery = self.planner.delivery(taken.queue, Item(payload, None))
-            if delivery and delivery.token and delivery.reply_channel:
-                reports.append(Report(delivery.reply_channel, delivery.token, Outcome.EXPIRED))
+            lost = None if kind == "undecodable" else self.planner.delivery(taken.queue, Item(payload, None))
+            report = lost.report(Outcome.EXPIRED) if isinstance(lost, Delivery) else lost
+            if report is not None:
+                reports.append(report)
         return deliveries, reports
 
     # How steps are carried

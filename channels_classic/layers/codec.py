@@ -1,7 +1,8 @@
-"""Payloads: what stands inside a list entry, in msgpack, with the kind first.
+"""Payloads of entries, in msgpack, with the kind first. Pure.
 
-Both directions are pure. A reader ignores kinds that it does not know, and counts them: release N reads what N + 1
-writes.
+A reader ignores kinds that it does not know, and counts them. Two things stay the same in every release, so that
+releases can run side by side: the form of `MESSAGE`, and that a kind with a token for a gate has its message and the
+token where `MESSAGE` has them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ RESERVED = "__asgi_channel__"
 
 
 class Kind(IntEnum):
-    """What an entry says. Written as the first element of the payload; the rest is named in each line."""
+    """The kind of an entry, the first element of its payload; each line names the other elements."""
 
     MESSAGE = 0
     """message, token, local: one message; a token that is not None asks for a `REPORT`.
@@ -29,19 +30,22 @@ class Kind(IntEnum):
     In an inbox a report on another message may follow: token, outcome. It is for the same client.
     """
     GROUP = 1
-    """message, group, locals: one message for many clients of one inbox."""
+    """group, version, message: one message for all clients of one inbox that are members of a group.
+
+    The version is that of the memberships which the sender looked up.
+    """
     REPORT = 2
-    """local, token, outcome: the message that carried the token came to its end, or still runs."""
+    """local, token, outcome: the message that carried the token ended, or still runs."""
     JOINED = 3
-    """group, local: a hint that a client became a member."""
+    """group, local, previous, version: a hint that a client became a member; the versions before and after."""
     LEFT = 4
-    """group, local: a hint that a client is no member any more."""
+    """group, local, previous, version: a hint that a client is not a member any more."""
     FORGET = 5
-    """Nothing: the layer was flushed; memberships are gone for good."""
+    """No fields: the layer was flushed; memberships are gone for good."""
 
 
 class Outcome(IntEnum):
-    """How a gated message ended."""
+    """How a gated message ended, or that it has not."""
 
     __hash__ = int.__hash__  # looked up in tables for each message; that of Enum is in Python
 
@@ -53,45 +57,81 @@ class Outcome(IntEnum):
     RUNNING = 5
     """Not an end: its consumer still works."""
     DIED = 6
-    """The process that had taken it died; its supervisor says so."""
+    """The process that had taken it died; reported by its supervisor."""
 
 
 OUTCOMES = {int(outcome): outcome for outcome in Outcome}
-"""Each outcome by what is written for it."""
+"""Each outcome by its number on the wire."""
 
 RUNNING_INTERVAL = 3.0
-"""Seconds, at most, between two reports of a worker that a consumer still runs."""
+"""Most seconds between two reports of a worker that a consumer still runs."""
 
 
 def encode(kind: Kind, *fields: Any) -> bytes:
-    """One payload."""
+    """Return one payload."""
     return msgpack.packb((int(kind), *fields))
 
 
 def encode_message(channel: str, kind: Kind, message: Mapping[str, Any], *fields: Any) -> bytes:
-    """A payload that carries `message`, then `fields`.
+    """Return a payload that carries `message`, then `fields`.
 
     Raises `InvalidMessage` or `MessageTooLarge`, naming `channel`.
     """
+    return _pack(channel, message, (int(kind), message, *fields))
+
+
+def pack_message(group: str, message: Mapping[str, Any]) -> bytes:
+    """Return a message for `encode_group`. Raises `InvalidMessage` or `MessageTooLarge`, naming `group`."""
+    return _pack(group, message, message)
+
+
+def _pack(name: str, message: Mapping[str, Any], value: object) -> bytes:
     if not isinstance(message, dict):
-        raise InvalidMessage(channel, f"a message is a dict, not {type(message).__name__}")
+        raise InvalidMessage(name, f"a message is a dict, not {type(message).__name__}")
     if RESERVED in message:
-        raise InvalidMessage(channel, f"the key {RESERVED!r} is reserved")
+        raise InvalidMessage(name, f"the key {RESERVED!r} is reserved")
     try:
-        payload: bytes = msgpack.packb((int(kind), message, *fields))
+        packed: bytes = msgpack.packb(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidMessage(channel, str(error)) from error
-    if len(payload) > SIZE_LIMIT:
-        raise MessageTooLarge(channel, len(payload), SIZE_LIMIT)
-    return payload
+        raise InvalidMessage(name, str(error)) from error
+    if len(packed) > SIZE_LIMIT:
+        raise MessageTooLarge(name, len(packed), SIZE_LIMIT)
+    return packed
+
+
+def encode_group(group: str, version: int, packed: bytes) -> bytes:
+    """Return a payload of kind `GROUP`. The message is packed once, however many inboxes it goes to."""
+    return _GROUP_HEAD + msgpack.packb(group) + msgpack.packb(version) + packed
+
+
+_GROUP_HEAD = bytes([0x94, Kind.GROUP])  # an array of four elements, and the first of them
+
+
+_FIELDS: dict[int, tuple[Any, ...]] = {
+    Kind.MESSAGE: (dict, (str, type(None)), str),
+    Kind.GROUP: (str, int, dict),
+    Kind.REPORT: (str, str, int),
+    Kind.JOINED: (str, str, int, int),
+    Kind.LEFT: (str, str, int, int),
+    Kind.FORGET: (),
+}
+"""The types of the fields that every release writes for a kind; later releases may append fields."""
 
 
 def decode(payload: bytes) -> list[Any]:
-    """The fields of a payload, the kind first. Raises `ValueError` when it is no payload."""
+    """Return the fields of a payload, the kind first; those of a known kind have the right types.
+
+    Raises `ValueError` for anything else, whoever wrote it.
+    """
     try:
         fields = msgpack.unpackb(payload, strict_map_key=False)
     except TypeError as error:  # a dict whose keys cannot be hashed
         raise ValueError(str(error)) from error
-    if not isinstance(fields, list) or not fields:
+    if not isinstance(fields, list) or not fields or not isinstance(fields[0], int):
         raise ValueError("a payload is a list that begins with its kind")
+    types = _FIELDS.get(fields[0], ())
+    if len(fields) <= len(types) or not all(map(isinstance, fields[1:], types)):
+        raise ValueError(f"a payload of kind {fields[0]} has fields of other types")
+    if fields[0] in (Kind.JOINED, Kind.LEFT) and not 0 <= fields[3] < fields[4]:
+        raise ValueError("the version of a hint runs backwards")
     return fields

@@ -1,4 +1,7 @@
-"""Every loss is counted, and said once per kind and interval. One `Losses` per layer object and process."""
+"""Counts of lost messages, logged once per kind and interval, and the statistics made of them.
+
+One `Losses` per layer object and process. ASGI draft, "Statistics".
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.layers")
 
 INTERVAL = 10.0
 """Seconds in which one kind of loss is logged at most once."""
@@ -19,21 +23,22 @@ KINDS = {
     "dead": "the interface server that owns the client is gone",
     "unknown": "the client is gone",
     "broker": "the layer was lost while it was sent or taken",
+    "refused": "the layer refused to carry it, for the reason that is logged beside this",
     "undecodable": "it is of a kind or format this release does not know",
     "died": "the worker process that had taken it died",
-    "unheard": "no worker said in time what became of it",
+    "unheard": "no worker reported in time what became of it",
     "unhosted": "no interface server of this project and user runs: start `runinterface` or `runserver`",
 }
 """Each way in which a message can be lost, and why."""
 
 QUIET = {"unknown", "died", "unheard"}
-"""Kinds that are no news: clients leave, and of a worker that died its supervisor and the interface server speak."""
+"""Logged at DEBUG: leaving clients are normal; dead workers are logged elsewhere."""
 
 Count = tuple[str, str, int]
 """Kind, name as in `counted_name`, and how many."""
 
-MANY = 1000
-"""Names for which losses wait to be told to the layer; those of further ones are told without a name."""
+MAX_UNREPORTED_NAMES = 1000
+"""Most channel names buffered for the statistics; beyond it losses are summed."""
 
 
 def counted_name(name: str) -> str:
@@ -45,10 +50,22 @@ def counted_name(name: str) -> str:
     return name
 
 
+def describe(counts: Mapping[str, int], pending: int | None = None, age: float = 0.0) -> dict[str, int]:
+    """Return the answer of the statistics extension (ASGI draft, "Statistics").
+
+    `counts` are those of `messages`, `full` and `lost_…`; `pending` and `age` (seconds) for one channel alone.
+    Losses, beyond the draft, are named when there were any: a channel that lost nothing is described as in 1.x.
+    """
+    found = {"messages_count": counts.get("messages", 0), "channel_full_count": counts.get("full", 0)}
+    if pending is not None:
+        found |= {"messages_pending": pending, "messages_max_age": max(0, int(age)) if pending else 0}
+    return found | {name: counts[name] for kind in KINDS if counts.get(name := f"lost_{kind}")}
+
+
 class Losses:
     """Counts lost messages by kind. Thread-safe.
 
-    Connections take from here what the layer was not told yet, and tell it with what they write next.
+    Connections take from here what the layer does not have yet, and write it with their next steps.
     """
 
     def __init__(self) -> None:
@@ -65,7 +82,9 @@ class Losses:
         with self._lock:
             self._counts[kind] += number
             self._suppressed[kind] += number
-            self._unreported[kind, counted_name(channel) if len(self._unreported) < MANY else ""] += number
+            self._unreported[kind, counted_name(channel) if len(self._unreported) < MAX_UNREPORTED_NAMES else ""] += (
+                number
+            )
             now = time.monotonic()
             if now - self._last_logged.get(kind, -INTERVAL) < INTERVAL:
                 return
@@ -80,7 +99,7 @@ class Losses:
             return dict(self._counts)
 
     def unreported(self) -> list[Count]:
-        """What the layer was not told yet; the caller tells it, and if that fails it stays untold for good."""
+        """Return and clear the counts that the layer has not yet; if the caller cannot write them they are dropped."""
         if not self._unreported:
             return []
         with self._lock:

@@ -1,8 +1,7 @@
-"""The grammar of channel and group names: one place that says what is legal and how a name falls into its parts.
+"""The grammar of channel and group names: which names are legal, and the parts of a name. Pure functions over text.
 
-Pure functions over text. A process-local channel `inbox!local` is carried by the list of its inbox (`inbox!`);
-everything else is carried by a list of its own name. Interface servers name their inboxes with `new_inbox`, which
-others recognise as managed.
+A process-local channel `inbox!local` is carried by the queue of its inbox (`inbox!`); every other channel by a queue of
+its own name. Interface servers name their inboxes with `new_inbox`, which others recognise as managed.
 """
 
 from __future__ import annotations
@@ -17,24 +16,23 @@ from channels_classic.exceptions import InvalidChannelName, InvalidGroupName
 MAX_LENGTH = 100
 """Characters in a channel or group name (the ASGI draft asks for at least 100)."""
 
-WIRE_VERSION = 1
-"""What an inbox of this release reads.
+WIRE_VERSION = 2
+"""Version of the envelopes and hints that an interface server of this release reads and a sender writes.
 
-Its prefix carries it, so that senders of later releases write what it understands.
+An inbox carries it in its name. A sender that does not know the version of an inbox writes one plain message for each
+client instead, which every release reads.
 """
 
 _CHANNEL = re.compile(r"[A-Za-z0-9._-]+(?:\?[A-Za-z0-9._-]+|![A-Za-z0-9._-]*)?")
 _GROUP = re.compile(r"[A-Za-z0-9._-]+")
-_MANAGED = re.compile(r"interface\.v(\d+)\.[A-Za-z0-9]+!")
+_MANAGED = re.compile(rf"interface\.v{WIRE_VERSION}\.[A-Za-z0-9]+!")
+_OWNED = re.compile(r"interface\.v\d+\.[A-Za-z0-9]+!")
 _LETTERS = string.ascii_letters + string.digits
 
 
 @lru_cache(maxsize=4096)
 def check_channel(name: str) -> str:
-    """Give `name` back when it is a channel that can be sent to.
-
-    Otherwise raise `InvalidChannelName` (a `TypeError`).
-    """
+    """Return `name` if it is a channel that can be sent to; otherwise raise `InvalidChannelName` (a `TypeError`)."""
     if not isinstance(name, str):
         raise InvalidChannelName(name, f"it is {type(name).__name__}")
     if len(name) > MAX_LENGTH:
@@ -46,7 +44,7 @@ def check_channel(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def check_receivable(name: str) -> str:
-    """Give `name` back when it can be received from: a process-local name stops at its `!`."""
+    """Return `name` if it can be received from: a process-local name stops at its `!`."""
     check_channel(name)
     if "!" in name and not name.endswith("!"):
         raise InvalidChannelName(name, f"to receive from a process-local channel give its inbox, {inbox_of(name)!r}")
@@ -55,7 +53,7 @@ def check_receivable(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def check_group(name: str) -> str:
-    """Give `name` back when it is a legal group name; otherwise raise `InvalidGroupName` (a `TypeError`)."""
+    """Return `name` if it is a legal group name; otherwise raise `InvalidGroupName` (a `TypeError`)."""
     if not isinstance(name, str):
         raise InvalidGroupName(name, f"it is {type(name).__name__}")
     if len(name) > MAX_LENGTH:
@@ -66,27 +64,33 @@ def check_group(name: str) -> str:
 
 
 def split(channel: str) -> tuple[str, str]:
-    """The list that carries `channel` and its local part: `("inbox!", "local")`, or `(channel, "")`."""
+    """Return the queue that carries `channel` and its local part: `("inbox!", "local")`, or `(channel, "")`."""
     head, mark, local = channel.partition("!")
     return head + mark, local
 
 
 def inbox_of(channel: str) -> str:
-    """The name up to and including `!`, or the whole name when there is none."""
+    """Return the name up to and including `!`, or the whole name when there is none."""
     return split(channel)[0]
 
 
 @lru_cache(maxsize=4096)
 def is_managed(inbox: str) -> bool:
-    """Whether `inbox` is an interface server's: it is kept alive, takes envelopes for many clients, and reads hints."""
+    """Return True for the inbox of an interface server that reads the envelopes and hints of this release."""
     return _MANAGED.fullmatch(inbox) is not None
 
 
+@lru_cache(maxsize=4096)
+def is_owned(inbox: str) -> bool:
+    """Return True for the inbox of an interface server of any release; nobody else may read it."""
+    return _OWNED.fullmatch(inbox) is not None
+
+
 def random_text(length: int) -> str:
-    """Letters and digits nobody can guess."""
+    """Return letters and digits that nobody can guess."""
     return "".join(secrets.choice(_LETTERS) for _ in range(length))
 
 
 def new_inbox() -> str:
-    """A fresh inbox name for one interface server process. Make it after a fork: two processes must never share one."""
+    """Return a fresh inbox name for one interface server process. Call it after a fork: no two processes share one."""
     return f"interface.v{WIRE_VERSION}.{random_text(20)}!"

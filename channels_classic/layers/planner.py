@@ -1,20 +1,20 @@
-"""From messages to steps and back: which list carries an entry, who is charged, one entry per inbox for a group.
+"""Messages as steps, and results of steps as losses: the queue and quota of each entry, one entry per inbox of a group.
 
-Pure: no I/O, no clock. Written once for the synchronous and the asyncio face of every layer.
+Pure: no I/O, no clock. Used by the synchronous and the asyncio methods of every layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.capacity import Capacities
-from channels_classic.layers.codec import Kind, Outcome, decode, encode, encode_message
+from channels_classic.layers.codec import Kind, Outcome, decode, encode, encode_group, encode_message, pack_message
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.names import check_channel, check_group, is_managed, split
-from channels_classic.layers.steps import Delist, Entry, Item, Members, Push, Status, Step
+from channels_classic.layers.steps import Audience, Change, Entry, Item, Lookup, Push, Status, Step
 
 GROUP_BACKLOG = 1000
 """Unread messages of one group that one inbox holds before further ones are dropped."""
@@ -24,8 +24,8 @@ GROUP_BACKLOG = 1000
 class Outgoing:
     """A message for a channel or a group.
 
-    `token` asks who consumes it for a report to the inbox of its reply channel. `report`, on another message, is for
-    the client whose reply channel `name` is, and travels along.
+    With a `token` its consumer is asked for a report to the inbox of the reply channel. `report`, on another message,
+    is for the client with the reply channel `name`, and travels along.
     """
 
     name: str
@@ -46,9 +46,15 @@ class Delivery:
 
     @property
     def reply_channel(self) -> str | None:
-        """The reply channel that the message names, where a report would go."""
+        """The reply channel in the message, to which a report would go."""
         name = self.message.get("reply_channel")
         return name if isinstance(name, str) and "!" in name else None
+
+    def report(self, outcome: Outcome) -> Report | None:
+        """Return a report for the gate of the client, if one waits for it."""
+        if self.token is None or self.reply_channel is None:
+            return None
+        return Report(self.reply_channel, self.token, outcome)
 
 
 @dataclass(slots=True)  # frozen would be slower
@@ -60,21 +66,16 @@ class Report:
     outcome: Outcome
 
 
-Membership = Mapping[str, Sequence[str]]
-"""What `Members` gives: list → its members."""
-
-
 @dataclass(slots=True)
 class Refusals:
-    """What did not arrive of some pushes: sends to full channels, pushes the layer refused, and inboxes found dead."""
+    """Messages that did not arrive: those for full channels, and those that the layer refused."""
 
     full: list[Outgoing]
     refused: list[tuple[Outgoing, Exception]]
-    dead: list[Delist]
 
 
 class Planner:
-    """Turns messages into steps, for one layer's expiry and capacities, and their results into what was lost."""
+    """Turns messages into steps, with the expiry and capacities of one layer, and results of steps into losses."""
 
     def __init__(self, expiry: float, group_expiry: float, capacities: Capacities, losses: Losses) -> None:
         self.expiry = expiry
@@ -82,14 +83,20 @@ class Planner:
         self.capacities = capacities
         self.losses = losses
 
-    def lookups(self, sends: Iterable[Outgoing]) -> list[Members]:
-        """The look-ups that `pushes` needs to be answered, one for each group named in `sends`."""
-        return [Members(name) for name in dict.fromkeys(check_group(send.name) for send in sends if send.group)]
+    def lookups(self, sends: Iterable[Outgoing]) -> list[Lookup]:
+        """Return the look-ups that `pushes` needs, one for each group named in `sends`."""
+        return [Lookup(name) for name in dict.fromkeys(check_group(send.name) for send in sends if send.group)]
+
+    def audience(self, found: Audience) -> Audience:
+        """Count the inboxes that a look-up found dead; return its result."""
+        for inbox in found.dead:
+            self.losses.count("dead", inbox)
+        return found
 
     def pushes(
-        self, sends: Iterable[Outgoing], groups: Mapping[str, Membership], reports: Iterable[Report] = ()
+        self, sends: Iterable[Outgoing], groups: Mapping[str, Audience], reports: Iterable[Report] = ()
     ) -> list[Push]:
-        """Everything in `sends` in order, then `reports`; neighbours for one list travel in one push."""
+        """Return pushes for `sends` in order, then `reports`; neighbours for one queue share a push."""
         merged: list[tuple[str, bool, list[Entry]]] = []
         for queue, alive, entry in self._entries(sends, groups, reports):
             if merged and merged[-1][0] == queue and merged[-1][1] is alive:
@@ -99,7 +106,7 @@ class Planner:
         return [Push(queue, entries, alive) for queue, alive, entries in merged]
 
     def _entries(
-        self, sends: Iterable[Outgoing], groups: Mapping[str, Membership], reports: Iterable[Report]
+        self, sends: Iterable[Outgoing], groups: Mapping[str, Audience], reports: Iterable[Report]
     ) -> Iterator[tuple[str, bool, Entry]]:
         for send in sends:
             if send.group:
@@ -117,21 +124,17 @@ class Planner:
         payload = encode_message(channel, Kind.MESSAGE, send.message, send.token, local, *fields)
         return queue, False, Entry(payload, self.expiry, local, self.capacities.of(queue), send)
 
-    def _group_entries(self, send: Outgoing, membership: Membership) -> Iterator[tuple[str, bool, Entry]]:
-        if not membership:
-            encode_message(
-                send.name, Kind.GROUP, send.message
-            )  # an empty group is no excuse for a message that cannot be sent
-        for queue, members in membership.items():
-            if is_managed(queue):
-                payload = encode_message(send.name, Kind.GROUP, send.message, send.name, list(members))
-                yield queue, True, Entry(payload, self.expiry, f"@{send.name}", GROUP_BACKLOG, send)
-            else:
-                yield from (self._entry(send, queue + member) for member in members)
+    def _group_entries(self, send: Outgoing, audience: Audience) -> Iterator[tuple[str, bool, Entry]]:
+        packed = pack_message(send.name, send.message)  # also for nobody: a message that cannot be sent is an error
+        for inbox, version in audience.inboxes.items():
+            payload = encode_group(send.name, version, packed)
+            yield inbox, True, Entry(payload, self.expiry, f"@{send.name}", GROUP_BACKLOG, send)
+        for channel in audience.channels:
+            yield self._entry(send, channel)
 
     def refusals(self, pushes: Iterable[Push], results: Iterable[Any]) -> Refusals:
-        """What did not arrive, from the results of `pushes`. Dead inboxes are counted here."""
-        found = Refusals([], [], [])
+        """Return which messages did not arrive, from the results of `pushes`. Dead inboxes are counted here."""
+        found = Refusals([], [])
         for push, result in zip(pushes, results, strict=True):
             if isinstance(result, StepRefused):
                 found.refused += [(entry.origin, result) for entry in push.entries if entry.origin]
@@ -141,31 +144,42 @@ class Planner:
                     found.full.append(entry.origin)
                 elif status == Status.DEAD:
                     self.losses.count("dead", push.queue)
-                    found.dead.append(Delist(entry.origin.name, push.queue))
         return found
 
-    def hint(self, kind: Kind, group: str, channel: str) -> list[Step]:
-        """Tell the owner of a client that it joined or left a group, so that it can act for it when it goes."""
+    def hint(self, kind: Kind, group: str, channel: str, change: Change) -> list[Step]:
+        """Return the step that tells the owner of a client that the client joined or left a group.
+
+        Without a change there is nothing to tell. A hint may be lost: its owner notices by the versions.
+        """
         inbox, local = split(channel)
-        if not is_managed(inbox):
+        if change.previous == change.version:
             return []
-        return [Push(inbox, [Entry(encode(kind, group, local), self.group_expiry)])]
+        return [Push(inbox, [Entry(encode(kind, group, local, *change), self.group_expiry)])]
 
-    def delivery(self, queue: str, item: Item) -> Delivery | None:
-        """The message in an item of a plain list or an inbox that is not managed.
+    def delivery(self, queue: str, item: Item) -> Delivery | Report | None:
+        """Return the message in an item of a plain channel, or of an inbox that is not managed.
 
-        None, and counted, when it is none.
+        Anything else is counted. An entry of a later release whose gate waits for a report gives the report.
         """
         try:
-            kind, message, token, local, *_ = decode(item.payload)
+            kind, *fields = decode(item.payload)
         except ValueError:
-            kind = None
-        if kind != Kind.MESSAGE:
             self.losses.count("undecodable", queue)
             return None
-        return Delivery(queue + local, message, token, item)
+        if kind == Kind.MESSAGE:
+            message, token, local, *_ = fields
+            return Delivery(queue + local, message, token, item)
+        self.losses.count("undecodable", queue)
+        match fields:
+            case [dict() as message, str() as token, *_]:
+                return Delivery(queue, message, token, item).report(Outcome.DROPPED)
+        return None
 
 
 def member_of(channel: str) -> tuple[str, str]:
-    """The list and the member that stand for `channel` in a group; joined they are its name again."""
-    return split(check_channel(channel))
+    """Return the inbox and the member for which `channel` stands in a group.
+
+    The inbox is empty unless an interface server of this wire version owns the channel.
+    """
+    inbox, local = split(check_channel(channel))
+    return (inbox, local) if is_managed(inbox) else ("", channel)

@@ -9,11 +9,19 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.steps import AsyncConnection, Connection, Step
+
+RETRY_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 0.8)
+"""Seconds before each further attempt at steps that a server refused because another one is, or will be, the master.
+
+A planned fail-over and the move of a slot take about a second.
+"""
 
 
 class ConnectionPool:
@@ -31,15 +39,33 @@ class ConnectionPool:
         try:
             connection.write(steps)
             results = [connection.read() for _ in steps]
-            for index in _refused_for_once(results):
-                connection.write([steps[index]])
-                results[index] = connection.read()
+            for pause in RETRY_PAUSES:
+                refused = refused_for_now(results)
+                if not refused:
+                    break
+                if not connection.usable():
+                    # Another server is the one to talk to, or will be soon.
+                    connection.close()
+                    time.sleep(pause)
+                    connection = self._reopened() or connection
+                    if not connection.usable():
+                        continue
+                connection.write([steps[index] for index in refused])
+                for index in refused:
+                    results[index] = connection.read()
         except BaseException:
             connection.close()
             raise
         with self._lock:
             self._idle.append(connection)
         return results
+
+    def _reopened(self) -> Connection | None:
+        """Return a new connection, or None while there is none to be had: nothing was written that could be lost."""
+        try:
+            return self._connect()
+        except LayerUnavailable:
+            return None
 
     def _borrow(self) -> Connection:
         with self._lock:
@@ -102,8 +128,19 @@ class Multiplexer:
                 await self._drop()
                 self._shared = await self._open()
             results = await self._shared.run(steps)
-            for index in _refused_for_once(results):
-                results[index : index + 1] = await self._shared.run([steps[index]])
+            for pause in RETRY_PAUSES:
+                refused = refused_for_now(results)
+                if not refused:
+                    break
+                if not self._shared.usable():
+                    await self._drop()
+                    await asyncio.sleep(pause)
+                    with suppress(LayerUnavailable):
+                        self._shared = await self._open()
+                    if self._shared is None:
+                        continue
+                for index, result in zip(refused, await self._shared.run([steps[i] for i in refused]), strict=True):
+                    results[index] = result
         except BaseException as error:
             await self._drop()
             for _, waiting in batch:
@@ -155,6 +192,6 @@ class Multiplexer:
         await self._drop()
 
 
-def _refused_for_once(results: Sequence[Any]) -> list[int]:
-    """Which steps were not carried out for a reason that is gone: trying them again sends nothing twice."""
+def refused_for_now(results: Sequence[Any]) -> list[int]:
+    """Return the indices of steps that were refused for a passing reason: trying them again sends nothing twice."""
     return [index for index, result in enumerate(results) if isinstance(result, StepRefused) and result.again]

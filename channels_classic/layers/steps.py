@@ -1,27 +1,27 @@
-"""What a channel layer can be asked to do: a dozen small steps, as plain data.
+"""The operations of a channel layer: a dozen small steps, as plain data.
 
-Everything above (`base`, `delivery`) turns sends, groups and reads into steps; everything below runs them: a `Store` in
+Everything above (`base`, `planner`) turns sends, groups and reads into steps; everything below runs them: a `Store` in
 this process, a store behind a Unix socket, or scripts in Redis. Steps know nothing of messages: an entry's payload is
 bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class Status(IntEnum):
-    """What became of an entry that was pushed."""
+    """Result of pushing one entry."""
 
     __hash__ = int.__hash__  # looked up in tables for each message; that of Enum is in Python
 
     ACCEPTED = 1
     FULL = 0
     DEAD = -1
-    """The inbox belongs to an interface server that has not been seen for `LIVENESS` seconds; nothing was written."""
+    """The inbox belongs to an interface server without a `Heartbeat` for `LIVENESS` seconds; nothing was written."""
 
 
 LIVENESS = 30.0
@@ -30,10 +30,10 @@ LIVENESS = 30.0
 
 @dataclass(slots=True)  # frozen would be slower
 class Entry:
-    """One entry for a list.
+    """One entry for a queue.
 
-    `ttl` is in seconds; `limit` counts entries of the same `quota_key`. `None` is refused by inboxes alone, by one
-    that holds twice what it should.
+    `ttl` is in seconds; `limit` counts entries of the same `quota_key`. `None`: unlimited, except in an inbox at twice
+    its bound.
     """
 
     payload: bytes
@@ -41,12 +41,12 @@ class Entry:
     quota_key: str = ""
     limit: int | None = None
     origin: Any = field(default=None, compare=False)
-    """What the caller wants to know the entry by; it stays in the process."""
+    """The caller's own object for the entry; it stays in the process."""
 
 
 @dataclass(slots=True)  # frozen would be slower
 class Item:
-    """An entry that was taken. `raw` is what `PutBack` needs to restore it, unchanged and as old as it is."""
+    """An entry that was taken. From `raw`, `PutBack` restores it, unchanged and with its age."""
 
     payload: bytes
     raw: Any
@@ -54,7 +54,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one `Take` got from one list; `lost` is what nobody may have any more: `("expired" | "fenced", payload)`."""
+    """Result of one `Take` from one queue; `lost` must not be delivered any more.
+
+    Each of the lost is a pair of a kind of loss (`expired`, `fenced`, `undecodable`) and a payload.
+    """
 
     queue: str
     items: Sequence[Item]
@@ -63,7 +66,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """Append entries to a list, in order → a `Status` for each."""
+    """Append entries to a queue, in order → a `Status` for each."""
 
     queue: str
     entries: Sequence[Entry]
@@ -73,7 +76,7 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """Put items that nobody has started back to the head of the list they came from, in order → None."""
+    """Put items that nobody has started back to the head of the queue they came from, in order → None."""
 
     queue: str
     items: Sequence[Item]
@@ -83,7 +86,7 @@ class PutBack:
 class Take:
     """Take up to `count` entries from the first of `queues` that has any → `Taken`, or None after `timeout` seconds.
 
-    With `timeout` 0 it does not wait. Give the lists in random order: an earlier one wins.
+    With `timeout` 0 it does not wait. Give the queues in random order: an earlier one wins.
     """
 
     queues: Sequence[str]
@@ -91,68 +94,111 @@ class Take:
     timeout: float = 0.0
 
 
+class Change(NamedTuple):
+    """What a `Join` or `Leave` did to the members that one inbox has in a group.
+
+    The versions are equal when nothing changed. `previous` is 0 when the inbox had no member there.
+    """
+
+    previous: int
+    version: int
+
+
+class Audience(NamedTuple):
+    """Who receives what is sent to a group: the inboxes that are alive, each with its version, and single channels.
+
+    `dead` are inboxes found dead for the first time.
+    """
+
+    inboxes: Mapping[str, int]
+    channels: Sequence[str]
+    dead: Sequence[str]
+
+
+class Roster(NamedTuple):
+    """The members that one inbox has in a group. `version` is 0 when there are none.
+
+    `complete` is False when the layer lost data and the owner has not restored all of its memberships since.
+    """
+
+    version: int
+    members: Sequence[str]
+    complete: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Make `members` of one list members of a group now → None. A member of a plain channel is the channel itself."""
+    """Make `members` of an inbox members of a group now → `Change`.
+
+    With the empty text as inbox, `members` are channels that no interface server owns; each membership lasts
+    `group_expiry` seconds and has no version.
+    """
 
     group: str
-    queue: str
+    inbox: str
     members: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Remove members of one list from a group → None."""
+    """Remove members of an inbox from a group, or channels as in `Join` → `Change`.
+
+    `gone` says that these clients do not exist any more. Their owner, who writes that, knows it already, so the version
+    stays.
+    """
 
     group: str
-    queue: str
+    inbox: str
     members: Sequence[str]
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Find out where a message for a group must go → `Audience`. Its size depends on inboxes, not on members."""
+
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Look a group up → `{queue: [member, …]}`, without memberships older than `group_expiry`."""
-
-    group: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delist:
-    """Take a dead inbox off a group's list of inboxes → None. Its memberships stay; `Rejoin` lists it again."""
+    """Read which members an inbox has in a group → `Roster`."""
 
     group: str
     inbox: str
 
 
 @dataclass(frozen=True, slots=True)
-class Rejoin:
-    """List an owner's inbox in one group again → its members there now.
+class Renew:
+    """Keep the members that an inbox has in a group for another `group_expiry` seconds, whoever they are → None."""
 
-    With `replace` they are `members`, for a layer that lost its data. Without, the stored members win where there are
-    any: others may have changed them while the owner was away.
+    group: str
+    inbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Write members that the layer lost with its data → None.
+
+    It adds them to those that joined since, and leaves out those that left since. Where nothing was lost since the
+    owner last confirmed the epoch with a `Heartbeat` it does nothing: a late one cannot revive anybody.
     """
 
     group: str
     inbox: str
     members: Sequence[str]
-    replace: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Say that the owner of an inbox lives → whether the layer still has what it had at the last `Heartbeat`.
+    """Report that the owner of an inbox lives → the epoch of each place that keeps groups, None where it is unknown.
 
-    False: this is the first one, or the layer lost data since. A long silence alone makes it not False.
+    An epoch is the number of a life of the layer's data: it changes when data was lost, and asking changes nothing.
+    `restored` are the epochs, in the same order, for which the owner has written all of its memberships.
     """
 
     inbox: str
-
-
-@dataclass(frozen=True, slots=True)
-class Alive:
-    """→ whether the owner of an inbox lives."""
-
-    inbox: str
+    restored: Sequence[int | None] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +210,7 @@ class Retire:
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """→ how many entries a list holds, expired ones included."""
+    """Count the entries in a queue, expired ones included → int."""
 
     queue: str
 
@@ -176,7 +222,7 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class GetStatistics:
-    """→ what the statistics extension tells of one list, or with None of the whole layer."""
+    """Read the statistics of one queue, or with None of the whole layer → dict."""
 
     queue: str | None = None
 
@@ -187,11 +233,11 @@ Step = (
     | Take
     | Join
     | Leave
+    | Lookup
     | Members
-    | Delist
-    | Rejoin
+    | Renew
+    | Restore
     | Heartbeat
-    | Alive
     | Retire
     | Length
     | Flush
@@ -208,32 +254,32 @@ class Connection(Protocol):
     """
 
     def write(self, steps: Sequence[Step]) -> None:
-        """Send steps; nothing is waited for."""
+        """Send steps without waiting."""
 
     def read(self) -> Any:
-        """The result of the oldest step that was written and not read; a `StepRefused` is returned, not raised."""
+        """Return the result of the oldest step that was not read yet; a `StepRefused` is returned, not raised."""
 
     def usable(self) -> bool:
-        """Whether the other side still listens, as far as can be told without asking. Only between steps."""
+        """Return False if the connection is known to be closed, without a round trip. Only between steps."""
 
     def wake(self) -> None:
-        """End a `Take` that blocks in another thread: it gives what it already had, or None. Nothing is lost."""
+        """End a `Take` that blocks in another thread: it returns what it already has, or None. Nothing is lost."""
 
     def close(self) -> None:
-        """Let go of the connection; what was not read is lost to the caller."""
+        """Close the connection; results that were not read are lost to the caller."""
 
 
 class AsyncConnection(Protocol):
     """A way to a layer for one event loop, with the promises of `Connection`."""
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
-        """Carry out steps in order and give their results.
+        """Carry out steps in order and return their results.
 
         Callers wait for one another; use a connection of its own to block.
         """
 
     def usable(self) -> bool:
-        """Whether the other side still listens, as far as the event loop has heard. Only between steps."""
+        """Return False if the event loop knows that the connection is closed. Only between steps."""
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""

@@ -1,4 +1,4 @@
-"""The channel layer as plain data structures: lists with accounts and deadlines, groups by inbox, who waits for what.
+"""The channel layer as plain data structures: queues with quotas and deadlines, groups by inbox, waiting readers.
 
 It runs steps; the memory layer calls it from threads of one process, the host of the local layer for its clients. It
 knows no sockets, no event loop and no messages; the clock is given.
@@ -6,19 +6,20 @@ knows no sockets, no event loop and no messages; the clock is given.
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
-from channels_classic.layers.losses import Count, counted_name
-from channels_classic.layers.statistics import describe
+from channels_classic.layers.losses import Count, counted_name, describe
 from channels_classic.layers.steps import (
     LIVENESS,
-    Alive,
-    Delist,
+    Audience,
+    Change,
     Entry,
     Flush,
     GetStatistics,
@@ -27,11 +28,14 @@ from channels_classic.layers.steps import (
     Join,
     Leave,
     Length,
+    Lookup,
     Members,
     Push,
     PutBack,
-    Rejoin,
+    Renew,
+    Restore,
     Retire,
+    Roster,
     Status,
     Step,
     Take,
@@ -39,22 +43,22 @@ from channels_classic.layers.steps import (
 )
 
 INBOX_ENTRIES = 100_000
-"""Entries one inbox holds, so that a stopped interface server cannot fill the layer.
+"""Most entries in one inbox, so that a stopped interface server cannot fill the layer.
 
-Hints and reports, which no client is charged for, find room up to twice as many.
+Hints and reports, which count against no client, are accepted up to twice as many.
 """
 
 INBOX_BYTES = 64 * 1024 * 1024
-"""Bytes one inbox holds."""
+"""Most bytes in one inbox."""
 
 TAKE_BYTES = 8 * 1024 * 1024
-"""Bytes after which a `Take` ends, however many entries it may have; the last one may go beyond."""
+"""Bytes after which a `Take` ends, whatever its count; the last entry may go beyond."""
 
 MOST_COUNTERS = 4096
-"""Kinds and channels that are counted apart."""
+"""Most pairs of kind and channel that are counted separately."""
 
 SWEEP_INTERVAL = 10.0
-"""Seconds between sweeps for entries that expired in lists nobody reads."""
+"""Seconds between sweeps for entries that expired in queues nobody reads."""
 
 
 @dataclass(slots=True)
@@ -66,8 +70,8 @@ class _Stored:
 
 
 @dataclass(slots=True)
-class _List:
-    """One list: its entries, and what each account has in it."""
+class _Queue:
+    """One queue: its entries, and the number of entries by quota key."""
 
     entries: deque[_Stored] = field(default_factory=deque)
     quotas: dict[str, int] = field(default_factory=dict)
@@ -89,15 +93,42 @@ class _List:
         return stored
 
     def drop_expired(self, now: float) -> int:
-        """Remove expired entries from the head, where the oldest are; give how many."""
+        """Remove expired entries from the head, where the oldest are; return their number."""
         before = len(self.entries)
         while self.entries and self.entries[0].deadline <= now:
             self.pop()
         return before - len(self.entries)
 
 
+@dataclass(slots=True)
+class _Owned:
+    """The members that one inbox has in a group; `left` are those to leave out when the owner restores them."""
+
+    version: int = 0
+    members: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
+    deadline: float = 0.0
+    found_dead: bool = False
+
+
+@dataclass(slots=True)
+class _Group:
+    """One group: members by inbox, and channels that no interface server owns, with the time of their last join."""
+
+    owned: dict[str, _Owned] = field(default_factory=dict)
+    channels: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Owner:
+    """The owner of an inbox: until when it counts as alive, and whether all of its memberships are in this store."""
+
+    alive_until: float
+    restored: bool
+
+
 class Watch:
-    """One who waits for an entry in any of some lists.
+    """A reader that waits for an entry in any of some queues.
 
     `wake` is called once, under the lock, from whichever thread pushes.
     """
@@ -111,27 +142,29 @@ class Watch:
 
 
 class Store:
-    """Runs steps on plain data. Thread-safe; no step blocks: who wants to wait for a `Take` watches."""
+    """Runs steps on plain data. Thread-safe. No step blocks: to wait for a `Take`, watch its queues."""
 
     def __init__(self, group_expiry: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.group_expiry = group_expiry
         self.clock = clock
         self.lock = threading.RLock()
-        self._lists: dict[str, _List] = {}
-        self._groups: dict[str, dict[str, dict[str, float]]] = {}
-        self._delisted: dict[str, set[str]] = {}
-        self._beats: dict[str, float] = {}
+        self._queues: dict[str, _Queue] = {}
+        self._groups: dict[str, _Group] = {}
+        self._owners: dict[str, _Owner] = {}
         self._watches: dict[str, list[Watch]] = {}
         self._counters: Counter[tuple[str, str]] = Counter()
         self._swept = clock()
+        self.epoch = secrets.randbits(48)
+        # Versions never repeat, also not after another store took the place of this one: it begins at a later time.
+        self._versions = count(time.time_ns() // 1000)
 
     def run(self, step: Step) -> Any:
-        """The result of one step, as its class says."""
+        """Return the result of one step, as described by its class."""
         with self.lock:
             return _RUN[type(step)](self, step)
 
     def take_or_watch(self, step: Take, wake: Callable[[], object]) -> Taken | Watch:
-        """Take, or else be woken when it is worth another try. A watch must end in `unwatch`, fired or not."""
+        """Take, or else be woken when there is a reason to try again. A watch must end in `unwatch`, fired or not."""
         with self.lock:
             taken = self._take(step)
             if taken is not None:
@@ -142,7 +175,7 @@ class Store:
             return watch
 
     def unwatch(self, watch: Watch) -> None:
-        """Stop waiting. A wake-up that came meanwhile goes to the next one who waits, so that none is lost."""
+        """Stop waiting. A wake-up that came meanwhile goes to the next waiting reader, so that none is lost."""
         with self.lock:
             for queue in watch.queues:
                 watches = self._watches.get(queue, [])
@@ -150,7 +183,7 @@ class Store:
                     watches.remove(watch)
                 if not watches:
                     self._watches.pop(queue, None)
-                elif watch.fired and queue in self._lists:
+                elif watch.fired and queue in self._queues:
                     self._wake(queue, 1)
 
     def count(self, kind: str, name: str, number: int = 1) -> None:
@@ -160,13 +193,13 @@ class Store:
         with self.lock:
             self._counters[kind, counted_name(name)] += number
             if len(self._counters) > MOST_COUNTERS:
-                # What they sum up to stays, each channel begins anew.
+                # The sums stay, each channel begins again.
                 counters, self._counters = self._counters, Counter()
                 for (known, _), sum_ in counters.items():
                     self._counters[known, ""] += sum_
 
     def lose(self, counts: Iterable[Count]) -> None:
-        """Count what a process lost."""
+        """Add the losses that a process counted."""
         for kind, name, number in counts:
             self.count(f"lost_{kind}", name, number)
 
@@ -184,9 +217,9 @@ class Store:
     def _push(self, step: Push) -> list[Status]:
         now = self.clock()
         self._sweep(now)
-        if step.alive and self._beats.get(step.queue, 0.0) <= now:
+        if step.alive and not self._is_alive(step.queue, now):
             return [Status.DEAD] * len(step.entries)
-        target = self._lists.setdefault(step.queue, _List())
+        target = self._queues.setdefault(step.queue, _Queue())
         statuses, messages = [], 0
         for entry in step.entries:
             status = self._add(step.queue, target, entry, now)
@@ -194,12 +227,12 @@ class Store:
             messages += status is Status.ACCEPTED and entry.limit is not None
         self.count("messages", step.queue, messages)
         if not target.entries:
-            del self._lists[step.queue]
+            del self._queues[step.queue]
         else:
             self._wake(step.queue, statuses.count(Status.ACCEPTED))
         return statuses
 
-    def _add(self, queue: str, target: _List, entry: Entry, now: float) -> Status:
+    def _add(self, queue: str, target: _Queue, entry: Entry, now: float) -> Status:
         if self._is_full(queue, target, entry):
             self.count("lost_expired", queue, target.drop_expired(now))
             if self._is_full(queue, target, entry):
@@ -209,7 +242,7 @@ class Store:
         return Status.ACCEPTED
 
     @staticmethod
-    def _is_full(queue: str, target: _List, entry: Entry) -> bool:
+    def _is_full(queue: str, target: _Queue, entry: Entry) -> bool:
         if entry.limit is None:
             return queue.endswith("!") and len(target.entries) >= 2 * INBOX_ENTRIES
         if target.quotas.get(entry.quota_key, 0) >= entry.limit:
@@ -219,7 +252,7 @@ class Store:
         )
 
     def _put_back(self, step: PutBack) -> None:
-        target = self._lists.setdefault(step.queue, _List())
+        target = self._queues.setdefault(step.queue, _Queue())
         for item in reversed(step.items):
             deadline, quota_key = item.raw
             target.add(_Stored(item.payload, deadline, quota_key, self.clock()), front=True)
@@ -228,7 +261,7 @@ class Store:
     def _take(self, step: Take) -> Taken | None:
         now = self.clock()
         for queue in step.queues:
-            source = self._lists.get(queue)
+            source = self._queues.get(queue)
             if source is None:
                 continue
             items: list[Item] = []
@@ -241,86 +274,132 @@ class Store:
                 else:
                     lost.append(("expired", stored.payload))
             if not source.entries:
-                del self._lists[queue]
+                del self._queues[queue]
             return Taken(queue, items, lost)
         return None
 
-    def _join(self, step: Join) -> None:
-        members = self._groups.setdefault(step.group, {}).setdefault(step.queue, {})
+    def _is_alive(self, inbox: str, now: float) -> bool:
+        owner = self._owners.get(inbox)
+        return owner is not None and owner.alive_until > now
+
+    def _is_restored(self, inbox: str) -> bool:
+        """Whether no membership is missing that the owner of an inbox knows, as it has confirmed."""
+        owner = self._owners.get(inbox)
+        return owner is not None and owner.restored
+
+    def _join(self, step: Join) -> Change:
+        group = self._groups.setdefault(step.group, _Group())
         now = self.clock()
-        for member in step.members:
-            members[member] = now
-        self._relist(step.group, step.queue)
+        if not step.inbox:
+            group.channels.update(dict.fromkeys(step.members, now))
+            return Change(0, 0)
+        owned = group.owned.setdefault(step.inbox, _Owned())
+        previous = owned.version if owned.members else 0
+        owned.deadline = now + self.group_expiry
+        owned.left.difference_update(step.members)
+        if not owned.members.issuperset(step.members):
+            owned.members.update(step.members)
+            owned.version = next(self._versions)
+        return Change(previous, owned.version)
 
-    def _leave(self, step: Leave) -> None:
-        inboxes = self._groups.get(step.group, {})
-        members = inboxes.get(step.queue, {})
-        for member in step.members:
-            members.pop(member, None)
-        self._forget_if_empty(step.group, step.queue)
+    def _leave(self, step: Leave) -> Change:
+        group = self._groups.get(step.group, _Group())
+        if not step.inbox:
+            for channel in step.members:
+                group.channels.pop(channel, None)
+            self._forget_if_empty(step.group)
+            return Change(0, 0)
+        owned = group.owned.get(step.inbox, _Owned())
+        previous = version = owned.version if owned.members else 0
+        if not owned.members.isdisjoint(step.members):
+            owned.members.difference_update(step.members)
+            version = previous if step.gone else next(self._versions)
+        owned.version = version
+        if not step.gone and not self._is_restored(step.inbox):
+            # The owner has yet to restore its memberships, from an index that may not have seen this change.
+            self._groups.setdefault(step.group, group).owned[step.inbox] = owned
+            owned.deadline = self.clock() + self.group_expiry
+            owned.left.update(step.members)
+        self._forget_if_empty(step.group, step.inbox)
+        return Change(previous, version)
 
-    def _members(self, step: Members) -> dict[str, list[str]]:
-        oldest = self.clock() - self.group_expiry
-        found = {}
-        for queue, members in list(self._groups.get(step.group, {}).items()):
-            for member in [member for member, joined in members.items() if joined <= oldest]:
-                del members[member]
-            self._forget_if_empty(step.group, queue)
-            if members and queue not in self._delisted.get(step.group, ()):
-                found[queue] = list(members)
-        return found
-
-    def _delist(self, step: Delist) -> None:
-        if step.inbox in self._groups.get(step.group, {}):
-            self._delisted.setdefault(step.group, set()).add(step.inbox)
-
-    def _relist(self, group: str, queue: str) -> None:
-        delisted = self._delisted.get(group, set())
-        delisted.discard(queue)
-        if not delisted:
-            self._delisted.pop(group, None)
-
-    def _rejoin(self, step: Rejoin) -> list[str]:
-        inboxes = self._groups.setdefault(step.group, {})
-        if step.replace or step.inbox not in inboxes:
-            inboxes[step.inbox] = {}
-            self._join(Join(step.group, step.inbox, step.members))
-            self._forget_if_empty(step.group, step.inbox)
-        self._relist(step.group, step.inbox)
-        return list(self._groups.get(step.group, {}).get(step.inbox, ()))
-
-    def _forget_if_empty(self, group: str, queue: str) -> None:
-        inboxes = self._groups.get(group, {})
-        if queue in inboxes and not inboxes[queue]:
-            del inboxes[queue]
-            self._relist(group, queue)
-        if group in self._groups and not inboxes:
-            del self._groups[group]
-
-    def _beat(self, step: Heartbeat) -> bool:
+    def _lookup(self, step: Lookup) -> Audience:
+        self._drop_lapsed(step.group)
+        group = self._groups.get(step.group, _Group())
         now = self.clock()
-        known = step.inbox in self._beats
-        self._beats[step.inbox] = now + LIVENESS
-        return known
+        inboxes: dict[str, int] = {}
+        dead: list[str] = []
+        for inbox, owned in group.owned.items():
+            if not owned.members:
+                continue
+            if self._is_alive(inbox, now):
+                owned.found_dead = False
+                inboxes[inbox] = owned.version
+            elif not owned.found_dead:
+                owned.found_dead = True
+                dead.append(inbox)
+        return Audience(inboxes, list(group.channels), dead)
 
-    def _alive(self, step: Alive) -> bool:
-        return self._beats.get(step.inbox, 0.0) > self.clock()
+    def _members(self, step: Members) -> Roster:
+        owned = self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
+        version = owned.version if owned.members else 0
+        return Roster(version, list(owned.members), self._is_restored(step.inbox))
+
+    def _renew(self, step: Renew) -> None:
+        owned = self._groups.get(step.group, _Group()).owned.get(step.inbox)
+        if owned is not None:
+            owned.deadline = self.clock() + self.group_expiry
+
+    def _restore(self, step: Restore) -> None:
+        if self._is_restored(step.inbox):
+            return
+        owned = self._groups.setdefault(step.group, _Group()).owned.setdefault(step.inbox, _Owned())
+        owned.members.update(member for member in step.members if member not in owned.left)
+        owned.version = next(self._versions)
+        owned.deadline = self.clock() + self.group_expiry
+        self._forget_if_empty(step.group, step.inbox)
+
+    def _drop_lapsed(self, name: str) -> None:
+        group = self._groups.get(name)
+        if group is None:
+            return
+        now = self.clock()
+        oldest = now - self.group_expiry
+        group.channels = {channel: joined for channel, joined in group.channels.items() if joined > oldest}
+        group.owned = {inbox: owned for inbox, owned in group.owned.items() if owned.deadline > now}
+        self._forget_if_empty(name)
+
+    def _forget_if_empty(self, name: str, inbox: str = "") -> None:
+        group = self._groups.get(name)
+        if group is None:
+            return
+        owned = group.owned.get(inbox)
+        if owned is not None and self._is_restored(inbox):
+            owned.left.clear()
+        if owned is not None and not owned.members and not owned.left:
+            del group.owned[inbox]
+        if not group.owned and not group.channels:
+            del self._groups[name]
+
+    def _heartbeat(self, step: Heartbeat) -> tuple[int | None, ...]:
+        restored = tuple(step.restored) == (self.epoch,)
+        self._owners[step.inbox] = _Owner(self.clock() + LIVENESS, restored)
+        return (self.epoch,)
 
     def _retire(self, step: Retire) -> None:
-        self._beats.pop(step.inbox, None)
-        self._lists.pop(step.inbox, None)
+        self._owners.pop(step.inbox, None)
+        self._queues.pop(step.inbox, None)
 
     def _length(self, step: Length) -> int:
-        found = self._lists.get(step.queue)
+        found = self._queues.get(step.queue)
         return len(found.entries) if found else 0
 
     def _flush(self, step: Flush) -> list[str]:
-        self._lists.clear()
+        self._queues.clear()
         self._groups.clear()
-        self._delisted.clear()
         self._counters.clear()
         now = self.clock()
-        return [inbox for inbox, deadline in self._beats.items() if deadline > now]
+        return [inbox for inbox in self._owners if self._is_alive(inbox, now)]
 
     def _statistics(self, step: GetStatistics) -> dict[str, int]:
         counts: Counter[str] = Counter()
@@ -330,7 +409,7 @@ class Store:
             return describe(counts)
         name = counted_name(step.queue)
         counts.update({kind: number for (kind, known), number in self._counters.items() if known == name})
-        found = self._lists.get(step.queue)
+        found = self._queues.get(step.queue)
         if found is None:
             return describe(counts, 0)
         return describe(counts, len(found.entries), self.clock() - found.entries[0].since)
@@ -339,15 +418,15 @@ class Store:
         if now - self._swept < SWEEP_INTERVAL:
             return
         self._swept = now
-        for queue, found in list(self._lists.items()):
+        for queue, found in list(self._queues.items()):
             self.count("lost_expired", queue, found.drop_expired(now))
             if not found.entries:
-                del self._lists[queue]
-        # As long as it may have memberships: then its owner is told that they are still here.
-        for inbox in [inbox for inbox, deadline in self._beats.items() if deadline + self.group_expiry <= now]:
-            del self._beats[inbox]
+                del self._queues[queue]
+        # For as long as it may have memberships, which a restoration must not revive.
+        oldest = now - self.group_expiry - LIVENESS
+        self._owners = {inbox: owner for inbox, owner in self._owners.items() if owner.alive_until > oldest}
         for group in list(self._groups):
-            self._members(Members(group))
+            self._drop_lapsed(group)
 
 
 _RUN: dict[type, Callable[[Store, Any], Any]] = {
@@ -356,11 +435,11 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     Take: Store._take,
     Join: Store._join,
     Leave: Store._leave,
+    Lookup: Store._lookup,
     Members: Store._members,
-    Delist: Store._delist,
-    Rejoin: Store._rejoin,
-    Heartbeat: Store._beat,
-    Alive: Store._alive,
+    Renew: Store._renew,
+    Restore: Store._restore,
+    Heartbeat: Store._heartbeat,
     Retire: Store._retire,
     Length: Store._length,
     Flush: Store._flush,

@@ -1,6 +1,6 @@
 """`channels-classic`: both programs without `manage.py`. An interface server needs no project here, only a layer.
 
-A program is imported when its command is asked for, so that each machine needs only what it runs.
+A program is imported when its command is used, so that each machine needs only what it runs.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from typing import Any
 
 import click
 
-from channels_classic import DEFAULT_CHANNEL_LAYER, __version__
+from channels_classic import __version__
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 
 SETTINGS = click.option(
-    "--settings", envvar="DJANGO_SETTINGS_MODULE", help="The settings module of the project. Default: as the variable."
+    "--settings",
+    envvar="DJANGO_SETTINGS_MODULE",
+    help="The settings module of the project. Default: $DJANGO_SETTINGS_MODULE.",
 )
-VERBOSITY = click.option("-v", "--verbosity", type=int, default=1, help="2: more in the log. Default: 1.")
+VERBOSITY = click.option("-v", "--verbosity", type=int, default=1, help="2: log at DEBUG level. Default: 1.")
 
 
 def _interface() -> click.Command:
@@ -30,7 +33,7 @@ def _interface() -> click.Command:
     @VERBOSITY
     @click_options(*PARTS)
     def interface(layer: str | None, settings: str | None, **options: Any) -> None:
-        _said_in_one_sentence(lambda: _serve(layer, settings, options))
+        _clean_errors(lambda: _serve(layer, settings, options))
 
     return interface
 
@@ -65,7 +68,7 @@ def _worker() -> click.Command:
         if settings is None:
             raise click.UsageError("Give --settings, such as mysite.settings: the consumers are found through it.")
         _use(settings)
-        _said_in_one_sentence(lambda: _work(options))
+        _clean_errors(lambda: _work(options))
 
     return worker
 
@@ -91,7 +94,7 @@ def _local(url: str) -> Any:
 
 
 LAYERS: Mapping[str, Callable[[str], Any]] = {"redis": _redis, "rediss": _redis, "unix": _redis, "local": _local}
-"""How a layer is made from a URL, by its scheme."""
+"""Makes a layer from a URL, by the scheme."""
 
 
 def _layer_at(url: str) -> Any:
@@ -102,13 +105,13 @@ def _layer_at(url: str) -> Any:
 
 
 def _use(settings: str) -> None:
-    """Have Django read these settings, also when the project is the current folder and is not installed."""
+    """Set the settings module, and make a project in the current folder importable."""
     os.environ["DJANGO_SETTINGS_MODULE"] = settings
     sys.path.insert(0, os.getcwd())
 
 
-def _said_in_one_sentence(run: Callable[[], None]) -> None:
-    """Run, with what goes wrong outside our hands told without a traceback."""
+def _clean_errors(run: Callable[[], None]) -> None:
+    """Call `run` and turn errors of configuration and environment into a message without a traceback."""
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management.base import CommandError
 
@@ -121,7 +124,7 @@ def _said_in_one_sentence(run: Callable[[], None]) -> None:
 
 
 class _Programs(click.Group):
-    """The commands by name, each made when it is asked for."""
+    """The commands by name, each made when it is used."""
 
     programs: Mapping[str, Callable[[], click.Command]] = {"interface": _interface, "worker": _worker}
 

@@ -1,4 +1,4 @@
-"""An interface server from a command line: what `manage.py runinterface` and `channels-classic interface` share."""
+"""Runs an interface server with command line options, for `manage.py runinterface` and `channels-classic interface`."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from channels_classic.conf import CHANNELS_WS_PROTOCOLS
 from channels_classic.exceptions import ChannelsError
 from channels_classic.interface_server import InterfaceConfig
 from channels_classic.interface_server.config import ClientLimits
-from channels_classic.interface_server.server.server import Listen, Program, serve
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.server import Program, serve
 from channels_classic.log import setup_logger
 from channels_classic.management.options import configuration
 
 PARTS = (Program, Listen, InterfaceConfig, ClientLimits)
-"""What has options."""
+"""The dataclasses whose fields are options of the commands."""
 
 
 def configured(options: Mapping[str, Any]) -> InterfaceConfig:
-    """The configuration from parsed options; where they say nothing, from the settings that Channels 1.x read."""
+    """Return the configuration from parsed options and, for those not given, the settings of Channels 1.x."""
     from django.conf import settings
 
     config = configuration(InterfaceConfig, options)
     return replace(
         config,
-        ws_protocols=config.ws_protocols or tuple(getattr(settings, "CHANNELS_WS_PROTOCOLS", None) or ()),
+        ws_protocols=config.ws_protocols or tuple(CHANNELS_WS_PROTOCOLS.get() or ()),
         root_path=config.root_path or settings.FORCE_SCRIPT_NAME or "",
     )
 
 
 def set_up_log(options: Mapping[str, Any]) -> logging.Logger:
-    """The log of a command."""
-    # uvicorn tells of every connection at INFO; what it warns of is worth reading.
+    """Configure logging for a command and return its logger."""
+    # At INFO uvicorn logs every connection.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     return setup_logger("django.channels", options.get("verbosity", 1))
 
 
 def run(layer: Any, config: InterfaceConfig, options: Mapping[str, Any]) -> None:
-    """Serve until told to stop, with the log of a command.
+    """Configure logging and serve until a signal stops the server.
 
-    Raises `CannotListen`, `InvalidChannelLayerError`, and `ImproperlyConfigured` for options that cannot be.
+    Raises `CannotListen`, `InvalidChannelLayerError`, and `ImproperlyConfigured` for invalid options.
     """
     set_up_log(options)
     program = configuration(Program, options)

@@ -1,7 +1,7 @@
-"""Command line options made from configuration dataclasses, for argparse and for click, and back again.
+"""Converts configuration dataclasses to command line options, for argparse and click, and parsed options back.
 
-Each field gives its name, its type by its default, and in its metadata the help text, further flags, and the type where
-the default does not tell. A tuple is an option that may be given several times. Nothing here knows what options mean.
+Each field provides the name, the default, and in its metadata the help text, further flags and the type, if that is not
+the type of the default. A tuple is an option that may be given several times. Nothing here knows what options mean.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Grouped(click.Command):
 
 
 def click_options(*configs: type[Any]) -> Callable[[F], F]:
-    """A decorator that gives a click command an option for every field of each of `configs`."""
+    """Return a decorator that adds an option to a click command for every field of each of `configs`."""
 
     def decorate(function: F) -> F:
         for config, option in reversed([(each, option) for each in configs for option in fields(each)]):
@@ -79,7 +79,7 @@ def click_options(*configs: type[Any]) -> Callable[[F], F]:
 
 
 def configuration(config: type[C], options: Mapping[str, Any]) -> C:
-    """A `config` from parsed options; what is missing or None has its default."""
+    """Return a `config` from parsed options; those that are missing or None have their default."""
     given = {option.name: options.get(option.name) for option in fields(config)}  # type: ignore[arg-type]  # a dataclass
     return config(
         **{
@@ -91,7 +91,7 @@ def configuration(config: type[C], options: Mapping[str, Any]) -> C:
 
 
 def _flags(option: Field[Any]) -> list[str]:
-    """The flags of an option. Both spellings of a name are understood: Channels 1.x and Daphne used either."""
+    """Return the flags of an option, with hyphens and with underscores: Channels 1.x and Daphne used either."""
     hyphens, underscores = (f"--{name}" for name in (option.name.replace("_", "-"), option.name))
     return list(dict.fromkeys([*option.metadata.get("flags", ()), hyphens, underscores]))
 
@@ -107,4 +107,7 @@ def _type(option: Field[Any]) -> Callable[[str], Any]:
 
 def _help(option: Field[Any]) -> str:
     text = str(option.metadata["help"])
-    return text if option.default in ((), "", 0, None) else f"{text} Default: {option.default}."
+    if option.default in ((), "", 0, None):
+        return text
+    values = option.default if isinstance(option.default, tuple) else (option.default,)
+    return f"{text} Default: {', '.join(map(str, values))}."

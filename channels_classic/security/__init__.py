@@ -1,3 +1,3 @@
-"""Guards around consumers."""
+"""Protection of consumers from requests that a visitor did not mean to make."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Test cases with a memory layer of their own, a client that sends and consumes, and routes for a while.
+"""Test cases with a memory layer of their own, a client that sends and consumes, and routes for the time of a test.
 
-In comes what a test sends; `Client.consume` does a worker's work for one message, in the test's own thread.
+`Client.consume` does for one message what a worker does, in the thread of the test.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
-from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic._isolation import MessageContexts
 from channels_classic.asgi import ChannelLayerWrapper, channel_layers
 from channels_classic.channel import Group
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import ChannelSocketException
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message, pending_message_store
@@ -34,18 +34,18 @@ T = TypeVar("T")
 Content = dict[str, Any]
 
 CAPACITY = 10
-"""Unread messages a channel holds in a test, as in Channels 1.1.8: tests of projects fill one to see what happens."""
+"""Unread messages that a channel of a test holds, as in Channels 1.1.8: projects test what happens when one is full."""
 
 
 class ChannelTestCaseMixin(SimpleTestCase):
-    """Gives each test an empty memory layer in the place of those in `test_channel_aliases`, with their routing.
+    """Replace the layers in `test_channel_aliases` by an empty memory layer for each test, with the same routing.
 
-    Outside the tests, in `setUpClass` and `setUpTestData`, there is one for the class. The layers of the settings are
-    not made; the default routes for views and sockets are not added.
+    `setUpClass` and `setUpTestData` have one for the class. The layers of the settings are not made, and the default
+    routes for views and sockets are not added.
     """
 
-    # A base behind Django's classes, not in front of them: what they call first is `SimpleTestCase`, once the settings
-    # that a class overrides are in force, and before fixtures are loaded or `setUpTestData` runs.
+    # A base after Django's classes, not before them. They call `SimpleTestCase` first, when the settings that a class
+    # overrides are in force, but before fixtures are loaded and `setUpTestData` runs: that is when layers are replaced.
 
     test_channel_aliases: ClassVar[list[str]] = [DEFAULT_CHANNEL_LAYER]
 
@@ -63,9 +63,9 @@ class ChannelTestCaseMixin(SimpleTestCase):
     def get_next_message(
         self, channel: str, alias: str = DEFAULT_CHANNEL_LAYER, require: bool = False
     ) -> Message | None:
-        """The next message of a channel, or `None`; with `require` the test fails instead.
+        """Return the next message of a channel, or `None`; with `require` the test fails instead.
 
-        Process-local channels are read by what comes before their `!`, and the `!`.
+        A process-local channel is read by its name up to and including the `!`.
         """
         message = _next_message(channel, channel_layers[alias])
         if message is None and require:
@@ -82,9 +82,9 @@ class TransactionChannelTestCase(TransactionTestCase, ChannelTestCaseMixin):
 
 
 class Client:
-    """Sends messages as a client of the site would, and consumes them as a worker would.
+    """Send messages as a client of the site would, and consume them as a worker would.
 
-    `reply_channel` begins with what is given, or with the alias of the layer.
+    The name in `reply_channel` begins with the argument, or with the alias of the layer.
     """
 
     def __init__(self, alias: str = DEFAULT_CHANNEL_LAYER, reply_channel: str | None = None) -> None:
@@ -93,27 +93,27 @@ class Client:
 
     @property
     def channel_layer(self) -> Any:
-        """The layer of this moment."""
+        """The current layer of the alias."""
         return channel_layers[self.alias]
 
     def get_next_message(self, channel: str) -> Message | None:
-        """The next message of a channel, or `None`."""
+        """Return the next message of a channel, or `None`."""
         return _next_message(channel, self.channel_layer)
 
     def get_consumer_by_channel(self, channel: str) -> Consumer | None:
-        """The consumer that a message with an empty text would get, or `None`."""
+        """Return the consumer of a message with an empty text, or `None`."""
         match: Match | None = self.channel_layer.router.match(Message({"text": ""}, channel, self.channel_layer))
         return None if match is None else match[0]
 
     def send(self, to: str, content: Content | None = None) -> None:
-        """Send a deep copy of `content`, with the client's reply channel unless it names one, at once."""
+        """Send a deep copy of `content` at once, with the client's reply channel unless it has one."""
         self.channel_layer.send(to, {"reply_channel": self.reply_channel, **copy.deepcopy(content or {})})
 
     def consume(self, channel: str, fail_on_none: bool = True) -> Any:
-        """What the consumer of the next message returns; for a class-based consumer that is the instance.
+        """Consume the next message; return the result of its consumer, which for a class-based one is the instance.
 
-        What the consumer sends is on its way when this returns, or raises what the consumer raised. Without a message
-        or a consumer the test fails, or, with `fail_on_none` off, this returns `None`.
+        Afterwards the messages that the consumer sent are on their channels, also when it raised; its error is raised
+        here. Without a message or a consumer the test fails, or without `fail_on_none` the result is `None`.
         """
         message = self.get_next_message(channel)
         if message is None:
@@ -126,18 +126,28 @@ class Client:
             return MessageContexts().new().run(self._run, match, message)
 
     def _run(self, match: Match, message: Message) -> Any:
-        consumer, kwargs = match
         try:
             consumer_started.send(sender=self.__class__)
-            return consumer(message, **kwargs)
+            return self._call(match, message)
         except ChannelSocketException as error:
             return error.run(message)
         finally:
-            # Not left to the signal, which keeps errors from a worker; here the test is told.
+            # Not by the signal, whose receiver logs errors to save the worker: the test should see them.
             try:
                 pending_message_store.send_and_flush()
             finally:
                 consumer_finished.send(sender=self.__class__)
+
+    @staticmethod
+    def _call(match: Match, message: Message) -> Any:
+        consumer, kwargs = match
+        if message.channel.name != "websocket.connect" or message.reply_channel is None:
+            return consumer(message, **kwargs)
+        trace = pending_message_store.watch(message.reply_channel.name)
+        result = consumer(message, **kwargs)
+        if trace.is_accepted:
+            message.reply_channel.send({"accept": True})
+        return result
 
     def send_and_consume(self, channel: str, content: Content | None = None, fail_on_none: bool = True) -> Any:
         """Send a message and consume the next one: see `send` and `consume`."""
@@ -145,7 +155,7 @@ class Client:
         return self.consume(channel, fail_on_none=fail_on_none)
 
     def receive(self) -> Any:
-        """The content of the next message to the client, or `None`."""
+        """Return the content of the next message to the client, or `None`."""
         message = self.get_next_message(self.reply_channel)
         return None if message is None else message.content
 
@@ -155,10 +165,10 @@ class Client:
 
 
 class apply_routes(ContextDecorator):
-    """Gives layers other routes for a while: as a context manager, a function decorator or a class decorator.
+    """Give layers other routes: as a context manager, a function decorator or a class decorator.
 
     `routes` is a route, a dict, the dotted path of a routing, or a list of routes and of such routings. On a class the
-    routes are there from before `setUp` to before `tearDown`.
+    routes apply from before `setUp` to before `tearDown`.
     """
 
     def __init__(self, routes: Any, aliases: Sequence[str] = (DEFAULT_CHANNEL_LAYER,)) -> None:
@@ -177,7 +187,7 @@ class apply_routes(ContextDecorator):
         self._replaced.append(replaced)
 
     def exit(self) -> None:
-        """Put back what `enter` replaced."""
+        """Restore what `enter` replaced."""
         for wrapper, routing, router in self._replaced.pop():
             wrapper.routing, wrapper.router = routing, router
 
@@ -212,13 +222,13 @@ class apply_routes(ContextDecorator):
 
 
 def routing_of_layer(alias: str) -> Any:
-    """The routing that the settings of this moment give a layer. Raises `UnknownChannelLayer`."""
+    """Return the routing of a layer in the current settings. Raises `UnknownChannelLayer`."""
     entry = channel_layers.configs.get(alias, {})
     return entry["ROUTING"] if "ROUTING" in entry else channel_layers[alias].routing
 
 
 def replaced_layer(alias: str, wrapper: ChannelLayerWrapper) -> Callable[[], None]:
-    """Put a layer in the place of another; the result puts that one back."""
+    """Replace a layer by another; return a function that restores it."""
     made = alias in channel_layers.backends
     previous = channel_layers.set(alias, wrapper)
 
@@ -226,13 +236,13 @@ def replaced_layer(alias: str, wrapper: ChannelLayerWrapper) -> Callable[[], Non
         if made:
             channel_layers.set(alias, previous)
         else:
-            channel_layers.backends.pop(alias, None)  # to be made when it is needed
+            channel_layers.backends.pop(alias, None)  # it is made when it is needed
 
     return put_back
 
 
 def _replace_layers(test_case: Any) -> None:
-    """Give the class or its next test empty layers. Those from before return after the class, whatever it ran."""
+    """Give the class or its next test empty layers. After the class the layers from before it are restored."""
     for alias in test_case.test_channel_aliases:
         routing = routing_of_layer(alias)
         layer = ChannelLayer(capacity=CAPACITY)
@@ -256,7 +266,7 @@ def _missed(sentence: str, fail: bool) -> None:
 
 @contextmanager
 def _connections_left_open() -> Iterator[None]:
-    """Keep database connections, which are inside the test's transaction, when a consumer or a view ends."""
+    """Keep database connections open when a consumer or a view ends: they are inside the transaction of the test."""
     signals = [
         signal
         for signal in (consumer_finished, request_started, request_finished)

@@ -19,10 +19,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.test import TransactionTestCase, override_settings
 
-from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic.asgi import channel_layers, import_layer_class
+from channels_classic.conf import CHANNELS_WS_PROTOCOLS, DEFAULT_CHANNEL_LAYER
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
-from channels_classic.interface_server.server.server import Listen, Server
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.names import random_text
 from channels_classic.signals import worker_process_ready
@@ -44,7 +45,7 @@ class ProtocolServerProcess(Child):
     def main(self) -> None:
         """Serve until SIGTERM."""
         config = InterfaceConfig(
-            ws_protocols=tuple(getattr(settings, "CHANNELS_WS_PROTOCOLS", None) or ()),
+            ws_protocols=tuple(CHANNELS_WS_PROTOCOLS.get() or ()),
             root_path=settings.FORCE_SCRIPT_NAME or "",
         )
         layer = channel_layers[DEFAULT_CHANNEL_LAYER].channel_layer

@@ -1,4 +1,4 @@
-"""A test client that speaks like a browser's WebSocket: path, headers, cookies and session, text as JSON."""
+"""A test client for WebSockets: it sends path, headers, cookies and session as a browser does, and text as JSON."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from django.apps import apps
 from django.conf import settings
 from django.http import HttpRequest
 
+from channels_classic.conf import CHANNEL_SESSION_ENGINE
 from channels_classic.sessions import session_for_reply_channel
 from channels_classic.test.base import Client, Content
 
@@ -21,7 +22,7 @@ CONNECT = "websocket.connect"
 
 
 class WSClient(Client):
-    """A WebSocket of a browser. With `ordered` each message gets the next `order`, which starts at 0."""
+    """The WebSocket of a browser. With `ordered` each message gets the next `order`, which starts at 0."""
 
     def __init__(self, *, ordered: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -33,17 +34,17 @@ class WSClient(Client):
         self._session_cookie = True
 
     def set_cookie(self, key: str, value: str) -> None:
-        """Set a cookie for the messages from now on."""
+        """Set a cookie for the messages that are sent from now on."""
         self._cookies[key] = value
 
     def set_header(self, key: str, value: bytes | str) -> None:
-        """Set a header for the messages from now on. Raises `ValueError` for cookies, which `set_cookie` sets."""
+        """Set a header for the messages that are sent from now on. Raises `ValueError` for cookies."""
         if key.lower() == "cookie":
             raise ValueError("The header 'cookie' is made from the cookies: use set_cookie(key, value).")
         self._headers[key] = value.encode("latin-1") if isinstance(value, str) else value
 
     def get_cookies(self) -> dict[str, Any]:
-        """The cookies that were set, and that of the session until the first message was sent."""
+        """Return the cookies that were set, and that of the session until the first message was sent."""
         cookies = self._cookies.copy()
         if self._session_cookie and _has_sessions():
             cookies[settings.SESSION_COOKIE_NAME] = self.session.session_key
@@ -60,28 +61,37 @@ class WSClient(Client):
 
     @property
     def session(self) -> Any:
-        """The session of the browser: until somebody logs in, under the key of the channel session.
+        """The session of the browser: until a user logs in, under the key of the channel session.
 
         Raises `OSError` when the sessions app is not installed.
         """
         if not _has_sessions():
-            raise OSError("A session was asked for, and 'django.contrib.sessions' is not in INSTALLED_APPS.")
+            raise OSError("There is no session: 'django.contrib.sessions' is not in INSTALLED_APPS.")
         if self._session is None:
             self._session = session_for_reply_channel(self.reply_channel)
-            if getattr(settings, "CHANNEL_SESSION_ENGINE", settings.SESSION_ENGINE) != settings.SESSION_ENGINE:
+            if CHANNEL_SESSION_ENGINE.get() != settings.SESSION_ENGINE:
                 self._session = _session_of_browser(self._session.session_key)
         return self._session
 
     def send(self, to: str, content: Content | None = None, text: Any = None, path: str = "/") -> None:
-        """Send a message as an interface server would: the query string and the session's cookie at first only."""
+        """Send a message as an interface server would.
+
+        Headers are a list of pairs of bytes, unless `content` has some; the query string is sent on connect only, the
+        cookie of the session with the first message only.
+        """
         message = self._get_content(content, text, path)
+        if "headers" not in (content or {}):
+            message["headers"] = [[key.encode("ascii"), value] for key, value in message["headers"].items()]
         if to != CONNECT and "query_string" not in (content or {}):
             message["query_string"] = ""
         super().send(to, message)
         self._session_cookie = False
 
     def receive(self, json: bool = True) -> Any:
-        """What the next message to the client says, or `None`: its text, as JSON or not, or else all its content."""
+        """Return the text of the next message to the client, or its content if it has none, `None` without one.
+
+        With `json` a text is decoded. Raises `ValueError` for a text that is not JSON.
+        """
         content = super().receive()
         if content is None:
             return None
@@ -89,14 +99,14 @@ class WSClient(Client):
         return _decoded(text) if json and isinstance(text, str) else text
 
     def consume(self, channel: str, fail_on_none: bool = True, check_accept: bool = True) -> Any:
-        """As `Client.consume`; after `websocket.connect`, with `check_accept`, the next reply must be to accept."""
+        """Do as `Client.consume`; after `websocket.connect`, with `check_accept`, the first reply must be to accept."""
         value = super().consume(channel, fail_on_none=fail_on_none)
         if channel == CONNECT and check_accept:
             reply = self.receive(json=False)
             if reply != {"accept": True}:
                 raise AssertionError(
                     "Expected the consumer to accept the socket with {'accept': True}; its first reply is "
-                    f"{reply!r}. Give check_accept=False where that is meant."
+                    f"{reply!r}. Pass check_accept=False if that is intended."
                 )
         return value
 
@@ -114,7 +124,7 @@ class WSClient(Client):
         return self.consume(channel, fail_on_none=fail_on_none, check_accept=check_accept)
 
     def login(self, **credentials: Any) -> bool:
-        """Log a user in, before the first message is sent; whether that is an active user."""
+        """Log a user in, before the first message is sent. Return whether there is such an active user."""
         from django.contrib.auth import authenticate
 
         user: Any = authenticate(**credentials)
@@ -124,8 +134,11 @@ class WSClient(Client):
         return True
 
     def force_login(self, user: Any, backend: str | None = None) -> None:
-        """Log a user in without asking, before the first message is sent."""
-        user.backend = backend or settings.AUTHENTICATION_BACKENDS[0]
+        """Log a user in without credentials, before the first message is sent, as `django.test.Client` does.
+
+        `backend` is the path of an authentication backend; by default the first one that can get users.
+        """
+        user.backend = backend or _backend_of_users()
         self._login(user, user.backend)
 
     def _login(self, user: Any, backend: str | None = None) -> None:
@@ -137,13 +150,13 @@ class WSClient(Client):
         request.session.save()
 
     def _get_content(self, content: Content | None = None, text: Any = None, path: str = "/") -> Content:
-        """The content of a message: what is given in `content` wins over the other arguments."""
+        """Return the content of a message: values in `content` override the other arguments."""
         content = copy.deepcopy(content or {})
         path, query_string = _split(content.pop("path", path))
         content.setdefault("reply_channel", self.reply_channel)
         content["path"] = path
         content.setdefault("query_string", query_string)
-        content.setdefault("headers", [[key.encode("ascii"), value] for key, value in self.headers.items()])
+        content.setdefault("headers", self.headers)
         text = text or content.get("text")
         if text is not None:
             content["text"] = text if isinstance(text, str) else json_module.dumps(text)
@@ -159,18 +172,26 @@ def _has_sessions() -> bool:
     return apps.is_installed("django.contrib.sessions")
 
 
+def _backend_of_users() -> str | None:
+    """Return the path of the first authentication backend that can get users; `login` raises when there is none."""
+    from django.contrib.auth import load_backend
+
+    backends: list[str] = settings.AUTHENTICATION_BACKENDS
+    return next((path for path in backends if hasattr(load_backend(path), "get_user")), None)
+
+
 def _session_of_browser(key: str) -> Any:
-    """The session of views under a key of our choice, loaded; neither created nor saved."""
+    """Return the session of views with the key `key`, loaded; it is neither created nor saved."""
     session: Any = import_module(settings.SESSION_ENGINE).SessionStore(session_key=key)
-    session.keys()  # load, because loading a session that does not exist takes its key away
+    session.keys()  # load it now, since loading a session that does not exist resets its key
     session._session_key = key
     return session
 
 
 def _split(path: str) -> tuple[str, str]:
-    """The path and the query string."""
+    """Return the path and the query string."""
     if path.count("?") > 1:
-        raise ValueError(f"The path {path!r} has more than one '?': quote those of the query string as '%3F'.")
+        raise ValueError(f"The path {path!r} has more than one '?': write those in the query string as '%3F'.")
     path, _, query_string = path.partition("?")
     return path, query_string
 
@@ -179,5 +200,5 @@ def _decoded(text: str) -> Any:
     try:
         return json_module.loads(text)
     except json_module.JSONDecodeError as error:
-        problem = f"The reply {text!r} is no JSON, give receive(json=False): {error.msg}"
+        problem = f"The reply {text!r} is not JSON: {error.msg}. To receive it as text use receive(json=False)."
         raise json_module.JSONDecodeError(problem, error.doc, error.pos) from error

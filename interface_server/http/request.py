@@ -43,7 +43,21 @@ CREDIT_STEP = 512 * 1024
 ONLY = "0"
 """A request is one message, so every token does."""
 
-_FATES = {SendResult.FULL: 503, SendResult.BLOCKED: 503, SendResult.LOST: 503, SendResult.INVALID: 413}
+_STATUSES = {
+    SendResult.FULL: 503,
+    SendResult.UNAVAILABLE: 503,
+    SendResult.REFUSED: 503,
+    SendResult.LOST: 503,
+    SendResult.INVALID: 413,
+}
+"""The answer to a request whose message was not accepted."""
+
+_LOSSES = {
+    SendResult.FULL: "full",
+    SendResult.UNAVAILABLE: "broker",
+    SendResult.REFUSED: "refused",
+    SendResult.LOST: "broker",
+}
 _OUTCOMES = {
     Outcome.RAISED: 500,
     Outcome.UNROUTED: 500,
@@ -165,7 +179,7 @@ class Request:
         if self._body.left:
             self._gone()
         elif result is not SendResult.ACCEPTED:
-            self._fail(_FATES[result])
+            self._fail(_STATUSES[result])
         else:
             if self.state is ResponseState.WAITING:
                 self._await_part()
@@ -256,11 +270,10 @@ class Request:
         self._leave()
 
     def _settled(self, send: Outgoing, result: SendResult) -> None:
-        if result in _FATES:
-            self._fail(_FATES[result])
-            if result is not SendResult.INVALID:
-                kind = "broker" if result is SendResult.LOST else "full"
-                self._session.losses.count(kind, send.name)
+        if result in _STATUSES:
+            self._fail(_STATUSES[result])
+            if result in _LOSSES:
+                self._session.losses.count(_LOSSES[result], send.name)
 
     def _fail(self, status: int) -> None:
         if self._failure is None:

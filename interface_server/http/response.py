@@ -5,10 +5,12 @@ Where it ends is decided here: with a length that is wrong, a proxy would take t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..error_pages import header_pair
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 LENGTH = b"content-length"
 
@@ -67,3 +69,14 @@ def _declared(values: list[bytes]) -> int | None:
     if len(set(values)) > 1 or not values[0].isdigit():
         raise ValueError(f"its Content-Length is {b', '.join(values)!r}, expected one number")
     return int(values[0])
+
+
+def header_pair(pair: Any) -> tuple[bytes, bytes]:
+    """Return a header as bytes, the name in lower case. Raises `ValueError` for characters that would end the line."""
+    try:
+        name, value = (part.encode("latin-1") if isinstance(part, str) else memoryview(part).tobytes() for part in pair)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"its header is {pair!r}, expected a name and a value, bytes or Latin-1 text") from error
+    if not _NAME.fullmatch(name) or _CONTROL.search(value):
+        raise ValueError(f"its header {name!r}: {value!r} holds characters that are not allowed there")
+    return name.lower(), value

@@ -1,4 +1,4 @@
-"""What the hub knows of a client, HTTP request or WebSocket: a local name, and what can be said to it."""
+"""The session's view of a client, an HTTP request or a WebSocket: its local name and its callbacks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .timers import Timed
 
 
 class Broadcast:
-    """One message for many clients: what it asks of open WebSockets is decided, and its frame encoded, once for all.
+    """One message for many clients: parsed, and its frame encoded, once for all open WebSockets.
 
-    `parsed` is None for a message without meaning, `frame` for one without content.
+    `parsed` is None for a message that is not a valid reply, `frame` is None for one without content.
     """
 
     __slots__ = ("frame", "message", "parsed")
@@ -25,29 +25,29 @@ class Broadcast:
         self.message = message
         self.parsed: ParsedReply | None = None
         self.frame: bytes | None = None
-        with suppress(ValueError):  # each client says what is wrong, with its path
+        with suppress(ValueError):  # each client logs the error with its path
             self.parsed = parse_reply(message, waiting=False)
             if self.parsed.payload is not None:
                 self.frame = encode_frame(self.parsed.payload)
 
 
 class Client(Timed, Protocol):
-    """Somebody with a reply channel. None of these methods waits."""
+    """A client with a reply channel. None of these methods blocks."""
 
     local: str
     """The part of its reply channel after the `!`."""
 
     def reply(self, message: Mapping[str, Any]) -> None:
-        """A message came for its reply channel."""
+        """Handle a message on the reply channel."""
 
     def broadcast(self, broadcast: Broadcast) -> None:
-        """A message came for a group it is a member of."""
+        """Handle a message to a group that the client is a member of."""
 
     def report(self, token: str, outcome: Outcome) -> None:
-        """A worker tells what became of the message that carried `token`."""
+        """Note a worker's report: the outcome of the message that carried `token`."""
 
     def layer_restored(self) -> None:
-        """The layer was away and is back: what is outstanding may be lost."""
+        """Note that the layer is up again after an outage, in which outstanding messages may have been lost."""
 
     def flush(self) -> None:
-        """The process stops: let go of what waits."""
+        """Send what waits: the process stops."""

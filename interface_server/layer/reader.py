@@ -1,25 +1,25 @@
 """The inbox of this process: takes its entries in batches and hands each to the client it is for.
 
-Comes from the layer, goes to clients, their gates and the membership mirror. What each kind means is one table.
+Entries come from the layer and go to clients, their gates and the index of groups, by one table of kinds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.codec import OUTCOMES, Kind, decode
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.steps import Take, Taken
+from channels_classic.layers.steps import Members, Roster, Take, Taken
 
 from .client import Broadcast
 from .reconnecting import ReconnectingConnection
 from .registry import Registry
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.interface_server")
 
 BLOCK = 5.0
 """Seconds for which one read waits for the first entry."""
@@ -42,7 +42,7 @@ class Reader:
         self._losses = losses
         self._inbox = registry.inbox
         self._average = float(BYTES_PER_READ / 100)
-        self._kinds: dict[int, Callable[..., None]] = {
+        self._kinds: dict[int, Callable[..., Awaitable[None] | None]] = {
             Kind.MESSAGE: self._message,
             Kind.GROUP: self._group,
             Kind.REPORT: self._report,
@@ -63,23 +63,25 @@ class Reader:
             except LayerUnavailable:
                 continue  # logged where it happened
             if isinstance(taken, StepRefused):
-                logger.error("%s", taken)
+                logger.log(logging.DEBUG if taken.again else logging.ERROR, "%s", taken)
                 await asyncio.sleep(REFUSED_PAUSE)
             elif taken is not None:
-                self._dispatch(taken)
+                await self._dispatch(taken)
 
-    def _dispatch(self, taken: Taken) -> None:
+    async def _dispatch(self, taken: Taken) -> None:
         for item in taken.items:
             size = len(item.payload)
             self._average += (size - self._average) / 16
             try:
                 kind, *fields = decode(item.payload)
-                entry = self._kinds[kind]
-            except (ValueError, KeyError, TypeError):
+                handle = self._kinds[kind]
+            except (ValueError, KeyError):
                 self._losses.count("undecodable", self._inbox)
                 continue
             try:
-                entry(*fields)
+                handled = handle(*fields)
+                if handled is not None:
+                    await handled
             except Exception:
                 logger.exception("An entry of kind %s could not be handled", kind)
         for kind, _ in taken.lost:
@@ -106,19 +108,41 @@ class Reader:
             if token is not None:
                 self._report(local, token, outcome)
 
-    def _group(self, message: Mapping[str, Any], group: str, locals_: Sequence[str], *_: object) -> None:
+    async def _group(self, group: str, version: int, message: Mapping[str, Any], *_: object) -> None:
+        groups = self._registry.groups
+        if not groups.knows(group, version) and not await self._ask(group):
+            self._losses.count("broker", group)
+            return
         broadcast = Broadcast(message)
-        gone = []
-        clients = self._registry.clients
-        for local in locals_:
-            client = clients.get(local)
-            if client is None:
-                gone.append(local)
-            else:
-                client.broadcast(broadcast)
-        if gone:
-            self._losses.count("unknown", group, len(gone))
-            self._registry.prune(group, gone)
+        for client in groups.members(group):
+            client.broadcast(broadcast)
+
+    async def _ask(self, group: str) -> bool:
+        """Ask the layer for the members of an uncertain group. Return False if it does not answer.
+
+        Nothing else is read meanwhile: entries behind this one may be for the same clients. If the layer lost data,
+        and this process has not restored its memberships yet, that is done for this group first.
+        """
+        try:
+            roster = await self._members(group)
+            if not roster.complete:
+                await self._connection.run(self._registry.restore(group))
+                roster = await self._members(group)
+        except (LayerUnavailable, StepRefused) as error:
+            logger.warning("A message for the group %s cannot be delivered: %s", group, error)
+            return False
+        self._registry.take_over(group, roster)
+        return True
+
+    async def _members(self, group: str) -> Roster:
+        (found,) = await self._connection.run([Members(group, self._inbox)])
+        if isinstance(found, StepRefused):
+            raise found
+        assert isinstance(found, Roster)
+        return found
 
     def _report(self, local: str, token: str, outcome: int, *_: object) -> None:
-        self._registry.reported(local, token, OUTCOMES[outcome])
+        if outcome in OUTCOMES:
+            self._registry.reported(local, token, OUTCOMES[outcome])
+        else:
+            self._losses.count("undecodable", self._inbox)

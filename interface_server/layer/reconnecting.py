@@ -1,4 +1,4 @@
-"""One connection to the layer that is made again when it breaks: steps in, results out. Knows nothing of messages."""
+"""A connection to the layer that reconnects when it breaks. Runs steps and knows nothing of messages."""
 
 from __future__ import annotations
 
@@ -6,45 +6,48 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers import rng
 from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.pool import refused_for_now
 from channels_classic.layers.steps import AsyncConnection, Step
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
-"""Seconds between two attempts to reach a layer that is away; each pause is up to twice as long as the one before."""
+"""Seconds between attempts to reach a layer that is down; each pause is up to twice as long as the one before."""
 
 
 class ReconnectingConnection:
-    """A connection of the interface server's own. `lost` is told of every failure, `back` of every connection."""
+    """One connection of the session. `on_disconnect` is called after each failure, `on_connect` when it is usable."""
 
     def __init__(
         self,
         layer: BaseChannelLayer,
-        lost: Callable[[ReconnectingConnection, LayerUnavailable], None],
-        back: Callable[[ReconnectingConnection], None],
+        on_disconnect: Callable[[ReconnectingConnection, LayerUnavailable], None],
+        on_connect: Callable[[ReconnectingConnection], None],
     ) -> None:
         self._layer = layer
-        self._on_disconnect = lost
-        self._on_connect = back
+        self._on_disconnect = on_disconnect
+        self._on_connect = on_connect
         self._connection: AsyncConnection | None = None
         self._running = False
         self._is_stale = False
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
-        """The results of the steps, for which it waits until there is a connection.
+        """Run steps, waiting for a connection first, and return their results.
 
-        Raises `LayerUnavailable` when that breaks: then the outcome is unknown, and they must not be repeated.
+        Raises `LayerUnavailable` when the connection breaks: the outcome is unknown then, and the steps must not be
+        repeated.
         """
         connection = await self.connect()
         self._running = True
         try:
             results = await connection.run(steps)
-            for index, result in enumerate(results):
-                # Not carried out for a reason that is gone: this sends nothing twice.
-                if isinstance(result, StepRefused) and result.again:
-                    (results[index],) = await connection.run([steps[index]])
+            refused = refused_for_now(results)
+            if refused and (connection.usable() or await self._reconnect()):
+                assert self._connection is not None
+                for index, result in zip(refused, await self._connection.run([steps[i] for i in refused]), strict=True):
+                    results[index] = result
             return results
         except LayerUnavailable as error:
             await self.close()
@@ -53,15 +56,26 @@ class ReconnectingConnection:
         finally:
             self._running = False
 
+    async def _reconnect(self) -> bool:
+        """Connect to the server that is the one to talk to now; return False while there is none."""
+        await self.close()
+        try:
+            self._connection = await self._layer.connect_async()
+        except LayerUnavailable as error:
+            self._on_disconnect(self, error)
+        return self._connection is not None
+
     def mark_stale(self) -> bool:
-        """Make this connection again before its next use, unless it is in use now; give whether it will be."""
+        """Mark the connection stale: reconnect before its next use. Return False while it is in use."""
         self._is_stale = self._is_stale or not self._running
         return self._is_stale
 
     async def connect(self) -> AsyncConnection:
-        """The connection, after as many attempts as it takes."""
+        """Return the connection, after as many attempts as it takes."""
         if self._is_stale:
             self._is_stale = False
+            await self.close()
+        if self._connection is not None and not self._connection.usable():
             await self.close()
         pause = FIRST_PAUSE
         while self._connection is None:
@@ -69,14 +83,14 @@ class ReconnectingConnection:
                 self._connection = await self._layer.connect_async()
             except LayerUnavailable as error:
                 self._on_disconnect(self, error)
-                # Jitter: all interface servers of a site lose the layer in the same moment.
+                # Jitter: all interface servers of a site lose the layer at the same moment.
                 await asyncio.sleep(pause * rng.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
         self._on_connect(self)
         return self._connection
 
     async def close(self) -> None:
-        """Let go of the connection; the next `run` makes another."""
+        """Close the connection; the next `run` opens another."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()

@@ -1,45 +1,177 @@
-"""The clients of this process by local name, and what the process does for their memberships.
+"""The clients of this process by local name, and the groups they are in.
 
-Entries of the inbox come in as calls, steps for the layer go out through `post`.
+Entries of the inbox come in as calls, steps for the layer go out through `post`. No I/O.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from channels_classic.layers import rng
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.steps import Join, Leave, Rejoin, Step
+from channels_classic.layers.steps import Leave, Renew, Restore, Roster, Step
 
 from .client import Client
-from .membership import Memberships, chunks
+
+CHUNK = 100
+"""Members in one step, so that none keeps the layer busy for long."""
 
 RENEWED_AT_ONCE = 2000
-"""Memberships that are renewed in one go, so that many do not hold up the messages of clients."""
+"""Groups that are renewed together, so that many do not hold up the messages of clients."""
+
+
+class _Group:
+    """The clients of this process in one group. `version` is 0 while it is uncertain whether these are all."""
+
+    __slots__ = ("members", "version")
+
+    def __init__(self) -> None:
+        self.members: dict[str, Client] = {}
+        self.version = 0
+
+
+class GroupIndex:
+    """Which clients of this process are in which groups, from which messages for groups are delivered. Pure.
+
+    The truth is in the layer, which gives the members of an inbox in a group a version, and a new one with each change.
+    Hints tell of the changes. One that leads from the version known here to the next extends what is known. Any other
+    shows that a hint was lost or that hints changed places, and makes the group uncertain, and so does a message with a
+    version that is not known yet: a hint is always in the inbox before the messages of sends that began later. Of an
+    uncertain group the layer is asked for its members (`Members`, then `take_over`) before anything is delivered.
+
+    A client that is gone leaves without a new version, since this process knows it first.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[str, _Group] = {}
+        self._by_local: dict[str, set[str]] = {}
+
+    def knows(self, group: str, version: int) -> bool:
+        """Return True if all changes of a group up to `version` are known."""
+        found = self._groups.get(group)
+        return found is not None and found.version >= version
+
+    def members(self, group: str) -> list[Client]:
+        """Return the clients of this process in a group."""
+        found = self._groups.get(group)
+        return list(found.members.values()) if found is not None else []
+
+    def groups(self) -> list[str]:
+        """Return every group with members here."""
+        return list(self._groups)
+
+    def joined(self, group: str, client: Client, previous: int, version: int) -> None:
+        """A client became a member."""
+        found = self._groups.setdefault(group, _Group())
+        if self._follows(found, previous, version):
+            found.members[client.local] = client
+            self._by_local.setdefault(client.local, set()).add(group)
+
+    def left(self, group: str, local: str, previous: int, version: int) -> None:
+        """A client is not a member any more."""
+        found = self._groups.get(group)
+        if found is not None and self._follows(found, previous, version):
+            self._remove(group, local)
+
+    @staticmethod
+    def _follows(group: _Group, previous: int, version: int) -> bool:
+        """Move a group to the version to which a hint leads. Return False for a hint whose change is known already."""
+        if group.version >= version:
+            return False
+        extends = previous == group.version and (previous > 0 or not group.members)
+        group.version = version if extends else 0
+        return True
+
+    def _remove(self, group: str, local: str) -> None:
+        found = self._groups[group]
+        found.members.pop(local, None)
+        if not found.members:
+            del self._groups[group]
+        groups = self._by_local.get(local, set())
+        groups.discard(group)
+        if not groups:
+            self._by_local.pop(local, None)
+
+    def drop(self, local: str) -> list[str]:
+        """Forget a client that is gone; return the groups it was in."""
+        groups = list(self._by_local.get(local, ()))
+        for group in groups:
+            self._remove(group, local)
+        return groups
+
+    def take_over(self, group: str, version: int, clients: Iterable[Client]) -> None:
+        """Replace the members of a group by those that the layer has."""
+        for client in self.members(group):
+            self._remove(group, client.local)
+        for client in clients:
+            found = self._groups.setdefault(group, _Group())
+            found.version = version
+            found.members[client.local] = client
+            self._by_local.setdefault(client.local, set()).add(group)
+
+    def doubt_all(self) -> None:
+        """Make all groups uncertain."""
+        for group in self._groups.values():
+            group.version = 0
+
+    def clear(self) -> None:
+        """Forget all memberships."""
+        self._groups.clear()
+        self._by_local.clear()
+
+
+class Renewals:
+    """When to renew each group: once in `half` seconds, half the time after which the layer drops memberships. Pure."""
+
+    def __init__(self, half: float, clock: Callable[[], float]) -> None:
+        self._half = half
+        self._clock = clock
+        self._order: list[tuple[float, str]] = []
+        self._known: set[str] = set()
+
+    def add(self, group: str) -> None:
+        """A group has members here."""
+        if group not in self._known:
+            self._known.add(group)
+            # Groups that began together are not renewed together.
+            heapq.heappush(self._order, (self._clock() + self._half * rng.uniform(0.5, 1.0), group))
+
+    def due(self, limit: int, has_members: Callable[[str], bool]) -> Iterator[str]:
+        """Return up to `limit` groups to renew now; the others come next time. Groups without members are dropped."""
+        now = self._clock()
+        while self._order and self._order[0][0] <= now and limit > 0:
+            _, group = heapq.heappop(self._order)
+            if has_members(group):
+                heapq.heappush(self._order, (now + self._half, group))
+                limit -= 1
+                yield group
+            else:
+                self._known.discard(group)
 
 
 class Registry:
-    """Who is here, and in which groups. One per inbox."""
+    """The clients of one inbox, and their groups."""
 
     def __init__(self, inbox: str, half: float, clock: Callable[[], float], post: Callable[[Step], None]) -> None:
         self.inbox = inbox
         self.clients: dict[str, Client] = {}
+        self.groups = GroupIndex()
         self._leavers: dict[str, Client] = {}
-        self._memberships = Memberships(half, clock)
+        self._renewals = Renewals(half, clock)
         self._post = post
         self._leaving: dict[str, list[str]] = {}
         self._marks: dict[str, asyncio.Future[None]] = {}
-        self._echo = False
-        self._changed: set[tuple[str, str]] | None = None  # a set from `rejoin` until `rejoined`
         self._emptied: asyncio.Event | None = None
 
     def new_local(self) -> str:
-        """A name for a client. Nobody can guess it."""
+        """Return a name for a client that nobody can guess."""
         return secrets.token_hex(8)
 
     def add(self, client: Client) -> str:
-        """Register a client; gives its reply channel."""
+        """Register a client; return its reply channel."""
         self.clients[client.local] = client
         return self.inbox + client.local
 
@@ -47,7 +179,7 @@ class Registry:
         """A client is gone and leaves its groups, without a worker; only reports reach it, until `remove`."""
         if self.clients.pop(client.local, None) is not None:
             self._leavers[client.local] = client
-        for group in self._memberships.drop(client.local):
+        for group in self.groups.drop(client.local):
             self.prune(group, [client.local])
 
     def remove(self, client: Client) -> None:
@@ -58,7 +190,7 @@ class Registry:
             self._emptied.set()
 
     def everybody(self) -> list[Client]:
-        """All clients, those included that are gone and have messages waiting."""
+        """Return all clients, including those that are gone and have messages waiting."""
         return [*self.clients.values(), *self._leavers.values()]
 
     def reported(self, local: str, token: str, outcome: Outcome) -> None:
@@ -70,13 +202,13 @@ class Registry:
             self._marked(token)
 
     async def emptied(self) -> None:
-        """Return once no client is here."""
+        """Return once no client is left."""
         if self.clients or self._leavers:
             self._emptied = asyncio.Event()
             await self._emptied.wait()
 
     def prune(self, group: str, locals_: Iterable[str]) -> None:
-        """End memberships of clients that are gone; what comes together in one turn of the loop leaves together."""
+        """End memberships of clients that are gone; those of one turn of the event loop leave together."""
         if not self._leaving:
             asyncio.get_running_loop().call_soon(self.leave)
         self._leaving.setdefault(group, []).extend(locals_)
@@ -86,39 +218,31 @@ class Registry:
         leaving, self._leaving = self._leaving, {}
         for group, members in leaving.items():
             for chunk in chunks(members):
-                self._post(Leave(group, self.inbox, chunk))
+                self._post(Leave(group, self.inbox, chunk, gone=True))
 
     # Hints from the inbox
 
-    def joined(self, group: str, local: str, *_: object) -> None:
-        """A client became a member; one that is gone stays none."""
-        if local not in self.clients:
+    def joined(self, group: str, local: str, previous: int, version: int, *_: object) -> None:
+        """A client became a member; one that is gone does not stay one."""
+        client = self.clients.get(local)
+        if client is None:
             self.prune(group, [local])
             return
-        self._memberships.join(group, local)
-        self._note_change(group, local)
-        if self._echo:
-            self._post(Join(group, self.inbox, [local]))
+        self.groups.joined(group, client, previous, version)
+        self._renewals.add(group)
 
-    def left(self, group: str, local: str, *_: object) -> None:
-        """A client is no member any more."""
-        self._memberships.leave(group, local)
-        self._note_change(group, local)
-        if self._echo:
-            self._post(Leave(group, self.inbox, [local]))
-
-    def _note_change(self, group: str, local: str) -> None:
-        if self._changed is not None:
-            self._changed.add((group, local))
+    def left(self, group: str, local: str, previous: int, version: int, *_: object) -> None:
+        """A client is not a member any more."""
+        self.groups.left(group, local, previous, version)
 
     def forget(self, *_: object) -> None:
         """The layer was flushed."""
-        self._memberships.forget()
+        self.groups.clear()
 
-    # Marks: an entry that the process sends itself, to know that all before it were read
+    # Marks: entries that the process sends to itself, to know that all entries before were read
 
     def mark(self) -> tuple[str, asyncio.Future[None]]:
-        """A token for such an entry, and what is done when it came back."""
+        """Return a token for such an entry, and a future that is done when it was read."""
         token = secrets.token_hex(4)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._marks[token] = future
@@ -129,44 +253,35 @@ class Registry:
         if future is not None and not future.done():
             future.set_result(None)
 
-    # What the pulse asks for
+    # Answers of the layer
+
+    def take_over(self, group: str, roster: Roster) -> None:
+        """Deliver from now on to the members that the layer has."""
+        here = [client for local in roster.members if (client := self.clients.get(local)) is not None]
+        gone = [local for local in roster.members if local not in self.clients]
+        self.groups.take_over(group, roster.version, here)
+        if here:
+            self._renewals.add(group)
+        if gone:
+            self.prune(group, gone)
+
+    def restore(self, group: str) -> list[Step]:
+        """Return the steps that write the members of one group again."""
+        members = [client.local for client in self.groups.members(group)]
+        return [Restore(group, self.inbox, chunk) for chunk in chunks(members)]
+
+    def restore_all(self) -> Iterator[Step]:
+        """Return the steps for all groups; each is made when it is asked for, from what is known by then."""
+        self.groups.doubt_all()
+        for group in self.groups.groups():
+            yield from self.restore(group)
 
     def renew(self) -> None:
-        """Say again which clients are members, where half of `group_expiry` is over."""
-        for group, members in self._memberships.due(RENEWED_AT_ONCE):
-            for chunk in chunks(members):
-                self._post(Join(group, self.inbox, chunk))
+        """Renew the groups of which half of `group_expiry` is over. That changes no membership."""
+        for group in self._renewals.due(RENEWED_AT_ONCE, lambda group: bool(self.groups.members(group))):
+            self._post(Renew(group, self.inbox))
 
-    def rejoin(self, *, replace: bool) -> Iterator[Step]:
-        """The steps that list the inbox in all its groups; each is made when asked for, from what is known by then.
 
-        With `replace`, for a layer that lost its data, they write the members again; hints are then also carried out
-        until `rejoined`: others may have changed a membership between the last hint that was read and this. Without,
-        the layer has them, and `settle` is to be told which.
-        """
-        self._changed = set()
-        self._echo = replace
-        for group in self._memberships.groups():
-            if not replace:
-                yield Rejoin(group, self.inbox, ())
-                continue
-            first, *rest = chunks(self._memberships.members(group)) or [()]
-            yield Rejoin(group, self.inbox, first, replace=True)
-            for chunk in rest:
-                yield Join(group, self.inbox, chunk)
-
-    def settle(self, group: str, members: Iterable[str]) -> None:
-        """Take over who is a member, where no hint told of a change since `rejoin`: earlier hints may be lost."""
-        there = set(members)
-        for local in there.symmetric_difference(self._memberships.members(group)):
-            if self._changed is not None and (group, local) in self._changed:
-                continue
-            if local in there:
-                self.joined(group, local)
-            else:
-                self._memberships.leave(group, local)
-
-    def rejoined(self) -> None:
-        """The inbox is listed everywhere again."""
-        self._changed = None
-        self._echo = False
+def chunks(members: Sequence[str]) -> list[Sequence[str]]:
+    """Return `members` in pieces of `CHUNK`."""
+    return [members[start : start + CHUNK] for start in range(0, len(members), CHUNK)]

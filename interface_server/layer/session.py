@@ -1,4 +1,4 @@
-"""The heart of an interface server process: its inbox, its two connections to the layer, and its pulse.
+"""The state of an interface server process: its inbox, a read and a write connection to the layer, its heartbeat.
 
 Clients send through it and are found by it. It knows no HTTP, no WebSocket and no ASGI.
 """
@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 from itertools import islice
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers import names
+from channels_classic.layers import names, rng
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.steps import LIVENESS, Entry, Heartbeat, Push, Rejoin, Retire
+from channels_classic.layers.steps import LIVENESS, Entry, Heartbeat, Push, Retire
 
 from ..config import InterfaceConfig
 from ..log_throttle import ThrottledLog
@@ -31,25 +31,28 @@ from .writer import SendCallback, Writer
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_INTERVAL = 2.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 
 STEPS_AT_ONCE = 50
-"""Steps for memberships that go into one batch."""
+"""Steps in one batch while memberships are restored, so that messages of clients are sent in between."""
 
 CATCH_UP_TIMEOUT = LIVENESS / 3
-"""Seconds for which it waits to have read its inbox up to now; meanwhile it gives no sign of life."""
+"""Most seconds until the inbox has been read up to now; no heartbeat is sent meanwhile."""
+
+RESTORE_SPREAD = 1.0
+"""Most seconds until memberships are restored: all interface servers find at once that the layer lost its data."""
 
 START_TIMEOUT = 3.0
-"""Seconds for which a start waits for the layer; it goes on trying, but clients may come."""
+"""Seconds for which a start waits for the layer; then clients may come, and it keeps trying."""
 
 LAST_REPORTS_TIMEOUT = 2.0
 """Seconds for which a stop waits for the consumers of clients that just left, so that their disconnect comes last."""
 
 CANCEL_RETRY_INTERVAL = 0.2
-"""Seconds after which a part of the server that was cancelled and goes on is cancelled once more."""
+"""Seconds after which a task that was cancelled and still runs is cancelled again."""
 
 RESTART_PAUSE = 1.0
-"""Seconds until a part of the server that failed begins again."""
+"""Seconds until a task that failed is started again."""
 
 STOP_TIMEOUT = 5.0
 """Seconds that a stop may take in all."""
@@ -75,21 +78,18 @@ class LayerSession:
         self._reader = Reader(self._reading, self.registry, self.losses)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
-        self._lost_since_heartbeat = False
-        self._last_heartbeat = 0.0  # when the last beat was answered
-        self._must_rejoin = False
-        self._replace = False
+        self._restored: tuple[int | None, ...] = ()  # the epochs for which all memberships are written
         self._wake_heartbeat = asyncio.Event()
         self._alive = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def available(self) -> bool:
-        """Whether the layer can be reached, as far as is known."""
+        """True unless the layer is known to be unreachable."""
         return not self._down
 
     async def start(self) -> None:
-        """Begin to read, write and beat. Without the layer it returns all the same, and goes on trying."""
+        """Begin to read, write and send heartbeats. Without the layer it returns as well, and keeps trying."""
         await self.layer.start()
         self._tasks = [
             asyncio.create_task(self._run_forever(work), name=f"channels_classic {name}")
@@ -103,7 +103,7 @@ class LayerSession:
             await asyncio.wait_for(self._alive.wait(), START_TIMEOUT)
 
     async def stop(self) -> None:
-        """Send what the last clients leave behind, end their memberships and retire the inbox."""
+        """Send the last messages of clients, end their memberships and retire the inbox."""
         await asyncio.wait([asyncio.create_task(self._finish())], timeout=STOP_TIMEOUT)
         self.timers.stop()
         await self._cancel_tasks()
@@ -138,18 +138,18 @@ class LayerSession:
 
     @staticmethod
     async def _run_forever(work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work`, which does not end, and begin again after a failure nobody thought of: clients depend on it."""
+        """Run `work` forever; restart it after an unexpected exception."""
         while True:
             try:
                 await work()
             except Exception:
-                logger.exception("A part of the interface server failed and begins again")
+                logger.exception("A task of the interface server failed and is started again")
                 await asyncio.sleep(RESTART_PAUSE)
 
     # Clients
 
     def send(self, send: Outgoing, callback: SendCallback | None = None) -> None:
-        """Send a message with everything else of this turn of the loop; `callback` is told its fate."""
+        """Send a message with everything else of this turn of the loop; `callback` is called with the result."""
         self._writer.send(send, callback)
 
     def add(self, client: Client) -> str:
@@ -162,10 +162,10 @@ class LayerSession:
 
     def remove(self, client: Client) -> None:
         """A client is gone for good."""
-        self.timers.forget(client)
+        self.timers.cancel(client)
         self.registry.remove(client)
 
-    # The layer goes and comes
+    # Outages of the layer
 
     def _on_disconnect(self, link: ReconnectingConnection, error: LayerUnavailable) -> None:
         if not self._is_interrupted:
@@ -173,7 +173,6 @@ class LayerSession:
             text = str(error).rstrip(".")
             logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
         self._down.add(link)
-        self._lost_since_heartbeat = True
         # The other connection most likely broke as well; nobody would know before something is sent.
         for other in (self._reading, self._writing):
             if other is not link and other.mark_stale():
@@ -193,7 +192,7 @@ class LayerSession:
         self.retry_queues.retry()
         self._wake_heartbeat.set()
 
-    # The pulse
+    # The heartbeat
 
     async def _heartbeat_loop(self) -> None:
         while True:
@@ -208,35 +207,33 @@ class LayerSession:
             self._wake_heartbeat.clear()
 
     async def _heartbeat(self) -> None:
-        known = await self._writer.ask(Heartbeat(self.inbox))
-        if self._last_heartbeat and not known:
-            self._must_rejoin = self._replace = True
-            logger.warning("The layer did not know this interface server any more: groups are written again.")
-        elif self._last_heartbeat and (self._lost_since_heartbeat or self.clock() - self._last_heartbeat >= LIVENESS):
-            # Hints may be lost, and the inbox taken off groups.
-            self._must_rejoin = True
-        self._last_heartbeat = self.clock()
+        epochs: tuple[int | None, ...] = await self._writer.ask(Heartbeat(self.inbox, self._restored))
         self._alive.set()  # groups deliver to the inbox from now on
-        self._lost_since_heartbeat = False
-        if self._must_rejoin:
-            await self._rejoin(self._replace)
-            self._must_rejoin = self._replace = False
+        # Of a shard that cannot be reached nothing is known, so what was known of it stays.
+        earlier = self._restored or (None,) * len(epochs)
+        epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
+        if epochs != self._restored:
+            await self._restore()
+            self._restored = epochs
+            await self._writer.ask(Heartbeat(self.inbox, epochs))
         self.registry.renew()
 
-    async def _rejoin(self, replace: bool) -> None:
-        """Be in all groups again, a few at a time, so that the messages of clients find their way in between."""
+    async def _restore(self) -> None:
+        """Write all memberships, for a layer that lost them. What was not lost stays as it is, see `Restore`.
+
+        First it reads the hints of changes from before the loss, which the layer does not know any more.
+        """
+        if not self.registry.groups.groups():
+            return
+        logger.warning("The channel layer lost this server's state; restoring group memberships.")
+        await asyncio.sleep(rng.uniform(0.0, RESTORE_SPREAD))
         await self._caught_up()
-        steps = self.registry.rejoin(replace=replace)
-        while some := list(islice(steps, STEPS_AT_ONCE)):
-            results = await asyncio.gather(*map(self._writer.ask, some))
-            for step, members in zip(some, results, strict=True):
-                if isinstance(step, Rejoin) and not replace:
-                    self.registry.settle(step.group, members)
-        await self._caught_up()
-        self.registry.rejoined()
+        steps = self.registry.restore_all()
+        while batch := list(islice(steps, STEPS_AT_ONCE)):
+            await asyncio.gather(*map(self._writer.ask, batch))
 
     async def _caught_up(self) -> None:
-        """Return once everything that is in the inbox now has been handled."""
+        """Return once every entry that is in the inbox now has been handled."""
         token, marked = self.registry.mark()
         entry = Entry(encode(Kind.REPORT, "", token, int(Outcome.CONSUMED)), self.layer.expiry)
         await self._writer.ask(Push(self.inbox, [entry]))

@@ -1,7 +1,7 @@
-"""Deadlines of many clients with one timer: who is to be asked when. Knows nothing of what falls due.
+"""Deadlines of many clients on one timer of the event loop. Knows nothing of what falls due.
 
-An item that wants to be asked later than it is scheduled for need not tell: it says so when it is asked. So a deadline
-that moves with every message costs one comparison.
+To postpone a deadline do nothing: when the timer fires, the item returns the new one. So a deadline that moves with
+every message costs one comparison.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from collections.abc import Callable
 from typing import Protocol
 
 TICK = 0.05
-"""Seconds by which a deadline may be late."""
+"""Seconds by which a deadline may be handled late."""
 
 
 class Timed(Protocol):
-    """Something with deadlines."""
+    """An item with deadlines."""
 
     slot: int | None
-    """Where the wheel keeps it; None at first, and otherwise the wheel's own business."""
+    """The slot of `Timers` that holds it; None at first, and otherwise set by `Timers` alone."""
 
     def due(self, now: float) -> float:
-        """Do what is due, and give the time of the next deadline (`math.inf`: none)."""
+        """Handle expired deadlines; return the time of the next one, or `math.inf`."""
 
 
 class Timers:
-    """Asks each item once its time has come. Times are those of `clock`, which is the event loop's."""
+    """Calls `due` of each item at its time. Times are those of `clock`, which is the event loop's."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -36,7 +36,7 @@ class Timers:
         self._timer: TimerHandle | None = None
 
     def schedule(self, item: Timed, when: float) -> None:
-        """Ask `item` at `when` at the latest; a time that was agreed before and is earlier stays."""
+        """Call `item.due` at `when` at the latest; an earlier time that was set before stays."""
         if when == math.inf:
             return
         slot = math.ceil(when / TICK)
@@ -53,14 +53,14 @@ class Timers:
         if self._order[0] == slot:
             self._arm()
 
-    def forget(self, item: Timed) -> None:
-        """Do not ask `item` any more."""
+    def cancel(self, item: Timed) -> None:
+        """Do not call `item` any more."""
         if item.slot is not None:
             self._slots.get(item.slot, set()).discard(item)
             item.slot = None
 
     def stop(self) -> None:
-        """Ask nobody any more."""
+        """Cancel everything."""
         if self._timer is not None:
             self._timer.cancel()
         self._slots.clear()
@@ -69,15 +69,15 @@ class Timers:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = get_running_loop().call_at(self._order[0] * TICK, self._turn)
+        self._timer = get_running_loop().call_at(self._order[0] * TICK, self._on_timer)
 
-    def _turn(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
         now = self._clock()
         while self._order and self._order[0] * TICK <= now + 1e-6:
             slot = heapq.heappop(self._order)
             for item in self._slots.pop(slot):
-                # One that came before it in this turn may have moved or forgotten it.
+                # An item before it in this turn may have rescheduled or cancelled it.
                 if item.slot == slot:
                     item.slot = None
                     self.schedule(item, max(item.due(now), now + TICK))

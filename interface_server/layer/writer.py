@@ -1,11 +1,12 @@
-"""Everything this process sends: what one turn of the event loop brings together crosses to the layer in one trip.
+"""Everything this process sends: messages and steps of one turn of the event loop go to the layer in one batch.
 
-In come messages and steps, in order; out goes, for each message whose sender asked, what became of it.
+Senders that pass a callback get the result of their message.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
@@ -20,36 +21,42 @@ from channels_classic.exceptions import (
 from channels_classic.layers.planner import Outgoing, Planner
 from channels_classic.layers.steps import Push, Status, Step
 
+from ..log_throttle import ThrottledLog
 from .reconnecting import ReconnectingConnection
+
+logger = logging.getLogger("channels_classic.interface_server")
 
 
 class SendResult(Enum):
-    """What became of a message."""
+    """The result of sending a message."""
 
     ACCEPTED = "accepted"
     FULL = "full"
-    """The channel holds its capacity; nothing was written."""
-    BLOCKED = "held"
-    """The layer was away or refused; nothing was written."""
+    """The channel is at its capacity; nothing was written."""
+    UNAVAILABLE = "unavailable"
+    """The layer was down; nothing was written."""
+    REFUSED = "refused"
+    """The layer refused it for a reason of its own, such as a lack of memory; nothing was written."""
     LOST = "lost"
-    """Nobody knows whether it was written. It must not be sent again."""
+    """Unknown whether it was written. It must not be sent again."""
     INVALID = "invalid"
-    """No layer carries it: it is too large, or for no channel."""
+    """No layer can carry it: it is too large, or its channel name is invalid."""
 
 
 UNSENDABLE = (InvalidChannelName, InvalidMessage, MessageTooLarge)
-"""What one message is refused for; those that are to leave with it are not."""
+"""Errors that reject one message; the rest of its batch is sent."""
 
 SendCallback = Callable[[Outgoing, SendResult], None]
-_FATES = {Status.ACCEPTED: SendResult.ACCEPTED, Status.FULL: SendResult.FULL, Status.DEAD: SendResult.BLOCKED}
+_RESULTS = {Status.ACCEPTED: SendResult.ACCEPTED, Status.FULL: SendResult.FULL, Status.DEAD: SendResult.UNAVAILABLE}
 
 
 class Writer:
-    """Collects, writes, tells. One `run` is under way at a time; meanwhile the next batch gathers."""
+    """Batches sends per loop turn, writes each batch, reports each result. The next batch gathers meanwhile."""
 
-    def __init__(self, link: ReconnectingConnection, planner: Planner) -> None:
-        self._connection = link
+    def __init__(self, connection: ReconnectingConnection, planner: Planner) -> None:
+        self._connection = connection
         self._planner = planner
+        self._throttled_log = ThrottledLog()
         self._sends: list[tuple[Outgoing, SendCallback | None]] = []
         self._steps: list[tuple[Step, asyncio.Future[Any] | None]] = []
         self._wake: asyncio.Future[None] | None = None
@@ -57,39 +64,39 @@ class Writer:
         self._idle.set()
 
     def send(self, send: Outgoing, callback: SendCallback | None = None) -> None:
-        """Send a message; `callback` is called later with its fate."""
+        """Send a message; `callback` is called later with its result."""
         self._sends.append((send, callback))
-        self._awake()
+        self._wake_up()
 
     def post(self, step: Step) -> None:
-        """Have a step carried out whose result nobody wants."""
+        """Run a step and ignore its result."""
         self._steps.append((step, None))
-        self._awake()
+        self._wake_up()
 
     async def ask(self, step: Step) -> Any:
-        """The result of a step. Raises `LayerUnavailable`, or `StepRefused`."""
+        """Run a step and return its result. Raises `LayerUnavailable` or `StepRefused`."""
         future = asyncio.get_running_loop().create_future()
         self._steps.append((step, future))
-        self._awake()
+        self._wake_up()
         return await future
 
     async def drained(self) -> None:
-        """Return once everything that was sent has its fate."""
+        """Return when every message sent so far has its result."""
         await self._idle.wait()
 
-    def _awake(self) -> None:
+    def _wake_up(self) -> None:
         self._idle.clear()
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
     async def run(self) -> None:
-        """Write for as long as the process lives."""
+        """Write batches forever."""
         loop = asyncio.get_running_loop()
         while True:
             if not self._sends and not self._steps:
                 self._idle.set()
                 self._wake = loop.create_future()
-                # Whoever is still to run in this turn of the loop adds to the batch before this coroutine goes on.
+                # Callbacks still to run in this turn of the loop add to the batch before this coroutine continues.
                 await self._wake
             await self._connection.connect()
             await self._write()
@@ -101,19 +108,19 @@ class Writer:
         try:
             results = await self._connection.run([*pushes, *(step for step, _ in steps)])
         except LayerUnavailable as error:
-            self._fail(sends, SendResult.LOST if error.written else SendResult.BLOCKED)
+            self._fail(sends, SendResult.LOST if error.written else SendResult.UNAVAILABLE)
             for _, future in steps:
                 if future is not None and not future.done():
                     future.set_exception(error)
-            # What gathered meanwhile was not written for certain, and would go out much too late.
+            # Messages that gathered meanwhile were certainly not written, and would go out much too late.
             gathered, self._sends = self._sends, []
-            self._fail(gathered, SendResult.BLOCKED)
+            self._fail(gathered, SendResult.UNAVAILABLE)
             return
         self._settle(sends, pushes, results)
         self._answer(steps, results[len(pushes) :])
 
     def _plan(self, sends: list[tuple[Outgoing, SendCallback | None]]) -> list[Push]:
-        """The pushes for `sends`, from which those that no layer carries are taken out and settled."""
+        """Return the pushes for `sends`, after removing and reporting those that no layer can carry."""
         if not sends:
             return []
         try:
@@ -142,10 +149,12 @@ class Writer:
         entries = iter(sends)
         for push, result in zip(pushes, results, strict=False):
             refused = isinstance(result, StepRefused)
+            if refused:
+                self._throttled_log.warn(logger, "%s", result)
             for index in range(len(push.entries)):
                 send, callback = next(entries)
                 if callback is not None:
-                    callback(send, SendResult.BLOCKED if refused else _FATES[result[index]])
+                    callback(send, SendResult.REFUSED if refused else _RESULTS[result[index]])
 
     @staticmethod
     def _answer(steps: list[tuple[Step, asyncio.Future[Any] | None]], results: Sequence[Any]) -> None:

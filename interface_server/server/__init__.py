@@ -1,3 +1,3 @@
-"""The interface server as a program: sockets, processes, and uvicorn with its protocols."""
+"""The interface server as a program: sockets, processes, and its protocols for uvicorn."""
 
 from __future__ import annotations

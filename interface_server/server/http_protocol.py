@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol, made strict: what a client may send, how much, and how slowly.
+"""Adaptor of uvicorn's HTTP protocol, with strict parsing and limits on the size and the speed of requests.
 
-It also offers the application, as the extension `channels_classic.raw`, what ASGI has no word for: `watch` tells of a
-client that leaves without a task that waits for it, `abort` ends the connection at once.
+The extension `channels_classic.raw` offers the application two functions that ASGI lacks: `watch` reports a client that
+leaves without a task waiting for it, `abort` closes the connection at once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
@@ -18,38 +17,24 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..asgi import Event, Receive, Scope, SendEvent
 from ..config import ClientLimits
+from . import request_limits
+from .request_limits import BodyRate, Refused, RequestLimits, RequestPart
+from .request_syntax import check_headers, check_request_line, origin_form, status_of_error
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.interface_server")
 
-MOST_HEADERS = 128
-"""Headers of one request; the WebSocket library takes no more either."""
+MAX_HANDSHAKE_LINE = 8192
+"""Bytes of a header line that the `websockets` library accepts."""
 
-LONGEST_LINE = 8192
-"""Bytes of a line that the WebSocket library takes."""
+MAX_PIPELINED = 100
+"""Requests of one connection that may wait for those before them."""
 
-PIPELINED = 100
-"""Requests of one connection that wait for those before them."""
-
-RATE_SPAN = 20.0
-"""Seconds over which the speed of a body is looked at."""
-
-LINGER = 1.0
-"""Seconds for which a refused client is still read: closing at once might take the answer from it."""
+REFUSAL_LINGER = 1.0
+"""Seconds between an error response and the close: an immediate close could discard the response on its way."""
 
 
-class _Refused(Exception):
-    """Raised inside the parser for a request that is answered with an error."""
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-
-
-class RequestPart(Enum):
-    """Which part of a request the client is sending."""
-
-    NONE = "none"
-    HEAD = "head"
-    BODY = "body"
+MAX_IGNORED = 1024 * 1024
+"""Bytes that are read and ignored, after a refusal or behind a request for another protocol, before the close."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -63,34 +48,34 @@ class HttpProtocol(HttpToolsProtocol):
             "channels_classic.raw": {"watch": self.watch, "abort": self.abort}
         }
         self._running: Any = None
-        self._part = RequestPart.NONE
-        self._size = 0  # bytes of this head that were parsed
-        self._fed = 0  # bytes of this part, or of this look at it
-        self._paused = False
-        self._deaf = False
+        self._requests = RequestLimits(self._limits)
+        self._rate = BodyRate(self._limits)
+        self._head = b""  # the reads that contain the current head
+        self._ignores_input = False
+        self._ignored = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    # What the application is offered
+    # The extension for the application
 
     def watch(self, watcher: Callable[[], None] | None) -> None:
-        """Have `watcher` called when the client leaves; at once when it has."""
+        """Call `watcher` when the client leaves, or soon if it has left already."""
         self._watcher = watcher
         if watcher is not None and self._running.disconnected:
             asyncio.get_running_loop().call_soon(watcher)
 
     def abort(self) -> None:
-        """End the connection without a word."""
+        """Close the connection at once, without a close frame or further data."""
         self.transport.abort()
 
     # The connection
 
     def connection_made(self, transport: Any) -> None:
-        """A client came; it has to say something in time."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client left. uvicorn tells the last of several pipelined requests, but not the one that is answered."""
+        """Report the lost connection to the request being answered; uvicorn reports it only to the last pipelined."""
         self._stop_clock()
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -104,143 +89,168 @@ class HttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, _unchunked(cycle, app) if cycle.scope["http_version"] == "1.0" else app)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and see whether there is too much of it."""
-        if self._deaf:
+        """Parse the data and enforce the limits."""
+        if self._ignores_input:
+            self._ignore(data)
             return
         self._unset_keepalive_if_required()
+        self._head = self._head + data if self._requests.part is RequestPart.HEAD else data
         try:
             self.parser.feed_data(data)
+            self._requests.received(len(data))
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[upgrade.args[0] :])
-            return
         except httptools.HttpParserError as error:
-            reason = error.__context__
-            self._refuse(reason.status if isinstance(reason, _Refused) else 400)
-            return
-        self._fed += len(data)
-        if self._part is RequestPart.HEAD and self._fed > self._limits.max_head:
-            self._refuse(431 if self.headers else 414)
-            return
-        self._paused = self._paused or self.flow.read_paused
-        owes = self._part is not RequestPart.NONE or self.cycle is None or self.cycle.response_complete
+            self._refuse(self._status_of(error))
+        except Refused as refusal:
+            self._refuse(refusal.status)
+        else:
+            self._after_read(len(data))
+
+    def _after_read(self, size: int) -> None:
+        part = self._requests.part
+        if part is not RequestPart.HEAD:
+            self._head = b""
+        self._rate.received(size, paused=self.flow.read_paused)
+        owes = part is not RequestPart.NONE or self.cycle is None or self.cycle.response_complete
         if not owes:
             self._stop_clock()
         elif self._timer is None:
             self._start_clock()
 
+    def _status_of(self, error: httptools.HttpParserError) -> int:
+        reason = error.__context__  # what a callback raised
+        if isinstance(reason, Refused):
+            return reason.status
+        if self._requests.part is RequestPart.BODY:
+            return 400
+        return status_of_error(self._head, invalid_method=isinstance(error, httptools.HttpParserInvalidMethodError))
+
+    def _ignore(self, data: bytes) -> None:
+        self._ignored += len(data)
+        if self._ignored > MAX_IGNORED:
+            self.transport.abort()
+
     # The parser
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Begin a request."""
         super().on_message_begin()
         self.scope["extensions"] = self._extensions
-        self._part = RequestPart.HEAD
-        self._size = self._fed = 0
+        self._requests.begin()
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the target."""
+        """Add a part of the request target."""
         super().on_url(url)
-        if len(self.url) > self._limits.max_request_line:
-            raise _Refused(414)
+        self._requests.target(len(self.url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; after the head it is a trailer, which nobody checked and which is ignored."""
-        if self._part is not RequestPart.HEAD:
-            return
-        self._size += len(name) + len(value) + 4
-        if self._size > self._limits.max_head or len(self.headers) >= MOST_HEADERS:
-            raise _Refused(431)
-        super().on_header(name, value)
+        """Add a header; after the head it is a trailer, which is ignored."""
+        self._requests.header(name, value)
+        if self._requests.part is RequestPart.HEAD:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is complete."""
+        """Check the complete head."""
         self._check_head()
         super().on_headers_complete()
-        self._part = RequestPart.BODY
-        self._fed = 0
+        if self.url == b"*":
+            self.scope["path"], self.scope["raw_path"] = "*", b"*"
+        self._requests.begin_body()
+        self._rate.restart()
         self._stop_clock()
+
+    def on_chunk_header(self) -> None:
+        """Count a chunk."""
+        self._requests.chunk()
+
+    def on_body(self, body: bytes) -> None:
+        """Add a part of the body."""
+        used = self.cycle is not None and not self.cycle.response_complete
+        if self._requests.body(len(body), used=used):
+            super().on_body(body)
+        else:
+            self._ignores_input = True
+            self.transport.close()
 
     def _check_head(self) -> None:
-        """Raise `_Refused` for a request that intermediaries might understand in another way than we do."""
-        version = self.parser.get_http_version()
-        if version not in ("1.0", "1.1"):
-            raise _Refused(505)
-        names = [name for name, _ in self.headers]
-        hosts = names.count(b"host")
-        if hosts > 1 or (not hosts and version == "1.1"):
-            raise _Refused(400)  # RFC 9112, section 3.2
-        if version == "1.0" and b"transfer-encoding" in names:
-            raise _Refused(400)  # RFC 9112, section 6.1
-        if len(self.pipeline) >= PIPELINED:
-            raise _Refused(429)
+        """Raise `Refused` for a request that is invalid, or one too many."""
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        check_request_line(self._head, method, self.url, version)
+        check_headers(self.headers, version)
+        self.url = origin_form(method, self.url, self.headers)
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise Refused(429)
         if self.parser.should_upgrade() and self._should_upgrade():
-            self._check_handshake(names)
+            self._check_handshake([name for name, _ in self.headers])
 
     def _check_handshake(self, names: list[bytes]) -> None:
-        """Raise `_Refused` for what the WebSocket library would leave without an answer."""
+        """Raise `Refused` for handshakes that the `websockets` library would not answer."""
         if self.cycle is not None and not self.cycle.response_complete:
-            raise _Refused(400)  # the connection still belongs to the request before
+            raise Refused(400)  # the previous request still uses the connection
+        if self.parser.get_http_version() == "1.0":
+            raise Refused(400)  # RFC 6455, section 4.2.1
         if self.parser.get_method() != b"GET" or b"transfer-encoding" in names:
-            raise _Refused(400)
+            raise Refused(400)
         if any(name == b"content-length" and value.strip(b"0 \t") for name, value in self.headers):
-            raise _Refused(400)
+            raise Refused(400)
         if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in self.headers):
-            raise _Refused(400)  # before its version 17 that library fails
-        if any(len(name) + len(value) + 4 > LONGEST_LINE for name, value in self.headers):
-            raise _Refused(431)
+            raise Refused(400)  # the library fails on these before version 17
+        if any(len(name) + len(value) + 4 > MAX_HANDSHAKE_LINE for name, value in self.headers):
+            raise Refused(431)
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
-            raise _Refused(503)  # uvicorn counts requests only
+            raise Refused(503)  # uvicorn applies the limit to requests only
 
     def on_message_complete(self) -> None:
-        """The body is complete."""
+        """End the request."""
         super().on_message_complete()
-        self._part = RequestPart.NONE
+        self._requests.end()
 
     def _upgrade(self, rest: bytes) -> None:
-        """The client asked for another protocol; `rest` is what it sent in that one already."""
+        """Switch to the WebSocket protocol, if asked for; `rest` is data that follows the request."""
         self._stop_clock()
-        self._deaf = True
+        self._ignores_input = True
         if self._should_upgrade():
             self.handle_websocket_upgrade()
             if rest:
                 self.transport.get_protocol().data_received(rest)  # type: ignore[attr-defined]
-            self.__dict__.clear()  # it is of no use any more, and full of cycles: three kilobytes of garbage a socket
+            self.__dict__.clear()  # no longer used, and full of cycles: three kilobytes of garbage per socket
         else:
-            # It is answered in HTTP. What follows might be its body or another request, so it is not read.
+            # Answered as HTTP. What follows may be its body or another request, so it is not read.
             self.cycle.keep_alive = False
 
-    # Clients that are too slow, or wrong
+    # Slow clients and invalid requests
 
     def _start_clock(self) -> None:
-        seconds = RATE_SPAN if self._part is RequestPart.BODY else self._limits.head_timeout
-        self._timer = self.loop.call_later(seconds, self._time_is_over)
+        in_body = self._requests.part is RequestPart.BODY
+        seconds = request_limits.RATE_INTERVAL if in_body else self._limits.head_timeout
+        self._timer = self.loop.call_later(seconds, self._on_timeout)
 
     def _stop_clock(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _time_is_over(self) -> None:
+    def _on_timeout(self) -> None:
         self._timer = None
-        fast = self._fed >= self._limits.body_rate * RATE_SPAN
-        if self._part is RequestPart.BODY and (fast or self._paused or self.flow.read_paused):
-            self._fed = 0
-            self._paused = False
+        part = self._requests.part
+        if part is RequestPart.BODY and self._rate.sufficient(paused=self.flow.read_paused):
+            self._rate.restart()
             self._start_clock()
-        elif self._part is RequestPart.NONE:
+        elif part is RequestPart.NONE:
             self.transport.close()
         else:
             self._refuse(408)
 
     def _refuse(self, status: int) -> None:
-        """Answer a faulty request, if it is its turn, and read nothing more."""
-        logger.debug("A request of %s is refused with %d.", self.client, status)
-        self._deaf = True
+        """Answer an invalid request with `status` if it is its turn, and ignore further input."""
+        logger.debug("Refused a request of %s with status %d.", self.client, status)
+        self._ignores_input = True
         self._stop_clock()
         cycle = self.cycle
-        if self.pipeline and self._part is RequestPart.BODY:
-            self.transport.abort()  # its turn would come, but its body never would
-        elif cycle is not None and not cycle.response_complete and self._part is not RequestPart.BODY:
+        if self.pipeline and self._requests.part is RequestPart.BODY:
+            self.transport.abort()  # its turn would come, but the rest of its body never
+        elif cycle is not None and not cycle.response_complete and self._requests.part is not RequestPart.BODY:
             self._last_cycle().keep_alive = False
         elif cycle is not None and cycle.response_started and not cycle.response_complete:
             self.transport.abort()
@@ -261,7 +271,7 @@ class HttpProtocol(HttpToolsProtocol):
         transport.write(f"{head}\r\n{title}\n".encode("ascii"))
         if transport.can_write_eof():
             transport.write_eof()
-            self.loop.call_later(LINGER, transport.close)
+            self.loop.call_later(REFUSAL_LINGER, transport.close)
         else:
             transport.close()
         if self.cycle is not None and not self.cycle.response_complete:
@@ -270,10 +280,10 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 def _unchunked(cycle: Any, application: Any) -> Any:
-    """The application for a client of HTTP/1.0, which knows no chunks.
+    """Wrap the application for a client of HTTP/1.0, which does not understand chunks.
 
-    A response without a length ends with the connection (RFC 9112, section 6.3). uvicorn chunks what it knows no length
-    of, so it is told that of each piece.
+    A response without a length ends with the connection (RFC 9112, section 6.3). uvicorn uses chunks for a response of
+    unknown length, so each piece is given to it as one of known length.
     """
 
     async def without_chunks(scope: Scope, receive: Receive, send: SendEvent) -> None:

@@ -1,7 +1,7 @@
-"""Several processes that serve the same sockets: one parent that listens, does nothing else, and replaces what dies.
+"""Several processes that serve the same sockets: the parent binds them, forks, and replaces children that die.
 
-The children are stopped by the end of a pipe that the parent holds, so they also end when the parent is killed; and a
-SIGTERM that an init system sends to everybody is not the second one, which insists.
+Children stop when a pipe held by the parent closes, so they also end if the parent is killed. An init system that
+sends SIGTERM to the whole process group does not count as the second signal, which forces the exit.
 """
 
 from __future__ import annotations
@@ -15,46 +15,49 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.interface_server")
 
-PAUSE = 1.0
-"""Seconds a process must have lived to be replaced at once."""
+RESTART_INTERVAL = 1.0
+"""Seconds a child must have lived to be replaced without a pause."""
 
 
 class Prefork:
-    """`count` children that each `serve`, until `stop` is called there. Neither must have begun anything before."""
+    """Forks `count` children that run `serve` until `stop` is called in them.
+
+    Neither callable may have started threads or an event loop before the fork.
+    """
 
     def __init__(self, count: int, serve: Callable[[], None], stop: Callable[[], None]) -> None:
         self._count = count
         self._serve = serve
         self._stop = stop
-        self._born: dict[int, float] = {}
+        self._started_at: dict[int, float] = {}
         self._stopping = False
-        self._life, self._hold = os.pipe()
+        self._pipe_end, self._pipe_hold = os.pipe()
 
     def run(self) -> None:
-        """Return when all have ended, after the first SIGTERM or Ctrl-C."""
+        """Run the children; returns when all have ended after the first SIGTERM or Ctrl-C."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for _ in range(self._count):
             self._start()
-        while self._born:
+        while self._started_at:
             pid, status = os.waitpid(-1, 0)
-            born = self._born.pop(pid, 0.0)
+            started_at = self._started_at.pop(pid, 0.0)
             if self._stopping:
                 continue
             logger.error("The interface server process %d ended with status %d and is replaced.", pid, status)
-            if time.monotonic() - born < PAUSE:
-                time.sleep(PAUSE)
+            if time.monotonic() - started_at < RESTART_INTERVAL:
+                time.sleep(RESTART_INTERVAL)
             self._start()
 
     def _on_signal(self, number: int, frame: Any) -> None:
         if not self._stopping:
             self._stopping = True
-            os.close(self._hold)
+            os.close(self._pipe_hold)
             return
-        for pid in self._born:
+        for pid in self._started_at:
             os.kill(pid, signal.SIGQUIT)
 
     def _start(self) -> None:
@@ -62,15 +65,15 @@ class Prefork:
             return
         pid = os.fork()
         if not pid:
-            self._be_child()
-        self._born[pid] = time.monotonic()
+            self._run_child()
+        self._started_at[pid] = time.monotonic()
 
-    def _be_child(self) -> None:
+    def _run_child(self) -> None:
         status = 1
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
-            os.close(self._hold)
+            os.close(self._pipe_hold)
             threading.Thread(target=self._wait_for_parent, name="interface-parent", daemon=True).start()
             self._serve()
             status = 0
@@ -81,8 +84,8 @@ class Prefork:
         finally:
             logging.shutdown()
             sys.stdout.flush()
-            os._exit(status)  # what follows in the program is for the parent
+            os._exit(status)  # the rest of the program is the parent's
 
     def _wait_for_parent(self) -> None:
-        os.read(self._life, 1)
+        os.read(self._pipe_end, 1)
         self._stop()

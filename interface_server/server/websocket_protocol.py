@@ -1,8 +1,9 @@
-"""uvicorn's WebSocket protocol, a little extended: strict with clients, and fair to those that are not read.
+"""Adaptor of uvicorn's WebSocket protocol and of `websockets`, with strict limits and paused reading.
 
-It offers the application, as the extension `channels_classic.raw`, what ASGI has no word for: `write` puts one encoded
-frame on the transport at once, so that a broadcast is encoded once; `listen` has the client's messages handed over
-where they are read, which spares each a turn of the event loop; `abort` ends the connection at once.
+The extension `channels_classic.raw` offers the application functions that ASGI lacks: `write` puts one encoded frame on
+the transport at once, so that a broadcast is encoded once; `listen` delivers the client's messages by a call, which
+saves a turn of the event loop per message; `resume_reading` continues after the listener has paused; `abort` closes the
+connection at once.
 """
 
 from __future__ import annotations
@@ -12,52 +13,57 @@ from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 from ..error_pages import RETRY_AFTER
 
 WRITE_BUFFER = 64 * 1024
-"""Bytes in a transport's buffer above which `write` declines, and frames go through `send`, which waits."""
+"""Bytes in a transport's buffer above which `write` declines and frames go through `send`, which waits."""
 
-UNREAD_PONGS = 256 * 1024
-"""Bytes in a transport's buffer above which a client that sends pings is given up: it does not read the pongs."""
+MAX_UNREAD_PONGS = 256 * 1024
+"""Bytes in a transport's buffer above which a client that sends pings is cut off: it does not read the pongs."""
 
 SLICE = 16 * 1024
-"""Bytes that are parsed at once: one read may hold tens of thousands of tiny frames, far more than may wait."""
+"""Bytes parsed at a time: one read may hold tens of thousands of tiny frames, far more than may be queued."""
 
-FRAGMENTS = 1024
-"""Frames of one message: empty ones cost memory, but count for nothing in its size."""
+MAX_EARLY_BYTES = 64 * 1024
+"""Bytes that a client may send before its handshake is answered; RFC 6455 allows none."""
 
-GOOD_BYE = 10.0
-"""Seconds that a client has to answer our close frame before its connection is cut."""
+MAX_FRAGMENTS = 1024
+"""Frames of one message: empty ones take memory, but do not count in the size of the message."""
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds a client has to answer a close frame before its connection is closed."""
 
 ABNORMAL, PROTOCOL_ERROR, BAD_DATA, POLICY = 1006, 1002, 1007, 1008
 
 
-# What uvicorn needs of an `asyncio.Queue` and an `asyncio.Event`, which take 4 KiB: every idle socket has them.
+# Small stand-ins for the `asyncio.Queue` and the `asyncio.Event` of uvicorn, which take 4 KiB in every idle socket.
 
 
 class _Mailbox:
-    """Events for one reader."""
+    """A queue of events with one reader."""
 
-    __slots__ = ("_came", "_items")
+    __slots__ = ("_arrival", "_items")
 
     def __init__(self) -> None:
         self._items: list[Any] = []
-        self._came: asyncio.Future[None] | None = None
+        self._arrival: asyncio.Future[None] | None = None
 
     def put_nowait(self, item: Any) -> None:
         self._items.append(item)
-        if self._came is not None and not self._came.done():
-            self._came.set_result(None)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
 
     async def get(self) -> Any:
         while not self._items:
-            self._came = asyncio.get_running_loop().create_future()
+            self._arrival = asyncio.get_running_loop().create_future()
             try:
-                await self._came
+                await self._arrival
             finally:
-                self._came = None
+                self._arrival = None
         return self._items.pop(0)
 
     def take_all(self) -> list[Any]:
@@ -69,7 +75,7 @@ class _Mailbox:
 
 
 class _Valve:
-    """Open until it is cleared."""
+    """An event that is set until it is cleared."""
 
     __slots__ = ("_opened",)
 
@@ -90,34 +96,50 @@ class _Valve:
             await asyncio.wait([self._opened])
 
 
+class _ServerProtocol(ServerProtocol):
+    """The protocol of `websockets`, with control frames inside of fragmented messages as RFC 6455, section 5.4, has it.
+
+    A close frame may come there as well. `websockets` takes it for a violation, and answers 1002.
+    """
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Let a close frame end the message that it is in the middle of."""
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
+
+
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.close_timeout = GOOD_BYE
+        self.close_timeout = CLOSE_TIMEOUT
+        self.conn.__class__ = _ServerProtocol  # uvicorn makes it; to make another would cost each handshake 50 µs
         self.queue: Any = _Mailbox()
         self.writable: Any = _Valve()
         self._read_at = 0.0
         self._unparsed = b""
+        self._early_bytes = 0
+        self._early_pongs = b""
         self._listener: Callable[[str | bytes], bool] | None = None
 
-    # What the application is offered
+    # The extension for the application
 
     def handle_connect(self, event: Request) -> None:
-        """Offer the extension; the application starts later in this turn of the loop."""
+        """Add the extension to the scope; the application starts later in this turn of the loop."""
         super().handle_connect(event)
         if self.response.status_code == 101:
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions["channels_classic.raw"] = {
                 "write": self.write_frame,
                 "listen": self.listen,
-                "read_on": self.resume_reading,
+                "resume_reading": self.resume_reading,
                 "abort": self.abort,
             }
 
     def write_frame(self, frame: bytes) -> bool:
-        """Write an encoded frame now, if nothing speaks against it."""
+        """Write an encoded frame now and return True; return False if it must go through `send`."""
         transport = self.transport
         if (
             not self.handshake_complete
@@ -133,9 +155,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         return True
 
     def listen(self, listener: Callable[[str | bytes], bool]) -> None:
-        """Hand the client's messages to `listener`, not to `receive`; once it says no, read no further.
+        """Pass the client's messages to `listener` instead of `receive`; reading pauses when it returns False.
 
-        Messages that were read already are handed over now; of those read together with one that it said no to, all.
+        Messages that were already read are passed now, all of them, as are those read together with the one for which
+        it returns False.
         """
         self._listener = listener
         room = True
@@ -146,10 +169,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             else:
                 self.queue.put_nowait(event)
         if room:
-            self.resume_reading()  # the first of them had stopped it
+            self.resume_reading()  # the first of them had paused it
 
     def resume_reading(self) -> None:
-        """There is room for messages again."""
+        """Continue reading after a pause."""
         if self.read_paused and not self.transport.is_closing():
             self.read_paused = False
             self._read_at = self.loop.time()
@@ -157,7 +180,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             if not self.read_paused and not self.transport.is_closing():
                 self.transport.resume_reading()
 
-    def _hand_over(self, data: str | bytes) -> None:
+    def _notify_listener(self, data: str | bytes) -> None:
         assert self._listener is not None
         if not self._listener(data):
             self._pause()
@@ -168,13 +191,19 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.pause_reading()
 
     def abort(self) -> None:
-        """End the connection without a word."""
+        """Close the connection at once, without a close frame."""
         self.transport.abort()
 
-    # What clients send
+    # Data from the client
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, as far as it is wanted; the rest waits like what was not read."""
+        """Parse data until reading pauses, and keep the rest."""
+        if not self.handshake_complete and self.handshake_initiated:
+            self._early_bytes += len(data)
+            if self._early_bytes > MAX_EARLY_BYTES:
+                self._reject(400, "Too much data before the handshake was answered.\n")
+                self.transport.close()
+                return
         if self._unparsed or self.read_paused or len(data) > SLICE:
             self._unparsed += data
             self._parse()
@@ -187,21 +216,24 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             super().data_received(part)
 
     def handle_cont(self, event: Any) -> None:
-        """A further frame of a message."""
-        if len(self.frames) >= FRAGMENTS:
+        """Add a continuation frame to the message."""
+        if len(self.frames) >= MAX_FRAGMENTS:
             self._fail(POLICY)
         else:
             super().handle_cont(event)
 
     def handle_ping(self) -> None:
-        """Answer, unless nobody reads the answers."""
-        if self.transport.get_write_buffer_size() > UNREAD_PONGS:
+        """Answer with a pong, or cut off a client that does not read its pongs."""
+        if not self.handshake_complete:
+            self._early_pongs += b"".join(self.conn.data_to_send())  # the 101 comes first
+            return
+        if self.transport.get_write_buffer_size() > MAX_UNREAD_PONGS:
             self.transport.abort()
         else:
             super().handle_ping()
 
     def send_receive_event_to_app(self) -> None:
-        """A message is complete. Bad UTF-8 is the client's fault, and no news for the log."""
+        """Deliver a complete message. Invalid UTF-8 is the client's fault and is not logged."""
         data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
         self.frames = []
         if self.close_sent:
@@ -213,20 +245,20 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._fail(BAD_DATA)
             return
         if self._listener is not None:
-            self._hand_over(content)
+            self._notify_listener(content)
         else:
             self.queue.put_nowait({"type": "websocket.receive", "text" if is_text else "bytes": content})
             self._pause()
 
     def handle_close(self, event: Any) -> None:
-        """The client says good-bye; before the handshake is answered nothing can be said any more."""
+        """Answer the client's close frame; before the handshake is answered there is nothing to write."""
         early = not self.handshake_complete
         super().handle_close(event)
         if early:
             self.close_sent = self.handshake_complete = True
 
     def handle_parser_exception(self) -> None:
-        """A broken frame; before the handshake is answered there is no close frame to say so."""
+        """Close after an invalid frame; before the handshake is answered, without a close frame."""
         if self.conn.close_sent is not None:
             super().handle_parser_exception()
             return
@@ -244,34 +276,42 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     # The end
 
     def shutdown(self) -> None:
-        """The server stops: a handshake that nobody has answered may be tried again elsewhere, or soon."""
+        """Close because the server stops; an undecided handshake gets 503, so that the client tries again."""
         if not self.handshake_complete and not self.close_sent and self.initial_response is None:
-            response = self.conn.reject(503, "Service unavailable.\n")
-            response.headers["Retry-After"] = RETRY_AFTER[1].decode()
-            self.conn.send_response(response)
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.handshake_complete = self.close_sent = True
+            self._reject(503, "Service unavailable.\n")
         super().shutdown()
 
+    def _reject(self, status: int, text: str) -> None:
+        """Answer the handshake with an error."""
+        response = self.conn.reject(status, text)
+        if status == 503:
+            response.headers["Retry-After"] = RETRY_AFTER[1].decode()
+        self.conn.send_response(response)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.handshake_complete = self.close_sent = True
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """A connection that ended without a close frame of the client is abnormal (RFC 6455, section 7.1.5)."""
+        """Report code 1006 for a connection that ended without a close frame (RFC 6455, section 7.1.5)."""
         if self.conn.close_rcvd is None:
             self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""})
         super().connection_lost(exc)
 
     async def send(self, message: Any) -> None:
-        """A handshake that was answered with a response is complete; uvicorn would log that it is not."""
+        """Mark a handshake answered with a response as complete; uvicorn would log that it is not."""
         await super().send(message)
         if self.close_sent:
             self.handshake_complete = True
-            self._parse()  # the answer to our close frame may be in there
         if self.handshake_complete and message["type"] == "websocket.accept":
-            del self.request, self.response  # two kilobytes that nobody needs any more
+            del self.request, self.response  # two kilobytes no longer needed
+            pongs, self._early_pongs = self._early_pongs, b""
+            self.transport.write(pongs)
+        if self.close_sent:
+            self._parse()  # it may contain the answer to our close frame
 
     # Keep-alive
 
     async def receive(self) -> Any:
-        """Note when reading goes on."""
+        """Note the time when reading continues."""
         paused = self.read_paused
         event = await super().receive()
         if paused and not self.read_paused:
@@ -280,7 +320,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         return event
 
     def keepalive_timeout(self) -> None:
-        """While we do not read, a pong cannot arrive: the client has its full time from when we read again."""
+        """Give the client its full time from when reading continued: during a pause its pong cannot arrive."""
         assert self.ping_timeout is not None
         waits_since = self.loop.time() if self.read_paused else self._read_at
         deadline = waits_since + self.ping_timeout

@@ -1,6 +1,6 @@
-"""One WebSocket: its handshake, what workers and groups send it, and how it ends. What it sends itself is in `inbound`.
+"""One WebSocket: its handshake, the messages sent to it, and its end. The messages it sends are in `inbound`.
 
-ASGI events come from the server and go to it, replies come from the hub. Knows no framing and no sockets.
+Receives ASGI events from the server and replies from the session, and sends ASGI events. Knows no framing or sockets.
 """
 
 from __future__ import annotations
@@ -8,21 +8,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from channels_classic.layers.codec import Outcome
+from channels_classic.layers.planner import Outgoing
 
 from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
+from ..config import InterfaceConfig
 from ..frames import encode_frame
 from ..layer.client import Broadcast
 from ..layer.session import LayerSession
+from ..layer.writer import SendResult
 from ..replies import NORMAL, ParsedReply, parse_reply
-from .inbound import CONNECT, RECEIVE, InboundQueue
+from . import actions
+from .inbound import CONNECT, DISCONNECT, RECEIVE, InboundLimits, InboundQueue
 from .send_queue import SendQueue
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.interface_server")
 
 NO_STATUS = 1005
 ABNORMAL = 1006
@@ -37,36 +42,43 @@ REFUSALS = {
     Outcome.EXPIRED: 503,
     Outcome.DROPPED: 503,
 }
-"""How a handshake is answered whose connect message ended like this before anybody decided."""
+"""The status of an undecided handshake, by the outcome of its connect message."""
 
-GROUP_MESSAGES = 100
-"""Group messages that wait for the handshake of one client; further ones miss it."""
+MAX_EARLY_MESSAGES = 100
+"""Group messages kept for a client during its handshake; further ones are lost."""
+
+
+LAST_REPORT_TIMEOUT = 10.0
+"""Seconds to wait for the report on a disconnect, where others wait for the room that it makes."""
 
 
 class SocketState(Enum):
-    """Where the connection stands."""
+    """The state of the connection."""
 
     WAITING = "waiting"
-    """The client waits for the handshake to be answered."""
+    """The handshake is undecided."""
     OPEN = "open"
     CLOSING = "closing"
-    """We refused it or said good-bye; nothing is sent any more."""
+    """The handshake was refused or a close frame was sent; nothing further is sent."""
     GONE = "gone"
-    """The client is no longer there; its last messages may still wait in the gate."""
+    """The client has left; its last messages may still wait in the gate."""
+    DRAINED = "drained"
+    """Its last message has left as well; the report on that is awaited, because others wait for its place."""
 
 
 class WebSocket:
-    """A client of the hub for as long as a message of it waits, which may be after its connection ended."""
+    """A client of the session until its last message is sent, which may be after its connection ended."""
 
     __slots__ = (
-        "_connect_over",
+        "_connect_deadline",
+        "_connect_taken",
         "_early",
-        "_heard",
         "_inbound",
-        "_life_over",
+        "_life_deadline",
         "_path",
         "_raw",
         "_receive",
+        "_resume_reading",
         "_scope",
         "_send_queue",
         "_session",
@@ -85,11 +97,12 @@ class WebSocket:
         self._path: str = scope["path"]
         self._receive = receive
         self._send_queue = SendQueue(send, self._send_failed)
-        self._inbound = InboundQueue(session, self, self._path, self._let_go, self._too_large)
-        self._heard = False  # a worker took the connect message
+        self._inbound = InboundQueue(_inbound_limits(session.layer.expiry, session.config), self._path)
+        self._resume_reading: Callable[[], None] | None = None
+        self._connect_taken = False  # a worker took the connect message
         self._early: list[Broadcast] = []
-        self._connect_over = math.inf
-        self._life_over = math.inf
+        self._connect_deadline = math.inf
+        self._life_deadline = math.inf
         self._raw = raw_extension(scope)
         self._write: Callable[[bytes], bool] | None = self._raw["write"] if self._raw else None
 
@@ -115,112 +128,183 @@ class WebSocket:
         await self._send_queue.sent()
 
     def _frame(self, data: str | bytes) -> bool:
-        """Take a message of the client → whether to read on."""
+        """Queue a message of the client; return False if reading must pause."""
         if self.state is SocketState.CLOSING:
             return True
-        self._inbound.frame(data)
+        self._perform(self._inbound.frame(data, self._session.clock()))
         if self._inbound.has_room:
             return True
         if self._raw is not None:
-            self._inbound.pause_reading(self._raw["read_on"])
+            self._pause(self._raw["resume_reading"])
         return False
 
     async def _room(self) -> None:
-        """Return once it is time to read on."""
-        came = asyncio.Event()
-        self._inbound.pause_reading(came.set)
-        await came.wait()
+        """Return when reading may continue."""
+        resumed = asyncio.Event()
+        self._pause(resumed.set)
+        await resumed.wait()
+
+    def _pause(self, resume_reading: Callable[[], None]) -> None:
+        self._resume_reading = resume_reading
+        self._inbound.pause(self._session.clock())
+        self._session.timers.schedule(self, self._inbound.deadline)
 
     def _begin(self) -> None:
         session = self._session
         timeout = session.config.websocket_connect_timeout
         if timeout >= 0:
-            self._connect_over = session.clock() + timeout
-            session.timers.schedule(self, self._connect_over)
-        self._inbound.connect(connection_keys(self._scope, session.add(self), "ws", session.config.root_path))
+            self._connect_deadline = session.clock() + timeout
+            session.timers.schedule(self, self._connect_deadline)
+        message = connection_keys(self._scope, session.add(self), "ws", session.config.root_path)
+        self._perform(self._inbound.connect(message, session.clock()))
 
     def _end(self, code: int) -> None:
-        """The client is gone: it leaves its groups now, and its disconnect follows its last frame."""
+        """Leave the client's groups now, and queue its disconnect after its last frame."""
         self.state = SocketState.GONE
-        self._connect_over = self._life_over = math.inf
+        self._connect_deadline = self._life_deadline = math.inf
         self._session.gone(self)
-        self._inbound.end(code)
+        self._perform(self._inbound.end(code, self._session.clock()))
 
-    def _let_go(self) -> None:
-        self._session.remove(self)
+    # To the layer: what `inbound` decides is carried out here
 
-    def _too_large(self) -> None:
+    def _perform(self, todo: Iterable[actions.Action]) -> None:
+        for action in todo:
+            _PERFORMERS[type(action)](self, action)
+        self._session.timers.schedule(self, self._inbound.deadline)
+
+    def _send_message(self, send: actions.Send) -> None:
+        if not send.retried and self._session.retry_queues.must_wait(send.channel):
+            now = self._session.clock()
+            self._perform(self._inbound.settled(send.order, send.channel, SendResult.UNAVAILABLE, now))
+        else:
+            self._session.send(Outgoing(send.channel, send.message, token=send.token), self._on_sent)
+
+    def _on_sent(self, send: Outgoing, result: SendResult) -> None:
+        todo = self._inbound.settled(send.message["order"], send.name, result, self._session.clock())
+        if todo:
+            self._perform(todo)
+
+    def retry(self) -> None:
+        """Send the message that waited for room."""
+        self._perform(self._inbound.retry(self._session.clock()))
+
+    def _block(self, block: actions.Block) -> None:
+        self._session.retry_queues.refused(block.channel, self)
+
+    def _unblock(self, unblock: actions.Unblock) -> None:
+        self._session.retry_queues.passed(unblock.channel, self)
+
+    def _note_taken(self, taken: actions.Taken) -> None:
+        self._session.retry_queues.taken(taken.channel)
+
+    def _count_lost(self, lost: actions.Lost) -> None:
+        self._session.losses.count(lost.kind, lost.channel)
+        if lost.kind == "unheard":
+            self._warn(
+                "Nothing was heard of the last message of the WebSocket %s to %s: its next one is sent.", lost.channel
+            )
+
+    def _note_overtaken(self, overtaken: actions.Overtaken) -> None:
+        self._warn(
+            "The disconnect of the WebSocket %s does not wait any longer for the consumer of its last %s message.",
+            overtaken.channel,
+        )
+
+    def _resume(self, _: actions.Resume | None = None) -> None:
+        resume_reading, self._resume_reading = self._resume_reading, None
+        if resume_reading is not None:
+            resume_reading()
+
+    def _refuse_too_large(self, _: actions.TooLarge) -> None:
         self._close(TOO_BIG)
 
-    # From the workers: how its messages ended
+    def _close_stalled(self, _: actions.Stalled) -> None:
+        self._warn(
+            "The WebSocket %s is closed with 1013: its frames waited for %g s. Run more workers for %s.",
+            self._session.config.waiting_timeout,
+            RECEIVE,
+        )
+        self._close(TRY_AGAIN_LATER)
+
+    def _let_go(self, _: actions.Drained) -> None:
+        """End, unless others wait for room for their disconnect: the report on this one says when there is some."""
+        session = self._session
+        if self._inbound.channel == DISCONNECT and session.retry_queues.must_wait(DISCONNECT):
+            self.state = SocketState.DRAINED
+            self._life_deadline = session.clock() + LAST_REPORT_TIMEOUT
+            session.timers.schedule(self, self._life_deadline)
+        else:
+            session.remove(self)
+
+    def _warn(self, text: str, *arguments: object) -> None:
+        self._session.throttled_log.warn(logger, text, self._path, *arguments)
+
+    # From the workers: outcomes of its messages
 
     def report(self, token: str, outcome: Outcome) -> None:
-        """A worker reports on a message of this client."""
-        if self._inbound.connects:
-            self._heard = True
+        """Note the outcome of a message of this client."""
+        if self._inbound.channel == CONNECT:
+            self._connect_taken = True
             if outcome in REFUSALS:
                 self._refuse(REFUSALS[outcome])
-        self._inbound.report(token, outcome)
+        self._perform(self._inbound.report(token, outcome, self._session.clock()))
+        if self.state is SocketState.DRAINED:
+            self._session.remove(self)
 
     def layer_restored(self) -> None:
-        """What is outstanding, or its report, may be lost with the layer."""
-        self._inbound.shorten()
+        """Shorten the wait for a report: the outstanding message or its report may be lost with the layer."""
+        self._inbound.shorten(self._session.clock())
+        self._session.timers.schedule(self, self._inbound.deadline)
 
     def flush(self) -> None:
-        """Let everything that waits pass, in order."""
-        self._inbound.flush()
+        """Send everything that waits, in order."""
+        self._perform(self._inbound.flush(self._session.clock()))
 
     # Time
 
     def due(self, now: float) -> float:
-        """Do what is due."""
-        if now >= self._connect_over:
+        """Handle expired deadlines; return the next one."""
+        if self.state is SocketState.DRAINED:
+            self._session.remove(self)
+            return math.inf
+        if now >= self._connect_deadline:
             self._connect_timed_out()
-        if now >= self._life_over:
-            self._life_over = math.inf
+        if now >= self._life_deadline:
+            self._life_deadline = math.inf
             self._close(NORMAL)
-        if self._inbound.due(now):
-            self._session.throttled_log.warn(
-                logger,
-                "The WebSocket %s is closed with 1013: its frames waited for %g s. Run more workers for %s.",
-                self._path,
-                self._session.config.waiting_timeout,
-                RECEIVE,
-            )
-            self._close(TRY_AGAIN_LATER)
-        return min(self._connect_over, self._life_over, self._inbound.deadline)
+        self._perform(self._inbound.due(now))
+        return min(self._connect_deadline, self._life_deadline, self._inbound.deadline)
 
     def _connect_timed_out(self) -> None:
-        unsent = not self._inbound.is_sent and not self._heard
+        unsent = not self._inbound.is_sent and not self._connect_taken
         if unsent:
             text = "The WebSocket %s is refused: its %s message could not be sent within %g s."
-        elif not self._heard:
+        elif not self._connect_taken:
             text = "The WebSocket %s is refused: no worker took its %s message within %g s. Is `runworker` running?"
         else:
             text = (
                 "The WebSocket %s is refused: the consumer of its %s message neither accepted nor closed it within "
                 '%g s; it should send {"accept": True} to the reply channel.'
             )
-        self._session.throttled_log.warn(
-            logger, text, self._path, CONNECT, self._session.config.websocket_connect_timeout
-        )
+        self._warn(text, CONNECT, self._session.config.websocket_connect_timeout)
         self._refuse(503 if unsent else 403)
 
     # To the client
 
     def reply(self, message: Mapping[str, Any]) -> None:
-        """A message came for the reply channel."""
+        """Carry out a message on the reply channel."""
         try:
             parsed = parse_reply(message, waiting=self.state is SocketState.WAITING)
         except ValueError as error:
-            self._meaningless(error)
+            self._warn_ignored(error)
         else:
             self._carry_out(parsed)
 
     def broadcast(self, broadcast: Broadcast) -> None:
-        """A message came for a group.
+        """Carry out a message to a group of this client.
 
-        Its text does not accept a handshake that nobody has decided: who joins a group is not yet let in. It waits.
+        Unlike a reply, its text does not accept an undecided handshake: a client that was only added to a group is not
+        accepted yet. The message waits for the decision.
         """
         parsed, frame = broadcast.parsed, broadcast.frame
         if self.state is SocketState.WAITING and frame is not None and broadcast.message.get("accept") is None:
@@ -233,13 +317,13 @@ class WebSocket:
             self._close(parsed.close)
 
     def _hold(self, broadcast: Broadcast) -> None:
-        if len(self._early) < GROUP_MESSAGES:
+        if len(self._early) < MAX_EARLY_MESSAGES:
             self._early.append(broadcast)
         else:
             self._session.losses.count("full", self._path)
 
-    def _meaningless(self, error: ValueError) -> None:
-        self._session.throttled_log.warn(logger, "A message for the WebSocket %s was ignored: %s.", self._path, error)
+    def _warn_ignored(self, error: ValueError) -> None:
+        self._warn("A message for the WebSocket %s was ignored: %s.", error)
 
     def _carry_out(self, parsed: ParsedReply) -> None:
         if parsed.deny:
@@ -255,11 +339,11 @@ class WebSocket:
         if self.state is not SocketState.WAITING:
             return
         self.state = SocketState.OPEN
-        self._connect_over = math.inf
+        self._connect_deadline = math.inf
         lifetime = self._session.config.websocket_timeout
         if lifetime >= 0:
-            self._life_over = self._session.clock() + lifetime
-            self._session.timers.schedule(self, self._life_over)
+            self._life_deadline = self._session.clock() + lifetime
+            self._session.timers.schedule(self, self._life_deadline)
         known = self._session.config.ws_protocols
         offered = self._scope.get("subprotocols") or ()
         chosen = next((protocol for protocol in offered if protocol in known), None)
@@ -277,22 +361,22 @@ class WebSocket:
             self._give_up()
 
     def _write_now(self, frame: bytes) -> bool:
-        """Write past the server's `send`, if it lets us and nothing is on its way there that would be overtaken."""
+        """Write directly to the transport, unless the server declines or earlier events are still queued."""
         return self._write is not None and self._send_queue.idle and self._write(frame)
 
     def _refuse(self, status: int) -> None:
-        """Answer the handshake with an HTTP status; where the server offers only one, that is 403."""
+        """Answer the handshake with an HTTP status; servers without the denial extension can only send 403."""
         if self.state is not SocketState.WAITING:
             return
         self.state = SocketState.CLOSING
-        self._connect_over = math.inf
+        self._connect_deadline = math.inf
         if status != 403 and "websocket.http.response" in (self._scope.get("extensions") or {}):
             headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5")]
             self._send_queue.put({"type": "websocket.http.response.start", "status": status, "headers": headers})
             self._send_queue.put({"type": "websocket.http.response.body", "body": b"Service unavailable.\n"})
         else:
             self._send_queue.put({"type": "websocket.close"})
-        self._inbound.stop_waiting_for_room()
+        self._perform(self._inbound.resume())
 
     def _close(self, code: int) -> None:
         if self.state is SocketState.WAITING:
@@ -300,16 +384,35 @@ class WebSocket:
         if self.state is SocketState.OPEN:
             self.state = SocketState.CLOSING
             self._send_queue.put({"type": "websocket.close", "code": code})
-            self._inbound.stop_waiting_for_room()  # to meet the end of the connection
+            self._perform(self._inbound.resume())  # to read the client's close frame
 
     def _give_up(self) -> None:
-        """The client does not read what it is sent."""
-        self._session.throttled_log.warn(logger, "The WebSocket %s is closed: its client does not read.", self._path)
+        """Cut off a client that does not read."""
+        self._warn("The WebSocket %s is closed: its client does not read.")
         self._send_queue.clear()
         self._close(POLICY)
         if self._raw is not None:
             self._raw["abort"]()
 
     def _send_failed(self, error: BaseException) -> None:
-        # The server says that the client is gone; what it has to say about that comes through `receive`.
+        # The client is gone; the server reports its disconnect through `receive`.
         logger.debug("Sending to the WebSocket %s failed: %r", self._path, error)
+
+
+_PERFORMERS: dict[type[actions.Action], Callable[[WebSocket, Any], None]] = {
+    actions.Send: WebSocket._send_message,
+    actions.Block: WebSocket._block,
+    actions.Unblock: WebSocket._unblock,
+    actions.Taken: WebSocket._note_taken,
+    actions.Lost: WebSocket._count_lost,
+    actions.Overtaken: WebSocket._note_overtaken,
+    actions.Resume: WebSocket._resume,
+    actions.TooLarge: WebSocket._refuse_too_large,
+    actions.Stalled: WebSocket._close_stalled,
+    actions.Drained: WebSocket._let_go,
+}
+
+
+@lru_cache(maxsize=16)
+def _inbound_limits(expiry: float, config: InterfaceConfig) -> InboundLimits:
+    return InboundLimits(expiry, config.waiting_frames, config.waiting_bytes, config.waiting_timeout)

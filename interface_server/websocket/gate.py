@@ -1,7 +1,7 @@
-"""The gate of one WebSocket: which of its messages may pass to the layer now. A pure state machine, the clock is given.
+"""The gate of one WebSocket: decides which of its messages may pass to the layer. A pure state machine, clock given.
 
-At most one message of a socket is outstanding: the next one passes when a worker reported the end of the one before. So
-the frames of a socket are consumed one after another, in order, whichever workers take them.
+At most one message of a socket is outstanding: the next one passes when a worker has reported the end of the one
+before. So the frames of a socket are consumed one after another, in order, whichever workers take them.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from typing import Any
 from channels_classic.layers.codec import RUNNING_INTERVAL, Outcome
 
 MARGIN = RUNNING_INTERVAL + 2.0
-"""Seconds in which a worker that has the message says so: for so long the lease goes on after the message's expiry, and
-when the layer may have lost the message or its report."""
+"""Seconds within which a worker that has the message reports that it runs. The lease lasts this much longer than the
+message's expiry, and only this long once the layer may have lost the message or its report."""
 
 GRACE = 5.0
-"""Seconds for which the disconnect waits for the consumer before it; that one may be waiting for the disconnect."""
+"""Seconds the disconnect waits for the consumer before it, which may itself be waiting for the disconnect."""
 
 
 class GateState(Enum):
-    """Where a gate stands."""
+    """The state of a gate."""
 
-    __hash__ = object.__hash__  # as below: looked up for each message; that of Enum is in Python
+    __hash__ = object.__hash__  # looked up for each message, here and below; Enum's own is in Python
 
     OPEN = "open"
-    """Nothing is outstanding: what comes passes at once."""
-    IN_FLIGHT = "busy"
+    """Nothing is outstanding: the next message passes at once."""
+    IN_FLIGHT = "in flight"
     """One message is outstanding; the others wait."""
-    BLOCKED = "held"
-    """The next message was refused, because its channel was full or the layer away; it waits to be tried again."""
-    CLOSED = "over"
-    """The disconnect has passed; nothing comes any more."""
+    BLOCKED = "blocked"
+    """The next message was refused, because its channel was full or the layer down; it waits to be retried."""
+    CLOSED = "closed"
+    """The disconnect has passed; nothing follows."""
 
 
 class GateEvent(Enum):
-    """What moves a gate from one state to another."""
+    """An event that moves a gate from one state to another."""
 
     __hash__ = object.__hash__
 
@@ -57,12 +57,16 @@ TRANSITIONS = {
     (GateState.CLOSED, GateEvent.REFUSED): GateState.BLOCKED,
     (GateState.BLOCKED, GateEvent.RETRIED): GateState.OPEN,
 }
-"""Every transition there is; any other change in any other state changes nothing."""
+"""All transitions; any other pair changes nothing.
+
+CLOSED → BLOCKED is deliberate: a disconnect is refused after it has passed, when the layer's answer comes, and must be
+sent again, or the application never cleans up after the client.
+"""
 
 
 @dataclass(slots=True)  # frozen would be slower
 class InboundMessage:
-    """A message on its way to the layer. `size` is in bytes of payload; `order` counts the messages of the client."""
+    """A message for the layer. `size` is in bytes of payload; `order` counts the messages of the client."""
 
     channel: str
     message: dict[str, Any]
@@ -72,12 +76,12 @@ class InboundMessage:
 
     @property
     def token(self) -> str:
-        """What the report will name; the order is unique within a client."""
+        """The name of the message in its report; the order is unique within a client."""
         return str(self.order)
 
 
 class Gate:
-    """Messages are `put`, and pass when `next` gives them. Time is in seconds, of a clock that never runs backwards."""
+    """Messages enter by `put` and pass when `next` returns them. Times are seconds of a monotonic clock."""
 
     __slots__ = (
         "_channel",
@@ -106,7 +110,7 @@ class Gate:
 
     @property
     def waiting(self) -> int:
-        """Messages that have not passed."""
+        """The number of messages that have not passed."""
         return len(self._waiting)
 
     @property
@@ -116,7 +120,7 @@ class Gate:
 
     @property
     def nothing_sent(self) -> bool:
-        """Whether even the first message waits: the layer knows nothing of this client."""
+        """Whether even the first message waits, so that the layer knows nothing of this client."""
         return bool(self._waiting) and self._waiting[0].order == 0
 
     @property
@@ -126,7 +130,7 @@ class Gate:
 
     @property
     def deadline(self) -> float:
-        """When `due` has something to do."""
+        """The time at which `due` has something to do."""
         if self.state is GateState.CLOSED:
             return math.inf
         if self.state is GateState.IN_FLIGHT and self._grace_counts():
@@ -141,14 +145,14 @@ class Gate:
         return True
 
     def put(self, waiting: InboundMessage, now: float) -> None:
-        """A message came; with `last`, none may follow."""
+        """Queue a message; after one with `last` none may follow."""
         self._waiting.append(waiting)
         self._size += waiting.size
         if waiting.last:
             self._last_at = now
 
     def next(self, now: float) -> InboundMessage | None:
-        """The message that passes now, if there is one; the caller sends it with its token."""
+        """Return the message that passes now, if any; the caller sends it with its token."""
         if self.state is not GateState.OPEN or not self._waiting:
             return None
         return self._pass(now)
@@ -163,17 +167,14 @@ class Gate:
         self._change(GateEvent.PASSED_LAST if waiting.last else GateEvent.PASSED)
         return waiting
 
-    def refuse(self, token: str, now: float) -> bool:
-        """The message that passed was certainly not written: it is the next one again, until `retry`.
+    def refuse(self, token: str) -> bool:
+        """Take back a message that was certainly not written: it is the next one again, after `retry`.
 
-        False when it is not the outstanding one, or when it has waited for as long as it may; then it is dropped.
+        Returns False if it is not the outstanding one.
         """
         if self._passed is None or self._passed.token != token:
             return False
-        if self._passed.last and now >= self._last_at + self._lease:
-            return False
-        if not self._change(GateEvent.REFUSED):
-            return False
+        self._change(GateEvent.REFUSED)
         self._waiting.insert(0, self._passed)
         self._size += self._passed.size
         self._passed = None
@@ -181,11 +182,15 @@ class Gate:
         return True
 
     def retry(self) -> None:
-        """What was refused may be tried again: `next` gives it."""
+        """Let `next` return the refused message again."""
         self._change(GateEvent.RETRIED)
 
+    def is_news(self, token: str) -> bool:
+        """Return True if `token` is that of the outstanding message, of which no worker has reported yet."""
+        return self._passed is not None and self._passed.token == token and not self._running
+
     def report(self, token: str, outcome: Outcome, now: float) -> bool:
-        """A worker reports. Whether this opened the gate: the report was an end, and of the outstanding message."""
+        """Note a report. Return True if it opened the gate: it was an end, and that of the outstanding message."""
         if self.state is not GateState.IN_FLIGHT or self._passed is None or self._passed.token != token:
             return False
         if outcome is Outcome.RUNNING:
@@ -195,7 +200,7 @@ class Gate:
         return self._end(now)
 
     def drop(self, token: str, now: float) -> bool:
-        """The outstanding message will never be consumed: no layer carries it. Whether this opened the gate."""
+        """Give up the outstanding message, which no layer can carry. Return True if this opened the gate."""
         if self._passed is None or self._passed.token != token:
             return False
         return self._end(now)
@@ -207,22 +212,22 @@ class Gate:
         return self._change(GateEvent.ENDED)
 
     def shorten(self, now: float) -> None:
-        """The layer was away: the outstanding message or its report may be lost."""
+        """Shorten the lease: the layer was down, and the outstanding message or its report may be lost."""
         if self.state is GateState.IN_FLIGHT:
             self._lease_over = min(self._lease_over, now + MARGIN)
 
     def _grace_counts(self) -> bool:
-        """Whether what waits may overtake the outstanding message after the grace.
+        """Return True if the waiting messages may overtake the outstanding one after the grace.
 
-        The disconnect may if it is next. Frames before it only if a consumer is known to run: a message that nobody has
-        taken yet waits for its turn in the layer, and order is kept.
+        The disconnect may if it is next. Frames before it may only if a consumer is known to run: a message that no
+        worker has taken yet waits for its turn in the layer, and order is kept.
         """
         return self._last_at < math.inf and (len(self._waiting) == 1 or self._running)
 
     def due(self, now: float) -> list[InboundMessage]:
-        """An ended lease opens the gate (see `next`), an ended grace lets through what waits.
+        """Open the gate if the lease has ended (see `next`); return all waiting messages if the grace has ended.
 
-        The messages given here overtake the outstanding one; the caller sends them in order, without tokens.
+        The messages returned overtake the outstanding one; the caller sends them in order, without tokens.
         """
         if self.state is not GateState.IN_FLIGHT or now < self.deadline:
             return []
@@ -232,7 +237,7 @@ class Gate:
         return self.overtake(now)
 
     def overtake(self, now: float) -> list[InboundMessage]:
-        """Everything that waits, whatever is outstanding."""
+        """Return all waiting messages, whatever is outstanding."""
         overtaking = []
         while self._waiting:
             overtaking.append(self._pass(now))

@@ -1,65 +1,62 @@
-"""What one WebSocket sends, on its way to the layer: in order, through the gate, and back again when there is no room.
+"""The messages of one WebSocket on their way to the layer: in order, through the gate, and back when there is no room.
 
-In come the handshake, frames and the end of the connection; out go messages through the hub. Knows nothing of what the
-client is sent.
+Pure: each method is given the time and returns what is to be done, in order. Knows no session, no connection, and
+nothing of what the client is sent.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.planner import Outgoing
 
-from ..layer.session import LayerSession
-from ..layer.timers import Timed
 from ..layer.writer import SendResult
+from .actions import Action, Block, Drained, Lost, Overtaken, Resume, Send, Stalled, Taken, TooLarge, Unblock
 from .gate import Gate, InboundMessage
-
-logger = logging.getLogger(__name__)
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
+_NOT_WRITTEN = {SendResult.FULL: "full", SendResult.UNAVAILABLE: "broker", SendResult.REFUSED: "refused"}
+"""Results after which a message is sent again → the kind of loss if that is no longer possible."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundLimits:
+    """How many messages may wait, and for how long; one object for all clients."""
+
+    expiry: float
+    frames: int
+    size: int
+    timeout: float
+
 
 class InboundQueue:
-    """The messages of one WebSocket. `over` is called when its last one has left, `too_large` when one never can.
-
-    `client` is what the wheel asks in its stead.
-    """
+    """The messages of one WebSocket."""
 
     __slots__ = (
-        "_client",
+        "_blocked",
         "_gate",
-        "_held_on",
+        "_is_final",
+        "_limits",
         "_order",
-        "_over",
         "_path",
+        "_paused_until",
         "_reply_channel",
-        "_resume_reading",
-        "_session",
-        "_stalled_at",
-        "_too_large",
         "is_sent",
     )
 
-    def __init__(
-        self, session: LayerSession, client: Timed, path: str, over: Callable[[], None], too_large: Callable[[], None]
-    ) -> None:
-        self._session = session
-        self._client = client
+    def __init__(self, limits: InboundLimits, path: str) -> None:
+        self._limits = limits
         self._path = path
-        self._over = over
-        self._too_large = too_large
-        self._gate = Gate(session.layer.expiry)
+        self._gate = Gate(limits.expiry)
         self._reply_channel = ""
         self._order = 0
-        self._held_on: tuple[str, int] | None = None
-        self._resume_reading: Callable[[], None] | None = None
-        self._stalled_at = math.inf
+        self._blocked: tuple[str, int] | None = None  # channel and order of the message that waits for room
+        self._paused_until: float | None = None
+        self._is_final = False
         self.is_sent = False
-        """Whether the layer took the first message, as far as is known."""
+        """Whether the layer is known to have taken the first message."""
 
     @property
     def nothing_sent(self) -> bool:
@@ -67,175 +64,173 @@ class InboundQueue:
         return self._gate.nothing_sent
 
     @property
-    def connects(self) -> bool:
-        """Whether the handshake is what the workers have of this client."""
-        return self._gate.channel == CONNECT
+    def channel(self) -> str | None:
+        """The channel of the outstanding message, or of the one that passed last."""
+        return self._gate.channel
 
-    # Messages
+    @property
+    def size(self) -> int:
+        """The bytes of the messages that wait."""
+        return self._gate.size
 
-    def connect(self, message: dict[str, object]) -> None:
-        """The handshake came."""
-        self._reply_channel = str(message["reply_channel"])
-        self._put(InboundMessage(CONNECT, {**message, "order": 0}, 0))
-
-    def frame(self, data: str | bytes) -> None:
-        """A frame came."""
-        key = "text" if isinstance(data, str) else "bytes"
-        self._order += 1
-        message = {"reply_channel": self._reply_channel, "path": self._path, "order": self._order, key: data}
-        self._put(InboundMessage(RECEIVE, message, self._order, len(data)))
-
-    def end(self, code: int) -> None:
-        """The client is gone; this is its last message."""
-        if self.nothing_sent:
-            self._leave()
-            return
-        self._order += 1
-        message = {"reply_channel": self._reply_channel, "code": code, "path": self._path, "order": self._order}
-        self._put(InboundMessage(DISCONNECT, message, self._order, last=True))
-
-    def _put(self, waiting: InboundMessage) -> None:
-        now = self._session.clock()
-        self._gate.put(waiting, now)
-        self._pump(now)
-        self._session.timers.schedule(self._client, self._gate.deadline)
-
-    def _leave(self) -> None:
-        self._unblocked()
-        self._over()
-
-    # Room
+    @property
+    def waiting(self) -> int:
+        """The number of messages that wait."""
+        return self._gate.waiting
 
     @property
     def has_room(self) -> bool:
         """Whether more may be read."""
-        config = self._session.config
-        return self._gate.waiting < config.waiting_frames and self._gate.size < config.waiting_bytes
-
-    def pause_reading(self, resume_reading: Callable[[], None]) -> None:
-        """There is no room: call `resume_reading` once there is, or when `stop_waiting_for_room` was called."""
-        if self._resume_reading is None:
-            self._resume_reading = resume_reading
-            self._stalled_at = self._session.clock() + self._session.config.waiting_timeout
-            self._session.timers.schedule(self._client, self._stalled_at)
-
-    def stop_waiting_for_room(self) -> None:
-        """Read on without room."""
-        self._stalled_at = math.inf
-        resume_reading, self._resume_reading = self._resume_reading, None
-        if resume_reading is not None:
-            resume_reading()
-
-    # Through the gate
-
-    def _pump(self, now: float) -> None:
-        """Send what may pass."""
-        waiting = self._gate.next(now)
-        if waiting is not None:
-            if self._session.retry_queues.must_wait(waiting.channel):
-                self._hold(waiting.channel, waiting.order, now)
-            else:
-                self._pass(waiting, waiting.token)
-        if self._resume_reading is not None and self.has_room:
-            self.stop_waiting_for_room()
-
-    def _pass(self, waiting: InboundMessage, token: str | None) -> None:
-        self._session.send(Outgoing(waiting.channel, waiting.message, token=token), self._settled)
-
-    def _hold(self, channel: str, order: int, now: float) -> None:
-        """A message that passed was certainly not written: it waits for another try."""
-        if self._gate.refuse(str(order), now):
-            self._held_on = channel, order
-            self._session.retry_queues.refused(channel, self)
-            return
-        self._session.losses.count("full", channel)
-        if channel == DISCONNECT:
-            self._leave()
-
-    def retry(self) -> None:
-        """There may be room on the channel that this client waits for."""
-        now = self._session.clock()
-        self._gate.retry()
-        waiting = self._gate.next(now)
-        if waiting is not None:
-            self._pass(waiting, waiting.token)
-        else:
-            self._unblocked()
-        self._session.timers.schedule(self._client, self._gate.deadline)
-
-    def _unblocked(self, order: int | None = None) -> None:
-        """Nothing of this client waits for room any more, if it was the message `order` that did.
-
-        The report on a message may come before the layer's answer to its sender does. Then the next one waits already,
-        and the answer must not take it out of its line.
-        """
-        if self._held_on is not None and order in (None, self._held_on[1]):
-            (channel, _), self._held_on = self._held_on, None
-            self._session.retry_queues.passed(channel, self)
-
-    def _settled(self, send: Outgoing, result: SendResult) -> None:
-        """A message to the layer has its fate."""
-        if result is SendResult.FULL or result is SendResult.BLOCKED:
-            self._hold(send.name, send.message["order"], self._session.clock())
-            return
-        self._unblocked(send.message["order"])
-        self.is_sent = self.is_sent or result is SendResult.ACCEPTED
-        if result is SendResult.LOST:
-            # It may have been written, so it is not sent again, and the gate stays shut until its lease is over.
-            self._session.losses.count("broker", send.name)
-        elif result is SendResult.INVALID:
-            self._too_large()
-            if self._gate.drop(str(send.message["order"]), self._session.clock()):
-                self._pump(self._session.clock())
-        if send.name == DISCONNECT:
-            self._leave()
-
-    def report(self, token: str, outcome: Outcome) -> None:
-        """A worker reports on a message of this client."""
-        now = self._session.clock()
-        channel = self._gate.channel
-        if self._gate.report(token, outcome, now):
-            if outcome is Outcome.DIED and channel is not None:
-                self._session.losses.count("died", channel)
-            self._pump(now)
-        self._session.timers.schedule(self._client, self._gate.deadline)
-        if channel is not None:
-            self._session.retry_queues.taken(channel)
-
-    def shorten(self) -> None:
-        """What is outstanding, or its report, may be lost with the layer."""
-        self._gate.shorten(self._session.clock())
-        self._session.timers.schedule(self._client, self._gate.deadline)
-
-    def flush(self) -> None:
-        """Let everything that waits pass, in order."""
-        for waiting in self._gate.overtake(self._session.clock()):
-            self._pass(waiting, None)
-
-    # Time
+        return self._gate.waiting < self._limits.frames and self._gate.size < self._limits.size
 
     @property
     def deadline(self) -> float:
-        """When `due` has something to do."""
-        return min(self._stalled_at, self._gate.deadline)
+        """The time at which `due` has something to do."""
+        paused_until = self._paused_until
+        return self._gate.deadline if paused_until is None else min(paused_until, self._gate.deadline)
 
-    def due(self, now: float) -> bool:
-        """Do what is due. True when the socket waited for room for so long that it is to be closed."""
+    # Messages of the client
+
+    def connect(self, message: dict[str, object], now: float) -> list[Action]:
+        """Queue the handshake."""
+        self._reply_channel = str(message["reply_channel"])
+        return self._put(InboundMessage(CONNECT, {**message, "order": 0}, 0), now)
+
+    def frame(self, data: str | bytes, now: float) -> list[Action]:
+        """Queue a frame."""
+        key = "text" if isinstance(data, str) else "bytes"
+        self._order += 1
+        message = {"reply_channel": self._reply_channel, "path": self._path, "order": self._order, key: data}
+        return self._put(InboundMessage(RECEIVE, message, self._order, len(data)), now)
+
+    def end(self, code: int, now: float) -> list[Action]:
+        """Queue the disconnect, the last message."""
+        if self.nothing_sent:
+            return [*self._unblock(), Drained()]
+        self._order += 1
+        message = {"reply_channel": self._reply_channel, "code": code, "path": self._path, "order": self._order}
+        return self._put(InboundMessage(DISCONNECT, message, self._order, last=True), now)
+
+    def _put(self, waiting: InboundMessage, now: float) -> list[Action]:
+        self._gate.put(waiting, now)
+        return self._pump(now)
+
+    # Reading
+
+    def pause(self, now: float) -> None:
+        """Note that reading is paused: `Resume` follows when there is room, or `Stalled` after the timeout."""
+        if self._paused_until is None:
+            self._paused_until = now + self._limits.timeout
+
+    def resume(self) -> list[Action]:
+        """Continue reading whether there is room or not."""
+        if self._paused_until is None:
+            return []
+        self._paused_until = None
+        return [Resume()]
+
+    # Through the gate
+
+    def _pump(self, now: float, *, retried: bool = False) -> list[Action]:
+        """Return the actions for what may pass now."""
+        waiting = self._gate.next(now)
+        actions: list[Action] = []
+        if waiting is not None:
+            actions.append(Send(waiting.channel, waiting.message, waiting.order, waiting.token, retried))
+        if self._paused_until is not None and self.has_room:
+            actions += self.resume()
+        return actions
+
+    def settled(self, order: int, channel: str, result: SendResult, now: float) -> list[Action]:
+        """Note the result of a `Send`."""
+        if result is SendResult.ACCEPTED:
+            self.is_sent = True
+            if self._blocked is None and channel != DISCONNECT:
+                return []  # as nearly always
+            return [*self._unblock(order), *_drained(channel)]
+        if result in _NOT_WRITTEN:
+            return self._refused(order, channel, result)
+        actions = self._unblock(order)
+        if result is SendResult.LOST:
+            # It may have been written, so it is not sent again, and the gate stays shut until its lease is over.
+            actions.append(Lost("broker", channel))
+        else:
+            actions.append(TooLarge())
+            if self._gate.drop(str(order), now):
+                actions += self._pump(now)
+        return [*actions, *_drained(channel)]
+
+    def _refused(self, order: int, channel: str, result: SendResult) -> list[Action]:
+        """Keep a message that was certainly not written for another try.
+
+        That of a disconnect is repeated for as long as it takes: without it the application never cleans up after the
+        client. Only when the process stops there is no further try.
+        """
+        if not self._is_final and self._gate.refuse(str(order)):
+            self._blocked = channel, order
+            return [Block(channel)]
+        return [Lost(_NOT_WRITTEN[result], channel), *_drained(channel)]
+
+    def retry(self, now: float) -> list[Action]:
+        """Try the message that waits for room again."""
+        self._gate.retry()
+        actions = self._pump(now, retried=True)
+        return actions if any(isinstance(action, Send) for action in actions) else actions + self._unblock()
+
+    def _unblock(self, order: int | None = None) -> list[Action]:
+        """Stop waiting for room, if it is the message `order` that does.
+
+        The report on a message may come before the layer's answer to its sender does. Then the next one waits already,
+        and the answer must not take it off its queue.
+        """
+        if self._blocked is None or order not in (None, self._blocked[1]):
+            return []
+        channel, self._blocked = self._blocked[0], None
+        return [Unblock(channel)]
+
+    def report(self, token: str, outcome: Outcome, now: float) -> list[Action]:
+        """Note the outcome of a message."""
+        channel = self._gate.channel
+        actions: list[Action] = []
+        if channel is not None and self._gate.is_news(token):
+            actions.append(Taken(channel))
+        if self._gate.report(token, outcome, now):
+            if outcome is Outcome.DIED and channel is not None:
+                actions.append(Lost("died", channel))
+            actions += self._pump(now)
+        return actions
+
+    def shorten(self, now: float) -> None:
+        """Shorten the lease: the outstanding message, or its report, may be lost with the layer."""
+        self._gate.shorten(now)
+
+    def flush(self, now: float) -> list[Action]:
+        """Let everything pass, in order, because the process stops; what is refused now is lost."""
+        self._is_final = True
+        return [*self._unblock(), *map(_without_token, self._gate.overtake(now))]
+
+    # Time
+
+    def due(self, now: float) -> list[Action]:
+        """Return the actions for the deadlines that have passed."""
+        actions: list[Action] = []
         if now >= self._gate.deadline:
-            channel = self._gate.channel
+            channel = self._gate.channel or CONNECT  # with a deadline there is one
             overtaking = self._gate.due(now)
-            if not overtaking and channel is not None:
-                self._session.losses.count("unheard", channel)
-            for waiting in overtaking:
-                self._pass(waiting, None)
-            text = (
-                "The disconnect of the WebSocket %s does not wait any longer for the consumer of its last %s message."
-                if overtaking
-                else "Nothing was heard of the last message of the WebSocket %s to %s: its next one is sent."
-            )
-            self._session.throttled_log.warn(logger, text, self._path, channel)
-            self._pump(now)
-        if now < self._stalled_at:
-            return False
-        self._stalled_at = math.inf
-        return True
+            if overtaking:
+                actions += [*map(_without_token, overtaking), Overtaken(channel)]
+            else:
+                actions.append(Lost("unheard", channel))
+            actions += self._pump(now)
+        if self._paused_until is not None and now >= self._paused_until:
+            self._paused_until = math.inf  # once
+            actions.append(Stalled())
+        return actions
+
+
+def _without_token(waiting: InboundMessage) -> Send:
+    return Send(waiting.channel, waiting.message, waiting.order, None, retried=True)
+
+
+def _drained(channel: str) -> list[Action]:
+    return [Drained()] if channel == DISCONNECT else []

@@ -1,4 +1,4 @@
-"""What one client is still to be sent, in order. A task lives only while something waits: idle clients cost nothing."""
+"""Send queue of one client. Its task lives only while events wait: idle clients cost nothing."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from collections.abc import Callable
 
 from ..asgi import Event, SendEvent
 
-LIMIT = 4 * 1024 * 1024
-"""Bytes that wait for a client that does not read, before it is given up."""
+MAX_BYTES = 4 * 1024 * 1024
+"""Bytes queued for a client that does not read, beyond which it is cut off."""
 
 
 class SendQueue:
-    """Events on their way to a client through the server's `send`. `failed` is called when it takes no more."""
+    """Passes events to the server's `send`, in order. `on_failure` is called when that raises."""
 
-    __slots__ = ("_events", "_failed", "_send", "_task", "size")
+    __slots__ = ("_events", "_on_failure", "_send", "_task", "size")
 
-    def __init__(self, send: SendEvent, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, send: SendEvent, on_failure: Callable[[BaseException], None]) -> None:
         self._send = send
-        self._failed = failed
+        self._on_failure = on_failure
         self._events: deque[tuple[Event, int]] | None = None
         self._task: asyncio.Task[None] | None = None
         self.size = 0
 
     @property
     def idle(self) -> bool:
-        """Whether everything has been handed over."""
+        """Whether everything has been passed to `send`."""
         return self._task is None
 
     @property
     def overfull(self) -> bool:
-        """Whether more waits than may."""
-        return self.size > LIMIT
+        """Whether more than `MAX_BYTES` wait."""
+        return self.size > MAX_BYTES
 
     def put(self, event: Event, size: int = 0) -> None:
-        """Send `event` after all that was put before."""
+        """Queue `event`, of `size` bytes of payload."""
         if self._events is None:
             self._events = deque()
             self._task = asyncio.get_running_loop().create_task(self._drain(self._events))
@@ -43,13 +43,13 @@ class SendQueue:
         self.size += size
 
     def clear(self) -> None:
-        """Drop what waits."""
+        """Drop the queued events."""
         if self._events is not None:
             self._events.clear()
         self.size = 0
 
     async def sent(self) -> None:
-        """Return once everything has been handed over, or cannot be."""
+        """Return when the queue is empty or has failed."""
         if self._task is not None:
             await asyncio.wait([self._task])
 
@@ -59,8 +59,8 @@ class SendQueue:
                 event, size = events.popleft()
                 await self._send(event)
                 self.size = max(0, self.size - size)
-        except Exception as error:  # each server has its own for a client that is gone
+        except Exception as error:  # each server has its own class for a client that is gone
             self.clear()
-            self._failed(error)
+            self._on_failure(error)
         finally:
             self._events = self._task = None

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from websockets.asyncio.client import connect
 
@@ -75,7 +76,7 @@ class Host:
         self.worker.wait_for_line("Listening on channels")
 
     def _run(self, *arguments: str) -> Process:
-        command = ["ip", "netns", "exec", self.name, sys.executable, MANAGE, *arguments]
+        command: list[str | Path] = ["ip", "netns", "exec", self.name, sys.executable, MANAGE, *arguments]
         return Process(command, env={"DJANGO_SETTINGS_MODULE": None, "REDIS_URL": self._url})
 
     def stop(self) -> None:

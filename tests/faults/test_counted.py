@@ -102,7 +102,7 @@ def test_messages_that_nobody_takes_in_time_are_counted_one_by_one(server: Redis
         traffic.set_expiry(0.2)
         held = traffic.pile_up(lasting + PILE)
         traffic.set_expiry(60.0)
-        server.command("PERSIST", "asgi:{0}:list:jobs")  # otherwise it goes as a whole, however slow this machine is
+        server.command("PERSIST", "asgi:{0}:queue:jobs")  # otherwise it goes as a whole, however slow this machine is
         time.sleep(0.25)  # the expiry
         traffic.go_on()
     traffic.check_exactly(missing=held - lasting, expired=held - lasting)

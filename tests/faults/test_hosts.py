@@ -59,7 +59,8 @@ class Places:
 
     async def open(self, stack: AsyncExitStack, host: Host) -> tuple[list[ClientConnection], list[str]]:
         """Sockets to a host, and their reply channels in the same order."""
-        sockets, names = [], []
+        sockets: list[ClientConnection] = []
+        names: list[str] = []
         for _ in range(SOCKETS):
             before = set(self.members())
             sockets.append(await stack.enter_async_context(host.socket()))

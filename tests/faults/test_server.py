@@ -16,7 +16,7 @@ READERS, SENDERS = 2, 2
 
 
 def waiting(server: RedisServer) -> int:
-    return int(server.command("LLEN", "asgi:{0}:list:jobs")[1:])
+    return int(server.command("LLEN", "asgi:{0}:queue:jobs")[1:])
 
 
 def test_a_killed_server_loses_what_it_held_and_no_more(server: RedisServer, make_layer: Make) -> None:
@@ -89,7 +89,7 @@ def test_a_restart_from_an_old_snapshot_delivers_nothing_again(server: RedisServ
     with traffic.running():
         server.stop()
         server.start()
-        assert server.command("LLEN", "asgi:{0}:list:parked") == f":{len(parked)}"
+        assert server.command("LLEN", "asgi:{0}:queue:parked") == f":{len(parked)}"
         traffic.works_again(time.monotonic())
         wait_until_drained(server, "parked")
     assert traffic.lost("fenced") >= len(parked)
@@ -112,6 +112,6 @@ def park(traffic: Traffic, make_layer: Make) -> set[int]:
 
 def wait_until_drained(server: RedisServer, channel: str) -> None:
     deadline = time.monotonic() + 10
-    while server.command("EXISTS", f"asgi:{{0}}:list:{channel}") != ":0":
+    while server.command("EXISTS", f"asgi:{{0}}:queue:{channel}") != ":0":
         assert time.monotonic() < deadline
         time.sleep(0.02)

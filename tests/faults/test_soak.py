@@ -77,7 +77,7 @@ def leave_unread(layer: RedisChannelLayer, number: int) -> None:
 def wait_for_quiet(server: RedisServer) -> list[str]:
     """The keys that are left once what nobody read has expired."""
     # Soon: lists outlive what is in them by a second.
-    eventually(lambda: not any("list:" in key for key in server.command_list("KEYS", "*")), 10)
+    eventually(lambda: not any("queue:" in key for key in server.command_list("KEYS", "*")), 10)
     return sorted(server.command_list("KEYS", "*"))
 
 

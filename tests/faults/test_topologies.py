@@ -29,7 +29,7 @@ class Watched:
     """A master, its replica and three sentinels."""
 
     def __init__(self, start: Start) -> None:
-        options = {"repl_diskless_sync_delay": 0, "repl_ping_replica_period": 1}
+        options: dict[str, Any] = {"repl_diskless_sync_delay": 0, "repl_ping_replica_period": 1}
         self.master: RedisServer = start(RedisServer(**options))
         self.replica: RedisServer = start(RedisServer(replicaof=f"127.0.0.1 {self.master.port}", **options))
         eventually(lambda: self.replica.info("replication").get("master_link_status") == "up", timeout=20)
@@ -55,7 +55,7 @@ def watched(start: Start) -> Watched:
 
 def holds(server: RedisServer) -> int:
     """Messages that wait in a server."""
-    lists = server.command_list("KEYS", "asgi:*:list:jobs")
+    lists = server.command_list("KEYS", "asgi:*:queue:jobs")
     return sum(int(server.command("LLEN", key)[1:]) for key in lists)
 
 
@@ -82,7 +82,7 @@ def test_a_fail_over_loses_what_waited_and_work_goes_on(watched: Watched) -> Non
 def test_a_replica_that_lagged_delivers_nothing_again(watched: Watched) -> None:
     traffic = Traffic(watched.make_layer)
     parked = park(traffic, watched.make_layer)
-    parked_list = ("LLEN", "asgi:{0}:list:parked")
+    parked_list = ("LLEN", "asgi:{0}:queue:parked")
     eventually(lambda: watched.replica.command(*parked_list) == f":{len(parked)}")
     watched.replica.command("REPLICAOF", "127.0.0.1", "1")  # it hears no more of what happens
     traffic.channels.append("parked")
@@ -120,7 +120,7 @@ def make_layer(shards: list[RedisServer]) -> Callable[[], BaseChannelLayer]:
 
 
 def is_away(layer: BaseChannelLayer) -> bool:
-    return bool(layer._known()[0].away)  # type: ignore[attr-defined]
+    return bool(layer._known()[0].down)  # type: ignore[attr-defined]
 
 
 def test_a_lost_shard_costs_exactly_what_it_held(
@@ -144,7 +144,7 @@ def test_a_lost_shard_costs_what_it_held(shards: list[RedisServer], make_layer: 
         shards[1].stop()
         traffic.works_again(time.monotonic())
         shards[1].start()
-        eventually(lambda: shards[1].command("EXISTS", "asgi:{1}:fence") == ":1")
+        eventually(lambda: shards[1].command("EXISTS", "asgi:{1}:epoch") == ":1")
         eventually(lambda: not any(map(is_away, traffic.layers)))
     traffic.check(most_missing=TOTAL // 3, most_unknown=SENDERS)
 

@@ -15,14 +15,14 @@ from django.urls import re_path
 
 django_application = get_asgi_application()
 
-from channels.generic.websocket import WebsocketConsumer  # type: ignore[import-not-found]
-from channels.routing import ProtocolTypeRouter, URLRouter  # type: ignore[import-not-found]
+from channels.generic.websocket import WebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
 
 from channels_classic.asgi import channel_layers
 from channels_classic.interface_server import InterfaceServer
 
 
-class Shout(WebsocketConsumer):  # type: ignore[misc]
+class Shout(WebsocketConsumer):
     """Answers in capitals."""
 
     channel_layer_alias = "channels 4"  # both read CHANNEL_LAYERS: its layer needs another name there than ours
@@ -32,7 +32,7 @@ class Shout(WebsocketConsumer):  # type: ignore[misc]
         self.send(text_data=text_data.upper())
 
 
-classic = InterfaceServer(channel_layers.make_layer("default"))
+classic: Any = InterfaceServer(channel_layers.make_layer("default"))
 application = ProtocolTypeRouter(
     {
         "http": django_application,

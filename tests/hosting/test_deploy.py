@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import getpass
+import http.client
 import os
 import re
 import shutil
+import socketserver
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 DEPLOY = ROOT / "docs" / "deploy"
+SOCKET = "/run/mysite/interface.sock"
+UNITS = ["mysite-interface.socket", "mysite-interface.service", "mysite-worker@.service", "mysite-delay.service"]
 BIN = Path(sys.executable).parent
 BLOG = "/liveblog/total-eclipse/"
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -84,7 +92,7 @@ def start_nginx(site: Deployed, unix_socket: str) -> int:
     path = site.configured(
         "nginx.conf",
         {
-            "unix:/run/mysite/interface.sock": f"unix:{unix_socket}",
+            f"unix:{SOCKET}": f"unix:{unix_socket}",
             "listen 80;": f"listen 127.0.0.1:{port};",
             "/srv/mysite/static/": f"{FOLDER}/blog/static/",
         },
@@ -106,6 +114,32 @@ def _user() -> str:
     return f"user {getpass.getuser()};" if os.getuid() == 0 else ""
 
 
+@contextmanager
+def recorded_requests(unix_socket: str) -> Iterator[SimpleQueue[Mapping[str, str]]]:
+    """Listen where the interface server would, answer with 204, and note the headers of each request."""
+    requests: SimpleQueue[Mapping[str, str]] = SimpleQueue()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            requests.put({name.lower(): value for name, value in self.headers.items()})
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Write nothing: a client on a Unix socket has no address to write."""
+
+    with socketserver.ThreadingUnixStreamServer(unix_socket, Handler) as server:
+        os.chmod(unix_socket, 0o666)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield requests
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def visit(site: Deployed, browser: Browser, port: int) -> None:
     """Read a blog in a browser while it grows."""
     page = browser.new_page()
@@ -117,13 +151,27 @@ def visit(site: Deployed, browser: Browser, port: int) -> None:
     page.close()
 
 
-@pytest.mark.skipif(NGINX is None, reason="`scripts/provide nginx` installs it")
+needs_nginx = pytest.mark.skipif(NGINX is None, reason="`scripts/provide nginx` installs it")
+
+
+def test_the_files_agree_on_socket_folder_and_user() -> None:
+    assert f"server unix:{SOCKET};" in (DEPLOY / "nginx.conf").read_text()
+    assert f"ListenStream={SOCKET}\n" in (DEPLOY / "mysite-interface.socket").read_text()
+    assert f"socket=unix://{SOCKET}\n" in (DEPLOY / "supervisor.conf").read_text()
+    for name in UNITS[1:]:
+        text = (DEPLOY / name).read_text()
+        assert "\nWorkingDirectory=/srv/mysite\n" in text, name
+        assert "\nUser=mysite\n" in text, name
+        assert "\nExecStart=/srv/mysite/venv/bin/python manage.py run" in text, name
+
+
+@needs_nginx
 def test_nginx_on_a_unix_socket_serves_the_live_blog(site: Deployed, browser: Browser) -> None:
     unix_socket = f"{site.folder}/interface.sock"
     log = f"{site.folder}/access"
     command = re.search(r"^# +manage\.py (runinterface .*)$", (DEPLOY / "nginx.conf").read_text(), re.M)
     assert command is not None
-    arguments = command[1].replace("/run/mysite/interface.sock", unix_socket).split()
+    arguments = command[1].replace(SOCKET, unix_socket).split()
     site.start(sys.executable, FOLDER / "manage.py", *arguments, "--access-log", log)
     eventually(lambda: os.path.exists(unix_socket), timeout=20)
     port = start_nginx(site, unix_socket)
@@ -133,19 +181,62 @@ def test_nginx_on_a_unix_socket_serves_the_live_blog(site: Deployed, browser: Br
     assert "Traceback" not in site.output
 
 
+@needs_nginx
+def test_nginx_passes_its_own_port_and_nothing_that_the_client_claims(site: Deployed) -> None:
+    unix_socket = f"{site.folder}/recorder.sock"
+    with recorded_requests(unix_socket) as requests:
+        port = start_nginx(site, unix_socket)
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        claims = {"X-Forwarded-For": "9.9.9.9", "X-Forwarded-Port": "1", "X-Forwarded-Proto": "https"}
+        client.request("POST", "/", b"x", {**claims, "Daphne-Root-Path": "/claimed", "Host": "mysite.example"})
+        assert client.getresponse().status == 204
+        client.close()
+        headers = requests.get(timeout=20)
+    assert headers["host"] == "mysite.example"
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+    assert headers["x-forwarded-port"] == str(port)
+    assert headers["x-forwarded-proto"] == "http"
+    assert "daphne-root-path" not in headers
+
+
+@needs_nginx
+def test_nginx_receives_a_body_before_it_passes_the_request_on(site: Deployed) -> None:
+    unix_socket = f"{site.folder}/recorder.sock"
+    with recorded_requests(unix_socket) as requests:
+        port = start_nginx(site, unix_socket)
+        slow, quick = (http.client.HTTPConnection("127.0.0.1", port, timeout=20) for _ in range(2))
+        slow.putrequest("POST", "/slow")
+        slow.putheader("Content-Length", "2")
+        slow.endheaders(b"a")
+        quick.request("POST", "/quick", b"x")
+        assert quick.getresponse().status == 204  # a request that came later was passed on before
+        assert requests.get(timeout=20)["content-length"] == "1"
+        with pytest.raises(Empty):
+            requests.get_nowait()
+        slow.send(b"b")
+        assert slow.getresponse().status == 204
+        assert requests.get(timeout=20)["content-length"] == "2"
+        slow.close()
+        quick.close()
+
+
 @pytest.mark.skipif(shutil.which("supervisord") is None, reason="`scripts/provide supervisor` installs it")
-@pytest.mark.skipif(NGINX is None, reason="`scripts/provide nginx` installs it")
-def test_four_processes_under_supervisor_serve_the_live_blog(site: Deployed, browser: Browser) -> None:
+@needs_nginx
+def test_everything_under_supervisor_serves_the_live_blog(site: Deployed, browser: Browser) -> None:
     unix_socket = f"{site.folder}/interface.sock"
+    user = getpass.getuser()
+    site.stop_workers()
     path = site.configured(
         "supervisor.conf",
         {
-            "socket=tcp://127.0.0.1:8000": f"socket=unix://{unix_socket}",
+            f"socket=unix://{SOCKET}": f"socket=unix://{unix_socket}",
+            "socket_owner=mysite:www-data": f"socket_owner={user}",
             "/srv/mysite/venv/bin/": f"{BIN}/",
             "directory=/srv/mysite": f"directory={FOLDER}",
-            "user=mysite": f"user={getpass.getuser()}",
-            "mysite.settings": "liveblog.settings",
+            "user=mysite": f"user={user}",
             "/var/log/mysite/": f"{site.folder}/",
+            # The live blog delays nothing.
+            "[program:delay]": "[program:delay]\nautostart=false",
         },
     )
     main = site.folder / "supervisord.conf"
@@ -154,40 +245,41 @@ def test_four_processes_under_supervisor_serve_the_live_blog(site: Deployed, bro
         f"{'user=root' if os.getuid() == 0 else ''}\n[include]\nfiles={path}\n"
     )
     supervisor = site.start(str(shutil.which("supervisord")), "-c", str(main))
-    supervisor.wait_for_line("success: interface-3 entered RUNNING state")
+    for name in ("interface-3", "worker-1"):
+        supervisor.wait_for_line(f"success: {name} entered RUNNING state")
     port = start_nginx(site, unix_socket)
     eventually(lambda: get(port, path=BLOG)[0] == 200, timeout=20)
     logs = [site.folder / f"interface-{number}.log" for number in range(4)]
     eventually(lambda: all("Serving" in log.read_text() for log in logs), timeout=20)
     visit(site, browser, port)
+    logs += [site.folder / f"worker-{number}.log" for number in range(2)]
     assert not [log for log in logs if "Traceback" in log.read_text()]
 
 
 @pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="systemd-socket-activate is not here")
+@needs_nginx
 def test_a_socket_of_systemd_serves_the_live_blog(site: Deployed, browser: Browser) -> None:
-    port = free_port()
-    service = (DEPLOY / "mysite-interface.service").read_text()
-    listen = (DEPLOY / "mysite-interface.socket").read_text()
-    assert "ListenStream=127.0.0.1:8000" in listen
-    found = re.search(r"^ExecStart=/srv/mysite/venv/bin/(.*)$", service, re.M)
+    unix_socket = f"{site.folder}/interface.sock"
+    found = re.search(
+        r"^ExecStart=\S+/python manage\.py (.*)$", (DEPLOY / "mysite-interface.service").read_text(), re.M
+    )
     assert found is not None
-    command = found[1].replace("mysite.settings", "liveblog.settings").split()
     kept = ["PATH", "LIVEBLOG_DB", "REDIS_URL", "LIVEBLOG_KEY", "PYTHONPATH", "HOME"]
     environment = [argument for name in kept for argument in ("--setenv", name)]
-    activate = ["systemd-socket-activate", "--listen", f"127.0.0.1:{port}", *environment]
-    site.start(*activate, str(BIN / command[0]), *command[1:]).wait_for_port(port)
+    activate = ["systemd-socket-activate", "--listen", unix_socket, *environment]
+    site.start(*activate, sys.executable, "manage.py", *found[1].split())
+    eventually(lambda: os.path.exists(unix_socket), timeout=20)
+    os.chmod(unix_socket, 0o666)
+    port = start_nginx(site, unix_socket)
     eventually(lambda: get(port, path=BLOG)[0] == 200, timeout=20)
     visit(site, browser, port)
     assert "Traceback" not in site.output
 
 
-def test_systemd_understands_the_units() -> None:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not here")
-    for unit in ("mysite-interface.socket", "mysite-interface.service"):
-        text = (DEPLOY / unit).read_text()
-        assert re.findall(r"^\[\w+\]$", text, re.M)
-    with Process(["systemd-analyze", "verify", str(DEPLOY / "mysite-interface.socket")]) as program:
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here")
+@pytest.mark.parametrize("unit", UNITS)
+def test_systemd_understands_the_unit(unit: str) -> None:
+    with Process(["systemd-analyze", "verify", str(DEPLOY / unit.replace("@", "@1"))]) as program:
         program.wait()
-    wrong = [line for line in program.output.splitlines() if "docs/deploy" in line and "is not executable" not in line]
-    assert not wrong
+    # The program of the unit is on the host of the site, not here.
+    assert [line for line in program.output.splitlines() if "venv/bin/python is not executable" not in line] == []

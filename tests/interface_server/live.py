@@ -13,14 +13,17 @@ from websockets.sync.client import ClientConnection, connect
 
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
 from channels_classic.interface_server.config import ClientLimits
-from channels_classic.interface_server.server.server import Listen, Server
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.planner import Delivery, Report
 from channels_classic.layers.steps import Take
+from tests.support.waiting import scaled
 
 PATIENCE = 10.0
+"""Seconds for one answer; what waits here scales them."""
 
 
 class Live:
@@ -35,7 +38,7 @@ class Live:
 
     def take(self, channel: str, timeout: float = PATIENCE) -> Delivery:
         """Take the next message of a channel as our own worker does: its end is not reported yet."""
-        (taken,) = self.layer.run([Take([channel], 1, timeout)])
+        (taken,) = self.layer.run([Take([channel], 1, scaled(timeout))])
         assert taken is not None, f"no message on {channel} within {timeout} s"
         (delivery,), _ = self.layer.open(taken)
         return delivery
@@ -75,17 +78,18 @@ class Live:
 
     def handshake(self, path: str = "/", **options: Any) -> ClientConnection:
         """A WebSocket that is answered by whoever plays the worker."""
-        options = {"compression": None, "ping_interval": None, "open_timeout": PATIENCE, **options}
+        options = {"compression": None, "ping_interval": None, "open_timeout": scaled(PATIENCE), **options}
         # Entered here, because websockets warns of connections that are used without; with may enter it again.
-        return connect(f"ws://127.0.0.1:{self.port}{path}", **options).__enter__()
+        client: ClientConnection = connect(f"ws://127.0.0.1:{self.port}{path}", **options).__enter__()
+        return client
 
     def http(self) -> http.client.HTTPConnection:
         """A connection for requests."""
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=scaled(PATIENCE))
 
     def raw(self) -> socket.socket:
         """A connection for bytes."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=scaled(PATIENCE))
 
 
 @contextmanager
@@ -108,10 +112,10 @@ def running(server: Server, layer: BaseChannelLayer) -> Iterator[Live]:
     """Run a server until the end of the block."""
     thread = threading.Thread(target=server.run)
     thread.start()
-    assert server.ready.wait(PATIENCE)
+    assert server.ready.wait(scaled(PATIENCE))
     try:
         yield Live(server, layer)
     finally:
         server.stop()
-        thread.join(2 * PATIENCE)
+        thread.join(scaled(2 * PATIENCE))
         assert not thread.is_alive()

@@ -14,7 +14,8 @@ from websockets.exceptions import InvalidStatus
 from channels_classic.interface_server.access_log import AccessLog
 from channels_classic.interface_server.application import InterfaceServer
 from channels_classic.interface_server.config import InterfaceConfig
-from channels_classic.interface_server.server.server import Listen, Server
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.inmemory import ChannelLayer
 from tests.interface_server.live import running
 from tests.support.waiting import eventually
@@ -82,7 +83,7 @@ def test_a_log_that_cannot_be_written_fails_no_client(caplog: pytest.LogCaptureF
         with server.websocket() as client:
             client.send("still")
             assert server.consume("websocket.receive")["text"] == "still"
-    assert "What clients do could not be written down: OSError(28, 'No space left on device')" in caplog.text
+    assert "The action logger failed: OSError(28, 'No space left on device')" in caplog.text
     assert "Traceback" not in caplog.text
 
 

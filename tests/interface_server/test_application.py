@@ -34,8 +34,8 @@ class Host:
 
 async def answer_one(layer: ChannelLayer) -> None:
     """Play a worker for one request."""
-    channel, message = await layer.receive_async(["http.request"])
-    assert channel is not None
+    _, message = await layer.receive_async(["http.request"])
+    assert message is not None
     await layer.send_async(message["reply_channel"], {"status": 200, "content": b"hello"})
 
 
@@ -122,8 +122,10 @@ def test_a_websocket_works_without_the_extension() -> None:
         scope = {"type": "websocket", "path": "/", "headers": [], "subprotocols": []}
         socket = asyncio.create_task(application(scope, host.receive, host.send))
         _, message = await layer.receive_async(["websocket.connect"])
+        assert message is not None
         await layer.send_async(message["reply_channel"], {"accept": True})
         _, message = await layer.receive_async(["websocket.receive"])
+        assert message is not None
         await layer.send_async(message["reply_channel"], {"text": "b"})
         await layer.send_async(message["reply_channel"], {"bytes": b"c", "close": 4000})
         while len(host.sent) < 4:

@@ -24,6 +24,9 @@ WAITING = [
     ({"close": 4001}, ParsedReply(deny=True)),
     ({"text": ""}, ParsedReply()),
     ({"bytes": b"", "close": False}, ParsedReply()),
+    ({"text": "", "close": True}, ParsedReply(deny=True)),
+    ({"accept": True, "text": ""}, ParsedReply(accept=True, payload="")),
+    ({"accept": False, "text": ""}, ParsedReply(deny=True)),
     ({"accept": None, "close": False}, ParsedReply()),
 ]
 
@@ -39,7 +42,12 @@ OPEN = [
     ({"close": 1013}, ParsedReply(close=1013)),
     ({"close": False}, ParsedReply()),
     ({"close": 0}, ParsedReply()),
-    ({"text": ""}, ParsedReply()),
+    ({"text": ""}, ParsedReply(payload="")),
+    ({"bytes": b""}, ParsedReply(payload=b"")),
+    ({"text": "", "bytes": b"a"}, ParsedReply(payload=b"a")),
+    ({"text": "a", "bytes": b""}, ParsedReply(payload="a")),
+    ({"text": "", "bytes": b""}, ParsedReply(payload="")),
+    ({"text": "", "close": True}, ParsedReply(payload="", close=1000)),
 ]
 
 MEANINGLESS: list[dict[Any, Any]] = [
@@ -60,12 +68,12 @@ MEANINGLESS: list[dict[Any, Any]] = [
 NO_CODES: list[Any] = [5, 999, 1004, 1005, 1006, 1015, 2999, 5000, -1, "yes", ""]
 
 
-@pytest.mark.parametrize(("message", "decision"), WAITING)
+@pytest.mark.parametrize(("message", "parsed"), WAITING)
 def test_what_a_message_asks_of_an_undecided_handshake(message: dict[str, Any], parsed: ParsedReply) -> None:
     assert parse_reply(message, waiting=True) == parsed
 
 
-@pytest.mark.parametrize(("message", "decision"), OPEN)
+@pytest.mark.parametrize(("message", "parsed"), OPEN)
 def test_what_a_message_asks_of_an_open_socket(message: dict[str, Any], parsed: ParsedReply) -> None:
     assert parse_reply(message, waiting=False) == parsed
 

@@ -22,7 +22,19 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.losses import counted_name
 from channels_classic.layers.names import inbox_of, new_inbox, random_text
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Heartbeat, Length, PutBack, Rejoin, Retire, Take, Taken
+from channels_classic.layers.steps import (
+    Heartbeat,
+    Leave,
+    Length,
+    Members,
+    PutBack,
+    Renew,
+    Restore,
+    Retire,
+    Roster,
+    Take,
+    Taken,
+)
 
 EXAMPLES = 400 if os.environ.get("FAULTS") == "long" else 25
 STEPS = 40
@@ -58,8 +70,11 @@ class Model:
 
     lists: dict[str, list[Message]] = field(default_factory=dict)
     members: dict[str, set[str]] = field(default_factory=lambda: {group: set() for group in GROUPS})
-    delisted: set[str] = field(default_factory=set)
+    versions: dict[str, int] = field(default_factory=dict)
+    found_dead: set[str] = field(default_factory=set)
+    left: dict[str, set[str]] = field(default_factory=lambda: {group: set() for group in GROUPS})
     alive: bool = False
+    restored: bool = False
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     losses: Counter[str] = field(default_factory=Counter)
 
@@ -127,7 +142,7 @@ class LayerMachine(RuleBasedStateMachine):
         local = name[len(inbox_of(name)) :]
         return inbox_of(name), Message(number, local, (Kind.MESSAGE, {"number": number}, local), expired)
 
-    def hint(self, kind: Kind, *fields: str) -> None:
+    def hint(self, kind: Kind, *fields: str | int) -> None:
         self.number += 1
         self.model.of(self.inbox).append(Message(self.number, "", (kind, *fields)))
 
@@ -224,73 +239,102 @@ class LayerMachine(RuleBasedStateMachine):
 
     @rule(layer=layer, face=face, group=groups, member=members)
     def group_add(self, layer: int, face: bool, group: str, member: str) -> None:
-        self.call(layer, face, "group_add", group, self.name(member))
+        before = set(self.model.members[group])
         self.model.members[group].add(member)
         if member in OWNED:
-            self.model.delisted.discard(group)
-            self.hint(Kind.JOINED, group, member)
+            self.model.left[group].discard(member)
+        self.change("group_add", Kind.JOINED, layer, face, group, member, before)
 
     @rule(layer=layer, face=face, group=groups, member=members)
     def group_discard(self, layer: int, face: bool, group: str, member: str) -> None:
-        self.call(layer, face, "group_discard", group, self.name(member))
+        before = set(self.model.members[group])
         self.model.members[group].discard(member)
-        if member in OWNED:
-            self.hint(Kind.LEFT, group, member)
-            self.tidy(group)
+        if member in OWNED and not self.model.restored:
+            self.model.left[group].add(member)
+        self.change("group_discard", Kind.LEFT, layer, face, group, member, before)
 
-    def tidy(self, group: str) -> None:
-        if not self.model.members[group] & {*OWNED}:
-            self.model.delisted.discard(group)
+    def change(
+        self, method: str, kind: Kind, layer: int, face: bool, group: str, member: str, before: set[str]
+    ) -> None:
+        """Add or discard; its owner gets a hint when something changed."""
+        self.call(layer, face, method, group, self.name(member))
+        if member in OWNED and before != self.model.members[group]:
+            previous = self.model.versions.get(group, 0) if before & {*OWNED} else 0
+            self.hint(kind, group, member, previous)
+            self.learn_version(group)
+
+    def learn_version(self, group: str) -> None:
+        """Note the version that the layer gave to the members of the owner, if there are any."""
+        version = self.roster(group).version
+        assert version == 0 or version > self.model.versions.get(group, 0)
+        self.model.found_dead.discard(group)
+        if version:
+            self.model.versions[group] = version
+
+    def roster(self, group: str) -> Roster:
+        (roster,) = self.owner.run([Members(group, self.inbox)])
+        assert isinstance(roster, Roster)
+        assert (set(roster.members), roster.complete) == (self.model.members[group] & {*OWNED}, self.model.restored)
+        return roster
 
     @rule(layer=layer, face=face, group=groups)
     def group_channels(self, layer: int, face: bool, group: str) -> None:
-        expected = {
-            self.name(member)
-            for member in self.model.members[group]
-            if member not in OWNED or (self.model.alive and group not in self.model.delisted)
-        }
+        owned = self.model.members[group] & {*OWNED}
+        expected = {self.name(member) for member in self.model.members[group] - owned}
+        if self.model.alive:
+            expected |= {self.name(member) for member in owned}
+        self.look_up(group)
         found = self.call(layer, face, "group_channels", group)
         assert (set(found), len(found)) == (expected, len(expected))
+
+    def look_up(self, group: str) -> bool:
+        """Note that a group is looked up. Return whether its owner is found dead for the first time."""
+        owned = bool(self.model.members[group] & {*OWNED})
+        first = owned and not self.model.alive and group not in self.model.found_dead
+        (self.model.found_dead.add if owned and not self.model.alive else self.model.found_dead.discard)(group)
+        return first
 
     @rule(layer=layer, face=face, group=groups)
     def send_group(self, layer: int, face: bool, group: str) -> None:
         self.number += 1
         number = self.number
         self.call(layer, face, "send_group", group, {"number": number})
-        owned = sorted(self.model.members[group] & {*OWNED})
-        for member in self.model.members[group] - {*OWNED}:
+        owned = self.model.members[group] & {*OWNED}
+        for member in self.model.members[group] - owned:
             if not self.model.put(*self.entry(member, number)):
                 self.model.losses["full"] += 1
-        if owned and group not in self.model.delisted:
-            if self.model.alive:
-                content = (Kind.GROUP, {"number": number}, group, owned)
-                self.model.put(self.inbox, Message(number, f"@{group}", content), 1000)
-            else:
-                self.model.losses["dead"] += 1
-                self.model.delisted.add(group)
+        self.model.losses["dead"] += self.look_up(group)
+        if owned and self.model.alive:
+            content = (Kind.GROUP, group, self.model.versions[group], {"number": number})
+            self.model.put(self.inbox, Message(number, f"@{group}", content), 1000)
 
     # The owner of the inbox
 
-    @rule()
-    def beat(self) -> None:
-        assert self.owner.run([Heartbeat(self.inbox)]) == [self.model.alive]
-        self.model.alive = True
+    @rule(restored=st.booleans())
+    def beat(self, restored: bool) -> None:
+        (epochs,) = self.owner.run([Heartbeat(self.inbox)])
+        self.owner.run([Heartbeat(self.inbox, epochs if restored else ())])
+        self.model.alive, self.model.restored = True, restored
 
     @rule()
     def retire(self) -> None:
         self.owner.run([Retire(self.inbox)])
-        self.model.alive = False
+        self.model.alive = self.model.restored = False
         self.model.of(self.inbox).clear()
 
-    @rule(group=groups, owned=st.sets(st.sampled_from(OWNED)), replace=st.booleans())
-    def rejoin(self, group: str, owned: set[str], replace: bool) -> None:
-        (found,) = self.owner.run([Rejoin(group, self.inbox, sorted(owned), replace)])
-        members = self.model.members[group]
-        if replace or not members & {*OWNED}:
-            members -= {*OWNED}
-            members |= owned
-        self.model.delisted.discard(group)
-        assert sorted(found) == sorted(members & {*OWNED})
+    @rule(group=groups, owned=st.sets(st.sampled_from(OWNED), min_size=1))
+    def restore(self, group: str, owned: set[str]) -> None:
+        self.owner.run([Renew(group, self.inbox), Restore(group, self.inbox, sorted(owned))])
+        if not self.model.restored:
+            self.model.members[group] |= owned - self.model.left[group]
+            if self.model.members[group] & {*OWNED}:
+                self.learn_version(group)
+
+    @rule(group=groups, owned=st.sets(st.sampled_from(OWNED), min_size=1))
+    def clients_are_gone(self, group: str, owned: set[str]) -> None:
+        self.owner.run([Leave(group, self.inbox, sorted(owned), gone=True)])
+        self.model.members[group] -= owned
+        self.roster(group)
 
     @rule(count=st.integers(1, 5))
     def read_inbox(self, count: int) -> None:
@@ -299,8 +343,8 @@ class LayerMachine(RuleBasedStateMachine):
             kind, *fields = decode(item.payload)
             if kind == Kind.MESSAGE:
                 fields = [fields[0], fields[2]]
-            elif kind == Kind.GROUP:
-                fields = [*fields[:2], sorted(fields[2])]
+            elif kind in (Kind.JOINED, Kind.LEFT):
+                assert fields[2] < fields.pop()
             self.popped(self.inbox, (kind, *fields))
         self.drop_expired_silently(self.inbox)
 
@@ -312,9 +356,10 @@ class LayerMachine(RuleBasedStateMachine):
         self.taken = None
         self.model.lists.clear()
         self.model.counts.clear()
-        self.model.delisted.clear()
-        for members in self.model.members.values():
-            members.clear()
+        self.model.found_dead.clear()
+        for group in GROUPS:
+            self.model.members[group].clear()
+            self.model.left[group].clear()
         if self.model.alive:
             self.hint(Kind.FORGET)
 
@@ -339,8 +384,12 @@ class LayerMachine(RuleBasedStateMachine):
 
 
 def run(make: Layers) -> None:
+    class Machine(LayerMachine):
+        def __init__(self) -> None:
+            super().__init__(make)
+
     run_state_machine_as_test(
-        lambda: LayerMachine(make),
+        Machine,
         settings=settings(
             max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
         ),
@@ -359,7 +408,7 @@ def test_memory_does_what_the_model_does() -> None:
 
 def test_redis_does_what_the_model_does(redis_url: str) -> None:
     def make() -> list[BaseChannelLayer]:
-        own = {"hosts": [redis_url], "prefix": f"{random_text(8)}:", "capacity": CAPACITY}
+        own: dict[str, Any] = {"hosts": [redis_url], "prefix": f"{random_text(8)}:", "capacity": CAPACITY}
         own["stats_prefix"] = f"stats{own['prefix']}"
         return [RedisChannelLayer(**own), RedisChannelLayer(**own), RedisChannelLayer(BRIEF, **own)]
 

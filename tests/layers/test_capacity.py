@@ -38,7 +38,7 @@ def test_a_capacity_of_zero_is_kept() -> None:
 def test_the_first_pattern_that_matches_wins(patterns: list[tuple[str, int]], name: str) -> None:
     given_patterns = dict(patterns)
     expected = next((value for glob, value in given_patterns.items() if fnmatch.fnmatchcase(name, glob)), 99)
-    capacities = Capacities(99, given_patterns)
+    capacities = Capacities(99, dict(patterns))
     assert capacities.of(name) == expected
     assert capacities.of(name) == expected  # and it stays so when it is remembered
 

@@ -2,12 +2,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from channels_classic.exceptions import InvalidMessage, MessageTooLarge
-from channels_classic.layers.codec import RESERVED, SIZE_LIMIT, Kind, decode, encode, encode_message
+from channels_classic.layers.codec import (
+    RESERVED,
+    SIZE_LIMIT,
+    Kind,
+    decode,
+    encode,
+    encode_group,
+    encode_message,
+    pack_message,
+)
 
 scalars = st.one_of(
     st.none(),
@@ -39,13 +49,13 @@ def test_a_message_comes_back_as_it_went_with_its_fields(message: dict[str, Any]
 
 @given(values)
 def test_nested_values_keep_their_types(value: Any) -> None:
-    _, message = decode(encode_message("chat", Kind.MESSAGE, {"value": value}))
+    _, message, *_ = decode(encode_message("chat", Kind.MESSAGE, {"value": value}, None, ""))
     assert repr(message["value"]) == repr(as_read(value))
 
 
 @given(st.tuples(scalars, st.tuples(scalars)))
 def test_tuples_come_back_as_lists(value: Any) -> None:
-    _, message = decode(encode_message("chat", Kind.MESSAGE, {"value": value}))
+    _, message, *_ = decode(encode_message("chat", Kind.MESSAGE, {"value": value}, None, ""))
     assert message["value"] == as_read(value)
 
 
@@ -58,9 +68,51 @@ def test_whatever_bytes_come_they_are_fields_or_an_error(payload: bytes) -> None
     assert isinstance(fields, list) and fields
 
 
-@given(st.sampled_from(Kind), st.lists(st.text(max_size=5), max_size=3))
-def test_the_kind_stands_first(kind: Kind, fields: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (Kind.MESSAGE, [{"a": 1}, None, "me"]),
+        (Kind.GROUP, ["g", 7, {"a": 1}]),
+        (Kind.REPORT, ["me", "7", 0]),
+        (Kind.JOINED, ["g", "me", 0, 2**53]),
+        (Kind.LEFT, ["g", "me", 1, 2]),
+        (Kind.FORGET, []),
+        (99, ["of a later release"]),
+    ],
+)
+def test_the_kind_stands_first_and_later_releases_may_append(kind: Kind, fields: list[Any]) -> None:
     assert decode(encode(kind, *fields)) == [kind, *fields]
+    assert decode(encode(kind, *fields, "more")) == [kind, *fields, "more"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [Kind.MESSAGE],
+        [Kind.MESSAGE, "text", None, "me"],
+        [Kind.MESSAGE, {}, 7, "me"],
+        [Kind.MESSAGE, {}, None, b"me"],
+        [Kind.GROUP, "g", "7", {}],
+        [Kind.GROUP, ["g"], 7, {}],
+        [Kind.REPORT, "me", None, 0],
+        [Kind.JOINED, "g", "me"],
+        [Kind.JOINED, "g", "me", 2, 2],
+        [Kind.LEFT, "g", "me", 5, 2],
+        [Kind.LEFT, "g", "me", -1, 2],
+        [[], "g"],
+        ["0", {}],
+    ],
+    ids=repr,
+)
+def test_fields_of_other_types_are_an_error(fields: list[Any]) -> None:
+    with pytest.raises(ValueError, match=r"payload|backwards"):
+        decode(msgpack.packb(fields))
+
+
+@given(st.text(max_size=8), st.integers(1, 2**53), messages)
+def test_a_group_message_is_packed_once_for_all_inboxes(group: str, version: int, message: dict[str, Any]) -> None:
+    packed = pack_message(group, message)
+    assert decode(encode_group(group, version, packed)) == [Kind.GROUP, group, version, message]
 
 
 @pytest.mark.parametrize("message", ["text", b"bytes", None, [("a", 1)], 1])

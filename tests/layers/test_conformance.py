@@ -14,9 +14,15 @@ import uvloop
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
-from channels_classic.test.conformance import AsyncLayerConformance, LayerConformance
+from channels_classic.test.conformance import AsyncLayerConformance, LayerConformance, channels
 from tests.layers.hosts import HostThread, folder
 from tests.support.redis_server import Cluster, RedisServer, Sentinel
+from tests.support.waiting import scaled
+
+
+@pytest.fixture(autouse=True)
+def _wake_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "WAKE_UP", scaled(channels.WAKE_UP))
 
 
 class _Memory:

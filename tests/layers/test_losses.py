@@ -64,6 +64,6 @@ def test_each_kind_has_an_interval_of_its_own(clock: Clock, caplog: pytest.LogCa
 
 
 def test_a_client_that_is_gone_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, logger="channels_classic.layers.losses")
+    caplog.set_level(logging.DEBUG, logger="channels_classic.layers")
     Losses().count("unknown", "inbox!gone")
     assert [record.levelno for record in caplog.records] == [logging.DEBUG]

@@ -12,17 +12,20 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from channels_classic.layers import store as store_module
 from channels_classic.layers.steps import (
     LIVENESS,
-    Delist,
+    Audience,
+    Change,
     Entry,
     Flush,
     Heartbeat,
     Join,
     Leave,
     Length,
+    Lookup,
     Members,
     Push,
     PutBack,
-    Rejoin,
+    Renew,
+    Restore,
     Retire,
     Status,
     Take,
@@ -32,6 +35,7 @@ from channels_classic.layers.store import Store, Watch
 
 GROUP_EXPIRY = 50.0
 QUEUES = ["chat", "news", "a!", "b!"]
+INBOXES = ["a!", "b!"]
 GROUPS = ["g", "h"]
 MEMBERS = ["1", "2", "3"]
 
@@ -49,17 +53,21 @@ class Model:
     """What a store should hold, as lists to look through from end to end."""
 
     entries: dict[str, list[tuple[bytes, float, str]]] = field(default_factory=lambda: {name: [] for name in QUEUES})
-    members: dict[tuple[str, str, str], float] = field(default_factory=dict)
-    delisted: set[tuple[str, str]] = field(default_factory=set)
+    channels: dict[tuple[str, str], float] = field(default_factory=dict)
+    members: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    deadlines: dict[tuple[str, str], float] = field(default_factory=dict)
+    versions: dict[tuple[str, str], int] = field(default_factory=dict)
+    left: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    last_version: int = 0
+    restored: set[str] = field(default_factory=set)
     beats: dict[str, float] = field(default_factory=dict)
 
-    def listed(self, group: str, queue: str) -> bool:
-        return any((group, queue) == key[:2] for key in self.members)
-
-    def tidy(self, group: str, queue: str) -> None:
-        """A list without members is no inbox of the group any more, dead or not."""
-        if not self.listed(group, queue):
-            self.delisted.discard((group, queue))
+    def forget_lapsed(self, now: float) -> None:
+        oldest = now - GROUP_EXPIRY
+        self.channels = {key: joined for key, joined in self.channels.items() if joined > oldest}
+        for key in [key for key, deadline in self.deadlines.items() if deadline <= now]:
+            for kept in (self.members, self.left, self.deadlines):
+                kept.pop(key, None)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -75,6 +83,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     queues = st.sampled_from(QUEUES)
     groups = st.sampled_from(GROUPS)
+    inboxes = st.sampled_from(INBOXES)
 
     @rule(seconds=st.sampled_from([0.5, 0.5, 3.0, 12.0, 31.0, 60.0]))
     def time_passes(self, seconds: float) -> None:
@@ -168,69 +177,98 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.store.run(Take([queue], len(taken.items))) == taken
             self.store.run(PutBack(queue, taken.items))
 
-    @rule(group=groups, queue=queues, members=st.lists(st.sampled_from(MEMBERS), min_size=1, max_size=2))
-    def join(self, group: str, queue: str, members: list[str]) -> None:
-        assert self.store.run(Join(group, queue, members)) is None
-        self.model.members.update({(group, queue, member): self.clock.now for member in members})
-        self.model.delisted.discard((group, queue))
+    members = st.lists(st.sampled_from(MEMBERS), min_size=1, max_size=2)
 
-    @rule(group=groups, queue=queues, members=st.lists(st.sampled_from(MEMBERS), max_size=3))
-    def leave(self, group: str, queue: str, members: list[str]) -> None:
-        assert self.store.run(Leave(group, queue, members)) is None
-        for member in members:
-            self.model.members.pop((group, queue, member), None)
-        self.model.tidy(group, queue)
+    def change(self, step: Join | Leave, previous: set[str]) -> None:
+        """Run a step; its versions say what changed, and whether there was a member before."""
+        key = (step.group, step.inbox)
+        found: Change = self.store.run(step)
+        assert found.previous == (self.model.versions[key] if previous else 0)
+        changed = previous != self.model.members.get(key, set())
+        if changed and not (isinstance(step, Leave) and step.gone):
+            assert found.version > self.model.last_version
+            self.model.last_version = self.model.versions[key] = found.version
+        else:
+            assert found.version == found.previous
+
+    @rule(group=groups, inbox=inboxes, members=members)
+    def join(self, group: str, inbox: str, members: list[str]) -> None:
+        self.model.forget_lapsed(self.clock.now)
+        key = (group, inbox)
+        previous = set(self.model.members.get(key, ()))
+        self.model.members[key] = previous | {*members}
+        self.model.left.get(key, set()).difference_update(members)
+        self.model.deadlines[key] = self.clock.now + GROUP_EXPIRY
+        self.store.run(Lookup(group))  # what lapsed is gone, so that the model need not know when it goes
+        self.change(Join(group, inbox, members), previous)
+
+    @rule(group=groups, inbox=inboxes, members=members, gone=st.booleans())
+    def leave(self, group: str, inbox: str, members: list[str], gone: bool) -> None:
+        self.model.forget_lapsed(self.clock.now)
+        key = (group, inbox)
+        previous = set(self.model.members.get(key, ()))
+        self.model.members[key] = previous - {*members}
+        if not gone and inbox not in self.model.restored:
+            self.model.left.setdefault(key, set()).update(members)
+            self.model.deadlines[key] = self.clock.now + GROUP_EXPIRY
+        self.store.run(Lookup(group))
+        self.change(Leave(group, inbox, members, gone), previous)
+
+    @rule(group=groups, inbox=inboxes, members=members)
+    def restore(self, group: str, inbox: str, members: list[str]) -> None:
+        self.store.run(Lookup(group))
+        self.model.forget_lapsed(self.clock.now)
+        assert self.store.run(Restore(group, inbox, members)) is None
+        if inbox not in self.model.restored:
+            key = (group, inbox)
+            kept = {*members} - self.model.left.get(key, set())
+            self.model.members[key] = self.model.members.get(key, set()) | kept
+            self.model.deadlines[key] = self.clock.now + GROUP_EXPIRY
+            self.model.last_version = self.store.run(Members(group, inbox)).version or self.model.last_version
+            self.model.versions[key] = self.model.last_version
+
+    @rule(group=groups, inbox=inboxes)
+    def renew(self, group: str, inbox: str) -> None:
+        self.store.run(Lookup(group))
+        self.model.forget_lapsed(self.clock.now)
+        assert self.store.run(Renew(group, inbox)) is None
+        if (group, inbox) in self.model.deadlines:
+            self.model.deadlines[group, inbox] = self.clock.now + GROUP_EXPIRY
+
+    @rule(group=groups, channels=members, joins=st.booleans())
+    def join_or_leave_channels(self, group: str, channels: list[str], joins: bool) -> None:
+        assert self.store.run((Join if joins else Leave)(group, "", channels)) == Change(0, 0)
+        for channel in channels:
+            if joins:
+                self.model.channels[group, channel] = self.clock.now
+            else:
+                self.model.channels.pop((group, channel), None)
 
     @invariant()
     def members_agree(self) -> None:
+        self.model.forget_lapsed(self.clock.now)
         for group in GROUPS:
-            self.members(group)
+            found: Audience = self.store.run(Lookup(group))
+            assert {*found.channels} == {channel for name, channel in self.model.channels if name == group}
+            listed = {inbox: names for (name, inbox), names in self.model.members.items() if name == group and names}
+            assert {*found.inboxes} == {inbox for inbox in listed if self.model.beats.get(inbox, 0) > self.clock.now}
+            for inbox in INBOXES:
+                roster = self.store.run(Members(group, inbox))
+                assert {*roster.members} == listed.get(inbox, set())
+                assert roster.version == (self.model.versions[group, inbox] if inbox in listed else 0)
 
-    def members(self, group: str) -> None:
-        found = self.store.run(Members(group))
-        oldest = self.clock.now - GROUP_EXPIRY
-        for key in [key for key, joined in self.model.members.items() if key[0] == group and joined <= oldest]:
-            del self.model.members[key]
-            self.model.tidy(*key[:2])
-        expected: dict[str, set[str]] = {}
-        for name, queue, member in self.model.members:
-            if name == group and (group, queue) not in self.model.delisted:
-                expected.setdefault(queue, set()).add(member)
-        assert {queue: set(names) for queue, names in found.items()} == expected
-        assert all(len(names) == len(set(names)) for names in found.values())
-
-    @rule(group=groups, queue=queues)
-    def delist(self, group: str, queue: str) -> None:
-        assert self.store.run(Delist(group, queue)) is None
-        if self.model.listed(group, queue):
-            self.model.delisted.add((group, queue))
-
-    @rule(
-        group=groups,
-        queue=queues,
-        members=st.lists(st.sampled_from(MEMBERS), max_size=2),
-        replace=st.booleans(),
-    )
-    def rejoin(self, group: str, queue: str, members: list[str], replace: bool) -> None:
-        found = self.store.run(Rejoin(group, queue, members, replace))
-        if replace or not self.model.listed(group, queue):
-            for key in [key for key in self.model.members if key[:2] == (group, queue)]:
-                del self.model.members[key]
-            self.model.members.update({(group, queue, member): self.clock.now for member in members})
-        self.model.delisted.discard((group, queue))
-        assert sorted(found) == sorted(key[2] for key in self.model.members if key[:2] == (group, queue))
-
-    @rule(queue=queues)
-    def beat(self, queue: str) -> None:
-        known = self.store.run(Heartbeat(queue))
-        if queue not in self.model.beats or self.model.beats[queue] > self.clock.now - GROUP_EXPIRY:
-            assert known is (queue in self.model.beats)  # later it may be forgotten
-        self.model.beats[queue] = self.clock.now + LIVENESS
+    @rule(inbox=inboxes, restored=st.booleans())
+    def beat(self, inbox: str, restored: bool) -> None:
+        (epoch,) = self.store.run(Heartbeat(inbox, [self.store.epoch] if restored else []))
+        assert epoch == self.store.epoch
+        self.model.beats[inbox] = self.clock.now + LIVENESS
+        (self.model.restored.add if restored else self.model.restored.discard)(inbox)
 
     @rule(queue=queues)
     def retire(self, queue: str) -> None:
         assert self.store.run(Retire(queue)) is None
         self.model.beats.pop(queue, None)
+        self.model.restored.discard(queue)
         self.model.entries[queue].clear()
 
     @rule()
@@ -239,8 +277,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert set(self.store.run(Flush())) == alive
         for held in self.model.entries.values():
             held.clear()
-        self.model.members.clear()
-        self.model.delisted.clear()
+        for kept in (self.model.members, self.model.channels, self.model.left, self.model.deadlines):
+            kept.clear()
 
     @invariant()
     def lengths_agree(self) -> None:
@@ -250,7 +288,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_books_are_kept(self) -> None:
-        for kept in self.store._lists.values():
+        for kept in self.store._queues.values():
             assert kept.entries, "an empty list is forgotten"
             quotas = [stored.quota_key for stored in kept.entries]
             assert dict(kept.quotas) == {quota_key: quotas.count(quota_key) for quota_key in quotas}
@@ -276,7 +314,7 @@ def entry(payload: bytes = b"x", **fields: Any) -> Entry:
     return Entry(payload, fields.pop("ttl", 60.0), **fields)
 
 
-def test_who_waits_is_woken_by_an_entry_in_any_of_its_lists(store: Store) -> None:
+def test_who_waits_is_woken_by_an_entry_in_any_of_its_queues(store: Store) -> None:
     woken: list[str] = []
     watch = store.take_or_watch(Take(["one", "two"]), lambda: woken.append("reader"))
     assert isinstance(watch, Watch)
@@ -363,10 +401,11 @@ def test_an_entry_without_a_limit_finds_room_twice_as_long(store: Store, monkeyp
 def test_lists_nobody_reads_are_swept(store: Store, clock: Clock) -> None:
     for number in range(10):
         store.run(Push(f"left.{number}", [entry(ttl=1.0)]))
-        store.run(Join("group", f"left.{number}", [""]))
+        store.run(Join("group", "", [f"left.{number}"]))
+        store.run(Join("group", f"left.{number}!", ["1"]))
     clock.now += GROUP_EXPIRY + store_module.SWEEP_INTERVAL
     store.run(Push("chat", [entry()]))
-    assert set(store._lists) == {"chat"}
+    assert set(store._queues) == {"chat"}
     assert store._groups == {}
 
 

@@ -1,6 +1,6 @@
-"""A small WebSocket server for tests of the browser's client. It also serves the page.
+"""A small WebSocket server for tests of the browser client. It also serves the page.
 
-It runs in threads, because a test that drives a browser has an event loop in its own.
+It runs in threads, because the thread of a test that drives a browser has a running event loop.
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
-PATIENCE = 10
+from tests.support.waiting import scaled
+
+TIMEOUT = scaled(10)
 """Seconds that a test waits for a socket or a frame."""
 
 PAGE = b'<!doctype html><script src="/websocketbridge.js"></script>'
 
 
 class BridgeServer:
-    """`with BridgeServer(script) as server:` serves a page with the script at `server.url`."""
+    """Serves a page with the script at `server.url`: `with BridgeServer(script) as server:`."""
 
     def __init__(self, script: Path) -> None:
         self._files = {"/": ("text/html", PAGE), "/websocketbridge.js": ("text/javascript", script.read_bytes())}
         self._sockets: queue.Queue[ServerConnection] = queue.Queue()
         self.refused: list[str] = []
-        """The paths of WebSockets that were not accepted, because `refusing` was set."""
+        """Paths of the handshakes that were refused because `refusing` was set."""
         self.refusing = False
         self._frames: queue.Queue[str | bytes] = queue.Queue()
         self._server: Server = serve(
-            self._hear,
+            self._receive,
             "127.0.0.1",
             0,
             process_request=self._respond,
@@ -55,26 +57,26 @@ class BridgeServer:
 
     @property
     def host(self) -> str:
-        """Where it listens."""
+        """The host and port of the server."""
         host, port = self._server.socket.getsockname()
         return f"{host}:{port}"
 
     @property
     def url(self) -> str:
-        """The page."""
+        """The URL of the page."""
         return f"http://{self.host}/"
 
     def socket(self) -> ServerConnection:
-        """The next socket that a browser opened."""
-        return self._sockets.get(timeout=PATIENCE)
+        """Return the next socket that a browser opens."""
+        return self._sockets.get(timeout=TIMEOUT)
 
     def frame(self) -> str | bytes:
-        """The next frame of any socket."""
-        return self._frames.get(timeout=PATIENCE)
+        """Return the next frame of any socket."""
+        return self._frames.get(timeout=TIMEOUT)
 
     @property
     def has_another_socket(self) -> bool:
-        """Whether a socket was opened that no test has asked for yet."""
+        """Whether a socket was opened that the test has not received yet."""
         return not self._sockets.empty()
 
     def _respond(self, connection: ServerConnection, request: Request) -> Response | None:
@@ -87,7 +89,7 @@ class BridgeServer:
             return connection.respond(HTTPStatus.FORBIDDEN, "")
         return None
 
-    def _hear(self, connection: ServerConnection) -> None:
+    def _receive(self, connection: ServerConnection) -> None:
         self._sockets.put(connection)
         try:
             for frame in connection:

@@ -13,11 +13,14 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.support.browser import running_browser
 from tests.support.processes import Process
 from tests.support.redis_server import free_port
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "examples" / "liveblog"
@@ -41,7 +44,7 @@ class Site:
         }
         self.workers: list[Process] = []
 
-    def __enter__(self) -> Site:
+    def __enter__(self) -> Self:
         try:
             self.manage("migrate", "--verbosity=0")
             self.manage("fill")

@@ -15,10 +15,10 @@ import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
-from tests.support.waiting import accepts_connections
+from tests.support.waiting import accepts_connections, scaled
 
 PATIENCE = 30.0
-"""Seconds that a wait lasts unless the caller says otherwise; generous, for machines that do other things meanwhile."""
+"""Seconds that a wait lasts unless the caller says otherwise, scaled like every deadline here."""
 
 
 class Process:
@@ -83,6 +83,7 @@ class Process:
 
     def wait_for_line(self, pattern: str, timeout: float = PATIENCE, *, occurrences: int = 1) -> str:
         """Return the first line in which ``pattern`` is found (or the second, third, …), also when it came earlier."""
+        timeout = scaled(timeout)
         deadline = time.monotonic() + timeout
         with self._news:
             while True:
@@ -96,6 +97,7 @@ class Process:
 
     def wait_for_port(self, port: int, timeout: float = PATIENCE) -> None:
         """Return once somebody listens on the port of the loopback interface."""
+        timeout = scaled(timeout)
         deadline = time.monotonic() + timeout
         # A port has nothing to block on, so this one wait asks again and again.
         while not accepts_connections(port):
@@ -105,6 +107,7 @@ class Process:
 
     def wait(self, timeout: float = PATIENCE) -> int:
         """Return the exit status once the program has ended by itself and its output is complete."""
+        timeout = scaled(timeout)
         try:
             status = self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -121,7 +124,7 @@ class Process:
         if self.running:
             self._popen.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(timeout)
+            self._popen.wait(scaled(timeout))
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._popen.pid, signal.SIGKILL)
         status = self._popen.wait()

@@ -11,9 +11,9 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tests.support.waiting import eventually
 
@@ -23,7 +23,7 @@ PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 _SHARE = 2_000
 _FIRST = 10_000 + _SHARE * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 _OFFSET = random.SystemRandom().randrange(_SHARE)
-_PORTS = itertools.cycle([*range(_FIRST + _OFFSET, _FIRST + _SHARE), *range(_FIRST, _FIRST + _OFFSET)])
+_PORTS: Iterator[int] = itertools.cycle([*range(_FIRST + _OFFSET, _FIRST + _SHARE), *range(_FIRST, _FIRST + _OFFSET)])
 """Each process that runs tests side by side has its share, and begins somewhere in it."""
 
 
@@ -33,7 +33,7 @@ class RedisServer:
     `options` are those of its configuration.
     """
 
-    def __init__(self, *, program: str | None = PROGRAM, **options: object) -> None:
+    def __init__(self, *, program: str | None = PROGRAM, **options: Any) -> None:
         self._program = program
         self.port = free_port()
         self._options = {name.replace("_", "-"): value for name, value in options.items()}
@@ -170,7 +170,11 @@ class Cluster:
     """A cluster of masters without replicas, each with an equal range of slots."""
 
     def __init__(self, masters: int = 3) -> None:
-        options = {"cluster_enabled": "yes", "cluster_node_timeout": 1000, "cluster_require_full_coverage": "no"}
+        options: dict[str, Any] = {
+            "cluster_enabled": "yes",
+            "cluster_node_timeout": 1000,
+            "cluster_require_full_coverage": "no",
+        }
         self._buses = [free_port() for _ in range(masters)]
         self.nodes = [RedisServer(cluster_port=bus, **options) for bus in self._buses]
 
@@ -188,6 +192,25 @@ class Cluster:
     def _is_whole(self, node: RedisServer) -> bool:
         info = node.information("CLUSTER", "INFO")
         return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == str(len(self.nodes))
+
+    def begin_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """Begin to move a slot: from here on new keys belong to the target, others stay until they are moved."""
+        target.command("CLUSTER", "SETSLOT", str(slot), "IMPORTING", self.node_id(source))
+        source.command("CLUSTER", "SETSLOT", str(slot), "MIGRATING", self.node_id(target))
+
+    def end_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """Move all keys of the slot, and tell every node."""
+        while keys := source.command_list("CLUSTER", "GETKEYSINSLOT", str(slot), "100"):
+            source.command("MIGRATE", "127.0.0.1", str(target.port), "", "0", "5000", "KEYS", *keys)
+        for node in (target, source, *self.nodes):
+            node.command("CLUSTER", "SETSLOT", str(slot), "NODE", self.node_id(target))
+
+    def node_id(self, node: RedisServer) -> str:
+        return node.command_text("CLUSTER", "MYID")
+
+    def owner(self, slot: int) -> RedisServer:
+        """Return the node whose range had the slot at the start."""
+        return self.nodes[slot * len(self.nodes) // 16384]
 
     def flush(self) -> None:
         """Remove every key."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -12,9 +13,18 @@ T = TypeVar("T")
 
 _PAUSE = 0.01  # seconds between two looks
 
+TIME_FACTOR = float(os.environ.get("TEST_TIME_FACTOR", "1"))
+"""By how much deadlines are longer than the tests say: 1 on a quiet machine, more on a slow or busy one."""
+
+
+def scaled(seconds: float) -> float:
+    """Return a deadline of so many seconds on a quiet machine; the functions that wait here scale theirs themselves."""
+    return seconds * TIME_FACTOR
+
 
 def eventually(condition: Callable[[], T], timeout: float = 5) -> T:
-    """Return the first true value of `condition()`; fail when there is none within `timeout` seconds."""
+    """Return the first true value of `condition()`; fail when there is none within `timeout` seconds, scaled."""
+    timeout = scaled(timeout)
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -25,6 +35,7 @@ def eventually(condition: Callable[[], T], timeout: float = 5) -> T:
 
 async def eventually_async(condition: Callable[[], T], timeout: float = 5) -> T:
     """Do what `eventually` does while the event loop goes on."""
+    timeout = scaled(timeout)
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:

@@ -15,6 +15,7 @@ from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Heartbeat, Take
 from channels_classic.worker import Worker, WorkerGroup
+from tests.support.waiting import scaled
 
 
 def make_worker(layer: BaseChannelLayer, routing: Any, **options: Any) -> Worker:
@@ -64,6 +65,7 @@ class Inbox:
 
     def wait(self, number: int, timeout: float = 5) -> list[tuple[str, Any]]:
         """The first `number` replies `(local, message)` and reports `(local, outcome)`; fails without so many."""
+        timeout = scaled(timeout)
         deadline = time.monotonic() + timeout
         while len(self.seen) < number:
             assert time.monotonic() < deadline, f"only {self.seen} after {timeout} s"
@@ -83,7 +85,7 @@ class Inbox:
             message, _, local, *report = rest
             return [(local, message), *((local, Outcome(outcome)) for outcome in report[1:2])]
         if kind == Kind.GROUP:
-            return [(",".join(rest[2]), rest[0])]
+            return [(rest[0], rest[2])]
         if kind == Kind.REPORT:
             return [(rest[0], Outcome(rest[2]))]
         return [("", Kind(kind))]
@@ -91,6 +93,7 @@ class Inbox:
 
 def drain(layer: BaseChannelLayer, channel: str, number: int, timeout: float = 5) -> Sequence[dict[str, Any]]:
     """The first `number` messages of a plain channel; fails without so many."""
+    timeout = scaled(timeout)
     messages: list[dict[str, Any]] = []
     deadline = time.monotonic() + timeout
     while len(messages) < number:

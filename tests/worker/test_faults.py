@@ -15,7 +15,7 @@ from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.planner import Delivery, Outgoing, Report
-from channels_classic.layers.steps import Connection, Item, Members, Push, PutBack, Step, Take
+from channels_classic.layers.steps import Connection, Item, Lookup, Push, PutBack, Step, Take
 from channels_classic.message import Message, pending_message_store
 from channels_classic.worker import connection, outstanding
 from channels_classic.worker.result import ConsumerResult
@@ -104,7 +104,7 @@ def to_group(message: Message) -> None:
 
 def test_a_look_up_that_was_cut_off_is_repeated(layer: FaultyLayer) -> None:
     layer.group_add("room", "member")
-    layer.fail(Members, AWAY)
+    layer.fail(Lookup, AWAY)
     layer.send("test", {"n": 1})
     with running(make_worker(layer, {"test": to_group})):
         assert drain(layer, "member", 1) == [{"n": 1}]
@@ -117,7 +117,7 @@ def test_a_group_that_cannot_be_looked_up_costs_its_messages_alone(layer: Faulty
         answer(message)
 
     inbox = Inbox(layer)
-    layer.fail(Members, REFUSED)
+    layer.fail(Lookup, REFUSED)
     inbox.post("test", {"n": 1})
     with running(make_worker(layer, {"test": consumer})):
         assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]

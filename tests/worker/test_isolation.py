@@ -27,7 +27,7 @@ from tests.worker.harness import make_group, make_worker, running
 
 color: contextvars.ContextVar[str] = contextvars.ContextVar("color", default="none")
 
-AS_CONFIGURED = {
+AS_CONFIGURED: dict[str, Any] = {
     "color": "none",
     "language": "en-us",
     "time zone": "Europe/Berlin",

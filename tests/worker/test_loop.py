@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
 from typing import Any
 
 import pytest
+from django.http import HttpResponse
+from django.test import override_settings
 
 from channels_classic import Channel, Group
+from channels_classic.handler import AsgiHandler, ViewConsumer
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.steps import Connection, Join, Length, Members
-from channels_classic.message import Message
+from channels_classic.layers.steps import Audience, Connection, Join, Length, Lookup
+from channels_classic.message import Message, pending_message_store
 from channels_classic.worker import outstanding
 from channels_classic.worker.loop import batch_size
 from tests.support.waiting import eventually
@@ -39,7 +43,7 @@ def test_sends_of_a_consumer_keep_their_order_across_groups_and_channels(layer: 
     inbox.post("test", {})
     with running(make_worker(layer, {"test": consumer})):
         seen = inbox.wait(12)[1:]
-    assert seen == [*[("client", {"n": number}) for number in range(10)], ("client", Outcome.CONSUMED)]
+    assert seen == [*[(("client", "room")[n % 2], {"n": n}) for n in range(10)], ("client", Outcome.CONSUMED)]
 
 
 def test_messages_of_a_channel_are_consumed_in_order(layer: BaseChannelLayer) -> None:
@@ -227,7 +231,7 @@ def test_a_group_send_to_full_members_is_never_repeated(layer: BaseChannelLayer)
     assert layer.run([Length("narrow"), Length("wide")]) == [1, 3]
 
 
-def test_an_interface_server_that_is_gone_is_taken_off_the_group(layer: BaseChannelLayer) -> None:
+def test_an_interface_server_that_is_gone_is_counted_once(layer: BaseChannelLayer) -> None:
     gone = new_inbox()
     layer.run([Join("room", gone, ["client"])])
 
@@ -237,7 +241,10 @@ def test_an_interface_server_that_is_gone_is_taken_off_the_group(layer: BaseChan
     layer.send("test", {})
     with running(make_worker(layer, {"test": consumer})):
         eventually(layer.losses.as_dict)
-    assert layer.run([Members("room")]) == [{}]
+        layer.send("test", {})
+        layer.send("test", {})
+        eventually(lambda: layer.run([Length("test")]) == [0])
+    assert layer.run([Lookup("room")]) == [Audience({}, [], [])]
     assert layer.losses.as_dict() == {"dead": 1}
 
 
@@ -251,3 +258,62 @@ def test_an_idle_worker_starts_on_a_message_at_once(layer: BaseChannelLayer) -> 
             layer.send("test", {})
             eventually(lambda count=count: len(seen) > count)  # type: ignore[misc]
             assert seen[-1] - sent < 0.5
+
+
+class SlowHandler(AsgiHandler):
+    """A view that takes a little more than a second."""
+
+    def get_response(self, request: Any) -> HttpResponse:
+        time.sleep(1.1)
+        Channel("test", channel_layer=request.message.channel_layer).send({})
+        return HttpResponse(b"late")
+
+
+class SlowViews(ViewConsumer):
+    handler_class = SlowHandler
+
+
+def test_a_slow_view_that_sends_at_its_end_has_held_nothing(
+    memory: ChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory.send("http.request", {"reply_channel": "client", "path": "/", "method": "GET"})
+    with running(make_worker(memory, {"http.request": SlowViews()})):
+        assert drain(memory, "client", 1)[0]["content"] == b"late"
+    assert "held" not in caplog.text
+
+
+def test_a_consumer_that_held_a_message_for_long_is_named_with_the_time(
+    memory: ChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def consumer(message: Message) -> None:
+        pending_message_store.prepend(message.reply_channel, {"n": 1})  # type: ignore[arg-type]
+        time.sleep(1.1)
+
+    memory.send("test", {"reply_channel": "client"})
+    with running(make_worker(memory, {"test": consumer})):
+        drain(memory, "client", 1)
+    assert re.search(r"consumer of test held 1 message\(s\) for 1\.\d s until it returned", caplog.text)
+
+
+def test_a_consumer_that_does_not_answer_a_handshake_accepts_it_if_the_setting_says_so(memory: ChannelLayer) -> None:
+    def consumer(message: Message, **kwargs: Any) -> None:
+        if message["path"] == "/raise":
+            raise ValueError("refused")
+        if message["path"] == "/close":
+            Channel(message["reply_channel"], channel_layer=message.channel_layer).send({"close": True})
+
+    inbox = Inbox(memory)
+    for path in ("/silent", "/close", "/raise"):
+        inbox.post("websocket.connect", {"path": path}, local=path[1:])
+    with (
+        override_settings(CHANNELS_IMPLICIT_ACCEPT=True),
+        running(make_worker(memory, {"websocket.connect": consumer})),
+    ):
+        seen = inbox.wait(5)
+    assert seen == [
+        ("silent", {"accept": True}),
+        ("silent", Outcome.CONSUMED),
+        ("close", {"close": True}),
+        ("close", Outcome.CONSUMED),
+        ("raise", Outcome.RAISED),
+    ]

@@ -11,7 +11,7 @@ from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Kind, Outcome, decode
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report
-from channels_classic.layers.steps import Delist, Item, Push, Status
+from channels_classic.layers.steps import Audience, Item, Push, Status
 from channels_classic.worker.inflight import NoRecord
 from channels_classic.worker.outstanding import RETRY_TIME, Outstanding, Written
 from channels_classic.worker.result import ConsumerResult
@@ -53,8 +53,8 @@ def result(*sends: Outgoing, outcome: Outcome | None = Outcome.CONSUMED, token: 
 
 def written(outstanding: Outstanding, *results: ConsumerResult) -> list[Push]:
     """What was written for results; it has not been answered."""
-    pushes, delists = outstanding.outgoing(outstanding.plan(results, {}))
-    outstanding.wrote(Written(pushes, len(delists), [result.delivery for result in results]))
+    pushes = outstanding.outgoing(outstanding.plan(results, {}))
+    outstanding.wrote(Written(pushes, [result.delivery for result in results]))
     return pushes
 
 
@@ -71,7 +71,8 @@ def test_what_was_accepted_is_finished_and_nothing_is_left(outstanding: Outstand
     assert record.released == []
     outstanding.answered([[Status.ACCEPTED], [Status.ACCEPTED]], now=0)
     assert record.released == [one.delivery]
-    assert (messages(pushes), outstanding.is_busy, outstanding.unread) == ([{"n": 1}, {"n": 2}], False, None)
+    assert messages(pushes) == [{"n": 1}, {"n": 2}]
+    assert not outstanding.is_busy
 
 
 def test_reports_go_out_with_the_next_write_once(outstanding: Outstanding) -> None:
@@ -119,20 +120,11 @@ def test_entries_for_a_full_channel_are_retried_and_those_accepted_are_not(
 
 
 def test_members_of_a_group_that_are_full_miss_its_message(outstanding: Outstanding, losses: Losses) -> None:
-    groups = {"room": {"member": [""]}}
+    groups = {"room": Audience({}, ["member"], ())}
     pushes = outstanding.plan([result(Outgoing("room", {"n": 1}, group=True))], groups)
     outstanding.wrote(Written(pushes))
     outstanding.answered([[Status.FULL]], now=0)
     assert (outstanding.has_refused, losses.as_dict()) == (False, {"full": 1})
-
-
-def test_an_inbox_that_is_dead_is_taken_off_its_group(outstanding: Outstanding) -> None:
-    groups = {"room": {"inbox.abc!": ["client"]}}
-    pushes = outstanding.plan([result(Outgoing("room", {"n": 1}, group=True))], groups)
-    outstanding.wrote(Written(pushes))
-    outstanding.answered([[Status.DEAD]], now=0)
-    assert outstanding.has_unwritten
-    assert outstanding.outgoing([]) == ([], [Delist("room", "inbox.abc!")])
 
 
 def test_unanswered_messages_are_lost_and_only_their_reports_are_repeated(

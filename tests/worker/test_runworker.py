@@ -25,7 +25,7 @@ class ReachableLayer(ChannelLayer):
     """A layer whose module's name does not tell that it lives in one process."""
 
 
-def settings(**config: Any) -> Any:
+def settings(**config: Any) -> override_settings:
     return override_settings(
         CHANNEL_LAYERS={"default": {"BACKEND": f"{__name__}.ReachableLayer", "ROUTING": [], **config}}
     )
@@ -70,7 +70,7 @@ def test_a_worker_is_made_with_the_arguments_of_1_x(workers: tuple[mock.Mock, mo
 @settings()
 def test_threads_make_a_group(workers: tuple[mock.Mock, mock.Mock]) -> None:
     call_command("runworker", "--threads", "4", "--only-channels", "a*", "--only-channels", "b", verbosity=2)
-    (arguments,) = [call.kwargs for call in workers[1].call_args_list]
+    (arguments,) = [dict(call.kwargs) for call in workers[1].call_args_list]
     assert arguments.pop("callback") is not None
     assert arguments == {
         "only_channels": ["a*", "b"],

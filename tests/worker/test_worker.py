@@ -190,7 +190,7 @@ def test_signals_surround_the_consumer(memory: ChannelLayer) -> None:
 
 def test_in_job_is_true_only_while_a_consumer_runs(memory: ChannelLayer) -> None:
     seen: list[bool] = []
-    worker = make_worker(memory, {"test": lambda message: seen.append(worker.in_job)})
+    worker: Worker = make_worker(memory, {"test": lambda message: seen.append(worker.in_job)})
     assert not worker.in_job
     with running(worker):
         memory.send("test", {})

@@ -1,4 +1,4 @@
-"""What travels between the clients of the local layer and its host: steps and results as msgpack arrays. Pure, no I/O.
+"""The protocol between the clients of the local layer and its host: steps and results as msgpack arrays. Pure, no I/O.
 
 A client writes frames `[code, field, …]`, one for each step; the host answers each with its result, in order. Codes
 never get a new meaning: interface servers run for months, and workers of later releases talk to them. A code that the
@@ -17,8 +17,8 @@ import msgpack
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.losses import Count
 from channels_classic.layers.steps import (
-    Alive,
-    Delist,
+    Audience,
+    Change,
     Entry,
     Flush,
     GetStatistics,
@@ -27,11 +27,14 @@ from channels_classic.layers.steps import (
     Join,
     Leave,
     Length,
+    Lookup,
     Members,
     Push,
     PutBack,
-    Rejoin,
+    Renew,
+    Restore,
     Retire,
+    Roster,
     Status,
     Step,
     Take,
@@ -44,7 +47,7 @@ FRAME_LIMIT = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Lose:
-    """What a client counted as lost since it told last → None. No step: connections say it by themselves."""
+    """Report losses that a client counted → None. Not a step: connections send it by themselves."""
 
     counts: Sequence[Count]
 
@@ -58,16 +61,17 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     Push: (1, {"queue": str, "entries": list, "alive": bool}),
     PutBack: (2, {"queue": str, "items": list}),
     Take: (3, {"queues": list, "count": int, "timeout": _Number}),
-    Join: (4, {"group": str, "queue": str, "members": list}),
-    Leave: (5, {"group": str, "queue": str, "members": list}),
-    Members: (6, {"group": str}),
-    Delist: (7, {"group": str, "inbox": str}),
-    Rejoin: (8, {"group": str, "inbox": str, "members": list, "replace": bool}),
-    Heartbeat: (9, {"inbox": str}),
+    # 4 to 9 and 13 were the groups of wire version 1
+    Join: (16, {"group": str, "inbox": str, "members": list}),
+    Leave: (17, {"group": str, "inbox": str, "members": list, "gone": bool}),
+    Lookup: (18, {"group": str}),
+    Members: (19, {"group": str, "inbox": str}),
+    Renew: (20, {"group": str, "inbox": str}),
+    Restore: (21, {"group": str, "inbox": str, "members": list}),
+    Heartbeat: (22, {"inbox": str, "restored": list}),
     Retire: (10, {"inbox": str}),
     Length: (11, {"queue": str}),
     Flush: (12, {}),
-    Alive: (13, {"inbox": str}),
     Lose: (14, {"counts": list}),
     GetStatistics: (15, {"queue": (str, type(None))}),
 }
@@ -101,14 +105,14 @@ WAKE: bytes = msgpack.packb([_WAKE])
 
 
 def encode_step(step: Step | Lose) -> bytes:
-    """The frame of a step."""
+    """Return the frame of a step."""
     kind = type(step)
     frame: bytes = msgpack.packb((_SHAPES[kind][0], *_FRAMES[kind](step)))
     return frame
 
 
 def decode_step(frame: Any) -> Step | Lose | StepRefused | None:
-    """The step in a frame; None for a wake-up, a refusal for a code of later releases. Raises `ValueError`."""
+    """Return the step in a frame; None for a wake-up, a refusal for a code of later releases. Raises `ValueError`."""
     if not isinstance(frame, list) or not frame or not isinstance(frame[0], int):
         raise ValueError("a frame is a list that begins with a code")
     code, *fields = frame
@@ -153,13 +157,13 @@ _RESTORE: dict[type, Callable[[list[Any]], list[Any]]] = {
 
 
 def _check(fields: Any, shape: tuple[Any, ...]) -> None:
-    """What one client writes must not harm the lists that all share."""
+    """Reject a frame of one client that would harm the queues that all share."""
     if not isinstance(fields, list) or len(fields) != len(shape) or not all(map(isinstance, fields, shape)):
         raise ValueError("a frame does not have the fields of its step")
 
 
 def encode_result(result: Any) -> bytes:
-    """The answer to a step."""
+    """Return the answer to a step."""
     if isinstance(result, Taken):
         result = (result.queue, [(item.payload, item.raw) for item in result.items], result.lost)
     elif isinstance(result, StepRefused):
@@ -169,7 +173,7 @@ def encode_result(result: Any) -> bytes:
 
 
 def decode_result(kind: type, answer: Any, where: str) -> Any:
-    """The result of a step of this kind in an answer from the host at `where`."""
+    """Return the result of a step of this kind from an answer of the host at `where`."""
     if isinstance(answer, msgpack.ExtType):
         return StepRefused(where, answer.data.decode())
     if kind is Push:
@@ -177,9 +181,19 @@ def decode_result(kind: type, answer: Any, where: str) -> Any:
     if kind is Take and answer is not None:
         queue, items, lost = answer
         return Taken(queue, [Item(*item) for item in items], [(how, payload) for how, payload in lost])
-    return answer
+    restore = _RESULTS.get(kind)
+    return restore(*answer) if restore else answer
+
+
+_RESULTS: dict[type, Callable[..., Any]] = {
+    Join: Change,
+    Leave: Change,
+    Lookup: Audience,
+    Members: Roster,
+    Heartbeat: lambda *epochs: epochs,
+}
 
 
 def unpacker() -> msgpack.Unpacker:
-    """What finds frames, or answers, in a stream of bytes."""
+    """Return a parser of frames, or of answers, in a stream of bytes."""
     return msgpack.Unpacker(max_buffer_size=FRAME_LIMIT)

@@ -16,7 +16,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.redis.connector import Connector
-from channels_classic.layers.redis.layer import Host, RedisChannelLayer
+from channels_classic.layers.redis.layer import RedisChannelLayer
 
 
 class RedisClusterChannelLayer(RedisChannelLayer):
@@ -32,13 +32,13 @@ class RedisClusterChannelLayer(RedisChannelLayer):
     def __init__(
         self,
         expiry: float = 60,
-        hosts: Iterable[Host] | None = None,
+        hosts: Iterable[Any] | None = None,
         prefix: str = "asgi:",
         group_expiry: float = 86400,
         capacity: int = 100,
         channel_capacity: Patterns | None = None,
         symmetric_encryption_keys: Sequence[str] | None = None,
-        stats_prefix: str = "asgi-meta:",
+        stats_prefix: str | None = None,
         connection_kwargs: dict[str, Any] | None = None,
         shards: int = 3,
     ) -> None:
@@ -61,8 +61,10 @@ class RedisClusterChannelLayer(RedisChannelLayer):
         self.shards = shards
 
     def _connectors(self) -> list[tuple[Connector, str]]:
-        nodes = [Connector(url, self.connection_kwargs) for url in self.hosts]
-        return [(ClusterConnector(tag, nodes, self.hosts[0], self.connection_kwargs), tag) for tag in tags(self.shards)]
+        nodes = [self._connector(host) for host in self._hosts]
+        first = self._hosts[0]
+        options = {**self.connection_kwargs, **first.options}
+        return [(ClusterConnector(tag, nodes, first.url, options), tag) for tag in tags(self.shards)]
 
 
 def tags(shards: int) -> list[str]:
@@ -82,6 +84,16 @@ class ClusterConnector(Connector):
     """The master that holds the slot of a hash tag."""
 
     dynamic = True
+    questions = (("CLUSTER", "MYID"), ("CLUSTER", "NODES"))
+
+    def place(self, replies: Sequence[Any]) -> tuple[str, list[str]]:
+        node, nodes = (reply.decode() for reply in replies)
+        masters = []
+        for line in nodes.splitlines():
+            name, _, flags, *_ = line.split()
+            if name != node and "master" in flags.split(",") and not {"fail", "fail?"} & set(flags.split(",")):
+                masters.append(name)
+        return node, masters
 
     def __init__(self, tag: str, nodes: Sequence[Connector], url: str, connection_kwargs: dict[str, Any]) -> None:
         super().__init__(url, connection_kwargs)

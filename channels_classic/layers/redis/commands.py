@@ -1,4 +1,4 @@
-"""Steps as Redis commands, and replies as results. Pure: no socket, no clock; both faces use it.
+"""Steps as Redis commands, and replies as results. Pure: no socket, no clock; used by both kinds of connections.
 
 Time is the server's own: scripts stamp what they store, and a `TIME` behind each take tells what has expired.
 """
@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
-from channels_classic.layers.losses import KINDS, Count, counted_name
+from channels_classic.layers.losses import KINDS, Count, counted_name, describe
 from channels_classic.layers.redis.cipher import Cipher
 from channels_classic.layers.redis.keys import Keys
-from channels_classic.layers.statistics import describe
 from channels_classic.layers.steps import (
     LIVENESS,
-    Alive,
-    Delist,
+    Audience,
+    Change,
     Flush,
     GetStatistics,
     Heartbeat,
@@ -27,11 +26,14 @@ from channels_classic.layers.steps import (
     Join,
     Leave,
     Length,
+    Lookup,
     Members,
     Push,
     PutBack,
-    Rejoin,
+    Renew,
+    Restore,
     Retire,
+    Roster,
     Status,
     Step,
     Take,
@@ -42,9 +44,9 @@ from channels_classic.layers.store import INBOX_BYTES, INBOX_ENTRIES
 Command = Sequence[str | bytes | int | float]
 
 QUOTAS_FROM = 64
-"""Length from which an inbox is counted by client.
+"""Length from which the entries of an inbox are counted by client.
 
-A shorter list cannot be filled by one client at the default capacity.
+One client cannot fill a shorter queue at the default capacity.
 """
 
 _HEAD = struct.Struct(">IdIB")
@@ -62,21 +64,27 @@ class Script:
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
-PUT_BACK, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, PUSH = SCRIPTS = [
-    *(Script(name) for name in ("put_back", "settle", "join", "leave", "members")),
-    Script("life", "beat"),
-    Script("flush"),
-    Script("count", "lose"),
-    Script("life", "attach"),
-    Script("count", "life", "push"),
+PUT_BACK = Script("put_back")
+PUSH = Script("counters", "epoch", "push")
+RELEASE_QUOTA = Script("release_quota")
+JOIN, LEAVE, MEMBERS, RESTORE = (Script("epoch", "group", name) for name in ("join", "leave", "members", "restore"))
+JOIN_CHANNELS = Script("join_channels")
+LOOKUP = Script("lookup")
+HEARTBEAT = Script("epoch", "heartbeat")
+FLUSH = Script("flush")
+RECORD_LOSSES = Script("counters", "record_losses")
+REGISTER = Script("epoch", "register")
+SCRIPTS = [
+    *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE),
+    *(JOIN_CHANNELS, LOOKUP, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER),
 ]
 
 _COUNTED = ("messages", "full", *(f"lost_{kind}" for kind in KINDS))
-"""What the counters count, as their fields begin."""
+"""Starts of the fields of the counters."""
 
 
 def milliseconds(seconds: float) -> int:
-    """For Redis; longer times than a month and a half are cut to what an entry can carry."""
+    """Return whole milliseconds, at most what an entry can carry: a month and a half."""
     return min(int(seconds * 1000), _MAX_TTL)
 
 
@@ -88,23 +96,23 @@ class CommandBuilder:
         self.cipher = cipher
         self.membership = milliseconds(group_expiry)
 
-    def register(self, run_id: str) -> Command:
-        """What every connection runs first → the fence number."""
-        return REGISTER([self.keys.epoch], run_id)
+    def register(self, node: str = "", masters: Sequence[str] = ()) -> Command:
+        """Return what every connection runs first → the number of the epoch, and the lineage of the server."""
+        return REGISTER([self.keys.epoch], node, *masters)
 
     def commands(self, step: Step) -> list[Command]:
-        """The commands of a step, in order."""
+        """Return the commands of a step, in order."""
         return _COMMANDS[type(step)](self, step)
 
     def result(self, step: Step, replies: Sequence[Any], epoch: int) -> Any:
-        """The result of a step from the replies to its commands, read by a client that attached at `epoch`."""
+        """Return the result of a step from the replies to its commands, read by a client that registered at `epoch`."""
         if isinstance(step, Take):
             return self._taken(replies, epoch)
         convert = _RESULTS.get(type(step))
         return convert(step, replies, epoch) if convert else None
 
     def _push(self, step: Push) -> list[Command]:
-        keys = [self.keys.entries(step.queue), self.keys.epoch, self.keys.counters]
+        keys = [self.keys.queue(step.queue), self.keys.epoch, self.keys.counters]
         if step.queue.endswith("!"):
             keys.append(self.keys.quotas(step.queue))
             if step.alive:
@@ -116,21 +124,21 @@ class CommandBuilder:
         return [PUSH(keys, *arguments)]
 
     def _put_back(self, step: PutBack) -> list[Command]:
-        keys = [self.keys.entries(step.queue)]
+        keys = [self.keys.queue(step.queue)]
         if step.queue.endswith("!"):
             keys.append(self.keys.quotas(step.queue))
         longest = max(_HEAD.unpack_from(item.raw)[2] for item in step.items)
         return [PUT_BACK(keys, longest + 1000, *(item.raw for item in step.items))]
 
     def _take(self, step: Take) -> list[Command]:
-        keys = [self.keys.entries(queue) for queue in step.queues]
+        keys = [self.keys.queue(queue) for queue in step.queues]
         tail: Command = (len(keys), *keys, "LEFT", "COUNT", step.count)
         pop: Command = ("BLMPOP", step.timeout, *tail) if step.timeout else ("LMPOP", *tail)
         counted: list[Command] = [("HGET", self.keys.quotas(inbox), "#counted") for inbox in _inboxes(step)]
         return [pop, ("TIME",), *counted]
 
     def quota_release(self, step: Take, replies: Sequence[Any]) -> Command | None:
-        """What to run later, in order that what was taken counts against nobody any longer, from the same replies."""
+        """Return the deferred command that releases the quota of what was taken, from the replies to a `Take`."""
         if replies[0] is None:
             return None
         key, entries = replies[0]
@@ -164,44 +172,56 @@ class CommandBuilder:
                 items.append(Item(payload, entry))
         return Taken(_queue_of(key), items, lost)
 
+    def _group(self, script: Script, step: Join | Leave | Members | Restore, *arguments: str) -> list[Command]:
+        """A command about the members that one inbox has in one group."""
+        group, inbox = step.group, step.inbox
+        by_group = [self.keys.group(group), self.keys.members(group, inbox)]
+        keys = [*by_group, self.keys.epoch, self.keys.restored(inbox), self.keys.left(group, inbox)]
+        return [script(keys, inbox, self.membership, *arguments)]
+
     def _join(self, step: Join) -> list[Command]:
-        return [self._member_change(step.group, step.queue, step.members, "add")]
-
-    def _rejoin(self, step: Rejoin) -> list[Command]:
-        return [self._member_change(step.group, step.inbox, step.members, "replace" if step.replace else "restore")]
-
-    def _member_change(self, group: str, queue: str, members: Sequence[str], how: str) -> Command:
-        return JOIN([self.keys.group(group), self.keys.members(group, queue)], queue, self.membership, how, *members)
+        if not step.inbox:
+            return [JOIN_CHANNELS([self.keys.channels(step.group)], self.membership, *step.members)]
+        return self._group(JOIN, step, *step.members)
 
     def _leave(self, step: Leave) -> list[Command]:
-        keys = [self.keys.group(step.group), self.keys.members(step.group, step.queue)]
-        return [LEAVE(keys, step.queue, *step.members)]
+        if not step.inbox:
+            return [("ZREM", self.keys.channels(step.group), *step.members)]
+        return self._group(LEAVE, step, "1" if step.gone else "0", *step.members)
+
+    def _lookup(self, step: Lookup) -> list[Command]:
+        keys = [self.keys.group(step.group), self.keys.channels(step.group)]
+        return [LOOKUP(keys, self.membership, self.keys.alive(""), self.keys.members(step.group, ""))]
 
     def _members(self, step: Members) -> list[Command]:
-        return [MEMBERS([self.keys.group(step.group)], self.keys.members(step.group, ""), self.membership)]
+        return self._group(MEMBERS, step)
 
-    def _delist(self, step: Delist) -> list[Command]:
-        return [("ZREM", self.keys.group(step.group), step.inbox)]
+    def _renew(self, step: Renew) -> list[Command]:
+        keys = [self.keys.group(step.group), self.keys.members(step.group, step.inbox)]
+        return [("PEXPIRE", key, self.membership) for key in keys]
 
-    def _beat(self, step: Heartbeat) -> list[Command]:
-        keys = [self.keys.alive(step.inbox), self.keys.inboxes, self.keys.epoch, self.keys.life(step.inbox)]
-        return [HEARTBEAT(keys, step.inbox, milliseconds(LIVENESS), self.membership)]
+    def _restore(self, step: Restore) -> list[Command]:
+        return self._group(RESTORE, step, *step.members)
 
-    def _alive(self, step: Alive) -> list[Command]:
-        return [("EXISTS", self.keys.alive(step.inbox))]
+    def _heartbeat(self, step: Heartbeat) -> list[Command]:
+        keys = [self.keys.alive(step.inbox), self.keys.inboxes, self.keys.epoch, self.keys.restored(step.inbox)]
+        restored = next(iter(step.restored), None) or 0
+        # Longer than any membership, which a restoration must not revive.
+        kept = self.membership + 2 * milliseconds(LIVENESS)
+        return [HEARTBEAT(keys, step.inbox, milliseconds(LIVENESS), restored, kept)]
 
     def _retire(self, step: Retire) -> list[Command]:
-        gone = (self.keys.alive, self.keys.life, self.keys.entries, self.keys.quotas)
+        gone = (self.keys.alive, self.keys.restored, self.keys.queue, self.keys.quotas)
         return [("UNLINK", *(key(step.inbox) for key in gone)), ("ZREM", self.keys.inboxes, step.inbox)]
 
     def _length(self, step: Length) -> list[Command]:
-        return [("LLEN", self.keys.entries(step.queue))]
+        return [("LLEN", self.keys.queue(step.queue))]
 
     def _flush(self, step: Flush) -> list[Command]:
         return [FLUSH([self.keys.inboxes, self.keys.counters], *self.keys.flushable())]
 
     def record_losses(self, counts: Iterable[Count]) -> list[Command]:
-        """What tells the counters of losses."""
+        """Return the commands that add losses to the counters."""
         arguments: list[str | int] = []
         for kind, name, number in counts:
             arguments += (f"lost_{kind}:{name}", number)
@@ -211,7 +231,7 @@ class CommandBuilder:
         if step.queue is None:
             return [("HGETALL", self.keys.counters)]
         fields = [f"{kind}:{counted_name(step.queue)}" for kind in _COUNTED]
-        entries = self.keys.entries(step.queue)
+        entries = self.keys.queue(step.queue)
         return [("HMGET", self.keys.counters, *fields), ("LLEN", entries), ("LINDEX", entries, 0), ("TIME",)]
 
 
@@ -220,7 +240,7 @@ def _inboxes(step: Take) -> list[str]:
 
 
 def _queue_of(key: bytes) -> str:
-    return key.decode().rpartition(":list:")[2]
+    return key.decode().rpartition(":queue:")[2]
 
 
 def _quota_key(entry: bytes) -> bytes:
@@ -234,19 +254,24 @@ def _statuses(step: Push, replies: Sequence[Any], epoch: int) -> list[Status]:
     return [_STATUSES[status] for status in replies[0]]
 
 
-def _membership(step: Members, replies: Sequence[Any], epoch: int) -> dict[str, list[str]]:
-    found = iter(replies[0])
-    return {
-        queue.decode(): [member.decode() for member in members] for queue, members in zip(found, found, strict=True)
-    }
+def _change(step: Join | Leave, replies: Sequence[Any], epoch: int) -> Change:
+    return Change(*replies[0]) if step.inbox else Change(0, 0)
 
 
-def _members_there(step: Rejoin, replies: Sequence[Any], epoch: int) -> list[str]:
-    return [member.decode() for member in replies[0]]
+def _audience(step: Lookup, replies: Sequence[Any], epoch: int) -> Audience:
+    inboxes, channels, dead = replies[0]
+    found = iter(inboxes)
+    versions = {inbox.decode(): int(version) for inbox, version in zip(found, found, strict=True)}
+    return Audience(versions, [channel.decode() for channel in channels], [inbox.decode() for inbox in dead])
 
 
-def _known(step: Heartbeat | Alive, replies: Sequence[Any], epoch: int) -> bool:
-    return bool(replies[0])
+def _roster(step: Members, replies: Sequence[Any], epoch: int) -> Roster:
+    version, complete, members = replies[0]
+    return Roster(version, [member.decode() for member in members], bool(complete))
+
+
+def _epochs(step: Heartbeat, replies: Sequence[Any], epoch: int) -> tuple[int | None, ...]:
+    return (int(replies[0]),)
 
 
 def _count(step: Length, replies: Sequence[Any], epoch: int) -> int:
@@ -271,7 +296,7 @@ def _statistics(step: GetStatistics, replies: Sequence[Any], epoch: int) -> dict
 
 
 def _now(time: Sequence[bytes]) -> int:
-    """The answer to `TIME` in milliseconds."""
+    """Return the answer to `TIME` in milliseconds."""
     return int(time[0]) * 1000 + int(time[1]) // 1000
 
 
@@ -280,12 +305,12 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     PutBack: CommandBuilder._put_back,
     Take: CommandBuilder._take,
     Join: CommandBuilder._join,
-    Rejoin: CommandBuilder._rejoin,
     Leave: CommandBuilder._leave,
+    Lookup: CommandBuilder._lookup,
     Members: CommandBuilder._members,
-    Delist: CommandBuilder._delist,
-    Heartbeat: CommandBuilder._beat,
-    Alive: CommandBuilder._alive,
+    Renew: CommandBuilder._renew,
+    Restore: CommandBuilder._restore,
+    Heartbeat: CommandBuilder._heartbeat,
     Retire: CommandBuilder._retire,
     Length: CommandBuilder._length,
     Flush: CommandBuilder._flush,
@@ -294,10 +319,11 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
 
 _RESULTS: dict[type, Callable[[Any, Sequence[Any], int], Any]] = {
     Push: _statuses,
-    Members: _membership,
-    Rejoin: _members_there,
-    Heartbeat: _known,
-    Alive: _known,
+    Join: _change,
+    Leave: _change,
+    Lookup: _audience,
+    Members: _roster,
+    Heartbeat: _epochs,
     Length: _count,
     Flush: _names,
     GetStatistics: _statistics,

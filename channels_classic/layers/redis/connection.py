@@ -19,7 +19,7 @@ from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.commands import Command, CommandBuilder
 from channels_classic.layers.redis.connector import Connector
-from channels_classic.layers.redis.protocol import INTRODUCTION, LOAD, LOST, RedisProtocol, new_reader, packed
+from channels_classic.layers.redis.protocol import LOST, RedisProtocol, new_reader, packed
 from channels_classic.layers.steps import Step, Take
 
 READ = 64 * 1024
@@ -42,9 +42,9 @@ class RedisConnection:
     def _attach(self) -> None:
         self._raw.connect()
         self._reader = new_reader()
-        introduction = self._ask([*INTRODUCTION, *LOAD])
+        introduction = self._ask(self._protocol.introduction())
         self._client_id = introduction[1]
-        (self._protocol.epoch,) = self._ask([self._protocol.handshake(introduction)])
+        self._protocol.registered(*self._ask([self._protocol.handshake(introduction)]))
 
     def _ask(self, commands: Sequence[Command]) -> list[Any]:
         self._raw._sock.sendall(packed(commands))
@@ -73,6 +73,7 @@ class RedisConnection:
         timeout = self._connector.patience + (step.timeout if isinstance(step, Take) else 0.0)
         replies = [self._reply(timeout) for _ in range(count)]
         if step is None:
+            self._protocol.settle(replies)
             return self._read()
         if isinstance(step, Take):
             self._blocked = self._woken = False
@@ -99,7 +100,8 @@ class RedisConnection:
     def usable(self) -> bool:
         try:
             # Nothing is unread, so what can be read is the end of the connection.
-            return self._raw.is_connected and not self._raw.can_read(timeout=0)
+            alive = self._raw.is_connected and not self._raw.can_read(timeout=0)
+            return bool(alive) and not self._protocol.misplaced
         except (*LOST, redis.ResponseError):
             return False
 

@@ -16,7 +16,7 @@ from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.commands import Command, CommandBuilder
 from channels_classic.layers.redis.connector import Connector
-from channels_classic.layers.redis.protocol import INTRODUCTION, LOAD, LOST, RedisProtocol, new_reader, packed
+from channels_classic.layers.redis.protocol import LOST, RedisProtocol, new_reader, packed
 from channels_classic.layers.steps import Step, Take
 
 
@@ -91,9 +91,9 @@ class AsyncRedisConnection:
         try:
             await self._raw.connect()
             self._line = _Line(self._raw._writer.transport)
-            introduction = await self._ask([*INTRODUCTION, *LOAD])
+            introduction = await self._ask(self._protocol.introduction())
             self._client_id = introduction[1]
-            (self._protocol.epoch,) = await self._ask([self._protocol.handshake(introduction)])
+            self._protocol.registered(*await self._ask([self._protocol.handshake(introduction)]))
         except BaseException as error:
             await self._fail(error)
 
@@ -113,6 +113,7 @@ class AsyncRedisConnection:
         commands, counts = self._protocol.commands(steps)
         blocks = sum(step.timeout for step in steps if isinstance(step, Take))
         replies = await self._line.ask([*due, *commands], self._connector.patience + blocks)
+        self._protocol.settle(replies[: len(due)])
         results, end = [], len(due)
         for step, count in zip(steps, counts, strict=True):
             begin, end = end, end + count
@@ -127,7 +128,7 @@ class AsyncRedisConnection:
 
     def usable(self) -> bool:
         """Whether the server still listens, as far as the event loop has heard."""
-        return not self._line.lost
+        return not self._line.lost and not self._protocol.misplaced
 
     async def unblock(self) -> None:
         """Ask the server once to end the take that waits. Raises `LayerUnavailable`."""

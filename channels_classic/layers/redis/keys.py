@@ -10,37 +10,45 @@ from __future__ import annotations
 class Keys:
     """Builds keys under `prefix` for the shard with the hash tag `tag`; those of the statistics have their own."""
 
-    def __init__(self, prefix: str, tag: str = "0", stats_prefix: str = "asgi-meta:") -> None:
+    def __init__(self, prefix: str, tag: str = "0", stats_prefix: str | None = None) -> None:
         self._base = f"{prefix}{{{tag}}}:"
-        self.epoch = f"{self._base}fence"
+        self.epoch = f"{self._base}epoch"
         self.inboxes = f"{self._base}inboxes"
-        self.counters = f"{stats_prefix}{{{tag}}}:counters"
+        self.counters = f"{prefix if stats_prefix is None else stats_prefix}{{{tag}}}:counters"
 
-    def entries(self, queue: str) -> str:
+    def queue(self, queue: str) -> str:
         """List: the entries of a channel, or of an inbox."""
-        return f"{self._base}list:{queue}"
+        return f"{self._base}queue:{queue}"
 
     def quotas(self, inbox: str) -> str:
-        """Hash: what the clients of an inbox have in its list."""
-        return f"{self._base}accounts:{inbox}"
+        """Hash: the number and bytes of the entries of each client of an inbox."""
+        return f"{self._base}quotas:{inbox}"
 
     def alive(self, inbox: str) -> str:
-        """String: there as long as the owner of an inbox lives."""
+        """String: present while the owner of an inbox lives."""
         return f"{self._base}alive:{inbox}"
 
-    def life(self, inbox: str) -> str:
-        """String: the number of the server's life in which the owner of an inbox was last heard of."""
-        return f"{self._base}life:{inbox}"
+    def restored(self, inbox: str) -> str:
+        """String: the epoch for which the owner of an inbox has written all of its memberships."""
+        return f"{self._base}restored:{inbox}"
 
     def group(self, group: str) -> str:
-        """Sorted set: the lists in which a group has members, by the time one joined last."""
+        """Sorted set: the inboxes with members of a group, by version."""
         return f"{self._base}group:{group}"
 
-    def members(self, group: str, queue: str) -> str:
-        """Sorted set: the members of a group that one list carries, by the time they joined."""
-        return f"{self._base}members:{group}:{queue}"
+    def members(self, group: str, inbox: str) -> str:
+        """Set: the clients of an inbox that are members of a group."""
+        return f"{self._base}members:{group}:{inbox}"
+
+    def left(self, group: str, inbox: str) -> str:
+        """Sorted set: the clients of an inbox that left a group before the owner restored its memberships, by epoch."""
+        return f"{self._base}left:{group}:{inbox}"
+
+    def channels(self, group: str) -> str:
+        """Sorted set: the members of a group that no interface server owns, by the time they joined."""
+        return f"{self._base}channels:{group}"
 
     def flushable(self) -> list[str]:
         """Patterns of everything that `flush` removes."""
         escaped = "".join(f"\\{char}" if char in "*?[]^\\" else char for char in self._base)
-        return [f"{escaped}{kind}:*" for kind in ("list", "accounts", "group", "members")]
+        return [f"{escaped}{kind}:*" for kind in ("queue", "quotas", "group", "members", "left", "channels")]

@@ -13,6 +13,7 @@ from channels_classic.layers.redis.cipher import make_cipher
 from channels_classic.layers.redis.commands import CommandBuilder
 from channels_classic.layers.redis.connector import Connector
 from channels_classic.layers.redis.endpoint import RedisEndpoint
+from channels_classic.layers.redis.hosts import Host, parse_hosts
 from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.redis.routes import Routes
 from channels_classic.layers.redis.sharded import ShardedConnection
@@ -20,16 +21,15 @@ from channels_classic.layers.redis.sharded_async import AsyncShardedConnection
 from channels_classic.layers.redis.shards import Endpoint, Shards
 from channels_classic.layers.steps import AsyncConnection, Connection
 
-Host = str | tuple[str, int]
-
 
 class RedisChannelLayer(BaseChannelLayer):
     """A channel layer in Redis 7 or later, or Valkey.
 
-    `hosts` holds URLs (`redis://`, `rediss://`, `unix://`) or `(host, port)` pairs; every process of a deployment gives
-    the same, in the same order. Several are shards: each holds a part of the groups and inboxes, and of every plain
-    channel up to `capacity` messages. One that is away fails what belongs to it alone; the others go on. `prefix`
-    begins every key and keeps deployments on one server apart, `stats_prefix` those of the statistics. With
+    `hosts` holds URLs (`redis://`, `rediss://`, `unix://`), `(host, port)` pairs, or dicts with arguments of redis-py
+    (`{"address": "redis://…", "password": …}`); every process of a deployment gives the same, in the same order.
+    Several are shards: each holds a part of the groups and inboxes, and of every plain channel up to `capacity`
+    messages. One that is down fails what belongs to it alone; the others go on. `prefix` begins every key and keeps
+    deployments on one server apart; the keys of the statistics begin with `stats_prefix`, or `prefix` without it. With
     `symmetric_encryption_keys` messages are encrypted with the first key and read with any. `connection_kwargs` goes to
     redis-py's connections. Nothing is connected before the first use.
     """
@@ -37,37 +37,41 @@ class RedisChannelLayer(BaseChannelLayer):
     def __init__(
         self,
         expiry: float = 60,
-        hosts: Iterable[Host] | None = None,
+        hosts: Iterable[Any] | None = None,
         prefix: str = "asgi:",
         group_expiry: float = 86400,
         capacity: int = 100,
         channel_capacity: Patterns | None = None,
         symmetric_encryption_keys: Sequence[str] | None = None,
-        stats_prefix: str = "asgi-meta:",
+        stats_prefix: str | None = None,
         connection_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(expiry, group_expiry, capacity, channel_capacity)
-        if not isinstance(prefix, str) or not isinstance(stats_prefix, str):
-            raise ValueError("`prefix` and `stats_prefix` are texts.")
-        self.hosts = self._check_hosts(hosts)
+        if not isinstance(prefix, str) or not isinstance(stats_prefix, (str, type(None))):
+            raise ValueError("`prefix` and `stats_prefix` must be text.")
+        self._hosts = self._parse_hosts(hosts)
         self.prefix = prefix
-        self.stats_prefix = stats_prefix
+        self.stats_prefix = prefix if stats_prefix is None else stats_prefix
         self.connection_kwargs = connection_kwargs or {}
         self._cipher = make_cipher(symmetric_encryption_keys)
         self._topology: tuple[Shards, Routes] | None = None
         self._topology_lock = threading.Lock()
 
-    def _check_hosts(self, hosts: Any) -> list[Any]:
-        """What `hosts` was given as, in one form. Raises `ValueError`."""
-        if isinstance(hosts, (str, bytes)):
-            raise ValueError(
-                f"`hosts` is a list of URLs or (host, port) pairs; {hosts!r} is a single one: write [{hosts!r}]."
-            )
-        return [_url(host) for host in hosts or [("localhost", 6379)]]
+    def _parse_hosts(self, hosts: Any) -> list[Host]:
+        """Return the servers that `hosts` names. Raise `ValueError`."""
+        return parse_hosts(hosts)
+
+    @property
+    def hosts(self) -> list[str]:
+        """The URLs of the servers."""
+        return [host.url for host in self._hosts]
+
+    def _connector(self, host: Host) -> Connector:
+        return Connector(host.url, {**self.connection_kwargs, **host.options})
 
     def _connectors(self) -> list[tuple[Connector, str]]:
-        """The server of each shard, and its hash tag. May ask servers; raises `LayerUnavailable`."""
-        return [(Connector(url, self.connection_kwargs), str(index)) for index, url in enumerate(self.hosts)]
+        """Return the server of each shard, and its hash tag. May ask servers; raise `LayerUnavailable`."""
+        return [(self._connector(host), str(index)) for index, host in enumerate(self._hosts)]
 
     def _endpoints(self) -> list[Endpoint]:
         return [RedisEndpoint(connector, self._shard(tag), self.losses) for connector, tag in self._connectors()]
@@ -102,18 +106,4 @@ class RedisChannelLayer(BaseChannelLayer):
         return connection
 
     def __str__(self) -> str:
-        return f"{type(self).__name__} ({', '.join(map(_shown, self.hosts))})"
-
-
-def _url(host: Host) -> str:
-    if isinstance(host, str):
-        return host
-    name, port = host
-    return f"redis://{f'[{name}]' if ':' in name else name}:{port}/0"
-
-
-def _shown(host: Host) -> str:
-    """A host without its password."""
-    text = host if isinstance(host, str) else f"{host[0]}:{host[1]}"
-    scheme, mark, rest = text.rpartition("://")
-    return scheme + mark + rest.rpartition("@")[2]
+        return f"{type(self).__name__} ({', '.join(host.shown for host in self._hosts)})"

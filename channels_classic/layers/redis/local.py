@@ -9,7 +9,7 @@ from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.local.address import default_address
 from channels_classic.layers.local.client import AsyncSocketConnection, SocketConnection
-from channels_classic.layers.redis.layer import Host, RedisChannelLayer
+from channels_classic.layers.redis.layer import RedisChannelLayer
 from channels_classic.layers.redis.routes import Routes
 from channels_classic.layers.redis.shards import Endpoint
 
@@ -31,9 +31,9 @@ class RedisLocalChannelLayer(RedisChannelLayer):
         group_expiry: float = 86400,
         capacity: int = 100,
         channel_capacity: Patterns | None = None,
-        hosts: Iterable[Host] | None = None,
+        hosts: Iterable[Any] | None = None,
         symmetric_encryption_keys: Sequence[str] | None = None,
-        stats_prefix: str = "asgi-meta:",
+        stats_prefix: str | None = None,
         connection_kwargs: dict[str, Any] | None = None,
         path: str | None = None,
     ) -> None:

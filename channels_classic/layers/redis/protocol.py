@@ -5,7 +5,8 @@ An error in one reply must not throw away the messages that another one brought,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
@@ -14,20 +15,31 @@ import redis
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
-from channels_classic.layers.redis.connector import Connector
+from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
 from channels_classic.layers.steps import Step, Take
 
 OLDEST = (7, 0)
 """The oldest Redis whose `BLMPOP` and script effects are as needed; Valkey says 7.2 of itself."""
 
-_GONE = {"ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "READONLY", "TRYAGAIN", "UNBLOCKED"}
-"""Errors that say: this server is not, or not any more, the one to talk to. Connect again."""
+MISPLACED = {"ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "READONLY", "TRYAGAIN", "UNBLOCKED"}
+"""Errors of a server that is not, or not any more, or not yet, the one to talk to. It did nothing: connect again."""
+
+ROLE_CHECK_AFTER = 0.01
+"""Seconds without an answer after which a take asks whether the server was demoted and promoted again meanwhile.
+
+That needs a full synchronisation with the server that was master in between, which takes longer. A take that waits is
+ended by the server with an error when its role changes.
+"""
+
+_NO_LINEAGE = b"0" * 40
 
 LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
 """What a connection that breaks raises."""
 
 INTRODUCTION: list[Command] = [("INFO", "server"), ("CLIENT", "ID")]
-"""What is asked first, with the scripts."""
+"""What is asked first, with the scripts and what the connector wants to know."""
+
+ROLE: Command = ("INFO", "replication")
 
 LOAD: list[Command] = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
 
@@ -43,56 +55,100 @@ def new_reader() -> hiredis.Reader:
 
 
 class RedisProtocol:
-    """What is to be asked on one connection, and what answers mean. No I/O."""
+    """The commands to send on one connection, and the meaning of the replies. No I/O; the clock is given."""
 
-    def __init__(self, connector: Connector, shard: CommandBuilder, losses: Losses) -> None:
+    def __init__(
+        self, connector: Connector, shard: CommandBuilder, losses: Losses, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.connector = connector
         self.shard = shard
         self.losses = losses
-        self.epoch = 0
+        self.misplaced = False
+        """Whether the server answered that it is not the one to talk to: this connection must not be used again."""
+        self._epoch = 0
+        self._lineage = b""
+        self._clock = clock
+        self._answered_at = clock()
         self._scripts_lost = False
         self._owed: list[Command] = []
 
+    def introduction(self) -> list[Command]:
+        """Return the first commands; `handshake` takes their replies."""
+        return [*INTRODUCTION, *self.connector.questions, *LOAD]
+
     def handshake(self, replies: Sequence[Any]) -> Command:
-        """What to ask after the introduction was answered. Raises `LayerUnavailable` for a server that will not do."""
+        """Return the command that registers the connection. Raise `LayerUnavailable` for a server that is too old."""
         info = dict(line.split(":", 1) for line in replies[0].decode().splitlines() if ":" in line)
         version = info.get("redis_version", "0")
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             raise LayerUnavailable(
                 f"Redis {self.connector.where}", f"it is version {version}", "Redis 7.0 or later, or Valkey, is needed"
             )
-        return self.shard.register(info["run_id"])
+        end = len(INTRODUCTION) + len(self.connector.questions)
+        return self.shard.register(*self.connector.place(replies[len(INTRODUCTION) : end]))
+
+    def registered(self, reply: Sequence[Any]) -> None:
+        """Take note of the reply to the registration."""
+        self._epoch, self._lineage = int(reply[0]), reply[1]
+        self._answered_at = self._clock()
 
     def due(self) -> list[Command]:
-        """What must go before the next steps, and whose replies nobody wants."""
+        """Return what must go before the next steps; `settle` takes the replies."""
         due = [*(LOAD if self._scripts_lost else []), *self._owed, *self.shard.record_losses(self.losses.unreported())]
         self._scripts_lost, self._owed = False, []
         return due
 
+    def settle(self, replies: Sequence[Any]) -> None:
+        """Take note of the replies to what was due: only that of a registration matters."""
+        for reply in replies:
+            if isinstance(reply, list):
+                self.registered(reply)
+
     def commands(self, steps: Sequence[Step]) -> tuple[list[Command], list[int]]:
-        """The commands for `steps`, and how many of them each step has."""
+        """Return the commands for `steps`, and how many of them each step has."""
         by_step = [self.shard.commands(step) for step in steps]
+        if self._clock() - self._answered_at > ROLE_CHECK_AFTER:
+            for step, commands in zip(steps, by_step, strict=True):
+                if isinstance(step, Take):
+                    commands.append(ROLE)
         return [command for commands in by_step for command in commands], [len(commands) for commands in by_step]
 
     def result(self, step: Step, replies: Sequence[Any]) -> Any:
-        """The result of a step. Raises `LayerUnavailable` when the server said that it is not the one to talk to."""
+        """Return the result of a step: a `StepRefused` when the server did nothing."""
+        self._answered_at = self._clock()
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
                 return self._refusal(reply)
-        if isinstance(step, Take):
-            quota_release = self.shard.quota_release(step, replies)
-            if quota_release:
-                self._owed.append(quota_release)
-        return self.shard.result(step, replies, self.epoch)
+        if not isinstance(step, Take):
+            return self.shard.result(step, replies, self._epoch)
+        epoch = self._epoch
+        if isinstance(replies[-1], bytes) and replies[-1].startswith(b"# Replication"):
+            *replies, role = replies
+            if self._data_went_back(role):
+                # Whatever was taken was there before, and may have been handed out before. The next steps find out
+                # which epoch it is now.
+                epoch += 1
+                self._owed.append(self.shard.register())
+        quota_release = self.shard.quota_release(step, replies)
+        if quota_release:
+            self._owed.append(quota_release)
+        return self.shard.result(step, replies, epoch)
+
+    def _data_went_back(self, role: bytes) -> bool:
+        """Return whether the server may hold data of another one since this connection was registered."""
+        fields = dict(line.split(b":", 1) for line in role.splitlines() if b":" in line)
+        return fields[b"master_replid"] != self._lineage and fields[b"master_replid2"] != _NO_LINEAGE
 
     def _refusal(self, error: redis.ResponseError) -> StepRefused:
         code = str(error).partition(" ")[0]
         if code == "NOSCRIPT":
             self._scripts_lost = True
             return StepRefused(f"Redis {self.connector.where}", "it forgot its scripts", again=True)
-        if code in _GONE:
-            raise self.connector.unavailable(error)
-        return StepRefused(f"Redis {self.connector.where}", str(error))
+        if code in MISPLACED:
+            self.misplaced = True
+            reason = str(self.connector.unavailable(error).reason)
+            return StepRefused(f"Redis {self.connector.where}", reason, NEXT_STEPS.get(code, ""), again=True)
+        return StepRefused(f"Redis {self.connector.where}", str(error), NEXT_STEPS.get(code, ""))
 
     def check(self, replies: list[Any]) -> list[Any]:
         """The replies to what was asked while connecting. Raises `LayerUnavailable` for an error among them."""

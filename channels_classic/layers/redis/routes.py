@@ -9,14 +9,12 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import chain, count, repeat
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import rng
 from channels_classic.layers.steps import (
-    Alive,
-    Delist,
     Flush,
     GetStatistics,
     Heartbeat,
@@ -24,10 +22,12 @@ from channels_classic.layers.steps import (
     Join,
     Leave,
     Length,
+    Lookup,
     Members,
     Push,
     PutBack,
-    Rejoin,
+    Renew,
+    Restore,
     Retire,
     Step,
     Take,
@@ -83,7 +83,11 @@ class Routes:
         if isinstance(step, Push):
             shards = self.of_queue(step.queue)
             return [ShardRequest(shards[0] if len(shards) == 1 else self.next(down), step)]
-        return [ShardRequest(shard, step) for shard in _PLACES[type(step)](self, step)]
+        shards = _PLACES[type(step)](self, step)
+        if isinstance(step, Heartbeat):
+            epochs = chain(step.restored, repeat(None))
+            return [ShardRequest(shard, replace(step, restored=[next(epochs)])) for shard in shards]
+        return [ShardRequest(shard, step) for shard in shards]
 
     def refusal(self, step: Step, error: LayerUnavailable) -> StepRefused:
         """What became of a step whose shard cannot be reached; a plain channel has others, so it may be tried again."""
@@ -119,9 +123,8 @@ def marked(taken: Taken, shard: int) -> Taken:
 
 
 _PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {
-    **dict.fromkeys((Join, Leave, Members, Delist, Rejoin), lambda routes, step: [routes.pin(step.group)]),
-    Alive: lambda routes, step: [routes.pin(step.inbox)],
-    # On all shards: the owner of an inbox must notice also when a shard lost that holds nothing but groups.
+    **dict.fromkeys((Join, Leave, Lookup, Members, Renew, Restore), lambda routes, step: [routes.pin(step.group)]),
+    # On all shards that keep groups, the one of the inbox first: each knows which inboxes are alive, and has its epoch.
     **dict.fromkeys((Heartbeat, Retire), lambda routes, step: sorted(routes.pinned, key=routes.pin(step.inbox).__ne__)),
     Length: lambda routes, step: routes.of_queue(step.queue),
     Flush: lambda routes, step: routes.everywhere,
@@ -140,15 +143,15 @@ def merge(step: Step, results: Sequence[Any]) -> Any:
 _ERRORS = (LayerUnavailable, StepRefused)
 
 
-def _first_counts(combine: Callable[[list[Any]], Any]) -> Callable[[Sequence[Any]], Any]:
-    """The first shard is the one of the inbox; others may be away, and are left out."""
+def _epochs(results: Sequence[Any]) -> Any:
+    """The epochs of all shards. The first is the one of the inbox; others may be down, and theirs are unknown then."""
+    if isinstance(results[0], _ERRORS):
+        return results[0]
+    return tuple(None if isinstance(result, _ERRORS) else result[0] for result in results)
 
-    def merged(results: Sequence[Any]) -> Any:
-        if isinstance(results[0], _ERRORS):
-            return results[0]
-        return combine([result for result in results if not isinstance(result, _ERRORS)])
 
-    return merged
+def _first(results: Sequence[Any]) -> Any:
+    return results[0]
 
 
 def _reachable(combine: Callable[[list[Any]], Any]) -> Callable[[Sequence[Any]], Any]:
@@ -177,8 +180,8 @@ def _statistics(results: Sequence[dict[str, int]]) -> dict[str, int]:
 
 
 _MERGES: dict[type, Callable[[Sequence[Any]], Any]] = {
-    Heartbeat: _first_counts(all),
-    Retire: _first_counts(lambda results: None),
+    Heartbeat: _epochs,
+    Retire: _first,
     Length: _reachable(sum),
     Flush: _inboxes,
     GetStatistics: _reachable(_statistics),

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.redis.connector import Connector
+from channels_classic.layers.redis.hosts import Host, parse_sentinels
 from channels_classic.layers.redis.layer import RedisChannelLayer
 
 SENTINEL_PATIENCE = 1.0
@@ -36,13 +37,13 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
     def __init__(
         self,
         expiry: float = 60,
-        hosts: Iterable[tuple[str, int]] | None = None,
+        hosts: Iterable[Any] | None = None,
         prefix: str = "asgi:",
         group_expiry: float = 86400,
         capacity: int = 100,
         channel_capacity: Patterns | None = None,
         symmetric_encryption_keys: Sequence[str] | None = None,
-        stats_prefix: str = "asgi-meta:",
+        stats_prefix: str | None = None,
         connection_kwargs: dict[str, Any] | None = None,
         services: Sequence[str] | None = None,
         sentinel_refresh_interval: float = 0,
@@ -59,19 +60,13 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
             connection_kwargs,
         )
         if isinstance(services, (str, bytes)) or not all(isinstance(service, str) for service in services or ()):
-            raise ValueError(f"`services` is a list of names of services, not {services!r}.")
+            raise ValueError(f"`services` is {services!r}: expected a list of names of services.")
         self.services = list(services or ())
         self.sentinel_refresh_interval = sentinel_refresh_interval
-        self._sentinels = Sentinels(self.hosts, self.connection_kwargs)
+        self._sentinels = Sentinels(parse_sentinels(hosts), self.connection_kwargs)
 
-    def _check_hosts(self, hosts: Any) -> list[tuple[str, int]]:
-        if isinstance(hosts, (str, bytes)):
-            raise ValueError(f"`hosts` is a list of (host, port) pairs of sentinels, not {hosts!r}.")
-        pairs = list(hosts or [("localhost", 26379)])
-        for pair in pairs:
-            if isinstance(pair, (str, bytes)) or len(pair) != 2:
-                raise ValueError(f"`hosts` names sentinels as (host, port) pairs; {pair!r} is none.")
-        return [(host, port) for host, port in pairs]
+    def _parse_hosts(self, hosts: Any) -> list[Host]:
+        return [Host(f"sentinel://{host}:{port}") for host, port in parse_sentinels(hosts)]
 
     def _connectors(self) -> list[tuple[Connector, str]]:
         services = self.services or self._sentinels.services()

@@ -8,7 +8,7 @@ from typing import Any
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from channels_classic import DEFAULT_CHANNEL_LAYER
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.log import setup_logger
 from channels_classic.management.layer import layer_of
 

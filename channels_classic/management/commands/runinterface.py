@@ -7,7 +7,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from channels_classic import DEFAULT_CHANNEL_LAYER
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import ChannelsError
 from channels_classic.management.interface import PARTS, configured, run
 from channels_classic.management.layer import bare_layer_of
@@ -15,12 +15,12 @@ from channels_classic.management.options import add_arguments
 
 
 class Command(BaseCommand):
-    """Turns connections into messages on a channel layer until it is told to stop."""
+    """Turns connections into messages on a channel layer until a signal stops it."""
 
     help = (
         "Serves HTTP and WebSocket: turns connections into messages for the workers, and their replies into responses."
     )
-    # An interface server runs no code of the project, and must not stop for a mistake in it.
+    # An interface server runs no code of the project, so a mistake there must not keep it from starting.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,7 +1,7 @@
 """`manage.py runserver`: an interface server and workers in one process, for development.
 
-It is Django's own command, that of the staticfiles app where that is installed, and leaves the field to it where the
-project has no default channel layer. Reloading, options and messages are Django's.
+Extends Django's own command, or that of the staticfiles app if it is installed, and runs it unchanged in a project
+without a default channel layer. Reloading, options and messages are Django's.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from django.core.management.base import CommandParser
 from django.db import connections
 from django.utils import autoreload
 
-from channels_classic import DEFAULT_CHANNEL_LAYER
 from channels_classic.asgi import ChannelLayerWrapper
+from channels_classic.conf import CHANNEL_LAYERS, DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import CannotListen
 from channels_classic.handler import ViewConsumer
 from channels_classic.interface_server import InterfaceServer
 from channels_classic.interface_server.action_log import ActionLogMiddleware
-from channels_classic.interface_server.server.server import Listen, Server
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.server import Server
 from channels_classic.management.interface import configured, set_up_log
 from channels_classic.management.layer import layer_of
 from channels_classic.routing import Consumer
@@ -42,8 +43,8 @@ WORKER_THREADS = 4
 
 access_logger = logging.getLogger("django.server")
 
-STOP_PATIENCE = 2.0
-"""Seconds that clients and consumers have when the process ends or is loaded again."""
+STOP_TIMEOUT = 2.0
+"""Seconds that clients and consumers have to finish when the process ends or reloads."""
 
 _CANNOT_LISTEN = {
     errno.EACCES: "You don't have permission to access that port.",
@@ -70,13 +71,13 @@ class Command(DjangoCommand):
     port: str
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add options to Django's own."""
+        """Add options to those of Django."""
         super().add_arguments(parser)
         parser.add_argument(
             "--noworker",
             action="store_false",
             dest="run_worker",
-            help="Run no workers in this process: start `runworker` beside it.",
+            help="Run no workers in this process; start `runworker` separately.",
         )
         parser.add_argument(
             "--noasgi", action="store_false", dest="use_asgi", help="Run Django's own server, without channels."
@@ -86,7 +87,7 @@ class Command(DjangoCommand):
             "--http_timeout",
             type=float,
             default=60,
-            help="Seconds until a request without a response is answered with 503. Default: 60.",
+            help="Seconds to wait for a response before answering 503. Default: 60.",
         )
         parser.add_argument(
             "--websocket-handshake-timeout",
@@ -122,11 +123,11 @@ class Command(DjangoCommand):
         self.stdout.write(options.get("shutdown_message") or "", ending="")
 
     def get_consumer(self, *args: Any, **options: Any) -> Consumer:
-        """What serves requests that no route takes; those for static files do not come that far."""
+        """Return the consumer for requests without a route; the server answers those for static files itself."""
         return ViewConsumer()
 
     def make_server(self, layer: ChannelLayerWrapper, options: dict[str, Any]) -> Server:
-        """The interface server, listening; when it cannot, the process ends as Django's own command does."""
+        """Return the interface server, listening; exit as Django's own command does if it cannot listen."""
         config = configured({**options, "websocket_connect_timeout": options["websocket_handshake_timeout"]})
         application: Any = InterfaceServer(layer.channel_layer, config)
         if options.get("use_static_handler") and (settings.DEBUG or options["insecure_serving"]):
@@ -141,7 +142,7 @@ class Command(DjangoCommand):
             os._exit(1)  # a thread cannot end the process otherwise
 
     def announce(self, layer: ChannelLayerWrapper, port: int) -> None:
-        """Say what Django's `on_bind` says of its own server, and which layer there is."""
+        """Print what Django's `on_bind` prints for its own server, and the channel layer."""
         address = f"[{self.addr}]" if ":" in self.addr else "0.0.0.0" if self.addr == "0" else self.addr  # noqa: S104
         self.stdout.write(
             f"{datetime.now().strftime('%B %d, %Y - %X')}\n"
@@ -152,7 +153,7 @@ class Command(DjangoCommand):
         )
 
     def serve(self, server: Server, worker: WorkerThread | None) -> None:
-        """Run the server in this thread and the worker beside it; both have stopped when this returns."""
+        """Run the server in this thread and the worker in its own; return when both have stopped."""
         if threading.current_thread() is not threading.main_thread():
             atexit.register(_stop_from_outside, server, threading.current_thread())
         if worker is not None:
@@ -160,13 +161,13 @@ class Command(DjangoCommand):
         try:
             server.run()
         except SystemExit:
-            os._exit(1)  # it could not start, and has logged why
+            os._exit(1)  # it could not start and has logged the reason
         finally:
             if worker is not None:
                 worker.stop()
 
     def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
-        """Write a line about a client, where and how Django's own server does."""
+        """Log an action of a client as Django's own server does."""
         extra: dict[str, Any] = {"server_time": datetime.now().strftime("%d/%b/%Y %H:%M:%S")}
         if (protocol, action) == ("http", "complete"):
             extra["status_code"] = status = details["status"]
@@ -179,14 +180,14 @@ class Command(DjangoCommand):
 
 
 class _Workers(WorkerGroup):
-    """Workers that count for nobody: with each changed file they end and others begin."""
+    """Workers without statistics: the autoreloader restarts them on every change."""
 
     def log_statistics(self) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class WorkerThread(threading.Thread):
-    """Runs workers in threads of this process, as soon as `ready` says that the layer is there."""
+    """Runs workers in threads of this process once the event `ready` is set."""
 
     def __init__(
         self,
@@ -211,21 +212,21 @@ class WorkerThread(threading.Thread):
         self.logger.debug("Worker threads have ended")
 
     def stop(self) -> None:
-        """Take nothing more, and return when what was taken is finished, or when the time for it is over."""
-        deadline = time.monotonic() + STOP_PATIENCE
+        """Stop taking messages; return when running consumers have finished, or after `STOP_TIMEOUT`."""
+        deadline = time.monotonic() + STOP_TIMEOUT
         self._ready.set()
         while self.is_alive() and time.monotonic() < deadline:
-            self._worker.stop()  # again and again: it might just have been about to wait for a message
+            self._worker.stop()  # repeated, because it may just have been about to wait for a message
             self.join(0.1)
 
 
 def _has_default_layer() -> bool:
-    """Whether there is a default layer, or such a mistake in the settings that only the checks can tell."""
-    layers = getattr(settings, "CHANNEL_LAYERS", None)
+    """Return True if there is a default layer, or if the setting is so wrong that the checks must report it."""
+    layers = CHANNEL_LAYERS.get()
     return DEFAULT_CHANNEL_LAYER in layers if isinstance(layers, dict) else bool(layers)
 
 
 def _stop_from_outside(server: Server, thread: threading.Thread) -> None:
-    """At the end of the process, let clients know before the thread that serves them is gone."""
+    """Stop the server at the end of the process, so that clients are told before its daemon thread ends."""
     server.stop()
-    thread.join(STOP_PATIENCE)
+    thread.join(STOP_TIMEOUT)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from channels_classic.interface_server.error_pages import header_pair
 from channels_classic.interface_server.http.body import INLINE_BODY
+from channels_classic.interface_server.http.response import header_pair
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import Take
@@ -390,12 +390,13 @@ def test_many_requests_at_once_get_their_own_answers(server: Live) -> None:
                 reply = {"status": 200, "content": message["path"].encode()}
                 server.layer.send(message["reply_channel"], reply)
 
+    def visit(path: str) -> tuple[str, bytes]:
+        return path, ask(server, path=path).result()[1]
+
     worker = threading.Thread(target=work)
     worker.start()
     with ThreadPoolExecutor(8) as pool:
-        answers = [
-            pool.submit(lambda path=f"/{number}": (path, ask(server, path=path).result()[1])) for number in range(80)
-        ]  # type: ignore[misc]
+        answers = [pool.submit(visit, f"/{number}") for number in range(80)]
         for answer in answers:
             path, body = answer.result()
             assert body == path.encode()

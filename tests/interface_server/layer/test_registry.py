@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
-from channels_classic.interface_server.layer.membership import CHUNK
-from channels_classic.interface_server.layer.registry import Registry
+from channels_classic.interface_server.layer.registry import CHUNK, GroupIndex, Registry, Renewals, chunks
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.steps import Join, Leave, Rejoin, Step
+from channels_classic.layers.steps import Leave, Renew, Restore, Roster, Step
 
-INBOX = "interface.v1.x!"
+INBOX = "interface.v2.x!"
 
 
 class Client:
@@ -50,13 +50,13 @@ def test_clients_that_leave_together_leave_a_group_in_one_step() -> None:
     async def test(registry: Registry, steps: list[Step]) -> None:
         names = [str(number) for number in range(CHUNK + 1)]
         clients = add(registry, *names)
-        for name in names:
-            registry.joined("g", name)
+        for version, name in enumerate(names):
+            registry.joined("g", name, version, version + 1)
         for client in clients:
             registry.gone(client)
         assert steps == []
         await asyncio.sleep(0)
-        assert steps == [Leave("g", INBOX, names[:CHUNK]), Leave("g", INBOX, names[CHUNK:])]
+        assert steps == [Leave("g", INBOX, names[:CHUNK], gone=True), Leave("g", INBOX, names[CHUNK:], gone=True)]
 
     run(test)
 
@@ -65,9 +65,10 @@ def test_a_client_that_is_gone_stays_no_member() -> None:
     async def test(registry: Registry, steps: list[Step]) -> None:
         (client,) = add(registry, "a")
         registry.gone(client)
-        registry.joined("g", "a")
+        registry.joined("g", "a", 0, 1)
         await asyncio.sleep(0)
-        assert steps == [Leave("g", INBOX, ["a"])]
+        assert steps == [Leave("g", INBOX, ["a"], gone=True)]
+        assert not registry.groups.knows("g", 1)
 
     run(test)
 
@@ -91,13 +92,13 @@ def test_memberships_are_renewed_in_time() -> None:
     async def test(registry: Registry, steps: list[Step]) -> None:
         nonlocal now
         add(registry, "a")
-        registry.joined("g", "a")
+        registry.joined("g", "a", 0, 1)
         registry.renew()
         assert steps == []
         now += HALF
         registry.renew()
         registry.renew()
-        assert steps == [Join("g", INBOX, ["a"])]
+        assert steps == [Renew("g", INBOX)]
 
     run(test, lambda: now)
 
@@ -106,51 +107,26 @@ def test_all_memberships_are_restored_in_small_steps() -> None:
     async def test(registry: Registry, steps: list[Step]) -> None:
         names = [str(number) for number in range(2 * CHUNK)]
         add(registry, *names)
-        for name in names:
-            registry.joined("g", name)
-        first, second = registry.rejoin(replace=True)
-        assert isinstance(first, Rejoin)
-        assert isinstance(second, Join)
-        assert first.replace
+        for version, name in enumerate(names):
+            registry.joined("g", name, version, version + 1)
+        first, second = registry.restore_all()
+        assert isinstance(first, Restore)
+        assert isinstance(second, Restore)
         assert {*first.members, *second.members} == set(names)
+        assert not registry.groups.knows("g", 1), "others may have changed what the layer has now"
 
     run(test)
 
 
-def test_where_the_layer_has_the_members_they_are_taken_over() -> None:
+def test_members_of_the_layer_are_taken_over_and_those_that_are_gone_pruned() -> None:
     async def test(registry: Registry, steps: list[Step]) -> None:
-        add(registry, "a", "b", "c", "d")
-        for name in "abc":
-            registry.joined("g", name)
-        (step,) = registry.rejoin(replace=False)
-        assert step == Rejoin("g", INBOX, ())
-        registry.left("g", "a")  # after the layer was asked
-        registry.settle("g", ["a", "b", "d", "gone"])
-        registry.rejoined()
-        assert steps == []
+        clients = add(registry, "a", "b", "c")
+        registry.joined("g", "a", 0, 1)
+        registry.take_over("g", Roster(5, ["b", "c", "gone"], True))
+        assert registry.groups.knows("g", 5)
+        assert set(registry.groups.members("g")) == {*clients[1:]}
         await asyncio.sleep(0)
-        assert steps == [Leave("g", INBOX, ["gone"])]
-        (step,) = registry.rejoin(replace=True)
-        assert isinstance(step, Rejoin)
-        assert set(step.members) == {"b", "d"}
-
-    run(test)
-
-
-def test_what_changes_while_memberships_are_restored_is_carried_out_again() -> None:
-    async def test(registry: Registry, steps: list[Step]) -> None:
-        add(registry, "a", "b")
-        registry.joined("g", "a")
-        registry.joined("g", "b")
-        restoring = registry.rejoin(replace=True)
-        next(restoring)
-        registry.left("g", "a")
-        registry.joined("h", "b")
-        assert steps == [Leave("g", INBOX, ["a"]), Join("h", INBOX, ["b"])]
-        list(restoring)
-        registry.rejoined()
-        registry.left("h", "b")
-        assert len(steps) == 2
+        assert steps == [Leave("g", INBOX, ["gone"], gone=True)]
 
     run(test)
 
@@ -170,3 +146,124 @@ def test_it_can_be_waited_for_that_everybody_is_gone() -> None:
         await asyncio.wait_for(waiting, 5)
 
     run(test)
+
+
+# The index
+
+
+def members(index: GroupIndex, group: str) -> set[str]:
+    return {client.local for client in index.members(group)}
+
+
+def client(local: str) -> Any:
+    return Client(local)
+
+
+def test_hints_in_order_keep_a_group_certain() -> None:
+    index = GroupIndex()
+    index.joined("g", client("a"), 0, 3)
+    index.joined("g", client("b"), 3, 5)
+    index.left("g", "a", 5, 6)
+    assert members(index, "g") == {"b"}
+    assert index.knows("g", 6)
+    assert index.knows("g", 5), "an envelope may be older than the newest hint"
+    assert not index.knows("g", 7)
+
+
+def test_a_hint_that_was_lost_makes_a_group_uncertain() -> None:
+    index = GroupIndex()
+    index.joined("g", client("a"), 0, 1)
+    index.joined("g", client("c"), 2, 3)  # that of b is lost
+    assert not index.knows("g", 1)
+    index.left("g", "a", 3, 4)
+    assert not index.knows("g", 4), "it stays so until the layer was asked"
+    index.take_over("g", 4, [client("b"), client("c")])
+    assert index.knows("g", 4)
+    assert members(index, "g") == {"b", "c"}
+
+
+def test_hints_that_changed_places_win_over_nothing_newer() -> None:
+    index = GroupIndex()
+    index.left("g", "a", 1, 2)
+    index.joined("g", client("a"), 0, 1)
+    assert not index.knows("g", 2), "the message that follows has this version, and the layer is asked"
+    index.take_over("g", 5, [client("b")])
+    index.joined("g", client("a"), 0, 1)
+    index.left("g", "b", 3, 4)
+    assert members(index, "g") == {"b"}, "what the layer said is newer"
+    assert index.knows("g", 5)
+
+
+def test_a_hint_that_comes_twice_changes_nothing() -> None:
+    index = GroupIndex()
+    for _ in range(2):
+        index.joined("g", client("a"), 0, 1)
+    index.left("g", "a", 1, 2)
+    index.joined("g", client("b"), 0, 3)
+    index.joined("g", client("a"), 0, 1)
+    assert members(index, "g") == {"b"}
+    assert index.knows("g", 3)
+
+
+def test_a_group_that_lost_its_data_is_uncertain_and_loses_nobody_by_a_hint() -> None:
+    index = GroupIndex()
+    index.joined("g", client("a"), 0, 8)
+    index.joined("g", client("b"), 0, 9)  # the layer has no other member any more
+    assert members(index, "g") == {"a", "b"}
+    assert not index.knows("g", 9)
+
+
+def test_a_group_of_which_nothing_is_known_is_uncertain() -> None:
+    index = GroupIndex()
+    assert not index.knows("g", 1)
+    index.joined("g", client("b"), 4, 5)
+    assert not index.knows("g", 5)
+
+
+def test_a_client_that_is_gone_leaves_its_groups_as_certain_as_they_are() -> None:
+    index = GroupIndex()
+    a, b = client("a"), client("b")
+    index.joined("g", a, 0, 1)
+    index.joined("g", b, 1, 2)
+    index.joined("h", a, 0, 3)
+    assert set(index.drop("a")) == {"g", "h"}
+    assert index.drop("a") == []
+    assert index.groups() == ["g"]
+    assert index.knows("g", 2)
+
+
+def test_nothing_is_left_of_a_flush() -> None:
+    index = GroupIndex()
+    index.joined("g", client("a"), 0, 1)
+    index.clear()
+    assert index.groups() == []
+    assert index.drop("a") == []
+
+
+def test_a_group_is_renewed_once_in_half_the_expiry_however_long_it_lives() -> None:
+    now = 0.0
+    renewals = Renewals(HALF, lambda: now)
+    renewals.add("a")
+    renewals.add("a")
+    times = [0.0]
+    while now < 10 * HALF:
+        now += 10.0
+        times += [now for _ in renewals.due(1000, lambda group: True)]
+    assert all(later - earlier <= HALF + 10.0 for earlier, later in pairwise(times))
+    assert len(times) in (11, 12)
+
+
+def test_only_so_many_groups_are_renewed_at_a_time_and_none_without_members() -> None:
+    now = 0.0
+    renewals = Renewals(HALF, lambda: now)
+    for number in range(5):
+        renewals.add(f"group{number}")
+    now = 2 * HALF
+    assert [len([*renewals.due(2, lambda group: group != "group0")]) for _ in range(3)] == [2, 2, 0]
+
+
+def test_chunks_hold_everything_in_order() -> None:
+    names = [str(number) for number in range(2 * CHUNK + 1)]
+    pieces = list(chunks(names))
+    assert [len(piece) for piece in pieces] == [CHUNK, CHUNK, 1]
+    assert [name for piece in pieces for name in piece] == names

@@ -70,8 +70,8 @@ def test_a_forgotten_item_is_not_asked() -> None:
         when = loop.time() + 0.05
         timers.schedule(forgotten, when)
         timers.schedule(other, when + 2 * TICK)
-        timers.forget(forgotten)
-        timers.forget(forgotten)
+        timers.cancel(forgotten)
+        timers.cancel(forgotten)
         await eventually_async(lambda: other.asked)
         assert not forgotten.asked
 
@@ -87,7 +87,7 @@ def test_an_item_may_forget_another_of_the_same_moment() -> None:
         class Rival(Item):
             def due(self, now: float) -> float:
                 for item in items:
-                    timers.forget(item)
+                    timers.cancel(item)
                 return super().due(now)
 
         items += [Rival(), Rival()]

@@ -39,6 +39,9 @@ class Connection:
         self._layer = layer
         self._connection = connection
 
+    def usable(self) -> bool:
+        return self._connection.usable()
+
     async def close(self) -> None:
         await self._connection.close()
 
@@ -104,7 +107,7 @@ def test_each_message_has_its_own_fate() -> None:
     run(test, capacity=2)
 
 
-@pytest.mark.parametrize(("written", "fate"), [(True, SendResult.LOST), (False, SendResult.BLOCKED)])
+@pytest.mark.parametrize(("written", "result"), [(True, SendResult.LOST), (False, SendResult.UNAVAILABLE)])
 def test_a_lost_layer_says_whether_a_message_may_have_been_written(written: bool, result: SendResult) -> None:
     async def test(layer: Layer, writer: Writer, fates: list[SendResult]) -> None:
         layer.error = away(written=written)
@@ -124,7 +127,7 @@ def test_what_gathered_while_the_layer_was_lost_was_certainly_not_written() -> N
             await asyncio.sleep(0)
         writer.send(Outgoing("c", {}), noting(fates))
         await writer.drained()
-        assert fates == [SendResult.LOST, SendResult.BLOCKED]
+        assert fates == [SendResult.LOST, SendResult.UNAVAILABLE]
 
     run(test)
 
@@ -147,7 +150,7 @@ def test_a_refused_push_was_not_written() -> None:
         layer.refusal = StepRefused("somewhere", "out of memory")
         writer.send(Outgoing("c", {}), noting(fates))
         await writer.drained()
-        assert fates == [SendResult.BLOCKED]
+        assert fates == [SendResult.REFUSED]
 
     run(test)
 

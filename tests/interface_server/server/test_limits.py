@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from channels_classic.interface_server.http import body
-from channels_classic.interface_server.server import http_protocol, websocket_protocol
+from channels_classic.interface_server.server import http_protocol, request_limits, websocket_protocol
 from tests.interface_server.live import PATIENCE, Live, live
 from tests.support.waiting import eventually
 
@@ -80,8 +80,6 @@ FAULTS = {
     "two hosts": b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
     "no method": b"\0\x01\x02\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "CONNECT": b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
     "a handshake with a body": UPGRADE.replace(b"Host: x", b"Host: x\r\nContent-Length: 3"),
     "a handshake with chunks": UPGRADE.replace(b"Host: x", b"Host: x\r\nTransfer-Encoding: chunked"),
     "a handshake by POST": UPGRADE.replace(b"GET", b"POST"),
@@ -171,7 +169,7 @@ def test_empty_lines_do_not_keep_a_connection() -> None:
 
 
 def test_a_body_that_trickles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "RATE_SPAN", 0.2)
+    monkeypatch.setattr(request_limits, "RATE_INTERVAL", 0.2)
     with live() as server:
         received = answer(server, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
         assert statuses(received) == [408]
@@ -179,7 +177,7 @@ def test_a_body_that_trickles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_body_that_waits_for_its_consumer_is_not_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "RATE_SPAN", 0.1)
+    monkeypatch.setattr(request_limits, "RATE_INTERVAL", 0.1)
     with live(waiting_frames=1) as server, server.raw() as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde")
         request = server.take("http.request")
@@ -237,12 +235,12 @@ def test_a_client_that_leaves_pipelined_requests_breaks_nothing(server: Live, ca
 
 
 def test_no_more_requests_wait_than_may(server: Live) -> None:
-    count = http_protocol.PIPELINED + 50
+    count = http_protocol.MAX_PIPELINED + 50
     with server.raw() as client:
         client.sendall((HEAD + b"\r\n") * count)
-        for _ in range(http_protocol.PIPELINED + 1):
+        for _ in range(http_protocol.MAX_PIPELINED + 1):
             server.consume("http.request", {"status": 204})
-        assert statuses(read_all(client)) == [204] * (http_protocol.PIPELINED + 1)
+        assert statuses(read_all(client)) == [204] * (http_protocol.MAX_PIPELINED + 1)
 
 
 @pytest.mark.parametrize("early", [["early"], [""], ["a", "b", "c", "d", "e", "f"]])

@@ -19,8 +19,8 @@ import pytest
 from websockets.sync.client import connect
 
 from channels_classic.exceptions import CannotListen
-from channels_classic.interface_server.server import server as server_module
-from channels_classic.interface_server.server.server import Listen
+from channels_classic.interface_server.server import listen as listen_module
+from channels_classic.interface_server.server.listen import Listen
 from tests.interface_server.live import Live, live
 from tests.support.processes import Process
 from tests.support.waiting import accepts_connections, eventually
@@ -31,8 +31,8 @@ PROGRAM = Path(sys.executable).with_name("channels-classic")
 @contextmanager
 def interface(tmp_path: Path, port: int, *options: str) -> Iterator[Process]:
     """An interface server without a project, on a local layer."""
-    arguments = [PROGRAM, "interface", "--layer", f"local:{tmp_path}/layer", "--port", str(port), *options]
-    with Process(arguments, cwd=tmp_path) as program:
+    layer = f"local:{tmp_path}/layer"
+    with Process([PROGRAM, "interface", "--layer", layer, "--port", str(port), *options], cwd=tmp_path) as program:
         program.wait_for_port(port)
         yield program
 
@@ -153,8 +153,15 @@ def test_tls_is_spoken_with_a_certificate(certificate: Path) -> None:
 
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     path = tmp_path / "nothing.pem"
-    with pytest.raises(CannotListen, match=r"TLS with .*nothing\.pem"), live(listen=Listen(certfile=str(path))):
+    with pytest.raises(CannotListen, match=r"TLS from .*nothing\.pem"), live(listen=Listen(certfile=str(path))):
         pass
+
+
+def test_a_key_without_a_certificate_is_refused_with_the_option_to_add(tmp_path: Path) -> None:
+    with Process([PROGRAM, "interface", "--layer", f"local:{tmp_path}/l", "--keyfile", "key.pem"]) as program:
+        assert program.wait() == 1
+    assert "--keyfile key.pem is given without --certfile" in program.output
+    assert "Traceback" not in program.output
 
 
 def test_the_health_path_is_answered_here_and_no_other(tmp_path: Path) -> None:
@@ -188,7 +195,7 @@ def test_a_second_signal_insists(tmp_path: Path, free_port: int) -> None:
 
 
 def test_the_system_drops_a_client_that_takes_nothing_of_a_finished_response(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "UNACKNOWLEDGED_TIMEOUT", 1)
+    monkeypatch.setattr(listen_module, "UNACKNOWLEDGED_TIMEOUT", 1)
     with live(stall_timeout=60) as server, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", server.port))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +14,9 @@ from websockets.exceptions import InvalidStatus
 
 from channels_classic.exceptions import CannotListen
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
-from channels_classic.interface_server.server import server as server_module
-from channels_classic.interface_server.server.server import Listen, Server
+from channels_classic.interface_server.server import listen as listen_module
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.inmemory import ChannelLayer
 from tests.interface_server.live import PATIENCE, live
 
@@ -39,13 +42,31 @@ def test_a_port_in_use_is_named_with_the_way_out(free_port: int) -> None:
 
 
 def test_an_address_of_another_machine_is_named() -> None:
-    with pytest.raises(CannotListen, match=r"192\.0\.2\.1:0"):
+    with pytest.raises(CannotListen, match=r"192\.0\.2\.1:0.*No network interface of this machine has that address"):
         Listen(bind="192.0.2.1", port=0).sockets()
 
 
 def test_a_closed_descriptor_is_named() -> None:
-    with pytest.raises(CannotListen, match="descriptor 1000000"):
+    with pytest.raises(CannotListen, match=r"descriptor 1000000: Bad file descriptor\. The descriptor is not open"):
         Listen(fd=1_000_000).sockets()
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EADDRINUSE, "Another program listens there"),
+        (errno.EACCES, "below 1024"),
+        (errno.EADDRNOTAVAIL, "No network interface"),
+        (errno.ENOTSOCK, "not a socket"),
+        (errno.ENOENT, "does not exist"),
+        (errno.EMFILE, ""),
+    ],
+)
+def test_the_hint_of_an_error_suits_it(number: int, hint: str) -> None:
+    text = str(CannotListen("here", OSError(number, os.strerror(number))))
+    assert text.startswith(f"Cannot listen on here: {os.strerror(number)}.")
+    assert hint in text
+    assert ("stop it" in text) is (number == errno.EADDRINUSE)
 
 
 def test_a_descriptor_that_cannot_listen_is_named_and_left_open() -> None:
@@ -75,8 +96,8 @@ def test_all_that_is_given_is_combined(tmp_path: Path) -> None:
 def test_what_is_left_out_is_127_0_0_1_and_8000(
     listen: Listen, host: str, given_port: bool, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert server_module.DEFAULT_PORT == 8000
-    monkeypatch.setattr(server_module, "DEFAULT_PORT", free_port)  # which nobody else uses
+    assert listen_module.DEFAULT_PORT == 8000
+    monkeypatch.setattr(listen_module, "DEFAULT_PORT", free_port)  # which nobody else uses
     (bound,) = listen.sockets()
     assert bound.getsockname()[0] == host
     assert (bound.getsockname()[1] != free_port) is given_port
@@ -105,7 +126,7 @@ def test_a_unix_socket_alone_adds_no_port(tmp_path: Path) -> None:
 def test_a_unix_socket_in_use_is_left_alone_and_a_dead_one_replaced(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     first = Listen(unix_socket=path).sockets()
-    with pytest.raises(CannotListen, match="another program listens there"):
+    with pytest.raises(CannotListen, match="Another program listens there"):
         Listen(unix_socket=path).sockets()
     close(first)
     close(Listen(unix_socket=path).sockets())

@@ -107,7 +107,7 @@ def client(server: Live) -> Iterator[Client]:
     ("reply", "frames"),
     [
         ({"accept": True}, b""),
-        ({"accept": True, "text": ""}, b""),
+        ({"accept": True, "text": ""}, b"\x81\x00"),
         ({"accept": True, "text": "hi"}, b"\x81\x02hi"),
         ({"accept": True, "bytes": b"\xaa"}, b"\x82\x01\xaa"),
         ({"text": "é"}, b"\x81\x02\xc3\xa9"),
@@ -235,7 +235,7 @@ def test_a_request_and_a_socket_have_names_in_one_inbox(client: Client) -> None:
         ({"accept": True, "text": "a"}, b"\x81\x01a"),
         ({"accept": False}, b""),
         ({"accept": False, "text": "a"}, b"\x81\x01a"),
-        ({"text": ""}, b""),
+        ({"text": ""}, b"\x81\x00"),
         ({"text": "", "bytes": b"\xaa"}, b"\x82\x01\xaa"),
         ({"text": "a", "close": False}, b"\x81\x01a"),
         ({"close": 5}, b""),
@@ -306,7 +306,7 @@ def test_a_client_that_answers_our_good_bye_ends_with_its_code(client: Client) -
 def test_a_client_that_does_not_answer_our_good_bye_is_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(websocket_protocol, "GOOD_BYE", 0.1)
+    monkeypatch.setattr(websocket_protocol, "CLOSE_TIMEOUT", 0.1)
     with live() as server:
         client = Client(server)
         client.accept()

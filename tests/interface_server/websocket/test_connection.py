@@ -574,7 +574,7 @@ def test_a_client_that_does_not_read_is_given_up(server: Live, caplog: pytest.Lo
 
 
 def test_pings_keep_a_socket_open_that_is_not_read() -> None:
-    options = {"waiting_frames": 1, "waiting_timeout": 30.0, "ping_interval": 0.2, "ping_timeout": 0.3}
+    options: dict[str, Any] = {"waiting_frames": 1, "waiting_timeout": 30.0, "ping_interval": 0.2, "ping_timeout": 0.3}
     with live(**options) as server, server.websocket() as client:
         client.send("first")
         delivery = server.take(RECEIVE)

@@ -1,98 +1,260 @@
-"""The messages of one WebSocket on their way to a channel that is full; the test answers in the layer's place."""
+"""The messages of one WebSocket on their way to the layer: what is to be done at each step. No session, no loop."""
 
 from __future__ import annotations
 
-import asyncio
+import math
+from collections.abc import Sequence
 
-from channels_classic.interface_server.config import InterfaceConfig
-from channels_classic.interface_server.layer.session import LayerSession
-from channels_classic.interface_server.layer.timers import Timed
+import pytest
+
 from channels_classic.interface_server.layer.writer import SendResult
-from channels_classic.interface_server.websocket.inbound import InboundQueue
+from channels_classic.interface_server.websocket.actions import (
+    Action,
+    Block,
+    Drained,
+    Lost,
+    Overtaken,
+    Resume,
+    Send,
+    Stalled,
+    Taken,
+    TooLarge,
+    Unblock,
+)
+from channels_classic.interface_server.websocket.gate import GRACE, MARGIN
+from channels_classic.interface_server.websocket.inbound import (
+    CONNECT,
+    DISCONNECT,
+    RECEIVE,
+    InboundLimits,
+    InboundQueue,
+)
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.inmemory import ChannelLayer
+
+EXPIRY = 60.0
+LIMITS = InboundLimits(expiry=EXPIRY, frames=3, size=100, timeout=30.0)
 
 
-class Client(Timed):
-    """What the wheel asks; it has nothing to do."""
-
-    slot = None
-
-    def due(self, now: float) -> float:
-        return float("inf")
+def brief(actions: Sequence[Action]) -> list[object]:
+    """Sends by channel, order and token; other actions as they are."""
+    return [(action.channel, action.order, action.token) if isinstance(action, Send) else action for action in actions]
 
 
-def begun(session: LayerSession, name: str) -> InboundQueue:
-    """A WebSocket whose handshake is over, and whose first frame was refused because the channel is full."""
-    inbound = InboundQueue(session, Client(), "/", lambda: None, lambda: None)
-    inbound.connect({"reply_channel": session.inbox + name})
-    answer(session, SendResult.ACCEPTED)
-    inbound.report("0", Outcome.CONSUMED)
-    inbound.frame(f"first of {name}")
-    if session._writer._sends:
-        answer(session, SendResult.FULL)
+def connecting() -> InboundQueue:
+    inbound = InboundQueue(LIMITS, "/p")
+    inbound.connect({"reply_channel": "r!a"}, 0.0)
     return inbound
 
 
-def answer(session: LayerSession, result: SendResult) -> str:
-    """Tell the oldest message that was sent its fate, and give its text."""
-    send, callback = session._writer._sends.pop(0)
-    assert callback is not None
-    callback(send, result)
-    return str(send.message.get("text"))
+def connected() -> InboundQueue:
+    """A queue whose handshake was consumed."""
+    inbound = connecting()
+    inbound.settled(0, CONNECT, SendResult.ACCEPTED, 0.0)
+    inbound.report("0", Outcome.CONSUMED, 0.0)
+    return inbound
+
+
+def blocked() -> InboundQueue:
+    """A queue whose first frame was refused."""
+    inbound = connected()
+    inbound.frame("a", 1.0)
+    assert inbound.settled(1, RECEIVE, SendResult.FULL, 1.0) == [Block(RECEIVE)]
+    return inbound
+
+
+def test_the_messages_of_a_client_have_an_order_and_its_reply_channel() -> None:
+    inbound = InboundQueue(LIMITS, "/p")
+    (connect,) = inbound.connect({"reply_channel": "r!a", "path": "/p"}, 0.0)
+    assert connect == Send(CONNECT, {"reply_channel": "r!a", "path": "/p", "order": 0}, 0, "0")
+    assert inbound.channel == CONNECT
+    inbound.report("0", Outcome.CONSUMED, 0.0)
+    (frame,) = inbound.frame(b"x", 0.0)
+    assert frame == Send(RECEIVE, {"reply_channel": "r!a", "path": "/p", "order": 1, "bytes": b"x"}, 1, "1")
+    inbound.report("1", Outcome.CONSUMED, 0.0)
+    (disconnect,) = inbound.end(1000, 0.0)
+    message = {"reply_channel": "r!a", "path": "/p", "order": 2, "code": 1000}
+    assert disconnect == Send(DISCONNECT, message, 2, "2")
+
+
+def test_a_frame_waits_for_the_report_on_the_one_before() -> None:
+    inbound = connected()
+    assert brief(inbound.frame("a", 0.0)) == [(RECEIVE, 1, "1")]
+    assert inbound.frame("b", 0.0) == []
+    assert (inbound.waiting, inbound.size) == (1, 1)
+    assert inbound.settled(1, RECEIVE, SendResult.ACCEPTED, 0.0) == []
+    assert brief(inbound.report("1", Outcome.CONSUMED, 0.0)) == [Taken(RECEIVE), (RECEIVE, 2, "2")]
+
+
+def test_a_running_consumer_has_made_room_once() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    assert inbound.report("1", Outcome.RUNNING, 0.0) == [Taken(RECEIVE)]
+    assert inbound.report("1", Outcome.RUNNING, 0.0) == []
+    assert inbound.report("1", Outcome.CONSUMED, 0.0) == []
+    assert inbound.report("1", Outcome.CONSUMED, 0.0) == []
+    assert inbound.report("7", Outcome.CONSUMED, 0.0) == []
+
+
+def test_a_report_before_anything_was_sent_changes_nothing() -> None:
+    assert InboundQueue(LIMITS, "/p").report("0", Outcome.CONSUMED, 0.0) == []
 
 
 def test_a_handshake_counts_as_sent_once_the_layer_has_taken_it() -> None:
-    async def scenario() -> None:
-        session = LayerSession(ChannelLayer(), InterfaceConfig())
-        session._down.clear()
-        inbound = InboundQueue(session, Client(), "/", lambda: None, lambda: None)
-        inbound.connect({"reply_channel": session.inbox + "a"})
-        assert not inbound.is_sent, "under way for the first time"
-        answer(session, SendResult.FULL)
-        assert not inbound.is_sent
-        session.retry_queues.retry()
-        assert not inbound.is_sent, "being tried again"
-        answer(session, SendResult.ACCEPTED)
-        assert inbound.is_sent
-
-    asyncio.run(scenario())
+    inbound = connecting()
+    assert not inbound.is_sent
+    assert inbound.settled(0, CONNECT, SendResult.FULL, 0.0) == [Block(CONNECT)]
+    assert not inbound.is_sent
+    assert inbound.nothing_sent
+    inbound.retry(1.0)
+    assert not inbound.is_sent
+    assert inbound.settled(0, CONNECT, SendResult.ACCEPTED, 1.0) == [Unblock(CONNECT)]
+    assert inbound.is_sent
+    assert not inbound.nothing_sent
 
 
-def test_a_frame_that_waits_keeps_its_place_when_the_report_on_the_one_before_overtakes_the_layers_answer() -> None:
-    async def scenario() -> None:
-        session = LayerSession(ChannelLayer(), InterfaceConfig())
-        session._down.clear()  # the layer is there, though nothing is started
-        _, second, _ = [begun(session, name) for name in ("a", "b", "c")]
-        session.retry_queues.retry()
-        assert answer(session, SendResult.ACCEPTED) == "first of a"
-        assert [send.message["text"] for send, _ in session._writer._sends] == ["first of b", "first of c"]
-        second.frame("second of b")
-        second.report("1", Outcome.CONSUMED)  # comes by another connection than the answer
-        answer(session, SendResult.ACCEPTED)
-        answer(session, SendResult.ACCEPTED)
-        session.retry_queues.retry()
-        assert [send.message["text"] for send, _ in session._writer._sends] == ["second of b"]
-
-    asyncio.run(scenario())
+def test_a_client_that_leaves_before_anything_was_sent_sends_nothing() -> None:
+    inbound = connecting()
+    inbound.settled(0, CONNECT, SendResult.FULL, 0.0)
+    assert inbound.end(1006, 0.0) == [Unblock(CONNECT), Drained()]
 
 
-def test_a_frame_that_a_worker_took_to_its_grave_is_counted_once_however_that_is_learned() -> None:
-    async def scenario() -> None:
-        session = LayerSession(ChannelLayer(), InterfaceConfig())
-        session._down.clear()
-        inbound = begun(session, "a")
-        session.retry_queues.retry()
-        answer(session, SendResult.ACCEPTED)
-        for _ in range(2):
-            inbound.report("1", Outcome.DIED)
-        assert session.losses.as_dict()["died"] == 1
-        inbound.frame("second")
-        answer(session, SendResult.ACCEPTED)
-        for _ in range(2):
-            inbound.due(session.clock() + 1000)  # no worker ever speaks of it
-        inbound.report("2", Outcome.CONSUMED)
-        inbound.report("2", Outcome.DIED)
-        assert (session.losses.as_dict()["died"], session.losses.as_dict()["unheard"]) == (1, 1)
+def test_a_refused_message_is_sent_again_at_its_turn() -> None:
+    inbound = blocked()
+    (again,) = inbound.retry(2.0)
+    assert isinstance(again, Send)
+    assert (again.order, again.retried) == (1, True)
+    assert inbound.settled(1, RECEIVE, SendResult.UNAVAILABLE, 2.0) == [Block(RECEIVE)]
+    inbound.retry(3.0)
+    assert inbound.settled(1, RECEIVE, SendResult.ACCEPTED, 3.0) == [Unblock(RECEIVE)]
 
-    asyncio.run(scenario())
+
+def test_a_turn_with_nothing_to_send_makes_way() -> None:
+    inbound = blocked()
+    inbound.flush(2.0)
+    assert inbound.retry(2.0) == []
+    inbound = blocked()
+    inbound.retry(2.0)
+    assert inbound.retry(2.0) == [Unblock(RECEIVE)]
+
+
+def test_a_frame_keeps_its_place_when_the_report_on_the_one_before_overtakes_the_layers_answer() -> None:
+    inbound = blocked()
+    inbound.frame("b", 1.0)
+    inbound.retry(2.0)
+    reported = inbound.report("1", Outcome.CONSUMED, 2.0)  # by another connection than the answer
+    assert brief(reported) == [Taken(RECEIVE), (RECEIVE, 2, "2")]
+    assert inbound.settled(2, RECEIVE, SendResult.UNAVAILABLE, 2.0) == [Block(RECEIVE)]  # it waits behind others
+    assert inbound.settled(1, RECEIVE, SendResult.ACCEPTED, 2.0) == [], "the second one waits now"
+    inbound.retry(3.0)
+    assert inbound.settled(2, RECEIVE, SendResult.ACCEPTED, 3.0) == [Unblock(RECEIVE)]
+
+
+def test_a_message_that_may_have_been_written_is_not_sent_again() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    inbound.frame("b", 0.0)
+    assert inbound.settled(1, RECEIVE, SendResult.LOST, 0.0) == [Lost("broker", RECEIVE)]
+    assert inbound.due(EXPIRY + MARGIN - 0.1) == []
+    assert brief(inbound.due(EXPIRY + MARGIN)) == [Lost("unheard", RECEIVE), (RECEIVE, 2, "2")]
+
+
+def test_a_message_that_no_layer_carries_makes_way() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    inbound.frame("b", 0.0)
+    assert brief(inbound.settled(1, RECEIVE, SendResult.INVALID, 0.0)) == [TooLarge(), (RECEIVE, 2, "2")]
+    inbound.report("2", Outcome.CONSUMED, 0.0)
+    assert inbound.settled(2, RECEIVE, SendResult.INVALID, 0.0) == [TooLarge()], "its report came first"
+
+
+@pytest.mark.parametrize("result", [SendResult.FULL, SendResult.UNAVAILABLE])
+def test_a_disconnect_is_never_given_up(result: SendResult) -> None:
+    inbound = connected()
+    inbound.end(1000, 0.0)
+    for hour in range(48):
+        now = hour * 3600.0
+        assert inbound.settled(1, DISCONNECT, result, now) == [Block(DISCONNECT)]
+        assert brief(inbound.retry(now)) == [(DISCONNECT, 1, "1")]
+    assert inbound.settled(1, DISCONNECT, SendResult.ACCEPTED, now) == [Unblock(DISCONNECT), Drained()]
+    assert inbound.report("1", Outcome.CONSUMED, now) == [Taken(DISCONNECT)]
+
+
+def test_a_disconnect_that_may_have_been_written_is_the_end() -> None:
+    inbound = connected()
+    inbound.end(1000, 0.0)
+    assert inbound.settled(1, DISCONNECT, SendResult.LOST, 0.0) == [Lost("broker", DISCONNECT), Drained()]
+
+
+def test_when_the_process_stops_everything_passes_and_what_is_refused_is_lost() -> None:
+    inbound = blocked()
+    inbound.frame("b", 1.0)
+    inbound.end(1001, 1.0)
+    assert brief(inbound.flush(2.0)) == [
+        Unblock(RECEIVE),
+        (RECEIVE, 1, None),
+        (RECEIVE, 2, None),
+        (DISCONNECT, 3, None),
+    ]
+    assert inbound.settled(1, RECEIVE, SendResult.FULL, 2.0) == [Lost("full", RECEIVE)]
+    assert inbound.settled(2, RECEIVE, SendResult.ACCEPTED, 2.0) == []
+    assert inbound.settled(3, DISCONNECT, SendResult.FULL, 2.0) == [Lost("full", DISCONNECT), Drained()]
+
+
+def test_a_dead_worker_is_counted_once_however_that_is_learned() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    assert inbound.report("1", Outcome.DIED, 0.0) == [Taken(RECEIVE), Lost("died", RECEIVE)]
+    assert inbound.report("1", Outcome.DIED, 0.0) == []
+    inbound.frame("b", 0.0)
+    assert inbound.due(1000.0) == [Lost("unheard", RECEIVE)]
+    assert inbound.due(2000.0) == []
+    assert inbound.report("2", Outcome.DIED, 0.0) == []
+
+
+def test_the_disconnect_overtakes_a_consumer_that_may_wait_for_it() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    inbound.end(1000, 1.0)
+    assert inbound.deadline == 1.0 + GRACE
+    assert brief(inbound.due(1.0 + GRACE)) == [(DISCONNECT, 2, None), Overtaken(RECEIVE)]
+
+
+def test_a_lease_is_short_after_an_outage() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    inbound.shorten(5.0)
+    assert inbound.deadline == 5.0 + MARGIN
+
+
+@pytest.mark.parametrize("frames", [["a"] * 3, ["a" * 100]])
+def test_reading_pauses_for_messages_or_bytes_and_continues_when_there_is_room(frames: list[str]) -> None:
+    inbound = connected()
+    inbound.frame("", 0.0)
+    assert inbound.resume() == []
+    for frame in frames:
+        assert inbound.has_room
+        inbound.frame(frame, 0.0)
+    assert not inbound.has_room
+    inbound.pause(0.0)
+    assert inbound.deadline == LIMITS.timeout
+    inbound.pause(10.0)
+    assert inbound.deadline == LIMITS.timeout, "from the first pause on"
+    assert brief(inbound.report("1", Outcome.CONSUMED, 1.0)) == [Taken(RECEIVE), (RECEIVE, 2, "2"), Resume()]
+    assert inbound.resume() == []
+
+
+def test_a_pause_that_is_too_long_is_said_once() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    inbound.pause(0.0)
+    assert inbound.due(LIMITS.timeout) == [Stalled()]
+    assert inbound.due(LIMITS.timeout + 1) == []
+    assert inbound.deadline < math.inf
+    assert inbound.resume() == [Resume()]
+
+
+def test_nothing_is_due_before_its_time() -> None:
+    inbound = InboundQueue(LIMITS, "/p")
+    assert inbound.deadline == math.inf
+    assert inbound.due(0.0) == []
+    connected().due(1000.0)

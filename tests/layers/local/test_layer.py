@@ -28,9 +28,9 @@ from channels_classic.layers.losses import Losses
 from channels_classic.layers.steps import Entry, Length, Push, Take
 from tests.layers.hosts import HostThread, folder, host_process
 from tests.support.processes import Process
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
-SOON = 1.0
+SOON = scaled(1.0)
 """Seconds within which clients find a new host, or notice that the old one is gone."""
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from channels_classic.exceptions import ChannelFull, ChannelsError, LayerUnavail
 from channels_classic.layers import names
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.redis.routes import Routes
-from channels_classic.layers.steps import Entry, Heartbeat, Join, Length, Push, PutBack, Take
+from channels_classic.layers.steps import Entry, Heartbeat, Length, Push, PutBack, Take
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
 
@@ -66,7 +67,7 @@ def test_names_are_pinned_as_in_1_x() -> None:
 def test_plain_messages_are_spread_evenly(layer: RedisChannelLayer, redis_servers: list[RedisServer]) -> None:
     for _ in range(9):
         layer.send("jobs", {})
-    lengths = [server.command("LLEN", f"asgi:{{{shard}}}:list:jobs") for shard, server in enumerate(redis_servers)]
+    lengths = [server.command("LLEN", f"asgi:{{{shard}}}:queue:jobs") for shard, server in enumerate(redis_servers)]
     assert lengths == [":3", ":3", ":3"]
     assert layer.run([Length("jobs")]) == [9]
 
@@ -115,7 +116,8 @@ def _push_to_all(parts: list[object], pause: float) -> None:
 
 
 def test_many_writers_and_readers_of_both_faces_see_each_message_once(layer: RedisChannelLayer) -> None:
-    total, seen = 900, []
+    total = 900
+    seen: list[Any] = []
 
     def write(first: int) -> None:
         for number in range(first, total, 3):
@@ -171,10 +173,13 @@ def test_items_go_back_to_the_shard_they_came_from(layer: RedisChannelLayer) -> 
 
 def test_an_owner_hears_of_data_lost_on_any_shard(layer: RedisChannelLayer, redis_servers: list[RedisServer]) -> None:
     inbox = names.new_inbox()
-    assert [layer.run([Heartbeat(inbox)])[0] for _ in range(2)] == [False, True]
+    (before,) = layer.run([Heartbeat(inbox)])
     for server in redis_servers:
         server.flush()
-        assert [layer.run([Heartbeat(inbox)])[0] for _ in range(2)] == [False, True]
+        (now,) = layer.run([Heartbeat(inbox, before)])
+        assert sum(new != old for new, old in zip(now, before, strict=True)) == 1
+        before = now
+    assert layer.run([Heartbeat(inbox, before)]) == [before]
 
 
 def test_a_shard_that_is_away_stops_only_what_belongs_to_it(own_servers: list[RedisServer]) -> None:
@@ -286,7 +291,7 @@ def test_groups_of_all_shards_reach_members_of_all_shards(layer: RedisChannelLay
     inboxes = [name_on(shard, 3, "!") for shard in range(3)]
     for group in (name_on(shard, 3) for shard in range(3)):
         for inbox in inboxes:
-            layer.run([Join(group, inbox, ["client"])])
+            layer.group_add(group, f"{inbox}client")
         layer.send_group(group, {"to": group})
         for inbox in inboxes:
             assert layer.receive([inbox]) == (f"{inbox}client", {"to": group})

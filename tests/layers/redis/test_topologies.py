@@ -68,7 +68,7 @@ def test_the_shards_of_a_cluster_are_spread_over_its_masters(redis_cluster: Clus
     for _ in range(3):
         layer.send("jobs", {})
     for tag, node in zip(tags(3), redis_cluster.nodes, strict=True):
-        assert node.command("LLEN", f"asgi:{{{tag}}}:list:jobs") == ":1"
+        assert node.command("LLEN", f"asgi:{{{tag}}}:queue:jobs") == ":1"
     layer.close()
 
 
@@ -125,7 +125,7 @@ def mixed(redis_url: str) -> Iterator[RedisLocalChannelLayer]:
 
 def test_plain_channels_stay_on_the_machine(mixed: RedisLocalChannelLayer, redis_server: RedisServer) -> None:
     mixed.send("jobs", {})
-    assert redis_server.command("EXISTS", "asgi:{0}:list:jobs") == ":0"
+    assert redis_server.command("EXISTS", "asgi:{0}:queue:jobs") == ":0"
     local = LocalChannelLayer(mixed.local_layer.path)
     assert local.receive(["jobs"]) == ("jobs", {})
     local.close()

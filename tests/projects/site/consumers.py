@@ -10,20 +10,24 @@ from channels_classic.message import Message
 
 
 def room_connect(message: Message) -> None:
+    assert message.reply_channel is not None
     Group("room").add(message.reply_channel)
     message.reply_channel.send({"accept": True})
 
 
 def room_disconnect(message: Message) -> None:
+    assert message.reply_channel is not None
     Group("room").discard(message.reply_channel)
 
 
 def echo(message: Message) -> None:
+    assert message.reply_channel is not None
     message.reply_channel.send({"text": message["text"]})
 
 
 def sleep(message: Message) -> None:
     """Be busy for as many seconds as the frame says."""
+    assert message.reply_channel is not None
     message.reply_channel.send({"text": "started"}, immediately=True)
     time.sleep(float(message["text"]))
     message.reply_channel.send({"text": "done"})

@@ -15,7 +15,7 @@ from channels_classic import Channel
 from channels_classic.message import Message
 from channels_classic.signals import consumer_failed
 
-_leaked = []
+_leaked: list[Any] = []
 
 
 def echo(message: Message) -> None:

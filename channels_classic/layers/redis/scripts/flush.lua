@@ -1,4 +1,4 @@
--- Remove all lists, accounts, groups, memberships and counters; liveness and the fence stay.
+-- Remove all queues, quotas, groups, memberships and counters; liveness and the epoch stay.
 -- KEYS[1]  inboxes: sorted set by time   KEYS[2]  counters   ARGV[1…]  patterns of the keys to remove
 -- Returns the inboxes that are alive.
 for _, pattern in ipairs(ARGV) do

@@ -1,4 +1,19 @@
--- End memberships of clients of one list.
--- KEYS[1]  group   KEYS[2]  members of this list   ARGV[1]  list   ARGV[2…]  members
-for index = 2, #ARGV do redis.call('ZREM', KEYS[2], ARGV[index]) end
-if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('ZREM', KEYS[1], ARGV[1]) end
+-- End memberships of clients of an inbox. Follows group.lua.
+-- ARGV[3]  '1' if the owner says that these clients are gone: it knows, so the version stays   ARGV[4…]  clients
+-- Returns the version before and after.
+local gone = ARGV[3] == '1'
+local previous = current_version()
+local version, removed = previous, 0
+for index = 4, #ARGV do removed = removed + redis.call('SREM', members, ARGV[index]) end
+if redis.call('EXISTS', members) == 0 then
+    redis.call('ZREM', group, inbox)
+    if removed > 0 and not gone then version = next_version(epoch) end
+elseif removed > 0 and not gone then
+    version = change_version()
+end
+if not gone and not is_restored() then
+    -- The owner has yet to restore its memberships, from an index that may not have seen this change.
+    for index = 4, #ARGV do redis.call('ZADD', left, since, ARGV[index]) end
+    redis.call('PEXPIRE', left, ttl)
+end
+return {previous, version}

@@ -1,5 +1,5 @@
 /*
- * The browser's end: a WebSocket that reconnects, with JSON messages that may be divided into streams.
+ * The browser's side of Channels: a WebSocket that reconnects, with JSON messages that may be divided into streams.
  *
  *     <script src="{% static "channels/js/websocketbridge.js" %}"></script>
  *     <script>
@@ -10,7 +10,7 @@
  *       bridge.stream("stream").send({hello: "world"});
  *     </script>
  *
- * Nothing is kept for later: what is sent while the socket is not open is lost, or raises, as with any WebSocket.
+ * There is no send buffer: a message sent while the socket is not open is lost, or raises, as with any WebSocket.
  */
 (function (root, factory) {
   "use strict";
@@ -25,6 +25,9 @@
   "use strict";
 
   const EVENTS = ["open", "message", "error", "close"];
+  const METHODS = ["send", "close", "addEventListener", "removeEventListener", "dispatchEvent"];
+
+  const PROPERTIES = ["readyState", "bufferedAmount", "extensions", "protocol", "url", "binaryType"];
 
   /* Times are in milliseconds. */
   const DEFAULTS = {
@@ -37,17 +40,17 @@
   };
 
   /*
-   * A WebSocket that connects again whenever it was closed, by whomever and for whatever reason, unless it was closed
-   * with `keepClosed`. Listeners and handlers stay; everything else is that of the socket of the moment.
+   * A WebSocket that reconnects after every close, whoever closed it, unless it was closed with `keepClosed`.
+   * Listeners and handlers are kept. Everything else is that of the current socket.
    *
-   * `url` may be a function, which is asked before each connection. Delays between connections begin at random between
-   * `minReconnectionDelay` and twice that, and grow up to `maxReconnectionDelay`, until a connection is open.
+   * `url` may be a function, which is called before each connection. The first delay before a connection is random,
+   * between `minReconnectionDelay` and twice that. Delays grow up to `maxReconnectionDelay` until a connection is open.
    */
   class ReconnectingWebSocket {
     constructor(url, protocols, options) {
       this._options = Object.assign({}, DEFAULTS, {constructor: root.WebSocket}, options);
       if (typeof this._options.constructor !== "function") {
-        throw new TypeError("There is no WebSocket here: give a constructor in the options.");
+        throw new TypeError("No WebSocket is available: set the option `constructor`.");
       }
       this._url = url;
       this._protocols = protocols;
@@ -60,24 +63,19 @@
         ["open", () => this._opened()],
         ["close", () => this._closed()],
       ];
+      METHODS.forEach((name) => { this[name] = this[name].bind(this); });
       this._connect();
+      this._forwardProperties();
     }
-
-    get readyState() { return this._socket.readyState; }
-    get bufferedAmount() { return this._socket.bufferedAmount; }
-    get extensions() { return this._socket.extensions; }
-    get protocol() { return this._socket.protocol; }
-    get url() { return this._socket.url; }
-    get binaryType() { return this._socket.binaryType; }
-    set binaryType(type) { this._socket.binaryType = type; }
 
     send(data) {
       this._socket.send(data);
     }
 
     /*
-     * Close this connection, and unless `keepClosed` is set, connect again: after `delay`, if given. Listeners hear of
-     * it at once, or without `fastClose` when the server has agreed.
+     * Close this connection and, unless `keepClosed` is set, reconnect, after `delay` if it is given. Listeners are
+     * called at once, or, without `fastClose`, when the server has confirmed. A socket that is already closed reconnects
+     * if no reconnection is pending, so that `close()` ends the effect of `keepClosed`.
      */
     close(code = 1000, reason = "", {keepClosed = false, fastClose = true, delay = 0} = {}) {
       this._keepClosed = keepClosed;
@@ -88,34 +86,52 @@
       }
       const socket = this._socket;
       if (this._ended === socket) {
+        if (this._reconnection === undefined) {
+          this._reconnect();
+        }
         return;
       }
       socket.close(code, reason);
       if (fastClose) {
         socket.dispatchEvent(new CloseEvent("close", {code, reason, wasClean: true}));
-        this._detach(socket); // or it would tell of its end a second time
+        this._detach(socket); // or listeners would be called again when the server confirms
       }
     }
 
     addEventListener(type, listener, options) {
-      if (this._listeners.some((known) => known.type === type && known.listener === listener)) {
+      const {once = false, signal = null} = Object(options);
+      if (!listener || this._find(type, listener) || (signal && signal.aborted)) {
         return;
       }
-      const once = typeof options === "object" && options !== null && options.once;
-      const heard = !once ? listener : (event) => {
-        this.removeEventListener(type, listener);
-        (listener.handleEvent || listener).call(listener, event);
-      };
-      this._listeners.push({type, listener, heard});
+      const entry = {type, listener, called: listener};
+      const remove = () => this._remove(entry);
+      if (once) {
+        entry.called = (event) => {
+          remove();
+          call(listener, event);
+        };
+      }
+      if (signal) {
+        signal.addEventListener("abort", remove, {once: true});
+      }
+      this._listeners.push(entry);
       if (this._detached !== this._socket) {
-        this._socket.addEventListener(type, heard);
+        this._socket.addEventListener(type, entry.called);
       }
     }
 
     removeEventListener(type, listener) {
-      const index = this._listeners.findIndex((known) => known.type === type && known.listener === listener);
-      if (index !== -1) {
-        this._socket.removeEventListener(type, this._listeners.splice(index, 1)[0].heard);
+      this._remove(this._find(type, listener));
+    }
+
+    _find(type, listener) {
+      return this._listeners.find((entry) => entry.type === type && entry.listener === listener);
+    }
+
+    _remove(entry) {
+      if (this._listeners.includes(entry)) {
+        this._listeners.splice(this._listeners.indexOf(entry), 1);
+        this._socket.removeEventListener(entry.type, entry.called);
       }
     }
 
@@ -127,6 +143,7 @@
       const {constructor: Socket, connectionTimeout} = this._options;
       const url = typeof this._url === "function" ? this._url() : this._url;
       const before = this._socket;
+      this._reconnection = undefined;
       this._log("connect", url);
       const socket = new Socket(url, this._protocols);
       if (before) {
@@ -141,6 +158,20 @@
       }, connectionTimeout);
     }
 
+    /* Forward the properties of a WebSocket, and those that a constructor of the page adds, to the current socket. */
+    _forwardProperties() {
+      const names = new Set(PROPERTIES);
+      for (const name in this._socket) {
+        names.add(name);
+      }
+      [...names].filter((name) => !(name in this)).forEach((name) => Object.defineProperty(this, name, {
+        get: () => this._socket[name],
+        set: (value) => { this._socket[name] = value; },
+        enumerable: true,
+        configurable: true,
+      }));
+    }
+
     _opened() {
       this._log("open");
       clearTimeout(this._timeout);
@@ -152,6 +183,10 @@
       this._log("close");
       this._ended = this._socket;
       clearTimeout(this._timeout);
+      this._reconnect();
+    }
+
+    _reconnect() {
       if (this._keepClosed) {
         return;
       }
@@ -170,21 +205,29 @@
       return this._delay;
     }
 
+    /*
+     * Call the error listeners with an `Error` that has a `code`. Each has a timer of its own: they are called after
+     * the listeners of the event that is being dispatched, and one that throws does not stop the others.
+     */
     _fail(code, message) {
       this._log(code);
-      this._socket.dispatchEvent(Object.assign(new Event("error"), {code, message}));
+      const error = Object.assign(new Error(message), {code});
+      const listeners = this._listeners.filter(({type}) => type === "error").map(({called}) => called);
+      [...listeners, (event) => this.onerror && this.onerror(event)].forEach((listener) => {
+        setTimeout(() => call(listener, error));
+      });
     }
 
     _attach(socket) {
       this._watch.forEach(([type, listener]) => socket.addEventListener(type, listener));
       EVENTS.forEach((type) => { socket[`on${type}`] = this._handlers[type] || null; });
-      this._listeners.forEach(({type, heard}) => socket.addEventListener(type, heard));
+      this._listeners.forEach(({type, called}) => socket.addEventListener(type, called));
     }
 
     _detach(socket) {
       this._detached = socket;
       this._watch.forEach(([type, listener]) => socket.removeEventListener(type, listener));
-      this._listeners.forEach(({type, heard}) => socket.removeEventListener(type, heard));
+      this._listeners.forEach(({type, called}) => socket.removeEventListener(type, called));
       EVENTS.forEach((type) => { socket[`on${type}`] = null; });
     }
 
@@ -205,67 +248,78 @@
     },
   }));
 
-  ["CONNECTING", "OPEN", "CLOSING", "CLOSED"].forEach((state, number) => {
-    ReconnectingWebSocket[state] = ReconnectingWebSocket.prototype[state] = number;
-  });
-
-  class WebSocketBridge {
-    constructor(options) {
-      this.socket = null;
-      this.streams = {};
-      this.default_cb = null;
-      this.options = options;
+  /* A function and not a class, because subclasses in ES5 and transpiled ones call it without `new`. */
+  function WebSocketBridge(options) {
+    if (!(this instanceof WebSocketBridge)) {
+      throw new TypeError("A WebSocketBridge is created with `new`.");
     }
+    this.socket = null;
+    this.streams = {};
+    this.default_cb = null;
+    this.options = Object.assign({}, options);
+  }
 
+  Object.assign(WebSocketBridge.prototype, {
     /*
-     * Open the socket. `url` is a path on the page's own host (its root, if left out), a whole URL, or a function that
-     * gives one of them. `options` are those of the reconnecting socket, above.
+     * Open the socket. `url` is a path on the host of the page (its root, if omitted), a complete URL, or a function
+     * that returns one of them. `options` are those of the reconnecting socket, above.
      */
     connect(url, protocols, options) {
       const target = typeof url === "function" ? () => absolute(url()) : absolute(url);
       this.socket = new ReconnectingWebSocket(target, protocols, options);
-    }
+    },
 
-    /* Call `cb(message, null)` for each message that belongs to no stream. Without it, only streams are heard. */
+    /* Call `cb(message, null)` for each message without a stream. Without `cb`, only streams receive messages. */
     listen(cb) {
       if (this.socket === null) {
         throw new TypeError("There is no socket to listen to: call connect() first.");
       }
       this.default_cb = cb;
-      this.socket.onmessage = (event) => this._hear(JSON.parse(event.data));
-    }
+      this.socket.onmessage = (event) => dispatch(this, JSON.parse(event.data));
+    },
 
-    /* Call `cb(payload, stream)` for each message of a stream. */
+    /* Call `cb(payload, stream)` for each message of a stream, or no callback if `cb` is `null`. */
     demultiplex(stream, cb) {
       this.streams[stream] = cb;
-    }
+    },
 
     send(message) {
       this.socket.send(JSON.stringify(message));
-    }
+    },
 
-    /* What sends to a stream. */
+    /* Return an object whose `send(payload)` sends on a stream. */
     stream(stream) {
-      return {send: (payload) => this.send({stream, payload})};
-    }
+      return {send: (payload) => this.socket.send(JSON.stringify({stream, payload}))};
+    },
+  });
 
-    _hear(message) {
-      if (message === null || message.stream === undefined) {
-        if (this.default_cb) {
-          this.default_cb(message, null);
-        }
-      } else if (Object.prototype.hasOwnProperty.call(this.streams, message.stream)) {
-        this.streams[message.stream](message.payload, message.stream);
+  function dispatch(bridge, message) {
+    if (message === null || message.stream === undefined) {
+      if (bridge.default_cb) {
+        bridge.default_cb(message, null);
       }
+      return;
+    }
+    const cb = bridge.streams[message.stream];
+    if (cb && cb !== Object.prototype[message.stream]) {
+      cb(message.payload, message.stream);
     }
   }
 
   function absolute(url) {
-    if (url !== undefined && !url.startsWith("/")) {
+    if (url !== undefined && url !== null && url[0] !== "/") {
       return url;
     }
     const {protocol, host} = root.location;
     return `${protocol === "https:" ? "wss" : "ws"}://${host}${url || "/"}`;
+  }
+
+  function call(listener, event) {
+    if (typeof listener === "function") {
+      listener.call(event.currentTarget, event);
+    } else {
+      listener.handleEvent(event);
+    }
   }
 
   return {WebSocketBridge};

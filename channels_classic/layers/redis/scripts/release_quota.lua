@@ -1,6 +1,6 @@
 -- What a reader took counts no longer.
--- KEYS[1]  accounts   ARGV[1]  when they were counted, as the reader saw it   ARGV[2]  bytes taken
--- ARGV[3…]  per account: account, entries taken
+-- KEYS[1]  quotas   ARGV[1]  when they were counted, as the reader saw it   ARGV[2]  bytes taken
+-- ARGV[3…]  per quota_key: quota_key, entries taken
 -- Accounts that were counted since then do not hold what was taken, and are left alone.
 if redis.call('HGET', KEYS[1], '#counted') ~= ARGV[1] then return end
 redis.call('HINCRBY', KEYS[1], '#bytes', -tonumber(ARGV[2]))

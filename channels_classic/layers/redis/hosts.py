@@ -1,0 +1,143 @@
+"""The `hosts` of a Redis layer: every form that users of asgi_redis, channels_redis and redis-py write. Pure.
+
+A form that cannot be understood is refused with the one that can, when the layer is made, so before anything connects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+SCHEMES = ("redis", "rediss", "unix")
+EXPECTED = "a URL such as 'redis://:password@localhost:6379/0', or a pair ('localhost', 6379)"
+
+_ENCODE = "percent-encode '#', '/', '?', '@' and '%' in a password"
+_SENTINEL = "use RedisSentinelChannelLayer, with the sentinels as `hosts` and the master's name in `services`"
+
+
+@dataclass(frozen=True)
+class Host:
+    """One server: its URL, and arguments for redis-py that the URL does not hold."""
+
+    url: str = field(repr=False)  # it may hold a password
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def shown(self) -> str:
+        """The URL without user, password and options, for logs."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def parse_hosts(hosts: Any) -> list[Host]:
+    """Return what `hosts` names, in order; localhost when it is empty. Raise `ValueError`."""
+    if isinstance(hosts, (str, bytes, Mapping)):
+        shown = _hidden(hosts)
+        raise ValueError(f"`hosts` is a list; {shown} is a single host: write [{shown}].")
+    if hosts is None:
+        hosts = []
+    if not isinstance(hosts, Iterable):
+        raise ValueError(f"`hosts` is of type {type(hosts).__name__}: expected a list, each item {EXPECTED}.")
+    found = list(hosts)
+    if len(found) == 2 and isinstance(found[0], str) and isinstance(found[1], int):
+        raise ValueError(f"`hosts` is {tuple(found)!r}, a single pair: write [{tuple(found)!r}].")
+    return [_parse(host) for host in found] or [_from_pair(("localhost", 6379))]
+
+
+def parse_sentinels(hosts: Any) -> list[tuple[str, int]]:
+    """Return the sentinels that `hosts` names, as pairs of host and port. Raise `ValueError`."""
+    example = "[('sentinel1', 26379), ('sentinel2', 26379)]"
+    if isinstance(hosts, (str, bytes, Mapping)):
+        raise ValueError(
+            f"`hosts` is a list of (host, port) pairs of sentinels, such as {example}, not {_hidden(hosts)}."
+        )
+    pairs = []
+    for host in hosts or [("localhost", 26379)]:
+        if isinstance(host, (str, bytes)) or not isinstance(host, Sequence) or len(host) != 2:
+            raise ValueError(
+                f"`hosts` names sentinels as (host, port) pairs, such as {example}; {_hidden(host)} is not one."
+            )
+        pairs.append((str(host[0]), _port(host[1])))
+    return pairs
+
+
+def _parse(host: Any) -> Host:
+    if isinstance(host, str):
+        return _from_url(host)
+    if isinstance(host, Mapping):
+        return _from_dict(host)
+    if isinstance(host, Sequence) and not isinstance(host, bytes) and len(host) == 2:
+        return _from_pair(host)
+    raise ValueError(f"{_hidden(host)} in `hosts` is of type {type(host).__name__}: expected {EXPECTED}.")
+
+
+def _from_pair(pair: Sequence[Any]) -> Host:
+    name, port = pair
+    if not isinstance(name, str):
+        raise ValueError(f"The host {name!r} in `hosts` is of type {type(name).__name__}: expected text.")
+    return Host(f"redis://{f'[{name}]' if ':' in name else name}:{_port(port)}/0")
+
+
+def _from_url(url: str) -> Host:
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        hint = f"write 'redis://{url}/0'" if _looks_like_an_address(url) else f"expected {EXPECTED}"
+        raise ValueError(f"{_hidden(url)} in `hosts` is not a URL: {hint}.")
+    if scheme not in SCHEMES:
+        hint = _SENTINEL if "sentinel" in scheme else f"expected one of {', '.join(SCHEMES)}"
+        raise ValueError(f"A URL in `hosts` begins with {scheme!r}: {hint}.")
+    if scheme == "unix":
+        return Host(url)
+    if "#" in rest:
+        raise ValueError(f"A URL in `hosts` has a '#', which ends the part that is read: {_ENCODE} ('#' is '%23').")
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"A URL in `hosts` has no valid port: expected {EXPECTED}; {_ENCODE}.") from None
+    if port == 0:
+        raise ValueError(f"A URL in `hosts` names port 0: expected {EXPECTED}.")
+    database = parts.path.strip("/")
+    if database and not database.isdecimal():
+        raise ValueError(f"A URL in `hosts` names the database {database!r}: expected a number, as in '…:6379/0'.")
+    return Host(url)
+
+
+def _looks_like_an_address(text: str) -> bool:
+    name, _, port = text.rpartition(":")
+    return bool(name) and port.isdecimal() and "@" not in text
+
+
+def _from_dict(given: Mapping[str, Any]) -> Host:
+    """Understand the dicts of channels_redis 4 (`address`, with arguments of redis-py) and those arguments alone."""
+    options = dict(given)
+    if "sentinels" in options or "master_name" in options:
+        raise ValueError(f"A dict in `hosts` names sentinels: {_SENTINEL}.")
+    if "address" in options:
+        base = _parse(options.pop("address"))
+    elif "unix_socket_path" in options or "path" in options:
+        path = options.pop("unix_socket_path", None) or options.pop("path")
+        base = Host(f"unix://{quote(str(path))}")
+    elif "host" in options:
+        base = _from_pair((options.pop("host"), options.pop("port", 6379)))
+    else:
+        keys = ", ".join(map(repr, options)) or "nothing"
+        raise ValueError(f"A dict in `hosts` has {keys}: expected 'address' or 'host', or {EXPECTED}.")
+    if options.pop("ssl", False):
+        base = Host(base.url.replace("redis://", "rediss://", 1), base.options)
+    return Host(base.url, {**base.options, **options})
+
+
+def _port(port: Any) -> int:
+    number = int(port) if isinstance(port, str) and port.isdecimal() else port
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 65536:
+        raise ValueError(f"The port {port!r} in `hosts` is not one: expected a number from 1 to 65535.")
+    return number
+
+
+def _hidden(host: Any) -> str:
+    """Show what was given, unless it may hold a password."""
+    text = repr(host)
+    return text if "@" not in text and "password" not in text else f"what it holds (of type {type(host).__name__})"

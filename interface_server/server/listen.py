@@ -1,0 +1,133 @@
+"""The endpoints an interface server listens on: binds their sockets. Knows nothing of what is served."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from channels_classic._options import option
+from channels_classic.exceptions import CannotListen
+
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
+
+UNACKNOWLEDGED_TIMEOUT = 60
+"""Seconds until the kernel drops a connection whose client acknowledges no data (TCP_USER_TIMEOUT)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """The endpoints to listen on; 127.0.0.1:8000 if none is given. Port 0 is any free port."""
+
+    group: ClassVar[str] = "Where to listen"
+
+    bind: str = option("", f"The address to listen on. Default: {DEFAULT_HOST}.", "-b")
+    port: int | None = option(
+        None, f"The port to listen on, 0 for any that is free. Default: {DEFAULT_PORT}.", "-p", kind=int
+    )
+    unix_socket: str = option("", "The path of a Unix socket to listen on.", "-u")
+    fd: int | None = option(None, "A file descriptor to listen on, opened by a process manager.", kind=int)
+    backlog: int = option(2048, "Length of the accept queue (see listen(2)).")
+    certfile: str = option("", "A file with the certificate chain: serve TLS on all endpoints.", "--ssl-certfile")
+    keyfile: str = option("", "The file of its private key, if that is not in --certfile.", "--ssl-keyfile")
+
+    def sockets(self) -> list[socket.socket]:
+        """Return bound, listening sockets. Raises `CannotListen`."""
+        found: list[socket.socket] = []
+        try:
+            if self.fd is not None:
+                found.append(_adopt(self.fd, self.backlog))
+            if self.unix_socket:
+                found.append(_bind_unix(self.unix_socket, self.backlog))
+            if self.bind or self.port is not None or not found:
+                port = DEFAULT_PORT if self.port is None else self.port
+                found.append(_bind(self.bind or DEFAULT_HOST, port, self.backlog))
+        except CannotListen:
+            for bound in found:
+                bound.close()
+            raise
+        return found
+
+
+def _bind(host: str, port: int, backlog: int) -> socket.socket:
+    host = host.strip("[]")
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if not 0 <= port < 65536:
+        # getaddrinfo accepts it, modulo 65536.
+        raise CannotListen(where, OSError("a port is a number from 0 to 65535"))
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CannotListen(where, error) from error
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _limit_unread(bound)
+    try:
+        bound.bind(address)
+        # Here, not in the event loop: with SO_REUSEADDR it is listen() that refuses a second listener.
+        bound.listen(backlog)
+    except OSError as error:
+        bound.close()
+        raise CannotListen(where, error) from error
+    bound.setblocking(False)
+    return bound
+
+
+def _bind_unix(path: str, backlog: int) -> socket.socket:
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
+            bound.connect(path)
+            raise CannotListen(path, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
+        if Path(path).is_socket():
+            Path(path).unlink()  # left by a killed server
+        bound.close()
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        bound.bind(path)
+        # The proxy runs as another user; access is controlled by the mode of the folder.
+        Path(path).chmod(0o666)
+        bound.listen(backlog)
+    except CannotListen:
+        bound.close()
+        raise
+    except OSError as error:
+        bound.close()
+        raise CannotListen(path, error) from error
+    bound.setblocking(False)
+    return bound
+
+
+def _adopt(fd: int, backlog: int) -> socket.socket:
+    try:
+        adopted = socket.socket(fileno=fd)
+    except OSError as error:
+        raise CannotListen(f"descriptor {fd}", error) from error
+    try:
+        adopted.listen(backlog)
+    except OSError as error:
+        adopted.detach()  # not ours to close
+        raise CannotListen(f"descriptor {fd}", error) from error
+    _limit_unread(adopted)
+    adopted.setblocking(False)
+    return adopted
+
+
+def _limit_unread(listener: socket.socket) -> None:
+    """Let the kernel drop clients that acknowledge no data; accepted connections inherit the option."""
+    if listener.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_TIMEOUT * 1000)
+
+
+def url_of(bound: socket.socket, scheme: str) -> str:
+    """Return the endpoint of a bound socket as a URL, or `unix:` and a path."""
+    name: Any = bound.getsockname()
+    if bound.family == socket.AF_UNIX:
+        return f"unix:{name}"
+    host, port = name[:2]
+    return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"

@@ -1,0 +1,346 @@
+"""Groups under faults: no membership is lost, nobody is revived, and a hint that is lost is noticed.
+
+Real programs, or the interface server's part of them, with a real Redis behind a proxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+
+from channels_classic.interface_server.config import InterfaceConfig
+from channels_classic.interface_server.layer.client import Broadcast
+from channels_classic.interface_server.layer.session import LayerSession
+from channels_classic.layers import names
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.codec import SIZE_LIMIT, Kind, encode
+from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, PUSH, RESTORE
+from channels_classic.layers.steps import LIVENESS, Entry, Heartbeat, Join, Push
+from tests.faults.conftest import IMPATIENT
+from tests.faults.traffic import LONG
+from tests.support.processes import Process
+from tests.support.redis_proxy import Fault, RedisProxy
+from tests.support.redis_server import RedisServer
+from tests.support.running_site import RunningSite
+from tests.support.waiting import eventually, eventually_async
+
+pytestmark = pytest.mark.timeout(120)
+
+SOCKETS = 10
+INTERFACE_READ = ":queue:interface."
+"""In the takes of an interface server alone."""
+
+
+@pytest.fixture
+def proxy(own_redis: RedisServer) -> Iterator[RedisProxy]:
+    proxy = RedisProxy(own_redis)
+    proxy.start()
+    yield proxy
+    proxy.close()
+
+
+async def all_receive(sockets: Sequence[ClientConnection], layer: BaseChannelLayer, text: str) -> None:
+    """Send to the group once; each socket gets it once."""
+    await asyncio.to_thread(layer.send_group, "room", {"text": text})
+    assert [await asyncio.wait_for(socket.recv(), 10) for socket in sockets] == [text] * len(sockets)
+
+
+def members(layer: BaseChannelLayer) -> int:
+    return len(layer.group_channels("room"))
+
+
+def lose_answer(server: RedisServer, proxy: RedisProxy) -> None:
+    """All data is lost, and so is the answer to the next heartbeat."""
+    armed = proxy.arm(Fault.SWALLOW, HEARTBEAT.sha)
+    server.flush()
+    eventually(armed.happened.is_set, 10)
+
+
+def lose_connection(server: RedisServer, proxy: RedisProxy) -> None:
+    """All data is lost, and the connection breaks when the next heartbeat is answered."""
+    armed = proxy.arm(Fault.CUT_AFTER, HEARTBEAT.sha)
+    server.flush()
+    eventually(armed.happened.is_set, 10)
+
+
+def lose_a_restoration(server: RedisServer, proxy: RedisProxy) -> None:
+    """All data is lost, and the connection breaks while memberships are restored."""
+    armed = proxy.arm(Fault.CUT_AFTER, RESTORE.sha)
+    server.flush()
+    eventually(armed.happened.is_set, 10)
+
+
+def stand_still(server: RedisServer, proxy: RedisProxy) -> None:
+    """All data is lost, then the server stands still for longer than programs wait for it."""
+    server.flush()
+    server.pause()
+    time.sleep(8)  # longer than the patience of a connection: the fault itself
+    server.resume()
+
+
+@pytest.mark.parametrize("fault", [lose_answer, lose_connection, lose_a_restoration, stand_still])
+def test_memberships_come_back_whatever_becomes_of_the_answers(
+    own_redis: RedisServer, proxy: RedisProxy, fault: Callable[[RedisServer, RedisProxy], None]
+) -> None:
+    async def main(site: RunningSite) -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url])
+        async with site.sockets(SOCKETS) as sockets:
+            await all_receive(sockets, layer, "before")
+            await asyncio.to_thread(fault, own_redis, proxy)
+            await asyncio.to_thread(eventually, lambda: members(layer) == SOCKETS, 20)
+            await all_receive(sockets, layer, "after")
+        layer.close()
+
+    with RunningSite(proxy.url, workers=1) as site:
+        asyncio.run(main(site))
+
+
+def test_one_shard_of_two_that_lost_its_data_gets_its_memberships_again(
+    own_redis: RedisServer, proxy: RedisProxy, start: Callable[[RedisServer], RedisServer]
+) -> None:
+    """The one whose answer is lost is not the one of the inbox, or it is: both ways."""
+    other = start(RedisServer())
+
+    async def main(site: RunningSite) -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url, other.url])
+        async with site.sockets(SOCKETS) as sockets:
+            await all_receive(sockets, layer, "before")
+            for server in (own_redis, other, own_redis):
+                armed = proxy.arm(Fault.SWALLOW, HEARTBEAT.sha)
+                server.flush()
+                await asyncio.to_thread(eventually, armed.happened.is_set, 10)
+                await asyncio.to_thread(eventually, lambda: members(layer) == SOCKETS, 20)
+                await all_receive(sockets, layer, "after")
+        layer.close()
+
+    with RunningSite(f"{proxy.url},{other.url}", workers=1) as site:
+        asyncio.run(main(site))
+
+
+def test_a_server_that_stood_still_is_in_its_groups_as_soon_as_it_lives(own_redis: RedisServer) -> None:
+    async def main(site: RunningSite) -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url])
+        async with site.sockets(SOCKETS) as sockets:
+            await all_receive(sockets, layer, "before")
+            site.interface.send_signal(signal.SIGSTOP)
+            if LONG:
+                await asyncio.sleep(LIVENESS + 2)  # the fault itself
+            else:
+                (key,) = own_redis.command_list("KEYS", "asgi:*:alive:*")
+                own_redis.command("DEL", key)
+            await asyncio.to_thread(layer.send_group, "room", {"text": "meanwhile"})
+            assert layer.losses.as_dict() == {"dead": 1}
+            site.interface.send_signal(signal.SIGCONT)
+            await asyncio.to_thread(eventually, lambda: own_redis.command_list("KEYS", "asgi:*:alive:*"), 10)
+            await all_receive(sockets, layer, "after")
+        layer.close()
+
+    with RunningSite(own_redis.url, workers=1) as site:
+        asyncio.run(main(site))
+
+
+# The interface server's part alone
+
+
+class Client:
+    """A client of a session that notes what it gets."""
+
+    slot: int | None = None
+
+    def __init__(self, local: str) -> None:
+        self.local = local
+        self.got: list[object] = []
+
+    def reply(self, message: object) -> None:
+        self.got.append(message)
+
+    def broadcast(self, broadcast: Broadcast) -> None:
+        self.got.append(broadcast.message["text"])
+
+    def report(self, token: str, outcome: object) -> None:
+        """Nothing waits."""
+
+    def layer_restored(self) -> None:
+        """Nothing waits."""
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def due(self, now: float) -> float:
+        return float("inf")
+
+
+async def session_on(layer: BaseChannelLayer, number: int) -> tuple[LayerSession, dict[str, Client]]:
+    session = LayerSession(layer, InterfaceConfig())
+    await session.start()
+    clients = [Client(str(index)) for index in range(number)]
+    return session, {session.add(client): client for client in clients}
+
+
+async def end(session: LayerSession) -> None:
+    for client in session.registry.everybody():
+        session.remove(client)
+    await session.stop()
+
+
+@pytest.mark.parametrize("discards", [False, True])
+def test_hints_that_a_broken_read_lost_are_noticed_by_the_next_message(
+    own_redis: RedisServer, proxy: RedisProxy, discards: bool
+) -> None:
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url])
+        session, clients = await session_on(RedisChannelLayer(hosts=[proxy.url], connection_kwargs=IMPATIENT), 2)
+        (channel, client), (other_channel, other) = clients.items()
+        await layer.group_add_async("room", other_channel)
+        if discards:
+            await layer.group_add_async("room", channel)
+            await eventually_async(lambda: len(session.registry.groups.members("room")) == 2)
+        armed = proxy.arm(Fault.CUT_AFTER, INTERFACE_READ)
+        await eventually_async(armed.happened.is_set, 10)
+        await (layer.group_discard_async if discards else layer.group_add_async)("room", channel)
+        await layer.send_group_async("room", {"text": "x"})
+        await eventually_async(lambda: other.got == ["x"], 10)
+        assert client.got == ([] if discards else ["x"])
+        await end(session)
+        await layer.close_async()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("fault", [Fault.CUT_BEFORE, Fault.CUT_AFTER])
+@pytest.mark.parametrize("script", [JOIN, PUSH])
+def test_an_add_that_broke_in_the_middle_can_be_repeated(
+    own_redis: RedisServer, proxy: RedisProxy, fault: Fault, script: object
+) -> None:
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[proxy.url])
+        session, clients = await session_on(RedisChannelLayer(hosts=[own_redis.url]), 2)
+        for channel in clients:
+            proxy.arm(fault, script.sha)  # type: ignore[attr-defined]
+            with pytest.raises(Exception, match="connection"):
+                await layer.group_add_async("room", channel)
+            await layer.group_add_async("room", channel)
+        await layer.send_group_async("room", {"text": "x"})
+        await eventually_async(lambda: [client.got for client in clients.values()] == [["x"], ["x"]])
+        await end(session)
+        await layer.close_async()
+
+    asyncio.run(main())
+
+
+def test_renewals_do_not_undo_discards_of_which_the_owner_does_not_know_yet(
+    own_redis: RedisServer, proxy: RedisProxy
+) -> None:
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url], group_expiry=4)
+        session, clients = await session_on(RedisChannelLayer(hosts=[proxy.url], group_expiry=4), 200)
+        for channel in clients:
+            await layer.group_add_async("room", channel)
+        proxy.delay = 0.5  # the owner lags
+        deadline = time.monotonic() + 6  # longer than the expiry, which renewals must outlive
+        kept = dict(list(clients.items())[::2])
+        for channel in clients:
+            if channel not in kept:
+                await layer.group_discard_async("room", channel)
+        while time.monotonic() < deadline:
+            assert set(await layer.group_channels_async("room")) == {*kept}
+            await asyncio.sleep(0.05)
+        proxy.delay = 0.0
+        await layer.send_group_async("room", {"text": "x"})
+        await eventually_async(lambda: all(client.got == ["x"] for client in kept.values()), 10)
+        assert sum(len(client.got) for client in clients.values()) == len(kept)
+        await end(session)
+        await layer.close_async()
+
+    asyncio.run(main())
+
+
+def test_the_size_of_a_group_does_not_count_towards_the_size_of_a_message(own_redis: RedisServer) -> None:
+    layer = RedisChannelLayer(hosts=[own_redis.url])
+    inbox = names.new_inbox()
+    layer.run([Heartbeat(inbox)])
+    for start in range(0, 50_000, 500):
+        layer.run([Join("crowd", inbox, [f"{number:016x}" for number in range(start, start + 500)])])
+    layer.send_group("crowd", {"text": "x" * (SIZE_LIMIT - 1000)})
+    assert layer.losses.as_dict() == {}
+    layer.close()
+
+
+# Beside another release
+
+_NEXT_RELEASE = """
+import asyncio, os, re
+from channels_classic.layers import names
+names.WIRE_VERSION = 3
+names._MANAGED = re.compile(r"interface\\.v3\\.[A-Za-z0-9]+!")
+from channels_classic.interface_server.config import InterfaceConfig
+from channels_classic.interface_server.layer.session import LayerSession
+from channels_classic.layers.redis import RedisChannelLayer
+from tests.faults.test_groups import Client
+
+async def main():
+    session = LayerSession(RedisChannelLayer(hosts=[os.environ["REDIS_URL"]]), InterfaceConfig())
+    await session.start()
+    client = Client("me")
+    client.reply = lambda message: print("got", message["text"], flush=True)
+    print("channel", session.add(client), flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def test_an_interface_server_of_the_next_release_gets_what_this_one_sends(own_redis: RedisServer) -> None:
+    layer = RedisChannelLayer(hosts=[own_redis.url])
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    program = Process(
+        [sys.executable, "-c", _NEXT_RELEASE], env={"REDIS_URL": own_redis.url, "PYTHONPATH": root, "TZ": "UTC"}
+    )
+    try:
+        channel = program.wait_for_line("channel interface.v3").split()[1]
+        layer.send(channel, {"text": "reply"})
+        program.wait_for_line("got reply")
+        layer.group_add("room", channel)
+        layer.send_group("room", {"text": "group"})
+        program.wait_for_line("got group")
+        layer.group_discard("room", channel)
+        assert layer.group_channels("room") == []
+        assert layer.losses.as_dict() == {}
+    finally:
+        program.stop()
+        layer.close()
+
+
+def test_entries_of_the_next_release_harm_nothing_and_are_counted(own_redis: RedisServer) -> None:
+    """In an inbox they are passed over; on a plain channel the gate of their client is told."""
+
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url])
+        session, clients = await session_on(layer, 1)
+        ((channel, client),) = clients.items()
+        later = [
+            encode(42, {"new": True}, "7"),  # type: ignore[arg-type]  # a kind of the next release
+            encode(Kind.GROUP, {"text": "of version 1"}, "room", ["0"]),
+            encode(Kind.MESSAGE, {"text": "with more"}, None, "0", None, 0, "new field"),
+        ]
+        await layer.run_async([Push(session.inbox, [Entry(payload, 60) for payload in later])])
+        await eventually_async(lambda: client.got == [{"text": "with more"}])
+        assert layer.losses.as_dict() == {"undecodable": 2}
+        reports: list[str] = []
+        client.report = lambda token, outcome: reports.append(f"{token} {outcome.name}")  # type: ignore[method-assign, attr-defined]
+        gated = encode(42, {"reply_channel": channel}, "token", "new field")  # type: ignore[arg-type]
+        await layer.run_async([Push("websocket.receive", [Entry(gated, 60)])])
+        assert await layer.receive_async(["websocket.receive"]) == (None, None)
+        await eventually_async(lambda: reports == ["token DROPPED"])
+        await end(session)
+        await layer.close_async()
+
+    asyncio.run(main())

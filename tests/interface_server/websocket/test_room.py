@@ -1,0 +1,91 @@
+"""Many sockets that leave or come at once, on channels with little room: nothing is given up, and nobody polls."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.steps import Push, Status, Step
+from tests.interface_server.live import Live, live
+from tests.interface_server.server.test_limits import UPGRADE
+from tests.support.waiting import eventually
+
+CONNECT, DISCONNECT = "websocket.connect", "websocket.disconnect"
+
+
+class CountingLayer(ChannelLayer):
+    """Counts the entries that were refused because their channel was full."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.refused: Counter[str] = Counter()
+
+    async def connect_async(self) -> Any:
+        connection = await super().connect_async()
+        run = connection.run
+
+        async def counting(steps: Sequence[Step]) -> list[Any]:
+            results: list[Any] = await run(steps)
+            for step, result in zip(steps, results, strict=True):
+                if isinstance(step, Push):
+                    self.refused[step.queue] += list(result).count(Status.FULL)
+            return results
+
+        connection.run = counting  # type: ignore[method-assign]
+        return connection
+
+
+def worker(server: Live, channel: str, count: int, seconds: float, *replies: dict[str, Any]) -> list[dict[str, Any]]:
+    """Consume `count` messages, each in so many seconds."""
+    consumed = []
+    for _ in range(count):
+        delivery = server.take(channel, 30.0)
+        time.sleep(seconds)
+        for reply in replies:
+            server.layer.send(str(delivery.reply_channel), reply)
+        server.report(delivery, Outcome.CONSUMED)
+        consumed.append(delivery.message)
+    return consumed
+
+
+def test_sockets_that_leave_at_once_are_all_reported_however_long_it_takes() -> None:
+    count = 60
+    layer = CountingLayer(capacity=5, expiry=2)
+    with live(layer) as server:
+        opening = threading.Thread(target=worker, args=(server, CONNECT, count, 0.0, {"accept": True}))
+        opening.start()
+        with ExitStack() as stack:
+            clients = [stack.enter_context(server.raw()) for _ in range(count)]
+            for client in clients:
+                client.sendall(UPGRADE)
+            assert all(client.recv(65536).startswith(b"HTTP/1.1 101 ") for client in clients)
+            opening.join()
+        clients_known = server.server._uvicorn.config.loaded_app._session.result().registry
+        eventually(lambda: not clients_known.clients)
+        messages = worker(server, DISCONNECT, count, 0.2)  # longer than the lease, after which they were given up
+        assert len({message["reply_channel"] for message in messages}) == count
+        assert server.layer.losses.as_dict().get("full", 0) == 0
+        eventually(lambda: not clients_known.everybody(), timeout=15)
+
+
+def test_a_full_channel_is_not_polled() -> None:
+    count = 600
+    layer = CountingLayer(capacity=10)
+    with live(layer, websocket_connect_timeout=60.0) as server, ExitStack() as stack:
+        clients = [stack.enter_context(server.raw()) for _ in range(count)]
+        for client in clients:
+            client.sendall(UPGRADE)
+        worker(server, CONNECT, count, 0.001, {"accept": True})
+        assert all(_accepted(client) for client in clients)
+    assert layer.refused[CONNECT] < count / 4, "most tries were worth it"
+
+
+def _accepted(client: socket.socket) -> bool:
+    return client.recv(65536).startswith(b"HTTP/1.1 101 ")

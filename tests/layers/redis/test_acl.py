@@ -1,0 +1,108 @@
+"""A Redis user who may do no more than the layer needs, and what the programs report about one who may do less."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers.redis import RedisChannelLayer
+from tests.support.own_project import own_project
+from tests.support.redis_server import RedisServer
+
+ROOT = Path(__file__).parent.parent.parent.parent
+RULE = re.search(r"ACL SETUSER (.*)", (ROOT / "docs/reference/layers.md").read_text())
+
+REDIS = "CHANNEL_LAYERS['default']['BACKEND'] = 'channels_classic.layers.redis.RedisChannelLayer'\n"
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    server.start()
+    yield server
+    server.close()
+
+
+def allow(server: RedisServer, *changes: str) -> str:
+    """Make the user of the documentation, changed; its URL."""
+    assert RULE is not None
+    server.command("ACL", "SETUSER", *RULE[1].split(), *changes)
+    return f"redis://channels:secret@127.0.0.1:{server.port}/0"
+
+
+def test_the_documented_rule_is_enough_for_everything(server: RedisServer) -> None:
+    layer = RedisChannelLayer(hosts=[allow(server)])
+    layer.send("jobs", {"n": 1})
+    assert layer.receive(["jobs"], block=True) == ("jobs", {"n": 1})
+    assert layer.receive(["jobs"]) == (None, None)
+    assert layer.new_channel("box?").startswith("box?")
+    layer.group_add("g", "jobs")
+    layer.send_group("g", {"n": 2})
+    assert layer.group_channels("g") == ["jobs"]
+    layer.group_discard("g", "jobs")
+    assert layer.channel_statistics("jobs")["messages_count"] == 2
+    assert layer.global_statistics()["messages_count"] == 2
+    layer.flush()
+    assert layer.receive(["jobs"]) == (None, None)
+    layer.close()
+
+
+def test_a_site_runs_with_the_documented_rule(server: RedisServer) -> None:
+    config = f"CHANNEL_LAYERS['default']['CONFIG'] = {{'hosts': ['{allow(server)}']}}"
+    with own_project(REDIS + config) as project:
+        with (
+            project.run("runinterface", "--port", str(project.port)) as interface,
+            project.run("runworker") as worker,
+        ):
+            interface.wait_for_port(project.port)
+            worker.wait_for_line("Listening on channels")
+            with project.socket() as socket:
+                socket.send("x")
+                assert socket.recv(timeout=5) == "first x"
+            assert worker.stop() == 0 and interface.stop() == 0
+        assert "NOPERM" not in interface.output + worker.output
+        assert "secret" not in interface.output + worker.output
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [["-info"], ["-evalsha"], ["resetkeys", "~other:*"]],
+    ids=" ".join,
+)
+def test_a_user_who_may_do_less_is_told_what_to_allow(server: RedisServer, changes: list[str]) -> None:
+    layer = RedisChannelLayer(hosts=[allow(server, *changes)])
+    with pytest.raises((LayerUnavailable, StepRefused), match=r"docs/reference/layers\.md"):
+        layer.send("jobs", {})
+    layer.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "step"),
+    [
+        ("channels:wrong@", "Check the user and the password"),
+        ("", "Give the password"),
+    ],
+)
+def test_a_wrong_password_is_named_as_such(server: RedisServer, user: str, step: str) -> None:
+    allow(server)
+    server.command("ACL", "SETUSER", "default", "resetpass", ">other")
+    layer = RedisChannelLayer(hosts=[f"redis://{user}127.0.0.1:{server.port}/0"])
+    with pytest.raises(LayerUnavailable, match=step):
+        layer.send("jobs", {})
+    layer.close()
+
+
+def test_a_request_that_redis_refuses_is_reported_under_the_name_of_the_refusal(server: RedisServer) -> None:
+    config = f"CHANNEL_LAYERS['default']['CONFIG'] = {{'hosts': ['{allow(server)}']}}"
+    with own_project(REDIS + config) as project:
+        with project.run("runinterface", "--port", str(project.port)) as interface:
+            interface.wait_for_port(project.port)
+            allow(server, "-evalsha")
+            assert project.get("/")[0] == 503
+            interface.wait_for_line("refused: NOPERM")
+            interface.wait_for_line("the layer refused to carry it")
+        assert "held its capacity" not in interface.output

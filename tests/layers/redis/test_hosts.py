@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from channels_classic.layers.redis import RedisChannelLayer, RedisSentinelChannelLayer
+from channels_classic.layers.redis.hosts import parse_hosts
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "options"),
+    [
+        ("redis://localhost:6379/1", "redis://localhost:6379/1", {}),
+        ("rediss://:secret@db:6380", "rediss://:secret@db:6380", {}),
+        ("unix:///run/redis.sock?db=2", "unix:///run/redis.sock?db=2", {}),
+        ("redis://:%23secret@db:6379/0", "redis://:%23secret@db:6379/0", {}),
+        (("localhost", 6379), "redis://localhost:6379/0", {}),
+        (["localhost", "6379"], "redis://localhost:6379/0", {}),
+        (("::1", 6379), "redis://[::1]:6379/0", {}),
+        ({"address": "redis://db:6379/3"}, "redis://db:6379/3", {}),
+        ({"address": ("db", 6379), "db": 3, "password": "#"}, "redis://db:6379/0", {"db": 3, "password": "#"}),
+        ({"host": "db"}, "redis://db:6379/0", {}),
+        ({"host": "db", "port": 6380, "ssl": True}, "rediss://db:6380/0", {}),
+        ({"unix_socket_path": "/run/a b.sock"}, "unix:///run/a%20b.sock", {}),
+    ],
+)
+def test_every_form_of_the_neighbours_is_understood(host: Any, url: str, options: dict[str, Any]) -> None:
+    (found,) = parse_hosts([host])
+    assert (found.url, found.options) == (url, options)
+
+
+def test_no_host_is_the_one_on_this_machine() -> None:
+    assert [host.url for host in parse_hosts(None)] == ["redis://localhost:6379/0"]
+    assert [host.url for host in parse_hosts([])] == ["redis://localhost:6379/0"]
+
+
+MISTAKES = [
+    ("redis://x", r"write \['redis://x'\]"),
+    ({"address": "redis://x"}, r"is a single host"),
+    (("localhost", 6379), r"write \[\('localhost', 6379\)\]"),
+    (6379, r"of type int: expected a list"),
+    (["127.0.0.1:6379"], r"write 'redis://127.0.0.1:6379/0'"),
+    (["localhost"], r"'localhost' in `hosts` is not a URL"),
+    (["http://x"], r"begins with 'http': expected one of redis, rediss, unix"),
+    (["redis+sentinel://x"], r"use RedisSentinelChannelLayer"),
+    (["redis://:a#b@x:6379"], r"'#' is '%23'"),
+    (["redis://:a/b@x:6379"], r"percent-encode"),
+    (["redis://x:70000"], r"no valid port"),
+    (["redis://x:0"], r"port 0"),
+    (["redis://x:6379/first"], r"the database 'first'"),
+    ([("localhost", 0)], r"The port 0 .* from 1 to 65535"),
+    ([("localhost", None)], r"The port None"),
+    ([(1, 2)], r"The host 1 .* expected text"),
+    ([5], r"of type int: expected a URL"),
+    ([b"redis://x"], r"of type bytes"),
+    ([{"db": 1}], r"has 'db': expected 'address' or 'host'"),
+    ([{}], r"has nothing"),
+    ([{"sentinels": [("x", 1)], "master_name": "m"}], r"use RedisSentinelChannelLayer"),
+]
+
+
+@pytest.mark.parametrize(("hosts", "sentence"), MISTAKES)
+def test_a_form_that_cannot_work_is_refused_with_the_one_that_does(hosts: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        RedisChannelLayer(hosts=hosts)
+
+
+@pytest.mark.parametrize("hosts", ["redis://x", {"sentinels": []}, ["sentinel1:26379"], [("s", 1, 2)], [("s", "x")]])
+def test_sentinels_are_pairs(hosts: Any) -> None:
+    with pytest.raises(ValueError, match="`hosts`"):
+        RedisSentinelChannelLayer(hosts=hosts)
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [["redis://user:secret@x:6379/0?password=secret"], [{"address": "redis://:secret@x", "password": "secret"}]],
+)
+def test_no_representation_shows_a_password(hosts: Any) -> None:
+    layer = RedisChannelLayer(hosts=hosts)
+    assert "secret" not in f"{layer} {layer!r} {layer._hosts}"
+
+
+@pytest.mark.parametrize("hosts", [["redis://:sec#ret@secret:6379"], "redis://:secret@x", ["redis://:secret@x:port"]])
+def test_no_error_shows_a_password(hosts: Any) -> None:
+    with pytest.raises(ValueError, match="`hosts`") as caught:
+        RedisChannelLayer(hosts=hosts)
+    assert "secret" not in str(caught.value)

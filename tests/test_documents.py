@@ -1,0 +1,52 @@
+"""What the documents name is there: the targets of links, the verbs of the Makefile, the files of the rooms."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ["", "docs", "docs/deploy", "docs/reference", "examples/at_most_once", "examples/liveblog"]
+DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
+ROOMS = ["channels_classic", "interface_server", "worker", "tests"]
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+VERBS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_leads_to_a_file(document: str) -> None:
+    text = (ROOT / document).read_text()
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    local = {target for target in targets if target and ":" not in target}
+    assert [target for target in sorted(local) if not (ROOT / document).parent.joinpath(target).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_verb_is_in_the_makefile(document: str) -> None:
+    text = (ROOT / document).read_text()
+    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S))
+    code = [*re.findall(r"`([^`\n]+)`", text), *blocks.splitlines()]
+    commands = [found[1] for line in code if (found := re.match(r"(?:\w+=\S+ )*make((?: [\w-]+)+)(?!\S)", line))]
+    assert [verb for command in commands for verb in command.split() if verb not in VERBS] == []
+
+
+def test_every_verb_is_in_the_list() -> None:
+    assert set(re.findall(r"^([a-z-]+):.*  ## \w", (ROOT / "Makefile").read_text(), re.M)) == VERBS
+
+
+def test_the_files_that_a_contributor_is_sent_to_are_there() -> None:
+    named = re.findall(r"`([\w./-]+(?:/|\.cfg|\.py|\.md))`", CONTRIBUTING)
+    assert [name for name in named if not _is_there(name) and name not in ("common.py", "helpers.py")] == []
+
+
+def test_the_files_that_explain_an_upper_bound_are_there() -> None:
+    comments = re.findall(r"^ +#(.*)$", (ROOT / "setup.cfg").read_text(), re.M)
+    named = re.findall(r"[\w/]+\.py", "\n".join(comments))
+    assert named != []
+    assert [name for name in named if not _is_there(name)] == []
+
+
+def _is_there(name: str) -> bool:
+    return (ROOT / name).exists() or any(list((ROOT / room).glob(f"**/{name}")) for room in ROOMS)
