@@ -18,7 +18,7 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import rng
 from channels_classic.layers.names import check_group
 from channels_classic.layers.planner import Delivery, Outgoing, Report
-from channels_classic.layers.steps import Audience, Connection, Lookup, Push, Step, Take, Taken
+from channels_classic.layers.steps import Audience, Connection, Length, Lookup, Push, Step, Take, Taken
 
 from .context import Context
 from .outage import Outage
@@ -32,6 +32,12 @@ _PAUSES = (0.02, 0.2)
 
 _BACKOFF = (0.02, 2.0)
 """Seconds between attempts to reach a layer that is down: initial, maximum."""
+
+_LOOK_AFTER = 0.005
+"""Seconds without traffic after which a look at the socket, which takes some microseconds, precedes a write."""
+
+_PROBE_AFTER = 1.0
+"""Seconds without traffic after which a round trip precedes a write that must not be lost."""
 
 
 class WorkerConnection:
@@ -49,6 +55,8 @@ class WorkerConnection:
         self._outages = 0
         self._on_disconnect = on_disconnect
         self._connection: Connection | None = None
+        self._used = 0.0
+        """When the layer last answered."""
         self._stopping = threading.Event()
 
     # For the loop
@@ -71,6 +79,7 @@ class WorkerConnection:
                 # Refused pushes must not wait for the take to end; only another thread can end it.
                 threading.Thread(target=self.wake, name="worker-wake", daemon=True).start()
             taken = self._live.read()
+            self._used = self._clock()
         except LayerUnavailable as error:
             self._lose(error)
             return None
@@ -146,6 +155,7 @@ class WorkerConnection:
     def _write(self, results: Sequence[ConsumerResult], step: Take | None) -> bool:
         """Write once the layer is up; return False if the worker stops before that, or the layer is lost."""
         sends = [send for result in results for send in result.sends]
+        self._close_if_stale()
         groups = self._look_up(sends)
         if groups is None:
             for send in sends:
@@ -153,6 +163,10 @@ class WorkerConnection:
             self._outstanding.release([result.delivery for result in results])
             return False
         pushes = self._outstanding.outgoing(self._outstanding.plan(results, groups))
+        if pushes and not self._probe(pushes):
+            self._outstanding.give_up(pushes)
+            self._outstanding.release([result.delivery for result in results])
+            return False
         try:
             if pushes or step is not None:
                 taking = [] if step is None else [step]
@@ -188,6 +202,7 @@ class WorkerConnection:
                 self._live.write([Lookup(name) for name in names])
                 self._settle()
                 found = [self._live.read() for _ in names]
+                self._used = self._clock()
             except LayerUnavailable as error:
                 self._lose(error)  # a look-up may be repeated: none of `sends` has been written yet
                 continue
@@ -208,7 +223,8 @@ class WorkerConnection:
         """Read the results of everything that was written before."""
         while (written := self._outstanding.unread) is not None:
             results = [self._live.read() for _ in written.pushes]
-            self._outstanding.answered(results, self._clock())
+            self._used = self._clock()
+            self._outstanding.answered(results, self._used)
 
     def _retry_once(self) -> None:
         until = self._outstanding.retry_until
@@ -223,6 +239,41 @@ class WorkerConnection:
             logger.error("Cannot take messages: %s", error)
             self._stopping.wait(_BACKOFF[1] * rng.uniform(0.5, 1))
 
+    # Connections that idle
+
+    # While a consumer runs its connection idles, and the server's `timeout`, an administrator, a load balancer or a
+    # firewall may end it meanwhile. A command written to such a connection is lost, and a push must not be repeated, as
+    # nobody can tell whether it was carried out. So a look at the socket precedes a write after a pause, and a round trip
+    # a write after a long pause: a firewall that drops packets silently leaves no trace on the socket. Nothing has been
+    # written by then, so the connection is simply made again, and that is not an outage.
+
+    def _close_if_stale(self) -> None:
+        """Close a connection that is known to have ended while it idled."""
+        if self._connection is None or self._clock() - self._used < _LOOK_AFTER:
+            return
+        try:
+            self._settle()  # what was written before the pause has been answered long since
+        except LayerUnavailable as error:
+            self._lose(error)
+        else:
+            if not self._connection.usable():
+                self.close()
+
+    def _probe(self, pushes: Sequence[Push]) -> bool:
+        """Make sure that the layer can be reached where `pushes` go; return False if the worker stops before that."""
+        while self._clock() - self._used >= _PROBE_AFTER:
+            queues = list(dict.fromkeys(push.queue for push in pushes))
+            try:
+                self._live.write([Length(queue) for queue in queues])
+                for _ in queues:
+                    self._live.read()
+                self._used = self._clock()
+            except LayerUnavailable:
+                self.close()
+                if not self._connect():
+                    return False
+        return True
+
     # When the layer is down
 
     def _connect(self) -> bool:
@@ -231,6 +282,7 @@ class WorkerConnection:
         while self._connection is None:
             try:
                 self._connection = self._layer.connect()
+                self._used = self._clock()
                 self._outages = self._outage.end()
             except LayerUnavailable as error:
                 self._outage.begin(error, self._outages)

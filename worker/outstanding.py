@@ -187,6 +187,11 @@ class Outstanding:
         for push, kind in refused:
             self._drop(push, kind)
 
+    def give_up(self, pushes: Sequence[Push]) -> None:
+        """Count messages in pushes that were never written as lost; keep their reports."""
+        self._unread.append(Written(pushes))
+        self.disconnected()
+
     def _drop(self, push: Push, kind: str) -> None:
         for entry in push.entries:
             if entry.origin is not None:
