@@ -98,8 +98,20 @@ class Batch:
         """Whether there is anything to steal."""
         return bool(self._unstarted or self._ended)
 
-    def steal(self, before: float) -> tuple[list[Delivery], list[ConsumerResult]]:
+    def restore(self, deliveries: Sequence[Delivery]) -> None:
+        """Put messages back to the head of those that wait: they could not be put back to their channel."""
+        with self._lock:
+            self._unstarted.extendleft(reversed(deliveries))
+
+    @property
+    def has_unstarted(self) -> bool:
+        """Whether messages wait."""
+        return bool(self._unstarted)
+
+    def steal(self, before: float, with_unstarted: bool = True) -> tuple[list[Delivery], list[ConsumerResult]]:
         """Remove and return waiting messages and unwritten results if one thing has kept the thread since `before`.
+
+        Without `with_unstarted` the messages stay.
 
         If there are results, the caller must call `written` when they have been written.
         """
@@ -111,7 +123,7 @@ class Batch:
             ended, self._ended = self._ended, []
             if ended:
                 self._written.clear()
-            return self._clear(), ended
+            return self._clear() if with_unstarted else [], ended
 
     def written(self) -> None:
         """Let the thread write again: the stolen results have been written or are lost."""

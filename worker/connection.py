@@ -243,9 +243,9 @@ class WorkerConnection:
 
     # While a consumer runs its connection idles, and the server's `timeout`, an administrator, a load balancer or a
     # firewall may end it meanwhile. A command written to such a connection is lost, and a push must not be repeated, as
-    # nobody can tell whether it was carried out. So a look at the socket precedes a write after a pause, and a round trip
-    # a write after a long pause: a firewall that drops packets silently leaves no trace on the socket. Nothing has been
-    # written by then, so the connection is simply made again, and that is not an outage.
+    # nobody can tell whether it was carried out. So after a pause a look at the socket precedes a write, and after a
+    # long pause a round trip: a firewall that drops packets leaves no trace on the socket. Nothing has been written by
+    # then, so the connection is simply made again, and that is not an outage.
 
     def _close_if_stale(self) -> None:
         """Close a connection that is known to have ended while it idled."""

@@ -6,11 +6,15 @@ next take are written together, in one round trip.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from channels_classic._isolation import MessageContexts
 from channels_classic.layers import rng
 from channels_classic.layers.base import BLOCK, BaseChannelLayer
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.planner import Delivery
 from channels_classic.layers.steps import Step, Take
 from channels_classic.message import pending_message_store
 
@@ -18,9 +22,11 @@ from .batch import Batch
 from .connection import WorkerConnection
 from .context import Context, Progress
 from .ordering import must_wait
+from .outstanding import RETRY_TIME
+from .put_back import lose, put_back
 from .runner import ConsumerRunner
 from .runtime import Runtime
-from .watchdog import PUT_BACK_AFTER, put_back
+from .watchdog import PUT_BACK_AFTER
 
 _AGAIN = 0.05
 """Maximum seconds until a channel whose limit was reached is listened to again.
@@ -38,6 +44,7 @@ class Loop:
         self._watchdog = runtime.watchdog
         self._recycling = runtime.recycling
         self._limits = runtime.limits
+        self._context = context
         self._layer = context.layer
         self._record = context.record
         self._clock = context.clock
@@ -50,7 +57,7 @@ class Loop:
 
     def run(self) -> None:
         """Consume until the worker is `termed`, which is read before each take; taken messages are finished."""
-        self._watchdog.add(self._batch, self._runner)
+        self._watchdog.add(self._batch, self._runner, self._connection.wake)
         try:
             with self._contexts.inside(pending_message_store.deliver_with(self._runner.deliver, self._write_first)):
                 while not self._progress.termed:
@@ -59,8 +66,19 @@ class Loop:
         finally:
             self._progress.in_job = False
             self._watchdog.remove(self._batch)
-            self._connection.owe(put_back(self._layer, self._record, self._batch.abandon()))
+            self._leave(self._batch.abandon())
             self._connection.finish(self._batch.ended())
+
+    def _leave(self, deliveries: Sequence[Delivery]) -> None:
+        """Put messages back when the thread ends, for as long as a layer that is full gets otherwise."""
+        deadline = self._clock() + RETRY_TIME
+        kept, reports = put_back(self._context, deliveries)
+        self._connection.owe(reports)
+        while kept and self._clock() < deadline:
+            time.sleep(_AGAIN)
+            kept, reports = put_back(self._context, kept)
+            self._connection.owe(reports)
+        self._connection.owe(lose(self._context, kept, Outcome.DROPPED))
 
     def stop(self) -> None:
         """From any thread: end a blocking take."""
@@ -77,6 +95,8 @@ class Loop:
                 return self._connection.settle()
             if len(channels) < len(self._channels):
                 step = Take(channels, self._count, _AGAIN)
+        if self._batch.has_unstarted:  # the layer did not take them back
+            step = replace(step, timeout=_AGAIN if self._limits.any else 0.0)
         taken = self._connection.take(step, self._batch.ended())
         if taken is not None:
             deliveries, reports = self._layer.open(taken)
@@ -105,7 +125,9 @@ class Loop:
         while (delivery := self._batch.start()) is not None:
             if self._limits.any and not self._limits.acquire(delivery.channel):
                 unstarted = [delivery, *self._batch.abandon()]
-                self._connection.owe(put_back(self._layer, self._record, unstarted))
+                kept, reports = put_back(self._context, unstarted)
+                self._connection.owe(reports)
+                self._batch.restore(kept)
                 break
             self._progress.in_job = True
             result = self._runner.consume(delivery)

@@ -15,19 +15,16 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from channels_classic.exceptions import ConsumerTimeout, LayerUnavailable, StepRefused
-from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.exceptions import ConsumerTimeout
 from channels_classic.layers.codec import RUNNING_INTERVAL, Outcome
-from channels_classic.layers.names import inbox_of
 from channels_classic.layers.planner import Delivery, Report
-from channels_classic.layers.steps import PutBack
 
 from .async_runner import AsyncConsumerRunner, Running
 from .batch import Batch
 from .connection import WorkerConnection
 from .context import Context
-from .inflight import Record
 from .outage import Outage
+from .put_back import put_back
 from .runner import ConsumerRunner
 
 logger = logging.getLogger("channels_classic.worker")
@@ -46,9 +43,12 @@ PACE = 1.0
 class _Watched:
     batch: Batch
     runner: ConsumerRunner
+    wake: Callable[[], object]
     since: float | None = None
     reported: float = 0.0
     overdue: bool = False
+    retry_at: float = 0.0
+    """When messages may be put back again after the layer did not take them."""
 
 
 class Watchdog:
@@ -66,7 +66,7 @@ class Watchdog:
         async_runner: AsyncConsumerRunner,
         on_timeout: Callable[[str], None],
     ) -> None:
-        self._layer = context.layer
+        self._context = context
         self._clock = context.clock
         self._record = context.record
         self._failures = context.failures
@@ -92,9 +92,9 @@ class Watchdog:
         self._wake.set()
         self._thread.join()
 
-    def add(self, batch: Batch, runner: ConsumerRunner) -> None:
-        """Watch a batch."""
-        self._watched[id(batch)] = _Watched(batch, runner)
+    def add(self, batch: Batch, runner: ConsumerRunner, wake: Callable[[], object]) -> None:
+        """Watch a batch; `wake` ends a blocking take of its thread."""
+        self._watched[id(batch)] = _Watched(batch, runner, wake)
 
     def remove(self, batch: Batch) -> None:
         """Stop watching a batch."""
@@ -141,14 +141,15 @@ class Watchdog:
         if self._failures.is_waiting:
             interval = PACE
         for watched in list(self._watched.values()):
-            deliveries, results = watched.batch.steal(now - PUT_BACK_AFTER)
-            self._connection.owe(put_back(self._layer, self._record, deliveries))
+            deliveries, results = watched.batch.steal(now - PUT_BACK_AFTER, with_unstarted=now >= watched.retry_at)
+            self._put_back(watched, deliveries, now)
             if results:
                 stolen.append(watched.batch)
                 self._connection.send(results)
             running, since = watched.batch.running()
             if since is not None:
-                interval = _TICK if watched.batch.holds or interval == _TICK else PACE
+                waits = watched.batch.holds and now >= watched.retry_at
+                interval = _TICK if waits or interval == _TICK else PACE
                 self._check_batch(watched, running, since, now)
         for coroutine in self._async_runner.running():
             interval = min(interval, PACE)
@@ -159,6 +160,15 @@ class Watchdog:
         for batch in stolen:
             batch.written()
         return _TICK if self._connection.is_busy else interval
+
+    def _put_back(self, watched: _Watched, deliveries: Sequence[Delivery], now: float) -> None:
+        """Put back messages that wait; the thread keeps those that the layer does not take."""
+        kept, reports = put_back(self._context, deliveries)
+        self._connection.owe(reports)
+        if kept:
+            watched.retry_at = now + PACE
+            watched.batch.restore(kept)
+            watched.wake()  # its consumer may have ended meanwhile, and the thread wait for messages
 
     def _check_batch(self, watched: _Watched, running: Delivery | None, since: float, now: float) -> None:
         if since != watched.since:
@@ -194,31 +204,3 @@ class Watchdog:
         stack = "".join(traceback.format_stack(frame))
         watched.runner.give_up(ConsumerTimeout(running.channel, self._consumer_timeout), stack)
         self._on_timeout("one of its consumers does not end")
-
-
-def put_back(layer: BaseChannelLayer, record: Record, deliveries: Sequence[Delivery]) -> list[Report]:
-    """Put messages that have not been started back to the head of their channel.
-
-    If that fails they are lost and counted; return the reports to send for them.
-    """
-    if not deliveries:
-        return []
-    queue = inbox_of(deliveries[0].channel)
-    for delivery in deliveries:
-        record.release(delivery)  # first: if this process dies, messages that others have must not be recorded here
-    error: Exception | None
-    try:
-        (result,) = layer.run([PutBack(queue, [delivery.item for delivery in deliveries])])
-        error = result if isinstance(result, StepRefused) else None
-    except LayerUnavailable as unavailable:
-        error = unavailable
-    if error is None:
-        logger.debug("Put back %d messages of %s that waited behind a slow consumer.", len(deliveries), queue)
-        return []
-    logger.error("Could not put messages of %s back: %s", queue, error)
-    layer.losses.count("broker", queue, len(deliveries))
-    return [
-        Report(delivery.reply_channel, delivery.token, Outcome.DROPPED)
-        for delivery in deliveries
-        if delivery.reply_channel is not None and delivery.token is not None
-    ]
