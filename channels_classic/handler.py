@@ -16,17 +16,16 @@ from django.conf import settings
 from django.core.exceptions import BadRequest
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import convert_exception_to_response
+from django.core.signals import request_finished, request_started
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
-from django.utils.functional import cached_property
 
 from channels_classic._async_parts import AsyncParts
 from channels_classic._client import PartSender, RemoteClient
 from channels_classic._pending import pending_message_store
 from channels_classic._request import AsgiRequest, script_name
 from channels_classic.exceptions import RequestAborted, RequestTimeout, ResponseLater
-from channels_classic.listeners import AroundRequest
 from channels_classic.message import Message
 
 __all__ = ["AsgiHandler", "AsgiRequest", "HttpResponseLater", "ViewConsumer"]
@@ -57,13 +56,9 @@ class AsgiHandler(BaseHandler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.load_middleware()
 
-    @cached_property
-    def _around(self) -> AroundRequest:  # on demand, for subclasses of 1.x projects with an `__init__` of their own
-        return AroundRequest(type(self))
-
     def __call__(self, message: Message) -> Iterator[Reply]:
         set_script_prefix(script_name(message))
-        self._around.start(message)
+        request_started.send(sender=type(self), message=message)
         response = self._respond(message)
         try:
             if response is not None and response.status_code != HttpResponseLater.status_code:
@@ -73,7 +68,11 @@ class AsgiHandler(BaseHandler):
                     _prepare_stream(message, response, self.chunk_size)
                     yield from self.encode_response(response)
         finally:
-            self._around.finish(response)
+            if response is None:
+                request_finished.send(sender=type(self))
+            else:
+                response._handler_class = type(self)  # type: ignore[attr-defined]  # the sender, as Django's handlers set it
+                response.close()
 
     def _respond(self, message: Message) -> HttpResponseBase:
         """Return the response, an ``HttpResponseLater`` if there will be none."""

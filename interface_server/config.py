@@ -5,20 +5,12 @@ The commands make their options from the fields; nothing here reads settings or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
+
+from channels_classic._options import option
 
 REQUESTS, WEBSOCKETS, PROXY = "HTTP", "WebSocket", "Behind a web server"
-
-
-def option(default: Any, text: str, *flags: str, kind: type[Any] | None = None, group: str = "") -> Any:
-    """Return a dataclass field from which the commands make an option.
-
-    `kind` is the type of its value, by default that of `default`; `group` is the title under which help lists it, by
-    default that of the class.
-    """
-    metadata = {"help": text, "flags": flags, "kind": kind or type(default), "group": group}
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
