@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.streams import download, measure, upload
 from tests.interface_server.live import live
-from tests.support.running_site import HOST, RunningSite
+from tests.support.running_site import RunningSite
+from tests.support.site import HOST
 
 SIZE = 100
 BOUND = 40.0
@@ -38,14 +39,14 @@ def test_a_client_that_takes_nothing_is_cut_off_and_its_worker_free(site: Runnin
     with socket.create_connection((HOST, site.port)) as client:
         client.sendall(b"GET /stream/100 HTTP/1.1\r\nHost: x\r\n\r\n")
         site.interface.wait_for_line("cut off: it took nothing of its response")
-        assert site.get("/") == (200, b"Hello, world")
+        assert site.get("/") == (200, "Hello, world")
 
 
 def test_a_client_that_leaves_in_the_middle_frees_its_worker(site: RunningSite) -> None:
     with socket.create_connection((HOST, site.port)) as client:
         client.sendall(b"GET /stream/1000 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
-    assert site.get("/") == (200, b"Hello, world")
+    assert site.get("/") == (200, "Hello, world")
 
 
 def test_the_client_is_asked_for_its_body_only_when_it_is_wanted() -> None:
