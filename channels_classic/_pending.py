@@ -125,7 +125,9 @@ class PendingMessageStore:
 
     def prepare(self, **kwargs: Any) -> None:
         """Start holding sends; those that an earlier consumer left are dropped."""
-        _held.set(_Held())
+        held = self._current()
+        if held is None or held.pairs or held.trace:
+            _held.set(_Held())
 
     def append(self, sender: Sender, message: dict[str, Any]) -> None:
         """Hold a message after all others.
