@@ -170,7 +170,7 @@ class PendingMessageStore:
 
         ``pairs`` are ``(Channel or Group, content)``, in order. What ``deliver`` raises reaches direct callers of
         ``send_and_flush`` and is logged when a consumer ends. ``write_first`` is called before anything else goes to
-        the layer: what was delivered may not be there yet.
+        the layer: what was delivered may not have arrived yet.
         """
         tokens = _deliver.set(deliver), before_run.set(write_first)
         try:
