@@ -27,7 +27,7 @@ from ..websocket.gate import MARGIN
 from .body import DISCONNECT, RequestBody, TooLarge
 from .response import Content, begin
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.interface_server")
 
 REQUEST = "http.request"
 
