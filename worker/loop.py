@@ -99,7 +99,10 @@ class Loop:
             step = replace(step, timeout=_AGAIN if self._limits.any else 0.0)
         taken = self._connection.take(step, self._batch.ended())
         if taken is not None:
+            now = self._clock()
             deliveries, reports = self._layer.open(taken)
+            for delivery in deliveries:
+                delivery.deadline = now + delivery.item.left
             self._connection.owe(reports)
             self._record.hold(deliveries)
             self._batch.fill(deliveries)

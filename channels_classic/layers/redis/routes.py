@@ -119,7 +119,7 @@ def _put_back(step: PutBack) -> list[ShardRequest]:
 
 def marked(taken: Taken, shard: int) -> Taken:
     """What was taken, with the shard it came from in each item: it can go back nowhere else."""
-    return replace(taken, items=[Item(item.payload, (shard, item.raw)) for item in taken.items])
+    return replace(taken, items=[Item(item.payload, (shard, item.raw), item.left) for item in taken.items])
 
 
 _PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {
