@@ -23,6 +23,7 @@ from channels_classic.layers.steps import Audience, Connection, Length, Lookup, 
 from .context import Context
 from .outage import Outage
 from .outstanding import Outstanding, Written
+from .overrides import Overrides
 from .result import ConsumerResult
 
 logger = logging.getLogger("channels_classic.worker")
@@ -51,6 +52,7 @@ class WorkerConnection:
         self._layer = context.layer
         self._clock = context.clock
         self._outstanding = Outstanding(self._layer.planner, self._layer.losses, context.record)
+        self._overrides = Overrides(context)
         self._outage = outage
         self._outages = 0
         self._on_disconnect = on_disconnect
@@ -133,6 +135,11 @@ class WorkerConnection:
             self._connection.close()
             self._connection = None
 
+    def disconnected(self, error: LayerUnavailable) -> None:
+        """Note that the layer was lost on another connection, and wait until it is back."""
+        self._lose(error)
+        self._connect()
+
     def stop(self) -> None:
         """From any thread: stop waiting, for messages and for a layer that is down."""
         self._stopping.set()
@@ -155,6 +162,8 @@ class WorkerConnection:
 
     def _write(self, results: Sequence[ConsumerResult], step: Take | None) -> bool:
         """Write once the layer is up; return False if the worker stops before that, or the layer is lost."""
+        if self._overrides.any_send:
+            self._overrides.send(results)
         sends = [send for result in results for send in result.sends]
         self._close_if_stale()
         groups = self._look_up(sends)
