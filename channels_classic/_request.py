@@ -70,7 +70,9 @@ class AsgiRequest(HttpRequest):
         try:
             self._set_content_type_params(self.META)  # type: ignore[attr-defined]  # private in Django, not in its stubs
             if self._encoding:
-                b"\0\0\0\0".decode(self._encoding)  # Django takes any codec for a charset, even one that decodes no text
+                b"\0\0\0\0".decode(
+                    self._encoding
+                )  # Django takes any codec for a charset, even one that decodes no text
         except (LookupError, ValueError) as error:
             raise BadRequest(f"The Content-Type {self.META['CONTENT_TYPE']!r} cannot be parsed: {error}.") from error
 

@@ -70,7 +70,7 @@ class RequestTimeout(Exception):
 
 
 class RequestAborted(Exception):
-    """Raised when a body cannot be read any more, or a response not sent, because the client disconnected."""
+    """Raised when a body cannot be read any more, or a response not sent, because the client is gone."""
 
 
 # Raised by this package.
