@@ -169,6 +169,14 @@ class Members:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberCount:
+    """Count the members that an inbox has in a group → int."""
+
+    group: str
+    inbox: str
+
+
+@dataclass(frozen=True, slots=True)
 class Renew:
     """Keep the members that an inbox has in a group for another `group_expiry` seconds, whoever they are → None."""
 
@@ -235,6 +243,7 @@ Step = (
     | Leave
     | Lookup
     | Members
+    | MemberCount
     | Renew
     | Restore
     | Heartbeat
