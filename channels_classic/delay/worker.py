@@ -18,6 +18,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import Error
 
+from channels_classic._isolation import MessageContexts
 from channels_classic.delay.models import DelayedMessage
 from channels_classic.delay.storage import CHANNEL, Storage, delayed_message
 from channels_classic.exceptions import ChannelsError
@@ -57,7 +58,7 @@ class _Failures:
         self._pause = min(self._pause * 2, _BACKOFF[1])
 
     def end(self) -> None:
-        """Note that there is no failure, or none any more."""
+        """Log that all works again, if there was a failure."""
         if self._logged:
             logger.info("The delay server works again.")
             self._logged.clear()
@@ -102,7 +103,7 @@ class Worker:
     def sigterm_handler(self, signo: int, stack_frame: FrameType | None) -> None:
         """End ``run`` once the message that is being stored or sent is finished."""
         self.termed = True
-        logger.info("Shutdown signal received%s", ": finishing what was taken" if self.in_job else "")
+        logger.info("Shutdown signal received%s", ": finishing the current message" if self.in_job else "")
 
     def run(self) -> None:
         """Store and send until ``termed``; may be called again afterwards.
@@ -113,13 +114,14 @@ class Worker:
         logger.info("Listening on %s", CHANNEL)
         last_check = -math.inf
         failures = _Failures()
+        contexts = MessageContexts()
         with self._signals():
             try:
                 while not self.termed:
                     try:
                         check_connections()
                         self._storage.check()
-                        self._store_next()
+                        contexts.new().run(self._store_next)
                         if time.monotonic() - last_check > self.database_sleep_duration:
                             self._send_due()
                             last_check = time.monotonic()
@@ -162,10 +164,11 @@ class Worker:
 
     def _send_due(self) -> None:
         """Send the messages that are due, oldest first."""
+        contexts = MessageContexts()
         due = DelayedMessage.objects.is_due().order_by("due_date", "pk")
         while messages := list(due[:_AT_ONCE]):
             for message in messages:
-                self._send(message)
+                contexts.new().run(self._send, message)
         logger.debug("No more delayed messages are due")
 
     def _send(self, message: DelayedMessage) -> None:

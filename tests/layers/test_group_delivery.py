@@ -24,6 +24,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, decode
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox, random_text
+from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Heartbeat, Item, Join, Leave, Step, Take, Taken
 from channels_classic.layers.store import Store
@@ -79,7 +80,9 @@ class GroupMachine(RuleBasedStateMachine):
         self.inbox = new_inbox()
         self.posted: list[Step] = []
         self.registry = Registry(self.inbox, 0.0, self.loop.time, self.posted.append)
-        self.reader = Reader(Direct(self.layer), self.registry, self.layer.losses)  # type: ignore[arg-type]  # all it needs
+        connection: Any = Direct(self.layer)  # it has all that a reader needs
+        self.answers: list[Outgoing] = []
+        self.reader = Reader(connection, self.registry, self.layer.losses, self.answers.append)
         self.pending: list[Item] = []
         self.restored: Sequence[int | None] = ()
         self.whole = True
