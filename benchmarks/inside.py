@@ -1,7 +1,8 @@
 """Measurements inside a process: a layer alone, the cost of a group send to its sender, and two floors.
 
-`python -m benchmarks.inside MEASURE …` prints figures as JSON; `MEASURES` at the end names them. The layer is the
-default one of `benchmarks.project.settings`: ours, or one of channels_redis, which has coroutines only.
+`python -m benchmarks.inside messages|messages-async|group|inboxes|handler|redis-benchmark …` prints figures as JSON.
+The layer is the default one of `benchmarks.project.settings`: of this package, or of channels_redis, which has
+coroutines only.
 """
 
 from __future__ import annotations
