@@ -11,6 +11,7 @@ import os
 from collections.abc import Awaitable, Callable
 
 from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.log import protect_loggers
 
 from .action_log import ActionLogger, ActionLogMiddleware
 from .asgi import Receive, Scope, SendEvent
@@ -39,6 +40,7 @@ class InterfaceServer:
         config: InterfaceConfig | None = None,
         action_logger: ActionLogger | None = None,
     ) -> None:
+        protect_loggers()
         self.layer = layer
         self.config = config or InterfaceConfig()
         self._proxy_headers = ProxyHeaders(self.config)

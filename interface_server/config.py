@@ -76,7 +76,13 @@ class InterfaceConfig:
     )
     proxy_headers: bool = option(
         False,
-        "Trust X-Forwarded-For, -Port and -Proto, and Daphne-Root-Path, from the proxies in --forwarded-allow-ips.",
+        "Trust X-Forwarded-For and X-Forwarded-Proto from the proxies in --forwarded-allow-ips.",
+        group=PROXY,
+    )
+    root_path_header: str = option(
+        "",
+        "A header in which those proxies name the path the site is mounted at, such as Daphne-Root-Path; they must "
+        "set or remove it in every request.",
         group=PROXY,
     )
     forwarded_allow_ips: tuple[str, ...] = option(

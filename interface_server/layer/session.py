@@ -28,7 +28,7 @@ from .retry_queue import RetryQueues
 from .timers import Timers
 from .writer import SendCallback, Writer
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.interface_server")
 
 HEARTBEAT_INTERVAL = 2.0
 """Seconds between two heartbeats."""
