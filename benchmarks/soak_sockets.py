@@ -17,7 +17,8 @@ import uvloop
 from benchmarks.limits import more_descriptors
 from benchmarks.sockets import Socket, frame, open_sockets
 from tests.support.redis_server import RedisServer
-from tests.support.running_site import HOST, RunningSite
+from tests.support.running_site import RunningSite
+from tests.support.site import HOST
 
 RESTART = 20.0
 """Seconds between two restarts of a worker."""

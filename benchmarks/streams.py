@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.redis_server import RedisServer
-from tests.support.running_site import HOST, RunningSite
+from tests.support.running_site import RunningSite
+from tests.support.site import HOST
 
 MEGABYTE = 1_000_000
 PROGRAMS = ("interface", "worker", "redis")

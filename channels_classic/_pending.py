@@ -256,5 +256,5 @@ class PendingMessageStore:
 
 pending_message_store = PendingMessageStore()
 
-consumer_started.connect(pending_message_store.prepare)
-consumer_finished.connect(pending_message_store.flush_after_consumer)
+consumer_started.connect_usual(pending_message_store.prepare)
+consumer_finished.connect_usual(pending_message_store.flush_after_consumer)

@@ -66,11 +66,11 @@ class SendNotAvailableOnDemultiplexer(Exception):
 
 
 class RequestTimeout(Exception):
-    """Raised when the body of a request did not go on for ``body_receive_timeout`` seconds."""
+    """Raised when no further part of a request's body arrived for ``body_receive_timeout`` seconds."""
 
 
 class RequestAborted(Exception):
-    """Raised when the client went away before the body of its request was complete."""
+    """Raised when a body cannot be read any more, or a response not sent, because the client is gone."""
 
 
 # Raised by this package.
@@ -99,7 +99,7 @@ class UnknownChannelLayer(InvalidChannelLayerError, KeyError):
 
 
 class ChannelFull(ChannelsError):
-    """Raised when a channel holds as many messages as it may; the message was not sent.
+    """Raised when a channel holds as many messages, or bytes, as it may; the message was not sent.
 
     Without ``capacity`` the first argument is taken as a ready sentence, as code written for Channels 1.x raises it.
     """
@@ -113,7 +113,7 @@ class ChannelFull(ChannelsError):
         if self.capacity is None:
             return self.channel
         return (
-            f"The channel {self.channel!r} is full: it holds its capacity of {self.capacity} messages. "
+            f"The channel {self.channel!r} is full: it holds its capacity of {self.capacity} messages, or 64 MiB. "
             "Run more workers for it, or raise `capacity` or `channel_capacity` in CHANNEL_LAYERS."
         )
 
@@ -262,7 +262,7 @@ class CannotListen(ChannelsError, OSError):
 
 
 class OtherChannelsInstalled(ChannelsError, ImportError):
-    """Raised when `channels_classic.compat` finds a package of the name that it is to provide."""
+    """Raised when `channels_classic.compat` finds another package of the name that it provides."""
 
     def __init__(self, version: str | None, origin: str) -> None:
         super().__init__(version, origin)

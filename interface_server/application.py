@@ -10,14 +10,15 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
+from channels_classic._log_escapes import protect_loggers
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.log import protect_loggers
 
 from .action_log import ActionLogger, ActionLogMiddleware
 from .asgi import Receive, Scope, SendEvent
 from .config import InterfaceConfig
 from .error_pages import answer_health
 from .http.request import Request
+from .http.spool import SpoolQuota
 from .layer.session import LayerSession
 from .proxy_headers import ProxyHeaders
 from .websocket.connection import WebSocket
@@ -43,6 +44,7 @@ class InterfaceServer:
         self.layer = layer
         self.config = config or InterfaceConfig()
         self._proxy_headers = ProxyHeaders(self.config)
+        self._bodies, self._responses = (SpoolQuota(self.config.spool_memory, self.config.spool_disk) for _ in range(2))
         self._session: asyncio.Future[LayerSession] | None = None
         self._owner: tuple[int, object] | None = None
         self._scopes: dict[str, Callable[[Scope, Receive, SendEvent], Awaitable[None]]] = {
@@ -71,7 +73,7 @@ class InterfaceServer:
         if scope["path"] == self.config.health_path:
             await answer_health(session.available, send)
             return
-        await Request(session, scope, receive, send).run()
+        await Request(session, scope, receive, send, self._bodies, self._responses).run()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         await WebSocket(await self._started(), scope, receive, send).run()

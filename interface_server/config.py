@@ -5,20 +5,12 @@ The commands make their options from the fields; nothing here reads settings or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
+
+from channels_classic._options import option
 
 REQUESTS, WEBSOCKETS, PROXY = "HTTP", "WebSocket", "Behind a web server"
-
-
-def option(default: Any, text: str, *flags: str, kind: type[Any] | None = None, group: str = "") -> Any:
-    """Return a dataclass field from which the commands make an option.
-
-    `kind` is the type of its value, by default that of `default`; `group` is the title under which help lists it, by
-    default that of the class.
-    """
-    metadata = {"help": text, "flags": flags, "kind": kind or type(default), "group": group}
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +30,26 @@ class InterfaceConfig:
     )
     max_body: int = option(
         1024**3, "Maximum bytes of a request body; larger ones get 413. 0: unlimited.", group=REQUESTS
+    )
+    body_timeout: float = option(
+        3600.0, "Maximum seconds to receive a request body, else 408. 0: unlimited.", group=REQUESTS
+    )
+    max_response: int = option(
+        4 * 1024**3,
+        "Maximum bytes of a response that wait for a slow client before it is cut off. 0: unlimited.",
+        group=REQUESTS,
+    )
+    spool_memory: int = option(
+        64 * 1024**2,
+        "Maximum bytes of request bodies in the memory of a process, and as many of responses; more go to temporary "
+        "files.",
+        group=REQUESTS,
+    )
+    spool_disk: int = option(
+        8 * 1024**3,
+        "Maximum bytes of temporary files for request bodies, and as many for responses; beyond it bodies get 503, and "
+        "the slowest readers are cut off.",
+        group=REQUESTS,
     )
     health_path: str = option(
         "",

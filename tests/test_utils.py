@@ -56,11 +56,20 @@ def logger(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
     return logger
 
 
-@pytest.mark.parametrize(("verbosity", "level"), [(0, logging.INFO), (1, logging.INFO), (2, logging.DEBUG)])
-def test_the_verbosity_of_a_command_decides_what_is_logged(logger: logging.Logger, verbosity: int, level: int) -> None:
+@pytest.mark.parametrize(
+    ("verbosity", "levels"),
+    [
+        (0, (logging.WARNING, logging.WARNING)),
+        (1, (logging.INFO, logging.INFO)),
+        (2, (logging.DEBUG, logging.INFO)),
+        (3, (logging.DEBUG, logging.DEBUG)),
+    ],
+)
+def test_the_verbosity_of_a_command_decides_what_is_logged(
+    logger: logging.Logger, verbosity: int, levels: tuple[int, int]
+) -> None:
     assert log.setup_logger("tests.commands", verbosity) is logger
-    assert logger.level == level
-    assert logging.getLogger("channels_classic").level == level
+    assert (logger.level, logging.getLogger("channels_classic").level) == levels
 
 
 def test_commands_log_to_the_handler_of_that_moment_and_only_once(logger: logging.Logger) -> None:
@@ -68,7 +77,7 @@ def test_commands_log_to_the_handler_of_that_moment_and_only_once(logger: loggin
     log.setup_logger("tests.commands", 2)
     assert logger.handlers == [log.handler]
     assert logger.level == logging.DEBUG
-    assert not logger.propagate
+    assert logger.propagate
 
 
 def test_a_logger_that_the_project_configured_is_left_alone(logger: logging.Logger) -> None:

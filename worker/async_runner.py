@@ -14,37 +14,33 @@ import logging
 import queue
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections, connections
 
+from channels_classic._isolation import MessageContexts
 from channels_classic.exceptions import ConsumerTimeout
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.codec import Outcome
 from channels_classic.layers.steps import Step
-from channels_classic.message import Message, Trace, pending_message_store
+from channels_classic.message import Message, pending_message_store
 from channels_classic.routing import Match
-from channels_classic.signals import consumer_failed
 
+from .attempt import Attempt
+from .attempt import logger as consumer_logger
 from .concurrency import ConcurrencyLimits
-from .connection import RETRY_TIME, Outage, WorkerConnection
-from .control_flow import CONTROL_EXCEPTIONS, handle
-from .failures import consumer_has_failed, log_failure
+from .connection import WorkerConnection
+from .context import Context
 from .hooks import ConsumerHooks
-from .inflight import Record
 from .ordering import must_wait
+from .outage import Outage
+from .outstanding import RETRY_TIME
 from .result import ConsumerResult
-from .runner import SLOW, TRACED, check_answer, collect, say_how_it_ended, warn_of_held_messages, watched
+from .runner import collect
 from .stats import Stats
-
-if TYPE_CHECKING:
-    from .worker import Worker
 
 logger = logging.getLogger("channels_classic.worker")
 
@@ -56,63 +52,61 @@ _CHECK_INTERVAL = 1.0
 class Running:
     """A running coroutine."""
 
-    result: ConsumerResult
-    message: Message
-    consumer: Any
-    since: float
+    attempt: Attempt
     reported: float
+    """When a report was last sent that it still runs."""
+
     task: asyncio.Task[None] | None = None
-    is_cancelled: bool = False
     is_given_up: bool = False
 
-    def cancel(self) -> None:
-        """Cancel the coroutine because it exceeded the consumer timeout."""
-        self.is_cancelled = True
+    def cancel(self, error: Exception) -> None:
+        """Cancel the coroutine because it exceeded the consumer timeout; it fails with `error`."""
+        self.attempt.timeout = error
         if self.task is not None:
             self.task.cancel()
 
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """What a coroutine sent before its message came to an end; `written` is set when it arrived, or never will."""
+    """What a coroutine has sent before it ended; `written` is set when it has been written or is lost."""
 
     result: ConsumerResult
     written: threading.Event = field(default_factory=threading.Event)
 
 
 class AsyncConsumerRunner:
-    """Runs at most `worker.concurrency` coroutines. Other threads call `start`, `running`, `give_up` and `finish`."""
+    """Runs at most `concurrency` coroutines. Other threads call `start`, `running`, `give_up` and `finish`."""
 
-    def __init__(
-        self, worker: Worker, outage: Outage, record: Record, limits: ConcurrencyLimits, statistics: Stats
-    ) -> None:
-        self._worker = worker
+    def __init__(self, context: Context, outage: Outage, limits: ConcurrencyLimits, statistics: Stats) -> None:
+        self._context = context
         self._limits = limits
         self._statistics = statistics
-        self._hooks = ConsumerHooks(type(worker))
-        self._timeout = worker.consumer_timeout
-        self._slots = threading.Semaphore(worker.concurrency)
+        self._hooks = ConsumerHooks(context.sender)
+        self._timeout = context.consumer_timeout
+        self._slots = threading.Semaphore(context.concurrency)
         self._running: dict[int, Running] = {}
         self._endings: queue.SimpleQueue[ConsumerResult | _Part | None] = queue.SimpleQueue()
-        self._layer: BaseChannelLayer = worker.channel_layer.channel_layer
-        self._connection = WorkerConnection(self._layer, outage, record)
+        self._layer = context.layer
+        self._connection = WorkerConnection(context, outage)
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._begun = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._contexts: MessageContexts | None = None
         self._closing: asyncio.Event | None = None
         self._check: asyncio.TimerHandle | None = None
 
     # For other threads
 
     def start(self, match: Match, message: Message, result: ConsumerResult) -> None:
-        """Start a consumer; blocks while `worker.concurrency` coroutines run."""
+        """Start a consumer; blocks while `concurrency` coroutines run."""
         self._slots.acquire()
         loop = self._started_loop()
-        now = time.monotonic()
-        running = Running(result, message, match[0], now, now)
+        stats = self._statistics.of(match[0])
+        attempt = Attempt(self._context, match, message, result, stats, may_wait=False)
+        running = Running(attempt, attempt.started)
         self._running[id(running)] = running
-        loop.call_soon_threadsafe(self._begin, running, match[1], context=contextvars.Context())
+        loop.call_soon_threadsafe(self._begin, running, context=contextvars.Context())
 
     def running(self) -> list[Running]:
         """Return the coroutines that have not ended."""
@@ -122,10 +116,7 @@ class AsyncConsumerRunner:
         """Report as failed a coroutine that did not end when it was cancelled: it blocks the event loop."""
         running.is_given_up = True
         frame = sys._current_frames().get(self._threads[0].ident or 0)
-        error = ConsumerTimeout(running.message.channel.name, self._timeout)
-        duration = time.monotonic() - running.since
-        where = "".join(traceback.format_stack(frame))
-        consumer_has_failed(self._worker, running.consumer, running.message, error, duration, where)
+        running.attempt.time_out(self._timed_out(running), "".join(traceback.format_stack(frame)))
 
     def finish(self) -> None:
         """Wait until all coroutines have ended, write what they sent, and end the threads."""
@@ -180,32 +171,39 @@ class AsyncConsumerRunner:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
+        # Caches are made for each coroutine, as they are for each request under ASGI.
+        self._contexts = MessageContexts(keep_caches=False)
         self._closing = asyncio.Event()
         self._begun.set()
         await self._closing.wait()
         while tasks := [running.task for running in self._running.values() if running.task]:
             await asyncio.wait(tasks)
         await sync_to_async(connections.close_all)()
-        await self._worker.channel_layer.close_async()
+        await self._layer.close_async()
 
-    def _begin(self, running: Running, kwargs: dict[str, Any]) -> None:
+    def _begin(self, running: Running) -> None:
+        assert self._contexts is not None
         loop = asyncio.get_running_loop()
-        running.task = loop.create_task(self._consume(running, kwargs))
+        # A task copies the context in which it is created.
+        running.task = self._contexts.new().run(loop.create_task, self._consume(running))
         if self._timeout:
-            timer = loop.call_later(self._timeout, running.cancel)
+            timer = loop.call_later(self._timeout, running.cancel, self._timed_out(running))
             running.task.add_done_callback(lambda task: timer.cancel())
 
-    async def _consume(self, running: Running, kwargs: dict[str, Any]) -> None:
-        deliver = partial(collect, sends=running.result.sends, wrapper=self._worker.channel_layer)
-        write_first = partial(self._write_first, running.result)
-        with pending_message_store.deliver_with(deliver, write_first):
+    def _timed_out(self, running: Running) -> ConsumerTimeout:
+        return ConsumerTimeout(running.attempt.message.channel.name, self._timeout)
+
+    async def _consume(self, running: Running) -> None:
+        result = running.attempt.result
+        deliver = partial(collect, sends=result.sends, wrapper=self._context.wrapper)
+        with pending_message_store.deliver_with(deliver, partial(self._write_first, result)):
             try:
-                await self._run(running, kwargs)
+                await self._run(running.attempt)
             except BaseException:
                 logger.exception("Could not run or finish a coroutine.")
         del self._running[id(running)]
         self._slots.release()
-        self._endings.put(running.result)
+        self._endings.put(result)
         if self._check is None:
             self._check = asyncio.get_running_loop().call_later(_CHECK_INTERVAL, self._check_connections)
 
@@ -216,46 +214,14 @@ class AsyncConsumerRunner:
             self._endings.put(part)
             part.written.wait(RETRY_TIME)
 
-    async def _run(self, running: Running, kwargs: dict[str, Any]) -> None:
-        result, message = running.result, running.message
-        stats = self._statistics.of(running.consumer)
-        trace: Trace | None = None
-        started = time.perf_counter()
-        try:
+    async def _run(self, attempt: Attempt) -> None:
+        async with attempt:
             await self._hooks.start_async()
-            if message.channel.name in TRACED:
-                trace = watched(result)
-            try:
-                await running.consumer(message, **kwargs)
-                result.outcome = Outcome.CONSUMED
-            except CONTROL_EXCEPTIONS as error:
-                result.outcome = handle(error, message, result, self._worker, may_wait=False)
-        except BaseException as error:
-            result.outcome = Outcome.RAISED
-            await self._fail(running, error, time.perf_counter() - started)
-        duration = time.perf_counter() - started
-        if duration > SLOW:
-            warn_of_held_messages(stats, result)
+            attempt.begin()
+            await attempt.consumer(attempt.message, **attempt.kwargs)
+        duration = attempt.check_held()
         await self._hooks.finish_async()
-        stats.add(duration, result.outcome)
-        if trace is not None:
-            check_answer(trace, result, stats)
-        if logger.isEnabledFor(logging.DEBUG):
-            say_how_it_ended(result, stats, duration)
-
-    async def _fail(self, running: Running, error: BaseException, duration: float) -> None:
-        if running.is_cancelled and isinstance(error, asyncio.CancelledError):
-            timeout = ConsumerTimeout(running.message.channel.name, self._timeout)
-            timeout.__cause__ = error  # its traceback shows where the coroutine waited
-            error = timeout
-        log_failure(running.consumer, running.message, error, duration)
-        await consumer_failed.asend_robust(
-            sender=type(self._worker),
-            message=running.message,
-            consumer=running.consumer,
-            exception=error,
-            duration=duration,
-        )
+        attempt.finish(duration, consumer_logger.isEnabledFor(logging.DEBUG))
 
     def _check_connections(self) -> None:
         self._check = None

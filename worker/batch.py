@@ -8,9 +8,8 @@ messages that have not been started and the results that have not been written.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from channels_classic.layers.planner import Delivery
 
@@ -26,7 +25,8 @@ OVERTAKE = 1.0
 class Batch:
     """The waiting messages of one worker thread, the one whose consumer runs, and the results not written yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self.thread = threading.get_ident()
         self._unstarted: deque[Delivery] = deque()
@@ -41,14 +41,14 @@ class Batch:
         """Add messages that were taken; from now on the thread counts as busy."""
         with self._lock:
             self._unstarted.extend(deliveries)
-            self._since = time.monotonic()
+            self._since = self._clock()
 
     def start(self) -> Delivery | None:
         """Return the next message, which the watchdog can no longer steal; None after the last: the thread is idle."""
         with self._lock:
             if self._unstarted:
                 self._running = self._unstarted.popleft()
-                self._since = time.monotonic()
+                self._since = self._clock()
             else:
                 self._running = self._since = None
             return self._running
@@ -57,7 +57,7 @@ class Batch:
         """Keep the result of the running message; return whether the results should be written now."""
         with self._lock:
             self._running = None
-            started, self._since = self._since, time.monotonic()
+            started, self._since = self._since, self._clock()
             if not self._ended:
                 self._ended_since = self._since if started is None else started
             self._ended.append(result)
@@ -67,7 +67,7 @@ class Batch:
         """Drop the running message from the batch: it continues as a coroutine."""
         with self._lock:
             self._running = None
-            self._since = time.monotonic()
+            self._since = self._clock()
 
     def ended(self) -> list[ConsumerResult]:
         """Remove and return the results to write, in order, once the watchdog has written those it took over."""
@@ -78,7 +78,7 @@ class Batch:
             return ended
 
     def unwritten(self) -> list[ConsumerResult]:
-        """Return what is to be written, which stays here. Waits for what the monitor writes."""
+        """Return the results to write, which stay here, once the watchdog has written those it took over."""
         self._written.wait(OVERTAKE)
         with self._lock:
             return list(self._ended)
@@ -89,7 +89,7 @@ class Batch:
             self._running = self._since = None
 
     def running(self) -> tuple[Delivery | None, float | None]:
-        """Return the message whose consumer runs, and since when (`time.monotonic`) the thread is busy with it."""
+        """Return the message whose consumer runs, and since when the thread is busy with it."""
         with self._lock:
             return self._running, self._since
 
@@ -98,8 +98,20 @@ class Batch:
         """Whether there is anything to steal."""
         return bool(self._unstarted or self._ended)
 
-    def steal(self, before: float) -> tuple[list[Delivery], list[ConsumerResult]]:
+    def restore(self, deliveries: Sequence[Delivery]) -> None:
+        """Put messages back to the head of those that wait: they could not be put back to their channel."""
+        with self._lock:
+            self._unstarted.extendleft(reversed(deliveries))
+
+    @property
+    def has_unstarted(self) -> bool:
+        """Whether messages wait."""
+        return bool(self._unstarted)
+
+    def steal(self, before: float, with_unstarted: bool = True) -> tuple[list[Delivery], list[ConsumerResult]]:
         """Remove and return waiting messages and unwritten results if one thing has kept the thread since `before`.
+
+        Without `with_unstarted` the messages stay.
 
         If there are results, the caller must call `written` when they have been written.
         """
@@ -111,7 +123,7 @@ class Batch:
             ended, self._ended = self._ended, []
             if ended:
                 self._written.clear()
-            return self._clear(), ended
+            return self._clear() if with_unstarted else [], ended
 
     def written(self) -> None:
         """Let the thread write again: the stolen results have been written or are lost."""

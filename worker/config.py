@@ -6,15 +6,11 @@ The commands make their options from the fields. Nothing here reads settings or 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+
+from channels_classic._options import option
 
 from .concurrency import parse_limits
-
-
-def _option(default: Any, text: str, kind: Callable[[str], Any] | None = None) -> Any:
-    return field(default=default, metadata={"help": text, "kind": kind})
 
 
 def _processes(text: str) -> int:
@@ -32,29 +28,29 @@ def cores() -> int:
 class WorkerConfig:
     """The options of `runworker` and of `channels-classic worker`."""
 
-    layer: str = _option("default", "Alias of the channel layer, a key of CHANNEL_LAYERS.")
-    only_channels: tuple[str, ...] = _option(
+    layer: str = option("default", "Alias of the channel layer, a key of CHANNEL_LAYERS.")
+    only_channels: tuple[str, ...] = option(
         (), "Listen only on channels that match this glob. May be given several times."
     )
-    exclude_channels: tuple[str, ...] = _option(
+    exclude_channels: tuple[str, ...] = option(
         (), "Do not listen on channels that match this glob. May be given several times."
     )
-    threads: int = _option(1, "Threads per process, for consumers that wait for I/O.")
-    processes: int = _option(
-        1, "Processes, for consumers that compute; `auto`: one per processor. Dead ones are replaced.", _processes
+    threads: int = option(1, "Threads per process, for consumers that wait for I/O.")
+    processes: int = option(
+        1, "Processes, for consumers that compute; `auto`: one per processor. Dead ones are replaced.", kind=_processes
     )
-    concurrency: int = _option(100, "Maximum number of `async def` consumers that a process runs at once.")
-    prefetch: int = _option(32, "Maximum number of messages a thread takes at once; 1 turns prefetching off.")
-    grace: float = _option(30.0, "Seconds that running consumers have to finish when the worker is stopped.")
-    max_messages: int = _option(0, "Replace a process after this many messages. 0: never.")
-    max_memory: int = _option(0, "Replace a process that uses this many MiB of memory. 0: never.")
-    consumer_timeout: float = _option(
+    concurrency: int = option(100, "Maximum number of `async def` consumers that a process runs at once.")
+    prefetch: int = option(32, "Maximum number of messages a thread takes at once; 1 turns prefetching off.")
+    grace: float = option(30.0, "Seconds that running consumers have to finish when the worker is stopped.")
+    max_messages: int = option(0, "Replace a process after this many messages. 0: never.")
+    max_memory: int = option(0, "Replace a process that uses this many MiB of memory. 0: never.")
+    consumer_timeout: float = option(
         0.0, "Seconds after which a consumer is given up and its process replaced. 0: never."
     )
-    limit: tuple[str, ...] = _option(
+    limit: tuple[str, ...] = option(
         (), "Maximum number of consumers of matching channels at once in a process: `thumbnails.*=1`. May be repeated."
     )
-    reload: bool = _option(False, "Restart when a file of the project changes; for development.")
+    reload: bool = option(False, "Restart when a file of the project changes; for development.")
 
     def __post_init__(self) -> None:
         for name in ("threads", "processes", "concurrency", "prefetch"):

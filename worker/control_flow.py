@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
 
 from channels_classic.exceptions import ChannelSocketException, ConsumeLater, DenyConnection
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
 from channels_classic.message import Message
 
+from .context import Context
 from .result import ConsumerResult
-
-if TYPE_CHECKING:
-    from .worker import Worker
 
 logger = logging.getLogger("django.channels")
 
@@ -29,7 +26,7 @@ _SHOWN = 200
 
 
 def handle(
-    error: Exception, message: Message, result: ConsumerResult, worker: Worker, may_wait: bool = True
+    error: Exception, message: Message, result: ConsumerResult, context: Context, may_wait: bool = True
 ) -> Outcome | None:
     """Handle one of `CONTROL_EXCEPTIONS`; return the outcome, or None when the message was put back.
 
@@ -40,7 +37,7 @@ def handle(
     if isinstance(error, ChannelSocketException):
         error.run(message)
         return Outcome.CONSUMED
-    return _put_back(message, result, worker, may_wait)
+    return _put_back(message, result, context, may_wait)
 
 
 def _deny(message: Message) -> Outcome:
@@ -53,7 +50,7 @@ def _deny(message: Message) -> Outcome:
     return Outcome.CONSUMED
 
 
-def _put_back(message: Message, result: ConsumerResult, worker: Worker, may_wait: bool) -> Outcome | None:
+def _put_back(message: Message, result: ConsumerResult, context: Context, may_wait: bool) -> Outcome | None:
     """Put a message back at the tail of its channel, unless that happened too often.
 
     The same dict the consumer saw is sent, with the changes the consumer made. It overtakes what the consumer sent.
@@ -61,7 +58,7 @@ def _put_back(message: Message, result: ConsumerResult, worker: Worker, may_wait
     channel, content = result.delivery.channel, message.content
     retries = content.get("__retries__", 0) + 1
     content["__retries__"] = retries
-    if retries > worker.message_retries:
+    if retries > context.message_retries:
         logger.warning("Dropped a message of %s: it was put back %d times. %s", channel, retries - 1, shown(content))
         return Outcome.DROPPED
     if result.delivery.token is not None or not may_wait:
@@ -69,12 +66,12 @@ def _put_back(message: Message, result: ConsumerResult, worker: Worker, may_wait
         return None
     for _ in range(REQUEUE_ATTEMPTS):
         try:
-            worker.channel_layer.send(channel, content)
+            context.wrapper.send(channel, content)
             return None
-        except worker.channel_layer.ChannelFull:
+        except context.wrapper.ChannelFull:
             time.sleep(REQUEUE_PAUSE)
     logger.warning("Dropped a message of %s: its channel stayed full. %s", channel, shown(content))
-    worker.channel_layer.channel_layer.losses.count("full", channel)
+    context.layer.losses.count("full", channel)
     return Outcome.DROPPED
 
 

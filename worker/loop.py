@@ -6,28 +6,27 @@ next take are written together, in one round trip.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
+from channels_classic._isolation import MessageContexts
 from channels_classic.layers import rng
 from channels_classic.layers.base import BLOCK, BaseChannelLayer
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.planner import Delivery
 from channels_classic.layers.steps import Step, Take
 from channels_classic.message import pending_message_store
 
 from .batch import Batch
 from .connection import WorkerConnection
+from .context import Context, Progress
 from .ordering import must_wait
+from .outstanding import RETRY_TIME
+from .put_back import lose, put_back
 from .runner import ConsumerRunner
 from .runtime import Runtime
-from .watchdog import PUT_BACK_AFTER, put_back
-
-if TYPE_CHECKING:
-    from .worker import Worker
-
-logger = logging.getLogger("channels_classic.worker")
-consumer_logger = logging.getLogger("django.channels")
+from .watchdog import PUT_BACK_AFTER
 
 _AGAIN = 0.05
 """Maximum seconds until a channel whose limit was reached is listened to again.
@@ -37,36 +36,49 @@ A thread that has just finished a consumer looks at once; this matters only when
 
 
 class Loop:
-    """Runs one worker thread until its worker is `termed`."""
+    """Runs one worker thread, in which it is made, until its worker is `termed`, which `progress` says."""
 
-    def __init__(self, worker: Worker, channels: Sequence[str], runtime: Runtime) -> None:
-        self._worker = worker
-        self._channels = list(channels)
+    def __init__(self, progress: Progress, runtime: Runtime, context: Context) -> None:
+        self._progress = progress
+        self._channels = list(runtime.channels)
         self._watchdog = runtime.watchdog
-        self._record = runtime.record
         self._recycling = runtime.recycling
         self._limits = runtime.limits
-        self._layer: BaseChannelLayer = worker.channel_layer.channel_layer
-        self._batch = Batch()
-        self._connection = WorkerConnection(
-            self._layer, runtime.outage, runtime.record, on_disconnect=self._batch.pause
-        )
-        self._runner = ConsumerRunner(worker, runtime.new_statistics(), runtime.async_runner)
+        self._context = context
+        self._layer = context.layer
+        self._record = context.record
+        self._clock = context.clock
+        self._prefetch = context.prefetch
+        self._batch = Batch(context.clock)
+        self._contexts = MessageContexts()
+        self._connection = WorkerConnection(context, runtime.outage, on_disconnect=self._batch.pause)
+        self._runner = ConsumerRunner(context, self._contexts, runtime.new_statistics(), runtime.async_runner.start)
         self._count = 1  # until consumers turn out to be fast
 
     def run(self) -> None:
         """Consume until the worker is `termed`, which is read before each take; taken messages are finished."""
-        self._watchdog.add(self._batch, self._runner)
+        self._watchdog.add(self._batch, self._runner, self._connection.wake)
         try:
-            with pending_message_store.deliver_with(self._runner.deliver, self._write_first):
-                while not self._worker.termed:
+            with self._contexts.inside(pending_message_store.deliver_with(self._runner.deliver, self._write_first)):
+                while not self._progress.termed:
                     self._take()
                     self._work()
         finally:
-            self._worker.in_job = False
+            self._progress.in_job = False
             self._watchdog.remove(self._batch)
-            self._connection.owe(put_back(self._layer, self._record, self._batch.abandon()))
+            self._leave(self._batch.abandon())
             self._connection.finish(self._batch.ended())
+
+    def _leave(self, deliveries: Sequence[Delivery]) -> None:
+        """Put messages back when the thread ends, for as long as a layer that is full gets otherwise."""
+        deadline = self._clock() + RETRY_TIME
+        kept, reports = put_back(self._context, deliveries)
+        self._connection.owe(reports)
+        while kept and self._clock() < deadline:
+            time.sleep(_AGAIN)
+            kept, reports = put_back(self._context, kept)
+            self._connection.owe(reports)
+        self._connection.owe(lose(self._context, kept, Outcome.DROPPED))
 
     def stop(self) -> None:
         """From any thread: end a blocking take."""
@@ -83,6 +95,8 @@ class Loop:
                 return self._connection.settle()
             if len(channels) < len(self._channels):
                 step = Take(channels, self._count, _AGAIN)
+        if self._batch.has_unstarted:  # the layer did not take them back
+            step = replace(step, timeout=_AGAIN if self._limits.any else 0.0)
         taken = self._connection.take(step, self._batch.ended())
         if taken is not None:
             deliveries, reports = self._layer.open(taken)
@@ -105,17 +119,19 @@ class Loop:
 
     def _work(self) -> None:
         """Run the consumers of the batch. Results are written after each one, or together when consumers are fast."""
-        self._runner.verbose = consumer_logger.isEnabledFor(logging.DEBUG)
-        started = time.monotonic()
+        self._runner.begin_batch()
+        started = self._clock()
         consumed = 0
         while (delivery := self._batch.start()) is not None:
             if self._limits.any and not self._limits.acquire(delivery.channel):
                 unstarted = [delivery, *self._batch.abandon()]
-                self._connection.owe(put_back(self._layer, self._record, unstarted))
+                kept, reports = put_back(self._context, unstarted)
+                self._connection.owe(reports)
+                self._batch.restore(kept)
                 break
-            self._worker.in_job = True
+            self._progress.in_job = True
             result = self._runner.consume(delivery)
-            self._worker.in_job = False
+            self._progress.in_job = False
             consumed += 1
             if result is None:
                 self._batch.hand_over()
@@ -128,8 +144,8 @@ class Loop:
                 raise result.interrupt
         if consumed:
             self._recycling.consumed(consumed)
-            mean = (time.monotonic() - started) / consumed
-            self._count = batch_size(mean, self._worker.prefetch)
+            mean = (self._clock() - started) / consumed
+            self._count = batch_size(mean, self._prefetch)
 
 
 def batch_size(duration: float, prefetch: int) -> int:

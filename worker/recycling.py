@@ -6,7 +6,6 @@ import logging
 import resource
 import sys
 import threading
-import time
 from collections.abc import Callable
 
 logger = logging.getLogger("channels_classic.worker")
@@ -18,7 +17,10 @@ _INTERVAL = 0.1
 class Recycling:
     """Counts the messages of all threads of a process; calls `ask` with the reason, once. 0: no limit. Thread-safe."""
 
-    def __init__(self, max_messages: int, max_memory: int, ask: Callable[[str], None]) -> None:
+    def __init__(
+        self, max_messages: int, max_memory: int, ask: Callable[[str], None], clock: Callable[[], float]
+    ) -> None:
+        self._clock = clock
         self._max_messages = max_messages
         self._max_memory = max_memory
         self._ask = ask
@@ -42,7 +44,7 @@ class Recycling:
     def _reason(self) -> str | None:
         if 0 < self._max_messages <= self._messages:
             return f"it has consumed {self._messages} messages"
-        now = time.monotonic()
+        now = self._clock()
         if self._max_memory and now >= self._next_look:
             self._next_look = now + _INTERVAL
             size = resident_memory()

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
 from .async_runner import AsyncConsumerRunner
 from .concurrency import ConcurrencyLimits
-from .connection import Outage
+from .context import Context
+from .outage import Outage
 from .recycling import Recycling
 from .stats import Stats, report
 from .watchdog import Watchdog
 
-if TYPE_CHECKING:
-    from .worker import Worker
-
 
 class Runtime:
-    """Made from the attributes of a worker or group of workers for each `run`."""
+    """Made for each `run` of a worker or group of workers, which reads `channels`.
 
-    def __init__(self, worker: Worker, channels: Sequence[str]) -> None:
-        self._layer = worker.channel_layer.channel_layer
+    `ask_for_replacement` is called with a reason, by the watchdog when a consumer timed out, and by `recycling`.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        channels: Sequence[str],
+        limits: Mapping[str, int],
+        recycling: Recycling,
+        ask_for_replacement: Callable[[str], None],
+    ) -> None:
+        self.context = context
+        self.channels = channels
         self._statistics: list[Stats] = []
-        self.record = worker.record
         self.outage = Outage()
-        self.recycling = Recycling(worker.max_messages, worker.max_memory, worker.ask_for_replacement)
-        self.limits = ConcurrencyLimits(worker.limits, channels)
-        self.async_runner = AsyncConsumerRunner(worker, self.outage, self.record, self.limits, self.new_statistics())
-        self.watchdog = Watchdog(
-            self._layer,
-            self.outage,
-            self.record,
-            self.async_runner,
-            worker.consumer_timeout,
-            worker.ask_for_replacement,
-        )
+        self.recycling = recycling
+        self.limits = ConcurrencyLimits(limits, channels)
+        self.async_runner = AsyncConsumerRunner(context, self.outage, self.limits, self.new_statistics())
+        self.watchdog = Watchdog(context, self.outage, self.async_runner, ask_for_replacement)
 
     def new_statistics(self) -> Stats:
         """Return a new set of counters, for one thread."""
@@ -43,4 +43,4 @@ class Runtime:
 
     def report(self) -> str:
         """Return the counters of all threads as a table."""
-        return report(self._statistics, self._layer.losses.as_dict())
+        return report(self._statistics, self.context.layer.losses.as_dict())

@@ -11,22 +11,20 @@ import logging
 import math
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from channels_classic.exceptions import ConsumerTimeout, LayerUnavailable, StepRefused
-from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.exceptions import ConsumerTimeout
 from channels_classic.layers.codec import RUNNING_INTERVAL, Outcome
-from channels_classic.layers.names import inbox_of
 from channels_classic.layers.planner import Delivery, Report
-from channels_classic.layers.steps import PutBack
 
 from .async_runner import AsyncConsumerRunner, Running
 from .batch import Batch
-from .connection import Outage, WorkerConnection
-from .inflight import Record
+from .connection import WorkerConnection
+from .context import Context
+from .outage import Outage
+from .put_back import put_back
 from .runner import ConsumerRunner
 
 logger = logging.getLogger("channels_classic.worker")
@@ -45,9 +43,12 @@ PACE = 1.0
 class _Watched:
     batch: Batch
     runner: ConsumerRunner
+    wake: Callable[[], object]
     since: float | None = None
     reported: float = 0.0
     overdue: bool = False
+    retry_at: float = 0.0
+    """When messages may be put back again after the layer did not take them."""
 
 
 class Watchdog:
@@ -60,24 +61,24 @@ class Watchdog:
 
     def __init__(
         self,
-        layer: BaseChannelLayer,
+        context: Context,
         outage: Outage,
-        record: Record,
         async_runner: AsyncConsumerRunner,
-        consumer_timeout: float,
         on_timeout: Callable[[str], None],
     ) -> None:
-        self._layer = layer
-        self._record = record
+        self._context = context
+        self._clock = context.clock
+        self._record = context.record
+        self._failures = context.failures
         self._async_runner = async_runner
-        self._consumer_timeout = consumer_timeout
+        self._consumer_timeout = context.consumer_timeout
         self._on_timeout = on_timeout
         self._watched: dict[int, _Watched] = {}
         self._wake = threading.Event()
         self._interval = math.inf
         self._wanted = math.inf
         self._stopped = False
-        self._connection = WorkerConnection(layer, outage, record, on_disconnect=lambda: record.beat(True))
+        self._connection = WorkerConnection(context, outage, on_disconnect=lambda: context.record.beat(True))
         self._thread = threading.Thread(target=self._watch, name="worker-watchdog", daemon=True)
 
     def start(self) -> None:
@@ -91,9 +92,9 @@ class Watchdog:
         self._wake.set()
         self._thread.join()
 
-    def add(self, batch: Batch, runner: ConsumerRunner) -> None:
-        """Watch a batch."""
-        self._watched[id(batch)] = _Watched(batch, runner)
+    def add(self, batch: Batch, runner: ConsumerRunner, wake: Callable[[], object]) -> None:
+        """Watch a batch; `wake` ends a blocking take of its thread."""
+        self._watched[id(batch)] = _Watched(batch, runner, wake)
 
     def remove(self, batch: Batch) -> None:
         """Stop watching a batch."""
@@ -121,7 +122,7 @@ class Watchdog:
             wanted, self._wanted = self._wanted, math.inf
             interval = PACE
             try:
-                interval = min(self._look(time.monotonic()), wanted)
+                interval = min(self._look(self._clock()), wanted)
             except Exception:
                 logger.exception("The watchdog of the worker failed and goes on.")
             idle = interval == math.inf
@@ -129,21 +130,26 @@ class Watchdog:
             self._interval = interval
             if self._wake.wait(None if idle else interval):
                 self._wake.clear()
+        self._failures.flush()
         self._connection.finish([])
 
     def _look(self, now: float) -> float:
         """Check every batch and coroutine; return the seconds until the next look, `inf` when all are idle."""
         interval = math.inf
         stolen = []
+        self._failures.flush(now)
+        if self._failures.is_waiting:
+            interval = PACE
         for watched in list(self._watched.values()):
-            deliveries, results = watched.batch.steal(now - PUT_BACK_AFTER)
-            self._connection.owe(put_back(self._layer, self._record, deliveries))
+            deliveries, results = watched.batch.steal(now - PUT_BACK_AFTER, with_unstarted=now >= watched.retry_at)
+            self._put_back(watched, deliveries, now)
             if results:
                 stolen.append(watched.batch)
                 self._connection.send(results)
             running, since = watched.batch.running()
             if since is not None:
-                interval = _TICK if watched.batch.holds or interval == _TICK else PACE
+                waits = watched.batch.holds and now >= watched.retry_at
+                interval = _TICK if waits or interval == _TICK else PACE
                 self._check_batch(watched, running, since, now)
         for coroutine in self._async_runner.running():
             interval = min(interval, PACE)
@@ -154,6 +160,15 @@ class Watchdog:
         for batch in stolen:
             batch.written()
         return _TICK if self._connection.is_busy else interval
+
+    def _put_back(self, watched: _Watched, deliveries: Sequence[Delivery], now: float) -> None:
+        """Put back messages that wait; the thread keeps those that the layer does not take."""
+        kept, reports = put_back(self._context, deliveries)
+        self._connection.owe(reports)
+        if kept:
+            watched.retry_at = now + PACE
+            watched.batch.restore(kept)
+            watched.wake()  # its consumer may have ended meanwhile, and the thread wait for messages
 
     def _check_batch(self, watched: _Watched, running: Delivery | None, since: float, now: float) -> None:
         if since != watched.since:
@@ -172,13 +187,13 @@ class Watchdog:
     def _check_coroutine(self, running: Running, now: float) -> None:
         if running.is_given_up:
             return
-        if 0 < self._consumer_timeout < now - running.since - 2 * PACE:
-            self._report(running.result.delivery, Outcome.RAISED)
+        if 0 < self._consumer_timeout < now - running.attempt.started - 2 * PACE:
+            self._report(running.attempt.result.delivery, Outcome.RAISED)
             self._async_runner.give_up(running)
             self._on_timeout("one of its coroutines does not let the others run")
         elif now - running.reported >= RUNNING_INTERVAL - PACE:
             running.reported = now
-            self._report(running.result.delivery, Outcome.RUNNING)
+            self._report(running.attempt.result.delivery, Outcome.RUNNING)
 
     def _report(self, delivery: Delivery, outcome: Outcome) -> None:
         if delivery.token is not None and delivery.reply_channel is not None:
@@ -189,31 +204,3 @@ class Watchdog:
         stack = "".join(traceback.format_stack(frame))
         watched.runner.give_up(ConsumerTimeout(running.channel, self._consumer_timeout), stack)
         self._on_timeout("one of its consumers does not end")
-
-
-def put_back(layer: BaseChannelLayer, record: Record, deliveries: Sequence[Delivery]) -> list[Report]:
-    """Put messages that have not been started back to the head of their channel.
-
-    If that fails they are lost and counted; return the reports to send for them.
-    """
-    if not deliveries:
-        return []
-    queue = inbox_of(deliveries[0].channel)
-    for delivery in deliveries:
-        record.release(delivery)  # first: if this process dies, messages that others have must not be recorded here
-    error: Exception | None
-    try:
-        (result,) = layer.run([PutBack(queue, [delivery.item for delivery in deliveries])])
-        error = result if isinstance(result, StepRefused) else None
-    except LayerUnavailable as unavailable:
-        error = unavailable
-    if error is None:
-        logger.debug("Put back %d messages of %s that waited behind a slow consumer.", len(deliveries), queue)
-        return []
-    logger.error("Could not put messages of %s back: %s", queue, error)
-    layer.losses.count("broker", queue, len(deliveries))
-    return [
-        Report(delivery.reply_channel, delivery.token, Outcome.DROPPED)
-        for delivery in deliveries
-        if delivery.reply_channel is not None and delivery.token is not None
-    ]

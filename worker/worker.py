@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from types import FrameType, MappingProxyType
 from typing import Any
 
@@ -23,19 +24,20 @@ from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import InvalidChannelLayerError
 from channels_classic.layers import rng
 from channels_classic.layers.names import check_receivable
-from channels_classic.message import Message
 from channels_classic.signals import worker_ready
 
+from .concurrency import parse_limits
 from .config import WorkerConfig
+from .context import Callback, Context
+from .failure_log import FailureLog
 from .inflight import NoRecord, Record
 from .loop import Loop
+from .recycling import Recycling
 from .runtime import Runtime
-from .shutdown import Shutdown
+from .shutdown import Shutdown, renew
 from .signal_pipe import STOP_SIGNALS
 
 logger = logging.getLogger("channels_classic.worker")
-
-Callback = Callable[[str, Message], object]
 
 _DEFAULTS = WorkerConfig()
 
@@ -91,6 +93,14 @@ class Worker:
         self._loop: Loop | None = None
         self._shutdown = Shutdown(self)
 
+    def configure(self, config: WorkerConfig) -> None:
+        """Set the attributes that have the names of options of `config`, before `run`."""
+        for option in fields(config):
+            if option.name in vars(Worker):
+                setattr(self, option.name, getattr(config, option.name))
+        self.limits = parse_limits(config.limit)
+        self.is_renewable = not config.is_supervised
+
     def install_signal_handler(self) -> None:
         """Let SIGTERM and SIGINT call `sigterm_handler`. While `run` runs it catches them itself, and sooner."""
         for number in STOP_SIGNALS:
@@ -127,18 +137,21 @@ class Worker:
                 "Listening on channels %s",
                 ", ".join(sorted(channels)),
             )
-            self._runtime = runtime = Runtime(self, channels)
+            self._runtime = runtime = self._make_runtime(channels)
             runtime.watchdog.start()
             if self.on_listening is not None:
                 self.on_listening()
             try:
-                self._run_threads(channels, runtime)
+                self._run_threads(runtime)
             finally:
                 runtime.async_runner.finish()
                 runtime.watchdog.stop()
                 if self.signal_handlers:  # a program of its own, not a thread of `runserver` or of a test
                     self.log_statistics()
                 self._runtime = None
+        if self.to_be_replaced and self.is_renewable:
+            logger.info("Restarting.")
+            renew()
 
     def stop(self) -> None:
         """From any thread: take no more messages, finish those taken, return from `run`."""
@@ -175,20 +188,36 @@ class Worker:
         if loop is not None:
             loop.stop()
 
-    def _run_threads(self, channels: Sequence[str], runtime: Runtime) -> None:
-        self._run_loop(channels, runtime)
+    def _make_runtime(self, channels: Sequence[str]) -> Runtime:
+        context = Context(
+            is_stopping=lambda: self.termed,
+            wrapper=self.channel_layer,
+            sender=type(self),
+            callback=self.callback,
+            message_retries=self.message_retries,
+            prefetch=self.prefetch,
+            concurrency=self.concurrency,
+            consumer_timeout=self.consumer_timeout,
+            record=self.record,
+            failures=FailureLog(time.monotonic),
+        )
+        recycling = Recycling(self.max_messages, self.max_memory, self.ask_for_replacement, context.clock)
+        return Runtime(context, channels, self.limits, recycling, self.ask_for_replacement)
 
-    def _run_thread(self, channels: Sequence[str], runtime: Runtime) -> None:
+    def _run_threads(self, runtime: Runtime) -> None:
+        self._run_loop(runtime)
+
+    def _run_thread(self, runtime: Runtime) -> None:
         try:
             # The thread that called `run` meets the same error and raises it.
             with contextlib.suppress(InvalidChannelLayerError):
-                self._run_loop(channels, runtime)
+                self._run_loop(runtime)
         finally:
             connections.close_all()  # of this thread, which ends
 
-    def _run_loop(self, channels: Sequence[str], runtime: Runtime) -> None:
+    def _run_loop(self, runtime: Runtime) -> None:
         while True:
-            self._loop = Loop(self, channels, runtime)
+            self._loop = Loop(self, runtime, replace(runtime.context, sender=type(self)))
             try:
                 return self._loop.run()
             except InvalidChannelLayerError:
@@ -228,16 +257,15 @@ class WorkerGroup(Worker):
             worker.wake()
         super().wake()
 
-    def _run_threads(self, channels: Sequence[str], runtime: Runtime) -> None:
+    def _run_threads(self, runtime: Runtime) -> None:
         self.threads = []
         for worker in self.workers:
             worker.termed = False
-            worker.prefetch = self.prefetch
-            thread = threading.Thread(target=worker._run_thread, args=(channels, runtime), daemon=True)
+            thread = threading.Thread(target=worker._run_thread, args=(runtime,), daemon=True)
             self.threads.append(thread)
             thread.start()
         try:
-            self._run_loop(channels, runtime)
+            self._run_loop(runtime)
         finally:
             for worker in self.workers:
                 worker.stop()

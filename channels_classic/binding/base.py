@@ -264,7 +264,7 @@ class Binding(metaclass=BindingMetaclass):
             action, pk, data = binding.deserialize(message)
             binding.user = getattr(message, "user", None) or AnonymousUser()
             binding.run_action(action, pk, data)
-        except REJECTIONS as error:
+        except (*REJECTIONS, cls.model.DoesNotExist) as error:
             cls._rejections.add(cls, action, pk, error)
 
     def run_action(self, action: str, pk: Any, data: Any) -> None:

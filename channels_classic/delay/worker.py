@@ -18,6 +18,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import Error
 
+from channels_classic._isolation import MessageContexts
 from channels_classic.delay.models import DelayedMessage
 from channels_classic.delay.storage import CHANNEL, Storage, delayed_message
 from channels_classic.exceptions import ChannelsError
@@ -113,13 +114,14 @@ class Worker:
         logger.info("Listening on %s", CHANNEL)
         last_check = -math.inf
         failures = _Failures()
+        contexts = MessageContexts()
         with self._signals():
             try:
                 while not self.termed:
                     try:
                         check_connections()
                         self._storage.check()
-                        self._store_next()
+                        contexts.new().run(self._store_next)
                         if time.monotonic() - last_check > self.database_sleep_duration:
                             self._send_due()
                             last_check = time.monotonic()
@@ -162,10 +164,11 @@ class Worker:
 
     def _send_due(self) -> None:
         """Send the messages that are due, oldest first."""
+        contexts = MessageContexts()
         due = DelayedMessage.objects.is_due().order_by("due_date", "pk")
         while messages := list(due[:_AT_ONCE]):
             for message in messages:
-                self._send(message)
+                contexts.new().run(self._send, message)
         logger.debug("No more delayed messages are due")
 
     def _send(self, message: DelayedMessage) -> None:

@@ -16,6 +16,7 @@ from channels_classic.exceptions import ChannelFull, InvalidChannelName, Message
 from channels_classic.layers import names, rng
 from channels_classic.layers.capacity import Capacities, Patterns
 from channels_classic.layers.codec import Kind, Outcome, encode
+from channels_classic.layers.legacy_names import LegacyNames
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report, member_of
 from channels_classic.layers.pool import ConnectionPool, Multiplexer
@@ -51,7 +52,7 @@ before_run: ContextVar[BeforeRun | None] = ContextVar("channels_classic_before_r
 send, writes first what these steps must not overtake."""
 
 
-class BaseChannelLayer:
+class BaseChannelLayer(LegacyNames):
     """The methods of every channel layer.
 
     `expiry` and `group_expiry` are in seconds, `capacity` in unread messages per channel (for a process-local channel:

@@ -1,4 +1,4 @@
-"""Test tools for projects and for authors of channel layers. Nothing is imported before it is used."""
+"""Test tools for projects and authors of channel layers. Each is imported when it is first used."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
+from channels_classic._isolation import MessageContexts
 from channels_classic.asgi import ChannelLayerWrapper, channel_layers
 from channels_classic.channel import Group
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
@@ -122,17 +123,20 @@ class Client:
             content = message.content
             return _missed(f"No route takes this message on the channel {channel!r}: {content!r}.", fail_on_none)
         with _connections_left_open():
+            return MessageContexts().new().run(self._run, match, message)
+
+    def _run(self, match: Match, message: Message) -> Any:
+        try:
+            consumer_started.send(sender=self.__class__)
+            return self._call(match, message)
+        except ChannelSocketException as error:
+            return error.run(message)
+        finally:
+            # Not by the signal, whose receiver logs errors to save the worker: the test should see them.
             try:
-                consumer_started.send(sender=self.__class__)
-                return self._call(match, message)
-            except ChannelSocketException as error:
-                return error.run(message)
+                pending_message_store.send_and_flush()
             finally:
-                # Not by the signal, whose receiver logs errors to save the worker: the test should see them.
-                try:
-                    pending_message_store.send_and_flush()
-                finally:
-                    consumer_finished.send(sender=self.__class__)
+                consumer_finished.send(sender=self.__class__)
 
     @staticmethod
     def _call(match: Match, message: Message) -> Any:

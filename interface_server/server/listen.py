@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from channels_classic._options import option
 from channels_classic.exceptions import CannotListen
-
-from ..config import option
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
 

@@ -11,10 +11,12 @@ import threading
 from dataclasses import dataclass
 from typing import Any, ClassVar, TextIO
 
+from channels_classic._options import option
+
 from ..access_log import AccessLog
 from ..application import InterfaceServer
 from ..asgi import Application
-from ..config import ClientLimits, InterfaceConfig, option
+from ..config import ClientLimits, InterfaceConfig
 from .listen import Listen, url_of
 from .prefork import Prefork
 from .uvicorn_server import UvicornServer, uvicorn_config

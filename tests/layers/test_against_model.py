@@ -319,7 +319,7 @@ class LayerMachine(RuleBasedStateMachine):
     @rule()
     def retire(self) -> None:
         self.owner.run([Retire(self.inbox)])
-        self.model.alive = self.model.restored = False
+        self.model.alive = False
         self.model.of(self.inbox).clear()
 
     @rule(group=groups, owned=st.sets(st.sampled_from(OWNED), min_size=1))

@@ -124,6 +124,17 @@ def test_the_limit_of_one_account_holds_in_a_long_inbox(layer: BaseChannelLayer)
     ]
 
 
+@pytest.mark.parametrize("queue", ["chat", "chat?x", "inbox!"])
+def test_a_queue_holds_64_mib_at_most_whatever_its_limit(layer: BaseChannelLayer, queue: str) -> None:
+    large = b"x" * 4 * 1024 * 1024
+    statuses = [run(layer, Push(queue, entries(large, limit=1000)))[0][0] for _ in range(18)]
+    accepted = statuses.count(Status.ACCEPTED)
+    assert 12 <= accepted <= 16, "allocators round up"
+    assert statuses == [Status.ACCEPTED] * accepted + [Status.FULL] * (18 - accepted)
+    run(layer, Take([queue], 1))
+    assert run(layer, Push(queue, entries(large, limit=1000))) == [[Status.ACCEPTED]]
+
+
 def test_only_an_inbox_that_is_alive_takes_what_is_for_the_living(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
     push = Push(inbox, entries(b"1", b"2"), alive=True)

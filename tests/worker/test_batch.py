@@ -24,7 +24,7 @@ def numbers(deliveries: list[Delivery]) -> list[int]:
 
 
 def filled(count: int) -> Batch:
-    batch = Batch()
+    batch = Batch(time.monotonic)
     batch.fill([delivery(number) for number in range(count)])
     return batch
 
@@ -103,3 +103,15 @@ def test_a_thread_that_ends_gives_up_what_was_not_started() -> None:
     batch.start()
     assert numbers(batch.abandon()) == [1]
     assert batch.running() == (None, None)
+
+
+def test_messages_that_could_not_be_put_back_are_started_first() -> None:
+    batch = filled(1)
+    batch.start()
+    batch.restore([delivery(7), delivery(8)])
+    batch.fill([delivery(9)])
+    assert batch.has_unstarted
+    assert batch.steal(later(), with_unstarted=False) == ([], [])
+    started = [batch.start() for _ in range(3)]
+    assert numbers([found for found in started if found]) == [7, 8, 9]
+    assert not batch.has_unstarted

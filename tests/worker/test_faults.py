@@ -17,7 +17,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.planner import Delivery, Outgoing, Report
 from channels_classic.layers.steps import Connection, Item, Lookup, Push, PutBack, Step, Take
 from channels_classic.message import Message, pending_message_store
-from channels_classic.worker import connection
+from channels_classic.worker import connection, outstanding
 from channels_classic.worker.result import ConsumerResult
 from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain, make_worker, running
@@ -89,7 +89,7 @@ def layer() -> FaultyLayer:
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_BACKOFF", (0.01, 0.05))
-    monkeypatch.setattr(connection, "RETRY_TIME", 0.3)
+    monkeypatch.setattr(outstanding, "RETRY_TIME", 0.3)
     monkeypatch.setattr(pending_message_store, "retry_time", 0.2)
 
 
@@ -172,28 +172,40 @@ def test_a_take_that_is_refused_is_tried_again(layer: FaultyLayer, caplog: pytes
     assert "Cannot take messages" in caplog.text
 
 
-def test_messages_that_cannot_be_handed_back_are_counted_and_reported(layer: FaultyLayer) -> None:
-    for error in (AWAY, REFUSED):
-        inbox = Inbox(layer)
-        release = threading.Event()
+def put_back_behind_a_slow_consumer(layer: FaultyLayer, errors: Sequence[Exception]) -> list[Outcome]:
+    """The reports on four messages, of which three wait behind the first and their `PutBack` fails."""
+    inbox = Inbox(layer)
+    release = threading.Event()
 
-        def consumer(message: Message, release: threading.Event = release) -> None:
-            if message["n"] == 0:
-                release.wait(10)
+    def consumer(message: Message) -> None:
+        if message["n"] == 0:
+            release.wait(10)
 
-        before = layer.losses.as_dict().get("broker", 0)
+    for error in errors:
         layer.fail(PutBack, error)
-        with running(make_worker(layer, {"test": consumer})):
-            inbox.post("test", {"n": -1}, local="warm")
-            inbox.wait(1)
-            message = {"reply_channel": inbox.client()}
-            sends = [Outgoing("test", {**message, "n": number}, token=str(number)) for number in range(4)]
-            layer.run(layer.planner.pushes(sends, {}))
-            inbox.wait(4)
-            release.set()
-            inbox.wait(5)
-        assert inbox.reports()[1:] == [Outcome.DROPPED] * 3 + [Outcome.CONSUMED]
-        assert layer.losses.as_dict()["broker"] == before + 3
+    with running(make_worker(layer, {"test": consumer})):
+        inbox.post("test", {"n": -1}, local="warm")
+        inbox.wait(1)
+        message = {"reply_channel": inbox.client()}
+        sends = [Outgoing("test", {**message, "n": number}, token=str(number)) for number in range(4)]
+        layer.run(layer.planner.pushes(sends, {}))
+        eventually(lambda: not layer.faults)
+        release.set()
+        inbox.wait(5)
+    return inbox.reports()[1:]
+
+
+def test_messages_that_the_layer_refuses_to_take_back_stay_with_the_worker(
+    layer: FaultyLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert put_back_behind_a_slow_consumer(layer, [REFUSED] * 3) == [Outcome.CONSUMED] * 4
+    assert layer.losses.as_dict() == {}
+    assert "3 stay with this worker, 0 are lost" in caplog.text
+
+
+def test_messages_that_may_have_been_put_back_are_counted_and_reported(layer: FaultyLayer) -> None:
+    assert put_back_behind_a_slow_consumer(layer, [AWAY] * 3) == [Outcome.DROPPED] * 3 + [Outcome.CONSUMED]
+    assert layer.losses.as_dict() == {"broker": 3}
 
 
 def test_a_loop_that_fails_starts_again(layer: FaultyLayer, caplog: pytest.LogCaptureFixture) -> None:

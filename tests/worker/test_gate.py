@@ -15,7 +15,7 @@ from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import Length
 from channels_classic.message import Message
-from channels_classic.worker import connection, watchdog
+from channels_classic.worker import outstanding, watchdog
 from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, make_worker, running
 
@@ -148,7 +148,7 @@ def test_a_message_that_cannot_be_put_back_is_reported_as_dropped(
     def consumer(message: Message) -> None:
         raise ConsumeLater
 
-    monkeypatch.setattr(connection, "RETRY_TIME", 0.2)
+    monkeypatch.setattr(outstanding, "RETRY_TIME", 0.2)
     inbox = Inbox(layer)
     inbox.post("websocket.receive", {})
     layer.planner.capacities = Capacities(1000, {"websocket.receive": 0})

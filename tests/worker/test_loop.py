@@ -22,7 +22,7 @@ from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Audience, Connection, Join, Length, Lookup
 from channels_classic.message import Message, pending_message_store
-from channels_classic.worker import connection
+from channels_classic.worker import outstanding
 from channels_classic.worker.loop import batch_size
 from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain, make_group, make_worker, running
@@ -200,7 +200,7 @@ def test_a_send_to_a_full_channel_arrives_when_there_is_room(layer: BaseChannelL
 def test_a_send_to_a_channel_that_stays_full_is_dropped_and_counted(
     layer: BaseChannelLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "RETRY_TIME", 0.2)
+    monkeypatch.setattr(outstanding, "RETRY_TIME", 0.2)
     layer.planner.capacities = Capacities(1000, {"out": 1})
     done: list[Message] = []
 

@@ -16,6 +16,7 @@ from channels_classic.handler import ViewConsumer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.signals import worker_process_ready
 from channels_classic.staticfiles import StaticFilesConsumer
+from channels_classic.worker.config import WorkerConfig
 
 COMMAND = "channels_classic.management.commands.runworker"
 
@@ -62,7 +63,7 @@ def test_a_worker_is_made_with_the_arguments_of_1_x(workers: tuple[mock.Mock, mo
     worker.assert_called_once_with(
         callback=None, only_channels=None, exclude_channels=None, channel_layer=channel_layers["default"]
     )
-    assert (worker.return_value.prefetch, worker.return_value.grace) == (3, 5.0)
+    worker.return_value.configure.assert_called_once_with(WorkerConfig(prefetch=3, grace=5.0))
     assert not group.called
 
 
@@ -139,7 +140,7 @@ def test_without_layers_it_says_which_lines_to_add() -> None:
     ("options", "sentence"),
     [
         (["--layer", "other"], "defines no layer 'other'"),
-        (["--only-channels", "nothing.*"], "No channel is left to listen on"),
+        (["--only-channels", "nothing.*"], "No channel to listen on"),
         (["--threads", "0"], "--threads is 0: expected a number from 1"),
         (["--processes", "-1"], "--processes is -1"),
         (["--grace=-1"], "--grace is -1: expected a number from 0"),

@@ -56,7 +56,7 @@ def test_a_consumer_that_does_not_end_is_given_up_after_the_time_of_grace(
     worker.wait_for_line("working")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait() == 1
-    assert "Consumers still run after 0.5 seconds of grace" in worker.output
+    assert "Consumers still run after the grace period of 0.5 s" in worker.output
 
 
 def test_nothing_is_lost_when_workers_are_stopped_again_and_again_under_load(
@@ -119,7 +119,7 @@ def test_the_second_signal_kills_all_processes(start: Start, redis: RedisChannel
         redis.send("work", {"number": 1, "seconds": 60, "answer": "answers"})
     supervisor.wait_for_line("working", occurrences=6)
     supervisor.send_signal(signal.SIGINT)
-    supervisor.wait_for_line("SIGINT: the worker processes finish")
+    supervisor.wait_for_line("SIGINT: worker processes finish")
     supervisor.send_signal(signal.SIGINT)
     assert supervisor.wait() == 128 + signal.SIGINT
     eventually(lambda: not any(alive(pid) for pid in pids))

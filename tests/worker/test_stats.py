@@ -17,7 +17,7 @@ from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
-from channels_classic.worker import runner, stats
+from channels_classic.worker import attempt, stats
 from channels_classic.worker.stats import ConsumerStats, Stats, report
 from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain, make_group, make_worker, running
@@ -92,7 +92,7 @@ def test_a_worker_counts_what_it_does(memory: ChannelLayer, caplog: pytest.LogCa
 def test_a_consumer_that_holds_messages_for_long_is_named_once(
     memory: ChannelLayer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "SLOW", 0.05)
+    monkeypatch.setattr(attempt, "SLOW", 0.05)
 
     def holds(message: Message) -> None:
         assert message.reply_channel is not None

@@ -11,13 +11,9 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from ..inflight import InFlightTable
-
-if TYPE_CHECKING:
-    from ..worker import Worker
 
 _MARK = "CHANNELS_CLASSIC_WORKER_PROCESS"
 
@@ -58,14 +54,14 @@ class SupervisorLink:
         """Ask for another process in the place of this one, which continues until then."""
         self._send(REPLACE)
 
-    def stop_with(self, worker: Worker) -> None:
-        """Stop `worker` when the supervisor closes the socket or dies."""
+    def call_at_end(self, stop: Callable[[], object]) -> None:
+        """Call `stop`, in a thread, when the supervisor closes the socket or dies."""
 
         def wait() -> None:
             with contextlib.suppress(OSError):
                 while self._link.recv(1024):
                     pass
-            worker.stop_gracefully()
+            stop()
 
         threading.Thread(target=wait, name="worker-supervisor-link", daemon=True).start()
 

@@ -7,136 +7,30 @@ leaves the running processes alone.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import select
 import signal
-import socket
-import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+from channels_classic.exceptions import ChannelsError
 from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.planner import Report
+from channels_classic.layers.steps import GetStatistics
 
-from ..inflight import InFlightTable
+from ..inflight import Held
 from ..signal_pipe import STOP_SIGNALS, SignalPipe
-from . import child
-from .obituary import report_lost
+from .process import Process, Slot
 
 logger = logging.getLogger("channels_classic.worker")
 
-_BACKOFF = (0.5, 30.0)
-"""Seconds until a process that died young is replaced: initial, maximum."""
-
-_YOUNG = 10.0
-"""Seconds before which a process that ends has died young."""
-
-_KILL_AFTER = 2.0
-"""Seconds after the end of the children's grace period until they are killed."""
-
 _STUCK_AFTER = 5.0
 """Seconds after the consumer timeout until a process whose watchdog cannot run is killed."""
-
-
-class _Process:
-    """One child process."""
-
-    def __init__(self, command: Sequence[str], slots: int) -> None:
-        self.table = InFlightTable.make(slots)
-        self.link, theirs = socket.socketpair()
-        with theirs:
-            descriptors = [theirs.fileno(), self.table.descriptor]
-            self._popen = subprocess.Popen(
-                command,
-                env=child.mark(descriptors),
-                pass_fds=descriptors,
-                stdin=subprocess.DEVNULL,
-                # Ctrl-C in the terminal reaches the parent alone, which stops its children in order.
-                start_new_session=True,
-            )
-        self.pid = self._popen.pid
-        self._started = time.monotonic()
-        self.is_ready = False
-        self.wants_replacement = False
-        self.deadline: float | None = None
-        """When to kill it (`time.monotonic`), once it was asked to stop."""
-
-    def listen(self) -> None:
-        """Read from its socket, which is readable."""
-        with contextlib.suppress(OSError):
-            messages = self.link.recv(64)
-            if child.READY in messages:
-                self.is_ready = True
-                logger.info("Worker process %d listens.", self.pid)
-            self.wants_replacement = self.wants_replacement or child.REPLACE in messages
-            if messages:
-                return
-        self.link.close()
-
-    def stop(self, grace: float) -> None:
-        """Ask it to finish what it has taken, and to end within `grace` seconds."""
-        if self.deadline is None:
-            self.deadline = time.monotonic() + grace + _KILL_AFTER
-        # Not `close` alone: a process that a consumer forked holds the socket too.
-        with contextlib.suppress(OSError):
-            self.link.shutdown(socket.SHUT_RDWR)
-        self.link.close()
-
-    def kill(self) -> None:
-        """Kill it."""
-        self._popen.kill()
-
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        self._popen.send_signal(number)
-
-    @property
-    def status(self) -> int | None:
-        """Exit status; None while it runs."""
-        return self._popen.poll()
-
-    @property
-    def died_at_once(self) -> bool:
-        """Whether it failed too soon to be replaced without a pause."""
-        return self.status != 0 and time.monotonic() - self._started < _YOUNG
-
-
-class _Slot:
-    """A slot for one process: the current one, its successor, and when the next one may start."""
-
-    def __init__(self) -> None:
-        self.process: _Process | None = None
-        self.successor: _Process | None = None
-        self.is_outdated = False
-        """Whether the current process runs old code."""
-        self.due = 0.0
-        self._pause = _BACKOFF[0]
-
-    @property
-    def needs_successor(self) -> bool:
-        """Whether the current process is to be replaced."""
-        return self.process is not None and (self.is_outdated or self.process.wants_replacement)
-
-    def clear(self, process: _Process) -> None:
-        """Remove a process of this slot, which ended."""
-        if self.successor is process:
-            self.successor = None
-        else:
-            self.process, self.successor = self.successor, None
-            self.is_outdated = False
-        if process.died_at_once:
-            self.due = time.monotonic() + self._pause
-            self._pause = min(self._pause * 2, _BACKOFF[1])
-        else:
-            self.due, self._pause = 0.0, _BACKOFF[0]
-
-    def promote(self) -> _Process | None:
-        """Make the successor the current process; return its predecessor."""
-        predecessor, self.process, self.successor = self.process, self.successor, None
-        self.is_outdated = False
-        return predecessor
 
 
 class Supervisor:
@@ -154,15 +48,17 @@ class Supervisor:
         slots: int = 0,
         consumer_timeout: float = 0,
         command: Sequence[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._layer = layer
         self._grace = grace
         self._slots = slots
         self._consumer_timeout = consumer_timeout
         self._command = command or [sys.executable, *sys.orig_argv[1:]]
         self._signal_pipe = SignalPipe()
-        self._worker_slots = [_Slot() for _ in range(processes)]
-        self._leaving: list[_Process] = []
+        self._worker_slots = [Slot(clock) for _ in range(processes)]
+        self._leaving: list[Process] = []
         self._stopping = False
         self._killed = False
 
@@ -198,7 +94,7 @@ class Supervisor:
                 links[link].listen()
         return self._signal_pipe.wait(0)
 
-    def _processes(self) -> list[_Process]:
+    def _processes(self) -> list[Process]:
         working = [process for slot in self._worker_slots for process in (slot.process, slot.successor) if process]
         return working + self._leaving
 
@@ -214,10 +110,10 @@ class Supervisor:
             times.append(self._roll())
         return min((seconds for seconds in times if seconds is not None), default=None)
 
-    def _fill(self, slot: _Slot) -> float | None:
+    def _fill(self, slot: Slot) -> float | None:
         """Start a process in an empty slot; if that is not due yet, return the seconds until it is."""
         if slot.process is None:
-            left = slot.due - time.monotonic()
+            left = slot.due - self._clock()
             if left > 0:
                 return left
             slot.process = self._start()
@@ -234,19 +130,19 @@ class Supervisor:
                     return 0.0
                 return None
         waiting = [slot for slot in self._worker_slots if slot.needs_successor]
-        left = min((slot.due for slot in waiting), default=0.0) - time.monotonic()
+        left = min((slot.due for slot in waiting), default=0.0) - self._clock()
         if not waiting or left > 0:
             return left if waiting else None
         slot = min(waiting, key=lambda slot: slot.due)
         slot.successor = self._start()
         return None
 
-    def _start(self) -> _Process:
-        return _Process(self._command, self._slots)
+    def _start(self) -> Process:
+        return Process(self._command, self._slots, self._clock)
 
     def _kill_overdue(self) -> float | None:
         """Kill processes that did not stop in time; return the seconds until the next deadline."""
-        now = time.monotonic()
+        now = self._clock()
         for process in self._leaving:
             if process.deadline is not None and process.deadline <= now:
                 logger.error("Worker process %d still runs after its grace period: killing it.", process.pid)
@@ -266,7 +162,7 @@ class Supervisor:
 
     # Events
 
-    def _reap(self, process: _Process) -> None:
+    def _reap(self, process: Process) -> None:
         slot = next((slot for slot in self._worker_slots if process in (slot.process, slot.successor)), None)
         if slot is None:
             self._leaving.remove(process)
@@ -278,7 +174,7 @@ class Supervisor:
         process.link.close()
         process.table.close()
 
-    def _reap_from(self, slot: _Slot, process: _Process) -> None:
+    def _reap_from(self, slot: Slot, process: Process) -> None:
         failed_to_follow = slot.successor is process and slot.is_outdated
         slot.clear(process)
         if failed_to_follow:
@@ -295,7 +191,7 @@ class Supervisor:
             "Worker process %d ended with status %d; it is replaced in %.1f s.",
             process.pid,
             process.status,
-            max(0.0, slot.due - time.monotonic()),
+            max(0.0, slot.due - self._clock()),
         )
 
     def _stop(self, number: int) -> None:
@@ -333,3 +229,33 @@ class Supervisor:
         signal.SIGUSR1: _forward,
         signal.SIGCHLD: _ignore,
     }
+
+
+def report_lost(layer: BaseChannelLayer, pid: int, held: Sequence[Held]) -> None:
+    """Log what process `pid` held when it died, report to waiting clients, and count messages without one as lost.
+
+    Reports are sent from a thread, because the layer may be down. The interface server counts messages with a client;
+    it ignores a report for a message that was finished.
+    """
+    channels = Counter(message.channel for message in held)
+    logger.error(
+        "Worker process %d died holding %d message(s): %s.",
+        pid,
+        len(held),
+        ", ".join(f"{number} of {channel}" for channel, number in sorted(channels.items())),
+    )
+    reports = []
+    for message in held:
+        if message.token and message.reply_channel:
+            reports.append(Report(message.reply_channel, message.token, Outcome.DIED))
+        else:
+            layer.losses.count("died", message.channel)
+    threading.Thread(target=_report, args=(layer, reports), name="worker-report-lost", daemon=True).start()
+
+
+def _report(layer: BaseChannelLayer, reports: Sequence[Report]) -> None:
+    try:
+        # Counted losses are written together with any step.
+        layer.run(layer.planner.pushes([], {}, reports) or [GetStatistics(None)])
+    except ChannelsError as error:
+        logger.error("Could not report lost messages; %d client(s) keep waiting: %s", len(reports), error)

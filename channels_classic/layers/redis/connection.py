@@ -114,6 +114,10 @@ class RedisConnection:
     def unblock(self) -> None:
         """Ask the server once, from the reading thread, to end the take that blocks. Raise `LayerUnavailable`."""
         try:
+            if self._control is not None and self._control.can_read(timeout=0):
+                # Nothing is unread there, so the server closed it while it idled.
+                self._control.disconnect()
+                self._control = None
             if self._control is None:
                 self._control = self._connector.sibling(self._raw)
                 self._control.connect()

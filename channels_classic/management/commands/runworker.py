@@ -23,9 +23,7 @@ from channels_classic.message import Message
 from channels_classic.routing import Consumer
 from channels_classic.signals import worker_process_ready
 from channels_classic.worker import Worker, WorkerGroup
-from channels_classic.worker.concurrency import parse_limits
 from channels_classic.worker.config import WorkerConfig
-from channels_classic.worker.shutdown import renew
 from channels_classic.worker.supervisor.child import SupervisorLink
 from channels_classic.worker.supervisor.supervisor import Supervisor
 
@@ -97,7 +95,7 @@ class Command(BaseCommand):
         worker.is_one_of_many = True
         worker.on_listening = supervisor.is_ready
         worker.on_replacement_needed = supervisor.ask_for_replacement
-        supervisor.stop_with(worker)
+        supervisor.call_at_end(worker.stop_gracefully)
 
     def get_channel_layer(self, alias: str) -> ChannelLayerWrapper:
         """Return the layer called `alias`. Raises `CommandError` for a layer that other processes cannot reach."""
@@ -128,10 +126,7 @@ class Command(BaseCommand):
         }
         # Tests written for 1.x expect exactly these arguments; the other options are attributes.
         worker = Worker(**arguments) if config.threads == 1 else WorkerGroup(**arguments, n_threads=config.threads)
-        for name in ("prefetch", "concurrency", "grace", "consumer_timeout", "max_messages", "max_memory"):
-            setattr(worker, name, getattr(config, name))
-        worker.limits = parse_limits(config.limit)
-        worker.is_renewable = not config.is_supervised
+        worker.configure(config)
         return worker
 
     def run_worker(self, worker: Worker, config: WorkerConfig) -> None:
@@ -146,9 +141,6 @@ class Command(BaseCommand):
             pass  # before or after the worker catches the signal itself
         except ChannelsError as error:
             raise CommandError(str(error)) from error
-        if worker.to_be_replaced is True:  # and no stand-in of a test
-            self.logger.info("Restarting.")
-            renew()
 
     def consumer_called(self, channel: str, message: Message) -> None:
         """Called before each consumer with `-v 2`, for subclasses; the worker itself logs how each message ended."""

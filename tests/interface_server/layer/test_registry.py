@@ -213,6 +213,14 @@ def test_a_group_that_lost_its_data_is_uncertain_and_loses_nobody_by_a_hint() ->
     assert not index.knows("g", 9)
 
 
+def test_an_uncertain_group_with_members_is_not_made_certain_by_a_first_join() -> None:
+    index = GroupIndex()
+    index.joined("g", client("a"), 0, 8)
+    index.doubt_all()
+    index.joined("g", client("b"), 0, 9)  # that a left was lost, or has to be restored
+    assert not index.knows("g", 9)
+
+
 def test_a_group_of_which_nothing_is_known_is_uncertain() -> None:
     index = GroupIndex()
     assert not index.knows("g", 1)

@@ -69,7 +69,7 @@ def test_a_request_that_waited_for_long_is_answered_at_once_when_the_server_stop
         client.sendall(GET)
         server.take("http.request")
         (request,) = server.server._uvicorn._requests()
-        request._sent_at -= 60.0
+        request._started_at -= 60.0
         server.server.stop()
         begun = time.monotonic()
         assert statuses(read_all(client)) == [503]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 from django.db import connection
 
-from channels_classic import Channel
+from channels_classic import Channel, Group
 from channels_classic.message import Message
 from channels_classic.signals import consumer_failed
 
@@ -28,6 +29,20 @@ def work(message: Message) -> None:
     say(f"{os.getpid()} is working")
     time.sleep(message["seconds"])
     echo(message)
+
+
+async def work_async(message: Message) -> None:
+    """The same as a coroutine."""
+    say(f"{os.getpid()} is working")
+    await asyncio.sleep(message["seconds"])
+    echo(message)
+
+
+def work_for_group(message: Message) -> None:
+    """The same, with an answer to a group."""
+    say(f"{os.getpid()} is working")
+    time.sleep(message["seconds"])
+    Group(message["answer"]).send({"number": message["number"]})
 
 
 def query(message: Message) -> None:
@@ -114,6 +129,8 @@ consumer_failed.connect(tracked)
 channel_routing = {
     "echo": echo,
     "work": work,
+    "work-async": work_async,
+    "work-for-group": work_for_group,
     "query": query,
     "crash": crash,
     "fail": fail,

@@ -1,0 +1,254 @@
+"""A message leaves no trace in the next: context variables, language, time zone, script prefix and URLconf."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sentry_sdk
+import structlog
+from django.core.cache import caches
+from django.db.models.signals import post_delete, post_save
+from django.test import override_settings
+from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
+from django.utils import timezone, translation
+
+from channels_classic import signals
+from channels_classic.delay.models import DelayedMessage
+from channels_classic.delay.worker import Worker as DelayWorker
+from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.message import Message
+from channels_classic.test import ChannelTestCase, Client, apply_routes
+from tests.support.waiting import eventually
+from tests.worker.harness import make_group, make_worker, running
+
+color: contextvars.ContextVar[str] = contextvars.ContextVar("color", default="none")
+
+AS_CONFIGURED: dict[str, Any] = {
+    "color": "none",
+    "language": "en-us",
+    "time zone": "Europe/Berlin",
+    "prefix": "/",
+    "urlconf": None,
+    "structlog": {},
+    "sentry user": None,
+}
+
+
+def state() -> dict[str, Any]:
+    """What a message could leave behind."""
+    return {
+        "color": color.get(),
+        "language": translation.get_language(),
+        "time zone": timezone.get_current_timezone_name(),
+        "prefix": get_script_prefix(),
+        "urlconf": get_urlconf(),
+        "structlog": dict(structlog.contextvars.get_contextvars()),
+        "sentry user": (sentry_sdk.get_isolation_scope()._user or {}).get("id"),
+    }
+
+
+def change_everything() -> None:
+    color.set("red")
+    translation.activate("de")
+    timezone.activate("Asia/Tokyo")
+    set_script_prefix("/elsewhere/")
+    set_urlconf("tests.urls")
+    structlog.contextvars.bind_contextvars(user="alice")
+    sentry_sdk.set_user({"id": "alice"})
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_project() -> Iterator[None]:
+    with override_settings(LANGUAGE_CODE="en-us", TIME_ZONE="Europe/Berlin", USE_I18N=True, USE_TZ=True):
+        yield
+
+
+class Seen:
+    """A consumer that notes what it finds and changes everything."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, Any]] = []
+        self.threads: set[int] = set()
+        self._three = threading.Barrier(3)
+
+    def __call__(self, message: Message) -> None:
+        self.states.append(state())
+        self.threads.add(threading.get_ident())
+        change_everything()
+
+    def together(self, message: Message) -> None:
+        """The same, once in each of three threads."""
+        self._three.wait(5)
+        self(message)
+
+    async def coroutine(self, message: Message) -> None:
+        self(message)
+
+
+def consume(layer: ChannelLayer, worker: Any, number: int, seen: list[Any]) -> None:
+    done = threading.Event()
+
+    def count(**kwargs: Any) -> None:
+        if len(seen) >= number:
+            done.set()
+
+    signals.consumer_finished.connect(count)
+    try:
+        with running(worker):
+            for _ in range(number):
+                layer.send("test", {})
+            assert done.wait(10), seen
+    finally:
+        signals.consumer_finished.disconnect(count)
+
+
+def test_the_next_message_of_a_thread_begins_as_the_settings_say(memory: ChannelLayer) -> None:
+    seen = Seen()
+    consume(memory, make_worker(memory, {"test": seen}), 3, seen.states)
+    assert seen.states == [AS_CONFIGURED] * 3
+
+
+def test_this_holds_in_every_thread_of_a_group(memory: ChannelLayer) -> None:
+    seen = Seen()
+    consume(memory, make_group(memory, {"test": seen.together}, 3), 9, seen.states)
+    assert (seen.states, len(seen.threads)) == ([AS_CONFIGURED] * 9, 3)
+
+
+def test_this_holds_for_coroutines(memory: ChannelLayer) -> None:
+    seen = Seen()
+    consume(memory, make_worker(memory, {"test": seen.coroutine}), 3, seen.states)
+    assert seen.states == [AS_CONFIGURED] * 3
+
+
+@pytest.mark.parametrize("kind", ["thread", "coroutine"])
+def test_the_script_prefix_is_that_of_the_settings_in_all_threads(memory: ChannelLayer, kind: str) -> None:
+    seen = Seen()
+    with override_settings(FORCE_SCRIPT_NAME="/site"):
+        if kind == "thread":
+            consume(memory, make_group(memory, {"test": seen.together}, 3), 3, seen.states)
+        else:
+            consume(memory, make_worker(memory, {"test": seen.coroutine}), 3, seen.states)
+    assert [found["prefix"] for found in seen.states] == ["/site/"] * 3
+
+
+@pytest.mark.parametrize("name", ["consumer_started", "consumer_finished"])
+def test_receivers_and_their_consumer_share_one_context(memory: ChannelLayer, name: str) -> None:
+    seen: list[str] = []
+    signal = getattr(signals, name)
+
+    def receiver(**kwargs: Any) -> None:
+        seen.append(color.get())
+        color.set(name)
+
+    def consumer(message: Message) -> None:
+        seen.append(color.get())
+        color.set("consumer")
+
+    signal.connect(receiver)
+    try:
+        consume(memory, make_worker(memory, {"test": consumer}), 2, seen)
+    finally:
+        signal.disconnect(receiver)
+    assert seen[:4] == (["none", name] if name == "consumer_started" else ["none", "consumer"]) * 2
+
+
+def test_a_failing_consumer_leaves_nothing_behind(memory: ChannelLayer, caplog: pytest.LogCaptureFixture) -> None:
+    seen = Seen()
+
+    def consumer(message: Message) -> None:
+        seen(message)
+        raise RuntimeError("it fails")
+
+    consume(memory, make_worker(memory, {"test": consumer}), 2, seen.states)
+    assert seen.states == [AS_CONFIGURED] * 2
+
+
+def test_the_callback_of_a_worker_and_the_routing_leave_nothing_behind(memory: ChannelLayer) -> None:
+    seen = Seen()
+    calls: list[str] = []
+
+    def callback(channel: str, message: Message) -> None:
+        calls.append(color.get())
+        change_everything()
+
+    consume(memory, make_worker(memory, {"test": seen}, callback=callback), 2, seen.states)
+    assert calls == ["none", "none"]
+
+
+def test_a_thread_keeps_its_caches_as_under_any_other_server(memory: ChannelLayer) -> None:
+    seen: list[int] = []
+    consume(memory, make_worker(memory, {"test": lambda message: seen.append(id(caches["default"]))}), 3, seen)
+    assert len(set(seen)) == 1
+
+
+def test_an_event_of_sentry_has_the_user_of_its_own_message_alone(memory: ChannelLayer) -> None:
+    events: list[Any] = []
+    done = threading.Event()
+
+    def consumer(message: Message) -> None:
+        if message["user"]:
+            sentry_sdk.set_user({"id": message["user"]})
+        raise ValueError(message["user"])
+
+    def note(event: Any, hint: Any) -> None:
+        events.append((event["exception"]["values"][0]["value"], event.get("user", {}).get("id", "")))
+        if len(events) == 2:
+            done.set()
+
+    def report(exception: BaseException, **kwargs: Any) -> None:
+        sentry_sdk.capture_exception(exception)
+
+    sentry_sdk.init(dsn="https://key@sentry.invalid/1", before_send=note, default_integrations=False)
+    signals.consumer_failed.connect(report)
+    try:
+        with running(make_worker(memory, {"test": consumer})):
+            for user in ("alice", ""):
+                memory.send("test", {"user": user})
+            assert done.wait(10)
+    finally:
+        signals.consumer_failed.disconnect(report)
+        sentry_sdk.get_client().close()
+        sentry_sdk.init()
+    assert events == [("alice", "alice"), ("", "")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_delayed_messages_leave_nothing_behind(memory: ChannelLayer) -> None:
+    seen: list[str] = []
+
+    def receiver(sender: Any, **kwargs: Any) -> None:
+        seen.append(color.get())
+        color.set("red")
+
+    worker = DelayWorker(memory, signal_handlers=False, database_sleep_duration=0)
+    thread = threading.Thread(target=worker.run)
+    for signal in (post_save, post_delete):
+        signal.connect(receiver, sender=DelayedMessage)
+    try:
+        for _ in range(2):
+            memory.send("asgi.delay", {"channel": "later", "content": {}, "delay": 0})
+        thread.start()
+        eventually(lambda: memory.receive(["later"])[0] and len(seen) >= 4)
+    finally:
+        worker.termed = True
+        thread.join(10)
+        for signal in (post_save, post_delete):
+            signal.disconnect(receiver, sender=DelayedMessage)
+    assert set(seen) == {"none"}
+
+
+class TestClients(ChannelTestCase):
+    """The test clients, which consume in the thread of the test."""
+
+    def test_a_consumer_leaves_no_trace_in_the_test_or_the_next_message(self) -> None:
+        seen = Seen()
+        before = state()
+        with apply_routes({"test": seen}):
+            for _ in range(2):
+                Client().send_and_consume("test")
+        assert seen.states == [AS_CONFIGURED] * 2
+        assert state() == before

@@ -1,0 +1,178 @@
+"""Logging belongs to the project: its handlers get every record, and ours only what they do not."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.steps import Length
+from channels_classic.worker import failure_log
+from channels_classic.worker.failure_log import FailureLog
+from tests.support.processes import Process
+from tests.support.waiting import eventually
+from tests.worker.harness import drain
+from tests.worker.programs import PATIENCE, ROOT
+
+SETTINGS = """
+from tests.projects.worker.settings import *
+
+DEBUG = False
+ADMINS = [("Alice", "alice@example.com")] if {old_admins} else ["alice@example.com"]
+EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+EMAIL_FILE_PATH = {mails!r}
+LOGGING = {logging!r}
+"""
+
+ON_ROOT: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(levelname)s|%(name)s|%(message)s"}},
+    "handlers": {"root": {"class": "logging.FileHandler", "filename": "", "formatter": "plain"}},
+    "root": {"handlers": ["root"], "level": "WARNING"},
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path, redis_url: str) -> Any:
+    """Gives a function that starts `runworker` with a `LOGGING` setting."""
+    import django
+
+    def start(logging: dict[str, Any], *options: str) -> Process:
+        text = SETTINGS.format(mails=str(tmp_path / "mails"), logging=logging, old_admins=django.VERSION < (6, 0))
+        (tmp_path / "logging_settings.py").write_text(text)
+        environment = {
+            "DJANGO_SETTINGS_MODULE": "logging_settings",
+            "REDIS_URL": redis_url,
+            "PYTHONPATH": f"{tmp_path}:{ROOT}",
+        }
+        return Process([sys.executable, "-m", "django", "runworker", *options], cwd=ROOT, env=environment)
+
+    return start
+
+
+def consumed(redis: RedisChannelLayer) -> None:
+    """Return when the worker has consumed everything sent before."""
+    redis.send("echo", {"number": 1, "answer": "answers"})
+    drain(redis, "answers", 1, PATIENCE)
+
+
+def on_root(tmp_path: Path) -> dict[str, Any]:
+    handler = {**ON_ROOT["handlers"]["root"], "filename": str(tmp_path / "root.log")}
+    return {**ON_ROOT, "handlers": {"root": handler}}
+
+
+def test_a_handler_on_root_gets_every_record_and_nothing_else_is_written(
+    project: Any, tmp_path: Path, redis: RedisChannelLayer
+) -> None:
+    with project(on_root(tmp_path)) as worker:
+        redis.send("fail", {})
+        consumed(redis)
+        assert worker.stop() == 0
+    lines = [line.split("|") for line in (tmp_path / "root.log").read_text().splitlines() if line.count("|") == 2]
+    found = {(level, name, text.partition(" ")[0]) for level, name, text in lines}
+    assert {
+        ("INFO", "django.channels", "Running"),
+        ("INFO", "channels_classic.worker", "Listening"),
+        ("ERROR", "django.channels", "The"),
+    } <= found
+    assert not re.search("INFO|ERROR", worker.output), worker.output
+
+
+@pytest.mark.parametrize("logging", [{}, "root"])
+def test_an_error_of_a_consumer_is_mailed_to_the_admins_as_that_of_a_view_is(
+    project: Any, tmp_path: Path, redis: RedisChannelLayer, logging: Any
+) -> None:
+    with project(on_root(tmp_path) if logging else {}) as worker:
+        redis.send("fail", {})
+        consumed(redis)
+        assert worker.stop() == 0
+    (mail,) = (tmp_path / "mails").glob("*")
+    text = mail.read_text()
+    assert "The consumer tests.projects.worker.consumers.fail of fail failed" in text.replace("\n", "")
+    assert "Traceback" in text
+
+
+def test_without_handlers_of_the_project_the_command_writes_with_names(project: Any, redis: RedisChannelLayer) -> None:
+    with project({}) as worker:
+        redis.send("fail", {})
+        consumed(redis)
+        assert worker.stop() == 0
+    assert re.search(r" - INFO - channels_classic\.worker - Listening on channels", worker.output)
+    assert worker.output.count("ERROR - django.channels - The consumer") == 1
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "expected"),
+    [
+        ("0", (False, False, False)),
+        ("1", (True, False, False)),
+        ("2", (True, True, False)),
+        ("3", (True, True, True)),
+    ],
+)
+def test_verbosity_is_what_django_means_by_it(
+    project: Any, redis: RedisChannelLayer, verbosity: str, expected: tuple[bool, bool, bool]
+) -> None:
+    with project({}, "-v", verbosity) as worker:
+        for _ in range(3):
+            redis.send("work", {"number": 1, "seconds": 0.1, "answer": "answers"})
+        drain(redis, "answers", 3, PATIENCE)
+        consumed(redis)
+        assert worker.stop() == 0
+    output = worker.output
+    levels = ("INFO" in output, "DEBUG - django.channels" in output, "DEBUG - channels_classic" in output)
+    assert levels[:2] == expected[:2]
+    assert expected[2] or not levels[2]
+
+
+def test_a_flood_of_failures_is_bounded_and_counted(project: Any, redis: RedisChannelLayer) -> None:
+    with project({}) as worker:
+        worker.wait_for_line("Listening")
+        for _ in range(1000):
+            redis.send("fail", {})
+        eventually(lambda: redis.run([Length("fail")]) == [0], PATIENCE)
+        assert worker.stop() == 0
+    logged = worker.output.count("of fail failed after")
+    left_out = sum(int(number) for number in re.findall(r"of fail: (\d+) more failures within a second", worker.output))
+    assert logged + left_out == 1000
+    assert logged < 500
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_each_key_and_second_is_counted_alone(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    failures = FailureLog(clock)
+    for _ in range(7):
+        failures.error("one", "one failed")
+    failures.error("two", "two failed")
+    assert [caplog.messages.count(text) for text in ("one failed", "two failed")] == [failure_log.PER_SECOND, 1]
+    assert failures.is_waiting
+    clock.now = 1.0
+    failures.error("one", "one failed")
+    assert caplog.messages[-2:] == ["one: 2 more failures within a second were not logged.", "one failed"]
+    failures.flush()
+    assert not failures.is_waiting
+    failures.flush()
+
+
+def test_very_many_keys_do_not_fill_the_memory(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failure_log, "_KEYS", 3)
+    failures = FailureLog(Clock())
+    for number in range(20):
+        failures.error(str(number), "failed")
+    failures.flush()
+    assert caplog.messages.count("failed") == 3 + failure_log.PER_SECOND
+    assert caplog.messages[-1] == "other consumers: 12 more failures within a second were not logged."

@@ -1,0 +1,178 @@
+"""What a connection has written and not read, decided without a connection, a layer or a clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from channels_classic.exceptions import StepRefused
+from channels_classic.layers.capacity import Capacities
+from channels_classic.layers.codec import Kind, Outcome, decode
+from channels_classic.layers.losses import Losses
+from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report
+from channels_classic.layers.steps import Audience, Item, Push, Status
+from channels_classic.worker.inflight import NoRecord
+from channels_classic.worker.outstanding import RETRY_TIME, Outstanding, Written
+from channels_classic.worker.result import ConsumerResult
+
+CLIENT = "inbox.abc!client"
+REFUSED = StepRefused("the test", "it refuses")
+AGAIN = StepRefused("the test", "it forgot its scripts", again=True)
+
+
+class Record(NoRecord):
+    """Keeps what was released."""
+
+    def __init__(self) -> None:
+        self.released: list[Delivery] = []
+
+    def release(self, delivery: Delivery) -> None:
+        self.released.append(delivery)
+
+
+@pytest.fixture
+def losses() -> Losses:
+    return Losses()
+
+
+@pytest.fixture
+def record() -> Record:
+    return Record()
+
+
+@pytest.fixture
+def outstanding(losses: Losses, record: Record) -> Outstanding:
+    return Outstanding(Planner(60, 3600, Capacities(100, None), losses), losses, record)
+
+
+def result(*sends: Outgoing, outcome: Outcome | None = Outcome.CONSUMED, token: str | None = None) -> ConsumerResult:
+    delivery = Delivery("test", {"reply_channel": CLIENT}, token, Item(b"", None))
+    return ConsumerResult(delivery, CLIENT, outcome, list(sends))
+
+
+def written(outstanding: Outstanding, *results: ConsumerResult) -> list[Push]:
+    """What was written for results; it has not been answered."""
+    pushes = outstanding.outgoing(outstanding.plan(results, {}))
+    outstanding.wrote(Written(pushes, [result.delivery for result in results]))
+    return pushes
+
+
+def messages(pushes: list[Push]) -> list[Any]:
+    """The messages and reports in pushes."""
+    decoded = [decode(entry.payload) for push in pushes for entry in push.entries]
+    return [fields[0] if kind == Kind.MESSAGE else Outcome(fields[-1]) for kind, *fields in decoded]
+
+
+def test_what_was_accepted_is_finished_and_nothing_is_left(outstanding: Outstanding, record: Record) -> None:
+    one = result(Outgoing("a", {"n": 1}), Outgoing("b", {"n": 2}))
+    pushes = written(outstanding, one)
+    assert outstanding.is_busy and outstanding.unread is not None
+    assert record.released == []
+    outstanding.answered([[Status.ACCEPTED], [Status.ACCEPTED]], now=0)
+    assert record.released == [one.delivery]
+    assert messages(pushes) == [{"n": 1}, {"n": 2}]
+    assert not outstanding.is_busy
+
+
+def test_reports_go_out_with_the_next_write_once(outstanding: Outstanding) -> None:
+    outstanding.owe([Report(CLIENT, "token", Outcome.RUNNING)])
+    assert outstanding.has_unwritten and outstanding.is_busy
+    assert messages(written(outstanding)) == [Outcome.RUNNING]
+    assert not outstanding.has_unwritten
+    outstanding.answered([[Status.ACCEPTED]], now=0)
+    assert messages(written(outstanding)) == []
+
+
+def test_an_answer_without_pushes_finishes_messages(outstanding: Outstanding, record: Record) -> None:
+    silent = result()
+    written(outstanding, silent)
+    outstanding.answered([], now=0)
+    assert record.released == [silent.delivery]
+
+
+@pytest.mark.parametrize("refusal", [REFUSED, AGAIN])
+def test_refused_pushes_are_retried_in_order_until_their_time_is_over(
+    outstanding: Outstanding, losses: Losses, caplog: pytest.LogCaptureFixture, refusal: StepRefused
+) -> None:
+    pushes = written(outstanding, result(Outgoing("a", {"n": 1}), Outgoing("b", {"n": 2})))
+    outstanding.answered([refusal, refusal], now=10)
+    assert outstanding.has_refused
+    deadline = outstanding.retry_until
+    assert deadline == 10 + RETRY_TIME
+    assert outstanding.retried(now=11) == pushes
+    assert not outstanding.has_refused
+    outstanding.wrote(Written(pushes))
+    outstanding.answered([refusal, [Status.ACCEPTED]], now=11)
+    outstanding.retry_until = deadline
+    assert outstanding.retried(now=deadline) == []
+    assert losses.as_dict() == {"broker": 1}
+    assert caplog.text.count("were not accepted") == (3 if refusal is REFUSED else 0)
+
+
+def test_entries_for_a_full_channel_are_retried_and_those_accepted_are_not(
+    outstanding: Outstanding, losses: Losses
+) -> None:
+    written(outstanding, result(Outgoing("a", {"n": 1}), Outgoing("a", {"n": 2})))
+    outstanding.answered([[Status.ACCEPTED, Status.FULL]], now=0)
+    assert messages(outstanding.retried(now=1)) == [{"n": 2}]
+    assert losses.as_dict() == {}
+
+
+def test_members_of_a_group_that_are_full_miss_its_message(outstanding: Outstanding, losses: Losses) -> None:
+    groups = {"room": Audience({}, ["member"], ())}
+    pushes = outstanding.plan([result(Outgoing("room", {"n": 1}, group=True))], groups)
+    outstanding.wrote(Written(pushes))
+    outstanding.answered([[Status.FULL]], now=0)
+    assert (outstanding.has_refused, losses.as_dict()) == (False, {"full": 1})
+
+
+def test_unanswered_messages_are_lost_and_only_their_reports_are_repeated(
+    outstanding: Outstanding, losses: Losses, record: Record
+) -> None:
+    one = result(Outgoing("a", {"n": 1}), token="token")
+    written(outstanding, one)
+    outstanding.disconnected()
+    assert (losses.as_dict(), record.released, outstanding.unread) == ({"broker": 1}, [one.delivery], None)
+    assert messages(written(outstanding)) == [Outcome.CONSUMED]
+
+
+def test_a_report_that_travelled_with_a_lost_message_is_repeated(outstanding: Outstanding) -> None:
+    pushes = written(outstanding, result(Outgoing(CLIENT, {"n": 1}), token="token"))
+    assert len(pushes) == 1, "the report travels with the reply"
+    outstanding.disconnected()
+    assert messages(written(outstanding)) == [Outcome.CONSUMED]
+
+
+def test_refused_messages_are_lost_with_the_connection(outstanding: Outstanding, losses: Losses) -> None:
+    written(outstanding, result(Outgoing("a", {"n": 1})))
+    outstanding.answered([[Status.FULL]], now=0)
+    outstanding.disconnected()
+    assert (losses.as_dict(), outstanding.is_busy) == ({"full": 1}, False)
+
+
+def test_the_client_of_a_message_that_was_to_be_put_back_is_told_when_it_is_lost(outstanding: Outstanding) -> None:
+    outstanding.lose(Outgoing("test", {"reply_channel": CLIENT}, token="token"), "broker")
+    assert messages(written(outstanding)) == [Outcome.DROPPED]
+
+
+@pytest.mark.parametrize(
+    "bad", [Outgoing("a", {"n": object()}), Outgoing("no such name!!", {}), Outgoing("no group!", {}, group=True)]
+)
+def test_a_message_that_cannot_be_sent_is_dropped_alone(
+    outstanding: Outstanding, caplog: pytest.LogCaptureFixture, bad: Outgoing
+) -> None:
+    assert messages(written(outstanding, result(bad, Outgoing("a", {"n": 1})))) == [{"n": 1}]
+    assert "Lost a message sent by a consumer of test" in caplog.text
+
+
+def test_a_client_whose_reply_cannot_be_sent_does_not_wait_for_it(outstanding: Outstanding) -> None:
+    unsendable = result(Outgoing(CLIENT, {"n": object()}), token="token")
+    assert messages(written(outstanding, unsendable)) == [Outcome.RAISED]
+
+
+def test_deadlines_are_those_of_the_first_refusal(outstanding: Outstanding) -> None:
+    for now in (0.0, 1.0):
+        written(outstanding, result(Outgoing("a", {"n": 1})))
+        outstanding.answered([[Status.FULL]], now=now)
+    assert outstanding.retry_until == RETRY_TIME

@@ -1,0 +1,227 @@
+"""One attempt to run a consumer: the same story for functions and for coroutines.
+
+    with attempt:                       async with attempt:
+        hooks.start()                       await hooks.start_async()
+        attempt.begin()                     attempt.begin()
+        consumer(message)                   await consumer(message)
+    hooks.finish()                      await hooks.finish_async()
+    attempt.finish()                    attempt.finish()
+
+Leaving the block turns whatever was raised into an outcome: control exceptions are handled, everything else is logged
+and sent to the receivers of `consumer_failed` while it is handled. No exception leaves the block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from types import TracebackType
+from typing import Any
+
+from channels_classic._pending import Trace, pending_message_store
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.planner import Outgoing
+from channels_classic.message import Message
+from channels_classic.routing import Match
+from channels_classic.signals import consumer_failed
+
+from .context import Context
+from .control_flow import CONTROL_EXCEPTIONS, handle
+from .result import ConsumerResult
+from .stats import ConsumerStats
+
+logger = logging.getLogger("django.channels")
+
+SLOW = 1.0
+"""Seconds for which a consumer may hold its sends before a warning suggests `immediately=True`."""
+
+TRACED = frozenset({"http.request", "websocket.connect"})
+"""Channels whose consumers owe the client an answer."""
+
+_forks: list[None] = []
+"""Length grows by one per fork; cheaper than `os.getpid()` per message."""
+
+os.register_at_fork(after_in_child=lambda: _forks.append(None))
+
+
+class Attempt:
+    """One run of the consumer in `match`; `result` gets the outcome.
+
+    `may_wait` allows control exceptions to block. A cancelled coroutine fails with `timeout`, if that is set before.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_context",
+        "_forks",
+        "_may_wait",
+        "_trace",
+        "consumer",
+        "kwargs",
+        "message",
+        "result",
+        "started",
+        "stats",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        context: Context,
+        match: Match,
+        message: Message,
+        result: ConsumerResult,
+        stats: ConsumerStats,
+        may_wait: bool = True,
+    ) -> None:
+        self.consumer, self.kwargs = match
+        self.message = message
+        self.result = result
+        self.stats = stats
+        self.timeout: Exception | None = None
+        self.started = context.clock()
+        self._context = context
+        self._may_wait = may_wait
+        self._trace: Trace | None = None
+        self._begun = False
+        self._forks = len(_forks)
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the attempt was made."""
+        return self._context.clock() - self.started
+
+    def begin(self) -> None:
+        """Note that the receivers of `consumer_started` have run and the consumer is called next."""
+        self._begun = True
+        if self.message.channel.name in TRACED and self.result.reply_channel and pending_message_store.active:
+            self._trace = pending_message_store.watch(self.result.reply_channel)
+
+    def __enter__(self) -> Attempt:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, where: TracebackType | None
+    ) -> bool:
+        error = self._settle(raised)
+        if error is not None:
+            consumer_failed.send_robust(**self._failure(error))
+        return True
+
+    async def __aenter__(self) -> Attempt:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, where: TracebackType | None
+    ) -> bool:
+        error = self._settle(raised)
+        if error is not None:
+            await consumer_failed.asend_robust(**self._failure(error))
+        return True
+
+    def _settle(self, raised: BaseException | None) -> BaseException | None:
+        """Determine the outcome; return the error if the consumer failed, which is logged by then."""
+        if len(_forks) != self._forks:
+            _leave_fork(raised)
+        if raised is None:
+            self.result.outcome = Outcome.CONSUMED
+            return None
+        if self._begun and isinstance(raised, CONTROL_EXCEPTIONS):
+            try:
+                self.result.outcome = handle(raised, self.message, self.result, self._context, self._may_wait)
+                return None
+            except BaseException as error:
+                raised = error
+        # Also SystemExit: a consumer must not end the worker.
+        self.result.outcome = Outcome.RAISED
+        if isinstance(raised, KeyboardInterrupt):
+            self.result.interrupt = raised
+        if self.timeout is not None and isinstance(raised, asyncio.CancelledError):
+            self.timeout.__cause__ = raised  # its traceback shows where the coroutine waited
+            raised = self.timeout
+        self._log(raised)
+        return raised
+
+    def time_out(self, error: Exception, where: str) -> None:
+        """From another thread: report the consumer as failed while it still runs; `where` is its stack."""
+        self._log(error, where)
+        consumer_failed.send_robust(**self._failure(error))
+
+    def _log(self, error: BaseException, where: str = "") -> None:
+        """Log channel, consumer, duration and traceback; or `where`, the stack of a consumer that still runs."""
+        self._context.failures.error(
+            f"The consumer {self.stats.name} of {self.message.channel.name}",
+            "The consumer %s of %s failed after %.3f s.%s",
+            self.stats.name,
+            self.message.channel.name,
+            self.duration,
+            f" {error}\n{where}" if where else "",
+            exc_info=None if where else error,
+        )
+
+    def _failure(self, error: BaseException) -> dict[str, Any]:
+        return {
+            "sender": self._context.sender,
+            "message": self.message,
+            "consumer": self.consumer,
+            "exception": error,
+            "duration": self.duration,
+        }
+
+    def check_held(self) -> float:
+        """Warn about messages that a slow consumer held; return its duration. Call before the messages are flushed."""
+        duration = self.duration
+        if duration > SLOW:
+            self._warn_of_held_messages()
+        return duration
+
+    def finish(self, duration: float, verbose: bool) -> None:
+        """Count the attempt and check how the client was answered; call when the messages have been flushed."""
+        self.stats.add(duration, self.result.outcome)
+        if self._trace is not None:
+            self._check_answer(self._trace)
+        if verbose:
+            outcome = self.result.outcome.name.lower() if self.result.outcome is not None else "put back"
+            logger.debug(
+                "%s -> %s: %s in %.1f ms", self.result.delivery.channel, self.stats.name, outcome, duration * 1000
+            )
+
+    def _check_answer(self, trace: Trace) -> None:
+        """Note whether another consumer may answer the client; accept or warn when nothing will."""
+        self.result.delegated = trace.handed_on
+        if self.result.delivery.channel != "websocket.connect" or self.result.outcome is not Outcome.CONSUMED:
+            return
+        # Joining a group is not an answer: a consumer that only joins has forgotten to accept.
+        if trace.is_accepted:
+            self.result.sends.append(Outgoing(trace.reply_channel, {"accept": True}))
+        elif not trace.answered and not trace.mentioned:
+            logger.warning(
+                "The consumer %s of websocket.connect neither accepted nor closed: the client waits until the "
+                'handshake times out. Send {"accept": True} to message.reply_channel, or raise DenyConnection.',
+                self.stats.name,
+            )
+
+    def _warn_of_held_messages(self) -> None:
+        """Warn once per consumer that its messages could have been sent long before it returned."""
+        held, seconds = pending_message_store.held()
+        if held and seconds > SLOW and not self.stats.was_slow:
+            self.stats.was_slow = True
+            logger.warning(
+                "The consumer %s of %s held %d message(s) for %.1f s until it returned: use immediately=True for "
+                "messages that must not wait.",
+                self.stats.name,
+                self.result.delivery.channel,
+                held,
+                seconds,
+            )
+
+
+def _leave_fork(error: BaseException | None) -> None:
+    """End a process that a consumer forked and let return: two processes must not share one connection."""
+    if error is not None and not isinstance(error, SystemExit):
+        logger.error("A process that a consumer forked failed.", exc_info=error)
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(error is not None)

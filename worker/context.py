@@ -1,0 +1,61 @@
+"""The configuration of one `run` of a worker, as its threads see it: plain data that never changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from channels_classic.asgi import ChannelLayerWrapper
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.message import Message
+
+from .failure_log import FailureLog
+from .inflight import Record
+
+Callback = Callable[[str, Message], object]
+
+
+class Progress(Protocol):
+    """The two attributes by which a worker and its loop tell each other how far they are."""
+
+    termed: bool
+    """Read by the loop before each take: end."""
+
+    in_job: bool
+    """Set by the loop while a consumer runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What the threads of a worker process share of its configuration. Times are in seconds."""
+
+    wrapper: ChannelLayerWrapper
+    """The layer with its routing."""
+
+    sender: type
+    """The class of the worker: the sender of signals around consumers."""
+
+    record: Record
+    """Where the process records the messages it holds."""
+
+    failures: FailureLog
+    """Logs failures of consumers."""
+
+    is_stopping: Callable[[], bool]
+    """Tells whether the worker was asked to stop; long responses ask it."""
+
+    callback: Callback | None = None
+    message_retries: int = 10
+    prefetch: int = 1
+    concurrency: int = 1
+    consumer_timeout: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def layer(self) -> BaseChannelLayer:
+        """The layer without its routing."""
+        layer: Any = self.wrapper.channel_layer
+        found: BaseChannelLayer = layer
+        return found

@@ -1,0 +1,36 @@
+"""Logs outages of the layer once for all threads of a process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+logger = logging.getLogger("channels_classic.worker")
+
+
+class Outage:
+    """Logs once that the layer is down and once that it is back. Thread-safe.
+
+    Outages are numbered: a thread that was busy may find its connection broken when others have reconnected already.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._number = 0
+        self._is_down = False
+
+    def begin(self, error: Exception, known: int) -> None:
+        """Note that the layer is down; `known` is the number of outages that the caller knew of."""
+        with self._lock:
+            if known == self._number:
+                self._number += 1
+                self._is_down = True
+                logger.error("%s Retrying until it is back; messages in transit may be lost.", error)
+
+    def end(self) -> int:
+        """Note that the layer answers; return the number of outages so far."""
+        with self._lock:
+            if self._is_down:
+                self._is_down = False
+                logger.info("The channel layer is back.")
+            return self._number

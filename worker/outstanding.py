@@ -1,0 +1,207 @@
+"""What one connection has written and not read the results of, and what must still be written. No I/O, no clock.
+
+A push whose result was not read when the connection broke has an unknown outcome, so messages in it are lost and never
+repeated (at most once), but reports are: the gate ignores a report it has had already. A push that the layer refused
+was certainly not carried out, so it is retried, in order, for `RETRY_TIME` seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from channels_classic.exceptions import StepRefused
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.losses import Losses
+from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report
+from channels_classic.layers.steps import Audience, Push, Status
+
+from .inflight import Record
+from .result import ConsumerResult
+
+logger = logging.getLogger("channels_classic.worker")
+
+RETRY_TIME = 2.0
+"""Seconds for which sending to a full channel is retried, as in Channels 1.1.8."""
+
+
+@dataclass(slots=True)
+class Written:
+    """Pushes whose results have not been read. Once read, the `deliveries` are finished."""
+
+    pushes: Sequence[Push]
+    deliveries: Sequence[Delivery] = ()
+
+
+class Outstanding:
+    """The state of one connection between what consumers sent and what the layer has answered."""
+
+    def __init__(self, planner: Planner, losses: Losses, record: Record) -> None:
+        self._planner = planner
+        self._losses = losses
+        self._record = record
+        self._unread: deque[Written] = deque()
+        self._refused: list[tuple[Push, str]] = []
+        self._retry_until = 0.0
+        self._owed: list[Report] = []
+        self._repeated: list[Push] = []
+
+    # What is left to do
+
+    @property
+    def unread(self) -> Written | None:
+        """The oldest steps whose results have not been read."""
+        return self._unread[0] if self._unread else None
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether pushes are to be retried."""
+        return bool(self._refused)
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether `outgoing` would return anything, even without new sends."""
+        return bool(self._owed or self._repeated)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is anything to write, to read or to retry soon."""
+        return bool(self._unread or self._refused or self._owed or self._repeated)
+
+    # Writing
+
+    def owe(self, reports: Sequence[Report]) -> None:
+        """Add reports to the next write."""
+        self._owed += reports
+
+    def plan(self, results: Sequence[ConsumerResult], groups: Mapping[str, Audience]) -> list[Push]:
+        """Return the pushes for what consumers sent and for all reports; a message that cannot be sent is dropped."""
+        try:
+            return self._pushes(results, groups)
+        except Exception:
+            for result in results:
+                result.sends = [send for send in result.sends if self._is_sendable(send, groups, result)]
+            return self._pushes(results, groups)
+
+    def _pushes(self, results: Sequence[ConsumerResult], groups: Mapping[str, Audience]) -> list[Push]:
+        sends = [send for result in results for send in result.sends]
+        # First, because a report may be attached to the last send.
+        reports = [report for result in results for report in result.reports()]
+        return self._planner.pushes(sends, groups, self._owed + reports)
+
+    def _is_sendable(self, send: Outgoing, groups: Mapping[str, Audience], result: ConsumerResult) -> bool:
+        try:
+            self._planner.lookups([send])  # checks the name
+            self._planner.pushes([send], groups)
+        except Exception as error:
+            logger.error("Lost a message sent by a consumer of %s: %s", result.delivery.channel, error)
+            result.unsendable(send)
+            return False
+        return True
+
+    def outgoing(self, planned: Sequence[Push]) -> list[Push]:
+        """Remove and return what is to be written now: repeated reports, then the `planned` pushes."""
+        pushes = [*self._repeated, *planned]
+        self._repeated, self._owed = [], []
+        return pushes
+
+    def wrote(self, written: Written) -> None:
+        """Note that steps are written now; called before, because a write that fails may have been read."""
+        self._unread.append(written)
+
+    # Reading
+
+    def answered(self, results: Sequence[Any], now: float) -> None:
+        """Take the results of the oldest pushes, all of which have been read."""
+        written = self._unread.popleft()
+        self.release(written.deliveries)
+        if not results:
+            return
+        refusals = self._planner.refusals(written.pushes, results)
+        if refusals.full or any(isinstance(result, StepRefused) for result in results):
+            for push, result in zip(written.pushes, results, strict=True):
+                self._judge(push, result, now)
+
+    def _judge(self, push: Push, result: StepRefused | Sequence[Status], now: float) -> None:
+        if isinstance(result, StepRefused):
+            if not result.again:
+                logger.error("Messages for %s were not accepted: %s", push.queue, result)
+            self._refuse(push, "broker", now)
+            return
+        full = [
+            entry for entry, status in zip(push.entries, result, strict=True) if status == Status.FULL and entry.origin
+        ]
+        # As in Channels 1.1.8 a group send is not repeated: members that are full miss it.
+        self._losses.count("full", push.queue, sum(entry.origin.group for entry in full))
+        kept = [entry for entry in full if not entry.origin.group]
+        if kept:
+            self._refuse(Push(push.queue, kept, push.alive), "full", now)
+
+    def _refuse(self, push: Push, kind: str, now: float) -> None:
+        if not self._refused:
+            self._retry_until = now + RETRY_TIME
+        self._refused.append((push, kind))
+
+    def retried(self, now: float) -> list[Push]:
+        """Remove and return the refused pushes to write again; when their time is over they are lost instead.
+
+        Call `retry_until` with the previous deadline when their results have been read.
+        """
+        refused, self._refused = self._refused, []
+        if now < self._retry_until:
+            return [push for push, _ in refused]
+        for push, kind in refused:
+            self._drop(push, kind)
+        return []
+
+    @property
+    def retry_until(self) -> float:
+        """When refused pushes are given up."""
+        return self._retry_until
+
+    @retry_until.setter
+    def retry_until(self, deadline: float) -> None:
+        self._retry_until = deadline
+
+    # Losing
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Note that messages are finished."""
+        for delivery in deliveries:
+            self._record.release(delivery)
+
+    def disconnected(self) -> None:
+        """Give up everything unanswered: the connection broke. Reports are kept, to be written again."""
+        unread, self._unread = self._unread, deque()
+        refused, self._refused = self._refused, []
+        for written in unread:
+            self.release(written.deliveries)
+            for push in written.pushes:
+                self._drop(push, "broker")
+                reports = [entry for entry in push.entries if entry.origin is None]
+                if reports:
+                    self._repeated.append(Push(push.queue, reports))
+        for push, kind in refused:
+            self._drop(push, kind)
+
+    def give_up(self, pushes: Sequence[Push]) -> None:
+        """Count messages in pushes that were never written as lost; keep their reports."""
+        self._unread.append(Written(pushes))
+        self.disconnected()
+
+    def _drop(self, push: Push, kind: str) -> None:
+        for entry in push.entries:
+            if entry.origin is not None:
+                self.lose(entry.origin, kind)
+
+    def lose(self, send: Outgoing, kind: str) -> None:
+        """Count a message as lost, and owe a report to the client that waits for it."""
+        self._losses.count(kind, send.name)
+        reply_channel = send.message.get("reply_channel")
+        if send.token is not None and isinstance(reply_channel, str):
+            self._owed.append(Report(reply_channel, send.token, Outcome.DROPPED))
+        if send.report is not None:
+            self._owed.append(send.report)
