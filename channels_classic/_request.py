@@ -64,10 +64,15 @@ class AsgiRequest(HttpRequest):
             PATH_INFO=self.path_info,
         )
         _add_headers(self.META, _header_pairs(message))
-        if body and "CONTENT_LENGTH" not in self.META and not message.get("body_channel"):
-            self.META["CONTENT_LENGTH"] = str(len(body))  # without it Django and others take the body for empty
+        if body and "CONTENT_LENGTH" not in self.META:
+            # A chunked body; without a length Django and others take it for empty.
+            self.META["CONTENT_LENGTH"] = str(message.get("body_size", len(body)))
         try:
             self._set_content_type_params(self.META)  # type: ignore[attr-defined]  # private in Django, not in its stubs
+            if self._encoding:
+                b"\0\0\0\0".decode(
+                    self._encoding
+                )  # Django takes any codec for a charset, even one that decodes no text
         except (LookupError, ValueError) as error:
             raise BadRequest(f"The Content-Type {self.META['CONTENT_TYPE']!r} cannot be parsed: {error}.") from error
 

@@ -1,7 +1,7 @@
-"""The one errors module: what consumers raise to steer the worker, and what this package raises at them.
+"""All errors: those that consumers raise to control the worker, and those that this package raises.
 
 Pure Python: the layers, the interface server and the worker import it, with or without Django. Errors keep their
-facts as attributes and build the sentence from them, and also inherit the built-in class a caller would already
+facts as attributes and build the sentence from them, and inherit the built-in class that a caller would already
 catch.
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-# Raised by user code to steer the worker or the view machinery.
+# Raised by code of the project to control the worker or the handling of a view.
 
 
 class ConsumeLater(Exception):
-    """Raised when a consumer wants its message put back at the end of its channel, to be consumed again later."""
+    """Raised when a consumer asks for its message to be put back at the end of its channel and consumed later."""
 
 
 class DenyConnection(Exception):
@@ -22,19 +22,19 @@ class DenyConnection(Exception):
 
 
 class ResponseLater(Exception):
-    """Raised when a Django view gives no response now, because something else will send one to its reply channel."""
+    """Raised when a Django view returns no response now, because another sender will send one to its reply channel."""
 
 
 class ChannelSocketException(Exception):
-    """Raised when a consumer wants something done with its message: the worker calls ``run(message)``."""
+    """Raised when a consumer asks for an action on its message: the worker calls ``run(message)``."""
 
     def run(self, message: Any) -> None:
-        """Act on ``message``; subclasses say how."""
+        """Act on ``message``; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} must define run(message).")
 
 
 class WebsocketCloseException(ChannelSocketException):
-    """Raised when a consumer wants its WebSocket closed, after the frames it has sent.
+    """Raised when a consumer closes its WebSocket, after the frames it has sent.
 
     ``code`` is ``None`` (a normal close), 1000, or 3000 to 4999: the codes RFC 6455, section 7.4 leaves to
     applications. Raises ``ValueError`` for any other.
@@ -44,7 +44,7 @@ class WebsocketCloseException(ChannelSocketException):
         super().__init__(code)
         if code is not None and not _is_application_close_code(code):
             raise ValueError(
-                f"The close code {code!r} is not allowed: give None, 1000, or an integer from 3000 to 4999."
+                f"The close code {code!r} is not allowed: use None, 1000, or an integer from 3000 to 4999."
             )
         self._code = code
 
@@ -77,7 +77,7 @@ class RequestAborted(Exception):
 
 
 class ChannelsError(Exception):
-    """Raised when something in this package fails; the root of all its own errors."""
+    """Raised when this package fails: the base class of all errors that it defines."""
 
     # KeyError, which some subclasses inherit as well, would print the representation of the sentence.
     __str__ = BaseException.__str__
@@ -168,7 +168,7 @@ class InvalidGroupName(_InvalidName):
 
 
 class InvalidMessage(ChannelsError, TypeError, ValueError, AssertionError):
-    """Raised when what is sent is no message: no dict, or a dict with something in it that no layer carries."""
+    """Raised when a message cannot be sent: it is not a dict, or holds a value that no layer carries."""
 
     def __init__(self, channel: str, reason: str) -> None:
         super().__init__(channel, reason)
@@ -185,8 +185,8 @@ class InvalidMessage(ChannelsError, TypeError, ValueError, AssertionError):
 class LayerUnavailable(ChannelsError, ConnectionError):
     """Raised when the layer cannot be reached.
 
-    With ``written`` something was on its way: whether it was carried out is unknown, and it must not be sent again.
-    Without, there was no connection yet, and nothing happened.
+    With ``written`` steps had been written: whether they were carried out is unknown, and they must not be sent again.
+    Without it there was no connection yet, and nothing happened.
     """
 
     def __init__(self, where: str, reason: str, next_step: str) -> None:

@@ -43,15 +43,6 @@ def headers(pairs: Iterable[tuple[bytes, bytes]]) -> list[list[bytes]]:
     return [pair for pair in lowered if pair[0] != ROOT_PATH]
 
 
-def with_length(pairs: list[list[bytes]], size: int) -> list[list[bytes]]:
-    """Return the headers of a request whose whole body of `size` bytes was received: no longer chunked, with a length.
-
-    RFC 9112, section 6.1; and Django parses no body whose length is not in a header.
-    """
-    kept = [pair for pair in pairs if pair[0] not in (b"content-length", b"transfer-encoding")]
-    return [*kept, [b"content-length", b"%d" % size]]
-
-
 def _address(pair: Iterable[Any] | None) -> list[Any] | None:
     """Return `[host, port]`, or None for an endpoint without them, such as a Unix socket."""
     host, port = pair or (None, None)

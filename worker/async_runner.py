@@ -39,7 +39,7 @@ from .ordering import must_wait
 from .outage import Outage
 from .outstanding import RETRY_TIME
 from .result import ConsumerResult
-from .runner import collect
+from .runner import collect, is_expired
 from .stats import Stats
 
 logger = logging.getLogger("channels_classic.worker")
@@ -101,6 +101,11 @@ class AsyncConsumerRunner:
     def start(self, match: Match, message: Message, result: ConsumerResult) -> None:
         """Start a consumer; blocks while `concurrency` coroutines run."""
         self._slots.acquire()
+        if is_expired(self._context, result):
+            self._slots.release()
+            self._started_loop()
+            self._endings.put(result)
+            return
         loop = self._started_loop()
         stats = self._statistics.of(match[0])
         attempt = Attempt(self._context, match, message, result, stats, may_wait=False)

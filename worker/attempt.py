@@ -77,6 +77,7 @@ class Attempt:
         may_wait: bool = True,
     ) -> None:
         self.consumer, self.kwargs = match
+        result.consumer = self.consumer
         self.message = message
         self.result = result
         self.stats = stats

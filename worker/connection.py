@@ -23,6 +23,7 @@ from channels_classic.layers.steps import Audience, Connection, Length, Lookup, 
 from .context import Context
 from .outage import Outage
 from .outstanding import Outstanding, Written
+from .overrides import Overrides
 from .result import ConsumerResult
 
 logger = logging.getLogger("channels_classic.worker")
@@ -51,6 +52,7 @@ class WorkerConnection:
         self._layer = context.layer
         self._clock = context.clock
         self._outstanding = Outstanding(self._layer.planner, self._layer.losses, context.record)
+        self._overrides = Overrides(context)
         self._outage = outage
         self._outages = 0
         self._on_disconnect = on_disconnect
@@ -84,6 +86,7 @@ class WorkerConnection:
             self._lose(error)
             return None
         if isinstance(taken, StepRefused):
+            self._close_if_misplaced()
             self._refuse_take(taken)
             return None
         assert taken is None or isinstance(taken, Taken)
@@ -132,6 +135,11 @@ class WorkerConnection:
             self._connection.close()
             self._connection = None
 
+    def disconnected(self, error: LayerUnavailable) -> None:
+        """Note that the layer was lost on another connection, and wait until it is back."""
+        self._lose(error)
+        self._connect()
+
     def stop(self) -> None:
         """From any thread: stop waiting, for messages and for a layer that is down."""
         self._stopping.set()
@@ -154,6 +162,8 @@ class WorkerConnection:
 
     def _write(self, results: Sequence[ConsumerResult], step: Take | None) -> bool:
         """Write once the layer is up; return False if the worker stops before that, or the layer is lost."""
+        if self._overrides.any_send:
+            self._overrides.send(results)
         sends = [send for result in results for send in result.sends]
         self._close_if_stale()
         groups = self._look_up(sends)
@@ -208,12 +218,13 @@ class WorkerConnection:
                 continue
             if tries > 2 or not any(isinstance(result, StepRefused) and result.again for result in found):
                 return {name: self._audience(name, result) for name, result in zip(names, found, strict=True)}
+            self._close_if_misplaced()
         return None
 
     def _audience(self, name: str, found: Any) -> Audience:
         if isinstance(found, StepRefused):
             logger.error("Lost a message for the group %s: %s", name, found)
-            self._layer.losses.count("broker", name)
+            self._layer.losses.count("refused", name)
             return Audience({}, (), ())
         return self._layer.planner.audience(found)
 
@@ -227,12 +238,21 @@ class WorkerConnection:
             self._outstanding.answered(results, self._used)
 
     def _retry_once(self) -> None:
+        self._close_if_misplaced()
+        if not self._connect():
+            self._outstanding.disconnected()
+            return
         until = self._outstanding.retry_until
         pushes: Sequence[Push] = self._outstanding.retried(self._clock())
         if pushes:
             self._put(Written(pushes), pushes)
             self._settle()
             self._outstanding.retry_until = until
+
+    def _close_if_misplaced(self) -> None:
+        """Close a connection to a server that refuses because another one is the master. Nothing is unread."""
+        if self._connection is not None and not self._connection.usable():
+            self.close()
 
     def _refuse_take(self, error: StepRefused) -> None:
         if not error.again:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from channels_classic._isolation import MessageContexts
+from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers import rng
 from channels_classic.layers.base import BLOCK, BaseChannelLayer
 from channels_classic.layers.codec import Outcome
@@ -23,6 +24,7 @@ from .connection import WorkerConnection
 from .context import Context, Progress
 from .ordering import must_wait
 from .outstanding import RETRY_TIME
+from .overrides import Overrides
 from .put_back import lose, put_back
 from .runner import ConsumerRunner
 from .runtime import Runtime
@@ -49,6 +51,7 @@ class Loop:
         self._record = context.record
         self._clock = context.clock
         self._prefetch = context.prefetch
+        self._overrides = Overrides(context)
         self._batch = Batch(context.clock)
         self._contexts = MessageContexts()
         self._connection = WorkerConnection(context, runtime.outage, on_disconnect=self._batch.pause)
@@ -97,14 +100,33 @@ class Loop:
                 step = Take(channels, self._count, _AGAIN)
         if self._batch.has_unstarted:  # the layer did not take them back
             step = replace(step, timeout=_AGAIN if self._limits.any else 0.0)
+        if self._overrides.receives and not self._batch.has_unstarted:
+            return self._receive(step.queues)
         taken = self._connection.take(step, self._batch.ended())
         if taken is not None:
+            now = self._clock()
             deliveries, reports = self._layer.open(taken)
+            for delivery in deliveries:
+                delivery.deadline = now + delivery.item.left
             self._connection.owe(reports)
             self._record.hold(deliveries)
             self._batch.fill(deliveries)
             self._watchdog.wake_for(len(deliveries))
         self._connection.retry()
+
+    def _receive(self, channels: Sequence[str]) -> None:
+        """Fill the batch by the project's own `receive`."""
+        self._connection.send(self._batch.ended())
+        self._connection.settle()
+        self._connection.retry()
+        try:
+            deliveries = self._overrides.receive(channels)
+        except LayerUnavailable as error:
+            self._connection.disconnected(error)
+            return
+        self._record.hold(deliveries)
+        self._batch.fill(deliveries)
+        self._watchdog.wake_for(len(deliveries))
 
     def _write_first(self, layer: BaseChannelLayer, steps: Sequence[Step]) -> None:
         """Before a consumer or a receiver carries out steps by itself: write what these must not overtake."""

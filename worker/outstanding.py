@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from channels_classic.exceptions import StepRefused
-from channels_classic.layers.codec import Outcome
+from channels_classic.exceptions import InvalidMessage, MessageTooLarge, StepRefused
+from channels_classic.layers.codec import Outcome, pack_message
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report
 from channels_classic.layers.steps import Audience, Push, Status
@@ -97,7 +97,14 @@ class Outstanding:
             self._planner.lookups([send])  # checks the name
             self._planner.pushes([send], groups)
         except Exception as error:
-            logger.error("Lost a message sent by a consumer of %s: %s", result.delivery.channel, error)
+            logger.error(
+                "Lost a message for %s, sent by %s while it consumed a message of %s: %s%s",
+                send.name,
+                result.source,
+                result.delivery.channel,
+                error,
+                _blame(send.message, error),
+            )
             result.unsendable(send)
             return False
         return True
@@ -129,7 +136,7 @@ class Outstanding:
         if isinstance(result, StepRefused):
             if not result.again:
                 logger.error("Messages for %s were not accepted: %s", push.queue, result)
-            self._refuse(push, "broker", now)
+            self._refuse(push, "refused", now)
             return
         full = [
             entry for entry, status in zip(push.entries, result, strict=True) if status == Status.FULL and entry.origin
@@ -205,3 +212,32 @@ class Outstanding:
             self._owed.append(Report(reply_channel, send.token, Outcome.DROPPED))
         if send.report is not None:
             self._owed.append(send.report)
+
+
+def _blame(message: Mapping[str, Any], error: Exception) -> str:
+    """Name the key of a message that cannot be encoded, or the largest one of a message that is too large."""
+    if isinstance(error, MessageTooLarge):
+        return f" Its largest key is {max(message, key=lambda key: _size({key: message[key]}))!r}."
+    if isinstance(error, InvalidMessage) and isinstance(message, dict):
+        return _blame_value(message, "")
+    return ""
+
+
+def _blame_value(value: Any, path: str) -> str:
+    """Name the innermost key whose value cannot be encoded."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    for key, inner in items:
+        try:
+            pack_message("", {"value": inner})
+        except InvalidMessage:
+            return _blame_value(inner, f"{path}[{key!r}]")
+        except MessageTooLarge:
+            continue
+    return f" The key {path} has a value of type {type(value).__name__}." if path else ""
+
+
+def _size(message: dict[str, Any]) -> float:
+    try:
+        return len(pack_message("", message))
+    except MessageTooLarge as error:
+        return error.size

@@ -23,8 +23,8 @@ def put_back(context: Context, deliveries: Sequence[Delivery]) -> tuple[list[Del
     A layer that refuses, because its memory is full for instance, or that cannot be reached, has not got a message: the
     caller keeps it. If the connection breaks before the answer nobody can tell, and the message is lost and counted.
     """
-    if not deliveries:
-        return [], []
+    if not deliveries or deliveries[0].item.raw is None:  # which a project's own `receive` took
+        return list(deliveries), []
     for delivery in deliveries:
         # First: if this process dies, messages that others have must not be recorded here.
         context.record.release(delivery)

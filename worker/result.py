@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from dataclasses import dataclass, field, replace
 
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Delivery, Outgoing, Report
+from channels_classic.utils import name_that_thing
 
 
 @dataclass(slots=True)
@@ -16,6 +19,7 @@ class ConsumerResult:
     reply_channel: str | None
     outcome: Outcome | None = Outcome.RAISED
     sends: list[Outgoing] = field(default_factory=list)
+    consumer: object = None
     delegated: bool = False
     interrupt: KeyboardInterrupt | None = None
 
@@ -43,6 +47,23 @@ class ConsumerResult:
         sends = [send for send in self.sends if send.token is None]
         self.sends[:] = [send for send in self.sends if send.token is not None]  # the message itself, put back
         return ConsumerResult(replace(self.delivery, token=None), self.reply_channel, sends=sends)
+
+    @property
+    def source(self) -> str:
+        """The consumer, and where it is defined, for the log."""
+        consumer = self.consumer
+        if consumer is None:
+            return f"a consumer of {self.delivery.channel}"
+        while isinstance(consumer, functools.partial):
+            consumer = consumer.func
+        name = name_that_thing(consumer)
+        consumer = inspect.unwrap(consumer) if callable(consumer) else consumer
+        if not inspect.isroutine(consumer) and not inspect.isclass(consumer):
+            consumer = type(consumer)
+        try:
+            return f"{name} ({inspect.getsourcefile(consumer)}:{inspect.getsourcelines(consumer)[1]})"
+        except (OSError, TypeError):  # a class or function made while the program runs
+            return name
 
     def unsendable(self, send: Outgoing) -> None:
         """Note that one of `sends` cannot be sent, so that the client is told not to wait for it."""

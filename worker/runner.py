@@ -17,6 +17,7 @@ from channels_classic._isolation import MessageContexts
 from channels_classic._pending import Pair, Sender
 from channels_classic.channel import Group
 from channels_classic.layers.codec import Outcome
+from channels_classic.layers.names import inbox_of
 from channels_classic.layers.planner import Delivery, Outgoing
 from channels_classic.message import Message, pending_message_store
 from channels_classic.routing import Match
@@ -63,6 +64,8 @@ class ConsumerRunner:
     def consume(self, delivery: Delivery) -> ConsumerResult | None:
         """Run the consumer of a message; return its result, or None when it continues as a coroutine."""
         self.result = ConsumerResult(delivery, delivery.reply_channel)
+        if is_expired(self._context, self.result):
+            return self.result
         try:
             return self._contexts.new().run(self._consume, delivery, self.result)
         finally:
@@ -132,6 +135,15 @@ class ConsumerRunner:
         if self._attempt is not None:
             self._attempt.time_out(error, where)
             close_old_connections()  # those of the calling thread
+
+
+def is_expired(context: Context, result: ConsumerResult) -> bool:
+    """Return whether a message has become too old to be started, and count it; its result says so then."""
+    if context.clock() < result.delivery.deadline:
+        return False
+    result.outcome = Outcome.EXPIRED
+    context.layer.losses.count("expired", inbox_of(result.delivery.channel))
+    return True
 
 
 def collect(pairs: list[Pair], sends: list[Outgoing], wrapper: Any) -> None:

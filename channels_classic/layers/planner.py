@@ -5,6 +5,7 @@ Pure: no I/O, no clock. Used by the synchronous and the asyncio methods of every
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,8 @@ class Delivery:
     message: dict[str, Any]
     token: str | None
     item: Item
+    deadline: float = math.inf
+    """When it expires, by the clock of its worker."""
 
     @property
     def reply_channel(self) -> str | None:

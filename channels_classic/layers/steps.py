@@ -7,6 +7,7 @@ bytes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -46,10 +47,14 @@ class Entry:
 
 @dataclass(slots=True)  # frozen would be slower
 class Item:
-    """An entry that was taken. From `raw`, `PutBack` restores it, unchanged and with its age."""
+    """An entry that was taken. From `raw`, `PutBack` restores it, unchanged and with its age.
+
+    It expires `left` seconds after it was read: whoever takes it must not start it later.
+    """
 
     payload: bytes
     raw: Any
+    left: float = field(default=math.inf, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -270,7 +270,7 @@ class Store:
             while source.entries and len(items) < step.count and source.size > enough:
                 stored = source.pop()
                 if stored.deadline > now:
-                    items.append(Item(stored.payload, (stored.deadline, stored.quota_key)))
+                    items.append(Item(stored.payload, (stored.deadline, stored.quota_key), stored.deadline - now))
                 else:
                     lost.append(("expired", stored.payload))
             if not source.entries:

@@ -17,7 +17,7 @@ from typing import Any
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
 
-from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension, with_length
+from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
 from ..error_pages import page
 from ..layer.client import Broadcast
 from ..layer.question import QUESTION, question_of
@@ -146,11 +146,10 @@ class Request:
         message["method"] = scope["method"].upper()
         message["http_version"] = scope.get("http_version", "1.1")
         message["body"] = body.beginning()
-        if body.size:
-            message["headers"] = with_length(message["headers"], body.size)
         if body.is_spooled:
             # Nothing comes on it by itself: its name says that there is more to ask for.
             message["body_channel"] = f"http.request.body?{self.local}"
+            message["body_size"] = body.size
         session.send(Outgoing(REQUEST, message, token=ONLY), self._settled)
         self._started_at = session.clock()
         self._await_part()

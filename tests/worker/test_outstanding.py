@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import Any
 
 import pytest
@@ -106,7 +108,7 @@ def test_refused_pushes_are_retried_in_order_until_their_time_is_over(
     outstanding.answered([refusal, [Status.ACCEPTED]], now=11)
     outstanding.retry_until = deadline
     assert outstanding.retried(now=deadline) == []
-    assert losses.as_dict() == {"broker": 1}
+    assert losses.as_dict() == {"refused": 1}
     assert caplog.text.count("were not accepted") == (3 if refusal is REFUSED else 0)
 
 
@@ -163,7 +165,9 @@ def test_a_message_that_cannot_be_sent_is_dropped_alone(
     outstanding: Outstanding, caplog: pytest.LogCaptureFixture, bad: Outgoing
 ) -> None:
     assert messages(written(outstanding, result(bad, Outgoing("a", {"n": 1})))) == [{"n": 1}]
-    assert "Lost a message sent by a consumer of test" in caplog.text
+    assert re.search(
+        "Lost a message for .*, sent by a consumer of test while it consumed a message of test", caplog.text
+    )
 
 
 def test_a_client_whose_reply_cannot_be_sent_does_not_wait_for_it(outstanding: Outstanding) -> None:
@@ -176,3 +180,51 @@ def test_deadlines_are_those_of_the_first_refusal(outstanding: Outstanding) -> N
         written(outstanding, result(Outgoing("a", {"n": 1})))
         outstanding.answered([[Status.FULL]], now=now)
     assert outstanding.retry_until == RETRY_TIME
+
+
+def consumer(message: Any) -> None:
+    """A consumer to be blamed."""
+
+
+class Consumer:
+    """Another one."""
+
+    def __call__(self, message: Any) -> None:
+        """Consume."""
+
+
+@pytest.mark.parametrize(
+    ("message", "blamed"),
+    [
+        ({"a": 1, "b": object()}, r"The key \['b'\] has a value of type object"),
+        ({"a": {"rows": [1, {"when": 2**70}]}}, r"The key \['a'\]\['rows'\]\[1\]\['when'\] has a value of type int"),
+        ({"small": "x", "big": b"x" * 9_000_000, "medium": b"x" * 1_000_000}, r"Its largest key is 'big'"),
+        ({"one": b"x" * 5_000_000, "two": b"x" * 6_000_000}, r"Its largest key is 'two'"),
+    ],
+)
+@pytest.mark.parametrize("blamed_consumer", [consumer, functools.partial(consumer), Consumer()])
+def test_the_log_names_the_consumer_its_place_and_the_key_of_a_message_that_cannot_be_sent(
+    outstanding: Outstanding, caplog: pytest.LogCaptureFixture, message: Any, blamed: str, blamed_consumer: Any
+) -> None:
+    one = result(Outgoing("answers", message))
+    one.consumer = blamed_consumer
+    assert messages(written(outstanding, one)) == []
+    assert re.search(blamed, caplog.text)
+    assert re.search(r"for answers, sent by .*onsumer.* \(.*test_outstanding\.py:\d+\) while", caplog.text)
+
+
+def test_a_consumer_without_a_source_file_is_named(outstanding: Outstanding, caplog: pytest.LogCaptureFixture) -> None:
+    one = result(Outgoing("answers", {"n": object()}))
+    scope: dict[str, Any] = {}
+    exec("def made(message): pass", scope)
+    one.consumer = scope["made"]
+    written(outstanding, one)
+    assert "sent by made while" in caplog.text or "made while" in caplog.text
+
+
+def test_pushes_that_were_never_written_are_lost_and_their_reports_kept(
+    outstanding: Outstanding, losses: Losses
+) -> None:
+    outstanding.give_up(outstanding.plan([result(Outgoing("a", {"n": 1}), token="token")], {}))
+    assert losses.as_dict() == {"broker": 1}
+    assert messages(written(outstanding)) == [Outcome.CONSUMED]

@@ -7,6 +7,7 @@ host does not know is answered with a refusal.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -180,7 +181,10 @@ def decode_result(kind: type, answer: Any, where: str) -> Any:
         return [Status(status) for status in answer]
     if kind is Take and answer is not None:
         queue, items, lost = answer
-        return Taken(queue, [Item(*item) for item in items], [(how, payload) for how, payload in lost])
+        # Deadlines are by the clock of the machine, so they count also if this process stood still meanwhile.
+        now = time.monotonic()
+        found = [Item(payload, raw, raw[0] - now) for payload, raw in items]
+        return Taken(queue, found, [(how, payload) for how, payload in lost])
     restore = _RESULTS.get(kind)
     return restore(*answer) if restore else answer
 

@@ -170,7 +170,7 @@ class CommandBuilder:
             elif stamp + ttl <= now:
                 lost.append(("expired", payload))
             else:
-                items.append(Item(payload, entry))
+                items.append(Item(payload, entry, (stamp + ttl - now) / 1000))
         return Taken(_queue_of(key), items, lost)
 
     def _group(self, script: Script, step: Join | Leave | Members | Restore, *arguments: str) -> list[Command]:

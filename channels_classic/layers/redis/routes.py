@@ -119,7 +119,7 @@ def _put_back(step: PutBack) -> list[ShardRequest]:
 
 def marked(taken: Taken, shard: int) -> Taken:
     """Return `taken` with the shard in each item: an item can only be put back where it came from."""
-    return replace(taken, items=[Item(item.payload, (shard, item.raw)) for item in taken.items])
+    return replace(taken, items=[Item(item.payload, (shard, item.raw), item.left) for item in taken.items])
 
 
 _PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {

@@ -17,7 +17,7 @@ else:
     TestCase = object
 
 PATIENCE = 5.0
-"""Seconds until something that should come counts as missing."""
+"""Seconds after which a message that should arrive counts as missing."""
 
 EXPIRY = 0.3
 """Seconds of the short expiries in these tests."""
@@ -70,11 +70,11 @@ class Face:
         self.layer.flush()
 
     def close(self) -> None:
-        """Let go of what belongs to this face."""
+        """Release the resources of this face."""
 
 
 class AsyncFace(Face):
-    """The asyncio methods, on an event loop of their own; what has no asyncio twin is called as it is."""
+    """The asyncio methods, on an event loop of their own; methods without an asyncio version are called directly."""
 
     def __init__(self, layer: BaseChannelLayer) -> None:
         super().__init__(layer)
@@ -117,15 +117,15 @@ class Conformance(TestCase):
     """
 
     def make_layer(self, **config: Any) -> BaseChannelLayer:
-        """A layer that is empty, or that `flush` empties; `config` holds arguments of `BaseChannelLayer`."""
+        """Return a layer that is empty, or that `flush` empties; `config` holds arguments of `BaseChannelLayer`."""
         raise NotImplementedError(f"{type(self).__name__} must define make_layer(**config).")
 
     def make_peer(self, layer: BaseChannelLayer, **config: Any) -> BaseChannelLayer:
-        """The same layer as another process would make it; where there is no other process, give `layer` back."""
+        """Return the same layer as another process would make it, or `layer` if no other process can reach it."""
         return self.make_layer(**config)
 
     def open(self, **config: Any) -> Face:
-        """An empty layer."""
+        """Return an empty layer."""
         layer = self.make_layer(**{**self.config, **config})
         if "async" not in layer.extensions and self.face_class is AsyncFace:
             self.skipTest("the layer has no asyncio face")
@@ -135,7 +135,7 @@ class Conformance(TestCase):
         return self._face(layer)
 
     def open_pair(self, **config: Any) -> tuple[Face, Face]:
-        """An empty layer as two processes have it."""
+        """Return an empty layer twice, as two processes would make it."""
         face = self.open(**config)
         peer = self.make_peer(face.layer, **{**self.config, **config})
         if peer is not face.layer:
@@ -155,7 +155,7 @@ class Conformance(TestCase):
         self.assertEqual(face.look(*channels), (None, None))
 
     def assert_holds(self, face: Face, channel: str, capacity: int) -> None:
-        """Exactly `capacity` messages fit, in each place."""
+        """Check that exactly `capacity` messages fit, in each place."""
         if "!" not in channel and "?" not in channel:
             capacity *= self.spread
         for number in range(capacity):

@@ -1,0 +1,116 @@
+"""A subclass of a layer, as projects write them to meter messages, is called by workers too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from channels_classic import Channel, Group
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.message import Message
+from tests.support.waiting import eventually
+from tests.worker.harness import Inbox, drain, make_worker, running
+
+
+class Metered:
+    """Counts the calls of the methods that carry messages."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.calls: Counter[str] = Counter()
+
+    def send(self, channel: str, message: dict[str, Any]) -> None:
+        self.calls[f"send {channel.partition('!')[0].partition('.')[0]}"] += 1
+        super().send(channel, {**message, "metered": True})  # type: ignore[misc]
+
+    def receive(self, channels: Sequence[str], block: bool = False) -> Any:
+        channel, message = super().receive(channels, block)  # type: ignore[misc]
+        self.calls["receive"] += channel is not None
+        return channel, message
+
+    def group_add(self, group: str, channel: str) -> None:
+        self.calls["group_add"] += 1
+        super().group_add(group, channel)  # type: ignore[misc]
+
+    def send_group(self, group: str, message: dict[str, Any]) -> None:
+        self.calls["send_group"] += 1
+        super().send_group(group, message)  # type: ignore[misc]
+
+
+class MeteredMemory(Metered, ChannelLayer):
+    pass
+
+
+class MeteredRedis(Metered, RedisChannelLayer):
+    pass
+
+
+@pytest.fixture(params=["memory", "redis"])
+def layer(request: pytest.FixtureRequest) -> Iterator[Any]:
+    if request.param == "memory":
+        yield MeteredMemory()
+        return
+    layer = MeteredRedis(hosts=[request.getfixturevalue("redis_url")])
+    yield layer
+    layer.close()
+
+
+def consumer(message: Message) -> None:
+    layer = message.channel_layer
+    Group("room", channel_layer=layer).add("member")
+    Channel("answers", channel_layer=layer).send({"n": message["n"]})
+    Group("room", channel_layer=layer).send({"n": message["n"]})
+
+
+async def coroutine(message: Message) -> None:
+    consumer(message)
+
+
+@pytest.mark.parametrize("consume", [consumer, coroutine])
+def test_every_method_that_a_project_overrides_is_called(layer: Any, consume: Any) -> None:
+    with running(make_worker(layer, {"test": consume})):
+        for number in range(3):
+            layer.send("test", {"n": number})
+        answers = drain(layer, "answers", 3)
+        members = drain(layer, "member", 3)
+    assert sorted(answer["n"] for answer in answers) == [0, 1, 2]
+    assert all(answer["metered"] for answer in answers)
+    assert sorted(member["n"] for member in members) == [0, 1, 2]
+    expected = {"send test": 3, "send answers": 3, "group_add": 3, "send_group": 3, "receive": 3}
+    assert {name: layer.calls[name] for name in expected} == expected
+
+
+def test_a_client_gets_its_reply_before_the_next_message_of_its_socket_may_start(layer: Any) -> None:
+    def reply(message: Message) -> None:
+        assert message.reply_channel is not None
+        message.reply_channel.send({"n": message["n"]})
+
+    inbox = Inbox(layer)
+    with running(make_worker(layer, {"test": reply})):
+        inbox.post("test", {"n": 1})
+        found = inbox.wait(2)
+    assert ("client", Outcome.CONSUMED) in found
+    assert ("client", {"n": 1, "metered": True}) in found
+
+
+def test_a_method_that_raises_costs_that_message_alone(
+    layer: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    send = layer.send
+
+    def refusing(channel: str, message: dict[str, Any]) -> None:
+        if message.get("n") == 1:
+            raise RuntimeError("the project refuses this message")
+        send(channel, message)
+
+    monkeypatch.setattr(layer, "send", refusing)
+    with running(make_worker(layer, {"test": consumer})):
+        for number in (1, 2):
+            send("test", {"n": number})
+        assert drain(layer, "answers", 1)[0]["n"] == 2
+        eventually(lambda: "the project refuses this message" in caplog.text)

@@ -1,0 +1,79 @@
+"""Calls the methods of a layer that a project overrides, where a worker would otherwise plan the steps itself.
+
+Projects extend a layer by a subclass with a `send`, `send_group` or `receive` of its own, to meter messages for
+instance. As in Channels 1.1.8 these are called for what consumers send and for what a worker takes. That costs a round
+trip for each message, and a message that was received counts as consumed when it was taken.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from channels_classic._pending import pending_message_store
+from channels_classic.exceptions import LayerUnavailable
+from channels_classic.layers.planner import Delivery, Outgoing
+from channels_classic.layers.steps import Item
+
+from .context import Context
+from .result import ConsumerResult
+
+logger = logging.getLogger("channels_classic.worker")
+
+
+class Overrides:
+    """The methods of a layer that are not those of this package."""
+
+    def __init__(self, context: Context) -> None:
+        self._layer = context.layer
+        self._clock = context.clock
+        self._sends = self._overrides("send")
+        self._sends_to_groups = self._overrides("send_group")
+        self.receives = self._overrides("receive")
+        """Whether messages are taken with `receive`."""
+        self.any_send = self._sends or self._sends_to_groups
+        """Whether `send` has anything to do."""
+
+    def _overrides(self, name: str) -> bool:
+        if name in vars(self._layer):
+            return True
+        owner = next(cls for cls in type(self._layer).__mro__ if name in vars(cls))
+        return not owner.__module__.startswith("channels_classic.")
+
+    def send(self, results: Sequence[ConsumerResult]) -> None:
+        """Send what must go through the project's methods, and remove it from the results.
+
+        To keep the order of what one consumer sent, everything of it goes that way. A message that is put back keeps
+        its token, which no method takes.
+        """
+        for result in results:
+            sends, result.sends = result.sends, [send for send in result.sends if send.token is not None]
+            for send in sends:
+                if send.token is None:
+                    self._send(send, result)
+
+    def _send(self, send: Outgoing, result: ConsumerResult) -> None:
+        call: Callable[..., object] = self._layer.send_group if send.group else self._layer.send
+        deadline = self._clock() + pending_message_store.retry_time
+        while True:
+            try:
+                call(send.name, send.message)
+                return
+            except Exception as error:
+                full = isinstance(error, self._layer.ChannelFull)
+                if full and self._clock() < deadline:
+                    time.sleep(pending_message_store.retry_interval)
+                    continue
+                logger.error("Lost a message for %s, sent by %s: %s", send.name, result.source, error)
+                if full or isinstance(error, LayerUnavailable):
+                    self._layer.losses.count("full" if full else "broker", send.name)
+                result.unsendable(send)
+                return
+
+    def receive(self, channels: Sequence[str]) -> list[Delivery]:
+        """Return the next message, if one comes within some seconds."""
+        channel, message = self._layer.receive(channels, block=True)
+        if channel is None or message is None:
+            return []
+        return [Delivery(channel, message, None, Item(b"", None))]
