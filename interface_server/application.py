@@ -10,8 +10,8 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
+from channels_classic._log_escapes import protect_loggers
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.log import protect_loggers
 
 from .action_log import ActionLogger, ActionLogMiddleware
 from .asgi import Receive, Scope, SendEvent

@@ -71,6 +71,11 @@ class InterfaceConfig:
     waiting_timeout: float = option(
         60.0, "Seconds of paused reading after which a WebSocket is closed with 1013 (try again later)."
     )
+    socket_memory: int = option(
+        1024**3,
+        "Maximum bytes queued for and from all WebSockets of a process; beyond it those that use most are closed. "
+        "0: unlimited.",
+    )
     root_path: str = option(
         "", "The path the site is mounted at, percent-encoded, as SCRIPT_NAME in WSGI.", group=PROXY
     )

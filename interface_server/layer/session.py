@@ -20,6 +20,7 @@ from channels_classic.layers.steps import LIVENESS, Entry, Heartbeat, Push, Reti
 
 from ..config import InterfaceConfig
 from ..log_throttle import ThrottledLog
+from .budget import ByteBudget
 from .client import Client
 from .reader import Reader
 from .reconnecting import ReconnectingConnection
@@ -68,6 +69,7 @@ class LayerSession:
         self.config = config
         self.losses = layer.losses
         self.throttled_log = ThrottledLog()
+        self.budget = ByteBudget(config.socket_memory)
         self.inbox = names.new_inbox()
         self.timers = Timers(self.clock)
         self.retry_queues = RetryQueues(self.timers, self.clock, lambda: self.available)

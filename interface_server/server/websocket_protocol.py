@@ -18,6 +18,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from ..error_pages import RETRY_AFTER
+from ..layer.budget import UNCOUNTED
 
 WRITE_BUFFER = 64 * 1024
 """Bytes in a transport's buffer above which `write` declines and frames go through `send`, which waits."""
@@ -120,6 +121,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.writable: Any = _Valve()
         self._read_at = 0.0
         self._unparsed = b""
+        self._note_buffered: Callable[[], None] | None = None
         self._early_bytes = 0
         self._early_pongs = b""
         self._listener: Callable[[str | bytes], bool] | None = None
@@ -136,6 +138,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 "listen": self.listen,
                 "resume_reading": self.resume_reading,
                 "abort": self.abort,
+                "buffered": self.buffered,
             }
 
     def write_frame(self, frame: bytes) -> bool:
@@ -154,13 +157,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         transport.write(frame)
         return True
 
-    def listen(self, listener: Callable[[str | bytes], bool]) -> None:
+    def listen(self, listener: Callable[[str | bytes], bool], note_buffered: Callable[[], None]) -> None:
         """Pass the client's messages to `listener` instead of `receive`; reading pauses when it returns False.
+
+        `note_buffered` is called while much of a message has come and its end has not.
 
         Messages that were already read are passed now, all of them, as are those read together with the one for which
         it returns False.
         """
         self._listener = listener
+        self._note_buffered = note_buffered
         room = True
         for event in self.queue.take_all():
             if event["type"] == "websocket.receive":
@@ -209,6 +215,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._parse()
         else:
             super().data_received(data)
+
+        if self._note_buffered is not None and len(self.conn.reader.buffer) + sum(map(len, self.frames)) > UNCOUNTED:
+            self._note_buffered()
+
+    def buffered(self) -> int:
+        """Return the bytes of unfinished messages, and those that the client does not take."""
+        incoming = len(self.conn.reader.buffer) + sum(map(len, self.frames)) + len(self._unparsed)
+        return incoming + self.transport.get_write_buffer_size()
 
     def _parse(self) -> None:
         while self._unparsed and not self.read_paused and not self.transport.is_closing():

@@ -19,6 +19,7 @@ from channels_classic.layers.planner import Outgoing
 from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
 from ..config import InterfaceConfig
 from ..frames import encode_frame
+from ..layer.budget import UNCOUNTED
 from ..layer.client import Broadcast
 from ..layer.session import LayerSession
 from ..layer.writer import SendResult
@@ -117,7 +118,7 @@ class WebSocket:
         code = ABNORMAL
         try:
             if self._raw is not None:
-                self._raw["listen"](self._frame)
+                self._raw["listen"](self._frame, self._note_buffered)
             while (event := await self._receive())["type"] == RECEIVE:
                 text = event.get("text")
                 if not self._frame(text if text is not None else event.get("bytes") or b""):
@@ -132,6 +133,8 @@ class WebSocket:
         if self.state is SocketState.CLOSING:
             return True
         self._perform(self._inbound.frame(data, self._session.clock()))
+        if self._inbound.size > UNCOUNTED:
+            self._note_buffered()
         if self._inbound.has_room:
             return True
         if self._raw is not None:
@@ -161,6 +164,7 @@ class WebSocket:
     def _end(self, code: int) -> None:
         """Leave the client's groups now, and queue its disconnect after its last frame."""
         self.state = SocketState.GONE
+        self._note_buffered()
         self._connect_deadline = self._life_deadline = math.inf
         self._session.gone(self)
         self._perform(self._inbound.end(code, self._session.clock()))
@@ -359,6 +363,8 @@ class WebSocket:
         self._send_queue.put({"type": "websocket.send", key: payload}, len(payload))
         if self._send_queue.overfull:
             self._give_up()
+        elif self._send_queue.size > UNCOUNTED:
+            self._note_buffered()
 
     def _write_now(self, frame: bytes) -> bool:
         """Write directly to the transport, unless the server declines or earlier events are still queued."""
@@ -385,6 +391,28 @@ class WebSocket:
             self.state = SocketState.CLOSING
             self._send_queue.put({"type": "websocket.close", "code": code})
             self._perform(self._inbound.resume())  # to read the client's close frame
+
+    # Memory
+
+    @property
+    def buffered(self) -> int:
+        """The bytes that wait, in either direction."""
+        if self.state is SocketState.GONE:
+            return self._inbound.size
+        return self._inbound.size + self._send_queue.size + (self._raw["buffered"]() if self._raw else 0)
+
+    def _note_buffered(self) -> None:
+        for client in self._session.budget.note(self, self.buffered):
+            client.cut_off()
+
+    def cut_off(self) -> None:
+        """Close the connection and drop what waits: the process holds too much."""
+        self._warn("The WebSocket %s is closed: all of them hold more than --socket-memory, and it holds most.")
+        self._send_queue.clear()
+        self._perform(self._inbound.discard())
+        self._close(TRY_AGAIN_LATER)
+        if self._raw is not None:
+            self._raw["abort"]()
 
     def _give_up(self) -> None:
         """Cut off a client that does not read."""

@@ -211,6 +211,13 @@ class Gate:
         self._lease_over = math.inf
         return self._change(GateEvent.ENDED)
 
+    def discard(self) -> int:
+        """Drop the frames that wait; return their number."""
+        before = len(self._waiting)
+        self._waiting = [waiting for waiting in self._waiting if waiting.last or not waiting.size]
+        self._size = 0
+        return before - len(self._waiting)
+
     def shorten(self, now: float) -> None:
         """Shorten the lease: the layer was down, and the outstanding message or its report may be lost."""
         if self.state is GateState.IN_FLIGHT:

@@ -209,6 +209,10 @@ class InboundQueue:
         self._is_final = True
         return [*self._unblock(), *map(_without_token, self._gate.overtake(now))]
 
+    def discard(self) -> list[Action]:
+        """Drop the frames that wait, because the process holds too many bytes."""
+        return [Lost("full", RECEIVE) for _ in range(self._gate.discard())]
+
     # Time
 
     def due(self, now: float) -> list[Action]:

@@ -42,12 +42,39 @@ class Input:
         return f"Input(({shown}), {self.end})"
 
 
-METHODS = [b"GET", b"POST", b"HEAD", b"OPTIONS", b"get", b"CONNECT", b"TRACE", b"PRI", b"\xff", b"", b"G" * 300]
+METHODS = [
+    b"BREW",
+    b"SOURCE",
+    b"QUERY",
+    b"GET",
+    b"POST",
+    b"HEAD",
+    b"OPTIONS",
+    b"get",
+    b"CONNECT",
+    b"TRACE",
+    b"PRI",
+    b"\xff",
+    b"",
+    b"G" * 300,
+]
 TARGETS = [
     b"/", b"*", b"//x", b"/%00", b"/%0d%0aSet-Cookie:%20a", b"/%ff%fe", b"/" + b"a" * 9000, b"http://evil/", b"http://",
     b"/?" + b"&" * 500, b"/..%2f..%2fetc", b"", b" ", b"/\x80", b"x", b"http://[::1", b"/#a",
+    b"http://x/", b"HTTPS://y:1?z", b"http://a@x/", b"http://:80/", b"ftp://x/", b"x:1",
 ]  # fmt: skip
-VERSIONS = [b"HTTP/1.1", b"HTTP/1.0", b"HTTP/0.9", b"HTTP/2.0", b"HTTP/1.1 ", b"HTTP/9", b"", b"http/1.1"]
+VERSIONS = [
+    b"HTTP/1.1",
+    b"HTTP/1.0",
+    b"HTTP/0.9",
+    b"HTTP/2.0",
+    b"HTTP/1.1 ",
+    b"HTTP/9",
+    b"",
+    b"http/1.1",
+    b"RTSP/1.0",
+    b"ICE/1.0",
+]
 HEADERS = [
     b"Host: x", b"Host: y", b"Content-Length: 3", b"Content-Length: 4", b"Content-Length: -1", b"Content-Length: 99999",
     b"Content-Length: 18446744073709551616", b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip, chunked",
@@ -56,7 +83,8 @@ HEADERS = [
     b"\xff: a", b": a", b"A", b"A_B: c", b"Sec-WebSocket-Key: x", b"Sec-WebSocket-Version: 13", b"X: " + b"y" * 40000,
     b"Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==", b"Sec-WebSocket-Extensions: permessage-deflate; x=" + b"1" * 99,
     b"Sec-WebSocket-Protocol: " + b"a," * 200, b"Daphne-Root-Path: /%ff", b"X-Forwarded-For: " + b"1," * 200,
-    b"Cookie: \xe9", b"Origin: null",
+    b"Cookie: \xe9", b"Origin: null", b"Host: x/y", b"Host: [::1]:80", b"Transfer-Encoding: chunked, chunked",
+    b"X-Forwarded-For: [::1]:4711", b"X-Forwarded-For: fe80::1%\x1b[31m", b"Daphne-Root-Path: //evil",
 ]  # fmt: skip
 LINE_ENDS = [b"\r\n"] * 5 + [b"\n", b"\r"]
 
@@ -82,6 +110,20 @@ _frames = st.one_of(
         frame(0x01, b"") + frame(0x00, b"") * 1100, frame(0x89, b"a") * 300, b"\x81", b"\x81\xfe", frame(0xC1, b"\x00"),
     ]),
 )  # fmt: skip
+_CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+_endless = st.builds(
+    lambda start, part, times: start + part * times,
+    st.sampled_from([
+        b"GET /", HEAD + b"A: ", HEAD, _CHUNKED + b"1;a=", _CHUNKED + b"1\r\na\r\n1;", _CHUNKED + b"0\r\nA: ",
+        _CHUNKED + b"0\r\n", _CHUNKED, UPGRADE, HEAD + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n", b"",
+        UPGRADE + frame(0x01, b"a"),
+    ]),
+    st.sampled_from([
+        b"x" * 1000, b"A: b\r\n" * 100, b"1;a=" + b"x" * 500 + b"\r\na\r\n", b"\r\n" * 100, (HEAD + b"\r\n") * 20,
+        frame(0x89, b"a" * 125) * 10, frame(0x00, b"") * 100, frame(0x01, b"x" * 4000),
+    ]),
+    st.integers(1, 200),
+)  # fmt: skip
 _sockets = st.lists(_frames, max_size=6).map(lambda frames: UPGRADE + b"".join(frames))
 _valid = st.sampled_from(
     [HEAD + b"\r\n", (HEAD + b"\r\n") * 3, UPGRADE, UPGRADE + frame(0x81, b"hello"), *FAULTS.values()]
@@ -103,7 +145,7 @@ def _cut(data: bytes, cuts: list[float], end: End) -> Input:
 
 inputs = st.builds(
     _cut,
-    st.one_of(_requests, _sockets, _damaged, _valid, st.binary(max_size=300)),
+    st.one_of(_requests, _sockets, _damaged, _valid, _endless, st.binary(max_size=300)),
     st.lists(st.floats(0, 1), max_size=3),
     st.sampled_from(End),
 )

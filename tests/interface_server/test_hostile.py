@@ -2,15 +2,20 @@
 
 Nothing breaks, nothing is left behind, and the next good client is served.
 
-`make hostile` sends 20,000; here are fewer.
+`make hostile` sends 50,000; here are fewer. Meanwhile another client is served, whose slowest answer is printed at the
+end, with what the process grew by.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -23,7 +28,7 @@ from channels_classic.layers.codec import Outcome
 from tests.interface_server.hostile import End, Input, attack, inputs
 from tests.interface_server.live import Live, live
 from tests.interface_server.server.test_limits import FAULTS, HEAD, UPGRADE
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 TOGETHER = 20
 COUNT = int(os.environ.get("HOSTILE", "400"))
@@ -62,6 +67,37 @@ def answering(server: Live) -> Iterator[None]:
         worker.join()
 
 
+@contextmanager
+def witness(server: Live) -> Iterator[None]:
+    """Another client, which asks again and again while others are hostile."""
+    stop, answers = threading.Event(), []
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def ask() -> None:
+        while not stop.wait(0.05):
+            begun = time.monotonic()
+            connection = server.http()
+            connection.request("GET", "/witness")
+            assert connection.getresponse().read() == b"ok"
+            connection.close()
+            answers.append(time.monotonic() - begun)
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            yield
+        finally:
+            stop.set()
+            asking.result()
+    growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+    sys.stdout.write(
+        f"\n{COUNT} hostile clients; {len(answers)} answers to another one, the slowest after {max(answers):.3f} s; "
+        f"the process grew by {growth} MiB\n"
+    )
+    assert max(answers) < scaled(5.0)
+    assert growth < 300
+
+
 def left_behind(server: Live) -> list[object]:
     """Connections that are open, and clients that the hub knows."""
     running = server.server._uvicorn
@@ -85,7 +121,7 @@ def be_good(server: Live) -> None:
 @pytest.mark.timeout(0 if COUNT > 400 else 120)
 def test_hostile_clients_break_nothing(caplog: pytest.LogCaptureFixture) -> None:
     limits = {"head_timeout": 0.3, "keep_alive": 0.3}
-    with live(limits=limits, ping_interval=0.2, ping_timeout=0.3) as server, answering(server):
+    with live(limits=limits, ping_interval=0.2, ping_timeout=0.3) as server, answering(server), witness(server):
 
         @settings(
             max_examples=COUNT // TOGETHER,

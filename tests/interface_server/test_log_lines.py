@@ -9,10 +9,11 @@ from urllib.parse import quote
 
 import pytest
 
+from channels_classic._log_escapes import escape, protect_loggers
 from channels_classic.interface_server.log_throttle import ThrottledLog
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.log import escape, protect_loggers, setup_logger
+from channels_classic.log import setup_logger
 from tests.interface_server.live import Live, live
 
 NASTY = "/a\n2026-01-01 - ERROR - forged\r\x1b[2J\x9b31m\u2028\u202e\x07\x00"

@@ -259,3 +259,13 @@ def test_nothing_is_due_before_its_time() -> None:
     assert inbound.deadline == math.inf
     assert inbound.due(0.0) == []
     connected().due(1000.0)
+
+
+def test_frames_that_wait_can_be_dropped_and_the_disconnect_is_not() -> None:
+    inbound = connected()
+    for frame in ("a", "b", "c"):
+        inbound.frame(frame, 0.0)
+    inbound.end(1013, 0.0)
+    assert inbound.discard() == [Lost("full", RECEIVE)] * 2
+    assert (inbound.waiting, inbound.size) == (1, 0)
+    assert brief(inbound.report("1", Outcome.CONSUMED, 0.0)) == [Taken(RECEIVE), (DISCONNECT, 4, "4")]

@@ -7,14 +7,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
+
+import pytest
 
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import Push, Status, Step
 from tests.interface_server.live import Live, live
-from tests.interface_server.server.test_limits import UPGRADE
+from tests.interface_server.server.test_limits import UPGRADE, frame, open_socket
 from tests.support.waiting import eventually
 
 CONNECT, DISCONNECT = "websocket.connect", "websocket.disconnect"
@@ -80,7 +82,10 @@ def test_a_full_channel_is_not_polled() -> None:
     layer = CountingLayer(capacity=10)
     with live(layer, websocket_connect_timeout=60.0) as server, ExitStack() as stack:
         clients = [stack.enter_context(server.raw()) for _ in range(count)]
-        for client in clients:
+        for client in clients[:11]:
+            client.sendall(UPGRADE)
+        eventually(lambda: layer.refused[CONNECT])
+        for client in clients[11:]:  # those that come in one turn with the first refusal are refused with it
             client.sendall(UPGRADE)
         worker(server, CONNECT, count, 0.001, {"accept": True})
         assert all(_accepted(client) for client in clients)
@@ -89,3 +94,39 @@ def test_a_full_channel_is_not_polled() -> None:
 
 def _accepted(client: socket.socket) -> bool:
     return client.recv(65536).startswith(b"HTTP/1.1 101 ")
+
+
+def test_of_many_sockets_that_hold_much_those_that_hold_most_are_closed_and_others_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    part = frame(0x02, b"x" * 900_000)  # a message without an end
+    with live(socket_memory=8 * 1024 * 1024) as server, ExitStack() as stack:
+        honest = stack.enter_context(server.raw())
+        open_socket(server, honest)
+        hostile = [stack.enter_context(server.raw()) for _ in range(12)]
+        for client in hostile:
+            open_socket(server, client)
+            with suppress(ConnectionError):
+                client.sendall(part)
+        assert server.take(DISCONNECT).message["code"] in (1006, 1013)
+        honest.sendall(frame(0x81, b"still"))
+        assert server.consume("websocket.receive", {"text": "here"})["text"] == "still"
+        assert honest.recv(100) == b"\x81\x04here"
+        session = server.server._uvicorn.config.loaded_app._session.result()
+        eventually(lambda: session.budget.total <= 8 * 1024 * 1024)
+    assert "--socket-memory" in caplog.text
+
+
+def test_what_nobody_reads_is_counted_too(caplog: pytest.LogCaptureFixture) -> None:
+    with live(socket_memory=4 * 1024 * 1024) as server, ExitStack() as stack:
+        for _ in range(5):
+            client = stack.enter_context(server.raw())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.sendall(UPGRADE)
+            delivery = server.take(CONNECT)
+            server.layer.send(str(delivery.reply_channel), {"accept": True})
+            for _ in range(5):
+                server.layer.send(str(delivery.reply_channel), {"bytes": b"x" * 1_000_000})
+            server.report(delivery)
+        assert server.take(DISCONNECT).message["code"] in (1006, 1013)
+    assert "--socket-memory" in caplog.text

@@ -1,0 +1,42 @@
+"""Keeps what clients send from beginning lines of the log, or controlling a terminal that shows it."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+_CONTROL = re.compile("[\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
+"""Characters that can begin a line, control a terminal, or turn the direction of a text around."""
+
+_LOGGERS = (
+    "channels_classic.interface_server",
+    "channels_classic.layers",
+    "channels_classic.worker",
+    "django.channels",
+)
+
+
+def escape(text: str) -> str:
+    """Return `text` with its control characters escaped, as `repr` does it."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+class _EscapeControlCharacters(logging.Filter):
+    """Escapes control characters in messages: paths, headers and names in them may come from clients."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record where it is necessary, and let it pass."""
+        message = record.getMessage()
+        escaped = escape(message)
+        if escaped != message:
+            record.msg, record.args = escaped, None
+        return True
+
+
+_escape_control_characters = _EscapeControlCharacters()
+
+
+def protect_loggers() -> None:
+    """Escape control characters in everything that the loggers of this package write. May be called again."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_escape_control_characters)

@@ -1,0 +1,53 @@
+"""The bytes that one process holds for its WebSockets, in total. Pure.
+
+Each client is bounded, but ten thousand hostile ones would hold as many times that bound. Beyond the total those that
+use most are cut off, so that the others are served.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+UNCOUNTED = 64 * 1024
+"""Bytes up to which a client is not counted: so much is usual, and counting it would cost every message."""
+
+
+class Holder(Protocol):
+    """A client for which bytes are held."""
+
+    @property
+    def buffered(self) -> int:
+        """The bytes that are held for it now."""
+
+    def cut_off(self) -> None:
+        """End the connection and drop what is held."""
+
+
+class ByteBudget:
+    """The clients that hold more than `UNCOUNTED`, up to `limit` bytes in total; 0: unlimited."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._sizes: dict[Holder, int] = {}
+        self.total = 0
+
+    def note(self, holder: Holder, size: int) -> list[Holder]:
+        """Note what is held for a client; return the clients to cut off."""
+        before = self._sizes.pop(holder, 0)
+        self.total -= before
+        if size <= UNCOUNTED or not self._limit:
+            return []
+        self._sizes[holder] = size
+        self.total += size
+        return self._victims() if self.total > self._limit else []
+
+    def _victims(self) -> list[Holder]:
+        """Look again, because clients take bytes without a note, then choose those that use most."""
+        self._sizes = {holder: size for holder in self._sizes if (size := holder.buffered) > UNCOUNTED}
+        self.total = sum(self._sizes.values())
+        victims = []
+        while self.total > self._limit:
+            largest = max(self._sizes, key=self._sizes.__getitem__)
+            self.total -= self._sizes.pop(largest)
+            victims.append(largest)
+        return victims
