@@ -36,6 +36,8 @@ REQUEST = "http.request"
 ONLY = "0"
 """A request is one message, so every token does."""
 
+IGNORED = "A part of the response to %s was ignored: %s."
+
 _STATUSES = {
     SendResult.FULL: 503,
     SendResult.UNAVAILABLE: 503,
@@ -113,6 +115,8 @@ class Request:
         try:
             if (status := await self._body.receive()) is not None:
                 self._body.close()
+                if self._body.no_space:
+                    self._warn("The body of %s was refused with 503: %s.", self._body.no_space)
                 await self._answer(status)
             elif not self._body.disconnected:
                 await self._run()
@@ -210,10 +214,10 @@ class Request:
         try:
             self._response.add(message)
         except IgnoredPart as error:
-            self._warn(error)
+            self._warn(IGNORED, error)
             return
         except ValueError as error:
-            self._warn(error)
+            self._warn(IGNORED, error)
             self._fail(500)
         except NoSpace as error:
             self._give_up(str(error))
@@ -356,9 +360,8 @@ class Request:
         line = f"{self._scope['method']} {self._scope['path']}"
         return line.encode("unicode_escape").decode("ascii")
 
-    def _warn(self, error: ValueError) -> None:
-        reason = str(error).rstrip(".")
-        self._session.throttled_log.warn(logger, "A part of the response to %s was ignored: %s.", self._name, reason)
+    def _warn(self, text: str, reason: object) -> None:
+        self._session.throttled_log.warn(logger, text, self._name, str(reason).rstrip("."))
 
     async def _answer(self, status: int) -> None:
         """End the request here: with an error page, or by cutting off a response that has begun."""
