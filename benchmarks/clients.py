@@ -65,7 +65,7 @@ def http(url: str, options: argparse.Namespace) -> Figures:
 
 
 def _read_wrk(output: str) -> Figures:
-    """What `wrk` printed, in figures."""
+    """Return the figures that `wrk` printed."""
     rate, median, last, failures, sockets = (re.search(pattern, output) for pattern in _WRK)
     if rate is None or median is None or last is None:
         sys.exit(f"wrk said nothing that is understood here:\n{output}")
@@ -165,7 +165,7 @@ class Room:
 
     @property
     def complete(self) -> bool:
-        """Whether everyone got what was said last."""
+        """Return True once every socket got the last message."""
         return self._complete.is_set()
 
     async def say(self, text: bytes) -> float:
@@ -206,7 +206,7 @@ async def broadcast(url: SplitResult, options: argparse.Namespace) -> Figures:
 
 
 async def idle(url: SplitResult, options: argparse.Namespace) -> Figures:
-    """How fast sockets open, 50 at a time, and what each takes of the programs' memory."""
+    """Measure how fast sockets open, 50 at a time, and the memory that each costs the programs."""
     _close(await _open(url, 50))
     await asyncio.sleep(1)
     empty, before, begun = options.programs.memory(), options.programs.time(), time.perf_counter()

@@ -1,4 +1,4 @@
-"""Who takes part, and how each is started: one table. All serve `benchmarks.project` from this environment.
+"""The contenders and how each is started: one table. All serve `benchmarks.project` from this environment.
 
 Peers run with one process, as they do unless told otherwise, and with two, as many as an interface server and a worker.
 """

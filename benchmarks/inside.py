@@ -1,7 +1,8 @@
-"""What is measured inside a process: a layer alone, what a group send costs its sender, and two floors.
+"""Measurements inside a process: a layer alone, the cost of a group send to its sender, and two floors.
 
-`python -m benchmarks.inside messages|messages-async|group|handler|redis-benchmark …` prints figures as JSON. The layer
-is the default one of `benchmarks.project.settings`: ours, or one of channels_redis, which has coroutines only.
+`python -m benchmarks.inside messages|messages-async|group|inboxes|handler|redis-benchmark …` prints figures as JSON.
+The layer is the default one of `benchmarks.project.settings`: of this package, or of channels_redis, which has
+coroutines only.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ async def _messages_async(options: argparse.Namespace) -> Figures:
 
 
 def _coroutines() -> tuple[Callable[[str, Any], Awaitable[None]], Callable[[str], Awaitable[Any]]]:
-    """How a coroutine sends and receives."""
+    """The send and receive functions of a coroutine."""
     if _is_ours():
         layer = _ours()
 
@@ -101,9 +102,10 @@ def _for(seconds: float) -> Iterator[float]:
 def group(options: argparse.Namespace) -> Figures:
     """Seconds that a sender spends on one group send, for growing groups; nobody else uses the layer meanwhile."""
     costs = _our_group(options) if _is_ours() else uvloop.run(_their_group(options))
-    slope = (costs[SIZES[-1]] - costs[SIZES[0]]) / (SIZES[-1] - SIZES[0])
+    # Where the cost does not grow with members the slope is noise, of either sign.
+    slope = max(0.0, (costs[SIZES[-1]] - costs[SIZES[0]]) / (SIZES[-1] - SIZES[0]))
     each = {f"µs for {size}": cost * 1e6 for size, cost in costs.items()}
-    return {**each, "µs a member": slope * 1e6}
+    return {**each, "µs a member": slope * 1e6, "times as long for 10000": costs[SIZES[-1]] / costs[SIZES[0]]}
 
 
 def _our_group(options: argparse.Namespace) -> dict[int, float]:
@@ -125,6 +127,29 @@ def _our_group(options: argparse.Namespace) -> dict[int, float]:
             assert taken is not None
         costs[size] = sorted(times)[len(times) // 2]
     return costs
+
+
+def inboxes(options: argparse.Namespace) -> Figures:
+    """Seconds that a sender spends on a group over 1,000 interface servers, and on one of 1,000,000 members over 10."""
+    wide, large = _over_inboxes("wide", 1_000, 50, options), _over_inboxes("large", 10, 100_000, options)
+    return {"µs an inbox": wide * 1e6 / 1_000, "ms for 1000000": large * 1e3}
+
+
+def _over_inboxes(group: str, count: int, members: int, options: argparse.Namespace) -> float:
+    from channels_classic.layers import names
+    from channels_classic.layers.steps import Heartbeat, Join, Take
+
+    layer, inboxes = _ours(), [names.new_inbox() for _ in range(count)]
+    for inbox in inboxes:
+        for start in range(0, members, 500):
+            clients = [f"{number:016x}" for number in range(start, min(start + 500, members))]
+            layer.run([Heartbeat(inbox), Join(group, inbox, clients)])
+    times = []
+    for begun in _for(options.seconds / 2):
+        layer.send_group(group, MESSAGE)
+        times.append(time.perf_counter() - begun)
+        layer.run([step for inbox in inboxes for step in (Heartbeat(inbox), Take([inbox], 10))])
+    return sorted(times)[len(times) // 2]
 
 
 async def _their_group(options: argparse.Namespace) -> dict[int, float]:
@@ -196,6 +221,7 @@ MEASURES = {
     "messages": messages,
     "messages-async": messages_async,
     "group": group,
+    "inboxes": inboxes,
     "handler": handler,
     "redis-benchmark": redis_benchmark,
 }

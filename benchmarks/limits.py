@@ -1,4 +1,4 @@
-"""How many sockets a process may have."""
+"""The limit of sockets per process."""
 
 from __future__ import annotations
 

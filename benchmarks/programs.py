@@ -1,4 +1,4 @@
-"""What the programs that are measured take of the machine: memory, and time of its processors.
+"""Memory and processor time of the programs that are measured.
 
 A program is named with its process, `worker=123`; all that this process started counts with it.
 """
@@ -18,7 +18,7 @@ _PARENT, _USER, _SYSTEM, _RESIDENT = 1, 11, 12, 21  # fields of /proc/…/stat b
 
 @dataclass
 class _Use:
-    """What a process and all that it started use."""
+    """Resources of a process and all its descendants."""
 
     seconds: float = 0.0
     kibibytes: float = 0.0

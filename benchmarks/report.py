@@ -28,7 +28,7 @@ SIGNS = {True: "≥", False: "≤"}
 
 
 def heading(results: Results) -> str:
-    """Where and when it was measured, in two sentences, with a warning when others used the machine."""
+    """Return the place and time of the measurement in two sentences, with a warning when the machine was busy."""
     rounds = 1 + max((found.round for found in results.measurements), default=-1)
     versions = ", ".join(f"{name} {number}" for name, number in results.versions.items())
     lines = [
@@ -90,7 +90,7 @@ def figures_table(results: Results) -> str:
 
 
 def costs_table(results: Results) -> str:
-    """How long a message keeps a processor busy, in µs, by station: noise on the machine hardly changes that."""
+    """Return the processor time of a message in µs by station, which noise on the machine hardly changes."""
     rows = []
     for scenario in SCENARIOS:
         for key in scenario.contenders:

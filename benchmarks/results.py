@@ -1,4 +1,4 @@
-"""What the rounds found out, as it is kept in a file, and how figures are compared: by rounds."""
+"""The results of the rounds, as kept in a file, and the comparison of figures: by rounds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRAMS = ("Django", "channels", "channels_redis", "daphne", "gunicorn", "uvico
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one client found out about one contender in one round: figures, or why there are none."""
+    """The result of one client for one contender in one round: figures, or the reason why there are none."""
 
     scenario: str
     contender: str
@@ -46,7 +46,7 @@ class Middle:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a goal was reached: our figure, the best other and its figure, the ratio of the two in each round."""
+    """A goal and its figures: this project's, the best other contender's, and their ratio in each round."""
 
     goal: Goal
     ours: Middle
@@ -117,7 +117,7 @@ class Results:
         return Comparison(goal, our_middle, best, their_middle, ratio)
 
     def _best(self, scenario: Scenario, goal: Goal) -> tuple[str, Mapping[int, float]]:
-        """Who of those a goal is against did best, and its figures."""
+        """Return the best of the contenders that a goal names, and its figures."""
         found = {key: self.rounds(scenario.key, key, goal.figure) for key in goal.against}
         medians = {key: statistics.median(values.values()) for key, values in found.items() if values}
         if not medians:

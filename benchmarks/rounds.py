@@ -31,7 +31,7 @@ PATIENCE = 180.0
 
 
 class Course:
-    """What all measurements share: a Redis, a folder, a database with a user in it. Use it in a `with` statement."""
+    """Shared by all measurements: a Redis, a folder, a database with a user. Use it in a `with` statement."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -62,7 +62,7 @@ class Course:
     def figures(
         self, scenario: Scenario, contender: Contender, end: signal.Signals = signal.SIGKILL
     ) -> dict[str, float]:
-        """What the client found out. Programs are ended with a signal that leaves those with clients no time."""
+        """Return the client's result. Programs are ended with a signal that leaves them no time for their clients."""
         self._redis.flush()
         port, since = free_port(), time.monotonic()
         environment = self._environment(scenario, contender, port)
@@ -164,6 +164,6 @@ def busy(seconds: float = 0.2) -> float:
 
 
 def _processors() -> tuple[int, int]:
-    """How long all processors ran, and how long they waited, since the system started."""
+    """Return the busy and the idle time of all processors since the system started."""
     fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     return sum(fields), fields[3] + fields[4]

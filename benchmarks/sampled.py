@@ -22,7 +22,7 @@ START = 4.0
 
 
 class Samples:
-    """How often each stack was seen, outermost function first."""
+    """Return the samples by stack, outermost function first."""
 
     def __init__(self) -> None:
         self.stacks: Counter[str] = Counter()

@@ -17,7 +17,8 @@ import uvloop
 from benchmarks.limits import more_descriptors
 from benchmarks.sockets import Socket, frame, open_sockets
 from tests.support.redis_server import RedisServer
-from tests.support.running_site import HOST, RunningSite
+from tests.support.running_site import RunningSite
+from tests.support.site import HOST
 
 RESTART = 20.0
 """Seconds between two restarts of a worker."""
@@ -29,7 +30,7 @@ PATIENCE = 30.0
 """Seconds within which every echo must come, restarts or not."""
 
 GROWTH = 1.1
-"""How much more memory than after the first tenth of the time the interface server may use in the end."""
+"""MiB by which the interface server may grow after the first tenth of the time."""
 
 
 def resident(pid: int) -> float:
@@ -86,7 +87,7 @@ async def restart(site: RunningSite, until: float) -> int:
 
 
 async def soak(site: RunningSite, seconds: float, idle: int, active: int) -> bool:
-    """Whether all went well."""
+    """Return True if nothing went wrong."""
     pid = site.interface.pid
     empty = resident(pid)
     sleepers = await open_sockets(HOST, site.port, "/", idle)

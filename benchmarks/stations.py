@@ -1,4 +1,4 @@
-"""Where a message keeps processors busy: the share of each station in the interface server and in the worker.
+"""Processor time of a message: the share of each station in the interface server and in the worker.
 
 `python -m benchmarks.stations [SCENARIO [redis|local]]`, for the scenarios with an interface server and a worker.
 """
@@ -46,7 +46,7 @@ STATIONS: tuple[tuple[str, str], ...] = (
 
 
 def stations(path: Path) -> Counter[str]:
-    """How many samples each station has."""
+    """Return the number of samples by station."""
     found: Counter[str] = Counter()
     for line in path.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
@@ -63,7 +63,7 @@ def _station(stack: str) -> str:
 
 
 def functions(path: Path) -> Counter[str]:
-    """How many samples each function has, without those that it calls."""
+    """Return the samples by function, without the functions that it calls."""
     found: Counter[str] = Counter()
     for line in path.read_text().splitlines():
         stack, _, count = line.rpartition(" ")

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.redis_server import RedisServer
-from tests.support.running_site import HOST, RunningSite
+from tests.support.running_site import RunningSite
+from tests.support.site import HOST
 
 MEGABYTE = 1_000_000
 PROGRAMS = ("interface", "worker", "redis")
@@ -73,7 +74,7 @@ def upload(port: int, size: int, slow: float = 0.0) -> None:
 
 @dataclass
 class Measured:
-    """How long a case took, and the memory of each program in MiB: the most before it, and how much more in it."""
+    """Duration of a case, and for each program the peak memory in MiB before it and the growth during it."""
 
     seconds: float
     before: dict[str, float]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+
+from channels_classic.message import Message
 
 
-def headers_named(message: Any, name: bytes) -> Iterator[Sequence[bytes]]:
+def headers_named(message: Message, name: bytes) -> Iterator[Sequence[bytes]]:
     """Yield the headers called ``name``, which is in lower case: each a name and its value, or a name alone.
 
     ``headers`` is a list of pairs, or the dict of text to bytes that test clients of Channels 1.x send.
@@ -17,6 +18,6 @@ def headers_named(message: Any, name: bytes) -> Iterator[Sequence[bytes]]:
     return (header for header in headers if header and header[0].lower() == name)
 
 
-def header_values(message: Any, name: bytes) -> list[bytes]:
+def header_values(message: Message, name: bytes) -> list[bytes]:
     """Return the values of all headers called ``name``; that of a name alone is ``b""``."""
     return [header[1] if len(header) > 1 else b"" for header in headers_named(message, name)]

@@ -125,7 +125,9 @@ class PendingMessageStore:
 
     def prepare(self, **kwargs: Any) -> None:
         """Start holding sends; those that an earlier consumer left are dropped."""
-        _held.set(_Held())
+        held = self._current()
+        if held is None or held.pairs or held.trace:
+            _held.set(_Held())
 
     def append(self, sender: Sender, message: dict[str, Any]) -> None:
         """Hold a message after all others.
@@ -168,7 +170,7 @@ class PendingMessageStore:
 
         ``pairs`` are ``(Channel or Group, content)``, in order. What ``deliver`` raises reaches direct callers of
         ``send_and_flush`` and is logged when a consumer ends. ``write_first`` is called before anything else goes to
-        the layer: what was delivered may not be there yet.
+        the layer: what was delivered may not have arrived yet.
         """
         tokens = _deliver.set(deliver), before_run.set(write_first)
         try:

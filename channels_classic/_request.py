@@ -19,16 +19,18 @@ from django.http import HttpRequest, QueryDict, parse_cookie
 from django.utils.datastructures import MultiValueDict
 from django.utils.functional import cached_property
 
+from channels_classic._client import RemoteClient
 from channels_classic.exceptions import RequestAborted, RequestTimeout, ResponseLater
 from channels_classic.message import Message
 
 
 class AsgiRequest(HttpRequest):
-    """A Django request made from an ``http.request`` message; a large body waits in a temporary file.
+    """A Django request made from an ``http.request`` message.
 
-    ``path`` and ``method`` must be there. Waiting for the next part of the body may block for ``body_receive_timeout``
-    seconds. Raises ``RequestTimeout``, ``RequestAborted``, ``UnicodeDecodeError`` for a query string that is no UTF-8,
-    and Django's ``BadRequest``.
+    ``path`` and ``method`` must be there. The body is received when it is first read, and waits in a temporary file if
+    it is large; any number of requests made from one message, or from a copy of it, can read it. Raises
+    ``UnicodeDecodeError`` for a query string that is no UTF-8, and Django's ``BadRequest``; where the body is received
+    also ``RequestTimeout`` after ``body_receive_timeout`` seconds without a part, and ``RequestAborted``.
     """
 
     ResponseLater = ResponseLater
@@ -50,6 +52,11 @@ class AsgiRequest(HttpRequest):
         self.path = message["path"]
         self.path_info = _path_info(self.path, self.script_name)
         self.method: str = message["method"].upper()
+        body = message.get("body", b"")
+        if not isinstance(body, bytes):
+            raise BadRequest(f"The body of the request is of type {type(body).__name__}, not bytes.")
+        if message.get("body_channel") and not RemoteClient(self.reply_channel).can_answer:
+            body += self._receive_from(message["body_channel"])
         self.META = _server_meta(message)
         self.META.update(
             REQUEST_METHOD=self.method,
@@ -57,8 +64,29 @@ class AsgiRequest(HttpRequest):
             PATH_INFO=self.path_info,
         )
         _add_headers(self.META, _header_pairs(message))
-        self._set_content_type_params(self.META)  # type: ignore[attr-defined]  # private in Django, not in its stubs
-        self._stream = self._receive_body()
+        if body and "CONTENT_LENGTH" not in self.META:
+            # A chunked body; without a length Django and others take it for empty.
+            self.META["CONTENT_LENGTH"] = str(message.get("body_size", len(body)))
+        try:
+            self._set_content_type_params(self.META)  # type: ignore[attr-defined]  # private in Django, not in its stubs
+            if self._encoding:
+                b"\0\0\0\0".decode(
+                    self._encoding
+                )  # Django takes any codec for a charset, even one that decodes no text
+        except (LookupError, ValueError) as error:
+            raise BadRequest(f"The Content-Type {self.META['CONTENT_TYPE']!r} cannot be parsed: {error}.") from error
+
+    def is_disconnected(self) -> bool:
+        """Return True if the client left, so that nobody will read the response.
+
+        It asks the interface server, which takes about a millisecond; without one that can answer it is False.
+        """
+        return RemoteClient(self.reply_channel).is_gone()
+
+    @cached_property
+    def _stream(self) -> BinaryIO:  # type: ignore[override]  # made on demand
+        """The body, from its beginning: asked for on first use, which for most requests never comes."""
+        return self._receive_body()
 
     @property
     def body(self) -> bytes:
@@ -76,7 +104,8 @@ class AsgiRequest(HttpRequest):
     def close(self) -> None:
         """Close uploaded files and the body; Django calls this when the response is closed."""
         super().close()
-        self._stream.close()
+        if "_stream" in self.__dict__:
+            self._stream.close()
 
     @cached_property
     def GET(self) -> QueryDict:  # type: ignore[override]  # deletable, for the setter of `encoding`
@@ -109,33 +138,55 @@ class AsgiRequest(HttpRequest):
         elif hasattr(self, "_post"):
             self._files = MultiValueDict()
         else:
+            self._load_from_the_beginning()
+
+    def _load_from_the_beginning(self) -> None:
+        """Parse the body, also after it was read as a stream, and leave the stream where it is."""
+        position = self._stream.tell() if self._read_started else 0
+        if position:
+            self._stream.seek(0)
+        self._read_started = False
+        try:
             super()._load_post_and_files()
+        finally:
+            if "_stream" in self.__dict__:
+                self._stream.seek(position)
 
     def _get_scheme(self) -> str:
         return self.message.get("scheme") or "http"
 
     def _receive_body(self) -> BinaryIO:
-        body = self.message.get("body", b"")
-        if not isinstance(body, bytes):
-            raise BadRequest(f"The body of the request is of type {type(body).__name__}, not bytes.")
         stream: BinaryIO = BytesIO()
         try:
-            stream.write(body)
-            if self.message.get("body_channel"):
-                for chunk in self._receive_chunks(self.message["body_channel"]):
-                    stream.write(chunk)
-                    if isinstance(stream, BytesIO) and stream.tell() > settings.FILE_UPLOAD_MAX_MEMORY_SIZE:
-                        stream = _on_disk(stream)
+            stream.write(self.message.get("body", b""))
+            for chunk in self._receive_chunks():
+                stream.write(chunk)
+                if isinstance(stream, BytesIO) and stream.tell() > settings.FILE_UPLOAD_MAX_MEMORY_SIZE:
+                    stream = _on_disk(stream)
         except BaseException:
             stream.close()
             raise
-        if isinstance(stream, BytesIO):
-            self._body = stream.getvalue()  # Django parses forms from it, also after the stream was read
         stream.seek(0)
         return stream
 
-    def _receive_chunks(self, channel: str) -> Iterator[bytes]:
-        """Yield the parts of the body that follow on ``channel``; later messages there stay."""
+    def _receive_chunks(self) -> Iterator[bytes]:
+        """Yield the parts of the body that the message does not carry."""
+        client = RemoteClient(self.reply_channel)
+        offset, more = len(self.message.get("body", b"")), bool(self.message.get("body_channel"))
+        while more:
+            chunk = client.ask(patience=self.body_receive_timeout, offset=offset)
+            if "content" not in chunk:
+                raise RequestAborted("The body of the request is not kept any more: its client is gone.")
+            yield chunk["content"]
+            offset += len(chunk["content"])
+            more = chunk["more_content"]
+
+    def _receive_from(self, channel: str) -> bytes:
+        """Return the rest of the body from an interface server that sends it on ``channel`` unasked.
+
+        So says the ASGI draft. It is there only once, so it is put into the message for those who read it later.
+        """
+        parts: list[bytes] = []
         started = time.monotonic()
         while True:
             if time.monotonic() - started > self.body_receive_timeout:
@@ -146,10 +197,14 @@ class AsgiRequest(HttpRequest):
                 continue
             if chunk.get("closed"):
                 raise RequestAborted("The client disconnected while its request was being read.")
-            yield chunk.get("content", b"")
+            parts.append(chunk.get("content", b""))
             if not chunk.get("more_content"):
-                return
+                break
             started = time.monotonic()
+        rest = b"".join(parts)
+        self.message["body"] = self.message.get("body", b"") + rest
+        del self.message.content["body_channel"]
+        return rest
 
 
 def _on_disk(stream: BytesIO) -> BinaryIO:

@@ -58,7 +58,7 @@ Messages = Iterator[CheckMessage]
 
 @register("channels_classic")
 def check_channel_layers(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """What is wrong with `CHANNEL_LAYERS`."""
+    """Return the mistakes in `CHANNEL_LAYERS`."""
     try:
         configs = ChannelLayerManager().configs
     except InvalidChannelLayerError as error:
@@ -92,7 +92,7 @@ def check_types(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -
 
 @register("channels_classic")
 def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Whether the project still sets `MIDDLEWARE_CLASSES`."""
+    """Warn of a project that still sets `MIDDLEWARE_CLASSES`."""
     if not hasattr(settings, "MIDDLEWARE_CLASSES"):
         return []
     return [
@@ -107,7 +107,7 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
 
 @register("channels_classic")
 def check_runserver(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Whether `manage.py runserver` is ours: Django takes that of the app listed first."""
+    """Warn when `manage.py runserver` is that of another app: Django takes the first in INSTALLED_APPS."""
     if not CHANNEL_LAYERS.is_valid() or not CHANNEL_LAYERS.get():
         return []
     before = takewhile(lambda app: app.name != "channels_classic", apps.get_app_configs())
@@ -317,7 +317,7 @@ def _error(error: InvalidChannelLayerError, id: str) -> Error:
 
 
 def _place(error: BaseException) -> str:
-    """Where the user's code was when the error arose; empty when it was not."""
+    """Return the line of the project's code in which the error arose; empty if there is none."""
     for raised in filter(None, (error.__cause__, error)):
         for frame in reversed(traceback.extract_tb(raised.__traceback__)):
             if not frame.filename.startswith((*_LIBRARIES, "<frozen ")):

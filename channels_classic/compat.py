@@ -1,8 +1,8 @@
 """The import names of Channels 1.x for projects that keep them: channels, asgi_redis, asgi_ipc, asgiref.inmemory.
 
 Write `import channels_classic.compat` on the first line of the package that holds the settings (`mysite/__init__.py`):
-every process of a project imports that before it can import `channels`. The names stand for the modules of this
-package, so that each class is the same under either name, and `"channels"` is a valid entry of `INSTALLED_APPS`.
+every process of a project imports that before it can import `channels`. The names are aliases of the modules of this
+package: each class is the same object under either name, and `"channels"` is a valid entry of `INSTALLED_APPS`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _MODULES = {
 }
 
 _NAMES = {"channels_classic.layers.local": {"IPCChannelLayer": "LocalChannelLayer"}}
-"""What has another name than in the module that stands for it."""
+"""Module → old names in it, and what they are called there now."""
 
 
 class _Finder(MetaPathFinder):
-    """Finds the old names. It must be asked first: Python would load the files of this package a second time."""
+    """Finds the old names. It has to be the first finder: others would load the files of this package a second time."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -47,20 +47,20 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(Loader):
-    """Gives an old name the module of the new one."""
+    """Loads an old name as the module of the new one."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._own: ModuleSpec | None = None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The module itself, imported now if nobody has yet."""
+        """Return the module of the new name, importing it if it is not imported yet."""
         module = import_module(self._name)
         self._own = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Execute nothing, for that is done; give the module its own spec back, which Python has replaced."""
+        """Restore the spec of the module, which Python has replaced; it has been executed before."""
         module.__spec__ = self._own
         for old, new in _NAMES.get(self._name, {}).items():
             setattr(module, old, getattr(module, new))
@@ -69,14 +69,14 @@ class _Loader(Loader):
 def _exists(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # its parent is no package
+    except ModuleNotFoundError:  # its parent is not a package
         return False
 
 
 def _refuse_other_channels() -> None:
-    """Raise `OtherChannelsInstalled` when there is a package `channels` that is still good for something."""
+    """Raise `OtherChannelsInstalled` if there is a package `channels` other than Channels 0.x or 1.x."""
     spec = find_spec("channels")
-    if spec is None or spec.origin is None:  # a folder of that name that happens to be there
+    if spec is None or spec.origin is None:  # none, or only a folder of that name
         return
     try:
         installed: str | None = version("channels")

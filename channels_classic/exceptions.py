@@ -1,7 +1,7 @@
-"""The one errors module: what consumers raise to steer the worker, and what this package raises at them.
+"""All errors: those that consumers raise to control the worker, and those that this package raises.
 
 Pure Python: the layers, the interface server and the worker import it, with or without Django. Errors keep their
-facts as attributes and build the sentence from them, and also inherit the built-in class a caller would already
+facts as attributes and build the sentence from them, and inherit the built-in class that a caller would already
 catch.
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-# Raised by user code to steer the worker or the view machinery.
+# Raised by code of the project to control the worker or the handling of a view.
 
 
 class ConsumeLater(Exception):
-    """Raised when a consumer wants its message put back at the end of its channel, to be consumed again later."""
+    """Raised when a consumer asks for its message to be put back at the end of its channel and consumed later."""
 
 
 class DenyConnection(Exception):
@@ -22,19 +22,19 @@ class DenyConnection(Exception):
 
 
 class ResponseLater(Exception):
-    """Raised when a Django view gives no response now, because something else will send one to its reply channel."""
+    """Raised when a Django view returns no response now, because another sender will send one to its reply channel."""
 
 
 class ChannelSocketException(Exception):
-    """Raised when a consumer wants something done with its message: the worker calls ``run(message)``."""
+    """Raised when a consumer asks for an action on its message: the worker calls ``run(message)``."""
 
     def run(self, message: Any) -> None:
-        """Act on ``message``; subclasses say how."""
+        """Act on ``message``; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} must define run(message).")
 
 
 class WebsocketCloseException(ChannelSocketException):
-    """Raised when a consumer wants its WebSocket closed, after the frames it has sent.
+    """Raised when a consumer closes its WebSocket, after the frames it has sent.
 
     ``code`` is ``None`` (a normal close), 1000, or 3000 to 4999: the codes RFC 6455, section 7.4 leaves to
     applications. Raises ``ValueError`` for any other.
@@ -44,7 +44,7 @@ class WebsocketCloseException(ChannelSocketException):
         super().__init__(code)
         if code is not None and not _is_application_close_code(code):
             raise ValueError(
-                f"The close code {code!r} is not allowed: give None, 1000, or an integer from 3000 to 4999."
+                f"The close code {code!r} is not allowed: use None, 1000, or an integer from 3000 to 4999."
             )
         self._code = code
 
@@ -66,18 +66,18 @@ class SendNotAvailableOnDemultiplexer(Exception):
 
 
 class RequestTimeout(Exception):
-    """Raised when the body of a request did not go on for ``body_receive_timeout`` seconds."""
+    """Raised when no further part of a request's body arrived for ``body_receive_timeout`` seconds."""
 
 
 class RequestAborted(Exception):
-    """Raised when the client went away before the body of its request was complete."""
+    """Raised when a body cannot be read any more, or a response not sent, because the client is gone."""
 
 
 # Raised by this package.
 
 
 class ChannelsError(Exception):
-    """Raised when something in this package fails; the root of all its own errors."""
+    """Raised when this package fails: the base class of all errors that it defines."""
 
     # KeyError, which some subclasses inherit as well, would print the representation of the sentence.
     __str__ = BaseException.__str__
@@ -99,7 +99,7 @@ class UnknownChannelLayer(InvalidChannelLayerError, KeyError):
 
 
 class ChannelFull(ChannelsError):
-    """Raised when a channel holds as many messages as it may; the message was not sent.
+    """Raised when a channel holds as many messages, or bytes, as it may; the message was not sent.
 
     Without ``capacity`` the first argument is taken as a ready sentence, as code written for Channels 1.x raises it.
     """
@@ -113,7 +113,7 @@ class ChannelFull(ChannelsError):
         if self.capacity is None:
             return self.channel
         return (
-            f"The channel {self.channel!r} is full: it holds its capacity of {self.capacity} messages. "
+            f"The channel {self.channel!r} is full: it holds its capacity of {self.capacity} messages, or 64 MiB. "
             "Run more workers for it, or raise `capacity` or `channel_capacity` in CHANNEL_LAYERS."
         )
 
@@ -168,7 +168,7 @@ class InvalidGroupName(_InvalidName):
 
 
 class InvalidMessage(ChannelsError, TypeError, ValueError, AssertionError):
-    """Raised when what is sent is no message: no dict, or a dict with something in it that no layer carries."""
+    """Raised when a message cannot be sent: it is not a dict, or holds a value that no layer carries."""
 
     def __init__(self, channel: str, reason: str) -> None:
         super().__init__(channel, reason)
@@ -185,8 +185,8 @@ class InvalidMessage(ChannelsError, TypeError, ValueError, AssertionError):
 class LayerUnavailable(ChannelsError, ConnectionError):
     """Raised when the layer cannot be reached.
 
-    With ``written`` something was on its way: whether it was carried out is unknown, and it must not be sent again.
-    Without, there was no connection yet, and nothing happened.
+    With ``written`` steps had been written: whether they were carried out is unknown, and they must not be sent again.
+    Without it there was no connection yet, and nothing happened.
     """
 
     def __init__(self, where: str, reason: str, next_step: str) -> None:
@@ -245,7 +245,7 @@ _LISTEN_HINTS = {
     errno.ENOTSOCK: "The descriptor is not a socket: see --fd.",
     errno.ENOENT: "The file or its folder does not exist.",
 }
-"""What to do about an error of `CannotListen`, by its number; other errors have no hint."""
+"""Hints for `CannotListen` by the number of the error; other errors have none."""
 
 
 class CannotListen(ChannelsError, OSError):
@@ -262,7 +262,7 @@ class CannotListen(ChannelsError, OSError):
 
 
 class OtherChannelsInstalled(ChannelsError, ImportError):
-    """Raised when `channels_classic.compat` finds a package of the name that it is to provide."""
+    """Raised when `channels_classic.compat` finds another package of the name that it provides."""
 
     def __init__(self, version: str | None, origin: str) -> None:
         super().__init__(version, origin)

@@ -7,9 +7,8 @@ knows nothing of sockets, workers or layers.
 from __future__ import annotations
 
 import logging
-import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Any
 
@@ -22,10 +21,10 @@ from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from channels_classic._credit import Credit
+from channels_classic._async_parts import AsyncParts
+from channels_classic._client import PartSender, RemoteClient
 from channels_classic._pending import pending_message_store
 from channels_classic._request import AsgiRequest, script_name
-from channels_classic.channel import Channel
 from channels_classic.exceptions import RequestAborted, RequestTimeout, ResponseLater
 from channels_classic.message import Message
 
@@ -63,7 +62,11 @@ class AsgiHandler(BaseHandler):
         response = self._respond(message)
         try:
             if response is not None and response.status_code != HttpResponseLater.status_code:
-                yield from self.encode_response(response)
+                if _has_no_content(message, response):
+                    yield _head(response)
+                else:
+                    _prepare_stream(message, response, self.chunk_size)
+                    yield from self.encode_response(response)
         finally:
             if response is None:
                 request_finished.send(sender=type(self))
@@ -71,40 +74,39 @@ class AsgiHandler(BaseHandler):
                 response._handler_class = type(self)  # type: ignore[attr-defined]  # the sender, as Django's handlers set it
                 response.close()
 
-    def _respond(self, message: Message) -> HttpResponseBase | None:
-        """Return the response, or ``None`` if there will be none."""
+    def _respond(self, message: Message) -> HttpResponseBase:
+        """Return the response, an ``HttpResponseLater`` if there will be none."""
         try:
             request = self.request_class(message)
         except (UnicodeDecodeError, BadRequest) as error:
-            logger.warning("Bad Request (%s): %s", error, message.get("path"), extra={"status_code": 400})
+            path = _escaped(message.get("path"))
+            logger.warning("Bad Request (%s): %s", _escaped(error), path, extra={"status_code": 400})
             return HttpResponse(status=400)
-        except RequestTimeout:
-            return HttpResponse("408 Request Timeout: the upload took too long.", status=408, content_type="text/plain")
-        except RequestAborted:
-            return None
+        except tuple(_RESPONSES) as error:
+            return _RESPONSES[type(error)]()
         try:
-            response = self.get_response(request)
-        except ResponseLater:
-            return HttpResponseLater()
+            return self.get_response(request)
+        except tuple(_RESPONSES) as error:
+            return _RESPONSES[type(error)]()
         except Exception as error:
             # Django handles what views and middleware raise; here its own error page failed, or the URLconf itself.
             if settings.DEBUG_PROPAGATE_EXCEPTIONS:
                 raise
             return self._last_resort(request, error)
-        if isinstance(response, FileResponse):
-            response.block_size = self.chunk_size
-        return response
 
     def _last_resort(self, request: AsgiRequest, error: Exception) -> HttpResponse:
         extra = {"status_code": 500, "request": request}
-        logger.error("Internal Server Error: %s", request.path, exc_info=error, extra=extra)
+        logger.error("Internal Server Error: %s", _escaped(request.path), exc_info=error, extra=extra)
         text = "".join(traceback.format_exception(error)) if settings.DEBUG else "Internal Server Error"
         return HttpResponse(text, status=500, content_type="text/plain")
 
     def process_exception_by_middleware(self, exception: Exception, request: HttpRequest) -> HttpResponse:
-        """Turn ``ResponseLater`` into a response that passes through the middleware and is dropped at the end."""
-        if isinstance(exception, ResponseLater):
-            return HttpResponseLater()
+        """Turn ``ResponseLater`` into a response that passes through the middleware and is dropped at the end.
+
+        Likewise a body that the view could not read: its client is gone, or it did not arrive in time.
+        """
+        if type(exception) in _RESPONSES:
+            return _RESPONSES[type(exception)]()
         return super().process_exception_by_middleware(exception, request)
 
     def adapt_method_mode(
@@ -115,10 +117,10 @@ class AsgiHandler(BaseHandler):
         debug: bool = False,
         name: str | None = None,
     ) -> Any:
-        """Adapt a handler or middleware as Django does, and let ``ResponseLater`` pass when middleware raises it."""
+        """Adapt a handler or middleware as Django does; ``ResponseLater`` of middleware becomes a response, too."""
         # The mode is given for handlers only, not for methods such as `process_view`.
         if method_is_async is False and not is_async and hasattr(method, "__wrapped__"):
-            method = convert_exception_to_response(_catching_response_later(method.__wrapped__))
+            method = convert_exception_to_response(_answering(method.__wrapped__))
         return super().adapt_method_mode(is_async, method, method_is_async, debug, name)
 
     @classmethod
@@ -156,48 +158,43 @@ class ViewConsumer:
     """The consumer that runs Django's views. One instance serves all messages and threads.
 
     The last message of a response leaves when the consumer returns, before all it sent itself; parts before it leave
-    at once, but not further ahead of the client than ``credit.WINDOW``, and wait while its channel is full. After the
-    layer's ``expiry`` the layer's ``ChannelFull`` is raised and the rest is lost. For a client that is gone the rest is
-    not made. Keyword arguments of the route are ignored.
+    at once, and wait while the client's channel is full. After the layer's ``expiry`` the layer's ``ChannelFull`` is
+    raised and the rest is lost. For a client that is gone the rest is not made: the response is closed at the next
+    part. Keyword arguments of the route are ignored.
     """
 
     handler_class: type[AsgiHandler] = AsgiHandler
 
     retry_interval = 0.05
-    """Seconds between two tries on a full channel."""
+    """Seconds between two attempts on a full channel."""
 
     def __init__(self) -> None:
         self.handler = self.handler_class()
 
     def __call__(self, message: Message, **kwargs: Any) -> None:
-        credit: Credit | None = None
-        for reply in self.handler(message):
+        replies = self.handler(message)
+        try:
+            self._send(message, replies)
+        except RequestAborted:
+            # Nobody reads the rest. If that is because the worker stops, the client must not take it for complete.
+            if message.is_stopping() and message.reply_channel is not None:
+                message.reply_channel.send({"closed": True}, immediately=True)
+        finally:
+            close = getattr(replies, "close", None)  # a handler of a project may return a list
+            if close is not None:
+                close()
+
+    def _send(self, message: Message, replies: Iterable[Reply]) -> None:
+        sender: PartSender | None = None
+        for reply in replies:
             if message.reply_channel is None:
                 raise ValueError(f"The message from {message.channel.name!r} has no reply_channel to respond on.")
-            if credit is None and reply.get("more_content"):
-                credit = Credit(message.reply_channel)
-                if credit.channel is not None:
-                    reply["credit"] = credit.channel
-            if credit is not None:
-                try:
-                    credit.spend(len(reply.get("content", b"")))
-                except RequestAborted:
-                    return
             if not reply.get("more_content") and pending_message_store.active:
                 pending_message_store.prepend(message.reply_channel, reply)
-            else:
-                self._send_patiently(message.reply_channel, reply)
-
-    def _send_patiently(self, channel: Channel, reply: Reply) -> None:
-        layer = channel.channel_layer
-        deadline = time.monotonic() + getattr(layer, "expiry", 60)
-        while True:
-            try:
-                return channel.send(reply, immediately=True)
-            except layer.ChannelFull:
-                if time.monotonic() >= deadline:
-                    raise
-            time.sleep(self.retry_interval)
+                continue
+            if sender is None:
+                sender = PartSender(message.reply_channel, self.retry_interval)
+            sender.send(reply)
 
 
 def _encode_headers(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
@@ -207,12 +204,63 @@ def _encode_headers(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
     return headers
 
 
-def _catching_response_later(handler: Callable[[HttpRequest], HttpResponseBase]) -> Any:
+def _answering(handler: Callable[[HttpRequest], HttpResponseBase]) -> Any:
     @wraps(handler)
     def inner(request: HttpRequest) -> HttpResponseBase:
         try:
             return handler(request)
-        except ResponseLater:
-            return HttpResponseLater()
+        except tuple(_RESPONSES) as error:
+            return _RESPONSES[type(error)]()
 
     return inner
+
+
+def _has_no_content(message: Message, response: HttpResponseBase) -> bool:
+    """Return True if the response ends with its headers (RFC 9110, section 6.4.1)."""
+    return message["method"].upper() == "HEAD" or response.status_code in (204, 304)
+
+
+def _head(response: HttpResponseBase) -> Reply:
+    """Return the only message of a response without content; what would make the content does not run."""
+    reply: Reply = {"status": response.status_code, "headers": _encode_headers(response), "more_content": False}
+    return reply if response.streaming else {**reply, "content": b""}
+
+
+def _prepare_stream(message: Message, response: Any, chunk_size: int) -> None:
+    """Let a stream be read in large blocks if it is a file, and end with the worker if nothing says that it ends."""
+    if not response.streaming:
+        return
+    if isinstance(response, FileResponse):
+        response.block_size = chunk_size
+    is_endless = not response.has_header("Content-Length")
+    if getattr(response, "is_async", False):
+        client = RemoteClient(message.reply_channel)
+
+        def is_unwanted() -> bool:
+            return (is_endless and message.is_stopping()) or client.is_gone()
+
+        response.streaming_content = AsyncParts(response.streaming_content, is_unwanted)
+    elif is_endless:
+        response.streaming_content = _until(message.is_stopping, response.streaming_content)
+
+
+def _until(is_stopping: Callable[[], bool], parts: Iterable[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        yield part
+        if is_stopping():
+            raise RequestAborted("The worker stops, and the response has no end that it could wait for.")
+
+
+def _escaped(text: object) -> str:
+    """Return text for a log line, which nothing that a client sends can end."""
+    return str(text).encode("unicode_escape").decode("ascii")
+
+
+_RESPONSES: dict[type[Exception], Callable[[], HttpResponse]] = {
+    ResponseLater: HttpResponseLater,
+    RequestAborted: HttpResponseLater,
+    RequestTimeout: lambda: HttpResponse(
+        "408 Request Timeout: the upload took too long.", status=408, content_type="text/plain"
+    ),
+}
+"""The response to exceptions that are no errors of the project."""

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from django.utils.log import AdminEmailHandler
 
 __all__ = ["handler", "setup_logger"]
 
 handler: logging.Handler = logging.StreamHandler()
-"""Where the commands log to; replace it before a command runs."""
+"""The stream that the commands log to; replace it before a command runs."""
+
+_CONTROL = re.compile("[\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
+"""Characters that can begin a line, control a terminal, or turn the direction of a text around."""
+
+_LOGGERS = (
+    "channels_classic.interface_server",
+    "channels_classic.layers",
+    "channels_classic.worker",
+    "django.channels",
+)
 
 _FORMAT = "%(asctime)s - %(levelname)s - %(name)s - %(message)s"
 
@@ -22,6 +33,32 @@ _our_levels: dict[str, int] = {}
 """Levels set here, by logger: what differs was set by the project."""
 
 
+def escape(text: str) -> str:
+    """Return `text` with its control characters escaped, as `repr` does it."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+class _EscapeControlCharacters(logging.Filter):
+    """Escapes control characters in messages: paths, headers and names in them may come from clients."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record where it is necessary, and let it pass."""
+        message = record.getMessage()
+        escaped = escape(message)
+        if escaped != message:
+            record.msg, record.args = escaped, None
+        return True
+
+
+_escape_control_characters = _EscapeControlCharacters()
+
+
+def protect_loggers() -> None:
+    """Escape control characters in everything that the loggers of this package write. May be called again."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_escape_control_characters)
+
+
 def setup_logger(name: str, verbosity: int = 1) -> logging.Logger:
     """Return the logger `name`, which logs to `handler` what no handler of the project gets.
 
@@ -29,6 +66,7 @@ def setup_logger(name: str, verbosity: int = 1) -> logging.Logger:
     with 3 everything. The same goes for the loggers of this package. Records propagate to the handlers of the project,
     and a logger that the `LOGGING` setting gave a level or handlers is left as it is.
     """
+    protect_loggers()
     handler.setFormatter(logging.Formatter(_FORMAT))
     if not any(isinstance(existing, _Unheard) for existing in handler.filters):
         handler.addFilter(_Unheard())

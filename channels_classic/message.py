@@ -28,7 +28,12 @@ class Message:
     user: Any
 
     in_turn: bool = False
-    """Whether the interface server sent it only when the messages of its socket before it had been consumed."""
+    """True if the interface server sent it only after the earlier messages of its socket had been consumed."""
+
+    @staticmethod
+    def is_stopping() -> bool:
+        """Return True if the worker that consumes it was asked to stop; what has no end should end then."""
+        return False
 
     def __init__(self, content: dict[str, Any], channel_name: str | None, channel_layer: Any) -> None:
         self.content = content

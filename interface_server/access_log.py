@@ -18,8 +18,12 @@ _UNSAFE = re.compile(r'[^\x20-\x7e]|["\\]')
 """Characters that could end a line or a field, or control a terminal that shows the log."""
 
 
+UNIX = "unix"
+"""Stands for a client that connects through a Unix socket and so has no address."""
+
+
 class AccessLog:
-    """An action logger that writes `HOST - - [DATE] "REQUEST" STATUS SIZE` to a stream."""
+    """An action logger that writes `HOST - - [DATE] "REQUEST" STATUS SIZE` to a stream. The date has a UTC offset."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -30,9 +34,11 @@ class AccessLog:
             request = f"{details['method']} {details['path']}"
         else:
             request = f"{_WORDS[action]} {details['path']}"
+        client = _UNSAFE.sub(_escaped, details["client"] or UNIX)
+        date = datetime.now().astimezone().strftime("%d/%b/%Y:%H:%M:%S %z")
         self._stream.write(
-            f"{details['client']} - - [{datetime.now():%d/%b/%Y:%H:%M:%S}] "
-            f'"{_UNSAFE.sub(_escaped, request)}" {details.get("status") or "-"} {details.get("size") or "-"}\n'
+            f'{client} - - [{date}] "{_UNSAFE.sub(_escaped, request)}" '
+            f"{details.get('status') or '-'} {details.get('size') or '-'}\n"
         )
 
 

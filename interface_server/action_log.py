@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from .asgi import Application, Receive, Scope, SendEvent
 from .log_throttle import ThrottledLog
@@ -81,10 +82,11 @@ class ActionLogMiddleware:
 
 def _path(scope: Scope) -> str:
     raw: bytes | None = scope.get("raw_path")
-    path: str = scope["path"] if raw is None else raw.decode("latin-1")
-    return path
+    return quote(scope["path"]) if raw is None else raw.decode("latin-1")
 
 
 def _client(scope: Scope) -> str | None:
-    client = scope.get("client")
-    return f"{client[0]}:{client[1]}" if client else None
+    host, port = scope.get("client") or ("", 0)
+    if not host:
+        return None
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

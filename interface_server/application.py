@@ -11,15 +11,20 @@ import os
 from collections.abc import Awaitable, Callable
 
 from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.log import protect_loggers
 
 from .action_log import ActionLogger, ActionLogMiddleware
 from .asgi import Receive, Scope, SendEvent
 from .config import InterfaceConfig
 from .error_pages import answer_health
 from .http.request import Request
+from .http.spool import SpoolQuota
 from .layer.session import LayerSession
 from .proxy_headers import ProxyHeaders
 from .websocket.connection import WebSocket
+
+SESSION = "channels_classic.session"
+"""The key of the session in the state of the lifespan scope, for the server to stop it gracefully."""
 
 
 class InterfaceServer:
@@ -35,9 +40,11 @@ class InterfaceServer:
         config: InterfaceConfig | None = None,
         action_logger: ActionLogger | None = None,
     ) -> None:
+        protect_loggers()
         self.layer = layer
         self.config = config or InterfaceConfig()
         self._proxy_headers = ProxyHeaders(self.config)
+        self._bodies, self._responses = (SpoolQuota(self.config.spool_memory, self.config.spool_disk) for _ in range(2))
         self._session: asyncio.Future[LayerSession] | None = None
         self._owner: tuple[int, object] | None = None
         self._scopes: dict[str, Callable[[Scope, Receive, SendEvent], Awaitable[None]]] = {
@@ -66,7 +73,7 @@ class InterfaceServer:
         if scope["path"] == self.config.health_path:
             await answer_health(session.available, send)
             return
-        await Request(session, scope, receive, send).run()
+        await Request(session, scope, receive, send, self._bodies, self._responses).run()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         await WebSocket(await self._started(), scope, receive, send).run()
@@ -78,8 +85,13 @@ class InterfaceServer:
         except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
+        if "state" in scope:
+            scope["state"][SESSION] = self._session.result() if self._session else None
         await send({"type": "lifespan.startup.complete"})
-        await receive()
+        try:
+            await receive()
+        except asyncio.CancelledError:
+            return  # the event loop ends at once, by a second signal
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 

@@ -31,6 +31,26 @@ class InterfaceConfig:
     max_body: int = option(
         1024**3, "Maximum bytes of a request body; larger ones get 413. 0: unlimited.", group=REQUESTS
     )
+    body_timeout: float = option(
+        3600.0, "Maximum seconds to receive a request body, else 408. 0: unlimited.", group=REQUESTS
+    )
+    max_response: int = option(
+        4 * 1024**3,
+        "Maximum bytes of a response that wait for a slow client before it is cut off. 0: unlimited.",
+        group=REQUESTS,
+    )
+    spool_memory: int = option(
+        64 * 1024**2,
+        "Maximum bytes of request bodies in the memory of a process, and as many of responses; more go to temporary "
+        "files.",
+        group=REQUESTS,
+    )
+    spool_disk: int = option(
+        8 * 1024**3,
+        "Maximum bytes of temporary files for request bodies, and as many for responses; beyond it bodies get 503, and "
+        "the slowest readers are cut off.",
+        group=REQUESTS,
+    )
     health_path: str = option(
         "",
         "A path for load balancers, answered with 200, or with 503 while the channel layer is down.",
@@ -56,7 +76,13 @@ class InterfaceConfig:
     )
     proxy_headers: bool = option(
         False,
-        "Trust X-Forwarded-For, -Port and -Proto, and Daphne-Root-Path, from the proxies in --forwarded-allow-ips.",
+        "Trust X-Forwarded-For and X-Forwarded-Proto from the proxies in --forwarded-allow-ips.",
+        group=PROXY,
+    )
+    root_path_header: str = option(
+        "",
+        "A header in which those proxies name the path the site is mounted at, such as Daphne-Root-Path; they must "
+        "set or remove it in every request.",
         group=PROXY,
     )
     forwarded_allow_ips: tuple[str, ...] = option(

@@ -10,6 +10,7 @@ RETRY_AFTER = (b"retry-after", b"5")
 """Header of a 503: seconds until the client should try again."""
 
 _SENTENCES = {
+    408: "The request body took too long to arrive.",
     413: "The request body is too large.",
     500: "Something went wrong on the server.",
     503: "The service is not available at the moment. Please try again shortly.",

@@ -6,14 +6,22 @@ Trusted only from the proxies named in the configuration: anybody else's header 
 from __future__ import annotations
 
 import ipaddress
+import logging
+import re
 from collections.abc import Iterable
-from typing import Any
 from urllib.parse import unquote
 
-from .asgi import ROOT_PATH, Scope
+from .asgi import Scope
 from .config import InterfaceConfig
+from .log_throttle import ThrottledLog
 
-FOR, PORT, PROTO = b"x-forwarded-for", b"x-forwarded-port", b"x-forwarded-proto"
+logger = logging.getLogger("channels_classic.interface_server")
+
+FOR, PROTO = b"x-forwarded-for", b"x-forwarded-proto"
+
+_BRACKETED = re.compile(r"\[([^\[\]]*:[^\[\]]*)\](?::([0-9]{1,5}))?")
+_IPV4 = re.compile(r"([0-9.]+):([0-9]{1,5})")
+_ROOT_PATH = re.compile(r"(?!//)(?!.*(?:^|/)\.\.?(?:/|$))/[^\x00-\x20\x7f-\xa0\u2028-\u202e\\?#<>\"'`{}|^]*")
 
 UNIX = "unix"
 """Stands for proxies that connect through a Unix socket and so have no address."""
@@ -30,6 +38,8 @@ class ProxyHeaders:
     def __init__(self, config: InterfaceConfig) -> None:
         """Raises `ValueError` for an invalid address or network."""
         self._active = config.proxy_headers
+        self._root_path_header = config.root_path_header.lower().encode("latin-1")
+        self._log = ThrottledLog()
         self._named = {name for name in config.forwarded_allow_ips if name in (UNIX, EVERYBODY)}
         self._networks = [
             ipaddress.ip_network(name, strict=False) for name in config.forwarded_allow_ips if name not in self._named
@@ -38,36 +48,47 @@ class ProxyHeaders:
     def apply(self, scope: Scope) -> None:
         """Replace `client`, `scheme` and `root_path` by the headers of a trusted proxy."""
         client = scope.get("client")
-        if not self._active or not self._trusts(client[0] if client else UNIX):
+        if not (self._active or self._root_path_header) or not self._trusts(client[0] if client else UNIX):
             return
         headers = scope.get("headers") or ()
-        address = self._client(_values(headers, FOR))
-        if address:
-            port = next(iter(_values(headers, PORT)), "")
-            scope["client"] = (address, int(port) if port.isdecimal() and len(port) < 6 else 0)
-        scheme = next(iter(_values(headers, PROTO)), "").lower()
-        if scheme in SCHEMES:
-            scope["scheme"] = SCHEMES[scheme][scope["type"] == "websocket"]
-        for root_path in _values(headers, ROOT_PATH):
-            scope["root_path"] = unquote(root_path)
+        if self._active:
+            scope["client"] = self._client(_values(headers, FOR)) or client
+            scheme = next(iter(_values(headers, PROTO)), "").lower()
+            if scheme in SCHEMES:
+                scope["scheme"] = SCHEMES[scheme][scope["type"] == "websocket"]
+        if self._root_path_header:
+            self._apply_root_path(scope, [value for name, value in headers if name.lower() == self._root_path_header])
+
+    def _apply_root_path(self, scope: Scope, values: list[bytes]) -> None:
+        """Take the root path from its header; one that is no path would end up in links and redirects."""
+        if not values:
+            return
+        root_path = unquote(values[-1].strip().decode("latin-1"))
+        if len(values) == 1 and (not root_path or _ROOT_PATH.fullmatch(root_path)):
+            scope["root_path"] = root_path.rstrip("/")
+        else:
+            self._log.warn(
+                logger,
+                "Ignored the header %s: %r. Expected one path that begins with a single slash; see --root-path-header.",
+                self._root_path_header.decode("latin-1"),
+                b", ".join(values)[:200],
+            )
 
     def _trusts(self, address: str) -> bool:
         if EVERYBODY in self._named or address in self._named:
             return True
-        try:
-            number = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(number in network for network in self._networks)
+        number = _parse(address)
+        return number is not None and any(number in network for network in self._networks)
 
-    def _client(self, addresses: list[str]) -> str | None:
+    def _client(self, values: list[str]) -> tuple[str, int] | None:
         """Return the last address that is not a trusted proxy's: addresses before it may be made up by its owner."""
         found = None
-        for address in reversed(addresses):
-            if not _is_address(address):
+        for value in reversed(values):
+            address = _address(value)
+            if address is None:
                 break
             found = address
-            if not self._trusts(address):
+            if not self._trusts(address[0]):
                 break
         return found
 
@@ -75,12 +96,27 @@ class ProxyHeaders:
 def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
     """Return the values of a header in order, without empty ones."""
     joined = b",".join(value for other, value in headers if other.lower() == name).decode("latin-1")
-    return [value for part in joined.split(",") if (value := part.strip().strip("[]"))]
+    return [value for part in joined.split(",") if (value := part.strip())]
 
 
-def _is_address(text: Any) -> bool:
+def _address(text: str) -> tuple[str, int] | None:
+    """Return an address and its port, 0 if it has none: `9.9.9.9`, `9.9.9.9:4711`, `::1`, `[::1]`, `[::1]:4711`.
+
+    Scope ids are refused: behind the `%` of an IPv6 address anything may stand.
+    """
+    parts = _BRACKETED.fullmatch(text) or _IPV4.fullmatch(text)
+    host, port = parts.groups() if parts else (text, None)
+    address = None if "%" in host else _parse(host)
+    if address is None:
+        return None
+    number = int(port or 0)
+    return str(address), number if number < 65536 else 0
+
+
+def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address; that of an IPv4 client on an IPv6 socket (`::ffff:9.9.9.9`) is its IPv4 address."""
     try:
-        ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

@@ -1,4 +1,4 @@
-"""What a user sees who gives something wrong: a sentence with the next step and status 1, and no traceback."""
+"""Mistakes of users: each ends with a sentence, the next step and status 1, without a traceback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def project() -> Iterator[Project]:
 
 
 def refused(program: Process) -> str:
-    """What a program said that ended at once, as it should."""
+    """Return the output of a program that must end at once."""
     with program:
         status = program.wait()
     assert status == 1, program.output

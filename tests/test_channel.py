@@ -9,6 +9,8 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import pending_message_store
 from channels_classic.signals import consumer_finished, consumer_started
 
+pytestmark = pytest.mark.django_db  # the end of a consumer looks at connections that other tests have left open
+
 
 def test_a_name_given_as_bytes_becomes_text(default_layer: ChannelLayerWrapper) -> None:
     assert Channel(b"http.request").name == "http.request"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.processes import Process
 from tests.support.redis_server import free_port
-from tests.support.running_site import HOST
+from tests.support.site import HOST
 
 ROOT = Path(__file__).parent.parent
 

@@ -192,7 +192,7 @@ def test_a_row_that_can_never_be_sent_is_dropped_and_keeps_no_other_waiting(
 
 
 def layer_away() -> LayerUnavailable:
-    """What a layer raises to which there was no connection."""
+    """Return the error of a layer without a connection."""
     error = LayerUnavailable("redis", "gone", "Start it.")
     error.written = False
     return error

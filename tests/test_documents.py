@@ -1,4 +1,4 @@
-"""What the documents name is there: the targets of links, the verbs of the Makefile, the files of the rooms."""
+"""Names in the documents exist: targets of links, verbs of the Makefile, files of the rooms."""
 
 from __future__ import annotations
 

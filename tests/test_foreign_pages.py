@@ -263,6 +263,20 @@ def test_a_client_that_is_not_a_browser_names_no_origin_and_may_connect(site: Si
         assert client.recv(timeout=10) == "you are "
 
 
+def test_while_developing_pages_of_this_machine_may_connect_and_others_may_not() -> None:
+    with own_project("ALLOWED_HOSTS = []\n") as project, project.run("runserver", str(project.port)) as server:
+        server.wait_for_port(project.port)
+        address = f"ws://{HOST}:{project.port}/"
+        for origin in ("http://localhost:5173", "http://app.localhost", f"http://{HOST}:{project.port}"):
+            with connect(address, additional_headers={"Origin": origin}, open_timeout=20) as client:
+                client.send("hello")
+                assert client.recv(timeout=10) == "first hello"
+        with pytest.raises(InvalidStatus) as refused:
+            connect(address, additional_headers={"Origin": "http://foreign.example"}, open_timeout=20)
+        assert refused.value.response.status_code == 403
+        server.wait_for_line("CHANNELS_TRUSTED_ORIGINS")
+
+
 def documented_module() -> str:
     """The code that the documentation shows for closing sockets after a log-out."""
     section = (ROOT / "docs" / "security.md").read_text().partition("## Sessions and log-out")[2]

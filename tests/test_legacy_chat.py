@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,14 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.processes import Process
-from tests.support.redis_server import free_port
-from tests.support.running_site import HOST
+from tests.support.site import ROOT, Site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-ROOT = Path(__file__).parent.parent
 PEOPLE = ("alice", "bob")
 PASSWORD = "secret"
 
@@ -45,67 +40,24 @@ new MutationObserver(() => topics.push(topic.textContent)).observe(topic, {child
 Window = Callable[[str], "Page"]
 
 
-class Chat:
+class Chat(Site):
     """A copy of the project, and its processes: an interface server, two workers and the delay server."""
 
+    page = "/login/"
+
     def __init__(self, folder: Path, redis_url: str | None) -> None:
-        self.folder = shutil.copytree(ROOT / "tests" / "projects" / "legacy_chat", folder / "chat")
-        self.environment = {
+        shutil.copytree(ROOT / "tests" / "projects" / "legacy_chat", folder / "chat")
+        environment = {
             "PYTHONPATH": str(ROOT),
-            "DJANGO_SETTINGS_MODULE": None,
             "REDIS_URL": redis_url,
             "DEBUG": "1",  # static files are served by the workers
         }
-        self.port = free_port()
-        self.workers: list[Process] = []
-        self.processes: list[Process] = []
+        super().__init__(folder / "chat", environment)
 
-    def manage(self, *arguments: str, options: list[str] | None = None) -> str:
-        """What `manage.py` writes, once it has ended well."""
-        environment = {**os.environ, **self.environment}
-        done = subprocess.run(
-            [sys.executable, *(options or []), "manage.py", *arguments],
-            cwd=self.folder,
-            env={name: value for name, value in environment.items() if value is not None},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def start(self, *arguments: str) -> Process:
-        """Start a command that runs until it is stopped."""
-        process = Process([sys.executable, "manage.py", *arguments], cwd=self.folder, env=self.environment)
-        self.processes.append(process)
-        return process
-
-    def start_workers(self) -> None:
-        self.workers = [self.start("runworker") for _ in range(2)]
-
-    def __enter__(self) -> Chat:
+    def prepare(self) -> None:
         self.manage("migrate")
         self.manage("shell", "-c", SET_UP)
-        try:
-            self.start("runinterface", "--port", str(self.port)).wait_for_port(self.port)
-            self.start_workers()
-            self.start("rundelay", "--sleep", "0.1")
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        for process in reversed(self.processes):
-            process.stop()
-
-    @property
-    def output(self) -> str:
-        return "".join(process.output for process in self.processes)
+        self.run("rundelay", "--sleep", "0.1")
 
 
 @pytest.fixture(scope="module", params=["embedded", "redis"])
@@ -130,7 +82,7 @@ def window(chat: Chat, browser: Browser) -> Iterator[Window]:
         contexts.append(context)
         context.set_default_timeout(15_000)
         page = context.new_page()
-        page.goto(f"http://{HOST}:{chat.port}/rooms/lobby/")
+        page.goto(chat.url("/rooms/lobby/"))
         page.get_by_label("Username").fill(name)
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Log in").click()
@@ -155,18 +107,18 @@ def wait_for(page: Page, line: str) -> None:
 
 
 def test_its_own_tests_pass(redis_url: str | None, tmp_path: Path) -> None:
-    output = Chat(tmp_path, redis_url).manage("test", "--shuffle", options=OLD_NAMES)
+    output = Chat(tmp_path, redis_url).manage("test", "--shuffle", python=OLD_NAMES)
     assert "Ran 19 tests" in output and "OK" in output
 
 
 def test_its_own_tests_pass_side_by_side(redis_url: str | None, tmp_path: Path) -> None:
-    output = Chat(tmp_path, redis_url).manage("test", "--parallel", "2", options=OLD_NAMES)
+    output = Chat(tmp_path, redis_url).manage("test", "--parallel", "2", python=OLD_NAMES)
     assert "Ran 19 tests" in output and "OK" in output
 
 
 def test_it_passes_all_checks_and_its_asgi_module_can_be_imported(redis_url: str | None, tmp_path: Path) -> None:
     project = Chat(tmp_path, redis_url)
-    assert "no issues" in project.manage("check", options=["-W", "error"])
+    assert "no issues" in project.manage("check", python=["-W", "error"])
     assert "No changes detected" in project.manage("makemigrations", "--check", "--dry-run")
     layer = "RedisChannelLayer" if redis_url else "LocalChannelLayer"
     code = "from mysite.asgi import channel_layer; print(type(channel_layer).__name__)"
@@ -204,8 +156,7 @@ def test_a_reminder_comes_when_it_is_due(window: Window) -> None:
 
 def test_nobody_notices_that_all_workers_were_replaced(chat: Chat, window: Window) -> None:
     alice, bob = (window(name) for name in PEOPLE)
-    for worker in chat.workers:
-        assert worker.stop() == 0, worker.output
+    chat.stop_workers()
     say(alice, "is anybody working?")
     chat.start_workers()
     for page in (alice, bob):

@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.support.liveblog_site import EDITOR, FOLDER, PASSWORD, Site
+from tests.support.liveblog_site import EDITOR, FOLDER, PASSWORD, LiveBlog
 from tests.support.processes import Process
 from tests.support.waiting import eventually
 
@@ -42,15 +42,15 @@ Window = Callable[..., "Page"]
 
 
 @pytest.fixture(scope="module", params=["embedded", "redis"])
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest) -> Iterator[LiveBlog]:
     """One site for all tests, on each layer."""
     redis_url = request.getfixturevalue("redis_server").url if request.param == "redis" else None
-    with Site(redis_url) as running:
+    with LiveBlog(redis_url) as running:
         yield running
 
 
 @pytest.fixture
-def window(site: Site, browser: Browser) -> Iterator[Window]:
+def window(site: LiveBlog, browser: Browser) -> Iterator[Window]:
     """Opens windows, each of a person of its own, and waits until the page is live."""
     contexts = []
 
@@ -75,7 +75,7 @@ def wait_until_live(page: Page) -> None:
     page.locator("#status", has_text="Live").wait_for()
 
 
-def log_in(page: Page, site: Site, then: str) -> None:
+def log_in(page: Page, site: LiveBlog, then: str) -> None:
     page.goto(site.url(f"/login/?next={then}"))
     page.get_by_label("Username").fill(EDITOR)
     page.get_by_label("Password").fill(PASSWORD)
@@ -84,7 +84,7 @@ def log_in(page: Page, site: Site, then: str) -> None:
 
 
 def seconds_until_shown(page: Page, text: str) -> float:
-    """How long after its creation an update came into the page; it must have come without a reload."""
+    """Return the seconds from the creation of an update to its appearance in the page, without a reload."""
     update = page.locator(".update", has_text=text)
     update.wait_for()
     seconds: float = update.evaluate(
@@ -93,7 +93,7 @@ def seconds_until_shown(page: Page, text: str) -> float:
     return seconds
 
 
-def test_two_windows_show_posts_from_the_admin_and_from_a_shell_within_a_second(site: Site, window: Window) -> None:
+def test_two_windows_show_posts_from_the_admin_and_from_a_shell_within_a_second(site: LiveBlog, window: Window) -> None:
     readers = [window(), window()]
     editor = window("/")
     log_in(editor, site, "/admin/blog/blogupdate/add/")
@@ -110,7 +110,7 @@ def test_two_windows_show_posts_from_the_admin_and_from_a_shell_within_a_second(
     assert readers[0].locator(".update").first.inner_text().endswith("Posted from a shell")
 
 
-def test_staff_post_from_the_page_without_leaving_it(site: Site, window: Window) -> None:
+def test_staff_post_from_the_page_without_leaving_it(site: LiveBlog, window: Window) -> None:
     reader, editor = window(), window("/")
     log_in(editor, site, BLOG)
     wait_until_live(editor)
@@ -123,14 +123,14 @@ def test_staff_post_from_the_page_without_leaving_it(site: Site, window: Window)
     assert editor.get_by_label("New update").input_value() == ""
 
 
-def test_an_update_that_looks_like_html_is_shown_as_it_was_written(site: Site, window: Window) -> None:
+def test_an_update_that_looks_like_html_is_shown_as_it_was_written(site: LiveBlog, window: Window) -> None:
     reader = window()
     site.post("total-eclipse", "<img src=x onerror='window.hacked = 1'> & <b>bold</b>")
     reader.get_by_text("<img src=x onerror='window.hacked = 1'> & <b>bold</b>").wait_for()
     assert reader.evaluate("window.hacked") is None
 
 
-def test_an_update_that_is_changed_or_deleted_changes_or_leaves_the_page(site: Site, window: Window) -> None:
+def test_an_update_that_is_changed_or_deleted_changes_or_leaves_the_page(site: LiveBlog, window: Window) -> None:
     reader = window()
     site.post("total-eclipse", "Third contact")
     reader.get_by_text("Third contact").wait_for()
@@ -154,7 +154,7 @@ def test_the_page_says_how_many_read_along(window: Window) -> None:
     first.get_by_text("1 reader", exact=True).wait_for()
 
 
-def test_readers_of_one_blog_are_not_told_of_another(site: Site, window: Window) -> None:
+def test_readers_of_one_blog_are_not_told_of_another(site: LiveBlog, window: Window) -> None:
     eclipse, train = window(), window("/liveblog/night-train-north/")
     site.post("night-train-north", "A moose on the line")
     site.post("total-eclipse", "Not a cloud")
@@ -164,7 +164,9 @@ def test_readers_of_one_blog_are_not_told_of_another(site: Site, window: Window)
     eclipse.get_by_text("1 reader", exact=True).wait_for()
 
 
-def test_a_page_that_lost_its_connection_says_so_and_comes_back_with_what_it_missed(site: Site, window: Window) -> None:
+def test_a_page_that_lost_its_connection_says_so_and_comes_back_with_what_it_missed(
+    site: LiveBlog, window: Window
+) -> None:
     reader = window()
     site.interface.stop()
     reader.get_by_text(LOST).wait_for()
@@ -180,7 +182,9 @@ def test_a_page_that_lost_its_connection_says_so_and_comes_back_with_what_it_mis
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
-def test_no_reader_notices_that_all_workers_were_replaced(site: Site, window: Window, number: signal.Signals) -> None:
+def test_no_reader_notices_that_all_workers_were_replaced(
+    site: LiveBlog, window: Window, number: signal.Signals
+) -> None:
     reader = window()
     for worker in site.workers:
         worker.stop(number)
@@ -195,15 +199,15 @@ def test_no_reader_notices_that_all_workers_were_replaced(site: Site, window: Wi
     newcomer.get_by_text("2 readers").wait_for()
 
 
-def test_a_socket_for_an_unknown_blog_is_refused_and_the_log_says_why(site: Site) -> None:
+def test_a_socket_for_an_unknown_blog_is_refused_and_the_log_says_why(site: LiveBlog) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         connect(site.url("/liveblog/no-such-blog/stream/", scheme="ws"))
     assert refusal.value.response.status_code == 403
-    assert site.get("/liveblog/no-such-blog/") == 404
+    assert site.get("/liveblog/no-such-blog/")[0] == 404
     eventually(lambda: "there is no blog with the slug 'no-such-blog'" in site.output)
 
 
-def test_the_page_of_a_blog_that_was_deleted_says_so_and_stops_asking(site: Site, window: Window) -> None:
+def test_the_page_of_a_blog_that_was_deleted_says_so_and_stops_asking(site: LiveBlog, window: Window) -> None:
     shell = "from blog.models import Blog; "
     site.manage("shell", "-c", shell + "Blog.objects.create(name='Short story', slug='short-story')")
     reader = window("/liveblog/short-story/")
@@ -214,7 +218,7 @@ def test_the_page_of_a_blog_that_was_deleted_says_so_and_stops_asking(site: Site
 
 
 @pytest.mark.parametrize("path", ["/", "/login/", BLOG])
-def test_a_phone_shows_the_page_without_sideways_scrolling(site: Site, window: Window, path: str) -> None:
+def test_a_phone_shows_the_page_without_sideways_scrolling(site: LiveBlog, window: Window, path: str) -> None:
     if path == BLOG:
         site.post("total-eclipse", "https://example.org/" + "a-very-long-address" * 10)
     page = window(path, viewport={"width": 320, "height": 640})

@@ -15,6 +15,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+import redis
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
@@ -143,6 +144,26 @@ def test_a_layer_on_redis_gets_a_prefix_of_its_own(redis_url: str, settings: Any
     assert all(prefix.startswith("test:") for prefix in prefixes)
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("prefix", ["test:", "t*[st]?\\:"])
+def test_nothing_of_a_test_is_left_in_redis(redis_url: str, settings: Any, prefix: str) -> None:
+    config = {"hosts": [redis_url], "prefix": prefix}
+    backend = "asgi_redis.RedisChannelLayer"
+    settings.CHANNEL_LAYERS = {"default": {**LOCAL["default"], "BACKEND": backend, "TEST_CONFIG": config}}
+
+    @override_settings(ROOT_URLCONF=__name__)
+    class RedisTests(ChannelLiveServerTestCase):
+        def test(self) -> None:
+            with connect(self.live_server_ws_url + "/", open_timeout=10) as socket:
+                Group("room").send({"text": "hello"})
+                assert socket.recv(timeout=10) == "hello"
+
+    with redis.Redis.from_url(redis_url) as client:
+        client.set("t-other", "stays")
+        passes(RedisTests)
+        assert client.keys("*") == [b"t-other"]
+
+
 # What cannot work
 
 
@@ -214,7 +235,7 @@ def test_an_interface_server_that_does_not_start_fails_the_test_with_its_output(
 def test_a_process_that_does_not_get_ready_in_time_fails_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     class SlowWorker(WorkerProcess):
         def start(self) -> str:
-            monkeypatch.setattr(children, "START_PATIENCE", 2.0)  # for the worker, not for the server before it
+            monkeypatch.setattr(children, "START_TIMEOUT", 2.0)  # for the worker, not for the server before it
             return super().start()
 
         def main(self) -> None:
@@ -380,7 +401,7 @@ from channels_classic.test.child import Child
 
 class Sleeper(Child):
     def main(self):
-        self.tell_ready()
+        self.report_ready()
         time.sleep(60)
 
 first, second = Sleeper(), Sleeper()

@@ -61,7 +61,7 @@ def with_keywords_only(**kwargs: Any) -> None:
 
 
 def decorated(func: Callable[[], None]) -> Callable[[Message], None]:
-    """What a project may do: call a function without the message it was given."""
+    """Call a function without the message it was given, as a project may."""
 
     @functools.wraps(func)
     def inner(message: Message) -> None:
@@ -71,7 +71,7 @@ def decorated(func: Callable[[], None]) -> Callable[[Message], None]:
 
 
 def passing_on(func: Callable[..., None]) -> Callable[..., None]:
-    """What most decorators do: call a function with all that they were given."""
+    """Call a function with all arguments, as most decorators do."""
 
     @functools.wraps(func)
     def inner(*args: Any, **kwargs: Any) -> None:
@@ -88,7 +88,7 @@ number = 5
 
 
 def unfit(routing: Any) -> list[CheckMessage]:
-    """What `manage.py check` says of a routing."""
+    """Return the messages of `manage.py check` about a routing."""
     with override_settings(CHANNEL_LAYERS={"default": {"ROUTING": routing}}):
         return list(checks.check_channel_layers())
 

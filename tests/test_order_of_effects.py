@@ -1,4 +1,4 @@
-"""What a worker does in which order around a consumer that raises, is put back or is not found, as in 1.1.8."""
+"""The order of effects around a consumer that raises, is put back or is not found, as in 1.1.8."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_what_a_receiver_of_consumer_finished_sends_comes_after_what_the_consume
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_and_so_it_does_in_the_test_client(default_layer: ChannelLayerWrapper, way: Any) -> None:
+def test_and_so_it_does_in_the_test_client(default_layer: ChannelLayerWrapper, db: None, way: Any) -> None:
     default_layer.group_add("everybody", "client")
 
     def receiver(**kwargs: Any) -> None:
@@ -214,6 +214,22 @@ def test_what_a_consumer_sends_at_once_comes_after_what_the_consumers_before_it_
         any_layer.send("test", {"n": n})
     with running(make_worker(any_layer, {"test": consumer})):
         assert [message["n"] for message in drain(any_layer, "client", number)] == list(range(number))
+
+
+@pytest.mark.parametrize("consumer", [_sends_two, _sends_two_as_a_coroutine])
+def test_what_a_receiver_of_consumer_started_sends_comes_first(any_layer: BaseChannelLayer, consumer: Any) -> None:
+    worker = make_worker(any_layer, {"test": consumer})
+
+    def receiver(**kwargs: Any) -> None:
+        _send(worker.channel_layer, "client", 0)
+
+    consumer_started.connect(receiver)
+    try:
+        any_layer.send("test", {})
+        with running(worker):
+            assert [message["n"] for message in drain(any_layer, "client", 3)] == [0, 1, 2]
+    finally:
+        consumer_started.disconnect(receiver)
 
 
 def test_who_leaves_a_group_still_gets_what_the_consumers_before_sent_to_it(any_layer: BaseChannelLayer) -> None:

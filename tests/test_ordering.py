@@ -107,7 +107,7 @@ def test_a_message_that_comes_too_early_waits_on_the_wait_channel(
     assert content == {"reply_channel": "test-reply!b", "order": 2, "text": "x", "original_channel": RECEIVE}
 
 
-def test_what_waits_goes_back_to_its_channel_when_the_order_advances(
+def test_waiting_messages_return_to_their_channel_when_the_order_advances(
     layer: ChannelLayer, send: Callable[..., Message], orders: Orders
 ) -> None:
     consumer = enforce_ordering(orders)
@@ -119,7 +119,7 @@ def test_what_waits_goes_back_to_its_channel_when_the_order_advances(
     assert orders_on(layer, WAIT) == []
 
 
-def test_what_goes_back_too_early_waits_again(
+def test_a_message_that_is_returned_too_early_waits_again(
     layer: ChannelLayer, send: Callable[..., Message], orders: Orders
 ) -> None:
     consumer = enforce_ordering(orders)
@@ -172,7 +172,7 @@ def test_a_message_whose_order_has_passed_is_dropped(
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-def test_a_full_wait_channel_is_said_in_a_sentence(send: Callable[..., Message], orders: Orders) -> None:
+def test_a_full_wait_channel_is_reported_in_a_sentence(send: Callable[..., Message], orders: Orders) -> None:
     layer = ChannelLayer(capacity=1)
     consumer = enforce_ordering(orders)
     consumer(Message(send(1).content, RECEIVE, layer))
@@ -211,10 +211,10 @@ def test_it_decorates_bare_and_called(send: Callable[..., Message], orders: Orde
 def test_it_keeps_the_name_of_a_function_and_drops_its_result(send: Callable[..., Message]) -> None:
     @enforce_ordering
     def consumer(message: Message) -> str:
-        """What it does."""
+        """Call it."""
         return "result"
 
-    assert (consumer.__name__, consumer.__doc__) == ("consumer", "What it does.")
+    assert (consumer.__name__, consumer.__doc__) == ("consumer", "Call it.")
     assert consumer(send(0)) is None
 
 
@@ -276,7 +276,7 @@ def test_a_consumer_that_raises_leaves_its_socket_stuck(
     assert orders_on(layer, WAIT) == [1]
 
 
-def test_a_socket_goes_on_after_an_error_if_told_so(
+def test_a_socket_goes_on_after_an_error_with_advance_on_error(
     layer: ChannelLayer, send: Callable[..., Message], orders: Orders
 ) -> None:
     consumer = enforce_ordering(advance_on_error=True)(orders)
@@ -289,7 +289,7 @@ def test_a_socket_goes_on_after_an_error_if_told_so(
 
 
 @pytest.mark.parametrize("raised", [DenyConnection(), WebsocketCloseException(3001)])
-def test_denying_and_closing_are_no_failures(send: Callable[..., Message], orders: Orders, raised: Exception) -> None:
+def test_denying_and_closing_are_not_failures(send: Callable[..., Message], orders: Orders, raised: Exception) -> None:
     orders.raising = raised
     with pytest.raises(type(raised)):
         enforce_ordering(orders)(send(0))
@@ -311,7 +311,7 @@ def test_a_message_that_is_put_back_keeps_its_turn(send: Callable[..., Message],
 # Inside a worker
 
 
-def test_inside_a_consumer_what_waited_goes_back_behind_the_replies(
+def test_inside_a_consumer_waiting_messages_return_after_the_replies(
     send: Callable[..., Message], orders: Orders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = ChannelLayer()

@@ -42,7 +42,7 @@ def test_versions_are_compared_by_their_numbers(
             check_all()
 
 
-def test_the_versions_are_those_that_pip_is_told() -> None:
+def test_the_versions_are_the_lower_bounds_of_setup_cfg() -> None:
     setup = configparser.ConfigParser()
     setup.read(Path(__file__).parent.parent / "setup.cfg")
     told = re.findall(r"^(\w+)(?:\[\w+\])?>=([\d.]+)(?:,<[\d.]+)?$", setup["options"]["install_requires"], re.MULTILINE)

@@ -92,7 +92,7 @@ def _signature(found: Any, drop: bool) -> inspect.Signature:
 
 
 def _public(module: str) -> list[str]:
-    """What a module says it offers; where it does not say, what was made in it."""
+    """Return the names in a module's `__all__`, or those defined in it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # a module may be old, and imported here first
         found = import_module(module)
@@ -159,7 +159,7 @@ def test_everything_public_is_in_the_reference(module: str) -> None:
 
 
 def _is_made_by_django(cls: type[Any], name: str) -> bool:
-    """Whether a model was given this by its metaclass."""
+    """Return True if the metaclass of models added this."""
     return hasattr(cls, "_meta") and (
         name.startswith("get_") or name in ("DoesNotExist", "MultipleObjectsReturned", "NotUpdated")
     )

@@ -275,3 +275,17 @@ class ImpatientLayer(ChannelLayer):
 
 def test_a_layer_that_does_not_block_is_asked_again() -> None:
     assert request(layer=ImpatientLayer(), body_channel="body?x").body == b"late"
+
+
+def test_a_chunked_form_is_parsed_since_its_length_is_known() -> None:
+    headers = [(b"content-type", b"multipart/form-data; boundary=BOUNDARY"), (b"transfer-encoding", b"chunked")]
+    got = request(method="POST", headers=headers, body=MULTIPART)
+    assert got.META["CONTENT_LENGTH"] == str(len(MULTIPART))
+    assert got.POST["title"] == "My First Book"
+    assert got.FILES["pdf"].read() == b"FAKEPDFBYTESGOHERE"
+
+
+@pytest.mark.parametrize("value", ["text/plain; x*=bogus''%41", "multipart/form-data; boundary=B; charset=rot13"])
+def test_a_content_type_that_cannot_be_parsed_is_a_bad_request(value: str) -> None:
+    with pytest.raises(BadRequest, match="Content-Type"):
+        request(headers=[(b"content-type", value.encode())])

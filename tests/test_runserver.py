@@ -3,10 +3,13 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -208,7 +211,7 @@ def test_the_options_of_channels_1_are_known_in_both_spellings() -> None:
 
 @pytest.fixture
 def records() -> Any:
-    """What the access log is told."""
+    """The details that the access log gets."""
     found: list[logging.LogRecord] = []
     handler: Any = logging.Handler()
     handler.emit = found.append
@@ -249,6 +252,29 @@ def test_a_response_is_a_line_with_its_status_for_django_to_colour(
 def test_what_becomes_of_a_socket_is_a_line(records: list[logging.LogRecord], action: str, word: str) -> None:
     Command().log_action("websocket", action, {"path": "/room", "client": "1.2.3.4:5"})
     assert [record.getMessage() for record in records] == [f"WebSocket {word} /room [1.2.3.4:5]"]
+
+
+def test_a_line_goes_to_standard_error_as_it_is_when_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the tests of Channels 1.1.8 read it."""
+    details = {"method": "GET", "path": "/path", "status": 404, "time_taken": 0.123, "client": "1.2.3.4:5"}
+    for _ in range(2):
+        monkeypatch.setattr(f"{Command.__module__}.sys.stderr", stderr := StringIO())
+        Command().log_action("http", "complete", details)
+        Command().log_action("websocket", "connected", {"path": "/room", "client": "1.2.3.4:5"})
+        assert re.fullmatch(
+            r"\[.*\] HTTP GET /path 404 \[0\.12, 1\.2\.3\.4:5\]\n\[.*\] WebSocket CONNECT /room \[1\.2\.3\.4:5\]\n",
+            stderr.getvalue(),
+        )
+
+
+def test_a_handler_that_the_project_configured_keeps_its_stream(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, records: list[logging.LogRecord]
+) -> None:
+    settings.LOGGING = {"handlers": {"django.server": {"class": "logging.StreamHandler"}}}
+    monkeypatch.setattr(sys, "stderr", stderr := StringIO())
+    Command().log_action("websocket", "connected", {"path": "/room", "client": "1.2.3.4:5"})
+    assert len(records) == 1
+    assert stderr.getvalue() == ""
 
 
 def test_an_unknown_action_is_no_line(records: list[logging.LogRecord]) -> None:

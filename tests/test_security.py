@@ -32,7 +32,7 @@ def hosts(settings: Settings) -> Settings:
 
 @allowed_hosts_only
 def consumer(message: Message, *args: Any, **kwargs: Any) -> Any:
-    """What it does."""
+    """Call it."""
     return "result", args, kwargs
 
 
@@ -123,7 +123,7 @@ def test_local_origins_are_let_in_while_debugging_as_in_django(hosts: Settings, 
 def test_the_validator_has_the_name_of_the_function() -> None:
     assert allowed_hosts_only is AllowedHostsOnlyOriginValidator
     assert isinstance(consumer, AllowedHostsOnlyOriginValidator)
-    assert (consumer.__name__, consumer.__doc__) == ("consumer", "What it does.")  # type: ignore[attr-defined]
+    assert (consumer.__name__, consumer.__doc__) == ("consumer", "Call it.")  # type: ignore[attr-defined]
     assert consumer.func is consumer.__wrapped__  # type: ignore[attr-defined]
 
 

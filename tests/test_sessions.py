@@ -340,7 +340,7 @@ def test_a_websocket_message_is_given_a_method() -> None:
     assert posted["method"] == "POST"
 
 
-def test_a_message_no_request_can_be_made_of_is_refused() -> None:
+def test_a_message_without_a_path_is_refused() -> None:
     unusable = Message({"reply_channel": "test-reply"}, "test", "a layer")
     with pytest.raises(ValueError, match="'path'"):
         Consumers().http(unusable)

@@ -86,6 +86,7 @@ class WorkerConnection:
             self._lose(error)
             return None
         if isinstance(taken, StepRefused):
+            self._close_if_misplaced()
             self._refuse_take(taken)
             return None
         assert taken is None or isinstance(taken, Taken)
@@ -217,12 +218,13 @@ class WorkerConnection:
                 continue
             if tries > 2 or not any(isinstance(result, StepRefused) and result.again for result in found):
                 return {name: self._audience(name, result) for name, result in zip(names, found, strict=True)}
+            self._close_if_misplaced()
         return None
 
     def _audience(self, name: str, found: Any) -> Audience:
         if isinstance(found, StepRefused):
             logger.error("Lost a message for the group %s: %s", name, found)
-            self._layer.losses.count("broker", name)
+            self._layer.losses.count("refused", name)
             return Audience({}, (), ())
         return self._layer.planner.audience(found)
 
@@ -236,12 +238,21 @@ class WorkerConnection:
             self._outstanding.answered(results, self._used)
 
     def _retry_once(self) -> None:
+        self._close_if_misplaced()
+        if not self._connect():
+            self._outstanding.disconnected()
+            return
         until = self._outstanding.retry_until
         pushes: Sequence[Push] = self._outstanding.retried(self._clock())
         if pushes:
             self._put(Written(pushes), pushes)
             self._settle()
             self._outstanding.retry_until = until
+
+    def _close_if_misplaced(self) -> None:
+        """Close a connection to a server that refuses because another one is the master. Nothing is unread."""
+        if self._connection is not None and not self._connection.usable():
+            self.close()
 
     def _refuse_take(self, error: StepRefused) -> None:
         if not error.again:

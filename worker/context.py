@@ -43,6 +43,9 @@ class Context:
     failures: FailureLog
     """Logs failures of consumers."""
 
+    is_stopping: Callable[[], bool]
+    """Tells whether the worker was asked to stop; long responses ask it."""
+
     callback: Callback | None = None
     message_retries: int = 10
     prefetch: int = 1

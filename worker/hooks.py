@@ -61,9 +61,10 @@ class ConsumerHooks:
 
     async def start_async(self) -> None:
         """Do what comes before a coroutine; as in Django, synchronous receivers are called in a thread."""
+        # First: context variables that are set in the thread of the receivers stay there, and so would what they send.
+        pending_message_store.prepare()
         if not consumer_started.has_usual_receivers:
             await consumer_started.asend(sender=self._sender, environ={})
-        pending_message_store.prepare()  # again: context variables set in the receivers' thread stay there
 
     async def finish_async(self) -> None:
         """Do what comes after a coroutine. Checking database connections is left to the caller."""

@@ -136,7 +136,7 @@ class Outstanding:
         if isinstance(result, StepRefused):
             if not result.again:
                 logger.error("Messages for %s were not accepted: %s", push.queue, result)
-            self._refuse(push, "broker", now)
+            self._refuse(push, "refused", now)
             return
         full = [
             entry for entry, status in zip(push.entries, result, strict=True) if status == Status.FULL and entry.origin

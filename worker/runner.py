@@ -76,6 +76,7 @@ class ConsumerRunner:
         try:
             message = Message(delivery.message, delivery.channel, self._wrapper)
             message.in_turn = delivery.token is not None
+            message.is_stopping = self._context.is_stopping  # type: ignore[method-assign]  # in place of the default
             if message.get("__retries__") == self._context.message_retries:
                 message.__doomed__ = True  # type: ignore[attr-defined]  # as in Channels 1.1.8: informational
             match = self._wrapper.router.match(message)

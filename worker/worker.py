@@ -190,6 +190,7 @@ class Worker:
 
     def _make_runtime(self, channels: Sequence[str]) -> Runtime:
         context = Context(
+            is_stopping=lambda: self.termed,
             wrapper=self.channel_layer,
             sender=type(self),
             callback=self.callback,

@@ -1,4 +1,4 @@
-"""What a consumer that needs a processor does."""
+"""The work of a consumer that needs a processor."""
 
 from __future__ import annotations
 

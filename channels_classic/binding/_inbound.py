@@ -133,13 +133,10 @@ def _to_value(field: Any, value: Any) -> Any:
 
 
 def _to_key(field: Any, value: Any) -> Any:
-    """Return a key. Booleans and fractions are refused, which Python would convert to integers."""
+    """Return a key. Booleans are refused, which Python would convert to integers."""
     if isinstance(value, bool | list | dict | None) or value == "":
         _refuse(value)
-    key = _convert(field, value)
-    if isinstance(value, float) and key != value:
-        _refuse(value)
-    return key
+    return _convert(field, value)
 
 
 def _convert(field: Any, value: Any) -> Any:
@@ -154,6 +151,8 @@ def _convert(field: Any, value: Any) -> Any:
         raise ValidationError("Null characters are not allowed.")
     if isinstance(converted, float) and not math.isfinite(converted):
         raise ValidationError("The number is not finite.")
+    if isinstance(value, float) and isinstance(converted, int) and value != converted:
+        raise ValidationError("The number is not an integer.")
     return converted
 
 

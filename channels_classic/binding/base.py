@@ -73,9 +73,9 @@ class Binding(metaclass=BindingMetaclass):
     channel_session = False
 
     group_moves: bool = True
-    """Whether an update is a deletion for groups that the instance leaves; costs one query per update."""
+    """True if an update is a deletion for groups that the instance leaves; costs one query per update."""
     after_commit: bool = False
-    """Whether messages wait until the transaction is committed, so that their receivers can read the change."""
+    """True if messages wait until the transaction is committed, so that their receivers can read the change."""
 
     signal_kwargs: dict[str, Any] | None = None
     model_label: str
@@ -264,7 +264,7 @@ class Binding(metaclass=BindingMetaclass):
             action, pk, data = binding.deserialize(message)
             binding.user = getattr(message, "user", None) or AnonymousUser()
             binding.run_action(action, pk, data)
-        except REJECTIONS as error:
+        except (*REJECTIONS, cls.model.DoesNotExist) as error:
             cls._rejections.add(cls, action, pk, error)
 
     def run_action(self, action: str, pk: Any, data: Any) -> None:

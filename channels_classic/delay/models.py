@@ -34,7 +34,7 @@ class DelayedMessage(models.Model):
     """
 
     lost_its_row: bool = False
-    """Whether ``send`` did not send and could not write back the row that it had deleted: save the message again."""
+    """True if ``send`` did not send and could not restore the row that it had deleted: save the message again."""
 
     due_date: models.DateTimeField[datetime, datetime] = models.DateTimeField(db_index=True)
     channel_name: models.CharField[str, str] = models.CharField(max_length=512)

@@ -69,7 +69,7 @@ class Storage:
         self._layer.losses.count("undecodable", CHANNEL)
 
     def close(self) -> None:
-        """Store what is kept, or put it back on the channel; what that fails for is lost, logged and counted."""
+        """Store the messages that are kept, or put them back on the channel; others are lost, logged and counted."""
         try:
             if self._kept:
                 self.check()
@@ -82,7 +82,7 @@ class Storage:
         self._kept.clear()
 
     def _put_back(self) -> None:
-        """Put what is kept back on the channel, with the rest of its delay, if it is certainly not stored."""
+        """Put the messages that are kept back on the channel, with the rest of their delay, if certainly not stored."""
         while self._kept and _is_certain():
             message = self._kept[0]
             try:
@@ -100,7 +100,7 @@ class Storage:
 
 
 def delayed_message(message: dict[str, Any]) -> DelayedMessage:
-    """Return what is to be stored for a message of ``asgi.delay``.
+    """Return the row for a message of ``asgi.delay``.
 
     Raises ``ValidationError``, ``TypeError``, ``ValueError`` or ``OverflowError`` for an invalid one.
     """
@@ -130,7 +130,7 @@ def _alias() -> str:
 
 
 def _is_certain() -> bool:
-    """Return whether the database certainly did not store what it just failed for.
+    """Return whether the database certainly did not store the row for which it just raised an error.
 
     That is so when it answered, or there was no connection. When the connection broke, the row may be there.
     """
@@ -139,6 +139,6 @@ def _is_certain() -> bool:
 
 
 def _is_stored(message: DelayedMessage) -> bool:
-    """Return whether the row of a message is there: the time, to the microsecond, tells it from others."""
+    """Return whether the row of a message is there: its time, to the microsecond, is unique."""
     same = {"due_date": message.due_date, "channel_name": message.channel_name, "content": message.content}
     return bool(DelayedMessage.objects.using(_alias()).filter(**same).exists())

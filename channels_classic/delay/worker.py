@@ -58,7 +58,7 @@ class _Failures:
         self._pause = min(self._pause * 2, _BACKOFF[1])
 
     def end(self) -> None:
-        """Note that there is no failure, or none any more."""
+        """Log that all works again, if there was a failure."""
         if self._logged:
             logger.info("The delay server works again.")
             self._logged.clear()
@@ -103,7 +103,7 @@ class Worker:
     def sigterm_handler(self, signo: int, stack_frame: FrameType | None) -> None:
         """End ``run`` once the message that is being stored or sent is finished."""
         self.termed = True
-        logger.info("Shutdown signal received%s", ": finishing what was taken" if self.in_job else "")
+        logger.info("Shutdown signal received%s", ": finishing the current message" if self.in_job else "")
 
     def run(self) -> None:
         """Store and send until ``termed``; may be called again afterwards.

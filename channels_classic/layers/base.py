@@ -16,6 +16,7 @@ from channels_classic.exceptions import ChannelFull, InvalidChannelName, Message
 from channels_classic.layers import names, rng
 from channels_classic.layers.capacity import Capacities, Patterns
 from channels_classic.layers.codec import Kind, Outcome, encode
+from channels_classic.layers.legacy_names import LegacyNames
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report, member_of
 from channels_classic.layers.pool import ConnectionPool, Multiplexer
@@ -51,8 +52,8 @@ before_run: ContextVar[BeforeRun | None] = ContextVar("channels_classic_before_r
 send, writes first what these steps must not overtake."""
 
 
-class BaseChannelLayer:
-    """What every channel layer can do.
+class BaseChannelLayer(LegacyNames):
+    """The methods of every channel layer.
 
     `expiry` and `group_expiry` are in seconds, `capacity` in unread messages per channel (for a process-local channel:
     per client); `channel_capacity` maps patterns to capacities. Subclasses give connections.
@@ -159,7 +160,7 @@ class BaseChannelLayer:
         self._drive(self._flush())
 
     def global_statistics(self) -> dict[str, int]:
-        """How many messages all channels together took and refused, and what was lost of them by kind.
+        """Return the number of messages that all channels accepted and refused, and of those lost, by kind.
 
         Since counting began: a week without messages, a flush or the end of the layer's data begin it anew. ASGI draft,
         "Statistics".

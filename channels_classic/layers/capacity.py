@@ -1,4 +1,4 @@
-"""How many unread messages a channel may hold: patterns from the settings, first match wins. Pure, no I/O."""
+"""Capacities of channels, in unread messages: patterns from the settings, the first match wins. Pure, no I/O."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Kind(IntEnum):
 
 
 class Outcome(IntEnum):
-    """How a gated message ended, or that it has not."""
+    """The end of a gated message, or that it still runs."""
 
     __hash__ = int.__hash__  # looked up in tables for each message; that of Enum is in Python
 

@@ -36,6 +36,12 @@ class ChannelLayer(BaseChannelLayer):
     async def connect_async(self) -> AsyncConnection:
         return AsyncStoreConnection(self.store, self.losses)
 
+    @property
+    def _groups(self) -> dict[str, dict[str, None]]:
+        """The members of each group, as tests of 1.x projects read them from the memory layer: a copy."""
+        with self.store.lock:
+            return {group: dict.fromkeys(self.group_channels(group)) for group in list(self.store._groups)}
+
 
 class StoreConnection:
     """A connection to a store of this process.

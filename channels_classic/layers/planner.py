@@ -62,7 +62,7 @@ class Delivery:
 
 @dataclass(slots=True)  # frozen would be slower
 class Report:
-    """How a gated message ended, or that it still runs, for the gate of the client `reply_channel`."""
+    """The end of a gated message, or that it still runs, for the gate of the client `reply_channel`."""
 
     reply_channel: str
     token: str

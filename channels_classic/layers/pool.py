@@ -1,4 +1,4 @@
-"""How the callers of a layer reach it: connections are made when they are needed, kept, and shared.
+"""Connections of a layer's callers: opened when they are needed, kept, and shared.
 
 In come steps, out go their results. A `ConnectionPool` is for all threads of a process, a `Multiplexer` for all
 coroutines of one event loop. They know neither messages nor what the steps do.

@@ -100,7 +100,7 @@ class Take:
 
 
 class Change(NamedTuple):
-    """What a `Join` or `Leave` did to the members that one inbox has in a group.
+    """The effect of a `Join` or `Leave` on the members that one inbox has in a group.
 
     The versions are equal when nothing changed. `previous` is 0 when the inbox had no member there.
     """
@@ -110,7 +110,7 @@ class Change(NamedTuple):
 
 
 class Audience(NamedTuple):
-    """Who receives what is sent to a group: the inboxes that are alive, each with its version, and single channels.
+    """The receivers of a group message: the inboxes that are alive, each with its version, and single channels.
 
     `dead` are inboxes found dead for the first time.
     """

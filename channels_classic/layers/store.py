@@ -48,8 +48,8 @@ INBOX_ENTRIES = 100_000
 Hints and reports, which count against no client, are accepted up to twice as many.
 """
 
-INBOX_BYTES = 64 * 1024 * 1024
-"""Most bytes in one inbox."""
+QUEUE_BYTES = 64 * 1024 * 1024
+"""Most bytes in one queue: an inbox, or a plain channel."""
 
 TAKE_BYTES = 8 * 1024 * 1024
 """Bytes after which a `Take` ends, whatever its count; the last entry may go beyond."""
@@ -247,9 +247,9 @@ class Store:
             return queue.endswith("!") and len(target.entries) >= 2 * INBOX_ENTRIES
         if target.quotas.get(entry.quota_key, 0) >= entry.limit:
             return True
-        return queue.endswith("!") and (
-            len(target.entries) >= INBOX_ENTRIES or target.size + len(entry.payload) > INBOX_BYTES
-        )
+        if queue.endswith("!") and len(target.entries) >= INBOX_ENTRIES:
+            return True
+        return target.size + len(entry.payload) > QUEUE_BYTES
 
     def _put_back(self, step: PutBack) -> None:
         target = self._queues.setdefault(step.queue, _Queue())
@@ -283,7 +283,7 @@ class Store:
         return owner is not None and owner.alive_until > now
 
     def _is_restored(self, inbox: str) -> bool:
-        """Whether no membership is missing that the owner of an inbox knows, as it has confirmed."""
+        """Return True if the owner of an inbox has confirmed that all of its memberships are stored."""
         owner = self._owners.get(inbox)
         return owner is not None and owner.restored
 
@@ -387,7 +387,9 @@ class Store:
         return (self.epoch,)
 
     def _retire(self, step: Retire) -> None:
-        self._owners.pop(step.inbox, None)
+        owner = self._owners.get(step.inbox)
+        if owner is not None:
+            owner.alive_until = self.clock()  # kept: its memberships are as restored as they were
         self._queues.pop(step.inbox, None)
 
     def _length(self, step: Length) -> int:

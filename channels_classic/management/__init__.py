@@ -1,1 +1,1 @@
-"""What is typed on a command line: the only place, with the test tools, that names both programs."""
+"""The command line: with the test tools the only place that names both programs."""

@@ -10,23 +10,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from django.conf import settings
 
 from channels_classic._headers import header_values, headers_named
 from channels_classic.conf import CHANNELS_TRUSTED_ORIGINS
 from channels_classic.exceptions import DenyConnection
+from channels_classic.message import Message
+from channels_classic.routing import Match
 from channels_classic.security._origins import (
     is_host_allowed,
     is_origin_allowed,
     is_trusted_origin_valid,
     parse_origin,
 )
-
-if TYPE_CHECKING:
-    from channels_classic.message import Message
-    from channels_classic.routing import Match
 
 __all__ = ["AllowedHostsOnlyOriginValidator", "BaseOriginValidator", "allowed_hosts_only"]
 
@@ -70,7 +68,7 @@ class BaseOriginValidator:
         try:
             return self.get_header(message, b"origin")[0].decode("ascii")
         except (KeyError, IndexError):
-            hint = "Browsers send one; tests do with client.set_header('origin', 'http://testserver')."
+            hint = "Browsers send one; in a test call client.set_header('origin', 'http://testserver')."
             raise _denied("There is no Origin header", message, hint) from None
         except UnicodeDecodeError:
             raise _denied("The Origin header is not ASCII", message, "Browsers send ASCII.") from None

@@ -1,4 +1,4 @@
-"""What projects and authors of channel layers test with. Nothing is imported before it is asked for."""
+"""Test tools for projects and authors of channel layers. Each is imported when it is first used."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A test case with a real interface server and a real worker, for browsers and other clients outside the test.
 
-Both are forks of the test process, one of each per test, on a channel layer of their own.
+Both are forks of the test process. Each test has its own, on a channel layer of their own.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from channels_classic.interface_server.server.listen import Listen
 from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.names import random_text
+from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.signals import worker_process_ready
-from channels_classic.test.child import STOP_PATIENCE, Child
+from channels_classic.test.child import STOP_TIMEOUT, Child
 from channels_classic.worker import Worker, WorkerGroup
 
 __all__ = ["ChannelLiveServerTestCase", "ProtocolServerProcess", "WorkerProcess"]
 
 
 class ProtocolServerProcess(Child):
-    """The interface server, on a free port, which it tells."""
+    """The interface server, on a free port, which it reports."""
 
     name = "interface server"
 
@@ -50,12 +51,12 @@ class ProtocolServerProcess(Child):
         )
         layer = channel_layers[DEFAULT_CHANNEL_LAYER].channel_layer
         server = Server(InterfaceServer(layer, config), config, Listen(bind=self.host, port=0))
-        threading.Thread(target=self._tell_port, args=(server,), daemon=True).start()
+        threading.Thread(target=self._report_port, args=(server,), daemon=True).start()
         server.run()
 
-    def _tell_port(self, server: Server) -> None:
+    def _report_port(self, server: Server) -> None:
         server.ready.wait()
-        self.tell_ready(str(urlsplit(server.addresses[0]).port))
+        self.report_ready(str(urlsplit(server.addresses[0]).port))
 
 
 class WorkerProcess(Child):
@@ -75,11 +76,11 @@ class WorkerProcess(Child):
         layer = channel_layers[DEFAULT_CHANNEL_LAYER]
         layer.router.check_default(http_consumer=self._http_consumer())
         worker = Worker(layer) if self.threads == 1 else WorkerGroup(layer, n_threads=self.threads)
-        worker.grace = STOP_PATIENCE / 2
+        worker.grace = STOP_TIMEOUT / 2
         worker_process_ready.send(sender=worker)
         worker.ready()
-        worker.install_signal_handler()  # as `run` does, but before anybody may ask it to stop
-        self.tell_ready()
+        worker.install_signal_handler()  # as `run` does, but before the test may stop this process
+        self.report_ready()
         worker.run()
 
     def _http_consumer(self) -> Any:
@@ -91,12 +92,12 @@ class WorkerProcess(Child):
 
 
 class ChannelLiveServerTestCase(TransactionTestCase):
-    """Runs an interface server and a worker beside each test; `live_server_url` is where.
+    """Run an interface server and a worker for each test, at `live_server_url`.
 
     The databases must be in files or on a server. There must be one channel layer: the embedded one, or one whose
-    `TEST_CONFIG` says where it may be emptied. The test itself uses the same layer. The routes are those of the
-    settings and the default ones; `apply_routes` does not reach the worker. Raises `LiveServerFailed`, with what the
-    process wrote, when one does not start, or ends before the test.
+    `TEST_CONFIG` names a place that may be emptied. The test itself uses the same layer. The routes are those of the
+    settings and the default ones; `apply_routes` does not affect the worker. Raises `LiveServerFailed`, with the output
+    of the process, when one does not start, or ends before the test.
     """
 
     host = "localhost"
@@ -110,17 +111,17 @@ class ChannelLiveServerTestCase(TransactionTestCase):
 
     @property
     def live_server_url(self) -> str:
-        """Where the site of this test is, for HTTP."""
+        """The URL of the site for HTTP."""
         return f"http://{self.host}:{self._port}"
 
     @property
     def live_server_ws_url(self) -> str:
-        """Where the site of this test is, for WebSockets."""
+        """The URL of the site for WebSockets."""
         return f"ws://{self.host}:{self._port}"
 
     @classmethod
     def setUpClass(cls) -> None:
-        """Set up the class; what Django started for a first test that is skipped ends with the class."""
+        """Set up the class; what was started for a first test that is skipped is stopped after the class."""
         cls.addClassCleanup(cls._stop)
         super().setUpClass()
 
@@ -144,7 +145,7 @@ class ChannelLiveServerTestCase(TransactionTestCase):
         stack.enter_context(_test_layer())
         for connection in connections.all(initialized_only=True):
             if not connection.in_atomic_block:
-                connection.close()  # a fork should find none that is open
+                connection.close()  # a fork should inherit none that is open
         server = cls.ProtocolServerProcess(cls.host)
         cls._port = server.start()
         stack.callback(server.stop)
@@ -172,7 +173,7 @@ def _refuse_databases_in_memory() -> None:
 
 @contextmanager
 def _test_layer() -> Iterator[None]:
-    """Have the settings name an empty layer that nothing else uses, for this process and its forks."""
+    """Replace the layer in the settings by an empty one that nothing else uses, for this process and its forks."""
     with tempfile.TemporaryDirectory(prefix="channels-") as folder:
         entry = _checked_entry()
         config = _test_config(entry, folder)
@@ -180,35 +181,38 @@ def _test_layer() -> Iterator[None]:
         previous = channel_layers.backends.copy()
         with override_settings(CHANNEL_LAYERS=layers):
             channel_layers.backends.clear()
-            _empty_layer()
+            # Not from the settings, which may be others by the end of the test.
+            layer = channel_layers.make_test_backend(DEFAULT_CHANNEL_LAYER).channel_layer
+            _empty(layer)
             try:
                 yield
             finally:
                 _close(channel_layers.backends.get(DEFAULT_CHANNEL_LAYER))
-                _empty_layer()
+                _empty(layer)
+                _remove_keys(layer)
                 channel_layers.backends.clear()
                 channel_layers.backends.update(previous)
 
 
 def _checked_entry() -> dict[str, Any]:
-    """The one entry of `CHANNEL_LAYERS`."""
+    """Return the only entry of `CHANNEL_LAYERS`."""
     layers = channel_layers.configs
     if len(layers) > 1:
         raise ImproperlyConfigured(
             f"ChannelLiveServerTestCase can be used with one channel layer; CHANNEL_LAYERS has {', '.join(layers)}."
         )
     if DEFAULT_CHANNEL_LAYER not in layers:
-        channel_layers.make_backend(DEFAULT_CHANNEL_LAYER)  # raises, and says what to write
+        channel_layers.make_backend(DEFAULT_CHANNEL_LAYER)  # raises an error that says what to write
     return layers[DEFAULT_CHANNEL_LAYER]
 
 
 def _test_config(entry: dict[str, Any], folder: str) -> dict[str, Any]:
-    """What the layer is made with: names of its own, so that tests may run beside each other."""
+    """Return the arguments of the layer, with names of its own, so that tests may run in parallel."""
     layer_class = import_layer_class(DEFAULT_CHANNEL_LAYER, entry)
     if "inmemory" in layer_class.__module__:
         raise ImproperlyConfigured(
-            "ChannelLiveServerTestCase cannot be used with the memory layer, which ends at the process: its worker is "
-            "another one. Leave BACKEND out of CHANNEL_LAYERS for the embedded layer."
+            "ChannelLiveServerTestCase cannot be used with the memory layer: its worker is another process, which "
+            "cannot reach that layer. Leave BACKEND out of CHANNEL_LAYERS for the embedded layer."
         )
     if issubclass(layer_class, LocalChannelLayer):
         path = str(Path(folder, "layer"))
@@ -223,15 +227,36 @@ def _test_config(entry: dict[str, Any], folder: str) -> dict[str, Any]:
     return {**entry["TEST_CONFIG"], "prefix": f"{layer.prefix}{random_text(8)}:"}
 
 
-def _empty_layer() -> None:
-    """Leave nothing in the layer of the settings; the embedded one ends with its interface server anyway."""
-    layer = channel_layers.make_test_backend(DEFAULT_CHANNEL_LAYER)
-    if "flush" in layer.extensions and not isinstance(layer.channel_layer, LocalChannelLayer):
+def _remove_keys(layer: Any) -> None:
+    """Remove all keys of a layer in Redis whose prefix is used no more: some outlive `flush`, for a day or a month."""
+    if not isinstance(layer, RedisChannelLayer):
+        return
+    pattern = "".join(f"\\{char}" if char in "*?[]^\\" else char for char in layer.prefix) + "*"
+    for connector, _ in layer._connectors():
+        # Without the layer, which writes such a key when it connects.
+        connection = connector.open()
+        try:
+            cursor: bytes = b"0"
+            while True:
+                connection.send_command("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
+                cursor, keys = connection.read_response()
+                for key in keys:
+                    connection.send_command("UNLINK", key)
+                    connection.read_response()
+                if cursor == b"0":
+                    break
+        finally:
+            connection.disconnect()
+
+
+def _empty(layer: Any) -> None:
+    """Empty a layer, unless it is the embedded one, which ends with its interface server."""
+    if "flush" in layer.extensions and not isinstance(layer, LocalChannelLayer):
         layer.flush()
     _close(layer)
 
 
 def _close(layer: Any) -> None:
-    close = getattr(layer, "close", None)  # others' layers may have none
+    close = getattr(layer, "close", None)  # layers of other packages may have none
     if close is not None:
         close()

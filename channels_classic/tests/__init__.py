@@ -1,4 +1,4 @@
-"""The old place of `channels_classic.test`, as 1.x projects import it: deprecated there already."""
+"""The old name of `channels_classic.test`, as 1.x projects import it. Channels 1.x had deprecated it already."""
 
 from __future__ import annotations
 

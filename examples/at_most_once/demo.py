@@ -53,7 +53,7 @@ class Program:
             self.output += line
 
     def wait_for(self, pattern: str, times: int = 1) -> list[str]:
-        """What the pattern found, as soon as it was found so often."""
+        """Return the matches of the pattern, as soon as there are this many."""
         deadline = time.monotonic() + PATIENCE
         while len(found := re.findall(pattern, self.output)) < times:
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -154,13 +154,13 @@ class Demo:
             return True
 
     def consumed(self) -> Counter[int]:
-        """How often each message was consumed, by the files that the consumers wrote."""
+        """Return how often each message was consumed, from the files that the consumers wrote."""
         return Counter(
             int(line) for file in self._evidence.glob("*.consumed") for line in file.read_text().splitlines()
         )
 
     def counted_with_killed_workers(self) -> int:
-        """What the supervisor says that workers which died had taken."""
+        """Return the messages that dead workers held, as the supervisor reported."""
         return sum(map(int, re.findall(r"holding (\d+) message", self._output + self._workers.output)))
 
     # Faults

@@ -1,4 +1,4 @@
-"""How far the demonstration is: a bar with `rich`, a line per part without."""
+"""Progress of the demonstration: a bar with `rich`, a line per part without."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Bar:
             self._progress.stop()
 
     def say(self, what: str) -> None:
-        """What goes wrong from now on."""
+        """Show the fault that is injected from now on."""
         if self._progress is not None:
             self._progress.update(self._task, description=f"{what:34}")
         else:

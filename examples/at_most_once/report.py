@@ -1,4 +1,4 @@
-"""What became of every message: a table, and a picture with one square for each."""
+"""The fate of every message: a table, and a picture with one square for each."""
 
 from __future__ import annotations
 

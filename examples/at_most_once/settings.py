@@ -11,7 +11,7 @@ INSTALLED_APPS = ["channels_classic"]
 ROOT_URLCONF = "urls"
 
 EVIDENCE = Path(os.environ["EVIDENCE"])
-"""Where consumers write which messages they have consumed: whatever becomes of the layer, this stays."""
+"""The folder in which consumers note the messages they have consumed; it outlives the layer."""
 
 EXPIRY = int(os.environ.get("EXPIRY", "8"))
 

@@ -1,117 +1,138 @@
-"""The body of one request: its beginning for the request's own message, the rest in chunks on a channel of its own.
+"""The body of one request: read from the client completely before a worker hears of the request.
 
-Reads no faster than the consumer takes, and no more than may be sent.
+Small bodies travel with the request's message. Of larger ones only the beginning does; the rest is in a temporary file
+here, from which workers ask for it, as often as they want. So no worker waits for a client that sends slowly.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from functools import partial
 from typing import Any
 
-from channels_classic.layers import names
 from channels_classic.layers.planner import Outgoing
 
 from ..asgi import Receive, Scope
-from ..layer.session import LayerSession
-from ..layer.writer import SendResult
+from ..config import InterfaceConfig
+from ..layer.question import Question
+from .spool import NoSpace, SpoolFile, SpoolQuota
 
 DISCONNECT = "http.disconnect"
 
-INLINE_BODY = 512 * 1024
-"""Bytes of a body that travel with the request; the rest follows on a channel of its own, as it comes."""
-
-PAUSE = 0.1
-"""Seconds until a chunk is sent again whose channel was full."""
+CHUNK = 512 * 1024
+"""Bytes of a body that travel with the request's message, and in each answer to a worker that asks for more."""
 
 LINGER = 2.0
-"""Seconds for which a client that was refused is still read: it looks for the answer only when it has sent all."""
-
-
-class TooLarge(Exception):
-    """Raised when the client sends more than it may."""
+"""Seconds for which a refused client is still read: many look for the response only when they have sent everything."""
 
 
 class RequestBody:
-    """What a client sends after its headers."""
+    """What a client sends after its headers. `disconnected` once it left in the middle."""
 
-    def __init__(self, session: LayerSession, scope: Scope, receive: Receive) -> None:
-        self.channel: str | None = None
-        self.more = True
-        self.left = False
-        self._session = session
+    def __init__(self, quota: SpoolQuota, scope: Scope, receive: Receive, config: InterfaceConfig) -> None:
+        self.disconnected = False
+        self.size = 0
+        self._quota = quota
         self._receive = receive
-        self._limit = session.config.max_body or math.inf
-        self._size = 0
+        self._limit = config.max_body or math.inf
+        self._time = config.body_timeout or None
+        self._more = True
+        self._parts: list[bytes] = []
+        self._held = 0  # bytes that count against the quota of memory
+        self._file: SpoolFile | None = None
         headers = dict(scope.get("headers") or ())
         declared = headers.get(b"content-length", b"")
         self._declared = int(declared) if declared.isdigit() else 0
-        self._waits = b"expect" in headers
+        self._has_content = self._declared > 0 or b"transfer-encoding" in headers
+        self._expects_100 = b"expect" in headers
 
-    async def begin(self) -> bytes:
-        """The body, or its beginning; the rest, if there is `more`, is for `stream`. Raises `TooLarge`."""
+    @property
+    def is_spooled(self) -> bool:
+        """True if workers have to ask for the rest."""
+        return self.size > CHUNK
+
+    async def receive(self) -> int | None:
+        """Read everything; return the status to refuse the request with, None if all is well."""
         if self._declared > self._limit:
-            raise TooLarge
-        body = await self._next()
-        if self.more:
-            parts = [body]
-            while self.more and self._size < INLINE_BODY:
-                parts.append(await self._next())
-            body = b"".join(parts)
-            self.channel = f"http.request.body?{names.random_text(24)}" if self.more else None
-        return body
+            return 413
+        if self._declared > CHUNK and not self._quota.has_disk(self._declared):
+            return 503
+        if not self._has_content:
+            return await self._receive_all()
+        try:
+            return await asyncio.wait_for(self._receive_all(), self._time)
+        except asyncio.TimeoutError:
+            return 408
+
+    async def _receive_all(self) -> int | None:
+        try:
+            while self._more:
+                part = await self._next()
+                if self.size > self._limit:
+                    return 413
+                self._keep(part)
+        except NoSpace:
+            return 503
+        return None
 
     async def _next(self) -> bytes:
         event = await self._receive()
-        self._waits = False
+        self._expects_100 = False
         if event["type"] == DISCONNECT:
-            self.left = True
-            self.more = False
+            self.disconnected = True
+            self._more = False
             return b""
-        body: bytes = event.get("body", b"")
-        self.more = event.get("more_body", False)
-        self._size += len(body)
-        if self._size > self._limit:
-            raise TooLarge
-        return body
+        part: bytes = event.get("body", b"")
+        self._more = event.get("more_body", False)
+        self.size += len(part)
+        return part
 
-    async def stream(self) -> SendResult:
-        """Send the rest, as fast as its consumer takes it; gives the fate of the last chunk. Raises `TooLarge`."""
-        result = SendResult.ACCEPTED
-        while self.more and result is SendResult.ACCEPTED:
-            content = await self._next()
-            if not self.left:
-                result = await self._send({"content": content, "more_content": self.more})
-        return result
+    def _keep(self, part: bytes) -> None:
+        """Keep a part in memory, or write it to the file. Raises `NoSpace`."""
+        if self._file is None and self.size <= CHUNK and self._quota.take_memory(len(part)):
+            self._parts.append(part)
+            self._held += len(part)
+            return
+        if self._file is None:
+            self._file = SpoolFile(self._quota)
+            part = b"".join([*self._parts, part])
+            self._forget_memory()
+        self._file.append(part)
 
-    async def _send(self, chunk: dict[str, Any]) -> SendResult:
-        over = self._session.clock() + self._session.config.http_timeout
-        loop = asyncio.get_running_loop()
-        while True:
-            done: asyncio.Future[SendResult] = loop.create_future()
-            self._session.send(Outgoing(str(self.channel), chunk), partial(_settle, done))
-            result = await done
-            if result is not SendResult.FULL or self._session.clock() >= over:
-                return result
-            await asyncio.sleep(PAUSE)
+    def beginning(self) -> bytes:
+        """Return what travels with the request's message; of a small body nothing is kept here afterwards."""
+        if self._file is not None:
+            beginning = self._file.read(0, CHUNK)
+        else:
+            beginning = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        if not self.is_spooled:
+            self.close()
+        return beginning
 
-    def abandon(self) -> None:
-        """Tell whoever reads the body that it does not end."""
-        if self.channel:
-            self._session.send(Outgoing(self.channel, {"content": b"", "closed": True}))
+    def answer(self, question: Question, *, closed: bool) -> Outgoing:
+        """Return the answer to a worker: a chunk if it asks for one, without content if the body is not kept."""
+        chunk: dict[str, Any] = {}
+        if question.offset is not None and self._file is not None:
+            content = self._file.read(question.offset, CHUNK)
+            chunk = {"content": content, "more_content": question.offset + len(content) < self.size}
+        return question.answer(closed=closed, chunk=chunk)
+
+    def close(self) -> None:
+        """Keep nothing of the body any longer."""
+        self._forget_memory()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _forget_memory(self) -> None:
+        self._quota.release_memory(self._held)
+        self._parts, self._held = [], 0
 
     async def drain(self) -> None:
-        """Read what a refused client still sends, for a moment; one that waits to be asked sends nothing."""
-        if self.more and not self._waits:
+        """Read what a refused client still sends, for a moment; one that waits for `100 Continue` sends nothing."""
+        if self._more and not self._expects_100:
             await asyncio.wait([asyncio.create_task(self._discard_rest())], timeout=LINGER)
 
     async def _discard_rest(self) -> None:
-        self._limit = math.inf
-        while self.more:
+        while self._more:
             await self._next()
-
-
-def _settle(done: asyncio.Future[SendResult], send: Outgoing, result: SendResult) -> None:
-    if not done.done():
-        done.set_result(result)

@@ -1,6 +1,8 @@
-"""One HTTP request: its body to the layer, its response from there, and an answer when none comes.
+"""One HTTP request: its body to the layer, its response from there, and an error page when none comes.
 
-ASGI events come from the server and go to it, messages go to the layer through the hub. Knows no parsing, no sockets.
+ASGI events come from the server and go to it, messages go to the layer through the session. Knows no parsing, no
+sockets. Neither side waits for the other: what a worker sends is spooled here while the client is slow, and a body is
+kept here for workers that ask for it.
 """
 
 from __future__ import annotations
@@ -8,37 +10,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from channels_classic.exceptions import InvalidChannelName
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.names import check_channel
 from channels_classic.layers.planner import Outgoing
 
 from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
 from ..error_pages import page
 from ..layer.client import Broadcast
+from ..layer.question import QUESTION, question_of
 from ..layer.session import LayerSession
 from ..layer.writer import SendResult
 from ..websocket.gate import MARGIN
-from .body import DISCONNECT, RequestBody, TooLarge
-from .response import Content, begin
+from .body import DISCONNECT, RequestBody
+from .kept_body import KeptBody
+from .response import IgnoredPart, Response
+from .spool import NoSpace, SpoolQuota
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.interface_server")
 
 REQUEST = "http.request"
-
-SPOOL = 64 * 1024 * 1024
-"""Bytes of a response that wait for a client that reads too slowly, before it is given up."""
-
-PIECE = 64 * 1024
-"""Bytes that a client must take before its time to stall begins anew."""
-
-CREDIT_STEP = 512 * 1024
-"""Bytes that a client takes before the sender of its response is told."""
 
 ONLY = "0"
 """A request is one message, so every token does."""
@@ -65,11 +58,11 @@ _OUTCOMES = {
     Outcome.EXPIRED: 503,
     Outcome.DROPPED: 503,
 }
-"""The answer when a message has met such an end before any response began."""
+"""The answer when a message ended like this before any response began."""
 
 
 class ResponseState(Enum):
-    """Where the response stands."""
+    """How much of the response was written to the client."""
 
     WAITING = "waiting"
     STARTED = "started"
@@ -77,9 +70,17 @@ class ResponseState(Enum):
 
 
 class Request:
-    """A client of the hub from its request to the end of its response."""
+    """A client of the layer session from its request to the end of its response, and longer if its body is kept."""
 
-    def __init__(self, session: LayerSession, scope: Scope, receive: Receive, send: SendEvent) -> None:
+    def __init__(
+        self,
+        session: LayerSession,
+        scope: Scope,
+        receive: Receive,
+        send: SendEvent,
+        bodies: SpoolQuota,
+        responses: SpoolQuota,
+    ) -> None:
         self.slot: int | None = None
         self.local = session.registry.new_local()
         self.state = ResponseState.WAITING
@@ -87,106 +88,79 @@ class Request:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._body = RequestBody(session, scope, receive)
+        self._body = RequestBody(bodies, scope, receive, session.config)
+        self._response = Response(scope["method"], responses)
+        self._kept_body: KeptBody | None = None
+        self._bodies = bodies
+        self._responses = responses
         self._raw = raw_extension(scope)
         self._watcher: asyncio.Task[None] | None = None
-        self._replies: deque[Mapping[str, Any]] = deque()
-        self._spooled = 0
-        self._news: asyncio.Future[None] | None = None
+        self._changed: asyncio.Future[None] | None = None
         self._failure: int | None = None
         self._left = False
         self._ending = False  # the last piece is being written
-        self._over = math.inf  # when the workers have had their time
+        self._deadline = math.inf  # of the next part from the workers
         self._limit = math.inf
-        self._content: Content
-        self._credit: str | None = None
-        self._written = self._told = 0
+        self._started_at = 0.0  # when the workers had all of it
+        self._is_running = False
 
     async def run(self) -> None:
-        """Serve the request until it is answered, or the client is gone."""
+        """Serve the request until it is answered, or the client left."""
         if not self._session.available:
             await self._answer(503)
             return
         try:
-            body = await self._body.begin()
-        except TooLarge:
-            await self._answer(413)
-            return
-        if self._body.left:
-            return
+            if (status := await self._body.receive()) is not None:
+                self._body.close()
+                await self._answer(status)
+            elif not self._body.disconnected:
+                await self._run()
+        finally:
+            if self._kept_body is None:
+                self._body.close()
+
+    async def _run(self) -> None:
         reply_channel = self._session.add(self)
-        streaming = None
         try:
-            self._forward(reply_channel, body)
-            if self._body.more:
-                streaming = asyncio.create_task(self._stream_body())
-            else:
-                self._watch()
+            self._forward(reply_channel)
+            self._watch()
             await self._respond()
         finally:
-            if streaming is not None:
-                streaming.cancel()
             self._unwatch()
+            self._responses.reclaimables.discard(self)
+            self._response.spool.close()
+            if self._left and self.state is not ResponseState.COMPLETE:
+                self._session.send(Outgoing(DISCONNECT, {"reply_channel": reply_channel, "path": self._scope["path"]}))
             self._session.remove(self)
-            self._farewell(reply_channel)
-        await self._end()
-
-    def _farewell(self, reply_channel: str) -> None:
-        """Tell those who still work for this client that it is gone."""
-        if self.state is ResponseState.COMPLETE:
-            return
-        if self._left:
-            self._session.send(Outgoing(DISCONNECT, {"reply_channel": reply_channel, "path": self._scope["path"]}))
-        if self._credit:
-            self._session.send(Outgoing(self._credit, {"closed": True}))
-        if self._body.more or self._body.left:
-            self._body.abandon()
-
-    async def _end(self) -> None:
-        """What is left to do when no part of the response comes any more."""
+            if self._body.is_spooled:
+                self._kept_body = KeptBody(self._session, self.local, self._body, self._bodies)
         if self._failure is not None and not self._left and self.state is not ResponseState.COMPLETE:
             await self._answer(self._failure)
 
     # From the client
 
-    def _forward(self, reply_channel: str, body: bytes) -> None:
+    def _forward(self, reply_channel: str) -> None:
         """Send the request."""
-        scope, session, upload = self._scope, self._session, self._body
+        scope, session, body = self._scope, self._session, self._body
         message = connection_keys(scope, reply_channel, "http", session.config.root_path)
         message["method"] = scope["method"].upper()
         message["http_version"] = scope.get("http_version", "1.1")
-        message["body"] = body
-        if upload.channel:
-            message["body_channel"] = upload.channel
+        message["body"] = body.beginning()
+        if body.is_spooled:
+            # Nothing comes on it by itself: its name says that there is more to ask for.
+            message["body_channel"] = f"http.request.body?{self.local}"
+            message["body_size"] = body.size
         session.send(Outgoing(REQUEST, message, token=ONLY), self._settled)
-        if not upload.more:
-            self._await_part()
+        self._started_at = session.clock()
+        self._await_part()
 
     def _await_part(self) -> None:
-        """It is the workers' turn, unless they are done."""
-        if self.state is ResponseState.COMPLETE:
-            return
-        self._over = self._limit = self._session.clock() + self._session.config.http_timeout
-        self._session.timers.schedule(self, self._over)
-
-    async def _stream_body(self) -> None:
-        """Send the rest of the body, while the response may already come."""
-        try:
-            result = await self._body.stream()
-        except TooLarge:
-            self._fail(413)
-            return
-        if self._body.left:
-            self._gone()
-        elif result is not SendResult.ACCEPTED:
-            self._fail(_STATUSES[result])
-        else:
-            if self.state is ResponseState.WAITING:
-                self._await_part()
-            self._watch()
+        """Give the workers `http_timeout` from now."""
+        self._deadline = self._limit = self._session.clock() + self._session.config.http_timeout
+        self._session.timers.schedule(self, self._deadline)
 
     def _watch(self) -> None:
-        """Learn when the client leaves: from our own server by a call, from others through a task."""
+        """Notice when the client leaves: our own server calls, others need a task that waits."""
         if self._raw is not None:
             self._raw["watch"](self._gone)
         else:
@@ -204,7 +178,7 @@ class Request:
         self._gone()
 
     def _gone(self) -> None:
-        # Servers say the same of a connection that they close behind a complete response.
+        # Servers report the same when they close a connection behind a complete response.
         if not self._ending:
             self._leave()
 
@@ -215,56 +189,103 @@ class Request:
     # From the layer
 
     def reply(self, message: Mapping[str, Any]) -> None:
-        """A part of the response came."""
-        self._replies.append(message)
-        content = message.get("content")
-        if isinstance(content, bytes):
-            self._spooled += len(content)
-            if self._spooled > SPOOL:
-                self._give_up("its response is too far ahead")
+        """Take a part of the response, and answer a worker that asks."""
+        try:
+            if message.get("closed"):
+                self._fail(503)
+            elif message.keys() != {QUESTION}:
+                self._add(message)
+        finally:
+            question = question_of(message)
+            if question is not None:
+                closed = self._left or self._failure is not None
+                self._session.send(self._body.answer(question, closed=closed))
+
+    def _add(self, message: Mapping[str, Any]) -> None:
+        """Add a part to the response, unless that failed already or is complete."""
+        if self._left or self._failure is not None or self._response.is_complete:
+            return
+        try:
+            self._response.add(message)
+        except IgnoredPart as error:
+            self._warn(error)
+            return
+        except ValueError as error:
+            self._warn(error)
+            self._fail(500)
+        except NoSpace as error:
+            self._give_up(str(error))
+        else:
+            self._after_part()
         self._wake()
 
+    def _after_part(self) -> None:
+        self._deadline = math.inf
+        if not self._response.is_complete:
+            self._await_part()
+        spool, limit = self._response.spool, self._session.config.max_response
+        if spool.has_files:
+            self._responses.reclaimables.add(self)
+            if limit and spool.size > limit:
+                self._give_up(f"{spool.size} bytes of its response wait for it, and --max-response is {limit}")
+
     def broadcast(self, broadcast: Broadcast) -> None:
-        """A group message is as good as any other."""
+        """Take a group message like any other."""
         self.reply(broadcast.message)
 
     def report(self, token: str, outcome: Outcome) -> None:
-        """A worker tells that no response comes, or that it still works on it."""
+        """Note that no response comes, or that a worker still works on it."""
         if outcome is Outcome.DIED and self.state is not ResponseState.COMPLETE:
             self._session.losses.count("died", REQUEST)
         if outcome in _OUTCOMES:
             self._fail(_OUTCOMES[outcome])
         elif outcome is Outcome.RUNNING:
-            self._over = max(self._over, self._limit)
+            self._is_running = True
+            self._deadline = max(self._deadline, self._limit)
 
     def layer_restored(self) -> None:
-        """The message or the response may be lost: unless a worker says that it works on it, it is given up soon."""
-        if self._over < math.inf:
-            self._over = min(self._over, self._session.clock() + MARGIN)
-            self._session.timers.schedule(self, self._over)
+        """The message or the response may be lost: unless a worker reports that it runs, give up soon."""
+        if self._deadline < math.inf:
+            self._deadline = min(self._deadline, self._session.clock() + MARGIN)
+            self._session.timers.schedule(self, self._deadline)
+
+    def stop_waiting(self, now: float) -> None:
+        """Answer 503 if no worker can have begun, because it would have reported that it runs."""
+        if self.state is ResponseState.WAITING and not self._is_running and now >= self._started_at + MARGIN:
+            self._fail(503)
 
     def flush(self) -> None:
         """The process stops."""
         self._fail(503)
 
     def due(self, now: float) -> float:
-        """No response came in time, or no further part of it."""
-        if now >= self._over:
-            self._over = math.inf
+        """No response arrived in time, or no further part of it."""
+        if now >= self._deadline:
+            self._deadline = math.inf
             self._session.throttled_log.warn(
                 logger,
-                "No response to %s %s came within %g s: no worker took the message, or its consumer sent no response. "
+                "No response to %s came within %g s: no worker took the message, or its consumer sent no response. "
                 "Is `runworker` running?",
-                self._scope["method"],
-                self._scope["path"],
+                self._name,
                 self._session.config.http_timeout,
             )
             self._fail(503)
-        return self._over
+        return self._deadline
+
+    def rank(self) -> float:
+        """Return the bytes per second that the client takes: the slowest is cut off first when the disk is full."""
+        return self._response.written / max(self._session.clock() - self._started_at, 1e-3)
+
+    def reclaim(self) -> None:
+        """Cut the client off, for others that are faster."""
+        self._give_up("it reads slowest of those whose responses fill --spool-disk")
 
     def _give_up(self, reason: str) -> None:
-        """The client does not read what it is sent: for us it is gone."""
-        logger.info("The client of %s %s is cut off: %s.", self._scope["method"], self._scope["path"], reason)
+        """Cut off a client that does not take what it is sent."""
+        if self._left:
+            return
+        logger.info("The client of %s is cut off: %s.", self._name, reason)
+        self._response.spool.close()
         if self._raw is not None:
             self._raw["abort"]()
         self._leave()
@@ -281,74 +302,39 @@ class Request:
         self._wake()
 
     def _wake(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
 
     # To the client
 
     async def _respond(self) -> None:
-        """Write the response as its parts come."""
+        """Write the response as its parts arrive, no faster than the client takes it."""
         loop = asyncio.get_running_loop()
-        while self.state is not ResponseState.COMPLETE and not self._left:
-            # What came before the failure is written first: a consumer may raise after its response.
-            if self._replies:
-                self._over = math.inf
-                await self._write(self._replies.popleft())
-                self._await_part()
+        while not self._left and self.state is not ResponseState.COMPLETE:
+            # What arrived before a failure is written first: a consumer may raise after its response.
+            if events := self._response.next_events():
+                for event in events:
+                    await self._write(event)
             elif self._failure is not None:
                 return
             else:
-                self._news = loop.create_future()
-                await self._news
-                self._news = None
+                self._changed = loop.create_future()
+                await self._changed
+                self._changed = None
 
-    async def _write(self, message: Mapping[str, Any]) -> None:
-        content = message.get("content") or b""
-        more = bool(message.get("more_content", False))
-        starts = message.get("status") is not None
-        if starts is not (self.state is ResponseState.WAITING):
-            self._refuse_part("the first part, and only that, has a status")
-            return
-        try:
-            if not isinstance(content, bytes):
-                raise ValueError(f"its content is of type {type(content).__name__}, expected bytes")
-            self._spooled -= len(content)
-            if starts:
-                if more and message.get("credit") is not None:
-                    self._credit = check_channel(str(message["credit"]))
-                start, self._content = begin(message, self._scope["method"], None if more else len(content))
-            content = self._content.part(content, more)
-        except (ValueError, InvalidChannelName) as error:
-            self._refuse_part(str(error).rstrip("."))
-            self._replies.clear()
-            self._fail(500)
-            return
-        if starts:
-            self.state = ResponseState.STARTED
-            await self._send(start)
-        if starts and len(content) <= PIECE:
-            self._ending = not more
-            await self._send({"type": "http.response.body", "body": content, "more_body": more})
+    async def _write(self, event: dict[str, Any]) -> None:
+        self._ending = not event.get("more_body", True)
+        if self.state is ResponseState.WAITING:
+            # The head and the first piece find room in the buffers of the connection.
+            await self._send(event)
+            if event["type"] == "http.response.body":
+                self.state = ResponseState.STARTED
         else:
-            await self._write_pieces(content, more)
-        if not more and not self._left:
+            await self._write_in_time(event)
+        if self._ending and not self._left:
             self.state = ResponseState.COMPLETE
 
-    async def _write_pieces(self, content: bytes, more: bool) -> None:
-        """Write no faster than the client takes it, and tell the sender how much it took."""
-        for position in range(0, len(content) or 1, PIECE):
-            last = position + PIECE >= len(content)
-            piece = {"type": "http.response.body", "body": content[position : position + PIECE]}
-            await self._send_in_time({**piece, "more_body": more or not last})
-            if self._left:
-                return
-        self._written += len(content)
-        if self._credit and self._written - self._told >= CREDIT_STEP:
-            self._told = self._written
-            self._session.send(Outgoing(self._credit, {"written": self._written}))
-
-    async def _send_in_time(self, event: dict[str, Any]) -> None:
-        self._ending = not event["more_body"]
+    async def _write_in_time(self, event: dict[str, Any]) -> None:
         sending = asyncio.ensure_future(self._send(event))
         try:
             done, _ = await asyncio.wait([sending], timeout=self._session.config.stall_timeout)
@@ -359,25 +345,26 @@ class Request:
         else:
             self._give_up("it took nothing of its response")
 
-    def _refuse_part(self, reason: str) -> None:
-        self._session.throttled_log.warn(
-            logger,
-            "A part of the response to %s %s was ignored: %s.",
-            self._scope["method"],
-            self._scope["path"],
-            reason,
-        )
+    @property
+    def _name(self) -> str:
+        """The request line, for logs, in which nothing that a client sends ends a line."""
+        line = f"{self._scope['method']} {self._scope['path']}"
+        return line.encode("unicode_escape").decode("ascii")
+
+    def _warn(self, error: ValueError) -> None:
+        reason = str(error).rstrip(".")
+        self._session.throttled_log.warn(logger, "A part of the response to %s was ignored: %s.", self._name, reason)
 
     async def _answer(self, status: int) -> None:
-        """End the request ourselves: with a page, or by cutting off a response that has begun."""
-        started, self.state = self.state is ResponseState.STARTED, ResponseState.COMPLETE
-        if started:
+        """End the request here: with an error page, or by cutting off a response that has begun."""
+        has_started, self.state = self.state is ResponseState.STARTED, ResponseState.COMPLETE
+        if has_started:
             if self._raw is not None:
                 self._raw["abort"]()
                 await asyncio.sleep(0)
             return
-        headers, body = page(status)
+        headers, content = page(status)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._send({"type": "http.response.body", "body": content, "more_body": True})
         await self._body.drain()
         await self._send({"type": "http.response.body", "body": b""})

@@ -1,6 +1,6 @@
-"""How a response begins, and how much content it may have: what a consumer said comes in, what is written out. Pure.
+"""A response on its way from the workers to the client: checked part by part, spooled while the client is slow.
 
-Where it ends is decided here: with a length that is wrong, a proxy would take the rest for the answer to somebody else.
+Where it ends is decided here: with a length that is wrong, a proxy would take the rest for another response.
 """
 
 from __future__ import annotations
@@ -8,6 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from .spool import ResponseSpool, SpoolQuota
+
+PIECE = 64 * 1024
+"""Bytes of content in one event, which a client must take before its time to stall begins anew."""
 
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -21,15 +26,66 @@ EMPTY = (204, 304)
 """Statuses of responses that end with their headers (RFC 9112, section 6.3)."""
 
 
+class IgnoredPart(ValueError):
+    """Raised for a message that is no part of the response at this point; a right one may follow."""
+
+
+class Response:
+    """One response: messages come in by `add`, events for the client go out by `next_events`."""
+
+    def __init__(self, method: str, quota: SpoolQuota) -> None:
+        self.has_begun = False
+        self.is_complete = False
+        """All of it has arrived."""
+        self.written = 0
+        """Bytes of content that went out."""
+        self.spool = ResponseSpool(quota)
+        self._method = method
+        self._head: dict[str, Any] | None = None
+        self._content: Content
+        self._is_finished = False
+
+    def add(self, message: Mapping[str, Any]) -> None:
+        """Take the next part. Raises `IgnoredPart`, `ValueError` for what cannot be sent, and `NoSpace`."""
+        content = message.get("content") or b""
+        more = bool(message.get("more_content", False))
+        begins = message.get("status") is not None
+        if begins is self.has_begun:
+            raise IgnoredPart("the first part, and only that, has a status")
+        if not isinstance(content, bytes):
+            raise ValueError(f"its content is of type {type(content).__name__}, expected bytes")
+        if begins:
+            head, self._content = begin(message, self._method, None if more else len(content))
+            content = self._content.part(content, more)
+            self._head, self.has_begun = head, True
+        else:
+            content = self._content.part(content, more)
+        self.spool.write(content)
+        self.is_complete = not more
+
+    def next_events(self) -> list[dict[str, Any]]:
+        """Return the events that the client gets next; none when it has everything that arrived so far."""
+        if self._is_finished:
+            return []
+        events = [] if self._head is None else [self._head]
+        self._head = None
+        piece = self.spool.read(PIECE)
+        self.written += len(piece)
+        self._is_finished = self.is_complete and not self.spool.size
+        if piece or events or self._is_finished:
+            events.append({"type": "http.response.body", "body": piece, "more_body": not self._is_finished})
+        return events
+
+
 class Content:
-    """What a response may still carry: nothing when `empty`, else as many bytes as were declared, if they were."""
+    """How much content a response may still have: none when `empty`, else as many bytes as it declared, if it did."""
 
     def __init__(self, empty: bool, length: int | None) -> None:
         self._empty = empty
         self._left = self._length = length
 
     def part(self, content: bytes, more: bool) -> bytes:
-        """What of `content` is written; `more` follows. Raises `ValueError` when that is not what was declared."""
+        """Return the part of `content` to write; `more` follows. Raises `ValueError` if that contradicts the length."""
         if self._empty:
             return b""
         if self._left is not None:
@@ -41,7 +97,7 @@ class Content:
 
 
 def begin(message: Mapping[str, Any], method: str, size: int | None) -> tuple[dict[str, Any], Content]:
-    """The event that begins a response, and what may follow; `size` is that of its content where all of it is known.
+    """Return the event that begins a response, and its `Content`; `size` is that of all content, where it is known.
 
     Raises `ValueError` for what must not go over the wire.
     """

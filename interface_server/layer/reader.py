@@ -13,9 +13,11 @@ from typing import Any
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.codec import OUTCOMES, Kind, decode
 from channels_classic.layers.losses import Losses
+from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Members, Roster, Take, Taken
 
 from .client import Broadcast
+from .question import QUESTION, question_of
 from .reconnecting import ReconnectingConnection
 from .registry import Registry
 
@@ -36,10 +38,13 @@ REFUSED_PAUSE = 1.0
 class Reader:
     """Reads for as long as the process lives."""
 
-    def __init__(self, link: ReconnectingConnection, registry: Registry, losses: Losses) -> None:
+    def __init__(
+        self, link: ReconnectingConnection, registry: Registry, losses: Losses, send: Callable[[Outgoing], None]
+    ) -> None:
         self._connection = link
         self._registry = registry
         self._losses = losses
+        self._send = send
         self._inbox = registry.inbox
         self._average = float(BYTES_PER_READ / 100)
         self._kinds: dict[int, Callable[..., Awaitable[None] | None]] = {
@@ -101,12 +106,20 @@ class Reader:
         client = self._registry.clients.get(local)
         try:
             if client is None:
-                self._losses.count("unknown", self._inbox + local)
+                self._answer_for(local, message)
             else:
                 client.reply(message)
         finally:
             if token is not None:
                 self._report(local, token, outcome)
+
+    def _answer_for(self, local: str, message: Mapping[str, Any]) -> None:
+        """Tell a worker that asks about a client that it is gone; any other message for it is lost."""
+        question = question_of(message)
+        if question is not None:
+            self._send(question.answer(closed=True, chunk={}))
+        if message.keys() - {QUESTION}:
+            self._losses.count("unknown", self._inbox + local)
 
     async def _group(self, group: str, version: int, message: Mapping[str, Any], *_: object) -> None:
         groups = self._registry.groups

@@ -28,7 +28,7 @@ from .retry_queue import RetryQueues
 from .timers import Timers
 from .writer import SendCallback, Writer
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.interface_server")
 
 HEARTBEAT_INTERVAL = 2.0
 """Seconds between two heartbeats."""
@@ -75,7 +75,7 @@ class LayerSession:
         self._writing = ReconnectingConnection(layer, self._on_disconnect, self._on_connect)
         self._writer = Writer(self._writing, layer.planner)
         self.registry = Registry(self.inbox, layer.group_expiry / 2, self.clock, self._writer.post)
-        self._reader = Reader(self._reading, self.registry, self.losses)
+        self._reader = Reader(self._reading, self.registry, self.losses, self._writer.send)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
         self._restored: tuple[int | None, ...] = ()  # the epochs for which all memberships are written

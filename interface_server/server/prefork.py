@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 logger = logging.getLogger("channels_classic.interface_server")
@@ -40,6 +41,7 @@ class Prefork:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, self._pass_on)
         for _ in range(self._count):
             self._start()
         while self._started_at:
@@ -60,12 +62,20 @@ class Prefork:
         for pid in self._started_at:
             os.kill(pid, signal.SIGQUIT)
 
+    def _pass_on(self, number: int, frame: Any) -> None:
+        for pid in list(self._started_at):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def _start(self) -> None:
         if self._stopping:
             return
+        # A signal between the fork and the child's own handlers would run those of the parent.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
         pid = os.fork()
         if not pid:
             self._run_child()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
         self._started_at[pid] = time.monotonic()
 
     def _run_child(self) -> None:
@@ -73,6 +83,8 @@ class Prefork:
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
             os.close(self._pipe_hold)
             threading.Thread(target=self._wait_for_parent, name="interface-parent", daemon=True).start()
             self._serve()

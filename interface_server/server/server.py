@@ -6,6 +6,7 @@ Started by the commands, or in a thread of another program; knows nothing of Dja
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from dataclasses import dataclass
 from typing import Any, ClassVar, TextIO
@@ -38,12 +39,13 @@ class Server:
         limits: ClientLimits | None = None,
     ) -> None:
         listen = listen or Listen()
-        found = uvicorn_config(application, config, listen, limits or ClientLimits())
+        limits = limits or ClientLimits()
+        found = uvicorn_config(application, config, listen, limits)
         self.sockets = listen.sockets()
         self.ready = threading.Event()
         """Set when the server accepts clients."""
         self._scheme = "https" if listen.certfile else "http"
-        self._uvicorn = UvicornServer(found, self.ready)
+        self._uvicorn = UvicornServer(found, limits, self.ready)
 
     @property
     def addresses(self) -> list[str]:
@@ -77,6 +79,7 @@ class Program:
 
 def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLimits, program: Program) -> None:
     """Run an interface server on `layer` until a signal stops it. Raises `CannotListen`, `OSError` and `ValueError`."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there are statistics; by default it kills
     log = AccessLog(_stream(program.access_log)) if program.access_log else None
     server = Server(InterfaceServer(layer, config, log), config, listen, limits)
     logger.info("Serving %s on the channel layer %s", " and ".join(server.addresses), layer)

@@ -1,1 +1,1 @@
-"""The tests of bindings: changes that go out, changes that come in, and the models they are made to."""
+"""Tests of bindings: changes that are sent, changes that clients ask for, and models of many shapes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
@@ -30,3 +30,19 @@ def client() -> WSClient:
     client = WSClient()
     client.join_group("users")
     return client
+
+
+@pytest.fixture
+def rejected(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """Return the only line of the log, which is about a rejected change."""
+
+    def line() -> str:
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert record.exc_info is None
+        message = record.getMessage()
+        assert "\n" not in message
+        caplog.clear()
+        return message
+
+    return line

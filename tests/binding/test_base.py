@@ -44,7 +44,7 @@ def test_an_abstract_binding_has_model_none_in_its_body() -> None:
     with pytest.raises(ValueError, match="Inheriting has no model"):
 
         class Inheriting(Abstract):
-            """Has none and does not say so."""
+            """An abstract binding without `model = None`."""
 
 
 def test_a_model_can_be_given_by_name(client: WSClient) -> None:

@@ -1,4 +1,4 @@
-"""A site with a binding as real processes, and a client that asks for changes it must not get."""
+"""A site with a binding as real processes, and a client that asks for changes that must be refused."""
 
 from __future__ import annotations
 

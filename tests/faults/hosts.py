@@ -95,7 +95,7 @@ class Host:
         _ip("link", "set", self._lines["back"], "down")
 
     def deafen(self) -> None:
-        """What the servers say to this host gets lost, until `mend`; they hear what it says."""
+        """Drop packets from the servers to this host until `mend`; the other direction works."""
         _ip("neighbour", "replace", self.back, "lladdr", _NOBODY, "dev", self._lines["back"], "nud", "permanent")
 
     @contextmanager

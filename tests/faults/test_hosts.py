@@ -32,7 +32,7 @@ FLOOD = GROUP_BACKLOG + 200
 """Messages to one group."""
 
 NOTICED = "Sockets stay open"
-"""What an interface server says when it lost the layer."""
+"""The log line of an interface server that lost the layer."""
 
 SOCKETS = 3
 """On each host."""
@@ -102,7 +102,7 @@ def running_server(*hosts: Host) -> Iterator[RedisServer]:
 
 
 async def frames_until(socket: ClientConnection, last: str) -> list[str]:
-    """What a socket gets, up to and without a frame."""
+    """Return the frames of a socket up to a certain one, without it."""
     found: list[str] = []
     while (text := await asyncio.wait_for(socket.recv(), 10)) != last:
         found.append(str(text))

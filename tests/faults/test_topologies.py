@@ -103,7 +103,7 @@ def test_a_replica_that_lagged_delivers_nothing_again(watched: Watched) -> None:
 
 
 def _leads_to(watched: Watched) -> bool:
-    """Whether a sentinel names the replica; it does once it noticed that the master is gone."""
+    """Return True once a sentinel names the replica, having noticed that the master is gone."""
     words = watched.sentinels[0].command_list("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")
     return words[-1] == str(watched.replica.port)
 

@@ -19,14 +19,14 @@ from channels_classic.layers.steps import Take
 from tests.support.waiting import eventually
 
 LONG = os.environ.get("FAULTS") == "long"
-"""Whether the long form runs: `make faults`."""
+"""True in the long form: `make faults`."""
 
 TOTAL = 10_000 if LONG else 1_000
 PACE = 2_000
 """Messages per second, at most."""
 
 BATCH = 10
-"""What a reader takes at once: what it may lose when its connection breaks."""
+"""Messages that a reader takes at once, and may lose when its connection breaks."""
 
 BLOCK = 0.3
 """Seconds for which a take waits."""
@@ -164,7 +164,7 @@ class Traffic:
         return len(self.missing)
 
     def set_expiry(self, seconds: float) -> None:
-        """How long messages that are sent from now on may wait."""
+        """Set the expiry, in seconds, of messages sent from now on."""
         for layer in self.layers:
             layer.planner.expiry = seconds
 
@@ -202,7 +202,7 @@ class Traffic:
         return [number for number, times in self.received.items() if times > 1]
 
     def lost(self, kind: str) -> int:
-        """What the layers counted."""
+        """Return the losses that the layers counted."""
         return sum(layer.losses.as_dict().get(kind, 0) for layer in self.layers)
 
     def check_exactly(self, missing: int, unknown: int = 0, **lost: int) -> None:

@@ -1,4 +1,4 @@
-"""What users write into their `asgi.py`, on the site of the tests."""
+"""An `asgi.py` as users write it, on the site of the tests."""
 
 from __future__ import annotations
 

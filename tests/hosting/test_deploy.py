@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.hosting.test_asgi_hosts import ROOT, get
-from tests.support.liveblog_site import FOLDER, Site
+from tests.support.liveblog_site import FOLDER, LiveBlog
 from tests.support.processes import Process
 from tests.support.redis_server import free_port
 from tests.support.waiting import eventually
@@ -36,28 +36,21 @@ BLOG = "/liveblog/total-eclipse/"
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 
 
-class Deployed(Site):
+class Deployed(LiveBlog):
     """The live blog, of which this test starts the interface servers."""
 
     def __init__(self, redis_url: str) -> None:
         super().__init__(redis_url)
-        self.front: list[Process] = []
-        self.folder = Path(self._folder.name)
-        self.folder.chmod(0o755)
+        self.environment |= {"PYTHONPATH": str(FOLDER), "DJANGO_SETTINGS_MODULE": "liveblog.settings"}
+        self.configuration = Path(self._temporary.name)
+        self.configuration.chmod(0o755)
 
     def start_interface(self) -> None:
         """Left to the test."""
 
-    def start_workers(self) -> None:
+    def start_workers(self, count: int = 2) -> None:
         """Workers only: nobody can be asked for a page yet."""
-        self.workers = [self.run("runworker"), self.run("runworker")]
-
-    def start(self, *arguments: str | os.PathLike[str]) -> Process:
-        """Start another program."""
-        environment = {**self.environment, "PYTHONPATH": str(FOLDER), "DJANGO_SETTINGS_MODULE": "liveblog.settings"}
-        program = Process(arguments, cwd=FOLDER, env=environment)
-        self.front.append(program)
-        return program
+        self.workers = [self.run("runworker") for _ in range(count)]
 
     def configured(self, name: str, changes: Mapping[str, str]) -> Path:
         """A configuration file with our names and paths."""
@@ -65,18 +58,9 @@ class Deployed(Site):
         for theirs, ours in changes.items():
             assert theirs in text, f"{name} does not say {theirs}"
             text = text.replace(theirs, ours)
-        path = self.folder / name
+        path = self.configuration / name
         path.write_text(text)
         return path
-
-    def stop(self) -> None:
-        for program in reversed(self.front):
-            program.stop()
-        super().stop()
-
-    @property
-    def output(self) -> str:
-        return "".join(program.output for program in (*self.front, *self.workers))
 
 
 @pytest.fixture
@@ -97,15 +81,16 @@ def start_nginx(site: Deployed, unix_socket: str) -> int:
             "/srv/mysite/static/": f"{FOLDER}/blog/static/",
         },
     )
-    main = site.folder / "main.conf"
+    main = site.configuration / "main.conf"
     temporary = "".join(
-        f"{kind}_temp_path {site.folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"{kind}_temp_path {site.configuration}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     main.write_text(
-        f"daemon off; pid {site.folder}/nginx.pid; error_log stderr; worker_processes 1; {_user()}"
+        f"daemon off; pid {site.configuration}/nginx.pid; error_log stderr; worker_processes 1; {_user()}"
         f"events {{}} http {{ include /etc/nginx/mime.types; access_log off; {temporary} include {path}; }}"
     )
-    nginx = site.start(NGINX, "-c", str(main), "-p", str(site.folder))
+    nginx = site.start(NGINX, "-c", str(main), "-p", str(site.configuration))
     nginx.wait_for_port(port)
     return port
 
@@ -167,12 +152,12 @@ def test_the_files_agree_on_socket_folder_and_user() -> None:
 
 @needs_nginx
 def test_nginx_on_a_unix_socket_serves_the_live_blog(site: Deployed, browser: Browser) -> None:
-    unix_socket = f"{site.folder}/interface.sock"
-    log = f"{site.folder}/access"
+    unix_socket = f"{site.configuration}/interface.sock"
+    log = f"{site.configuration}/access"
     command = re.search(r"^# +manage\.py (runinterface .*)$", (DEPLOY / "nginx.conf").read_text(), re.M)
     assert command is not None
     arguments = command[1].replace(SOCKET, unix_socket).split()
-    site.start(sys.executable, FOLDER / "manage.py", *arguments, "--access-log", log)
+    site.start(sys.executable, "manage.py", *arguments, "--access-log", log)
     eventually(lambda: os.path.exists(unix_socket), timeout=20)
     port = start_nginx(site, unix_socket)
     eventually(lambda: get(port, path=BLOG)[0] == 200, timeout=20)
@@ -183,7 +168,7 @@ def test_nginx_on_a_unix_socket_serves_the_live_blog(site: Deployed, browser: Br
 
 @needs_nginx
 def test_nginx_passes_its_own_port_and_nothing_that_the_client_claims(site: Deployed) -> None:
-    unix_socket = f"{site.folder}/recorder.sock"
+    unix_socket = f"{site.configuration}/recorder.sock"
     with recorded_requests(unix_socket) as requests:
         port = start_nginx(site, unix_socket)
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
@@ -201,7 +186,7 @@ def test_nginx_passes_its_own_port_and_nothing_that_the_client_claims(site: Depl
 
 @needs_nginx
 def test_nginx_receives_a_body_before_it_passes_the_request_on(site: Deployed) -> None:
-    unix_socket = f"{site.folder}/recorder.sock"
+    unix_socket = f"{site.configuration}/recorder.sock"
     with recorded_requests(unix_socket) as requests:
         port = start_nginx(site, unix_socket)
         slow, quick = (http.client.HTTPConnection("127.0.0.1", port, timeout=20) for _ in range(2))
@@ -223,7 +208,7 @@ def test_nginx_receives_a_body_before_it_passes_the_request_on(site: Deployed) -
 @pytest.mark.skipif(shutil.which("supervisord") is None, reason="`scripts/provide supervisor` installs it")
 @needs_nginx
 def test_everything_under_supervisor_serves_the_live_blog(site: Deployed, browser: Browser) -> None:
-    unix_socket = f"{site.folder}/interface.sock"
+    unix_socket = f"{site.configuration}/interface.sock"
     user = getpass.getuser()
     site.stop_workers()
     path = site.configured(
@@ -234,14 +219,14 @@ def test_everything_under_supervisor_serves_the_live_blog(site: Deployed, browse
             "/srv/mysite/venv/bin/": f"{BIN}/",
             "directory=/srv/mysite": f"directory={FOLDER}",
             "user=mysite": f"user={user}",
-            "/var/log/mysite/": f"{site.folder}/",
+            "/var/log/mysite/": f"{site.configuration}/",
             # The live blog delays nothing.
             "[program:delay]": "[program:delay]\nautostart=false",
         },
     )
-    main = site.folder / "supervisord.conf"
+    main = site.configuration / "supervisord.conf"
     main.write_text(
-        f"[supervisord]\nnodaemon=true\nlogfile={site.folder}/supervisord.log\npidfile={site.folder}/supervisord.pid\n"
+        f"[supervisord]\nnodaemon=true\nlogfile={site.configuration}/supervisord.log\npidfile={site.configuration}/supervisord.pid\n"
         f"{'user=root' if os.getuid() == 0 else ''}\n[include]\nfiles={path}\n"
     )
     supervisor = site.start(str(shutil.which("supervisord")), "-c", str(main))
@@ -249,17 +234,17 @@ def test_everything_under_supervisor_serves_the_live_blog(site: Deployed, browse
         supervisor.wait_for_line(f"success: {name} entered RUNNING state")
     port = start_nginx(site, unix_socket)
     eventually(lambda: get(port, path=BLOG)[0] == 200, timeout=20)
-    logs = [site.folder / f"interface-{number}.log" for number in range(4)]
+    logs = [site.configuration / f"interface-{number}.log" for number in range(4)]
     eventually(lambda: all("Serving" in log.read_text() for log in logs), timeout=20)
     visit(site, browser, port)
-    logs += [site.folder / f"worker-{number}.log" for number in range(2)]
+    logs += [site.configuration / f"worker-{number}.log" for number in range(2)]
     assert not [log for log in logs if "Traceback" in log.read_text()]
 
 
 @pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="systemd-socket-activate is not here")
 @needs_nginx
 def test_a_socket_of_systemd_serves_the_live_blog(site: Deployed, browser: Browser) -> None:
-    unix_socket = f"{site.folder}/interface.sock"
+    unix_socket = f"{site.configuration}/interface.sock"
     found = re.search(
         r"^ExecStart=\S+/python manage\.py (.*)$", (DEPLOY / "mysite-interface.service").read_text(), re.M
     )

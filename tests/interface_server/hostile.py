@@ -22,7 +22,7 @@ HOST = "127.0.0.1"
 
 
 class End(Enum):
-    """How a client leaves."""
+    """The way in which a client leaves."""
 
     CLOSE = "close"
     RESET = "reset"
@@ -32,7 +32,7 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What one client does."""
+    """The behaviour of one client."""
 
     pieces: tuple[bytes, ...]
     end: End

@@ -44,7 +44,7 @@ class Live:
         return delivery
 
     def has_none(self, channel: str) -> bool:
-        """Whether a channel holds no message at this moment."""
+        """Return True if a channel holds no message now."""
         (taken,) = self.layer.run([Take([channel], 1, 0.0)])
         return taken is None
 

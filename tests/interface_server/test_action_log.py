@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from channels_classic.interface_server.access_log import AccessLog
+from channels_classic.interface_server.action_log import ActionLogMiddleware
 from channels_classic.interface_server.application import InterfaceServer
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.server.listen import Listen
@@ -29,11 +32,13 @@ def line(protocol: str, action: str, **details: object) -> str:
 
 def test_a_response_is_a_line() -> None:
     written = line("http", "complete", method="GET", path="/a?b=c", status=200, size=12)
-    assert re.fullmatch(r'10\.0\.0\.1:5 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d\] "GET /a\?b=c" 200 12\n', written)
+    assert re.fullmatch(
+        r'10\.0\.0\.1:5 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "GET /a\?b=c" 200 12\n', written
+    )
 
 
 def test_what_is_zero_or_missing_is_a_dash() -> None:
-    assert line("http", "complete", method="GET", status=204, size=0, client=None).startswith("None - - [")
+    assert line("http", "complete", method="GET", status=204, size=0, client=None).startswith("unix - - [")
     assert line("http", "complete", method="GET", status=204, size=0).endswith('"GET /" 204 -\n')
     assert line("websocket", "connected").endswith('"WSCONNECT /" - -\n')
 
@@ -103,3 +108,26 @@ def test_refusals_are_written_down_and_requests_that_were_left_are_not() -> None
         'WSCONNECTING /a%20b" - -',
         'WSREJECT /a%20b" - -',
     ]
+
+
+def test_nothing_in_an_address_ends_the_line() -> None:
+    assert "\\n" in line("http", "complete", method="GET", status=200, client="a\nb")
+
+
+@pytest.mark.parametrize(
+    ("client", "shown"), [(("::1", 5), "[::1]:5"), (("10.0.0.1", 5), "10.0.0.1:5"), (None, "unix")]
+)
+def test_clients_are_named_by_address_and_port(client: tuple[str, int] | None, shown: str) -> None:
+    stream = io.StringIO()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body"})
+
+    async def send(event: Any) -> None:
+        pass
+
+    scope = {"type": "http", "method": "GET", "path": "/a\n\x1b[31m", "client": client}
+    asyncio.run(ActionLogMiddleware(application, AccessLog(stream))(scope, None, send))  # type: ignore[arg-type]
+    assert stream.getvalue().startswith(f"{shown} - - [")
+    assert '"GET /a%0A%1B%5B31m" 200 -\n' in stream.getvalue()

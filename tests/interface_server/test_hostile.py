@@ -139,7 +139,11 @@ REPLIES = st.lists(
             "headers": PAIRS | VALUES,
             "content": st.binary(max_size=5) | VALUES,
             "more_content": st.booleans() | VALUES,
-            "credit": st.text(max_size=5) | VALUES,
+            "closed": VALUES,
+            "question": VALUES
+            | st.fixed_dictionaries(
+                {}, optional={"channel": st.just("answers") | VALUES, "number": VALUES, "offset": VALUES}
+            ),
         },
     )
     | st.fixed_dictionaries({}, optional=dict.fromkeys(("accept", "text", "bytes", "close"), VALUES))

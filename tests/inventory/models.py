@@ -1,4 +1,4 @@
-"""Models of the shapes that bindings have to get right."""
+"""Models of many shapes, for the tests of bindings."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ class Product(models.Model):
     cost = models.DecimalField(max_digits=6, decimal_places=2, default=0)
     details = models.JSONField(default=dict, blank=True)
     weight = models.FloatField(null=True, blank=True)
+    stock = models.IntegerField(default=0)
     checked = models.DateTimeField(null=True, blank=True)
     picture = models.FileField(blank=True)
     created = models.DateTimeField(auto_now_add=True)
@@ -88,7 +89,7 @@ class Robot(Machine):
 
 
 class Country(models.Model):
-    """A primary key that people choose."""
+    """A primary key without a default."""
 
     code = models.CharField(max_length=10, primary_key=True, db_collation="nocase")
     name = models.CharField(max_length=20)
@@ -96,7 +97,7 @@ class Country(models.Model):
 
 
 class Kingdom(Country):
-    """A child whose primary key is the one chosen for its parent."""
+    """A child of a model whose primary key has no default."""
 
     king = models.CharField(max_length=20)
     objects: ClassVar[models.Manager[Kingdom]]
@@ -144,7 +145,7 @@ class Club(models.Model):
 
 
 class Membership(models.Model):
-    """What is in between, unique in two fields together."""
+    """The model of the relation, unique in two fields together."""
 
     club = models.ForeignKey(Club, models.CASCADE)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)

@@ -66,7 +66,7 @@ class Message:
 
 @dataclass
 class Model:
-    """What a layer should hold."""
+    """The content that a layer should have."""
 
     lists: dict[str, list[Message]] = field(default_factory=dict)
     members: dict[str, set[str]] = field(default_factory=lambda: {group: set() for group in GROUPS})
@@ -216,7 +216,7 @@ class LayerMachine(RuleBasedStateMachine):
         return message
 
     def drop_expired_silently(self, queue: str) -> None:
-        """What a `Take` found expired is counted by who opens it, and here nobody does."""
+        """Expired entries are counted when a `Taken` is opened, and here nothing opens it."""
         before = self.model.losses["expired"]
         self.drop_expired([queue])
         self.model.losses["expired"] = before
@@ -319,7 +319,7 @@ class LayerMachine(RuleBasedStateMachine):
     @rule()
     def retire(self) -> None:
         self.owner.run([Retire(self.inbox)])
-        self.model.alive = self.model.restored = False
+        self.model.alive = False
         self.model.of(self.inbox).clear()
 
     @rule(group=groups, owned=st.sets(st.sampled_from(OWNED), min_size=1))

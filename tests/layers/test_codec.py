@@ -34,7 +34,7 @@ messages = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max
 
 
 def as_read(value: Any) -> Any:
-    """What comes back: tuples are lists."""
+    """Return the decoded form: tuples are lists."""
     if isinstance(value, (list, tuple)):
         return [as_read(item) for item in value]
     if isinstance(value, dict):

@@ -219,7 +219,7 @@ def test_a_client_of_an_interface_server_of_this_version_is_a_member_of_its_inbo
 
 
 def taken(layer: BaseChannelLayer, inbox: str) -> list[list[Any]]:
-    """What is in an inbox, oldest first."""
+    """Return the entries of an inbox, oldest first."""
     (found,) = layer.run([Take([inbox], 1000)])
     return [decode(item.payload) for item in found.items] if found else []
 

@@ -1,4 +1,4 @@
-"""How many trips and connections the coroutines of an event loop need."""
+"""Round trips and connections of the coroutines of an event loop."""
 
 from __future__ import annotations
 

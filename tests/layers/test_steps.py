@@ -1,4 +1,4 @@
-"""What both programs rely on below the public methods: every step does the same on every layer."""
+"""Steps, on which both programs rely: each has the same effect on every layer."""
 
 from __future__ import annotations
 
@@ -122,6 +122,17 @@ def test_the_limit_of_one_account_holds_in_a_long_inbox(layer: BaseChannelLayer)
     assert run(layer, Push("inbox!", entries(b"1", b"2", b"3", quota_key="a", limit=5))) == [
         [Status.ACCEPTED, Status.ACCEPTED, Status.FULL]
     ]
+
+
+@pytest.mark.parametrize("queue", ["chat", "chat?x", "inbox!"])
+def test_a_queue_holds_64_mib_at_most_whatever_its_limit(layer: BaseChannelLayer, queue: str) -> None:
+    large = b"x" * 4 * 1024 * 1024
+    statuses = [run(layer, Push(queue, entries(large, limit=1000)))[0][0] for _ in range(18)]
+    accepted = statuses.count(Status.ACCEPTED)
+    assert 12 <= accepted <= 16, "allocators round up"
+    assert statuses == [Status.ACCEPTED] * accepted + [Status.FULL] * (18 - accepted)
+    run(layer, Take([queue], 1))
+    assert run(layer, Push(queue, entries(large, limit=1000))) == [[Status.ACCEPTED]]
 
 
 def test_only_an_inbox_that_is_alive_takes_what_is_for_the_living(layer: BaseChannelLayer) -> None:
@@ -376,7 +387,7 @@ class _Blocked:
         self._results.append(self.connection.read())
 
     def result(self) -> Any:
-        """What the take gave, which it did soon."""
+        """Return the result of the take, which must come soon."""
         self._thread.join(SOON)
         assert self._results, "the take still waits"
         return self._results[0]

@@ -50,7 +50,7 @@ class Clock:
 
 @dataclass
 class Model:
-    """What a store should hold, as lists to look through from end to end."""
+    """The content that a store should have, as lists to search from end to end."""
 
     entries: dict[str, list[tuple[bytes, float, str]]] = field(default_factory=lambda: {name: [] for name in QUEUES})
     channels: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -268,7 +268,6 @@ class StoreMachine(RuleBasedStateMachine):
     def retire(self, queue: str) -> None:
         assert self.store.run(Retire(queue)) is None
         self.model.beats.pop(queue, None)
-        self.model.restored.discard(queue)
         self.model.entries[queue].clear()
 
     @rule()
@@ -385,8 +384,8 @@ def test_an_inbox_is_bounded_in_entries_whoever_sends(store: Store, monkeypatch:
     assert store.run(Push("plain", entries)) == [Status.ACCEPTED] * 4
 
 
-def test_an_inbox_is_bounded_in_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "INBOX_BYTES", 100)
+def test_a_queue_is_bounded_in_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "QUEUE_BYTES", 100)
     entries = [entry(b"x" * 40, quota_key=str(number), limit=100) for number in range(3)]
     assert store.run(Push("inbox!", entries)) == [Status.ACCEPTED] * 2 + [Status.FULL]
 

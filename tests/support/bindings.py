@@ -1,4 +1,4 @@
-"""Binding classes made by a test, and clients that ask them for changes."""
+"""Binding classes for tests, and the requests of clients for changes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,20 @@ from django.contrib.auth.models import User
 from channels_classic.binding.websockets import WebsocketBinding
 from channels_classic.generic.websockets import WebsocketDemultiplexer
 from channels_classic.test import WSClient, apply_routes
+from tests.inventory.models import (
+    Club,
+    Country,
+    Item,
+    Kingdom,
+    Machine,
+    Membership,
+    Note,
+    Page,
+    Part,
+    Product,
+    Profile,
+    Seat,
+)
 
 
 class Permissive:
@@ -30,7 +44,7 @@ def bound(model: Any = User, base: Any = WebsocketBinding, **attributes: Any) ->
 
 
 def received(client: WSClient) -> list[Any]:
-    """Return all frames that the client was sent."""
+    """Return all frames that were sent to the client."""
     found = []
     while (reply := client.receive()) is not None:
         found.append(reply)
@@ -53,3 +67,14 @@ def ask(binding: Any, client: WSClient | None = None, **payload: Any) -> Any:
         return (client or WSClient()).send_and_consume(
             "websocket.receive", text={"stream": "users", "payload": payload}, path="/123"
         )
+
+
+def rows(model: Any) -> list[dict[str, Any]]:
+    """Return all rows of a model."""
+    return list(model._base_manager.order_by("pk").values())
+
+
+def everything() -> Any:
+    """Return all rows of all models."""
+    shapes = (Country, Kingdom, Machine, Page, Part, Product, Profile, Seat, User, Club, Membership, Note, Item)
+    return {model.__name__: rows(model) for model in shapes}

@@ -76,7 +76,7 @@ class BridgeServer:
 
     @property
     def has_another_socket(self) -> bool:
-        """Whether a socket was opened that the test has not received yet."""
+        """Return True if a socket was opened that the test has not received yet."""
         return not self._sockets.empty()
 
     def _respond(self, connection: ServerConnection, request: Request) -> Response | None:

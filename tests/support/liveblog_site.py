@@ -6,116 +6,49 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.support.browser import running_browser
-from tests.support.processes import Process
-from tests.support.redis_server import free_port
+from tests.support.site import ROOT, Site
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "examples" / "liveblog"
 EDITOR, PASSWORD = "editor", "live-blog"
-HOST = "127.0.0.1"
 
 
-class Site:
-    """`with Site() as site:` has three blogs and a staff user, and answers. `redis_url` takes it to Redis."""
+class LiveBlog(Site):
+    """`with LiveBlog() as site:` has three blogs and a staff user, and answers. `redis_url` takes it to Redis."""
 
     def __init__(self, redis_url: str | None = None) -> None:
-        self.port = free_port()
-        self.redis_url = redis_url
-        self._folder = tempfile.TemporaryDirectory(prefix="liveblog-")
-        self.environment: dict[str, str | None] = {
-            "LIVEBLOG_DB": os.path.join(self._folder.name, "liveblog.sqlite3"),
+        self._temporary = tempfile.TemporaryDirectory(prefix="liveblog-")
+        environment = {
+            "LIVEBLOG_DB": os.path.join(self._temporary.name, "liveblog.sqlite3"),
             "REDIS_URL": redis_url,
-            "DJANGO_SETTINGS_MODULE": None,
             # The address of the embedded layer follows from it: two sites side by side have two layers.
-            "LIVEBLOG_KEY": self._folder.name,
+            "LIVEBLOG_KEY": self._temporary.name,
         }
-        self.workers: list[Process] = []
+        super().__init__(FOLDER, environment)
 
-    def __enter__(self) -> Self:
-        try:
-            self.manage("migrate", "--verbosity=0")
-            self.manage("fill")
-            self.start_interface()
-            self.start_workers()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def url(self, path: str = "/", scheme: str = "http") -> str:
-        return f"{scheme}://{HOST}:{self.port}{path}"
-
-    def run(self, *arguments: str) -> Process:
-        """Start `manage.py` with these arguments."""
-        return Process([sys.executable, FOLDER / "manage.py", *arguments], cwd=FOLDER, env=self.environment)
-
-    def manage(self, *arguments: str) -> str:
-        """Run `manage.py` to its end and return its output."""
-        with self.run(*arguments) as command:
-            status = command.wait()
-            assert status == 0, f"manage.py {' '.join(arguments)} ended with status {status}:\n{command.output}"
-            return command.output
+    def prepare(self) -> None:
+        self.manage("migrate", "--verbosity=0")
+        self.manage("fill")
 
     def post(self, slug: str, text: str) -> None:
         """Post from a process of its own."""
         self.manage("post", slug, text)
 
-    def start_interface(self) -> None:
-        self.interface = self.run("runinterface", "--bind", HOST, "--port", str(self.port))
-        self.interface.wait_for_port(self.port)
-
-    def start_workers(self) -> None:
-        """Start two workers and return when the site answers."""
-        self.workers = [self.run("runworker"), self.run("runworker")]
-        status = self.get("/")
-        assert status == 200, f"The first page has status {status}:\n{self.output}"
-
-    def stop_workers(self) -> None:
-        for worker in self.workers:
-            worker.stop()
-
     def stop(self) -> None:
-        self.stop_workers()
-        if hasattr(self, "interface"):
-            self.interface.stop()
-        self._folder.cleanup()
-
-    def get(self, path: str) -> int:
-        """Return the status of a page."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=30)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().status
-        finally:
-            connection.close()
-
-    @property
-    def output(self) -> str:
-        """What the programs that run wrote so far."""
-        return "".join(program.output for program in (self.interface, *self.workers))
+        super().stop()
+        self._temporary.cleanup()
 
 
 def take_screenshot(target: Path) -> None:
     """A desktop by day and a phone by night side by side, both on one blog that just grew."""
-    with Site() as site, running_browser() as browser:
+    with LiveBlog() as site, running_browser() as browser:
         # An eclipse is seen by day, whenever the picture is taken; Etc/GMT+9 is nine hours behind.
         place: dict[str, Any] = {"locale": "en-GB", "timezone_id": f"Etc/GMT{time.gmtime().tm_hour - 13:+d}"}
         desktop = browser.new_page(viewport={"width": 800, "height": 760}, color_scheme="light", **place)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +9,10 @@ from pathlib import Path
 
 from websockets.sync.client import ClientConnection, connect
 
-from tests.support.processes import Process
-from tests.support.redis_server import free_port
+from tests.support.site import HOST, ROOT, Site
+from tests.support.waiting import scaled
 
-HOST = "127.0.0.1"
+__all__ = ["HOST", "ROUTING", "SETTINGS", "Project", "own_project"]
 
 MANAGE = """
 import os, sys
@@ -55,16 +53,11 @@ channel_routing = {"websocket.connect": connect, "websocket.receive": receive}
 """
 
 
-class Project:
-    """`settings` is added to settings that work with the embedded layer, in a place of its own."""
+class Project(Site):
+    """A project in `folder` that works with the embedded layer; `settings` is added to its settings."""
 
     def __init__(self, folder: Path, settings: str = "") -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.environment: dict[str, str | None] = {
-            "DJANGO_SETTINGS_MODULE": None,
-            "PYTHONPATH": str(Path(__file__).parent.parent.parent),
-        }
+        super().__init__(folder, {"PYTHONPATH": str(ROOT)})
         self.write("manage.py", MANAGE)
         self.write("mysite/__init__.py", "")
         # The address of the embedded layer follows from the key.
@@ -74,33 +67,23 @@ class Project:
         self.write("files/site.css", "body { color: green }")
 
     def write(self, path: str, text: str) -> Path:
-        """Write a file of the project; its path."""
+        """Write a file of the project; return its path."""
         target = self.folder / path
         target.parent.mkdir(exist_ok=True)
         target.write_text(text)
         return target
 
-    def run(self, *arguments: str) -> Process:
-        """Start `manage.py` with these arguments."""
-        return Process([sys.executable, "manage.py", *arguments], cwd=self.folder, env=self.environment)
-
-    def get(self, path: str) -> tuple[int, str]:
-        """The status and the content of a page."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=20)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
-
     def socket(self, path: str = "/") -> ClientConnection:
-        """A WebSocket, to be opened with `with`."""
-        return connect(f"ws://{HOST}:{self.port}{path}", open_timeout=20, close_timeout=5)
+        """Return a WebSocket, to be opened with `with`."""
+        return connect(self.url(path, "ws"), open_timeout=scaled(20), close_timeout=scaled(5))
 
 
 @contextmanager
 def own_project(settings: str = "") -> Iterator[Project]:
-    """A project in a folder whose name is short enough for the socket of the embedded layer."""
+    """A project of which no program runs yet; all that are started end with it."""
     with tempfile.TemporaryDirectory(prefix="project-") as folder:
-        yield Project(Path(folder), settings)
+        project = Project(Path(folder), settings)
+        try:
+            yield project
+        finally:
+            project.stop()

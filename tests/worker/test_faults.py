@@ -121,7 +121,7 @@ def test_a_group_that_cannot_be_looked_up_costs_its_messages_alone(layer: Faulty
     inbox.post("test", {"n": 1})
     with running(make_worker(layer, {"test": consumer})):
         assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
-    assert layer.losses.as_dict() == {"broker": 1}
+    assert layer.losses.as_dict() == {"refused": 1}
 
 
 def test_of_what_was_cut_off_only_the_report_is_repeated(layer: FaultyLayer) -> None:

@@ -108,7 +108,7 @@ def test_refused_pushes_are_retried_in_order_until_their_time_is_over(
     outstanding.answered([refusal, [Status.ACCEPTED]], now=11)
     outstanding.retry_until = deadline
     assert outstanding.retried(now=deadline) == []
-    assert losses.as_dict() == {"broker": 1}
+    assert losses.as_dict() == {"refused": 1}
     assert caplog.text.count("were not accepted") == (3 if refusal is REFUSED else 0)
 
 

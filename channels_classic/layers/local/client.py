@@ -27,7 +27,7 @@ PATIENCE = 5.0
 
 _NEXT_STEP = "Start one, with `python manage.py runinterface` or `runserver`, or name a Redis layer in CHANNEL_LAYERS."
 NO_HOST = (FileNotFoundError, ConnectionRefusedError)
-"""What connecting fails with when there is no host."""
+"""Errors of `connect` when there is no host."""
 
 _HOST_ENDED = "the interface server that hosts it has ended"
 _READ = 64 * 1024

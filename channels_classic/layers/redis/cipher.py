@@ -1,4 +1,4 @@
-"""Encryption of payloads: the one place where an entry's content becomes unreadable for the server, and readable again.
+"""Encryption of payloads: the only place where the content of entries is encrypted and decrypted.
 
 Names of channels and groups, and who is charged for an entry, stay readable.
 """
@@ -12,17 +12,17 @@ from typing import Protocol
 
 
 class Cipher(Protocol):
-    """Both directions of a secret."""
+    """Encrypts and decrypts payloads."""
 
     def encrypt(self, payload: bytes) -> bytes:
-        """What is stored."""
+        """Return what is stored for `payload`."""
 
     def decrypt(self, stored: bytes) -> bytes:
-        """What was encrypted. Raises `ValueError` for anything that was encrypted with none of the keys."""
+        """Return the payload. Raise `ValueError` for data that none of the keys encrypted."""
 
 
 class Plain:
-    """No secret."""
+    """Encrypts nothing."""
 
     def encrypt(self, payload: bytes) -> bytes:
         return payload
@@ -59,7 +59,7 @@ class Fernets:
 
 
 def make_cipher(keys: Sequence[str] | None) -> Cipher:
-    """The cipher for the argument `symmetric_encryption_keys`; without keys nothing is encrypted."""
+    """Return the cipher for the argument `symmetric_encryption_keys`; without keys nothing is encrypted."""
     if isinstance(keys, (str, bytes)):
         raise ValueError("`symmetric_encryption_keys` is a list of keys; a single one was given: write [key].")
     return Fernets(list(keys)) if keys else Plain()

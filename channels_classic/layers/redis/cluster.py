@@ -1,4 +1,4 @@
-"""Redis Cluster: a shard is a hash tag, and the cluster tells which of its nodes holds it at the moment.
+"""Redis Cluster: a shard is a hash tag, and the cluster knows which node holds it now.
 
 Each connection leads to one node, without the cluster client of redis-py, which repeats commands. A node that does not
 hold the tag any more says so, and the next connection asks anew.
@@ -68,7 +68,7 @@ class RedisClusterChannelLayer(RedisChannelLayer):
 
 
 def tags(shards: int) -> list[str]:
-    """Hash tags whose slots lie in the middle of equal ranges, as masters have them: the same in every process."""
+    """Return hash tags whose slots lie in the middle of equal ranges, as masters have them; always the same ones."""
     found: dict[int, str] = {}
     width = REDIS_CLUSTER_HASH_SLOTS / shards
     for number in count():
@@ -81,7 +81,7 @@ def tags(shards: int) -> list[str]:
 
 
 class ClusterConnector(Connector):
-    """The master that holds the slot of a hash tag."""
+    """Opens connections to the master that holds the slot of a hash tag."""
 
     dynamic = True
     questions = (("CLUSTER", "MYID"), ("CLUSTER", "NODES"))
@@ -104,7 +104,7 @@ class ClusterConnector(Connector):
 
     def address(self) -> dict[str, Any]:
         failures = []
-        # What a node told before comes last: the nodes in the settings may all have been replaced since.
+        # Nodes found earlier come last: those in the settings may all have been replaced since.
         for raw in (*(node.open() for node in self._nodes), *(self._make(self._pool, known) for known in self._found)):
             try:
                 slots = self._ask(raw)
@@ -136,5 +136,5 @@ class ClusterConnector(Connector):
 
 
 def _node(node: Any, asked: Any) -> dict[str, Any]:
-    host = node[0].decode() if node[0] else asked.host  # empty: where you asked
+    host = node[0].decode() if node[0] else asked.host  # empty: the node that was asked
     return {"host": host, "port": node[1]}

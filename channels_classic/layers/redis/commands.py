@@ -6,6 +6,7 @@ Time is the server's own: scripts stamp what they store, and a `TIME` behind eac
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +40,7 @@ from channels_classic.layers.steps import (
     Take,
     Taken,
 )
-from channels_classic.layers.store import INBOX_BYTES, INBOX_ENTRIES
+from channels_classic.layers.store import INBOX_ENTRIES, QUEUE_BYTES
 
 Command = Sequence[str | bytes | int | float]
 
@@ -117,7 +118,7 @@ class CommandBuilder:
             keys.append(self.keys.quotas(step.queue))
             if step.alive:
                 keys.append(self.keys.alive(step.queue))
-        arguments: list[str | bytes | int] = [INBOX_ENTRIES, INBOX_BYTES, QUOTAS_FROM, counted_name(step.queue)]
+        arguments: list[str | bytes | int] = [INBOX_ENTRIES, QUEUE_BYTES, QUOTAS_FROM, counted_name(step.queue)]
         for entry in step.entries:
             limit = -1 if entry.limit is None else entry.limit
             arguments += (entry.quota_key, limit, milliseconds(entry.ttl), self.cipher.encrypt(entry.payload))
@@ -158,10 +159,10 @@ class CommandBuilder:
         now = _now(replies[1])
         items, lost = [], []
         for entry in entries:
-            number, stamp, ttl, quota_key = _HEAD.unpack_from(entry)
             try:
+                number, stamp, ttl, quota_key = _HEAD.unpack_from(entry)
                 payload = self.cipher.decrypt(entry[_HEAD.size + quota_key :])
-            except ValueError:
+            except (ValueError, struct.error):
                 lost.append(("undecodable", b""))
                 continue
             if number < epoch:
@@ -211,8 +212,13 @@ class CommandBuilder:
         return [HEARTBEAT(keys, step.inbox, milliseconds(LIVENESS), restored, kept)]
 
     def _retire(self, step: Retire) -> list[Command]:
-        gone = (self.keys.alive, self.keys.restored, self.keys.queue, self.keys.quotas)
-        return [("UNLINK", *(key(step.inbox) for key in gone)), ("ZREM", self.keys.inboxes, step.inbox)]
+        gone = (self.keys.alive, self.keys.queue, self.keys.quotas)
+        return [
+            ("UNLINK", *(key(step.inbox) for key in gone)),
+            ("ZREM", self.keys.inboxes, step.inbox),
+            # Kept while the last consumers of its clients discard them: the owner has nothing to restore.
+            ("PEXPIRE", self.keys.restored(step.inbox), milliseconds(LIVENESS)),
+        ]
 
     def _length(self, step: Length) -> list[Command]:
         return [("LLEN", self.keys.queue(step.queue))]
@@ -244,6 +250,8 @@ def _queue_of(key: bytes) -> str:
 
 
 def _quota_key(entry: bytes) -> bytes:
+    if len(entry) < _HEAD.size:
+        return b""
     return entry[_HEAD.size : _HEAD.size + entry[_HEAD.size - 1]]
 
 
@@ -291,8 +299,8 @@ def _statistics(step: GetStatistics, replies: Sequence[Any], epoch: int) -> dict
         return describe(counts)
     counts.update({kind: int(number or 0) for kind, number in zip(_COUNTED, replies[0], strict=True)})
     oldest, now = replies[2], _now(replies[3])
-    age = 0.0 if oldest is None else now - _HEAD.unpack_from(oldest)[1]
-    return describe(counts, replies[1], age / 1000)
+    age = 0.0 if oldest is None or len(oldest) < _HEAD.size else now - _HEAD.unpack_from(oldest)[1]
+    return describe(counts, replies[1], age / 1000 if math.isfinite(age) else 0.0)
 
 
 def _now(time: Sequence[bytes]) -> int:

@@ -1,7 +1,8 @@
-"""The hot connection of a thread: steps out without waiting, results back one by one, nothing ever sent twice.
+"""A thread's connection to one shard: write steps without waiting, read results one by one, send nothing twice.
 
-redis-py opens the socket and authenticates; then the socket is ours: what is written when, and how long to wait, is
-decided here. A command whose reply was lost may have been carried out, so nothing is repeated.
+This file and `connection_async` lean on private parts of redis-py (`_sock`, `_writer`): redis-py opens the socket and
+authenticates; from then on this module decides when to write and how long to wait. A command whose reply was lost may
+have been carried out, so nothing is repeated.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _STALE = 1.0
 """Seconds after which the time in the answer to a take may be out of date."""
 
 READ = 64 * 1024
-"""Bytes that one read asks for."""
+"""Bytes to ask for in one read."""
 
 
 class RedisConnection:
@@ -106,19 +107,19 @@ class RedisConnection:
 
     def usable(self) -> bool:
         try:
-            # Nothing is unread, so what can be read is the end of the connection.
+            # No reply is outstanding, so readable data is the end of the connection.
             alive = self._raw.is_connected and not self._raw.can_read(timeout=0)
             return bool(alive) and not self._protocol.misplaced
         except (*LOST, redis.ResponseError):
             return False
 
     def fileno(self) -> int:
-        """The socket."""
+        """Return the descriptor of the socket."""
         number: int = self._raw._sock.fileno()
         return number
 
     def unblock(self) -> None:
-        """Ask the server once, from the thread that reads, to end the take that waits. Raises `LayerUnavailable`."""
+        """Ask the server once, from the reading thread, to end the take that blocks. Raise `LayerUnavailable`."""
         try:
             if self._control is not None and self._control.can_read(timeout=0):
                 # Nothing is unread there, so the server closed it while it idled.
@@ -137,9 +138,8 @@ class RedisConnection:
         self._woken = True
         if not self._blocked:
             return
-        # `CLIENT UNBLOCK` does nothing when it comes before the server has begun to block: say it until the
-        # reply is read.
-        # The reply may still bring messages, so the read is never cut short from this side.
+        # `CLIENT UNBLOCK` has no effect before the server has begun to block, so it is repeated until the reply was
+        # read. The reply may still bring messages, so the read is never cut short from this side.
         raw = self._connector.sibling(self._raw)
         with suppress(*LOST, redis.ResponseError):
             raw.connect()

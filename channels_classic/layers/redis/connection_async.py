@@ -1,7 +1,7 @@
-"""The hot connection of an event loop: steps out and their results back, in one turn each, nothing ever sent twice.
+"""An event loop's connection to one shard: write a batch of steps, read their results, send nothing twice.
 
-redis-py opens the connection and authenticates; then its transport is ours, and a whole batch of replies costs one
-future and one timer.
+redis-py opens the connection and authenticates; then this module takes over its transport, so that a whole batch of
+replies costs one future and one timer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from channels_classic.layers.steps import Step, Take
 
 
 class _Line(asyncio.Protocol):
-    """Commands out, replies in."""
+    """Writes commands and collects their replies."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.lost = False
@@ -33,7 +33,7 @@ class _Line(asyncio.Protocol):
         transport.set_protocol(self)
 
     async def ask(self, commands: Sequence[Command], timeout: float) -> list[Any]:
-        """The replies to `commands`, errors among them. Raises one of `LOST`."""
+        """Return the replies to `commands`, errors included. Raise one of `LOST`."""
         if not commands:
             return []
         if self.lost:
@@ -49,7 +49,7 @@ class _Line(asyncio.Protocol):
             timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes of replies."""
+        """Parse bytes of replies."""
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
@@ -63,7 +63,7 @@ class _Line(asyncio.Protocol):
             self._answered.set_result(replies)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The server, or we, ended the connection."""
+        """Fail the replies that are outstanding: one side ended the connection."""
         self.lost = True
         self._fail(error or redis.ConnectionError("it closed the connection"))
 
@@ -86,7 +86,7 @@ class AsyncRedisConnection:
         self._turn = asyncio.Lock()
 
     async def register(self) -> None:
-        """Connect. Raises `LayerUnavailable`."""
+        """Connect and register. Raise `LayerUnavailable`."""
         self._raw = await self._connector.open_async()
         try:
             await self._raw.connect()
@@ -105,7 +105,7 @@ class AsyncRedisConnection:
             try:
                 return await self._run(steps)
             except BaseException as error:
-                # Cancelled or broken in the middle: replies would be taken for those of the next steps.
+                # Cancelled or broken midway: the replies would be mistaken for those of the next steps.
                 return await self._fail(error)
 
     async def _run(self, steps: Sequence[Step]) -> list[Any]:
@@ -127,11 +127,11 @@ class AsyncRedisConnection:
         raise self._connector.unavailable(error) from error
 
     def usable(self) -> bool:
-        """Whether the server still listens, as far as the event loop has heard."""
+        """Return False once the event loop has seen the connection end, or the server said it is not the master."""
         return not self._line.lost and not self._protocol.misplaced
 
     async def unblock(self) -> None:
-        """Ask the server once to end the take that waits. Raises `LayerUnavailable`."""
+        """Ask the server once to end the take that blocks. Raise `LayerUnavailable`."""
         try:
             if self._control is None:
                 self._control = self._connector.sibling_async(self._raw)

@@ -1,4 +1,4 @@
-"""Where a Redis is, and how a connection to it is opened: by redis-py, but without anything that repeats a command."""
+"""The address of a Redis, and connections to it: opened by redis-py, without anything that repeats a command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from channels_classic.exceptions import LayerUnavailable
 
 PATIENCE = 5.0
-"""Seconds an answer may take, beyond the time a command is allowed to block, before the connection counts as lost."""
+"""Seconds to wait for a reply, beyond the time a command may block, before the connection counts as lost."""
 
 NEXT_STEPS = {
     "NOAUTH": "Give the password in `hosts` in CHANNEL_LAYERS, as in redis://:password@host:6379/0.",
@@ -22,11 +22,11 @@ NEXT_STEPS = {
     "OOM": "Raise `maxmemory`, or find out which channel nobody takes from.",
     "READONLY": "It is a replica: let `hosts` in CHANNEL_LAYERS name the master.",
     "MISCONF": 'It cannot save its data: look into its log, or run it with `save ""`.',
-    "LOADING": "It reads its data from disk and is there soon.",
+    "LOADING": "It is reading its data from disk; wait until it has finished.",
     "MASTERDOWN": "It is a replica without a master: let `hosts` in CHANNEL_LAYERS name the master.",
     "CLUSTERDOWN": "Check the state of the cluster with CLUSTER INFO.",
 }
-"""What to do about an error of the server, by the code it begins with."""
+"""The next step after an error of the server, by its code."""
 
 UNREACHABLE = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it."
 
@@ -38,17 +38,17 @@ _CODES: dict[type[Exception], str] = {
     redis.exceptions.MasterDownError: "MASTERDOWN",
     redis.exceptions.ClusterDownError: "CLUSTERDOWN",
 }
-"""Errors from whose text redis-py has taken the code."""
+"""Codes of errors whose text redis-py strips of its code."""
 
 
 class Connector:
-    """Where one Redis is, and how to open connections to it; none of them repeats a command by itself."""
+    """Opens connections to one Redis; none of them repeats a command by itself."""
 
     def __init__(self, url: str, connection_kwargs: dict[str, Any]) -> None:
         options = {
             "socket_timeout": PATIENCE,
             "socket_connect_timeout": PATIENCE,
-            **({} if url.startswith("unix:") else {"socket_keepalive": True}),  # redis-py knows it for TCP alone
+            **({} if url.startswith("unix:") else {"socket_keepalive": True}),  # redis-py accepts it for TCP only
             **connection_kwargs,
             "protocol": 2,
             "decode_responses": False,
@@ -59,13 +59,13 @@ class Connector:
             url, **options, retry=redis.asyncio.retry.Retry(NoBackoff(), 0)
         )
         where = self._pool.connection_kwargs
-        self.patience: float = where["socket_timeout"] or PATIENCE  # as an argument or in the URL
+        self.patience: float = where["socket_timeout"] or PATIENCE  # an argument or part of the URL
         self.where = (
             where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}/{where.get('db', 0)}"
         )
 
     def open(self) -> Any:
-        """A connection of redis-py that nobody else uses, not yet connected. Raises `LayerUnavailable`."""
+        """Return a new connection of redis-py, not yet connected. Raise `LayerUnavailable`."""
         return self._make(self._pool, self.address())
 
     async def open_async(self) -> Any:
@@ -73,7 +73,7 @@ class Connector:
         return self._make(self._async_pool, await asyncio.to_thread(self.address) if self.dynamic else {})
 
     def sibling(self, raw: Any) -> Any:
-        """Another connection to where `raw` leads."""
+        """Return another connection to the server of `raw`."""
         return self._make(self._pool, _address(raw))
 
     def sibling_async(self, raw: Any) -> Any:
@@ -88,10 +88,10 @@ class Connector:
         return "", []
 
     dynamic = False
-    """Whether `address` asks others where the server is now."""
+    """True if `address` asks other servers for the present address."""
 
     def address(self) -> dict[str, Any]:
-        """Host and port of this moment, when they differ from what the URL says. Raises `LayerUnavailable`."""
+        """Return the current host and port where they differ from the URL's. Raise `LayerUnavailable`."""
         return {}
 
     @staticmethod
@@ -109,7 +109,7 @@ def _address(raw: Any) -> dict[str, Any]:
 
 
 def next_step(error: BaseException) -> str:
-    """Return what to do about `error`, which a server answered or which a connection to it raised."""
+    """Return the next step after `error`, which a server answered or a connection to it raised."""
     code = _CODES.get(type(error)) or str(error).partition(" ")[0]  # type: ignore[arg-type]  # any other gives None
     if isinstance(error, redis.AuthenticationError) and code not in NEXT_STEPS:
         code = "WRONGPASS"

@@ -1,4 +1,4 @@
-"""One shard on one server, as the topologies see it: something to open connections to."""
+"""One shard on one server, to which connections can be opened."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class RedisEndpoint:
 
     @property
     def where(self) -> str:
-        """For people."""
+        """The address, for log lines."""
         return self._connector.where
 
     def open(self) -> RedisConnection:
-        """Raises `LayerUnavailable`."""
+        """Return a connection. Raise `LayerUnavailable`."""
         return RedisConnection(self._connector, self._shard, self._losses)
 
     async def open_async(self) -> AsyncRedisConnection:
-        """Raises `LayerUnavailable`."""
+        """Return a connection. Raise `LayerUnavailable`."""
         connection = AsyncRedisConnection(self._connector, self._shard, self._losses)
         await connection.register()
         return connection

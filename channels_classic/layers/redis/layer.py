@@ -1,4 +1,4 @@
-"""What `BACKEND` names: the Redis layer with its settings. Subclasses say where its shards are."""
+"""The Redis layer and its settings. Subclasses know where its shards are."""
 
 from __future__ import annotations
 

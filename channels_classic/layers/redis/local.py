@@ -1,4 +1,4 @@
-"""Plain channels on this machine, everything that has an address on Redis: less traffic where work stays local."""
+"""The Redis layer whose plain channels stay on each machine: less traffic where work is local."""
 
 from __future__ import annotations
 
@@ -62,32 +62,32 @@ class RedisLocalChannelLayer(RedisChannelLayer):
         await self.local_layer.start()
 
     async def stop(self) -> None:
-        """Host it no longer."""
+        """Stop hosting it."""
         await self.local_layer.stop()
 
 
 class _LocalLayer(LocalChannelLayer):
-    """The local layer of a deployment: others on this machine have other prefixes."""
+    """The local layer of one deployment: other deployments on this machine have other prefixes."""
 
     deployment = ""
 
     @property
     def path(self) -> str:
-        """Where the socket is."""
+        """The address of the socket."""
         if self._path is None:
             self._path = default_address(self.deployment)
         return self._path
 
 
 class _LocalEndpoint:
-    """The local layer as one shard; also in its host a client like any other, so that it can be waited for."""
+    """The local layer as one shard. The process that hosts it is a client of it too, so that it can poll a socket."""
 
     def __init__(self, layer: RedisLocalChannelLayer) -> None:
         self._layer = layer
 
     @property
     def where(self) -> str:
-        """For people."""
+        """The address, for log lines."""
         return self._layer.local_layer.path
 
     def open(self) -> SocketConnection:

@@ -1,4 +1,4 @@
-"""What is said on a connection to Redis: steps as bytes, bytes as replies, replies as results. Pure; both faces use it.
+"""The protocol of a connection to Redis: steps as bytes, bytes as replies, replies as results. Pure; both faces use it.
 
 An error in one reply must not throw away the messages that another one brought, so errors are replies like any other.
 """
@@ -34,10 +34,10 @@ ended by the server with an error when its role changes.
 _NO_LINEAGE = b"0" * 40
 
 LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
-"""What a connection that breaks raises."""
+"""Errors of a connection that breaks."""
 
 INTRODUCTION: list[Command] = [("INFO", "server"), ("CLIENT", "ID")]
-"""What is asked first, with the scripts and what the connector wants to know."""
+"""The first commands, sent with the scripts and the connector's questions."""
 
 ROLE: Command = ("INFO", "replication")
 
@@ -45,7 +45,7 @@ LOAD: list[Command] = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
 
 
 def packed(commands: Sequence[Command]) -> bytes:
-    """What to write for `commands`."""
+    """Return `commands` as bytes."""
     return b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]  # it takes more
 
 
@@ -64,7 +64,7 @@ class RedisProtocol:
         self.shard = shard
         self.losses = losses
         self.misplaced = False
-        """Whether the server answered that it is not the one to talk to: this connection must not be used again."""
+        """True once the server answered that it is not the master: this connection must not be used again."""
         self._epoch = 0
         self._lineage = b""
         self._clock = clock

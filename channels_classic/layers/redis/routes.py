@@ -1,4 +1,4 @@
-"""Which shard does what: steps for a whole layer become errands for its shards, and their results one result. Pure.
+"""Routing of steps to shards: a step for the whole layer becomes requests to shards, their results one result. Pure.
 
 Plain channels are spread over shards; inboxes, `?` channels and groups are pinned to one by their name.
 """
@@ -37,14 +37,14 @@ from channels_classic.layers.steps import (
 
 @dataclass(eq=False, slots=True)
 class ShardRequest:
-    """A step for one shard, and its result once it is `done`: a `LayerUnavailable` when its outcome is unknown."""
+    """A step for one shard, and its result once it is `done`: a `LayerUnavailable` if the outcome is unknown."""
 
     shard: int
     step: Step
     result: Any = None
     done: bool = False
     on_failure: Callable[[], None] | None = None
-    """Called when it was not carried out, or nobody knows."""
+    """Called when the step was not carried out, or the outcome is unknown."""
 
     def end(self, result: Any) -> None:
         """Set the result."""
@@ -54,30 +54,30 @@ class ShardRequest:
 
 
 class Routes:
-    """Where the `spread` shards carry plain channels, and the `pinned` ones everything that has one place."""
+    """Shards by purpose: `spread` shards carry plain channels, `pinned` ones everything whose name has one shard."""
 
     def __init__(self, spread: Sequence[int], pinned: Sequence[int]) -> None:
         self.spread = spread
         self.pinned = pinned
         self.everywhere = sorted({*spread, *pinned})
-        # Two counts: who sends and takes in turn would otherwise always do one of them at the same shard.
+        # Two counters: a client that sends and takes in turn would otherwise always send to the same shard.
         self._sends, self._takes = (count(rng.randrange(len(self.everywhere))) for _ in range(2))
 
     def pin(self, name: str) -> int:
-        """The shard of an inbox, a `?` channel or a group: a range of CRC-32 for each, as in Channels 1.x."""
+        """Return the shard of an inbox, a `?` channel or a group, by a range of CRC-32 as in Channels 1.x."""
         return self.pinned[(zlib.crc32(name.encode()) & 0xFFF) * len(self.pinned) // 0x1000]
 
     def next(self, down: Collection[int]) -> int:
-        """The shard whose turn it is to get something for a plain channel; one that is away only if all are."""
+        """Return the next shard for a message on a plain channel; one that is down only if all are."""
         shards = [shard for shard in self.spread if shard not in down] or self.spread
         return shards[next(self._sends) % len(shards)]
 
     def of_queue(self, queue: str) -> Sequence[int]:
-        """The shards that may hold a list."""
+        """Return the shards that may hold a queue."""
         return [self.pin(queue)] if "!" in queue or "?" in queue else self.spread
 
     def requests(self, step: Step, down: Collection[int]) -> list[ShardRequest]:
-        """The errands of a step other than a `Take`."""
+        """Return the requests for a step other than a `Take`."""
         if isinstance(step, PutBack):
             return _put_back(step)
         if isinstance(step, Push):
@@ -90,12 +90,12 @@ class Routes:
         return [ShardRequest(shard, step) for shard in shards]
 
     def refusal(self, step: Step, error: LayerUnavailable) -> StepRefused:
-        """What became of a step whose shard cannot be reached; a plain channel has others, so it may be tried again."""
+        """Return the refusal of a step whose shard is down; plain channels have other shards, so it may be retried."""
         again = isinstance(step, Push) and len(self.of_queue(step.queue)) > 1
         return StepRefused(error.where, f"it cannot be reached: {error.reason}", again=again)
 
     def takes(self, step: Take) -> dict[int, Take]:
-        """What a `Take` means for each shard that may have something for it."""
+        """Return the `Take` for each shard that may have an entry."""
         queues: dict[int, list[str]] = {}
         for queue in step.queues:
             for shard in self.of_queue(queue):
@@ -103,7 +103,7 @@ class Routes:
         return {shard: replace(step, queues=names) for shard, names in queues.items()}
 
     def round_robin(self, shards: Iterable[int], down: Collection[int]) -> list[int]:
-        """`shards`, beginning with the one whose turn it is to be looked at first; those that are away come last."""
+        """Return `shards` beginning with the next in turn; those that are down come last."""
         shards = sorted(shards)
         first = next(self._takes) % len(shards)
         return sorted(shards[first:] + shards[:first], key=lambda shard: shard in down)
@@ -118,7 +118,7 @@ def _put_back(step: PutBack) -> list[ShardRequest]:
 
 
 def marked(taken: Taken, shard: int) -> Taken:
-    """What was taken, with the shard it came from in each item: it can go back nowhere else."""
+    """Return `taken` with the shard in each item: an item can only be put back where it came from."""
     return replace(taken, items=[Item(item.payload, (shard, item.raw), item.left) for item in taken.items])
 
 
@@ -133,7 +133,7 @@ _PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {
 
 
 def merge(step: Step, results: Sequence[Any]) -> Any:
-    """The result of a step from those of its errands; a `LayerUnavailable` is given back, not raised."""
+    """Return the result of a step from those of its requests; a `LayerUnavailable` is returned, not raised."""
     combine = _MERGES.get(type(step))
     if len(results) == 1 or combine is None:
         return next((result for result in results if isinstance(result, _ERRORS)), results[0])
@@ -155,7 +155,7 @@ def _first(results: Sequence[Any]) -> Any:
 
 
 def _reachable(combine: Callable[[list[Any]], Any]) -> Callable[[Sequence[Any]], Any]:
-    """What the shards that are there tell together."""
+    """Return the sum of the statistics of the shards that are up."""
 
     def merged(results: Sequence[Any]) -> Any:
         found = [result for result in results if not isinstance(result, _ERRORS)]

@@ -1,4 +1,4 @@
-"""Redis under Sentinel: a shard is a service, and sentinels tell which server is its master at the moment."""
+"""Redis under Sentinel: a shard is a service, and sentinels know which server is its master now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from channels_classic.layers.redis.hosts import Host, parse_sentinels
 from channels_classic.layers.redis.layer import RedisChannelLayer
 
 SENTINEL_PATIENCE = 1.0
-"""Seconds a sentinel may take before the next one is asked."""
+"""Seconds to wait for a sentinel before asking the next one."""
 
 _NEXT_STEP = "Check that `hosts` in CHANNEL_LAYERS names the sentinels, and `services` their services."
 
@@ -80,7 +80,7 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
 
 
 class Sentinels:
-    """Answers the two questions there are for sentinels; the first of them that answers is believed."""
+    """Asks sentinels one after the other; the first answer counts."""
 
     def __init__(self, hosts: Sequence[tuple[str, int]], connection_kwargs: dict[str, Any]) -> None:
         self._hosts = hosts
@@ -92,7 +92,7 @@ class Sentinels:
         }
 
     def services(self) -> list[str]:
-        """The names of all services. Raises `LayerUnavailable`."""
+        """Return the names of all services. Raise `LayerUnavailable`."""
 
         def names(reply: Any) -> list[str]:
             found = [dict(zip(master[::2], master[1::2], strict=True)) for master in reply]
@@ -101,7 +101,7 @@ class Sentinels:
         return self._ask(("SENTINEL", "MASTERS"), names, "they watch no service")
 
     def master(self, service: str) -> tuple[str, int]:
-        """Host and port of the master of a service. Raises `LayerUnavailable`."""
+        """Return host and port of the master of a service. Raise `LayerUnavailable`."""
 
         def pair(reply: Any) -> tuple[str, int] | None:
             return (reply[0].decode(), int(reply[1])) if reply else None
@@ -136,7 +136,7 @@ class Sentinels:
 
 
 class SentinelConnector(Connector):
-    """The master of a service."""
+    """Opens connections to the master of a service."""
 
     dynamic = True
 
@@ -160,5 +160,5 @@ class SentinelConnector(Connector):
             return {"host": self._known[0], "port": self._known[1]}
 
     def unavailable(self, error: BaseException) -> LayerUnavailable:
-        self._known = None  # there may be another master by now
+        self._known = None  # another server may be the master now
         return super().unavailable(error)

@@ -1,4 +1,4 @@
-"""Several shards as one connection for one thread: steps go where they belong, a take waits for all shards at once.
+"""Several shards as one connection for one thread: each step goes to its shard, a take waits for all shards at once.
 
 What shards have for a take at the same time is handed out one by one: the first is given, the others go back to the
 head of their lists before it is. So what a busy worker does not work on yet, another one can have.
@@ -21,17 +21,17 @@ from channels_classic.layers.redis.shards import ShardConnection, Shards
 from channels_classic.layers.steps import PutBack, Step, Take, Taken
 
 PATIENCE = 5.0
-"""Seconds beyond its time until a take that does not answer counts as lost."""
+"""Seconds beyond its timeout until a take without a reply counts as lost."""
 
 INCOMPLETE = 0.5
-"""Seconds for which a take waits for some shards while others are away."""
+"""Seconds for which a take waits for some shards while others are down."""
 
 _UNBLOCK = 0.005
-"""Seconds between attempts to end a take: the first may come before the server has begun to wait."""
+"""Seconds between attempts to end a take: the first may come before the server has begun to block."""
 
 
 class ShardedConnection:
-    """A `Connection` to several shards. Connections to single shards are made when they are needed."""
+    """A `Connection` to several shards, which connects to each when it is needed."""
 
     def __init__(self, shards: Shards, routes: Routes, losses: Losses) -> None:
         self._shards = shards
@@ -46,7 +46,7 @@ class ShardedConnection:
         self._connect()
 
     def _connect(self) -> None:
-        """Reach one shard at least. Raises `LayerUnavailable`."""
+        """Connect to at least one shard. Raise `LayerUnavailable`."""
         failed: LayerUnavailable | None = None
         for shard in self._routes.round_robin(self._routes.everywhere, self._shards.down):
             try:
@@ -74,7 +74,7 @@ class ShardedConnection:
         return self._begin_take(step) if isinstance(step, Take) else self._routes.requests(step, self._shards.down)
 
     def _begin_take(self, step: Take) -> list[ShardRequest]:
-        """Wait for one shard alone, or have a look at the one whose turn it is: under load it has something."""
+        """Wait at a single shard; of several, look at the next in turn first: under load it has an entry."""
         takes = self._routes.takes(step)
         if not takes:
             return []
@@ -84,7 +84,7 @@ class ShardedConnection:
         return [ShardRequest(shard, self._blocking(takes, [shard])[shard])]
 
     def _blocking(self, takes: dict[int, Take], shards: Sequence[int]) -> dict[int, Take]:
-        """`takes` as they may wait now that `wake` knows of them."""
+        """Return `takes` as they may block, now that `wake` knows of them."""
         self._blocked = shards  # before `_woken` is read: `wake` looks at them the other way round
         if self._woken:
             return {shard: replace(takes[shard], timeout=0.0) for shard in shards}
@@ -106,7 +106,7 @@ class ShardedConnection:
     def _part(self, shard: int) -> ShardConnection:
         part = self._parts.get(shard)
         if part is not None and not self._waiting[shard] and not part.usable():
-            # The server closed it while the others were talked to; what is written to it would be lost.
+            # The server closed it while other shards were in use; data written to it would be lost.
             part.close()
             part = None
         if part is None:
@@ -115,7 +115,7 @@ class ShardedConnection:
         return part
 
     def _lose(self, shard: int, error: LayerUnavailable) -> None:
-        """A shard broke: what was under way there has an unknown outcome."""
+        """Handle a broken shard: the outcome of its outstanding requests is unknown."""
         part = self._parts.pop(shard, None)
         if part is not None:
             part.close()
@@ -156,7 +156,7 @@ class ShardedConnection:
             self._read_next(shard)
 
     def _give_up(self) -> None:
-        """Before this connection is abandoned: nobody will ask for what it has taken, so that goes back."""
+        """Put back what was taken, before this connection is abandoned and nobody asks for it."""
         for _, requests in self._unread:
             self._give_back(requests)
         for shard in list(self._waiting):
@@ -200,7 +200,7 @@ class ShardedConnection:
         return first.result
 
     def _race(self, takes: dict[int, Take]) -> Any:
-        """Wait for all shards at once; the first that answers ends the waiting at the others."""
+        """Wait for all shards at once; the first answer ends the waiting at the others."""
         for shard in takes:
             self._catch_up(shard)
         blocking = self._blocking(takes, list(takes))
@@ -212,7 +212,7 @@ class ShardedConnection:
             self._end(request)
         found = [request for request in requests if isinstance(request.result, Taken)]
         if not found:
-            # Shards that are away do not count while others are there.
+            # Shards that are down do not count while others are up.
             return next((None for request in requests if request.result is None), requests[0].result)
         found.sort(key=lambda request: not request.result.items)
         for request in found[1:]:
@@ -220,7 +220,7 @@ class ShardedConnection:
         return self._mark(found[0])
 
     def _wait_for_one(self, requests: Sequence[ShardRequest]) -> None:
-        """Wait until one has an answer or breaks. While a shard is away not for long: it may be back any moment."""
+        """Wait until one has an answer or breaks; not for long while a shard is down, as it may be back soon."""
         racing = [request for request in requests if not request.done]
         if not racing:
             return
@@ -240,7 +240,7 @@ class ShardedConnection:
         return {numbers[number] for number, _ in poll.poll(max(0.0, timeout) * 1000)}
 
     def _end(self, request: ShardRequest) -> None:
-        """End a take that waits, and read what it gives. The read is never cut short: it may have popped something."""
+        """End a take that blocks, and read its result. The read is never cut short: it may have popped entries."""
         deadline = time.monotonic() + PATIENCE
         while not request.done:
             try:
@@ -252,7 +252,7 @@ class ShardedConnection:
                     self._read_next(request.shard)
 
     def _return(self, shard: int, taken: Taken) -> None:
-        """Put back what another shard was faster with; what is lost anyway is kept for the next take."""
+        """Put back what came from a slower shard; losses among it are kept for the next take."""
         if taken.items:
             request = ShardRequest(shard, PutBack(taken.queue, taken.items))
             request.on_failure = partial(self._losses.count, "broker", taken.queue, len(taken.items))

@@ -1,4 +1,4 @@
-"""Several shards as one connection for one event loop: what `sharded` does for a thread, with the same routes."""
+"""Several shards as one connection for one event loop, as `sharded` is for a thread, with the same routes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from channels_classic.layers.redis.shards import AsyncShardConnection, Shards
 from channels_classic.layers.steps import PutBack, Step, Take, Taken
 
 _UNBLOCK = 0.005
-"""Seconds between attempts to end a take: the first may come before the server has begun to wait."""
+"""Seconds between attempts to end a take: the first may come before the server has begun to block."""
 
 
 class AsyncShardedConnection:
-    """An `AsyncConnection` to several shards. Connections to single shards are made when they are needed."""
+    """An `AsyncConnection` to several shards, which connects to each when it is needed."""
 
     def __init__(self, shards: Shards, routes: Routes, losses: Losses) -> None:
         self._shards = shards
@@ -31,7 +31,7 @@ class AsyncShardedConnection:
         self._turn = asyncio.Lock()
 
     async def connect(self) -> None:
-        """Reach one shard at least. Raises `LayerUnavailable`."""
+        """Connect to at least one shard. Raise `LayerUnavailable`."""
         failed: LayerUnavailable | None = None
         for shard in self._routes.round_robin(self._routes.everywhere, self._shards.down):
             try:
@@ -50,7 +50,7 @@ class AsyncShardedConnection:
             except LayerUnavailable:
                 raise
             except BaseException:
-                # Cancelled in the middle: answers would be taken for those of the next steps.
+                # Cancelled midway: the replies would be mistaken for those of the next steps.
                 await self.close()
                 raise
 
@@ -79,7 +79,7 @@ class AsyncShardedConnection:
         return [ShardRequest(shard, takes[shard] if len(takes) == 1 else replace(takes[shard], timeout=0.0))]
 
     async def _carry(self, requests: Sequence[ShardRequest]) -> None:
-        """Run errands, on all shards at once; each ends with a result."""
+        """Carry out requests on all shards at once; each ends with a result."""
         by_shard: dict[int, list[ShardRequest]] = {}
         for request in requests:
             by_shard.setdefault(request.shard, []).append(request)
@@ -107,7 +107,7 @@ class AsyncShardedConnection:
     async def _part(self, shard: int) -> AsyncShardConnection:
         part = self._parts.get(shard)
         if part is not None and not part.usable():
-            # The server closed it while the others were talked to; what is written to it would be lost.
+            # The server closed it while other shards were in use; data written to it would be lost.
             del self._parts[shard]
             await part.close()
             part = None
@@ -144,7 +144,7 @@ class AsyncShardedConnection:
         return first.result
 
     async def _race(self, takes: dict[int, Take]) -> Any:
-        """Wait for all shards at once; the first that answers ends the waiting at the others."""
+        """Wait for all shards at once; the first answer ends the waiting at the others."""
         requests = [ShardRequest(shard, take) for shard, take in takes.items()]
         works = {asyncio.create_task(self._carry([request])): request for request in requests}
         try:
@@ -157,7 +157,7 @@ class AsyncShardedConnection:
             raise
         found = [request for request in requests if isinstance(request.result, Taken)]
         if not found:
-            # Shards that are away do not count while others are there.
+            # Shards that are down do not count while others are up.
             return next((None for request in requests if request.result is None), requests[0].result)
         found.sort(key=lambda request: not request.result.items)
         await self._give_back([(request.shard, request.result) for request in found[1:]])
@@ -165,7 +165,7 @@ class AsyncShardedConnection:
 
     @staticmethod
     async def _first_answer(works: dict[asyncio.Task[None], ShardRequest]) -> None:
-        """Return once one shard has answered or broken. While one is away soon: it may be back any moment."""
+        """Return once one shard has answered or broken; soon while one is down, as it may be back."""
         waiting, limit = set(works), None
         while waiting:
             done, waiting = await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
@@ -174,7 +174,7 @@ class AsyncShardedConnection:
             limit = INCOMPLETE
 
     async def _end(self, work: asyncio.Task[None], shard: int) -> None:
-        """End a take that waits. The read is never cut short: it may have popped something."""
+        """End a take that blocks. The read is never cut short: it may have popped entries."""
         while not work.done():
             part = self._parts.get(shard)
             if part is not None:
@@ -185,7 +185,7 @@ class AsyncShardedConnection:
             await asyncio.wait([work], timeout=_UNBLOCK)
 
     async def _give_back(self, results: Sequence[tuple[int, Any]]) -> None:
-        """Put back what another shard was faster with; what is lost anyway is kept for the next take."""
+        """Put back what came from a slower shard; losses among it are kept for the next take."""
         requests = []
         for shard, taken in results:
             if isinstance(taken, Taken) and taken.items:
@@ -197,11 +197,11 @@ class AsyncShardedConnection:
         await self._carry(requests)
 
     def usable(self) -> bool:
-        """Always: connections to shards are made again when they must."""
+        """Return True: connections to shards are made anew when they must be."""
         return True
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         parts, self._parts = self._parts, {}
         for part in parts.values():
             await part.close()

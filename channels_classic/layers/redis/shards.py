@@ -1,4 +1,4 @@
-"""The shards of a layer as one process sees them: how to connect to each, and which of them are away.
+"""The shards of a layer as one process sees them: how to connect to each, and which of them are down.
 
 One that is away is asked again in the background, so that nobody who uses the others waits for it.
 """
@@ -19,41 +19,41 @@ from channels_classic.layers.steps import AsyncConnection, Connection
 logger = logging.getLogger(__name__)
 
 _PAUSES = (0.05, 1.0)
-"""Seconds between attempts to reach a shard that is away: at first, at most."""
+"""Seconds between attempts to reach a shard that is down: initial, maximum."""
 
 
 class ShardConnection(Connection, Protocol):
-    """A connection to one shard, with what it takes to wait for several of them."""
+    """A connection to one shard that can be polled and unblocked, so that a take can wait for several."""
 
     def fileno(self) -> int:
-        """The socket, readable once the answer to a `Take` is there."""
+        """Return the descriptor of the socket, which is readable once the reply to a `Take` has come."""
 
     def unblock(self) -> None:
-        """Ask once that the `Take` of this thread which waits be ended. Raises `LayerUnavailable`."""
+        """Ask the server once to end the `Take` that blocks, from its own thread. Raise `LayerUnavailable`."""
 
 
 class AsyncShardConnection(AsyncConnection, Protocol):
     """The same for an event loop."""
 
     def usable(self) -> bool:
-        """Whether the other side still listens, as far as can be told without asking."""
+        """Return False once the connection is known to have ended, without asking the server."""
 
     async def unblock(self) -> None:
-        """Ask once that the `Take` which waits be ended. Raises `LayerUnavailable`."""
+        """Ask the server once to end the `Take` that blocks. Raise `LayerUnavailable`."""
 
 
 class Endpoint(Protocol):
-    """One shard: where it is, and how to connect to it."""
+    """One shard, to which connections can be opened."""
 
     @property
     def where(self) -> str:
-        """For people."""
+        """The address, for log lines."""
 
     def open(self) -> ShardConnection:
-        """A connection for one thread. Raises `LayerUnavailable`."""
+        """Return a connection for one thread. Raise `LayerUnavailable`."""
 
     async def open_async(self) -> AsyncShardConnection:
-        """A connection for one event loop. Raises `LayerUnavailable`."""
+        """Return a connection for one event loop. Raise `LayerUnavailable`."""
 
 
 class Shards:
@@ -68,11 +68,11 @@ class Shards:
 
     @property
     def down(self) -> frozenset[int]:
-        """The shards that are known to be away."""
+        """The shards that are known to be down."""
         return frozenset(self._down)
 
     def open(self, shard: int) -> ShardConnection:
-        """A connection. Raises `LayerUnavailable`: at once, when the shard is known to be away."""
+        """Return a connection. Raise `LayerUnavailable`, at once when the shard is known to be down."""
         self._check(shard)
         try:
             return self.endpoints[shard].open()
@@ -88,7 +88,7 @@ class Shards:
             self._fail(shard, error)
 
     def lost(self, shard: int, error: LayerUnavailable) -> None:
-        """A connection broke. One that just ended may be made again; who does not answer is away."""
+        """Handle a broken connection. One that ended may be made again at once; a shard that timed out is down."""
         if isinstance(error.__cause__, TimeoutError) or "imeout" in type(error.__cause__).__name__:
             self._mark(shard, error)
 
@@ -96,7 +96,7 @@ class Shards:
         error = self._down.get(shard)
         if error is not None:
             if self._pid != os.getpid():
-                self._mark(shard, error)  # threads do not come along at a fork
+                self._mark(shard, error)  # a fork does not copy threads
             raise _copy(error)
 
     def _fail(self, shard: int, error: LayerUnavailable) -> NoReturn:
@@ -107,7 +107,7 @@ class Shards:
     def _mark(self, shard: int, error: LayerUnavailable) -> None:
         with self._lock:
             if shard not in self._down:
-                logger.error("A shard is away: %s The others are used meanwhile.", error)
+                logger.error("A shard is down: %s The others are used meanwhile.", error)
                 self._down[shard] = error
             if self._pid != os.getpid() or self._prober is None:
                 self._pid = os.getpid()
@@ -132,7 +132,7 @@ class Shards:
         except LayerUnavailable:
             return
         except Exception:
-            logger.exception("Looking for the shard at %s failed", self.endpoints[shard].where)
+            logger.exception("Checking the shard at %s failed", self.endpoints[shard].where)
             return
         with self._lock:
             self._down.pop(shard, None)
@@ -140,7 +140,7 @@ class Shards:
 
 
 def _copy(error: LayerUnavailable) -> LayerUnavailable:
-    """Who raises an error adds to it, so everybody has one of their own."""
+    """Return a copy: code that raises an error changes it, so each caller gets one of its own."""
     copy = LayerUnavailable(error.where, error.reason, error.next_step)
     copy.written = False
     return copy

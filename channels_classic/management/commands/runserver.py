@@ -10,6 +10,7 @@ import atexit
 import errno
 import logging
 import os
+import sys
 import threading
 import time
 from datetime import datetime
@@ -167,7 +168,8 @@ class Command(DjangoCommand):
                 worker.stop()
 
     def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
-        """Log an action of a client as Django's own server does."""
+        """Log an action of a client to `django.server`, which by default writes to `sys.stderr`."""
+        _follow_stderr()
         extra: dict[str, Any] = {"server_time": datetime.now().strftime("%d/%b/%Y %H:%M:%S")}
         if (protocol, action) == ("http", "complete"):
             extra["status_code"] = status = details["status"]
@@ -177,6 +179,17 @@ class Command(DjangoCommand):
         elif protocol == "websocket" and action in _WEBSOCKET_WORDS:
             word = _WEBSOCKET_WORDS[action]
             access_logger.info("WebSocket %s %s [%s]", word, details["path"], details["client"], extra=extra)
+
+
+def _follow_stderr() -> None:
+    """Let the handler that Django gives `django.server` by default write to the current `sys.stderr`.
+
+    It keeps the one from when logging was configured; tests of 1.x projects replace it and call `log_action`.
+    """
+    if access_logger.name not in settings.LOGGING.get("handlers", {}):
+        for handler in access_logger.handlers:
+            if handler.name == access_logger.name and isinstance(handler, logging.StreamHandler):
+                handler.setStream(sys.stderr)
 
 
 class _Workers(WorkerGroup):

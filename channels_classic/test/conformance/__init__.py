@@ -1,12 +1,12 @@
-"""What every channel layer must do, as tests: for the three layers of this package and for those of others.
+"""The contract of channel layers as tests: for the layers of this package and of others.
 
-Mix the two classes into `unittest.TestCase`, say how a layer is made, and run them with pytest or unittest:
+Mix a class into `unittest.TestCase`, define how a layer is made, and run it with pytest or unittest:
 
     class MyLayerTest(LayerConformance, unittest.TestCase):
         def make_layer(self, **config):
             return MyLayer(**config)
 
-`AsyncLayerConformance` is the same for the asyncio face. They know a layer by its public methods alone.
+`AsyncLayerConformance` does the same through the asyncio methods. Only public methods of a layer are used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the tests get at a layer: its two faces behind one set of methods, and how layers are opened and closed."""
+"""Access of the tests to a layer: its two faces behind one set of methods, opened and closed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ else:
     TestCase = object
 
 PATIENCE = 5.0
-"""Seconds until something that should come counts as missing."""
+"""Seconds after which a message that should arrive counts as missing."""
 
 EXPIRY = 0.3
 """Seconds of the short expiries in these tests."""
@@ -36,11 +36,11 @@ class Face:
         self.layer.send(channel, message)
 
     def look(self, *channels: str) -> Received:
-        """What is there now."""
+        """Return the next message, without waiting."""
         return self.layer.receive(list(channels))
 
     def receive(self, *channels: str) -> tuple[str, dict[str, Any]]:
-        """What is there or comes soon: a blocking receive may return without anything, and callers must loop."""
+        """Return the next message, waiting for it: a blocking receive may return nothing, and callers must loop."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             channel, message = self._block(list(channels))
@@ -70,11 +70,11 @@ class Face:
         self.layer.flush()
 
     def close(self) -> None:
-        """Let go of what belongs to this face."""
+        """Release the resources of this face."""
 
 
 class AsyncFace(Face):
-    """The asyncio methods, on an event loop of their own; what has no asyncio twin is called as it is."""
+    """The asyncio methods, on an event loop of their own; methods without an asyncio version are called directly."""
 
     def __init__(self, layer: BaseChannelLayer) -> None:
         super().__init__(layer)
@@ -104,28 +104,28 @@ class AsyncFace(Face):
 
 
 class Conformance(TestCase):
-    """How the tests get at layers, and what they say about them again and again."""
+    """Access to layers, and assertions that many tests share."""
 
     face_class: type[Face] = Face
     config: dict[str, Any] = {"expiry": 60, "group_expiry": 86400, "capacity": 5}  # noqa: RUF012 a default, as in unittest
-    """What layers are made with unless a test says otherwise."""
+    """The arguments of layers, unless a test gives others."""
 
     spread = 1
-    """How often a plain channel holds its capacity: once in each of the places over which the layer spreads it.
+    """The number of places over which the layer spreads a plain channel; each holds the capacity.
 
     With more than one its messages keep their order only roughly.
     """
 
     def make_layer(self, **config: Any) -> BaseChannelLayer:
-        """A layer that is empty, or that `flush` empties; `config` holds arguments of `BaseChannelLayer`."""
+        """Return a layer that is empty, or that `flush` empties; `config` holds arguments of `BaseChannelLayer`."""
         raise NotImplementedError(f"{type(self).__name__} must define make_layer(**config).")
 
     def make_peer(self, layer: BaseChannelLayer, **config: Any) -> BaseChannelLayer:
-        """The same layer as another process would make it; where there is no other process, give `layer` back."""
+        """Return the same layer as another process would make it, or `layer` if no other process can reach it."""
         return self.make_layer(**config)
 
     def open(self, **config: Any) -> Face:
-        """An empty layer."""
+        """Return an empty layer."""
         layer = self.make_layer(**{**self.config, **config})
         if "async" not in layer.extensions and self.face_class is AsyncFace:
             self.skipTest("the layer has no asyncio face")
@@ -135,7 +135,7 @@ class Conformance(TestCase):
         return self._face(layer)
 
     def open_pair(self, **config: Any) -> tuple[Face, Face]:
-        """An empty layer as two processes have it."""
+        """Return an empty layer twice, as two processes would make it."""
         face = self.open(**config)
         peer = self.make_peer(face.layer, **{**self.config, **config})
         if peer is not face.layer:
@@ -155,7 +155,7 @@ class Conformance(TestCase):
         self.assertEqual(face.look(*channels), (None, None))
 
     def assert_holds(self, face: Face, channel: str, capacity: int) -> None:
-        """Exactly `capacity` messages fit, in each place."""
+        """Check that exactly `capacity` messages fit, in each place."""
         if "!" not in channel and "?" not in channel:
             capacity *= self.spread
         for number in range(capacity):

@@ -11,7 +11,7 @@ from typing import Any
 from channels_classic.test.conformance.case import EXPIRY, MARGIN, PATIENCE, Conformance, Face
 
 WAKE_UP = 0.03
-"""Seconds within which a waiting reader has a message, in the median; a layer that polls takes longer."""
+"""Seconds within which a waiting reader receives a message, in the median; a layer that polls takes longer."""
 
 INVALID_CHANNELS = [
     "",

@@ -1,4 +1,4 @@
-"""Groups: who is a member, and who receives what is sent to all."""
+"""Groups: their members, and which of them receive a message to the group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens when a reader's browser opens its socket, and when that socket is gone."""
+"""The consumers for a reader's socket: it opens, it is gone."""
 
 from __future__ import annotations
 

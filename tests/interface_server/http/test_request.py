@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from channels_classic.interface_server.http.body import INLINE_BODY
+from channels_classic.interface_server.http.body import CHUNK
 from channels_classic.interface_server.http.response import header_pair
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
-from channels_classic.layers.steps import Take
 from tests.interface_server.live import Live, live
 from tests.support.waiting import eventually
 
@@ -187,56 +186,97 @@ def test_a_client_that_leaves_early_is_reported(server: Live) -> None:
     assert gone == {"reply_channel": request.reply_channel, "path": "/left"}
 
 
-def test_a_large_body_comes_in_chunks(server: Live) -> None:
+def asked(server: Live, reply_channel: str, **question: Any) -> dict[str, Any]:
+    """The answer of the interface server to a worker's question."""
+    server.layer.send(reply_channel, {"question": {"channel": "answers", "number": 7, **question}})
+    answer = server.take("answers").message
+    assert answer.pop("number") == 7
+    return answer
+
+
+def test_the_rest_of_a_large_body_is_sent_to_who_asks_as_often_as_wanted(server: Live) -> None:
     body = bytes(range(256)) * 8000  # 2 MB
     answer = ask(server, "POST", body=body)
     request = server.take("http.request")
-    received = request.message["body"]
-    assert len(received) < len(body)
-    more = True
-    while more:
-        chunk = server.take(request.message["body_channel"]).message
-        received += chunk["content"]
-        more = chunk["more_content"]
-    server.layer.send(str(request.reply_channel), {"status": 200})
-    answer.result()
-    assert received == body
-
-
-def test_a_body_waits_for_room_on_its_channel() -> None:
-    with live(ChannelLayer(capacity=2)) as server:
-        body = b"x" * (4 * INLINE_BODY)
-        answer = ask(server, "POST", body=body)
-        request = server.take("http.request")
-        channel = request.message["body_channel"]
-        received = request.message["body"]
-        more = True
+    assert request.message["body"] == body[:CHUNK]
+    assert request.message["body_channel"]
+    for _ in range(2):
+        received, more = request.message["body"], True
         while more:
-            eventually(lambda: server.layer.run([Take([channel], 0)]) or True)
-            chunk = server.take(channel).message
+            chunk = asked(server, str(request.reply_channel), offset=len(received))
             received += chunk["content"]
             more = chunk["more_content"]
-        server.layer.send(str(request.reply_channel), {"status": 200})
-        answer.result()
-    assert received == body
+        assert received == body
+    server.layer.send(str(request.reply_channel), {"status": 200})
+    answer.result()
+    assert asked(server, str(request.reply_channel), offset=0) == {
+        "closed": True,
+        "content": body[:CHUNK],
+        "more_content": True,
+    }
 
 
-def test_a_client_that_leaves_while_it_sends_closes_the_body(server: Live) -> None:
+def test_a_request_whose_client_leaves_while_it_sends_is_no_message(server: Live) -> None:
     with server.raw() as client:
-        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n" + b"x" * (2 * INLINE_BODY))
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n" + b"x" * (2 * CHUNK))
+    answer = ask(server)
+    assert server.consume("http.request", {"status": 200})["method"] == "GET"
+    answer.result()
+    assert server.has_none("http.request")
+    assert server.has_none("http.disconnect")
+
+
+def test_a_worker_that_asks_learns_whether_the_client_is_there(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         request = server.take("http.request")
-    channel = request.message["body_channel"]
-    while not (chunk := server.take(channel).message).get("closed"):
-        assert chunk["more_content"]
-    assert server.take("http.disconnect").reply_channel == request.reply_channel
+        assert asked(server, str(request.reply_channel)) == {"closed": False}
+    server.take("http.disconnect")
+    assert asked(server, str(request.reply_channel)) == {"closed": True}
 
 
-def test_a_response_may_come_before_the_whole_body(server: Live) -> None:
+def test_a_question_may_travel_with_a_part_of_the_response(server: Live) -> None:
+    answer = ask(server)
+    request = server.take("http.request")
+    question = {"channel": "answers", "number": 1}
+    part = {"status": 200, "content": b"a", "more_content": True, "question": question}
+    server.layer.send(str(request.reply_channel), part)
+    assert server.take("answers").message == {"number": 1, "closed": False}
+    server.layer.send(str(request.reply_channel), {"content": b"b"})
+    assert answer.result()[1] == b"ab"
+
+
+@pytest.mark.parametrize(
+    "question", ["x", {}, {"channel": 5, "number": 1}, {"channel": "no channel!!", "number": 1}, {"channel": "a"}]
+)
+def test_a_question_that_cannot_be_answered_is_ignored(server: Live, question: object) -> None:
+    answer = ask(server)
+    server.consume("http.request", {"question": question}, {"status": 200, "content": b"ok"})
+    assert answer.result()[1] == b"ok"
+
+
+def test_the_size_of_a_large_chunked_body_is_in_the_message(server: Live) -> None:
+    answer = ask(server, "POST", body=iter([b"x" * CHUNK, b"y"]))
+    message = server.consume("http.request", {"status": 200})
+    answer.result()
+    assert message["body_size"] == CHUNK + 1
+
+
+def test_a_consumer_that_gives_up_its_response_cuts_it_off(server: Live) -> None:
     with server.raw() as client:
-        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n" + b"x" * (2 * INLINE_BODY))
-        server.consume("http.request", {"status": 413, "content": b"no"})
-        client.sendall(b"x" * INLINE_BODY)
-        assert client.recv(65536).startswith(b"HTTP/1.1 413 ")
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.consume("http.request", {"status": 200, "content": b"half", "more_content": True}, {"closed": True})
+        received = b""
+        with suppress(ConnectionResetError):
+            received = read_all(client)
+    assert b"0\r\n\r\n" not in received
+
+
+def test_what_a_client_put_into_its_path_ends_no_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    with live(http_timeout=0.2) as server, caplog.at_level(logging.WARNING):
+        ask(server, path="/%0aforged%1b[31m").result()
+    assert "/\\nforged\\x1b[31m" in caplog.text
+    assert "\nforged" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the process does for the memberships of its clients; steps are noted instead of sent."""
+"""Memberships of the clients of a process; steps are noted instead of sent."""
 
 from __future__ import annotations
 
@@ -210,6 +210,14 @@ def test_a_group_that_lost_its_data_is_uncertain_and_loses_nobody_by_a_hint() ->
     index.joined("g", client("a"), 0, 8)
     index.joined("g", client("b"), 0, 9)  # the layer has no other member any more
     assert members(index, "g") == {"a", "b"}
+    assert not index.knows("g", 9)
+
+
+def test_an_uncertain_group_with_members_is_not_made_certain_by_a_first_join() -> None:
+    index = GroupIndex()
+    index.joined("g", client("a"), 0, 8)
+    index.doubt_all()
+    index.joined("g", client("b"), 0, 9)  # that a left was lost, or has to be restored
     assert not index.knows("g", 9)
 
 

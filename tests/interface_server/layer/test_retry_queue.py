@@ -1,4 +1,4 @@
-"""Who may try again, and when: the queue of one channel with the time given, then all of them with real timers."""
+"""Retries in turn: the queue of one channel with the time given, then all of them with real timers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of messages on their way: a real memory layer, with connections that break when told to."""
+"""Messages on their way to the layer: a real memory layer, with connections that break on request."""
 
 from __future__ import annotations
 

@@ -231,8 +231,6 @@ def test_a_client_of_http_1_0_gets_a_large_response_whole(server: Live) -> None:
             {"status": 200, "headers": [[b"content-length", b"1"], [b"content-length", b"2"]]},
             "is b'1, 2', expected one",
         ),
-        ({**STREAM, "credit": "no channel!!"}, "'no channel!!' is not a valid channel name"),
-        ({**STREAM, "credit": {}}, "'{}' is not a valid channel name"),
         ({"status": 200, "content": "text"}, "its content is of type str, expected bytes"),
         ({"status": 200, "content": 5}, "its content is of type int, expected bytes"),
         ({"status": 200, "headers": {"x-a": "b"}}, "its headers are of type dict, expected a list of pairs"),

@@ -82,7 +82,7 @@ def test_the_end_of_a_terminal_is_not_that_of_the_server(tmp_path: Path, free_po
 def test_lines_of_the_access_log_come_at_once(tmp_path: Path, free_port: int) -> None:
     with interface(tmp_path, free_port, "--health-path", "/healthz", "--access-log", "-") as program:
         status_of(free_port)
-        assert program.wait_for_line(r'^127\.0\.0\.1:\d+ - - \[.*\] "GET /healthz" 200 3$')
+        assert program.wait_for_line(r'^127\.0\.0\.1:\d+ - - \[.* [+-]\d{4}\] "GET /healthz" 200 3$')
 
 
 def test_the_options_of_daphne_are_understood(tmp_path: Path, free_port: int) -> None:
@@ -101,7 +101,7 @@ def test_the_options_of_daphne_are_understood(tmp_path: Path, free_port: int) ->
             assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert program.stop() == 0
     lines = (tmp_path / "log").read_text().splitlines()
-    assert [line.partition(" - - ")[0].partition(":")[0] for line in lines] == ["before", "127.0.0.1", "None"]
+    assert [line.partition(" - - ")[0].partition(":")[0] for line in lines] == ["before", "127.0.0.1", "unix"]
     assert "Traceback" not in program.output
 
 

@@ -1,4 +1,4 @@
-"""Where a server listens, and how it stops."""
+"""Listening and stopping of a server."""
 
 from __future__ import annotations
 

@@ -480,7 +480,7 @@ def _read_all(connection: socket.socket) -> bytes:
 
 
 def _settled(look: Any) -> Any:
-    """What `look` gives, once it gives it for a while."""
+    """Return the value of `look` once it has stayed the same for a while."""
     seen = [look()]
     for _ in range(10):
         time.sleep(0.01)

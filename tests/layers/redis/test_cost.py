@@ -1,4 +1,4 @@
-"""What operations cost: round trips, and commands as `INFO commandstats` counts them, those inside scripts too."""
+"""The cost of operations: round trips, and commands as `INFO commandstats` counts them, inside scripts too."""
 
 from __future__ import annotations
 

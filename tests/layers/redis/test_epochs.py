@@ -123,7 +123,7 @@ def test_a_master_that_loses_its_last_replica_keeps_what_waits(pair: tuple[Redis
 
 SLOT = key_slot(tags(1)[0].encode())
 SECONDS = 0.5
-"""How long a slot is on its way."""
+"""Time for which a slot is on its way."""
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,10 @@
-"""What only the Redis layer has to prove: nothing taken twice, nothing thrown away, the account books right."""
+"""Tests of the Redis layer alone: nothing taken twice, nothing thrown away, quotas right."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -87,6 +89,55 @@ def test_an_error_for_one_step_keeps_what_the_others_took(layer: RedisChannelLay
     assert isinstance(refused, StepRefused)
     assert layer.open(taken)[0][0].message == {"n": 1}
     assert pushed == [Status.ACCEPTED]
+
+
+BROKEN = [
+    b"",
+    b"short",
+    struct.pack(">IdI", 0, 0.0, 0),  # one byte short of its head
+    struct.pack(">IdIB", 2**32 - 1, math.inf, 2**32 - 1, 200) + b"shorter than its quota key",
+    struct.pack(">IdIB", 2**32 - 1, math.inf, 2**32 - 1, 0) + b"\xc1",
+    struct.pack(">IdIB", 2**32 - 1, math.nan, 0, 0) + b"\x93\x00\x81\x90\xc0\xc0\xa0",  # a key that cannot be hashed
+    struct.pack(">IdIB", 2**32 - 1, math.inf, 2**32 - 1, 0) + b"\x91" * 5000,
+]
+"""What no program of this project writes."""
+
+
+@pytest.mark.parametrize("queue", ["jobs", "inbox!"])
+def test_a_hostile_entry_costs_itself_only(redis_server: RedisServer, queue: str) -> None:
+    redis_server.flush()
+    name = queue + "client" * queue.endswith("!")
+    with layer_on(redis_server.url, capacity=100) as layer:
+        connection = layer.connect()
+        for number, entry in enumerate(BROKEN):
+            layer.send(name, {"number": number})
+            connection._ask([("RPUSH", f"asgi:{{0}}:queue:{queue}", entry)])  # type: ignore[attr-defined]
+        connection.close()
+        assert layer.channel_statistics(name)["messages_pending"] == 2 * len(BROKEN)
+        (taken,) = layer.run([Take([queue], 100)])
+        deliveries, _ = layer.open(taken)
+        assert [delivery.message["number"] for delivery in deliveries] == list(range(len(BROKEN)))
+        assert layer.losses.as_dict() == {"undecodable": len(BROKEN)}
+
+
+@pytest.mark.parametrize("queue", ["jobs", "inbox!"])
+def test_a_full_channel_with_a_broken_head_takes_messages_again(redis_server: RedisServer, queue: str) -> None:
+    redis_server.flush()
+    name = queue + "client" * queue.endswith("!")
+    with layer_on(redis_server.url, capacity=QUOTAS_FROM * 2) as layer:
+        connection = layer.connect()
+        for entry in BROKEN[:4]:
+            connection._ask([("RPUSH", f"asgi:{{0}}:queue:{queue}", entry)])  # type: ignore[attr-defined]
+        for _ in range(QUOTAS_FROM * 2 - (0 if queue.endswith("!") else 4)):
+            layer.send(name, {})
+        assert layer.channel_statistics(name)["messages_max_age"] == 0
+        if queue == "jobs":
+            layer.send(name, {"last": True})
+            assert layer.global_statistics()["lost_undecodable"] == 4
+        else:
+            with pytest.raises(ChannelFull):
+                layer.send(name, {})
+        connection.close()
 
 
 def test_scripts_that_the_server_forgot_are_loaded_again(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
@@ -341,7 +392,7 @@ def test_a_reader_that_never_settles_leaves_nobody_refused_for_ever(
 
 
 def test_a_few_large_messages_fill_an_inbox_as_well(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "INBOX_BYTES", 1024 * 1024)
+    monkeypatch.setattr(commands, "QUEUE_BYTES", 1024 * 1024)
     with layer_on(redis_url) as layer:
         message = {"bytes": b"x" * 110 * 1024}
         for client in range(9):
@@ -367,7 +418,7 @@ def test_an_inbox_is_bounded_whatever_is_put_into_it(
 
 
 def calls(server: RedisServer, command: str) -> int:
-    """How often the server ran a command since its statistics were reset."""
+    """Return how often the server ran a command since its statistics were reset."""
     return server.statistics().get(command, 0)
 
 

@@ -1,4 +1,4 @@
-"""What several shards add: messages found wherever they are, none swallowed, one that is away stops only its own."""
+"""Several shards: messages are found wherever they are, none is lost, a shard that is down stops only its own."""
 
 from __future__ import annotations
 

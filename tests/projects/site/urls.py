@@ -20,7 +20,7 @@ def stream(request: HttpRequest, size: int) -> StreamingHttpResponse:
 
 
 def count(request: HttpRequest) -> HttpResponse:
-    """How many bytes the body has, read as a view should that expects many."""
+    """Return the size of the body in bytes, read in parts as a view for uploads should."""
     return HttpResponse(sum(len(part) for part in iter(lambda: request.read(65536), b"")))
 
 

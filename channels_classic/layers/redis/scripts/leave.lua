@@ -1,6 +1,7 @@
 -- End memberships of clients of an inbox. Follows group.lua.
 -- ARGV[3]  '1' if the owner says that these clients are gone: it knows, so the version stays   ARGV[4…]  clients
 -- Returns the version before and after.
+local NOTED = 3600000  -- milliseconds within which an owner that lives, or stands still, restores its memberships
 local gone = ARGV[3] == '1'
 local previous = current_version()
 local version, removed = previous, 0
@@ -14,6 +15,6 @@ end
 if not gone and not is_restored() then
     -- The owner has yet to restore its memberships, from an index that may not have seen this change.
     for index = 4, #ARGV do redis.call('ZADD', left, since, ARGV[index]) end
-    redis.call('PEXPIRE', left, ttl)
+    redis.call('PEXPIRE', left, math.min(ttl, NOTED))
 end
 return {previous, version}

@@ -1,7 +1,7 @@
--- Append entries to a queue, each unless its quota_key is full.
+-- Append entries to a queue, each unless its quota is used up.
 -- KEYS[1]  queue   KEYS[2]  epoch   KEYS[3]  counters
 -- KEYS[4]  quotas, for an inbox only   KEYS[5]  liveness, if the inbox must be alive
--- ARGV[1]  entries an inbox may hold   ARGV[2]  bytes an inbox may hold   ARGV[3]  length from which quotas are kept
+-- ARGV[1]  entries an inbox may hold   ARGV[2]  bytes a queue may hold   ARGV[3]  length from which quotas are kept
 -- ARGV[4]  name by which it is counted   ARGV[5…]  per entry: quota_key, limit (-1: none), milliseconds to live, payload
 -- Returns a status per entry: 1 accepted, 0 full, -1 dead.
 --
@@ -12,6 +12,7 @@
 -- now and then, and, where that is quick, before one is refused.
 local SLICE = 500      -- entries looked at together
 local LARGE = 65536    -- bytes of an entry for which also a short queue is counted
+local HEAD = 17        -- bytes before the quota_key
 local KEEP = 5000      -- milliseconds until quotas are counted anew
 
 local queue, epoch, counters, quotas, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -37,27 +38,38 @@ elseif quotas then
     kept = redis.call('EXISTS', quotas) == 1
 end
 
+-- When an entry expires, and its quota_key; nothing for one that is too short: something else has written it.
+local function parse(entry)
+    if #entry < HEAD or #entry < HEAD + string.byte(entry, HEAD) then return nil end
+    local _, stamp, ttl, quota_key = struct.unpack('>IdIBc0', entry)
+    return stamp + ttl, quota_key
+end
+
 local function trim()
     trimmed = true
-    local expired
+    -- One entry at first: most often none has expired, and to copy many large ones would keep the server busy.
+    local slice, removed = 1, 0
     repeat
-        local entries = redis.call('LRANGE', queue, 0, SLICE - 1)
-        expired = 0
+        local entries = redis.call('LRANGE', queue, 0, slice - 1)
+        local broken = 0
+        removed = 0
         for _, entry in ipairs(entries) do
-            local _, stamp, ttl, quota_key = struct.unpack('>IdIBc0', entry)
-            if stamp + ttl > now then break end
-            expired = expired + 1
+            local deadline, quota_key = parse(entry)
+            if deadline and deadline > now then break end
+            removed = removed + 1
+            if not deadline then broken = broken + 1 end
             if kept then
-                redis.call('HINCRBY', quotas, quota_key, -1)
-                redis.call('HINCRBY', quotas, '#bytes', -#entry)
+                if deadline then redis.call('HINCRBY', quotas, quota_key, -1) end
+                redis.call('HINCRBY', quotas, '#bytes', 0 - #entry)  -- not -0, for an empty one
             end
         end
-        if expired > 0 then
-            redis.call('LPOP', queue, expired)
-            count(counters, 'lost_expired:' .. ARGV[4], expired)
-        end
-        length = length - expired
-    until expired < SLICE
+        if removed > 0 then redis.call('LPOP', queue, removed) end
+        if broken > 0 then count(counters, 'lost_undecodable:' .. ARGV[4], broken) end
+        if removed > broken then count(counters, 'lost_expired:' .. ARGV[4], removed - broken) end
+        length = length - removed
+        local all = removed == slice
+        slice = math.min(slice * 8, SLICE)
+    until not all
 end
 
 local function count_anew()
@@ -65,8 +77,8 @@ local function count_anew()
     local counts, bytes = {}, 0
     for first = 0, length - 1, SLICE do
         for _, entry in ipairs(redis.call('LRANGE', queue, first, first + SLICE - 1)) do
-            local _, _, _, quota_key = struct.unpack('>IdIBc0', entry)
-            counts[quota_key] = (counts[quota_key] or 0) + 1
+            local _, quota_key = parse(entry)
+            if quota_key then counts[quota_key] = (counts[quota_key] or 0) + 1 end
             bytes = bytes + #entry
         end
     end
@@ -88,9 +100,15 @@ local function is_over_quota(quota_key, limit)
     return (tonumber(redis.call('HGET', quotas, quota_key)) or 0) >= limit
 end
 
+-- Many small entries of a plain channel are bounded by its capacity; only where entries are large it is measured.
+local function is_over_size(size)
+    if size < LARGE and length * LARGE < tonumber(ARGV[2]) then return false end
+    return length > 0 and redis.call('MEMORY', 'USAGE', queue, 'SAMPLES', 0) + size > tonumber(ARGV[2])
+end
+
 local function is_full(quota_key, limit, size)
     if limit < 0 then return quotas and length >= 2 * tonumber(ARGV[1]) end
-    if not quotas then return length >= limit end
+    if not quotas then return length >= limit or is_over_size(size) end
     if length < limit and length < tonumber(ARGV[3]) and size < LARGE then return false end
     if not kept then count_anew() end
     if is_over_quota(quota_key, limit) and not counted and length <= SLICE then count_anew() end

@@ -3,7 +3,7 @@
 -- ARGV[3…]  per quota_key: quota_key, entries taken
 -- Accounts that were counted since then do not hold what was taken, and are left alone.
 if redis.call('HGET', KEYS[1], '#counted') ~= ARGV[1] then return end
-redis.call('HINCRBY', KEYS[1], '#bytes', -tonumber(ARGV[2]))
+redis.call('HINCRBY', KEYS[1], '#bytes', 0 - tonumber(ARGV[2]))
 for index = 3, #ARGV, 2 do
     if redis.call('HINCRBY', KEYS[1], ARGV[index], -tonumber(ARGV[index + 1])) <= 0 then
         redis.call('HDEL', KEYS[1], ARGV[index])

@@ -1,0 +1,76 @@
+"""The parts of a response that an asynchronous iterator makes, for a thread that sends them one by one.
+
+The iterator runs in one task on an event loop of its own, which runs only while the thread waits for the next part: so
+it is never ahead by more than one part, and libraries that insist on entering and leaving a block in one task work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Callable, Iterator
+from typing import Any
+
+from channels_classic.exceptions import RequestAborted
+
+INTERVAL = 0.5
+"""Seconds between two looks, while no part comes, whether anybody still wants one."""
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds that an iterator has to end once it is cancelled."""
+
+
+class AsyncParts(Iterator[Any]):
+    """Iterates over ``parts``; raises ``RequestAborted``, and cancels them, once ``is_unwanted`` returns true."""
+
+    def __init__(self, parts: AsyncIterable[Any], is_unwanted: Callable[[], bool]) -> None:
+        self._is_unwanted = is_unwanted
+        self._loop = asyncio.new_event_loop()
+        self._queue: asyncio.Queue[Any] = asyncio.Queue(1)
+        self._task = self._loop.create_task(self._run(parts))
+        self._getting: asyncio.Task[Any] | None = None
+
+    async def _run(self, parts: AsyncIterable[Any]) -> None:
+        async for part in parts:
+            await self._queue.put(part)
+
+    def __next__(self) -> Any:
+        if self._loop.is_closed():
+            raise StopIteration
+        while not self._loop.run_until_complete(self._wait()):
+            if self._is_unwanted():
+                self.close()
+                raise RequestAborted("Nobody wants the rest of the response.")
+        if self._getting is not None and self._getting.done():
+            getting, self._getting = self._getting, None
+            return getting.result()
+        try:
+            self._task.result()  # raises what the iterator raised
+        finally:
+            self.close()
+        raise StopIteration
+
+    async def _wait(self) -> bool:
+        """Return True once there is a part, or none will come."""
+        if self._getting is None:
+            self._getting = self._loop.create_task(self._queue.get())
+        done, _ = await asyncio.wait([self._getting, self._task], timeout=INTERVAL, return_when=asyncio.FIRST_COMPLETED)
+        if self._task in done and not self._queue.empty():
+            await self._getting
+        return bool(done)
+
+    def close(self) -> None:
+        """Cancel the iterator and close it. It may be called again."""
+        if self._loop.is_closed():
+            return
+        tasks = [task for task in (self._task, self._getting) if task is not None and not task.done()]
+        for task in tasks:
+            task.cancel()  # before the loop runs: an iterator that has not begun never does
+        try:
+            self._loop.run_until_complete(self._end(tasks))
+        finally:
+            self._loop.close()
+
+    async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
+        await asyncio.wait([self._loop.create_task(self._loop.shutdown_asyncgens())], timeout=CLOSE_TIMEOUT)

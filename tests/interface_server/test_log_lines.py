@@ -1,0 +1,112 @@
+"""Nothing that a client sends can begin a line of the log or control a terminal; no secret is in one."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+
+from channels_classic.interface_server.log_throttle import ThrottledLog
+from channels_classic.layers.codec import Outcome
+from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.log import escape, protect_loggers, setup_logger
+from tests.interface_server.live import Live, live
+
+NASTY = "/a\n2026-01-01 - ERROR - forged\r\x1b[2J\x9b31m\u2028\u202e\x07\x00"
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """What the interface server's logger writes, as a handler of a project shows it."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    logger = logging.getLogger("channels_classic.interface_server")
+    logger.addHandler(handler)
+    yield stream
+    logger.removeHandler(handler)
+
+
+def open_nasty(server: Live) -> None:
+    """A request and a socket for a path with control characters, which consumers answer with nonsense."""
+    path = quote(NASTY)
+    with server.raw() as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        server.consume("http.request", {"status": "x"})
+        client.recv(65536)
+    with server.raw() as client:
+        handshake = (
+            f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        client.sendall(handshake.encode())
+        delivery = server.take("websocket.connect")
+        server.layer.send(str(delivery.reply_channel), {"text": 5})
+        server.report(delivery, Outcome.RAISED)
+        client.recv(65536)
+
+
+def test_paths_of_clients_stay_on_their_line(lines: io.StringIO) -> None:
+    with live() as server:
+        open_nasty(server)
+    written = lines.getvalue()
+    assert "A part of the response to GET /a" in written
+    assert "A message for the WebSocket /a" in written
+    assert not [line for line in written.split("\n") if line.startswith("2026")]
+    assert not set(written) & set("\r\x1b\x9b\u2028\u202e\x07\x00")
+
+
+@pytest.mark.parametrize("name", ["interface_server", "layers", "worker"])
+def test_all_loggers_of_the_package_escape(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    protect_loggers()
+    protect_loggers()
+    logger = logging.getLogger(f"channels_classic.{name}")
+    logger.warning("of %s and %r: %d", "a\nb", "c\nd", 5)
+    logger.warning("clean %s\twith a tab", "ä")
+    assert [record.getMessage() for record in caplog.records] == [r"of a\nb and 'c\nd': 5", "clean ä\twith a tab"]
+    assert caplog.records[1].args, "a clean record keeps its arguments, by which others group it"
+
+
+def test_the_commands_protect_their_log() -> None:
+    logger = logging.getLogger("django.channels")
+    setup_logger("django.channels")
+    assert [found for found in logger.filters if type(found).__name__ == "_EscapeControlCharacters"]
+
+
+def test_what_is_printable_is_not_escaped() -> None:
+    assert escape("/ä %s {x} 日本 \t") == "/ä %s {x} 日本 \t"
+    assert escape("\x00\n\x7f\x85") == r"\x00\n\x7f\x85"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:geheim@localhost:6379/0",
+        "redis://user:geheim@localhost:6379/0",
+        "redis://localhost:6379/0?password=geheim",
+        "redis://localhost:6379/0?username=a&password=geheim&socket_timeout=1",
+        "unix:///tmp/redis.sock?db=1&password=geheim",
+        "rediss://:geheim@localhost:6379/0",
+    ],
+)
+def test_a_password_in_the_url_of_a_layer_is_not_shown(url: str) -> None:
+    layer = RedisChannelLayer(hosts=[url], symmetric_encryption_keys=["schluessel"])
+    for shown in (str(layer), repr(layer), repr(vars(layer))):
+        assert "geheim" not in shown
+        assert "schluessel" not in shown
+
+
+def test_a_warning_of_many_is_written_once_with_their_number(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    throttled, logger, now = ThrottledLog(), logging.getLogger("channels_classic.interface_server"), [100.0]
+    monkeypatch.setattr("channels_classic.interface_server.log_throttle.time.monotonic", lambda: now[0])
+    for number in range(5):
+        throttled.warn(logger, "warning %d", number)
+    now[0] += 11.0
+    throttled.warn(logger, "warning %d", 5)
+    assert [record.getMessage() for record in caplog.records] == [
+        "warning 0", "warning 5", "(4 more warnings of this kind since the last one)"
+    ]  # fmt: skip

@@ -1,0 +1,98 @@
+"""Parts of a response that an asynchronous iterator makes, for a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from channels_classic import _async_parts
+from channels_classic._async_parts import AsyncParts
+from channels_classic.exceptions import RequestAborted
+
+seen: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen.clear()
+    monkeypatch.setattr(_async_parts, "INTERVAL", 0.02)
+
+
+async def parts(count: int, pause: float = 0.0) -> AsyncIterator[int]:
+    task = asyncio.current_task()
+    try:
+        for number in range(count):
+            assert asyncio.current_task() is task, "one task from the first part to the last"
+            seen.append(f"makes {number}")
+            yield number
+            await asyncio.sleep(pause)
+    except asyncio.CancelledError:
+        seen.append("cancelled")
+        raise
+    finally:
+        seen.append("closed")
+
+
+def never() -> bool:
+    return False
+
+
+def test_all_parts_come_in_order_and_then_the_end() -> None:
+    found = AsyncParts(parts(5), never)
+    assert list(found) == [0, 1, 2, 3, 4]
+    assert list(found) == []
+    assert seen[-1] == "closed"
+
+
+def test_the_iterator_is_no_more_than_two_parts_ahead() -> None:
+    found = AsyncParts(parts(100), never)
+    assert next(found) == 0
+    assert len(seen) <= 3
+    found.close()
+
+
+def test_what_the_iterator_raises_reaches_the_thread_behind_its_parts() -> None:
+    async def failing() -> AsyncIterator[int]:
+        yield 1
+        raise ZeroDivisionError
+
+    found = AsyncParts(failing(), never)
+    assert next(found) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+
+
+def test_a_part_that_nobody_wants_is_not_waited_for() -> None:
+    found = AsyncParts(parts(2, 3600), lambda: "makes 0" in seen)
+    assert next(found) == 0
+    with pytest.raises(RequestAborted):
+        next(found)
+    assert seen == ["makes 0", "cancelled", "closed"]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_closing_closes_the_iterator(begun: bool) -> None:
+    found = AsyncParts(parts(2, 3600), never)
+    if begun:
+        next(found)
+    found.close()
+    found.close()
+    assert seen[-1:] == (["closed"] if begun else [])
+
+
+def test_an_iterator_that_swallows_its_cancellation_does_not_hold_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_async_parts, "CLOSE_TIMEOUT", 0.1)
+
+    async def stubborn() -> AsyncIterator[int]:
+        yield 1
+        while len(seen) < 100:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                seen.append("no")
+
+    found = AsyncParts(stubborn(), never)
+    assert next(found) == 1
+    found.close()
