@@ -68,7 +68,7 @@ class Running:
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """What a coroutine has sent before it ended; `written` is set when it has been written or is lost."""
+    """Messages of a coroutine that has not ended; `written` is set when they have been written or are lost."""
 
     result: ConsumerResult
     written: threading.Event = field(default_factory=threading.Event)

@@ -110,7 +110,7 @@ class Attempt:
         self.result.outcome = Outcome.CONSUMED
 
     def fail(self, raised: BaseException) -> None:
-        """Note what the consumer, or a receiver before it, raised."""
+        """Handle an exception of the consumer, or of a receiver of `consumer_started`."""
         error = self._settle(raised)
         if error is not None:
             consumer_failed.send_robust(**self._failure(error))
