@@ -18,8 +18,11 @@ from .result import ConsumerResult
 LINGER = 0.002
 """Seconds for which results of fast consumers are collected, to be written together."""
 
-OVERTAKE = 1.0
-"""Seconds for which a thread waits, before it writes, for earlier results that the watchdog is writing for it."""
+OVERTAKE = 30.0
+"""Seconds for which a thread waits, before it writes, for earlier results that the watchdog is writing for it.
+
+Order depends on this, so it ends only when the watchdog must have failed: on a busy machine a write may take seconds.
+"""
 
 
 class Batch:

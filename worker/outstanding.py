@@ -97,6 +97,7 @@ class Outstanding:
             self._planner.lookups([send])  # checks the name
             self._planner.pushes([send], groups)
         except Exception as error:
+            self._losses.count("invalid", str(send.name))
             logger.error(
                 "Lost a message for %s, sent by %s while it consumed a message of %s: %s%s",
                 send.name,

@@ -50,6 +50,7 @@ _LOSSES = {
     SendResult.UNAVAILABLE: "broker",
     SendResult.REFUSED: "refused",
     SendResult.LOST: "broker",
+    SendResult.INVALID: "invalid",
 }
 _OUTCOMES = {
     Outcome.RAISED: 500,
@@ -130,7 +131,8 @@ class Request:
             self._responses.reclaimables.discard(self)
             self._response.spool.close()
             if self._left and self.state is not ResponseState.COMPLETE:
-                self._session.send(Outgoing(DISCONNECT, {"reply_channel": reply_channel, "path": self._scope["path"]}))
+                message = {"reply_channel": reply_channel, "path": self._scope["path"]}
+                self._session.send(Outgoing(DISCONNECT, message), self._count_loss)
             self._session.remove(self)
             if self._body.is_spooled:
                 self._kept_body = KeptBody(self._session, self.local, self._body, self._bodies)
@@ -199,7 +201,7 @@ class Request:
             question = question_of(message)
             if question is not None:
                 closed = self._left or self._failure is not None
-                self._session.send(self._body.answer(question, closed=closed))
+                self._session.send(self._body.answer(question, closed=closed), self._count_loss)
 
     def _add(self, message: Mapping[str, Any]) -> None:
         """Add a part to the response, unless that failed already or is complete."""
@@ -293,8 +295,11 @@ class Request:
     def _settled(self, send: Outgoing, result: SendResult) -> None:
         if result in _STATUSES:
             self._fail(_STATUSES[result])
-            if result in _LOSSES:
-                self._session.losses.count(_LOSSES[result], send.name)
+            self._count_loss(send, result)
+
+    def _count_loss(self, send: Outgoing, result: SendResult) -> None:
+        if result in _LOSSES:
+            self._session.losses.count(_LOSSES[result], send.name)
 
     def _fail(self, status: int) -> None:
         if self._failure is None:
