@@ -98,7 +98,7 @@ class Batch:
 
     @property
     def holds(self) -> bool:
-        """Whether there is anything to steal."""
+        """True if there is anything to steal."""
         return bool(self._unstarted or self._ended)
 
     def restore(self, deliveries: Sequence[Delivery]) -> None:
@@ -108,7 +108,7 @@ class Batch:
 
     @property
     def has_unstarted(self) -> bool:
-        """Whether messages wait."""
+        """True if messages wait."""
         return bool(self._unstarted)
 
     def steal(self, before: float, with_unstarted: bool = True) -> tuple[list[Delivery], list[ConsumerResult]]:

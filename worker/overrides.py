@@ -31,9 +31,9 @@ class Overrides:
         self._sends = self._overrides("send")
         self._sends_to_groups = self._overrides("send_group")
         self.receives = self._overrides("receive")
-        """Whether messages are taken with `receive`."""
+        """True if messages are taken with `receive`."""
         self.any_send = self._sends or self._sends_to_groups
-        """Whether `send` has anything to do."""
+        """True if `send` has anything to do."""
 
     def _overrides(self, name: str) -> bool:
         if name in vars(self._layer):
