@@ -19,7 +19,7 @@ PAIRS = [
 ]
 
 REQUIREMENTS = ("django", "redis[hiredis]", "uvicorn", "websockets", "httptools", "msgpack", "click", "uvloop")
-"""What `newest` installs, whatever upper bounds setup.cfg has."""
+"""The packages that `newest` installs, whatever upper bounds setup.cfg has."""
 
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"

@@ -35,7 +35,7 @@ Deliver = Callable[[list[Pair]], None]
 
 
 class Trace:
-    """What a consumer did with one reply channel: ``answered`` it, ``handed_on`` its name, both or neither.
+    """Actions of a consumer on one reply channel: it ``answered`` it, ``handed_on`` its name, both or neither.
 
     Handed on means that the name was sent in a message to another channel or group, or was added to a group. A name
     that is passed on in other ways (in a database row, by a call on the layer itself) is not noticed.
@@ -51,12 +51,12 @@ class Trace:
 
     @property
     def handed_on(self) -> bool:
-        """Whether another sender may answer: a message ``mentioned`` the name, or a group was ``joined``."""
+        """True if another sender may answer: a message ``mentioned`` the name, or a group was ``joined``."""
         return self.mentioned or self.joined
 
     @property
     def is_accepted(self) -> bool:
-        """Whether a consumer of ``websocket.connect`` that returned accepts by ``CHANNELS_IMPLICIT_ACCEPT``."""
+        """True if a consumer of ``websocket.connect`` that returned accepts by ``CHANNELS_IMPLICIT_ACCEPT``."""
         return not self.answered and bool(CHANNELS_IMPLICIT_ACCEPT.get())
 
     def sent(self, name: str, content: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ class PendingMessageStore:
 
     @property
     def active(self) -> bool:
-        """Whether the current context is inside a consumer, so that sends are held."""
+        """True if the current context is inside a consumer, so that sends are held."""
         return self._current() is not None
 
     def prepare(self, **kwargs: Any) -> None:

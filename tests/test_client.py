@@ -1,4 +1,4 @@
-"""What a worker asks about the client of a request, on a memory layer; the test answers for the interface server."""
+"""Tests of what a worker asks about a client, on a memory layer; the test answers for the interface server."""
 
 from __future__ import annotations
 

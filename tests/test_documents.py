@@ -48,5 +48,13 @@ def test_the_files_that_explain_an_upper_bound_are_there() -> None:
     assert [name for name in named if not _is_there(name)] == []
 
 
+def test_docstrings_begin_with_what_is_there_and_not_with_a_question() -> None:
+    """As the Python documentation has it: "Return True if …", not "Whether …"."""
+    sources = [path for room in [*ROOMS, "benchmarks", "examples"] for path in (ROOT / room).rglob("*.py")]
+    question = re.compile(r'"""(?:What|Whether|How|Who|Where|Whose) .*')
+    assert len(sources) > 100
+    assert [f"{path}: {found[0]}" for path in sources for found in question.finditer(path.read_text())] == []
+
+
 def _is_there(name: str) -> bool:
     return (ROOT / name).exists() or any(list((ROOT / room).glob(f"**/{name}")) for room in ROOMS)

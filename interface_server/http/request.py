@@ -65,7 +65,7 @@ _OUTCOMES = {
 
 
 class ResponseState(Enum):
-    """How much of the response was written to the client."""
+    """The part of the response that was written to the client."""
 
     WAITING = "waiting"
     STARTED = "started"

@@ -78,7 +78,7 @@ class Response:
 
 
 class Content:
-    """How much content a response may still have: none when `empty`, else as many bytes as it declared, if it did."""
+    """The bytes that a response may still have: none when `empty`, else as many as it declared, if it did."""
 
     def __init__(self, empty: bool, length: int | None) -> None:
         self._empty = empty

@@ -19,7 +19,7 @@ QUESTION = "question"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a worker wants to know; with an `offset` also a chunk of the body from there."""
+    """A question of a worker about a client; with an `offset` also a chunk of the body from there."""
 
     channel: str
     number: int

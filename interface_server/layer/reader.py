@@ -27,7 +27,7 @@ BLOCK = 5.0
 """Seconds for which one read waits for the first entry."""
 
 BYTES_PER_READ = 1024 * 1024
-"""What one read should take at most, going by the average size of what was read."""
+"""The bytes that one read should take at most, going by the average size of what was read."""
 
 MOST_PER_READ = 500
 FEWEST_PER_READ = 8

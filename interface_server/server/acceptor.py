@@ -37,7 +37,7 @@ _GONE = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM)
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """How to speak TLS, and the seconds that a handshake may take."""
+    """The TLS context, and the seconds that a handshake may take."""
 
     context: ssl.SSLContext
     timeout: float

@@ -1,4 +1,4 @@
-"""What an `InboundQueue` decides is to be done: plain data. Not frozen, which would be slower."""
+"""The actions that an `InboundQueue` decides on: plain data. Not frozen, which would be slower."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Gate:
 
     @property
     def nothing_sent(self) -> bool:
-        """Whether even the first message waits, so that the layer knows nothing of this client."""
+        """True if even the first message waits, so that the layer knows nothing of this client."""
         return bool(self._waiting) and self._waiting[0].order == 0
 
     @property

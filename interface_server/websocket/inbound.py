@@ -23,7 +23,7 @@ _NOT_WRITTEN = {SendResult.FULL: "full", SendResult.UNAVAILABLE: "broker", SendR
 
 @dataclass(frozen=True, slots=True)
 class InboundLimits:
-    """How many messages may wait, and for how long; one object for all clients."""
+    """The number of messages that may wait, and the seconds for which they may; one object for all clients."""
 
     expiry: float
     frames: int
@@ -56,11 +56,11 @@ class InboundQueue:
         self._paused_until: float | None = None
         self._is_final = False
         self.is_sent = False
-        """Whether the layer is known to have taken the first message."""
+        """True if the layer is known to have taken the first message."""
 
     @property
     def nothing_sent(self) -> bool:
-        """Whether the layer knows nothing of this client."""
+        """True if the layer knows nothing of this client."""
         return self._gate.nothing_sent
 
     @property
@@ -80,7 +80,7 @@ class InboundQueue:
 
     @property
     def has_room(self) -> bool:
-        """Whether more may be read."""
+        """True if more may be read."""
         return self._gate.waiting < self._limits.frames and self._gate.size < self._limits.size
 
     @property

@@ -26,12 +26,12 @@ class SendQueue:
 
     @property
     def idle(self) -> bool:
-        """Whether everything has been passed to `send`."""
+        """True if everything has been passed to `send`."""
         return self._task is None
 
     @property
     def overfull(self) -> bool:
-        """Whether more than `MAX_BYTES` wait."""
+        """True if more than `MAX_BYTES` wait."""
         return self.size > MAX_BYTES
 
     def put(self, event: Event, size: int = 0) -> None:

@@ -21,7 +21,7 @@ NASTY = "/a\n2026-01-01 - ERROR - forged\r\x1b[2J\x9b31m\u2028\u202e\x07\x00"
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    """What the interface server's logger writes, as a handler of a project shows it."""
+    """The lines that the interface server's logger writes, as a handler of a project shows it."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     logger = logging.getLogger("channels_classic.interface_server")

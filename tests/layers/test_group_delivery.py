@@ -1,4 +1,4 @@
-"""Who gets a message for a group, against a model, while hints are lost, late, doubled, refused and out of order.
+"""Tests of who gets a message for a group, against a model, while hints are lost, late, doubled, refused, disordered.
 
 The layer, the registry and the reader of the interface server are the real ones; what is between the inbox and the
 reader is the test's.
@@ -188,7 +188,7 @@ class GroupMachine(RuleBasedStateMachine):
 
     @rule()
     def post(self) -> None:
-        """What the owner has to say reaches the layer."""
+        """The words of the owner reach the layer."""
         self.loop.run_until_complete(asyncio.sleep(0))
         posted = list(self.posted)
         self.posted.clear()

@@ -46,7 +46,7 @@ def running(*workers: Worker) -> Iterator[None]:
 
 
 class Inbox:
-    """What an interface server gets: replies and reports for its clients, in order."""
+    """The messages that an interface server gets: replies and reports for its clients, in order."""
 
     def __init__(self, layer: BaseChannelLayer) -> None:
         self.layer = layer

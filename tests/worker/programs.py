@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 30.0
 
 LISTENS = r"Listening on channels|Worker process \d+ listens"
-"""What the log says when a process begins to work."""
+"""The line of the log that says that a process began to work."""
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def running_worker(redis_url: str, *options: str, listening: int = 1, **environm
 
 
 def begun(process: Process) -> int:
-    """How many processes have begun to work."""
+    """Return the number of processes that have begun to work."""
     return len(re.findall(LISTENS, process.output))
 
 

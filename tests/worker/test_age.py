@@ -1,4 +1,4 @@
-"""What is too old is not started, whoever slept: the worker behind a slow consumer, or as a whole."""
+"""Tests that a message that is too old is not started, whether a slow consumer or the whole worker slept."""
 
 from __future__ import annotations
 

@@ -299,7 +299,7 @@ class Instance:
 
 
 class Class:
-    """What a class-based consumer is: called, it does its work."""
+    """A stand-in for a class-based consumer: called, it does its work."""
 
     def __init__(self, message: Message) -> None:
         reply(message, {"n": 1})

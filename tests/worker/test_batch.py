@@ -1,4 +1,4 @@
-"""What the worker thread and the monitor may do to a batch."""
+"""Tests of what the worker thread and the monitor may do to a batch."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_the_first_pattern_that_fits_a_channel_counts_for_all_its_channels() -> 
 
 
 class Watch:
-    """How many consumers of each channel ran at once, at most."""
+    """Return the largest number of consumers of each channel that ran at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

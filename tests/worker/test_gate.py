@@ -1,4 +1,4 @@
-"""What the gate of a client hears: exactly one report for every message that carries a token, behind the replies."""
+"""Tests of what a gate hears: exactly one report for every message that carries a token, behind the replies."""
 
 from __future__ import annotations
 

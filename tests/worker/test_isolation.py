@@ -39,7 +39,7 @@ AS_CONFIGURED: dict[str, Any] = {
 
 
 def state() -> dict[str, Any]:
-    """What a message could leave behind."""
+    """The state that a message could leave behind."""
     return {
         "color": color.get(),
         "language": translation.get_language(),

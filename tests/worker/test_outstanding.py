@@ -1,4 +1,4 @@
-"""What a connection has written and not read, decided without a connection, a layer or a clock."""
+"""Tests of what a connection has written and not read, decided without a connection, a layer or a clock."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def result(*sends: Outgoing, outcome: Outcome | None = Outcome.CONSUMED, token: 
 
 
 def written(outstanding: Outstanding, *results: ConsumerResult) -> list[Push]:
-    """What was written for results; it has not been answered."""
+    """The commands that were written for results; each has not been answered."""
     pushes = outstanding.outgoing(outstanding.plan(results, {}))
     outstanding.wrote(Written(pushes, [result.delivery for result in results]))
     return pushes

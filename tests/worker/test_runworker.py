@@ -51,7 +51,7 @@ def own_logging() -> Iterator[None]:
 
 @pytest.fixture
 def workers() -> Iterator[tuple[mock.Mock, mock.Mock]]:
-    """What is made instead of `Worker` and `WorkerGroup`."""
+    """The object that is made instead of `Worker` and `WorkerGroup`."""
     with mock.patch(f"{COMMAND}.Worker") as worker, mock.patch(f"{COMMAND}.WorkerGroup") as group:
         yield worker, group
 

@@ -1,4 +1,4 @@
-"""What a worker tells of its work: counts and durations by consumer, slow ones by name."""
+"""Tests of what a worker tells of its work: counts and durations by consumer, slow ones by name."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ THREADS = 50
 
 
 def processor_seconds(pid: int) -> float:
-    """What all threads of a process have used so far."""
+    """Return the CPU time that all threads of a process have used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -27,7 +27,7 @@ def count(site: StreamingSite, line: str) -> int:
 
 
 def begun(client: socket.socket) -> bytes:
-    """What came so far, once the content has begun."""
+    """Return the bytes that came so far, once the content has begun."""
     found = b""
     while not found.partition(b"\r\n\r\n")[2]:
         part = client.recv(65536)

@@ -1,4 +1,4 @@
-"""Who is cut off when all clients together hold too much."""
+"""Tests of the clients that are cut off when all clients together hold too much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the program ends, and what signals do: real processes, with a worker where one is needed."""
+"""Tests of the end of the program, and of signals: real processes, with a worker where one is needed."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ BROKEN = [
     struct.pack(">IdIB", 2**32 - 1, math.nan, 0, 0) + b"\x93\x00\x81\x90\xc0\xc0\xa0",  # a key that cannot be hashed
     struct.pack(">IdIB", 2**32 - 1, math.inf, 2**32 - 1, 0) + b"\x91" * 5000,
 ]
-"""What no program of this project writes."""
+"""A value that no program of this project writes."""
 
 
 @pytest.mark.parametrize("queue", ["jobs", "inbox!"])

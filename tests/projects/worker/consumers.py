@@ -120,7 +120,7 @@ def say(word: str) -> None:
 
 
 def tracked(message: Message, exception: Exception, duration: float, consumer: Any, **kwargs: Any) -> None:
-    """What an error tracker would be told."""
+    """The record that an error tracker would be given."""
     say(f"tracked {type(exception).__name__} of {consumer.__name__} on {message.channel}")
 
 
