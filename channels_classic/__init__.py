@@ -2,6 +2,14 @@
 
 The public names of the package root, as in Channels 1.1.8. They are looked up on first use: the layers and the
 interface server import this package too, and need neither Django nor a project.
+
+Module paths of Channels 1.1.8   apps asgi auth binding channel delay exceptions generic handler hacks log management
+                                 message package_checks routing security sessions signals staticfiles test tests utils
+                                 worker
+Of this package                  checks  system checks           compat  the import names of Channels 1.x
+                                 conf    settings                layers  channel layers
+                                 interface_server, worker        the programs: links to the folders at the root
+                                 modules with an underscore      internal
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class _ConsumerSignal(Signal):
 
     @property
     def has_usual_receivers(self) -> bool:
-        """Whether exactly the usual receivers are connected, in whatever order."""
+        """True if exactly the usual receivers are connected, in whatever order."""
         if self.receivers == self._usual:
             return True
         # The test clients disconnect one for a moment, which puts it last.

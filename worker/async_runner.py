@@ -39,7 +39,7 @@ from .ordering import must_wait
 from .outage import Outage
 from .outstanding import RETRY_TIME
 from .result import ConsumerResult
-from .runner import collect, is_expired
+from .runner import collect, expire
 from .stats import Stats
 
 logger = logging.getLogger("channels_classic.worker")
@@ -68,7 +68,7 @@ class Running:
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """What a coroutine has sent before it ended; `written` is set when it has been written or is lost."""
+    """Messages of a coroutine that has not ended; `written` is set when they have been written or are lost."""
 
     result: ConsumerResult
     written: threading.Event = field(default_factory=threading.Event)
@@ -101,7 +101,8 @@ class AsyncConsumerRunner:
     def start(self, match: Match, message: Message, result: ConsumerResult) -> None:
         """Start a consumer; blocks while `concurrency` coroutines run."""
         self._slots.acquire()
-        if is_expired(self._context, result):
+        if self._context.clock() >= result.delivery.deadline:
+            expire(self._context, result)
             self._slots.release()
             self._started_loop()
             self._endings.put(result)
@@ -220,10 +221,13 @@ class AsyncConsumerRunner:
             part.written.wait(RETRY_TIME)
 
     async def _run(self, attempt: Attempt) -> None:
-        async with attempt:
+        try:
             await self._hooks.start_async()
             attempt.begin()
             await attempt.consumer(attempt.message, **attempt.kwargs)
+            attempt.succeed()
+        except BaseException as error:
+            await attempt.fail_async(error)
         duration = attempt.check_held()
         await self._hooks.finish_async()
         attempt.finish(duration, consumer_logger.isEnabledFor(logging.DEBUG))

@@ -1,14 +1,18 @@
 """One attempt to run a consumer: the same story for functions and for coroutines.
 
-    with attempt:                       async with attempt:
-        hooks.start()                       await hooks.start_async()
-        attempt.begin()                     attempt.begin()
-        consumer(message)                   await consumer(message)
-    hooks.finish()                      await hooks.finish_async()
-    attempt.finish()                    attempt.finish()
+    try:                                    try:
+        hooks.start()                           await hooks.start_async()
+        attempt.begin()                         attempt.begin()
+        consumer(message)                       await consumer(message)
+        attempt.succeed()                       attempt.succeed()
+    except BaseException as error:          except BaseException as error:
+        attempt.fail(error)                     await attempt.fail_async(error)
+    duration = attempt.check_held()         duration = attempt.check_held()
+    hooks.finish()                          await hooks.finish_async()
+    attempt.finish(duration)                attempt.finish(duration)
 
-Leaving the block turns whatever was raised into an outcome: control exceptions are handled, everything else is logged
-and sent to the receivers of `consumer_failed` while it is handled. No exception leaves the block.
+Failing turns whatever was raised into an outcome: control exceptions are handled, everything else is logged and sent to
+the receivers of `consumer_failed` while it is handled.
 """
 
 from __future__ import annotations
@@ -17,7 +21,6 @@ import asyncio
 import logging
 import os
 import sys
-from types import TracebackType
 from typing import Any
 
 from channels_classic._pending import Trace, pending_message_store
@@ -100,35 +103,28 @@ class Attempt:
         if self.message.channel.name in TRACED and self.result.reply_channel and pending_message_store.active:
             self._trace = pending_message_store.watch(self.result.reply_channel)
 
-    def __enter__(self) -> Attempt:
-        return self
+    def succeed(self) -> None:
+        """Note that the consumer returned."""
+        if len(_forks) != self._forks:
+            _leave_fork(None)
+        self.result.outcome = Outcome.CONSUMED
 
-    def __exit__(
-        self, kind: type[BaseException] | None, raised: BaseException | None, where: TracebackType | None
-    ) -> bool:
+    def fail(self, raised: BaseException) -> None:
+        """Handle an exception of the consumer, or of a receiver of `consumer_started`."""
         error = self._settle(raised)
         if error is not None:
             consumer_failed.send_robust(**self._failure(error))
-        return True
 
-    async def __aenter__(self) -> Attempt:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, raised: BaseException | None, where: TracebackType | None
-    ) -> bool:
+    async def fail_async(self, raised: BaseException) -> None:
+        """Do what `fail` does on an event loop."""
         error = self._settle(raised)
         if error is not None:
             await consumer_failed.asend_robust(**self._failure(error))
-        return True
 
-    def _settle(self, raised: BaseException | None) -> BaseException | None:
+    def _settle(self, raised: BaseException) -> BaseException | None:
         """Determine the outcome; return the error if the consumer failed, which is logged by then."""
         if len(_forks) != self._forks:
             _leave_fork(raised)
-        if raised is None:
-            self.result.outcome = Outcome.CONSUMED
-            return None
         if self._begun and isinstance(raised, CONTROL_EXCEPTIONS):
             try:
                 self.result.outcome = handle(raised, self.message, self.result, self._context, self._may_wait)
@@ -173,7 +169,7 @@ class Attempt:
 
     def check_held(self) -> float:
         """Warn about messages that a slow consumer held; return its duration. Call before the messages are flushed."""
-        duration = self.duration
+        duration = self._context.clock() - self.started
         if duration > SLOW:
             self._warn_of_held_messages()
         return duration

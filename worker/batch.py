@@ -18,8 +18,11 @@ from .result import ConsumerResult
 LINGER = 0.002
 """Seconds for which results of fast consumers are collected, to be written together."""
 
-OVERTAKE = 1.0
-"""Seconds for which a thread waits, before it writes, for earlier results that the watchdog is writing for it."""
+OVERTAKE = 30.0
+"""Seconds for which a thread waits, before it writes, for earlier results that the watchdog is writing for it.
+
+Order depends on this, so it ends only when the watchdog must have failed: on a busy machine a write may take seconds.
+"""
 
 
 class Batch:
@@ -34,7 +37,7 @@ class Batch:
         self._since: float | None = None
         self._ended: list[ConsumerResult] = []
         self._ended_since = 0.0
-        self._written = threading.Event()  # cleared while the watchdog writes results
+        self._written = threading.Event()  # cleared while the watchdog writes results or puts messages back
         self._written.set()
 
     def fill(self, deliveries: Sequence[Delivery]) -> None:
@@ -95,7 +98,7 @@ class Batch:
 
     @property
     def holds(self) -> bool:
-        """Whether there is anything to steal."""
+        """True if there is anything to steal."""
         return bool(self._unstarted or self._ended)
 
     def restore(self, deliveries: Sequence[Delivery]) -> None:
@@ -105,15 +108,14 @@ class Batch:
 
     @property
     def has_unstarted(self) -> bool:
-        """Whether messages wait."""
+        """True if messages wait."""
         return bool(self._unstarted)
 
     def steal(self, before: float, with_unstarted: bool = True) -> tuple[list[Delivery], list[ConsumerResult]]:
         """Remove and return waiting messages and unwritten results if one thing has kept the thread since `before`.
 
-        Without `with_unstarted` the messages stay.
-
-        If there are results, the caller must call `written` when they have been written.
+        Without `with_unstarted` the messages stay. If there are any, the caller must call `written` once they are put
+        back or written: until then the thread neither writes nor takes, so that nothing comes out of order.
         """
         if not self.holds:
             return [], []
@@ -121,12 +123,13 @@ class Batch:
             if self._since is None or self._since > before:
                 return [], []
             ended, self._ended = self._ended, []
-            if ended:
+            unstarted = self._clear() if with_unstarted else []
+            if ended or unstarted:
                 self._written.clear()
-            return self._clear() if with_unstarted else [], ended
+            return unstarted, ended
 
     def written(self) -> None:
-        """Let the thread write again: the stolen results have been written or are lost."""
+        """Let the thread write and take again: what was stolen has been put back or written, or is lost."""
         self._written.set()
 
     def abandon(self) -> list[Delivery]:

@@ -34,7 +34,7 @@ class ConcurrencyLimits:
         }
         self._changed = threading.Condition()
         self.any = bool(self._patterns)
-        """Whether any channel is limited."""
+        """True if any channel is limited."""
 
     def open(self, channels: Sequence[str], timeout: float) -> Sequence[str]:
         """Return the channels whose messages may start now; waits at most `timeout` seconds for one."""

@@ -70,5 +70,5 @@ class WorkerConfig:
 
     @property
     def is_supervised(self) -> bool:
-        """Whether a supervisor runs: for several processes, and to replace a process that is stuck."""
+        """True if a supervisor runs: for several processes, and to replace a process that is stuck."""
         return self.processes > 1 or self.consumer_timeout > 0

@@ -107,7 +107,7 @@ class WorkerConnection:
 
     @property
     def is_busy(self) -> bool:
-        """Whether `settle` should be called again soon."""
+        """True if `settle` should be called again soon."""
         return self._outstanding.is_busy
 
     def retry(self) -> None:
@@ -263,7 +263,7 @@ class WorkerConnection:
 
     # While a consumer runs its connection idles, and the server's `timeout`, an administrator, a load balancer or a
     # firewall may end it meanwhile. A command written to such a connection is lost, and a push must not be repeated, as
-    # nobody can tell whether it was carried out. So after a pause a look at the socket precedes a write, and after a
+    # it is unknown whether it was carried out. So after a pause a look at the socket precedes a write, and after a
     # long pause a round trip: a firewall that drops packets leaves no trace on the socket. Nothing has been written by
     # then, so the connection is simply made again, and that is not an outage.
 

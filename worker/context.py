@@ -18,7 +18,7 @@ Callback = Callable[[str, Message], object]
 
 
 class Progress(Protocol):
-    """The two attributes by which a worker and its loop tell each other how far they are."""
+    """The two attributes that a worker and its loop share."""
 
     termed: bool
     """Read by the loop before each take: end."""
@@ -29,7 +29,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What the threads of a worker process share of its configuration. Times are in seconds."""
+    """The configuration that the threads of a worker process share. Times are in seconds."""
 
     wrapper: ChannelLayerWrapper
     """The layer with its routing."""
@@ -38,7 +38,7 @@ class Context:
     """The class of the worker: the sender of signals around consumers."""
 
     record: Record
-    """Where the process records the messages it holds."""
+    """Records the messages that the process holds."""
 
     failures: FailureLog
     """Logs failures of consumers."""

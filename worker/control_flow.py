@@ -59,6 +59,7 @@ def _put_back(message: Message, result: ConsumerResult, context: Context, may_wa
     retries = content.get("__retries__", 0) + 1
     content["__retries__"] = retries
     if retries > context.message_retries:
+        context.layer.losses.count("retries", channel)
         logger.warning("Dropped a message of %s: it was put back %d times. %s", channel, retries - 1, shown(content))
         return Outcome.DROPPED
     if result.delivery.token is not None or not may_wait:

@@ -45,7 +45,7 @@ class FailureLog:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether `flush` should be called within a second or so."""
+        """True if `flush` should be called within a second or so."""
         return bool(self._seconds)
 
     def flush(self, now: float = float("inf")) -> None:

@@ -34,7 +34,7 @@ class Held:
 
 
 class Record(Protocol):
-    """Where a worker records the messages it holds."""
+    """A record of the messages that a worker holds."""
 
     def hold(self, deliveries: Iterable[Delivery]) -> None:
         """Record messages that were taken."""

@@ -1,4 +1,4 @@
-"""What one connection has written and not read the results of, and what must still be written. No I/O, no clock.
+"""The state of one connection: steps written whose results are unread, and steps still to write. No I/O, no clock.
 
 A push whose result was not read when the connection broke has an unknown outcome, so messages in it are lost and never
 repeated (at most once), but reports are: the gate ignores a report it has had already. A push that the layer refused
@@ -58,17 +58,17 @@ class Outstanding:
 
     @property
     def has_refused(self) -> bool:
-        """Whether pushes are to be retried."""
+        """True if pushes are to be retried."""
         return bool(self._refused)
 
     @property
     def has_unwritten(self) -> bool:
-        """Whether `outgoing` would return anything, even without new sends."""
+        """True if `outgoing` would return anything, even without new sends."""
         return bool(self._owed or self._repeated)
 
     @property
     def is_busy(self) -> bool:
-        """Whether there is anything to write, to read or to retry soon."""
+        """True if there is anything to write, to read or to retry soon."""
         return bool(self._unread or self._refused or self._owed or self._repeated)
 
     # Writing
@@ -97,6 +97,7 @@ class Outstanding:
             self._planner.lookups([send])  # checks the name
             self._planner.pushes([send], groups)
         except Exception as error:
+            self._losses.count("invalid", str(send.name))
             logger.error(
                 "Lost a message for %s, sent by %s while it consumed a message of %s: %s%s",
                 send.name,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from channels_classic._pending import pending_message_store
-from channels_classic.exceptions import LayerUnavailable
+from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.planner import Delivery, Outgoing
 from channels_classic.layers.steps import Item
 
@@ -31,9 +31,9 @@ class Overrides:
         self._sends = self._overrides("send")
         self._sends_to_groups = self._overrides("send_group")
         self.receives = self._overrides("receive")
-        """Whether messages are taken with `receive`."""
+        """True if messages are taken with `receive`."""
         self.any_send = self._sends or self._sends_to_groups
-        """Whether `send` has anything to do."""
+        """True if `send` has anything to do."""
 
     def _overrides(self, name: str) -> bool:
         if name in vars(self._layer):
@@ -66,8 +66,7 @@ class Overrides:
                     time.sleep(pending_message_store.retry_interval)
                     continue
                 logger.error("Lost a message for %s, sent by %s: %s", send.name, result.source, error)
-                if full or isinstance(error, LayerUnavailable):
-                    self._layer.losses.count("full" if full else "broker", send.name)
+                self._layer.losses.count("full" if full else _kind_of(error), str(send.name))
                 result.unsendable(send)
                 return
 
@@ -77,3 +76,8 @@ class Overrides:
         if channel is None or message is None:
             return []
         return [Delivery(channel, message, None, Item(b"", None))]
+
+
+def _kind_of(error: Exception) -> str:
+    """Return the kind of loss of a message whose send raised `error`."""
+    return {LayerUnavailable: "broker", StepRefused: "refused"}.get(type(error), "invalid")

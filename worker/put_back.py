@@ -21,7 +21,7 @@ def put_back(context: Context, deliveries: Sequence[Delivery]) -> tuple[list[Del
     """Put messages back; return those that are certainly still here, and reports for those that are lost.
 
     A layer that refuses, because its memory is full for instance, or that cannot be reached, has not got a message: the
-    caller keeps it. If the connection breaks before the answer nobody can tell, and the message is lost and counted.
+    caller keeps it. If the connection breaks before the answer, the message may be back: it is counted as lost.
     """
     if not deliveries or deliveries[0].item.raw is None:  # which a project's own `receive` took
         return list(deliveries), []

@@ -64,7 +64,8 @@ class ConsumerRunner:
     def consume(self, delivery: Delivery) -> ConsumerResult | None:
         """Run the consumer of a message; return its result, or None when it continues as a coroutine."""
         self.result = ConsumerResult(delivery, delivery.reply_channel)
-        if is_expired(self._context, self.result):
+        if self._context.clock() >= delivery.deadline:
+            expire(self._context, self.result)
             return self.result
         try:
             return self._contexts.new().run(self._consume, delivery, self.result)
@@ -120,12 +121,16 @@ class ConsumerRunner:
 
     def _run(self, match: Match, message: Message, result: ConsumerResult, stats: ConsumerStats) -> None:
         self._attempt = attempt = Attempt(self._context, match, message, result, stats)
-        with attempt:
+        consumer, kwargs = match
+        try:
             self._hooks.start()
             attempt.begin()
-            returned = attempt.consumer(message, **attempt.kwargs)
+            returned = consumer(message, **kwargs)
             if returned is not None:
-                refuse_awaitable(attempt.consumer, returned)
+                refuse_awaitable(consumer, returned)
+            attempt.succeed()
+        except BaseException as error:
+            attempt.fail(error)
         duration = attempt.check_held()
         self._hooks.finish()
         attempt.finish(duration, self._verbose)
@@ -137,13 +142,10 @@ class ConsumerRunner:
             close_old_connections()  # those of the calling thread
 
 
-def is_expired(context: Context, result: ConsumerResult) -> bool:
-    """Return whether a message has become too old to be started, and count it; its result says so then."""
-    if context.clock() < result.delivery.deadline:
-        return False
+def expire(context: Context, result: ConsumerResult) -> None:
+    """Give up a message that has become too old to be started, and count it."""
     result.outcome = Outcome.EXPIRED
     context.layer.losses.count("expired", inbox_of(result.delivery.channel))
-    return True
 
 
 def collect(pairs: list[Pair], sends: list[Outgoing], wrapper: Any) -> None:

@@ -30,7 +30,7 @@ class ConsumerStats:
     durations: dict[int, int] = field(default_factory=dict)
     """Messages by duration, in steps of 6 to 12 %."""
     was_slow: bool = False
-    """Whether a warning about held messages was logged."""
+    """True if a warning about held messages was logged."""
 
     def add(self, duration: float, outcome: Outcome | None) -> None:
         """Count a message whose consumer took `duration` seconds."""

@@ -135,31 +135,38 @@ class Watchdog:
 
     def _look(self, now: float) -> float:
         """Check every batch and coroutine; return the seconds until the next look, `inf` when all are idle."""
-        interval = math.inf
-        stolen = []
         self._failures.flush(now)
-        if self._failures.is_waiting:
-            interval = PACE
-        for watched in list(self._watched.values()):
-            deliveries, results = watched.batch.steal(now - PUT_BACK_AFTER, with_unstarted=now >= watched.retry_at)
-            self._put_back(watched, deliveries, now)
-            if results:
-                stolen.append(watched.batch)
-                self._connection.send(results)
-            running, since = watched.batch.running()
-            if since is not None:
-                waits = watched.batch.holds and now >= watched.retry_at
-                interval = _TICK if waits or interval == _TICK else PACE
-                self._check_batch(watched, running, since, now)
-        for coroutine in self._async_runner.running():
-            interval = min(interval, PACE)
-            self._check_coroutine(coroutine, now)
-        if self._connection.is_busy:
-            self._connection.send([])  # the reports added by `owe`
-            self._connection.settle()
-        for batch in stolen:
-            batch.written()
+        interval = PACE if self._failures.is_waiting else math.inf
+        stolen: list[Batch] = []
+        try:
+            for watched in list(self._watched.values()):
+                interval = self._look_at(watched, stolen, now, interval)
+            for coroutine in self._async_runner.running():
+                interval = min(interval, PACE)
+                self._check_coroutine(coroutine, now)
+            if self._connection.is_busy:
+                self._connection.send([])  # the reports added by `owe`
+                self._connection.settle()
+        finally:
+            for batch in stolen:
+                batch.written()
         return _TICK if self._connection.is_busy else interval
+
+    def _look_at(self, watched: _Watched, stolen: list[Batch], now: float, interval: float) -> float:
+        """Check one batch, and add it to those `stolen` from; return the seconds until the next look."""
+        deliveries, results = watched.batch.steal(now - PUT_BACK_AFTER, with_unstarted=now >= watched.retry_at)
+        if deliveries or results:
+            stolen.append(watched.batch)
+        # First what the thread has done, then what it has not: reports must not overtake results.
+        if results:
+            self._connection.send(results)
+        self._put_back(watched, deliveries, now)
+        running, since = watched.batch.running()
+        if since is None:
+            return interval
+        self._check_batch(watched, running, since, now)
+        waits = watched.batch.holds and now >= watched.retry_at
+        return _TICK if waits or interval == _TICK else PACE
 
     def _put_back(self, watched: _Watched, deliveries: Sequence[Delivery], now: float) -> None:
         """Put back messages that wait; the thread keeps those that the layer does not take."""

@@ -31,6 +31,7 @@ from channels_classic.layers.steps import (
     Leave,
     Length,
     Lookup,
+    MemberCount,
     Members,
     Push,
     Step,
@@ -147,6 +148,10 @@ class BaseChannelLayer(LegacyNames):
         """The members of a group, without those that expired and the clients of interface servers that are gone."""
         return self._drive(self._group_channels(group))
 
+    def group_count(self, group: str) -> int:
+        """Return the number of members that `group_channels` would name, without naming them."""
+        return self._drive(self._group_count(group))
+
     def send_group(self, group: str, message: dict[str, Any]) -> None:
         """Send a message to every member.
 
@@ -195,6 +200,10 @@ class BaseChannelLayer(LegacyNames):
     async def group_channels_async(self, group: str) -> list[str]:
         """`group_channels` on an event loop."""
         return await self._drive_async(self._group_channels(group))
+
+    async def group_count_async(self, group: str) -> int:
+        """`group_count` on an event loop."""
+        return await self._drive_async(self._group_count(group))
 
     async def send_group_async(self, group: str, message: dict[str, Any]) -> None:
         """`send_group` on an event loop."""
@@ -267,6 +276,11 @@ class BaseChannelLayer(LegacyNames):
         rosters = yield from self._all([Members(group, inbox) for inbox in audience.inboxes])
         owned = zip(audience.inboxes, rosters, strict=True)
         return [*audience.channels, *(inbox + member for inbox, roster in owned for member in roster.members)]
+
+    def _group_count(self, group: str) -> Flow[int]:
+        (audience,) = yield from self._all([Lookup(names.check_group(group))])
+        counts: list[int] = yield from self._all([MemberCount(group, inbox) for inbox in audience.inboxes])
+        return len(audience.channels) + sum(counts)
 
     def _send_group(self, group: str, message: dict[str, Any]) -> Flow[None]:
         sends = [Outgoing(group, message, group=True)]

@@ -24,6 +24,8 @@ KINDS = {
     "unknown": "the client is gone",
     "broker": "the layer was lost while it was sent or taken",
     "refused": "the layer refused to carry it, for the reason that is logged beside this",
+    "invalid": "it was too large, or its name or content was not valid",
+    "retries": "its consumer asked for it to be put back too often",
     "undecodable": "it is of a kind or format this release does not know",
     "died": "the worker process that had taken it died",
     "unheard": "no worker reported in time what became of it",

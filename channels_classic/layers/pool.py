@@ -132,7 +132,7 @@ class Multiplexer:
                 refused = refused_for_now(results)
                 if not refused:
                     break
-                if not self._shared.usable():
+                if self._shared is None or not self._shared.usable():
                     await self._drop()
                     await asyncio.sleep(pause)
                     with suppress(LayerUnavailable):

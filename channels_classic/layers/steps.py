@@ -174,6 +174,14 @@ class Members:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberCount:
+    """Count the members that an inbox has in a group → int."""
+
+    group: str
+    inbox: str
+
+
+@dataclass(frozen=True, slots=True)
 class Renew:
     """Keep the members that an inbox has in a group for another `group_expiry` seconds, whoever they are → None."""
 
@@ -240,6 +248,7 @@ Step = (
     | Leave
     | Lookup
     | Members
+    | MemberCount
     | Renew
     | Restore
     | Heartbeat

@@ -29,6 +29,7 @@ from channels_classic.layers.steps import (
     Leave,
     Length,
     Lookup,
+    MemberCount,
     Members,
     Push,
     PutBack,
@@ -299,8 +300,12 @@ class Store:
         owned.left.difference_update(step.members)
         if not owned.members.issuperset(step.members):
             owned.members.update(step.members)
-            owned.version = next(self._versions)
+            self._change(owned)
         return Change(previous, owned.version)
+
+    def _change(self, owned: _Owned) -> None:
+        owned.version = next(self._versions)
+        owned.found_dead = False
 
     def _leave(self, step: Leave) -> Change:
         group = self._groups.get(step.group, _Group())
@@ -310,18 +315,18 @@ class Store:
             self._forget_if_empty(step.group)
             return Change(0, 0)
         owned = group.owned.get(step.inbox, _Owned())
-        previous = version = owned.version if owned.members else 0
+        previous = owned.version = owned.version if owned.members else 0
         if not owned.members.isdisjoint(step.members):
             owned.members.difference_update(step.members)
-            version = previous if step.gone else next(self._versions)
-        owned.version = version
+            if not step.gone:
+                self._change(owned)
         if not step.gone and not self._is_restored(step.inbox):
             # The owner has yet to restore its memberships, from an index that may not have seen this change.
             self._groups.setdefault(step.group, group).owned[step.inbox] = owned
             owned.deadline = self.clock() + self.group_expiry
             owned.left.update(step.members)
         self._forget_if_empty(step.group, step.inbox)
-        return Change(previous, version)
+        return Change(previous, owned.version)
 
     def _lookup(self, step: Lookup) -> Audience:
         self._drop_lapsed(step.group)
@@ -345,6 +350,9 @@ class Store:
         version = owned.version if owned.members else 0
         return Roster(version, list(owned.members), self._is_restored(step.inbox))
 
+    def _member_count(self, step: MemberCount) -> int:
+        return len(self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned()).members)
+
     def _renew(self, step: Renew) -> None:
         owned = self._groups.get(step.group, _Group()).owned.get(step.inbox)
         if owned is not None:
@@ -355,7 +363,7 @@ class Store:
             return
         owned = self._groups.setdefault(step.group, _Group()).owned.setdefault(step.inbox, _Owned())
         owned.members.update(member for member in step.members if member not in owned.left)
-        owned.version = next(self._versions)
+        self._change(owned)
         owned.deadline = self.clock() + self.group_expiry
         self._forget_if_empty(step.group, step.inbox)
 
@@ -374,8 +382,6 @@ class Store:
         if group is None:
             return
         owned = group.owned.get(inbox)
-        if owned is not None and self._is_restored(inbox):
-            owned.left.clear()
         if owned is not None and not owned.members and not owned.left:
             del group.owned[inbox]
         if not group.owned and not group.channels:
@@ -439,6 +445,7 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     Leave: Store._leave,
     Lookup: Store._lookup,
     Members: Store._members,
+    MemberCount: Store._member_count,
     Renew: Store._renew,
     Restore: Store._restore,
     Heartbeat: Store._heartbeat,

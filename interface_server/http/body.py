@@ -15,7 +15,7 @@ from channels_classic.layers.planner import Outgoing
 from ..asgi import Receive, Scope
 from ..config import InterfaceConfig
 from ..layer.question import Question
-from .spool import NoSpace, SpoolFile, SpoolQuota
+from .spool import DISK_FULL, NoSpace, SpoolFile, SpoolQuota
 
 DISCONNECT = "http.disconnect"
 
@@ -31,6 +31,8 @@ class RequestBody:
 
     def __init__(self, quota: SpoolQuota, scope: Scope, receive: Receive, config: InterfaceConfig) -> None:
         self.disconnected = False
+        self.no_space = ""
+        """The reason, if it was refused because nothing can hold it."""
         self.size = 0
         self._quota = quota
         self._receive = receive
@@ -56,6 +58,7 @@ class RequestBody:
         if self._declared > self._limit:
             return 413
         if self._declared > CHUNK and not self._quota.has_disk(self._declared):
+            self.no_space = DISK_FULL
             return 503
         if not self._has_content:
             return await self._receive_all()
@@ -71,7 +74,8 @@ class RequestBody:
                 if self.size > self._limit:
                     return 413
                 self._keep(part)
-        except NoSpace:
+        except NoSpace as error:
+            self.no_space = str(error)
             return 503
         return None
 

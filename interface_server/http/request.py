@@ -36,6 +36,8 @@ REQUEST = "http.request"
 ONLY = "0"
 """A request is one message, so every token does."""
 
+IGNORED = "A part of the response to %s was ignored: %s."
+
 _STATUSES = {
     SendResult.FULL: 503,
     SendResult.UNAVAILABLE: 503,
@@ -50,6 +52,7 @@ _LOSSES = {
     SendResult.UNAVAILABLE: "broker",
     SendResult.REFUSED: "refused",
     SendResult.LOST: "broker",
+    SendResult.INVALID: "invalid",
 }
 _OUTCOMES = {
     Outcome.RAISED: 500,
@@ -112,6 +115,8 @@ class Request:
         try:
             if (status := await self._body.receive()) is not None:
                 self._body.close()
+                if self._body.no_space:
+                    self._warn("The body of %s was refused with 503: %s.", self._body.no_space)
                 await self._answer(status)
             elif not self._body.disconnected:
                 await self._run()
@@ -130,7 +135,8 @@ class Request:
             self._responses.reclaimables.discard(self)
             self._response.spool.close()
             if self._left and self.state is not ResponseState.COMPLETE:
-                self._session.send(Outgoing(DISCONNECT, {"reply_channel": reply_channel, "path": self._scope["path"]}))
+                message = {"reply_channel": reply_channel, "path": self._scope["path"]}
+                self._session.send(Outgoing(DISCONNECT, message), self._count_loss)
             self._session.remove(self)
             if self._body.is_spooled:
                 self._kept_body = KeptBody(self._session, self.local, self._body, self._bodies)
@@ -199,7 +205,7 @@ class Request:
             question = question_of(message)
             if question is not None:
                 closed = self._left or self._failure is not None
-                self._session.send(self._body.answer(question, closed=closed))
+                self._session.send(self._body.answer(question, closed=closed), self._count_loss)
 
     def _add(self, message: Mapping[str, Any]) -> None:
         """Add a part to the response, unless that failed already or is complete."""
@@ -208,10 +214,10 @@ class Request:
         try:
             self._response.add(message)
         except IgnoredPart as error:
-            self._warn(error)
+            self._warn(IGNORED, error)
             return
         except ValueError as error:
-            self._warn(error)
+            self._warn(IGNORED, error)
             self._fail(500)
         except NoSpace as error:
             self._give_up(str(error))
@@ -293,8 +299,11 @@ class Request:
     def _settled(self, send: Outgoing, result: SendResult) -> None:
         if result in _STATUSES:
             self._fail(_STATUSES[result])
-            if result in _LOSSES:
-                self._session.losses.count(_LOSSES[result], send.name)
+            self._count_loss(send, result)
+
+    def _count_loss(self, send: Outgoing, result: SendResult) -> None:
+        if result in _LOSSES:
+            self._session.losses.count(_LOSSES[result], send.name)
 
     def _fail(self, status: int) -> None:
         if self._failure is None:
@@ -351,9 +360,8 @@ class Request:
         line = f"{self._scope['method']} {self._scope['path']}"
         return line.encode("unicode_escape").decode("ascii")
 
-    def _warn(self, error: ValueError) -> None:
-        reason = str(error).rstrip(".")
-        self._session.throttled_log.warn(logger, "A part of the response to %s was ignored: %s.", self._name, reason)
+    def _warn(self, text: str, reason: object) -> None:
+        self._session.throttled_log.warn(logger, text, self._name, str(reason).rstrip("."))
 
     async def _answer(self, status: int) -> None:
         """End the request here: with an error page, or by cutting off a response that has begun."""

@@ -18,6 +18,9 @@ FILE_SIZE = 64 * 1024 * 1024
 """Bytes of one file of a response. Its space is free once all of it was read, so a response has several."""
 
 
+DISK_FULL = "the temporary files of all clients together reached --spool-disk"
+
+
 class NoSpace(Exception):
     """Raised when neither the quota nor the disk has room for more."""
 
@@ -62,7 +65,7 @@ class SpoolQuota:
     def take_disk(self, size: int) -> None:
         """Take space for a file. Raises `NoSpace`."""
         if not self.has_disk(size):
-            raise NoSpace("the temporary files of all clients together reached --spool-disk")
+            raise NoSpace(DISK_FULL)
         self._disk -= size
 
     def release_disk(self, size: int) -> None:

@@ -139,7 +139,10 @@ class Reader:
         try:
             roster = await self._members(group)
             if not roster.complete:
-                await self._connection.run(self._registry.restore(group))
+                # Refused, for want of memory, the members are in the index alone, and must stay there.
+                for result in await self._connection.run(self._registry.restore(group)):
+                    if isinstance(result, StepRefused):
+                        raise result
                 roster = await self._members(group)
         except (LayerUnavailable, StepRefused) as error:
             logger.warning("A message for the group %s cannot be delivered: %s", group, error)

@@ -155,7 +155,7 @@ class InboundQueue:
             # It may have been written, so it is not sent again, and the gate stays shut until its lease is over.
             actions.append(Lost("broker", channel))
         else:
-            actions.append(TooLarge())
+            actions += [Lost("invalid", channel), TooLarge()]
             if self._gate.drop(str(order), now):
                 actions += self._pump(now)
         return [*actions, *_drained(channel)]

@@ -286,6 +286,7 @@ class LayerMachine(RuleBasedStateMachine):
         self.look_up(group)
         found = self.call(layer, face, "group_channels", group)
         assert (set(found), len(found)) == (expected, len(expected))
+        assert self.call(layer, face, "group_count", group) == len(expected)
 
     def look_up(self, group: str) -> bool:
         """Note that a group is looked up. Return whether its owner is found dead for the first time."""

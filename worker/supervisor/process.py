@@ -83,7 +83,7 @@ class Process:
 
     @property
     def died_at_once(self) -> bool:
-        """Whether it failed too soon to be replaced without a pause."""
+        """True if it failed too soon to be replaced without a pause."""
         return self.status != 0 and self._clock() - self._started < _YOUNG
 
 
@@ -95,13 +95,13 @@ class Slot:
         self.process: Process | None = None
         self.successor: Process | None = None
         self.is_outdated = False
-        """Whether the current process runs old code."""
+        """True if the current process runs old code."""
         self.due = 0.0
         self._pause = _BACKOFF[0]
 
     @property
     def needs_successor(self) -> bool:
-        """Whether the current process is to be replaced."""
+        """True if the current process is to be replaced."""
         return self.process is not None and (self.is_outdated or self.process.wants_replacement)
 
     def clear(self, process: Process) -> None:

@@ -28,6 +28,7 @@ from channels_classic.layers.steps import (
     Leave,
     Length,
     Lookup,
+    MemberCount,
     Members,
     Push,
     PutBack,
@@ -197,6 +198,9 @@ class CommandBuilder:
     def _members(self, step: Members) -> list[Command]:
         return self._group(MEMBERS, step)
 
+    def _member_count(self, step: MemberCount) -> list[Command]:
+        return [("SCARD", self.keys.members(step.group, step.inbox))]
+
     def _renew(self, step: Renew) -> list[Command]:
         keys = [self.keys.group(step.group), self.keys.members(step.group, step.inbox)]
         return [("PEXPIRE", key, self.membership) for key in keys]
@@ -282,7 +286,7 @@ def _epochs(step: Heartbeat, replies: Sequence[Any], epoch: int) -> tuple[int | 
     return (int(replies[0]),)
 
 
-def _count(step: Length, replies: Sequence[Any], epoch: int) -> int:
+def _count(step: Length | MemberCount, replies: Sequence[Any], epoch: int) -> int:
     return int(replies[0])
 
 
@@ -316,6 +320,7 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     Leave: CommandBuilder._leave,
     Lookup: CommandBuilder._lookup,
     Members: CommandBuilder._members,
+    MemberCount: CommandBuilder._member_count,
     Renew: CommandBuilder._renew,
     Restore: CommandBuilder._restore,
     Heartbeat: CommandBuilder._heartbeat,
@@ -331,6 +336,7 @@ _RESULTS: dict[type, Callable[[Any, Sequence[Any], int], Any]] = {
     Leave: _change,
     Lookup: _audience,
     Members: _roster,
+    MemberCount: _count,
     Heartbeat: _epochs,
     Length: _count,
     Flush: _names,

@@ -23,6 +23,7 @@ from channels_classic.layers.steps import (
     Leave,
     Length,
     Lookup,
+    MemberCount,
     Members,
     Push,
     PutBack,
@@ -123,7 +124,9 @@ def marked(taken: Taken, shard: int) -> Taken:
 
 
 _PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {
-    **dict.fromkeys((Join, Leave, Lookup, Members, Renew, Restore), lambda routes, step: [routes.pin(step.group)]),
+    **dict.fromkeys(
+        (Join, Leave, Lookup, MemberCount, Members, Renew, Restore), lambda routes, step: [routes.pin(step.group)]
+    ),
     # On all shards that keep groups, the one of the inbox first: each knows which inboxes are alive, and has its epoch.
     **dict.fromkeys((Heartbeat, Retire), lambda routes, step: sorted(routes.pinned, key=routes.pin(step.inbox).__ne__)),
     Length: lambda routes, step: routes.of_queue(step.queue),

@@ -87,6 +87,7 @@ def test_bodies_that_find_no_room_are_refused_with_503_and_others_are_served() -
         response, _ = site.ask("POST", "/digest", BODY)
         assert response.status == 503
         assert response.getheader("retry-after")
+        site.interface.wait_for_line("The body of POST /digest was refused with 503: .* --spool-disk")
         chunks = (b"x" * 500_000 for _ in range(10))
         response, _ = site.ask("POST", "/digest", chunks)
         assert response.status == 503

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from channels_classic.exceptions import StepRefused
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.layer import session
 from channels_classic.interface_server.layer.session import LayerSession
 from channels_classic.layers.codec import Kind, encode
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Entry, Flush, Join, Leave, Push, Status
+from channels_classic.layers.steps import AsyncConnection, Entry, Flush, Join, Leave, Push, Restore, Status, Step
 from tests.interface_server.live import PATIENCE, Live, live
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually, eventually_async
@@ -158,7 +161,9 @@ def test_memberships_are_written_again_when_the_layer_forgot_the_inbox() -> None
             await layer.group_add_async("g", channel)
         await eventually_async(lambda: len(session.registry.groups.members("g")) == 250)
         # What a Redis that lost everything would know.
-        layer.store.__init__(layer.group_expiry)  # type: ignore[misc]
+        layer.store._groups.clear()
+        layer.store._owners.clear()
+        layer.store.epoch += 1
         assert layer.group_channels("g") == []
         session._wake_heartbeat.set()
         await eventually_async(lambda: len(layer.group_channels("g")) == 250)
@@ -266,5 +271,37 @@ def test_a_stop_at_any_moment_ends_every_part(redis_url: str) -> None:
                 await asyncio.sleep(0)
             await asyncio.wait_for(session.stop(), PATIENCE)
             assert all(work.done() for work in session._tasks)
+
+    asyncio.run(main())
+
+
+def test_members_that_the_layer_refuses_to_restore_stay_in_the_index() -> None:
+    class Refusing(ChannelLayer):
+        """A layer that has no room for what it lost."""
+
+        async def connect_async(self) -> AsyncConnection:
+            connection = await super().connect_async()
+            run = connection.run
+
+            async def refuse(steps: Sequence[Step]) -> list[Any]:
+                results = await run([step for step in steps if not isinstance(step, Restore)])
+                return [StepRefused("here", "no room") if isinstance(s, Restore) else results.pop(0) for s in steps]
+
+            connection.run = refuse  # type: ignore[method-assign]
+            return connection
+
+    async def main() -> None:
+        layer = Refusing()
+        session = await started(layer)
+        first, second = Client("a"), Client("b")
+        await layer.group_add_async("g", session.add(first))
+        await eventually_async(lambda: session.registry.groups.members("g"))
+        layer.store._groups.clear()
+        layer.store._owners[session.inbox].restored = False
+        await layer.group_add_async("g", session.add(second))
+        layer.send_group("g", {"text": "x"})
+        await eventually_async(lambda: layer.losses.as_dict() == {"broker": 1})
+        assert session.registry.groups.members("g") == [first, second]
+        await stop(session)
 
     asyncio.run(main())

@@ -162,9 +162,10 @@ def test_a_message_that_no_layer_carries_makes_way() -> None:
     inbound = connected()
     inbound.frame("a", 0.0)
     inbound.frame("b", 0.0)
-    assert brief(inbound.settled(1, RECEIVE, SendResult.INVALID, 0.0)) == [TooLarge(), (RECEIVE, 2, "2")]
+    lost = Lost("invalid", RECEIVE)
+    assert brief(inbound.settled(1, RECEIVE, SendResult.INVALID, 0.0)) == [lost, TooLarge(), (RECEIVE, 2, "2")]
     inbound.report("2", Outcome.CONSUMED, 0.0)
-    assert inbound.settled(2, RECEIVE, SendResult.INVALID, 0.0) == [TooLarge()], "its report came first"
+    assert inbound.settled(2, RECEIVE, SendResult.INVALID, 0.0) == [lost, TooLarge()], "its report came first"
 
 
 @pytest.mark.parametrize("result", [SendResult.FULL, SendResult.UNAVAILABLE])
