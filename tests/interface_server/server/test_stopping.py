@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import socket
-import threading
 import time
 from pathlib import Path
 
@@ -93,8 +92,8 @@ def test_a_response_that_is_finished_within_the_grace_arrives(caplog: pytest.Log
 
 
 def test_a_second_signal_ends_the_program_at_once(tmp_path: Path, free_port: int) -> None:
-    with interface(tmp_path, free_port) as program, connected(free_port, GET, b"") as request:
-        threading.Event().wait(0.2)  # until the request is with the layer
+    with interface(tmp_path, free_port) as program, connected(free_port, UPLOAD) as request:
+        assert request.recv(100).startswith(b"HTTP/1.1 100 ")  # so the request is under way
         program.send_signal(signal.SIGTERM)
         program.wait_for_line("Stopping: ")
         begun = time.monotonic()

@@ -118,15 +118,15 @@ def test_of_many_sockets_that_hold_much_those_that_hold_most_are_closed_and_othe
 
 
 def test_what_nobody_reads_is_counted_too(caplog: pytest.LogCaptureFixture) -> None:
-    with live(socket_memory=4 * 1024 * 1024) as server, ExitStack() as stack:
+    with live(socket_memory=2 * 1024 * 1024) as server, ExitStack() as stack:
         for _ in range(5):
             client = stack.enter_context(server.raw())
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.sendall(UPGRADE)
             delivery = server.take(CONNECT)
             server.layer.send(str(delivery.reply_channel), {"accept": True})
-            for _ in range(5):
-                server.layer.send(str(delivery.reply_channel), {"bytes": b"x" * 1_000_000})
+            for _ in range(4):
+                server.layer.send(str(delivery.reply_channel), {"bytes": b"x" * 900_000})
             server.report(delivery)
         assert server.take(DISCONNECT).message["code"] in (1006, 1013)
     assert "--socket-memory" in caplog.text
