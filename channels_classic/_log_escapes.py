@@ -8,6 +8,9 @@ import re
 _CONTROL = re.compile("[\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
 """Characters that can begin a line, control a terminal, or turn the direction of a text around."""
 
+KEEP_LINES = {"keep_lines": True}
+"""The `extra` of a record with line breaks of our own, a table or a stack, and nothing from clients."""
+
 _LOGGERS = (
     "channels_classic.interface_server",
     "channels_classic.layers",
@@ -27,7 +30,8 @@ class _EscapeControlCharacters(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record where it is necessary, and let it pass."""
         message = record.getMessage()
-        escaped = escape(message)
+        lines = message.split("\n") if getattr(record, "keep_lines", False) else [message]
+        escaped = "\n".join(escape(line) for line in lines)
         if escaped != message:
             record.msg, record.args = escaped, None
         return True

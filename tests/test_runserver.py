@@ -91,7 +91,10 @@ def test_one_process_serves_pages_static_files_and_sockets_and_ends_quietly(
         r"WebSocket CONNECT /room ",
     ):
         server.wait_for_line(line)
-    assert output.splitlines()[-1].endswith("]"), "something was said after the last client left"
+    *before, stopping, stopped = output.splitlines()
+    assert before[-1].endswith("]"), "something was said after the last client left"
+    assert "Stopping: 0 connection(s)" in stopping
+    assert stopped.endswith("Stopped.")
     assert "Traceback" not in output
 
 

@@ -156,6 +156,7 @@ class Attempt:
             self.duration,
             f" {error}\n{where}" if where else "",
             exc_info=None if where else error,
+            keep_lines=True,
         )
 
     def _failure(self, error: BaseException) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from channels_classic._log_escapes import KEEP_LINES
+
 logger = logging.getLogger("django.channels")
 
 PER_SECOND = 5
@@ -28,10 +30,12 @@ class FailureLog:
         self._seconds: dict[str, tuple[float, int]] = {}
         """By key: the beginning of its second, and the failures in it."""
 
-    def error(self, key: str, text: str, *args: object, exc_info: BaseException | None = None) -> None:
+    def error(
+        self, key: str, text: str, *args: object, exc_info: BaseException | None = None, keep_lines: bool = False
+    ) -> None:
         """Log an error, unless as many with this key were logged in this second."""
         if self._admit(key):
-            logger.error(text, *args, exc_info=exc_info)
+            logger.error(text, *args, exc_info=exc_info, extra=KEEP_LINES if keep_lines else None)
 
     def _admit(self, key: str) -> bool:
         now = self._clock()

@@ -20,6 +20,7 @@ from typing import Any
 
 from django.db import connections
 
+from channels_classic._log_escapes import KEEP_LINES
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import InvalidChannelLayerError
 from channels_classic.layers import rng
@@ -176,7 +177,7 @@ class Worker:
         runtime = self._runtime
         table = runtime.report() if runtime is not None else ""
         if table:
-            logger.info("Consumed by this process:\n%s", table)
+            logger.info("Consumed by this process:\n%s", table, extra=KEEP_LINES)
 
     def is_stuck(self) -> bool:
         """Return whether only consumers that timed out still run."""

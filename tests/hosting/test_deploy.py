@@ -51,6 +51,8 @@ class Deployed(LiveBlog):
     def start_workers(self, count: int = 2) -> None:
         """Workers only: nobody can be asked for a page yet."""
         self.workers = [self.run("runworker") for _ in range(count)]
+        for worker in self.workers:
+            worker.wait_for_line("Listening on channels")
 
     def configured(self, name: str, changes: Mapping[str, str]) -> Path:
         """A configuration file with our names and paths."""

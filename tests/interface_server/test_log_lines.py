@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from channels_classic._log_escapes import escape, protect_loggers
+from channels_classic._log_escapes import KEEP_LINES, escape, protect_loggers
 from channels_classic.interface_server.log_throttle import ThrottledLog
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
@@ -68,6 +68,12 @@ def test_all_loggers_of_the_package_escape(name: str, caplog: pytest.LogCaptureF
     logger.warning("clean %s\twith a tab", "ä")
     assert [record.getMessage() for record in caplog.records] == [r"of a\nb and 'c\nd': 5", "clean ä\twith a tab"]
     assert caplog.records[1].args, "a clean record keeps its arguments, by which others group it"
+
+
+def test_tables_of_our_own_keep_their_lines(caplog: pytest.LogCaptureFixture) -> None:
+    protect_loggers()
+    logging.getLogger("channels_classic.worker").warning("Table:\n%s", "a \x1b\nb", extra=KEEP_LINES)
+    assert caplog.messages == ["Table:\na \\x1b\nb"]
 
 
 def test_the_commands_protect_their_log() -> None:

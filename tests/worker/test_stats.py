@@ -121,7 +121,7 @@ def test_a_process_tells_when_it_is_asked_and_at_its_end(start: Start, redis: Re
         redis.send("echo", {"number": 1, "answer": "answers"})
         drain(redis, "answers", 1, PATIENCE)
         worker.send_signal(signal.SIGUSR1)
-        worker.wait_for_line(rf"worker\.consumers\.echo +{number + 1} +0 +0 +0 ")
+        worker.wait_for_line(rf"^\S*worker\.consumers\.echo +{number + 1} +0 +0 +0 ")
     assert worker.stop() == 0
     assert worker.output.count("Consumed by this process") == 3
 
