@@ -7,6 +7,7 @@ import time
 import pytest
 
 from channels_classic.exceptions import StepRefused
+from channels_classic.layers.steps import Heartbeat, Join, Leave, Lookup, MemberCount
 from tests.faults.conftest import Make
 from tests.faults.traffic import BATCH, LONG, TOTAL, Traffic
 from tests.support.redis_server import RedisServer
@@ -70,6 +71,25 @@ def test_a_server_without_memory_refuses_sends_and_loses_nothing(server: RedisSe
         server.command("CONFIG", "SET", "maxmemory", "0")
         traffic.works_again(time.monotonic())
     traffic.check()
+
+
+def test_a_server_without_memory_hands_out_what_waits_and_keeps_inboxes_alive(
+    server: RedisServer, make_layer: Make
+) -> None:
+    """Otherwise a full server could not become empty, and groups would forget their members."""
+    layer = make_layer()
+    layer.send("jobs", {"number": 1})
+    layer.run([Join("room", "web!", ["web!a", "web!b"])])
+    server.command("CONFIG", "SET", "maxmemory", "1")
+    newcomer = make_layer()
+    assert newcomer.receive(["jobs"])[1] == {"number": 1}
+    (epochs,) = newcomer.run([Heartbeat("web!")])
+    newcomer.run([Heartbeat("web!", epochs), Leave("room", "web!", ["web!a"])])
+    number, audience = newcomer.run([MemberCount("room", "web!"), Lookup("room")])
+    assert number == 1
+    assert list(audience.inboxes) == ["web!"]
+    for each in (layer, newcomer):
+        each.close()
 
 
 def test_scripts_that_are_flushed_again_and_again_lose_nothing(server: RedisServer, make_layer: Make) -> None:

@@ -56,10 +56,15 @@ _MAX_TTL = 2**32 - 1
 
 
 class Script:
-    """Lua files beside this module, one after the other, addressed by their digest."""
+    """Lua files beside this module, one after the other, addressed by their digest.
 
-    def __init__(self, *names: str) -> None:
-        self.source = b"".join((files(__package__) / "scripts" / f"{name}.lua").read_bytes() for name in names)
+    With `allow_oom` it runs also when the server has reached `maxmemory`: what it writes is little and keeps the layer
+    alive, or makes room.
+    """
+
+    def __init__(self, *names: str, allow_oom: bool = False) -> None:
+        sources = [(files(__package__) / "scripts" / f"{name}.lua").read_bytes() for name in names]
+        self.source = b"".join([b"#!lua flags=allow-oom\n" if allow_oom else b"", *sources])
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *arguments: str | bytes | int | float) -> Command:
@@ -68,14 +73,15 @@ class Script:
 
 PUT_BACK = Script("put_back")
 PUSH = Script("counters", "epoch", "push")
-RELEASE_QUOTA = Script("release_quota")
-JOIN, LEAVE, MEMBERS, RESTORE = (Script("epoch", "group", name) for name in ("join", "leave", "members", "restore"))
+RELEASE_QUOTA = Script("release_quota", allow_oom=True)
+JOIN, MEMBERS, RESTORE = (Script("epoch", "group", name) for name in ("join", "members", "restore"))
+LEAVE = Script("epoch", "group", "leave", allow_oom=True)
 JOIN_CHANNELS = Script("join_channels")
 LOOKUP = Script("lookup")
-HEARTBEAT = Script("epoch", "heartbeat")
+HEARTBEAT = Script("epoch", "heartbeat", allow_oom=True)
 FLUSH = Script("flush")
-RECORD_LOSSES = Script("counters", "record_losses")
-REGISTER = Script("epoch", "register")
+RECORD_LOSSES = Script("counters", "record_losses", allow_oom=True)
+REGISTER = Script("epoch", "register", allow_oom=True)
 SCRIPTS = [
     *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE),
     *(JOIN_CHANNELS, LOOKUP, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER),

@@ -5,7 +5,9 @@ An error in one reply must not throw away the messages that another one brought,
 
 from __future__ import annotations
 
+import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +19,8 @@ from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
 from channels_classic.layers.steps import Step, Take
+
+logger = logging.getLogger("channels_classic.layers")
 
 OLDEST = (7, 0)
 """The oldest Redis whose `BLMPOP` and script effects are as needed; Valkey says 7.2 of itself."""
@@ -71,6 +75,10 @@ class RedisProtocol:
         self._answered_at = clock()
         self._scripts_lost = False
         self._owed: list[Command] = []
+        self._awaited: deque[list[Command]] = deque()
+        """What was due and sent, until its replies come."""
+        self._unregistered = False
+        """True from the moment in which the data may have gone back until the server named the epoch."""
 
     def introduction(self) -> list[Command]:
         """Return the first commands; `handshake` takes their replies."""
@@ -91,18 +99,30 @@ class RedisProtocol:
         """Take note of the reply to the registration."""
         self._epoch, self._lineage = int(reply[0]), reply[1]
         self._answered_at = self._clock()
+        self._unregistered = False
 
     def due(self) -> list[Command]:
         """Return what must go before the next steps; `settle` takes the replies."""
-        due = [*(LOAD if self._scripts_lost else []), *self._owed, *self.shard.record_losses(self.losses.unreported())]
+        due = [*(LOAD if self._scripts_lost else []), *([self.shard.register()] if self._unregistered else [])]
+        due += [*self._owed, *self.shard.record_losses(self.losses.unreported())]
         self._scripts_lost, self._owed = False, []
+        if due:
+            self._awaited.append(due)
         return due
 
     def settle(self, replies: Sequence[Any]) -> None:
-        """Take note of the replies to what was due: only that of a registration matters."""
-        for reply in replies:
+        """Take note of the replies to what was due.
+
+        A registration that the server refuses is sent again before the next steps; until then everything taken counts
+        as old. The rest is sent again only if the server had forgotten the scripts.
+        """
+        for command, reply in zip(self._awaited.popleft() if replies else (), replies, strict=True):
             if isinstance(reply, list):
                 self.registered(reply)
+            elif isinstance(reply, redis.ResponseError) and str(reply).startswith("NOSCRIPT"):
+                self._scripts_lost = True
+                if command != self.shard.register():
+                    self._owed.append(command)
 
     def commands(self, steps: Sequence[Step]) -> tuple[list[Command], list[int]]:
         """Return the commands for `steps`, and how many of them each step has."""
@@ -116,23 +136,32 @@ class RedisProtocol:
     def result(self, step: Step, replies: Sequence[Any]) -> Any:
         """Return the result of a step: a `StepRefused` when the server did nothing."""
         self._answered_at = self._clock()
-        for reply in replies:
-            if isinstance(reply, redis.ResponseError):
-                return self._refusal(reply)
+        error = next((reply for reply in replies if isinstance(reply, redis.ResponseError)), None)
+        if error is not None and isinstance(step, Take) and isinstance(replies[0], list):
+            return self._taken_without_context(step, replies[0], error)
+        if error is not None:
+            return self._refusal(error)
         if not isinstance(step, Take):
             return self.shard.result(step, replies, self._epoch)
-        epoch = self._epoch
+        epoch = self._epoch + self._unregistered
         if isinstance(replies[-1], bytes) and replies[-1].startswith(b"# Replication"):
             *replies, role = replies
             if self._data_went_back(role):
                 # Whatever was taken was there before, and may have been handed out before. The next steps find out
                 # which epoch it is now.
                 epoch += 1
-                self._owed.append(self.shard.register())
+                self._unregistered = True
         quota_release = self.shard.quota_release(step, replies)
         if quota_release:
             self._owed.append(quota_release)
         return self.shard.result(step, replies, epoch)
+
+    def _taken_without_context(self, step: Take, taken: Any, error: redis.ResponseError) -> Any:
+        """Return the result of a `Take` that got entries, but not the time or the role: they are lost, and counted."""
+        logger.warning("Messages that were handed out are lost: %s", self._refusal(error))
+        self._unregistered = True
+        no_context = [None] * sum(queue.endswith("!") for queue in step.queues)
+        return self.shard.result(step, [taken, (0, 0), *no_context], self._epoch + 1)
 
     def _data_went_back(self, role: bytes) -> bool:
         """Return whether the server may hold data of another one since this connection was registered."""
