@@ -22,7 +22,7 @@ WINDOW = 2 * 1024 * 1024
 It takes them at once, whatever the client does; this bounds what the layer holds."""
 
 INTERVAL = 0.5
-"""Seconds between two questions whether the client is still there."""
+"""Seconds between checks that the client is still there."""
 
 
 class RemoteClient:

@@ -184,7 +184,7 @@ class AsgiRequest(HttpRequest):
     def _receive_from(self, channel: str) -> bytes:
         """Return the rest of the body from an interface server that sends it on ``channel`` unasked.
 
-        So says the ASGI draft. It is there only once, so it is put into the message for those who read it later.
+        As in the ASGI draft. It is there only once, so it is put into the message for those who read it later.
         """
         parts: list[bytes] = []
         started = time.monotonic()

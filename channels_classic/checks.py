@@ -97,7 +97,7 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
         return []
     return [
         Warning(
-            "The setting MIDDLEWARE_CLASSES is not read since Django 2.0: none of these classes sees a request.",
+            "The setting MIDDLEWARE_CLASSES has not been read since Django 2.0: none of these classes sees a request.",
             hint="List them in MIDDLEWARE, and port your own to "
             "https://docs.djangoproject.com/en/stable/topics/http/middleware/.",
             id="channels_classic.W003",

@@ -248,7 +248,7 @@ def _until(is_stopping: Callable[[], bool], parts: Iterable[bytes]) -> Iterator[
     for part in parts:
         yield part
         if is_stopping():
-            raise RequestAborted("The worker stops, and the response has no end that it could wait for.")
+            raise RequestAborted("The worker stops, and the response is endless.")
 
 
 def _escaped(text: object) -> str:
@@ -263,4 +263,4 @@ _RESPONSES: dict[type[Exception], Callable[[], HttpResponse]] = {
         "408 Request Timeout: the upload took too long.", status=408, content_type="text/plain"
     ),
 }
-"""The response to exceptions that are no errors of the project."""
+"""The response to exceptions that are not the project's errors."""

@@ -110,7 +110,7 @@ def test_a_port_that_does_not_exist_is_refused(project: Project) -> None:
     ("program", "consequence"),
     [
         ("runinterface", "HTTP requests are answered with 503 until the layer is back"),
-        ("runworker", "Retrying until it is back"),
+        ("runworker", "Retrying until the layer is back"),
     ],
 )
 def test_a_redis_that_is_not_there_is_said_once_with_its_setting(

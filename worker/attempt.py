@@ -98,13 +98,13 @@ class Attempt:
         return self._context.clock() - self.started
 
     def begin(self) -> None:
-        """Note that the receivers of `consumer_started` have run and the consumer is called next."""
+        """Record that the receivers of `consumer_started` have run and the consumer is called next."""
         self._begun = True
         if self.message.channel.name in TRACED and self.result.reply_channel and pending_message_store.active:
             self._trace = pending_message_store.watch(self.result.reply_channel)
 
     def succeed(self) -> None:
-        """Note that the consumer returned."""
+        """Record that the consumer returned."""
         if len(_forks) != self._forks:
             _leave_fork(None)
         self.result.outcome = Outcome.CONSUMED
@@ -187,7 +187,7 @@ class Attempt:
             )
 
     def _check_answer(self, trace: Trace) -> None:
-        """Note whether another consumer may answer the client; accept or warn when nothing will."""
+        """Record whether another consumer may answer the client; accept or warn when nothing will."""
         self.result.delegated = trace.handed_on
         if self.result.delivery.channel != "websocket.connect" or self.result.outcome is not Outcome.CONSUMED:
             return

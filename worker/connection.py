@@ -136,7 +136,7 @@ class WorkerConnection:
             self._connection = None
 
     def disconnected(self, error: LayerUnavailable) -> None:
-        """Note that the layer was lost on another connection, and wait until it is back."""
+        """Record that the layer was lost on another connection, and wait until it is back."""
         self._lose(error)
         self._connect()
 

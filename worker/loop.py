@@ -73,7 +73,7 @@ class Loop:
             self._connection.finish(self._batch.ended())
 
     def _leave(self, deliveries: Sequence[Delivery]) -> None:
-        """Put messages back when the thread ends, for as long as a layer that is full gets otherwise."""
+        """Put messages back when the thread ends, retrying as long as for a full channel."""
         deadline = self._clock() + RETRY_TIME
         kept, reports = put_back(self._context, deliveries)
         self._connection.owe(reports)

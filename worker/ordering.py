@@ -17,9 +17,9 @@ from channels_classic.layers.steps import Flush, Join, Leave, Push, Step
 def must_wait(steps: Sequence[Step], collected: Iterable[Outgoing]) -> bool:
     """Return whether `steps` are to be carried out only when the messages in `collected` were written.
 
-    That is so for every message, since it may go to the same channel, or cause a reader to expect one of those. A
-    membership concerns the messages to its group alone: consumers of `websocket.connect` join groups, and need not wait
-    otherwise.
+    That is so for every message, since it may go to the same channel, or make a reader expect one of the collected
+    messages. A membership concerns the messages to its group alone: consumers of `websocket.connect` join groups, and
+    need not wait otherwise.
     """
     sends = list(collected)
     if not sends:

@@ -20,15 +20,15 @@ class Outage:
         self._is_down = False
 
     def begin(self, error: Exception, known: int) -> None:
-        """Note that the layer is down; `known` is the number of outages that the caller knew of."""
+        """Record that the layer is down; `known` is the number of outages that the caller knew of."""
         with self._lock:
             if known == self._number:
                 self._number += 1
                 self._is_down = True
-                logger.error("%s Retrying until it is back; messages in transit may be lost.", error)
+                logger.error("%s Retrying until the layer is back; messages in transit may be lost.", error)
 
     def end(self) -> int:
-        """Note that the layer answers; return the number of outages so far."""
+        """Record that the layer is back; return the number of outages so far."""
         with self._lock:
             if self._is_down:
                 self._is_down = False

@@ -117,7 +117,7 @@ class Outstanding:
         return pushes
 
     def wrote(self, written: Written) -> None:
-        """Note that steps are written now; called before, because a write that fails may have been read."""
+        """Record that steps are written now; called before, because a write that fails may have been read."""
         self._unread.append(written)
 
     # Reading
@@ -177,7 +177,7 @@ class Outstanding:
     # Losing
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
-        """Note that messages are finished."""
+        """Record that messages are finished."""
         for delivery in deliveries:
             self._record.release(delivery)
 

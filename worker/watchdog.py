@@ -1,7 +1,7 @@
 """The watchdog of a process: a thread that keeps one slow consumer from delaying other messages.
 
 It puts messages that wait behind a slow consumer back to the head of their channel, for any free worker. It reports to
-clients that a long consumer still runs, and that one failed which exceeds the consumer timeout. It shares only the
+clients that a long consumer still runs, and that a consumer exceeding its timeout has failed. It shares only the
 batches with the worker threads, and sleeps while they are idle.
 """
 
@@ -124,7 +124,7 @@ class Watchdog:
             try:
                 interval = min(self._look(self._clock()), wanted)
             except Exception:
-                logger.exception("The watchdog of the worker failed and goes on.")
+                logger.exception("The worker's watchdog failed and continues.")
             idle = interval == math.inf
             self._record.beat(busy=not idle)
             self._interval = interval

@@ -29,7 +29,7 @@ __all__ = ["Worker"]
 logger = logging.getLogger("django.channels")
 
 _PAUSE = 0.1
-"""Seconds between two looks at an empty channel."""
+"""Seconds between checks of an empty channel."""
 
 _AT_ONCE = 100
 """Rows that are read together."""
@@ -74,9 +74,9 @@ class _Failures:
                 CHANNEL,
             )
         elif isinstance(error, ChannelsError):
-            logger.error("%s The delay server tries again.", error)
+            logger.error("%s The delay server retries.", error)
         else:
-            logger.error("The delay server failed; it tries again.", exc_info=error)
+            logger.error("The delay server failed; retrying.", exc_info=error)
 
 
 class Worker:

@@ -44,7 +44,7 @@ MAX_UNREPORTED_NAMES = 1000
 
 
 def counted_name(name: str) -> str:
-    """The name by which a channel is counted: up to its `!` or `?`, behind which names are without number."""
+    """The name by which a channel is counted: up to its `!` or `?`, since the part after it is unbounded."""
     for mark in "!?":
         head, found, _ = name.partition(mark)
         if found:

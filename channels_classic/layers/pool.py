@@ -95,7 +95,7 @@ class ConnectionPool:
 
 
 class Multiplexer:
-    """One connection for the steps of all coroutines, which travel together; who waits has one to itself meanwhile."""
+    """One connection for the steps of all coroutines, which travel together; a blocking caller gets its own."""
 
     def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> None:
         self._connect = connect
@@ -113,7 +113,7 @@ class Multiplexer:
         return await results
 
     async def _flush(self) -> None:
-        """Carry everything that waits, together, until nothing does."""
+        """Send everything pending in batches until the queue is empty."""
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []

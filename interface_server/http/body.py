@@ -27,7 +27,7 @@ LINGER = 2.0
 
 
 class RequestBody:
-    """The body of a request: all that a client sends after its headers. `disconnected` once it left in the middle."""
+    """The body of a request: all that a client sends after its headers. `disconnected` if it left midway."""
 
     def __init__(self, quota: SpoolQuota, scope: Scope, receive: Receive, config: InterfaceConfig) -> None:
         self.disconnected = False

@@ -34,7 +34,7 @@ logger = logging.getLogger("channels_classic.interface_server")
 REQUEST = "http.request"
 
 ONLY = "0"
-"""A request is one message, so every token does."""
+"""A request is one message, so any token will do."""
 
 IGNORED = "A part of the response to %s was ignored: %s."
 
@@ -240,7 +240,7 @@ class Request:
         self.reply(broadcast.message)
 
     def report(self, token: str, outcome: Outcome) -> None:
-        """Note that no response comes, or that a worker still works on it."""
+        """Record that no response comes, or that a worker still works on it."""
         if outcome is Outcome.DIED and self.state is not ResponseState.COMPLETE:
             self._session.losses.count("died", REQUEST)
         if outcome in _OUTCOMES:
@@ -279,7 +279,7 @@ class Request:
         return self._deadline
 
     def rank(self) -> float:
-        """Return the bytes per second that the client takes: the slowest is cut off first when the disk is full."""
+        """Return the bytes per second that the client reads: the slowest is cut off first when the disk is full."""
         return self._response.written / max(self._session.clock() - self._started_at, 1e-3)
 
     def reclaim(self) -> None:
@@ -287,7 +287,7 @@ class Request:
         self._give_up("it reads slowest of those whose responses fill --spool-disk")
 
     def _give_up(self, reason: str) -> None:
-        """Cut off a client that does not take what it is sent."""
+        """Cut off a client that does not read what it is sent."""
         if self._left:
             return
         logger.info("The client of %s is cut off: %s.", self._name, reason)
@@ -317,7 +317,7 @@ class Request:
     # To the client
 
     async def _respond(self) -> None:
-        """Write the response as its parts arrive, no faster than the client takes it."""
+        """Write the response as its parts arrive, no faster than the client reads it."""
         loop = asyncio.get_running_loop()
         while not self._left and self.state is not ResponseState.COMPLETE:
             # What arrived before a failure is written first: a consumer may raise after its response.
@@ -352,7 +352,7 @@ class Request:
         if done:
             sending.result()
         else:
-            self._give_up("it took nothing of its response")
+            self._give_up("it read nothing of its response")
 
     @property
     def _name(self) -> str:

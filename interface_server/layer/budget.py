@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 UNCOUNTED = 64 * 1024
-"""Bytes up to which a client is not counted: so much is usual, and counting it would cost every message."""
+"""Bytes up to which a client is not counted: this much is normal, and counting it would cost every message."""
 
 
 class Holder(Protocol):
@@ -32,7 +32,7 @@ class ByteBudget:
         self.total = 0
 
     def note(self, holder: Holder, size: int) -> list[Holder]:
-        """Note what is held for a client; return the clients to cut off."""
+        """Record what is held for a client; return the clients to cut off."""
         before = self._sizes.pop(holder, 0)
         self.total -= before
         if size <= UNCOUNTED or not self._limit:

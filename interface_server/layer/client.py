@@ -44,10 +44,10 @@ class Client(Timed, Protocol):
         """Handle a message to a group that the client is a member of."""
 
     def report(self, token: str, outcome: Outcome) -> None:
-        """Note a worker's report: the outcome of the message that carried `token`."""
+        """Record a worker's report: the outcome of the message that carried `token`."""
 
     def layer_restored(self) -> None:
-        """Note that the layer is up again after an outage, in which outstanding messages may have been lost."""
+        """Record that the layer is up again after an outage, in which outstanding messages may have been lost."""
 
     def flush(self) -> None:
         """Send what waits: the process stops."""

@@ -223,7 +223,7 @@ class Registry:
     # Hints from the inbox
 
     def joined(self, group: str, local: str, previous: int, version: int, *_: object) -> None:
-        """A client became a member; one that is gone does not stay one."""
+        """A client became a member; a client that is gone is removed again."""
         client = self.clients.get(local)
         if client is None:
             self.prune(group, [local])

@@ -18,7 +18,7 @@ from .timers import Timers
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 0.2
-"""Seconds between two looks at a channel."""
+"""Seconds between checks of a channel."""
 
 REGROW_INTERVAL = 1.0
 """Seconds after the last refusal in which as many messages are under way as reports come; then more are tried."""
@@ -89,7 +89,7 @@ class RetryQueue:
         return self.release()
 
     def taken(self) -> list[Retryable]:
-        """Note that a worker took a message from the channel."""
+        """Record that a worker took a message from the channel."""
         self._under_way = max(0, self._under_way - 1)
         self._permits += 1
         return self.release()
@@ -173,7 +173,7 @@ class RetryQueues:
         _retry(released)
 
     def taken(self, channel: str) -> None:
-        """Note that a worker took a message from `channel`."""
+        """Record that a worker took a message from `channel`."""
         line = self._lines.get(channel)
         if line is not None and self._may_try():
             _retry(line.queue.taken())

@@ -60,7 +60,7 @@ STOP_TIMEOUT = 5.0
 
 
 class LayerSession:
-    """One per process and event loop. `start` makes it live, `stop` ends it."""
+    """The layer session; one per process and event loop. `start` makes it live, `stop` ends it."""
 
     def __init__(self, layer: BaseChannelLayer, config: InterfaceConfig) -> None:
         loop = asyncio.get_running_loop()

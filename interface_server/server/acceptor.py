@@ -26,7 +26,7 @@ RETRY_INTERVAL = 0.5
 """Seconds until the next attempt when the process or the system has no descriptor or no memory for a connection."""
 
 MAX_HANDSHAKES = 500
-"""TLS handshakes under way; beyond it the oldest is cut off, which takes longest because it stalls."""
+"""TLS handshakes in progress; beyond it the oldest, most likely stalled, is cut off."""
 
 EXCESS = 64
 """Connections beyond --max-connections that are accepted to be answered with 503; further ones are closed at once."""

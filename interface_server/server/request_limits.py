@@ -87,7 +87,7 @@ class RequestLimits:
         self._in_chunk = True
 
     def body(self, size: int, *, used: bool) -> bool:
-        """Count content; return False if it is not `used` and more of it came than is read in vain."""
+        """Count content; return False if it is not `used` and exceeds what is read and discarded."""
         self._in_chunk = False
         if not self._shared:
             self._received -= size

@@ -33,7 +33,7 @@ def status_of_error(head: bytes, *, invalid_method: bool) -> int:
 
 
 def check_request_line(head: bytes, method: bytes, target: bytes, version: str) -> None:
-    """Raise `Refused` unless the request line is exactly as RFC 9112, section 3, has it.
+    """Raise `Refused` unless the request line is exactly as in RFC 9112, section 3.
 
     The parser also accepts other protocols (`RTSP/1.0`, `ICE/1.0`) and further spaces. It does not show the line, so
     the line that its parts make is looked for in `head`, the bytes that contain it.

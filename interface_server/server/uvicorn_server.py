@@ -45,7 +45,7 @@ ABORT_TIMEOUT = 1.0
 """Seconds in which requests learn that their connection was cut off."""
 
 POLL_INTERVAL = 0.05
-"""Seconds between two looks at what is under way, as uvicorn has it."""
+"""Seconds between checks of what is in progress, as in uvicorn."""
 
 
 def uvicorn_config(

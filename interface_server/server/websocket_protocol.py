@@ -98,7 +98,7 @@ class _Valve:
 
 
 class _ServerProtocol(ServerProtocol):
-    """The protocol of `websockets`, with control frames inside of fragmented messages as RFC 6455, section 5.4, has it.
+    """The protocol of `websockets`, with control frames inside fragmented messages as in RFC 6455, section 5.4.
 
     A close frame may come there as well. `websockets` takes it for a violation, and answers 1002.
     """
@@ -325,7 +325,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     # Keep-alive
 
     async def receive(self) -> Any:
-        """Note the time when reading continues."""
+        """Record the time when reading continues."""
         paused = self.read_paused
         event = await super().receive()
         if paused and not self.read_paused:

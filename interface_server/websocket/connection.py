@@ -205,7 +205,7 @@ class WebSocket:
         self._session.losses.count(lost.kind, lost.channel)
         if lost.kind == "unheard":
             self._warn(
-                "Nothing was heard of the last message of the WebSocket %s to %s: its next one is sent.", lost.channel
+                "No report arrived for the last message of the WebSocket %s to %s; sending the next one.", lost.channel
             )
 
     def _note_overtaken(self, overtaken: actions.Overtaken) -> None:
@@ -246,7 +246,7 @@ class WebSocket:
     # From the workers: outcomes of its messages
 
     def report(self, token: str, outcome: Outcome) -> None:
-        """Note the outcome of a message of this client."""
+        """Record the outcome of a message of this client."""
         if self._inbound.channel == CONNECT:
             self._connect_taken = True
             if outcome in REFUSALS:
@@ -407,7 +407,10 @@ class WebSocket:
 
     def cut_off(self) -> None:
         """Close the connection and drop what waits: the process holds too much."""
-        self._warn("The WebSocket %s is closed: all of them hold more than --socket-memory, and it holds most.")
+        self._warn(
+            "The WebSocket %s is closed: the sockets of this process together exceed --socket-memory, and this one "
+            "holds the most."
+        )
         self._send_queue.clear()
         self._perform(self._inbound.discard())
         self._close(TRY_AGAIN_LATER)

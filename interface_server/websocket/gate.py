@@ -190,7 +190,7 @@ class Gate:
         return self._passed is not None and self._passed.token == token and not self._running
 
     def report(self, token: str, outcome: Outcome, now: float) -> bool:
-        """Note a report. Return True if it opened the gate: it was an end, and that of the outstanding message."""
+        """Record a report. Return True if it opened the gate: it was an end, and that of the outstanding message."""
         if self.state is not GateState.IN_FLIGHT or self._passed is None or self._passed.token != token:
             return False
         if outcome is Outcome.RUNNING:

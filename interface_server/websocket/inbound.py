@@ -118,7 +118,7 @@ class InboundQueue:
     # Reading
 
     def pause(self, now: float) -> None:
-        """Note that reading is paused: `Resume` follows when there is room, or `Stalled` after the timeout."""
+        """Record that reading is paused: `Resume` follows when there is room, or `Stalled` after the timeout."""
         if self._paused_until is None:
             self._paused_until = now + self._limits.timeout
 
@@ -142,7 +142,7 @@ class InboundQueue:
         return actions
 
     def settled(self, order: int, channel: str, result: SendResult, now: float) -> list[Action]:
-        """Note the result of a `Send`."""
+        """Record the result of a `Send`."""
         if result is SendResult.ACCEPTED:
             self.is_sent = True
             if self._blocked is None and channel != DISCONNECT:
@@ -178,7 +178,7 @@ class InboundQueue:
         return actions if any(isinstance(action, Send) for action in actions) else actions + self._unblock()
 
     def _unblock(self, order: int | None = None) -> list[Action]:
-        """Stop waiting for room, if it is the message `order` that does.
+        """Stop waiting for room, if message `order` is the one waiting.
 
         The report on a message may come before the layer's answer to its sender does. Then the next one waits already,
         and the answer must not take it off its queue.
@@ -189,7 +189,7 @@ class InboundQueue:
         return [Unblock(channel)]
 
     def report(self, token: str, outcome: Outcome, now: float) -> list[Action]:
-        """Note the outcome of a message."""
+        """Record the outcome of a message."""
         channel = self._gate.channel
         actions: list[Action] = []
         if channel is not None and self._gate.is_news(token):

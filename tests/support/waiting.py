@@ -11,7 +11,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_PAUSE = 0.01  # seconds between two looks
+_PAUSE = 0.01  # seconds between checks
 
 TIME_FACTOR = float(os.environ.get("TEST_TIME_FACTOR", "1"))
 """By how much deadlines are longer than the tests say: 1 on a quiet machine, more on a slow or busy one."""

@@ -39,11 +39,11 @@ def test_workers_say_once_that_the_layer_is_away_and_once_that_it_is_back_and_go
         own_redis.stop()
         eventually(lambda: said(caplog, "cannot be reached"))
         own_redis.start()
-        eventually(lambda: said(caplog, "layer is back"))
+        eventually(lambda: said(caplog, "The channel layer is back"))
         RedisChannelLayer(hosts=[own_redis.url]).send("test", {})
         eventually(lambda: len(seen) == 2, timeout=10)
     assert said(caplog, "cannot be reached") == 1
-    assert said(caplog, "layer is back") == 1
+    assert said(caplog, "The channel layer is back") == 1
 
 
 def test_a_worker_may_be_started_before_its_layer(own_redis: RedisServer, layer: RedisChannelLayer) -> None:

@@ -17,7 +17,7 @@ _BACKOFF = (0.5, 30.0)
 """Seconds until a process that died young is replaced: initial, maximum."""
 
 _YOUNG = 10.0
-"""Seconds before which a process that ends has died young."""
+"""A process that ends within this many seconds died young."""
 
 _KILL_AFTER = 2.0
 """Seconds after the end of the children's grace period until they are killed."""

@@ -130,7 +130,7 @@ class SocketConnection:
             self._send_wake()
 
     def _send_wake(self) -> None:
-        """Also called from a signal handler, so it waits for nobody: who holds the lock does it afterwards."""
+        """Also called from a signal handler, so it waits for nobody: the lock holder does it on release."""
         if not self._sending.acquire(blocking=False):
             return
         try:

@@ -35,10 +35,10 @@ ACCEPT_TURNS = 5
 """Turns of the event loop from a connection's arrival until it is served."""
 
 CHECK_INTERVAL = 1.0
-"""Seconds between two looks whether the files of the address are still there."""
+"""Seconds between checks that the files of the address are still there."""
 
 TOUCHES_EVERY = 3600
-"""Looks between two touches of the files."""
+"""Checks between two touches of the files."""
 
 _hosts: weakref.WeakSet[Host] = weakref.WeakSet()
 
@@ -125,9 +125,9 @@ class Host:
         await asyncio.sleep(0)  # transports close on the next turn of the loop
 
     def forget(self) -> None:
-        """Let go of everything in a child of the host's process, so that claim and sockets end with the host alone.
+        """Release everything in a child of the host's process, so that claim and sockets end with the host alone.
 
-        The numbers stay taken: the objects that hold them close them once more when they go.
+        The descriptors stay allocated: the objects that hold them close them once more when they go.
         """
         nothing = os.open(os.devnull, os.O_RDWR)
         for number in (*self._claim.descriptors(), *(session.number for session in self.sessions)):

@@ -107,7 +107,7 @@ class LocalChannelLayer(BaseChannelLayer):
         await self._drop_connections()
 
     async def _drop_connections(self) -> None:
-        """Close what leads to where the layer was before."""
+        """Close connections to the previous host."""
         self.close()
         await self.close_async()
 

@@ -109,7 +109,7 @@ def _address(raw: Any) -> dict[str, Any]:
 
 
 def next_step(error: BaseException) -> str:
-    """Return the next step after `error`, which a server answered or a connection to it raised."""
+    """Return the next step after `error`, that a server answered or its connection raised."""
     code = _CODES.get(type(error)) or str(error).partition(" ")[0]  # type: ignore[arg-type]  # any other gives None
     if isinstance(error, redis.AuthenticationError) and code not in NEXT_STEPS:
         code = "WRONGPASS"

@@ -1,6 +1,7 @@
-"""The protocol of a connection to Redis: steps as bytes, bytes as replies, replies as results. Pure; both faces use it.
+"""The protocol of a connection to Redis: steps as bytes, bytes as replies, replies as results. Pure.
 
-An error in one reply must not throw away the messages that another one brought, so errors are replies like any other.
+Shared by the sync and async connections. An error in one reply must not throw away the messages that another one
+brought, so errors are replies like any other.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ OLDEST = (7, 0)
 """The oldest Redis whose `BLMPOP` and script effects are as needed; Valkey says 7.2 of itself."""
 
 MISPLACED = {"ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "READONLY", "TRYAGAIN", "UNBLOCKED"}
-"""Errors of a server that is not, or not any more, or not yet, the one to talk to. It did nothing: connect again."""
+"""Errors of a server that is not (or no longer, or not yet) the master. It did nothing: connect again."""
 
 ROLE_CHECK_AFTER = 0.01
 """Seconds without an answer after which a take asks whether the server was demoted and promoted again meanwhile.

@@ -29,7 +29,7 @@ class Command(BaseCommand):
             "--sleep",
             type=float,
             default=1,
-            help="Seconds between two looks into the database for what is due. Default: 1.",
+            help="Seconds between two searches of the database for due messages. Default: 1.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -38,7 +38,7 @@ def test_large_bodies_need_little_memory_with_a_client_that_is_slow_at_first() -
 def test_a_client_that_takes_nothing_is_cut_off_and_its_worker_free(site: RunningSite) -> None:
     with socket.create_connection((HOST, site.port)) as client:
         client.sendall(b"GET /stream/100 HTTP/1.1\r\nHost: x\r\n\r\n")
-        site.interface.wait_for_line("cut off: it took nothing of its response")
+        site.interface.wait_for_line("cut off: it read nothing of its response")
         assert site.get("/") == (200, "Hello, world")
 
 
