@@ -77,7 +77,7 @@ class RedisProtocol:
         self._scripts_lost = False
         self._owed: list[Command] = []
         self._awaited: deque[list[Command]] = deque()
-        """What was due and sent, until its replies come."""
+        """The commands that were due and sent, until its replies come."""
         self._unregistered = False
         """True from the moment in which the data may have gone back until the server named the epoch."""
 
