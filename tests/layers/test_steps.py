@@ -6,12 +6,15 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from channels_classic.layers import store
 from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.local import wire
 from channels_classic.layers.names import new_inbox
+from channels_classic.layers.redis import commands, routes
 from channels_classic.layers.steps import (
     Audience,
     Change,
@@ -39,6 +42,15 @@ from tests.support.waiting import eventually, scaled
 
 SOON = scaled(1.0)
 """Seconds within which a wake-up has ended a read that would block for longer."""
+
+
+def test_every_layer_knows_every_step() -> None:
+    """A step that one of the tables lacks would be a `KeyError` when it is first sent."""
+    every = set(get_args(Step))
+    assert set(store._RUN) == every
+    assert set(commands._COMMANDS) == every
+    assert set(wire._SHAPES) - {wire.Lose} == every
+    assert set(routes._PLACES) == every - {Push, PutBack, Take}, "these three go by queue, in `Routes` itself"
 
 
 def run(layer: BaseChannelLayer, *steps: Step) -> list[Any]:
