@@ -5,7 +5,7 @@ READY  := $(VENV)/.ready
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-at-most-once test coverage test-all newest test-hosting faults hostile deploys \
+.PHONY: help install docs demo demo-at-most-once test coverage test-all newest test-hosting faults hostile deploys \
 	soak-sockets soak-streams bench lint format types build audit constraints clean
 
 help:  ## list the verbs
@@ -61,6 +61,9 @@ format: $(READY)  ## rewrite the Python files in the project's format
 
 types: $(READY)  ## check types, strictly
 	@$(BIN)/mypy
+
+docs: $(READY)  ## check the pages: links, verbs, names, tables of options and settings, text of the examples
+	@$(BIN)/python -m pytest -q tests/test_documents.py tests/test_reference.py tests/test_checks.py
 
 build: $(READY)  ## build and check the source distribution and the wheel in dist/
 	@rm -rf dist && $(BIN)/python -m build && $(BIN)/uvx twine check --strict dist/*

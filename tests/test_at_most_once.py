@@ -34,7 +34,7 @@ def test_every_message_arrives_once_or_is_lost_for_a_reason(
     assert rows["all workers are replaced (SIGHUP)"][2] == 0
     counted = re.search(r"The supervisor counted (\d+) messages", demo.output)
     assert counted is not None
-    handed_out = 2 * 10  # what each of the two was being given when it died is in no ledger
+    handed_out = 2 * 10  # what each of the two was being given when it died is in no record
     assert rows["two workers are killed (SIGKILL)"][2] <= int(counted[1]) + handed_out
     assert 0 < rows["no worker runs for a while"][2] <= 200
     assert picture.read_text().startswith("<svg ")
