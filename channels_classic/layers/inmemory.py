@@ -90,7 +90,7 @@ class StoreConnection:
         return None
 
     def usable(self) -> bool:
-        return True
+        return self._store.ended is None
 
     def wake(self) -> None:
         self._woken = True
@@ -113,7 +113,7 @@ class AsyncStoreConnection:
         return [await take(self._store, step) if isinstance(step, Take) else self._store.run(step) for step in steps]
 
     def usable(self) -> bool:
-        return True
+        return self._store.ended is None
 
     async def close(self) -> None:
         pass

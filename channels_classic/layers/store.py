@@ -155,6 +155,8 @@ class Store:
         self._watches: dict[str, list[Watch]] = {}
         self._counters: Counter[tuple[str, str]] = Counter()
         self._swept = clock()
+        self.ended: Exception | None = None
+        """The error that every later step raises, once another store has taken the place of this one."""
         self.epoch = secrets.randbits(48)
         # Versions never repeat, also not after another store took the place of this one: it begins at a later time.
         self._versions = count(time.time_ns() // 1000)
@@ -162,11 +164,22 @@ class Store:
     def run(self, step: Step) -> Any:
         """Return the result of one step, as described by its class."""
         with self.lock:
+            if self.ended is not None:
+                raise self.ended
             return _RUN[type(step)](self, step)
+
+    def end(self, error: Exception) -> None:
+        """Raise `error` for every later step, and now for every reader that waits."""
+        with self.lock:
+            self.ended = error
+            for queue, watches in list(self._watches.items()):
+                self._wake(queue, len(watches))
 
     def take_or_watch(self, step: Take, wake: Callable[[], object]) -> Taken | Watch:
         """Take, or else be woken when there is a reason to try again. A watch must end in `unwatch`, fired or not."""
         with self.lock:
+            if self.ended is not None:
+                raise self.ended
             taken = self._take(step)
             if taken is not None:
                 return taken

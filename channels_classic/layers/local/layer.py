@@ -8,6 +8,7 @@ server that runs takes its place as soon as it misses it, and each writes the gr
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import os
 from typing import Any
@@ -18,7 +19,12 @@ from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.inmemory import AsyncStoreConnection, StoreConnection
 from channels_classic.layers.local.address import check_address, default_address
 from channels_classic.layers.local.claim import claim
-from channels_classic.layers.local.client import NO_HOST, AsyncSocketConnection, SocketConnection
+from channels_classic.layers.local.client import (
+    NO_HOST,
+    AsyncSocketConnection,
+    SocketConnection,
+    unavailable,
+)
 from channels_classic.layers.local.host import Host
 from channels_classic.layers.steps import AsyncConnection, Connection
 from channels_classic.layers.store import Store
@@ -96,7 +102,13 @@ class LocalChannelLayer(BaseChannelLayer):
         """Become a client of the process that hosts now."""
         host, self._host = self.host, None
         if host is not None and self._hosting_loop is not None:
-            self._giving_way = self._hosting_loop.create_task(host.stop())
+            self._giving_way = self._hosting_loop.create_task(self._end(host))
+
+    async def _end(self, host: Host) -> None:
+        await host.stop()
+        # The threads and tasks of this process would go on with messages that nobody else sees.
+        host.store.end(unavailable(self.path, ConnectionResetError("another process hosts it now")))
+        await self._drop_connections()
 
     async def stop(self) -> None:
         """Host no longer: messages and groups are gone, clients find that out at once."""
@@ -135,7 +147,12 @@ class LocalChannelLayer(BaseChannelLayer):
             loop = self._hosting_loop
             if loop is None or not isinstance(error.__cause__, NO_HOST) or loop is _running_loop():
                 raise
-            asyncio.run_coroutine_threadsafe(self._try_to_host(), loop).result(TAKE_OVER_TIMEOUT)
+            attempt = asyncio.run_coroutine_threadsafe(self._try_to_host(), loop)
+            try:
+                attempt.result(TAKE_OVER_TIMEOUT)
+            except concurrent.futures.TimeoutError:
+                attempt.cancel()
+                raise error from error.__cause__
         return SocketConnection(self.path, self.losses)
 
     async def open_socket_async(self) -> AsyncSocketConnection:

@@ -171,6 +171,26 @@ def test_a_host_whose_files_were_taken_over_becomes_a_client(file_path: str) -> 
     first.stop()
 
 
+def test_a_host_that_was_superseded_uses_the_store_of_its_successor(file_path: str) -> None:
+    first = HostThread(file_path)
+    kept = first.run(first.layer.connect_async())
+    waiting = asyncio.run_coroutine_threadsafe(kept.run([Take(["chat"], 1, 60.0)]), first.loop)
+    first.layer.send("kept", {})  # its pool has a connection now
+    other_claim = claim_after_removal(file_path)
+    eventually(lambda: first.layer.host is None, timeout=10)
+    with pytest.raises(LayerUnavailable, match="another process hosts it"):
+        waiting.result(10)
+    assert not kept.usable()
+    other_claim.release()
+    with host_process(file_path) as successor:
+        assert successor.wait_for_line("hosts|is a client") == "hosts"
+        first.layer.send("chat", {"value": 1})
+        client = LocalChannelLayer(file_path)
+        assert client.receive(["chat"]) == ("chat", {"value": 1})
+        client.close()
+        first.stop()
+
+
 def claim_after_removal(path: str) -> Claim:
     """Remove the files of a host and claim its path before it notices."""
     os.unlink(path)
