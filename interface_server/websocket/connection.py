@@ -233,6 +233,7 @@ class WebSocket:
     def _let_go(self, _: actions.Drained) -> None:
         """End, unless others wait for room for their disconnect: the report on this one says when there is some."""
         session = self._session
+        session.retry_queues.forget(self)
         if self._inbound.channel == DISCONNECT and session.retry_queues.must_wait(DISCONNECT):
             self.state = SocketState.DRAINED
             self._life_deadline = session.clock() + LAST_REPORT_TIMEOUT
@@ -409,7 +410,7 @@ class WebSocket:
         """Close the connection and drop what waits: the process holds too much."""
         self._warn("The WebSocket %s is closed: all of them hold more than --socket-memory, and it holds most.")
         self._send_queue.clear()
-        self._perform(self._inbound.discard())
+        self._perform(self._inbound.discard(self._session.clock()))
         self._close(TRY_AGAIN_LATER)
         if self._raw is not None:
             self._raw["abort"]()
