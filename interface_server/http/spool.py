@@ -40,7 +40,7 @@ class SpoolQuota:
 
     def __init__(self, memory: int, disk: int) -> None:
         self._memory = memory
-        self._disk = disk
+        self._disk = self._whole_disk = disk
         self.reclaimables: set[Reclaimable] = set()
 
     def take_memory(self, size: int) -> bool:
@@ -56,6 +56,8 @@ class SpoolQuota:
 
     def has_disk(self, size: int) -> bool:
         """Return True if there is room for a file of this size, if need be after others lost theirs."""
+        if size > self._whole_disk:
+            return False  # so nobody has to lose anything
         while size > self._disk and self.reclaimables:
             first = min(self.reclaimables, key=lambda owner: owner.rank())
             self.reclaimables.discard(first)

@@ -172,6 +172,11 @@ class RetryQueues:
             del self._lines[channel]
         _retry(released)
 
+    def forget(self, client: Retryable) -> None:
+        """Remove a client that is gone: whatever it waited for, nobody waits for its answer."""
+        for channel in list(self._lines):
+            self.passed(channel, client)
+
     def taken(self, channel: str) -> None:
         """Record that a worker took a message from `channel`."""
         line = self._lines.get(channel)

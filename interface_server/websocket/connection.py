@@ -233,6 +233,7 @@ class WebSocket:
     def _let_go(self, _: actions.Drained) -> None:
         """End, unless others wait for room for their disconnect: the report on this one says when there is some."""
         session = self._session
+        session.retry_queues.forget(self)
         if self._inbound.channel == DISCONNECT and session.retry_queues.must_wait(DISCONNECT):
             self.state = SocketState.DRAINED
             self._life_deadline = session.clock() + LAST_REPORT_TIMEOUT
@@ -412,7 +413,7 @@ class WebSocket:
             "holds the most."
         )
         self._send_queue.clear()
-        self._perform(self._inbound.discard())
+        self._perform(self._inbound.discard(self._session.clock()))
         self._close(TRY_AGAIN_LATER)
         if self._raw is not None:
             self._raw["abort"]()

@@ -212,11 +212,13 @@ class Gate:
         return self._change(GateEvent.ENDED)
 
     def discard(self) -> int:
-        """Drop the frames that wait; return their number."""
-        before = len(self._waiting)
-        self._waiting = [waiting for waiting in self._waiting if waiting.last or not waiting.size]
+        """Drop the frames that wait; return their number. If the refused one is among them, the next one may pass."""
+        before = self._waiting
+        self._waiting = [waiting for waiting in before if waiting.last or not waiting.size]
         self._size = 0
-        return before - len(self._waiting)
+        if not self._waiting or self._waiting[0] is not before[0]:
+            self._change(GateEvent.RETRIED)
+        return len(before) - len(self._waiting)
 
     def shorten(self, now: float) -> None:
         """Shorten the lease: the layer was down, and the outstanding message or its report may be lost."""

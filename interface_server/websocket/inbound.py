@@ -13,7 +13,7 @@ from channels_classic.layers.codec import Outcome
 
 from ..layer.writer import SendResult
 from .actions import Action, Block, Drained, Lost, Overtaken, Resume, Send, Stalled, Taken, TooLarge, Unblock
-from .gate import Gate, InboundMessage
+from .gate import Gate, GateState, InboundMessage
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
@@ -133,13 +133,16 @@ class InboundQueue:
 
     def _pump(self, now: float, *, retried: bool = False) -> list[Action]:
         """Return the actions for what may pass now."""
-        waiting = self._gate.next(now)
-        actions: list[Action] = []
-        if waiting is not None:
-            actions.append(Send(waiting.channel, waiting.message, waiting.order, waiting.token, retried))
+        actions = self._next(now, retried=retried)
         if self._paused_until is not None and self.has_room:
             actions += self.resume()
         return actions
+
+    def _next(self, now: float, *, retried: bool = False) -> list[Action]:
+        waiting = self._gate.next(now)
+        if waiting is None:
+            return []
+        return [Send(waiting.channel, waiting.message, waiting.order, waiting.token, retried)]
 
     def settled(self, order: int, channel: str, result: SendResult, now: float) -> list[Action]:
         """Record the result of a `Send`."""
@@ -167,9 +170,11 @@ class InboundQueue:
         client. Only when the process stops there is no further try.
         """
         if not self._is_final and self._gate.refuse(str(order)):
+            # The one that waited may have been reported on, or overtaken, before the layer's answer to it came.
+            actions = self._unblock() if self._blocked is not None and self._blocked[0] != channel else []
             self._blocked = channel, order
-            return [Block(channel)]
-        return [Lost(_NOT_WRITTEN[result], channel), *_drained(channel)]
+            return [*actions, Block(channel)]
+        return [Lost(_NOT_WRITTEN[result], channel), *self._unblock(order), *_drained(channel)]
 
     def retry(self, now: float) -> list[Action]:
         """Try the message that waits for room again."""
@@ -209,9 +214,13 @@ class InboundQueue:
         self._is_final = True
         return [*self._unblock(), *map(_without_token, self._gate.overtake(now))]
 
-    def discard(self) -> list[Action]:
-        """Drop the frames that wait, because the process holds too many bytes."""
-        return [Lost("full", RECEIVE) for _ in range(self._gate.discard())]
+    def discard(self, now: float) -> list[Action]:
+        """Drop the frames that wait, because the process holds too many bytes; reading does not continue for that.
+
+        If the one that waits for room is among them, the next message is sent at its own turn.
+        """
+        lost: list[Action] = [Lost("full", RECEIVE) for _ in range(self._gate.discard())]
+        return [*lost, *self._unblock(), *self._next(now)] if self._gate.state is GateState.OPEN else lost
 
     # Time
 

@@ -105,6 +105,15 @@ def test_the_one_that_asks_may_be_the_one_that_loses() -> None:
     assert quota.has_disk(100)
 
 
+def test_nobody_loses_files_for_what_has_no_room_even_without_them() -> None:
+    quota = SpoolQuota(memory=0, disk=100)
+    owner = Owner(quota, 30, 1.0)
+    assert not quota.has_disk(101)
+    assert owner.spool.size == 30
+    assert quota.has_disk(100)
+    assert owner.spool.size == 0
+
+
 def test_a_disk_that_fails_is_like_one_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
     spool = filled(SpoolQuota(memory=0, disk=100), 10)
 

@@ -185,6 +185,24 @@ def test_the_first_one_tries_when_something_was_taken() -> None:
     run(test)
 
 
+def test_one_that_is_gone_while_it_tries_holds_nobody_up() -> None:
+    async def test(queues: RetryQueues, tried: list[Waiter]) -> None:
+        waiters = [Waiter(number, tried) for number in range(2)]
+        for waiter in waiters:
+            queues.refused("c", waiter)
+        queues.refused("d", waiters[0])
+        queues.taken("c")
+        queues.taken("c")
+        assert tried == waiters[:1]
+        queues.forget(waiters[0])
+        assert tried == waiters
+        assert not queues.must_wait("d")
+        queues.forget(waiters[1])
+        assert not queues.must_wait("c")
+
+    run(test)
+
+
 def test_a_timer_lets_them_try() -> None:
     async def test(queues: RetryQueues, tried: list[Waiter]) -> None:
         first, second = Waiter(0, tried), Waiter(1, tried)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -266,6 +268,152 @@ def test_frames_that_wait_can_be_dropped_and_the_disconnect_is_not() -> None:
     for frame in ("a", "b", "c"):
         inbound.frame(frame, 0.0)
     inbound.end(1013, 0.0)
-    assert inbound.discard() == [Lost("full", RECEIVE)] * 2
+    assert inbound.discard(0.0) == [Lost("full", RECEIVE)] * 2
     assert (inbound.waiting, inbound.size) == (1, 0)
     assert brief(inbound.report("1", Outcome.CONSUMED, 0.0)) == [Taken(RECEIVE), (DISCONNECT, 4, "4")]
+
+
+def test_a_frame_that_is_dropped_while_it_waits_for_room_makes_way() -> None:
+    inbound = blocked()
+    inbound.frame("b", 1.0)
+    lost = [Lost("full", RECEIVE)] * 2
+    assert inbound.discard(2.0) == [*lost, Unblock(RECEIVE)]
+    assert brief(inbound.end(1013, 3.0)) == [(DISCONNECT, 3, "3")]
+    inbound = blocked()
+    inbound.end(1006, 1.0)
+    assert brief(inbound.discard(2.0)) == [lost[0], Unblock(RECEIVE), (DISCONNECT, 2, "2")]
+
+
+def test_a_frame_that_is_dropped_behind_one_that_waits_for_room_changes_nothing() -> None:
+    inbound = connected()
+    inbound.frame("", 1.0)  # without bytes, so there is nothing to gain
+    inbound.frame("b", 1.0)
+    inbound.settled(1, RECEIVE, SendResult.FULL, 1.0)
+    assert inbound.discard(2.0) == [Lost("full", RECEIVE)]
+    assert brief(inbound.retry(3.0)) == [(RECEIVE, 1, "1")]
+
+
+def test_reading_does_not_continue_because_frames_were_dropped() -> None:
+    inbound = blocked()
+    inbound.pause(1.0)
+    assert inbound.discard(2.0) == [Lost("full", RECEIVE), Unblock(RECEIVE)], "only once no frame is queued"
+    assert inbound.resume() == [Resume()]
+
+
+def test_a_disconnect_that_has_to_wait_makes_way_for_frames() -> None:
+    inbound = blocked()
+    inbound.retry(2.0)
+    inbound.end(1000, 2.0)
+    inbound.report("1", Outcome.CONSUMED, 2.0)  # by another connection than the answer
+    assert inbound.settled(2, DISCONNECT, SendResult.UNAVAILABLE, 2.0) == [Unblock(RECEIVE), Block(DISCONNECT)]
+    assert inbound.settled(1, RECEIVE, SendResult.ACCEPTED, 2.0) == []
+
+
+def test_a_frame_that_was_overtaken_and_then_refused_makes_way() -> None:
+    inbound = blocked()
+    inbound.retry(2.0)
+    inbound.end(1000, 2.0)
+    assert brief(inbound.due(2.0 + GRACE)) == [(DISCONNECT, 2, None), Overtaken(RECEIVE)]
+    assert inbound.settled(1, RECEIVE, SendResult.FULL, 8.0) == [Lost("full", RECEIVE), Unblock(RECEIVE)]
+
+
+class Walk:
+    """A client that does anything in any order, with its sends answered in order and one place in line per channel."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.inbound = InboundQueue(LIMITS, "/p")
+        self.now = 0.0
+        self.lines: set[str] = set()
+        self.trying = False
+        self.unanswered: deque[Send] = deque()
+        self.ended = self.drained = False
+        self.perform(self.inbound.connect({"reply_channel": "r!a"}, 0.0))
+
+    def perform(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Block):
+                self.lines.add(action.channel)
+                self.trying = False
+            elif isinstance(action, Unblock):
+                self.lines.remove(action.channel)
+                self.trying = False
+            elif isinstance(action, Drained):
+                self.drained = True
+                assert not self.lines
+            elif isinstance(action, Send) and not action.retried and self.must_wait(action.channel):
+                self.perform(self.inbound.settled(action.order, action.channel, SendResult.UNAVAILABLE, self.now))
+            elif isinstance(action, Send):
+                self.unanswered.append(action)
+        assert len(self.lines) <= 1, "it waits for one message"
+        assert not self.trying or self.unanswered, "who tries is answered"
+
+    def must_wait(self, channel: str) -> bool:
+        """Behind itself or, now and then, others."""
+        return channel in self.lines or self.random.random() < 0.3
+
+    def answer(self, result: SendResult) -> None:
+        if self.unanswered:
+            send = self.unanswered.popleft()
+            self.perform(self.inbound.settled(send.order, send.channel, result, self.now))
+
+    def retry(self) -> None:
+        if self.lines and not self.trying:
+            actions = self.inbound.retry(self.now)
+            self.trying = any(isinstance(action, Send) for action in actions)
+            self.unanswered.extend(action for action in actions if isinstance(action, Send))
+            self.perform([action for action in actions if not isinstance(action, Send)])
+
+    def report(self) -> None:
+        if self.unanswered:
+            self.perform(self.inbound.report(str(self.unanswered[-1].order), Outcome.CONSUMED, self.now))
+
+    def report_all(self) -> None:
+        for order in range(20):
+            self.perform(self.inbound.report(str(order), Outcome.CONSUMED, self.now))
+
+    def end(self) -> None:
+        if not self.ended:
+            self.ended = True
+            self.perform(self.inbound.end(1000, self.now))
+
+    def frame(self) -> None:
+        if not self.ended:
+            self.perform(self.inbound.frame(self.random.choice(["", "a"]), self.now))
+
+    def wait(self) -> None:
+        self.now += self.random.choice([GRACE, EXPIRY + MARGIN])
+        self.perform(self.inbound.due(self.now))
+
+    def step(self) -> None:
+        results = [SendResult.ACCEPTED, SendResult.FULL, SendResult.UNAVAILABLE, SendResult.LOST, SendResult.INVALID]
+        steps: list[Callable[[], None]] = [
+            self.frame,
+            self.frame,
+            self.end,
+            self.retry,
+            self.retry,
+            self.report,
+            self.report_all,
+            self.wait,
+            lambda: self.answer(self.random.choice(results)),
+            lambda: self.answer(SendResult.FULL),
+            lambda: self.perform(self.inbound.discard(self.now)),
+        ]
+        self.random.choice(steps)()
+
+
+def test_whatever_happens_a_client_waits_in_one_line_at_most_and_in_none_at_its_end() -> None:
+    for seed in range(3000):
+        walk = Walk(seed)
+        for _ in range(15):
+            if not walk.drained:
+                walk.step()
+        for _ in range(60):
+            if not walk.drained:
+                walk.end()
+                walk.retry()
+                walk.answer(SendResult.ACCEPTED)
+                walk.report_all()
+                walk.wait()
+        assert walk.drained, seed

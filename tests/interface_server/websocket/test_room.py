@@ -19,7 +19,7 @@ from tests.interface_server.live import Live, live
 from tests.interface_server.server.test_limits import UPGRADE, frame, open_socket
 from tests.support.waiting import eventually
 
-CONNECT, DISCONNECT = "websocket.connect", "websocket.disconnect"
+CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
 
 class CountingLayer(ChannelLayer):
@@ -115,6 +115,22 @@ def test_of_many_sockets_that_hold_much_those_that_hold_most_are_closed_and_othe
         session = server.server._uvicorn.config.loaded_app._session.result()
         eventually(lambda: session.budget.total <= 8 * 1024 * 1024)
     assert "--socket-memory" in caplog.text
+
+
+def test_a_socket_that_is_closed_while_it_waits_for_room_holds_nobody_up() -> None:
+    layer = CountingLayer(capacity=1)
+    with live(layer, socket_memory=256 * 1024) as server, server.raw() as honest, server.raw() as hostile:
+        open_socket(server, honest)
+        open_socket(server, hostile)
+        layer.send(RECEIVE, {"text": "fills it"})
+        with suppress(ConnectionError):
+            for _ in range(3):
+                hostile.sendall(frame(0x82, b"x" * 100_000))
+        assert server.take(DISCONNECT).message["code"] in (1006, 1013)
+        assert layer.refused[RECEIVE]
+        assert server.take(RECEIVE).message["text"] == "fills it"
+        honest.sendall(frame(0x81, b"still"))
+        assert server.take(RECEIVE).message["text"] == "still"
 
 
 def test_what_nobody_reads_is_counted_too(caplog: pytest.LogCaptureFixture) -> None:
