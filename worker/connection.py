@@ -107,8 +107,13 @@ class WorkerConnection:
 
     @property
     def is_busy(self) -> bool:
-        """True if `settle` should be called again soon."""
+        """True if there is anything to write, to read or to retry."""
         return self._outstanding.is_busy
+
+    @property
+    def has_refused(self) -> bool:
+        """True if `settle` should be called again soon."""
+        return self._outstanding.has_refused
 
     def retry(self) -> None:
         """Retry refused pushes, in order, until they are accepted or given up after `RETRY_TIME` seconds."""

@@ -153,6 +153,46 @@ def test_refused_messages_are_lost_with_the_connection(outstanding: Outstanding,
     assert (losses.as_dict(), outstanding.is_busy) == ({"full": 1}, False)
 
 
+@pytest.mark.parametrize("end", ["its time is over", "the connection breaks"])
+def test_reports_in_a_push_that_stays_refused_are_kept(outstanding: Outstanding, losses: Losses, end: str) -> None:
+    written(outstanding, result(Outgoing(CLIENT, {"n": 1}), Outgoing("a", {"n": 2}), token="token"))
+    outstanding.answered([REFUSED] * 3, now=0)
+    if end == "its time is over":
+        assert outstanding.retried(now=RETRY_TIME) == []
+    else:
+        outstanding.disconnected()
+    assert losses.as_dict() == {"refused": 2}
+    assert messages(written(outstanding)) == [Outcome.CONSUMED]
+
+
+def test_a_report_that_was_refused_is_written_again_until_it_would_have_expired(outstanding: Outstanding) -> None:
+    outstanding.owe([Report(CLIENT, "token", Outcome.CONSUMED)])
+    written(outstanding)
+    outstanding.answered([REFUSED], now=0)
+    outstanding.retried(now=RETRY_TIME)
+    for now in (10, 61):
+        assert messages(written(outstanding)) == [Outcome.CONSUMED]
+        outstanding.answered([REFUSED], now=now)
+        assert not outstanding.has_refused, "nothing waits for it"
+    assert messages(written(outstanding)) == [Outcome.CONSUMED]
+    outstanding.answered([REFUSED], now=60 + RETRY_TIME)
+    assert not outstanding.is_busy
+
+
+def test_reports_for_a_full_inbox_are_written_again_together(outstanding: Outstanding, losses: Losses) -> None:
+    outstanding.owe([Report(CLIENT, "token", Outcome.RUNNING)])
+    written(outstanding)
+    outstanding.owe([Report(CLIENT, "token", Outcome.CONSUMED)])
+    written(outstanding)
+    outstanding.answered([[Status.FULL]], now=0)
+    outstanding.answered([[Status.FULL]], now=0)
+    assert not outstanding.has_refused, "no thread waits for it"
+    pushes = written(outstanding)
+    assert (len(pushes), messages(pushes)) == (1, [Outcome.RUNNING, Outcome.CONSUMED])
+    outstanding.answered([[Status.ACCEPTED, Status.ACCEPTED]], now=1)
+    assert (outstanding.is_busy, losses.as_dict()) == (False, {})
+
+
 def test_the_client_of_a_message_that_was_to_be_put_back_is_told_when_it_is_lost(outstanding: Outstanding) -> None:
     outstanding.lose(Outgoing("test", {"reply_channel": CLIENT}, token="token"), "broker")
     assert messages(written(outstanding)) == [Outcome.DROPPED]
