@@ -247,12 +247,10 @@ class WorkerConnection:
         if not self._connect():
             self._outstanding.disconnected()
             return
-        until = self._outstanding.retry_until
-        pushes: Sequence[Push] = self._outstanding.retried(self._clock())
-        if pushes:
-            self._put(Written(pushes), pushes)
+        written = self._outstanding.retried(self._clock())
+        if written.pushes:
+            self._put(written, written.pushes)
             self._settle()
-            self._outstanding.retry_until = until
 
     def _close_if_misplaced(self) -> None:
         """Close a connection to a server that refuses because another one is the master. Nothing is unread."""

@@ -31,10 +31,14 @@ RETRY_TIME = 2.0
 
 @dataclass(slots=True)
 class Written:
-    """Pushes whose results have not been read. Once read, the `deliveries` are finished."""
+    """Pushes whose results have not been read. Once read, the `deliveries` are finished.
+
+    Pushes that are retried have `deadlines`, one each, at which they are given up.
+    """
 
     pushes: Sequence[Push]
     deliveries: Sequence[Delivery] = ()
+    deadlines: Sequence[float] = ()
 
 
 @dataclass(slots=True)
@@ -52,8 +56,7 @@ class Outstanding:
         self._losses = losses
         self._record = record
         self._unread: deque[Written] = deque()
-        self._refused: list[tuple[Push, str]] = []
-        self._retry_until = 0.0
+        self._refused: list[tuple[Push, str, float]] = []
         self._owed: list[Report] = []
         self._repeated: dict[str, list[Entry]] = {}
 
@@ -138,17 +141,18 @@ class Outstanding:
             return
         self._planner.refusals(written.pushes, results)  # counts dead inboxes
         if any(isinstance(result, StepRefused) or Status.FULL in result for result in results):
-            for push, result in zip(written.pushes, results, strict=True):
-                self._judge(push, result, now)
+            deadlines = written.deadlines or [now + RETRY_TIME] * len(results)
+            for push, result, deadline in zip(written.pushes, results, deadlines, strict=True):
+                self._judge(push, result, now, deadline)
 
-    def _judge(self, push: Push, result: StepRefused | Sequence[Status], now: float) -> None:
+    def _judge(self, push: Push, result: StepRefused | Sequence[Status], now: float, deadline: float) -> None:
         if isinstance(result, StepRefused):
             if all(isinstance(entry, _KeptReport) for entry in push.entries):
                 self._keep(push.queue, push.entries, now)
                 return
             if not result.again:
                 logger.error("Messages for %s were not accepted: %s", push.queue, result)
-            self._refuse(push, "refused", now)
+            self._refused.append((push, "refused", deadline))
             return
         refused = [entry for entry, status in zip(push.entries, result, strict=True) if status == Status.FULL]
         self._keep(push.queue, refused, now)
@@ -157,34 +161,17 @@ class Outstanding:
         self._losses.count("full", push.queue, sum(entry.origin.group for entry in full))
         kept = [entry for entry in full if not entry.origin.group]
         if kept:
-            self._refuse(Push(push.queue, kept, push.alive), "full", now)
+            self._refused.append((Push(push.queue, kept, push.alive), "full", deadline))
 
-    def _refuse(self, push: Push, kind: str, now: float) -> None:
-        if not self._refused:
-            self._retry_until = now + RETRY_TIME
-        self._refused.append((push, kind))
-
-    def retried(self, now: float) -> list[Push]:
-        """Remove and return the refused pushes to write again; when their time is over only their reports are kept.
-
-        Call `retry_until` with the previous deadline when their results have been read.
-        """
+    def retried(self, now: float) -> Written:
+        """Remove and return the refused pushes to write again; of one whose time is over only the reports are kept."""
         refused, self._refused = self._refused, []
-        if now < self._retry_until:
-            return [push for push, _ in refused]
-        for push, kind in refused:
-            self._drop(push, kind)
-            self._keep(push.queue, push.entries, now)
-        return []
-
-    @property
-    def retry_until(self) -> float:
-        """When refused pushes are given up."""
-        return self._retry_until
-
-    @retry_until.setter
-    def retry_until(self, deadline: float) -> None:
-        self._retry_until = deadline
+        for push, kind, deadline in refused:
+            if now >= deadline:
+                self._drop(push, kind)
+                self._keep(push.queue, push.entries, now)
+        again = [(push, deadline) for push, _, deadline in refused if now < deadline]
+        return Written([push for push, _ in again], deadlines=[deadline for _, deadline in again])
 
     # Losing
 
@@ -202,7 +189,7 @@ class Outstanding:
             for push in written.pushes:
                 self._drop(push, "broker")
                 self._repeat(push.queue, push.entries)
-        for push, kind in refused:
+        for push, kind, _ in refused:
             self._drop(push, kind)
             self._repeat(push.queue, push.entries)
 
