@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +16,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
 from tests.support.waiting import eventually
-from tests.worker.harness import Inbox, drain, make_worker, running
+from tests.worker.harness import Inbox, drain, make_group, make_worker, running
 
 
 class Metered:
@@ -96,6 +98,32 @@ def test_a_client_gets_its_reply_before_the_next_message_of_its_socket_may_start
         found = inbox.wait(2)
     assert ("client", Outcome.CONSUMED) in found
     assert ("client", {"n": 1, "metered": True}) in found
+
+
+def test_messages_are_received_by_the_override_alone_while_one_waits_for_its_limit(layer: Any) -> None:
+    release = threading.Event()
+    seen: list[str] = []
+
+    def slow(message: Message) -> None:
+        seen.append("slow")
+        release.wait(10)
+
+    def quick(message: Message) -> None:
+        seen.append("quick")
+
+    group = make_group(layer, {"slow": slow, "quick": quick}, 2)
+    group.limits = {"slow": 1}
+    with running(group):
+        time.sleep(0.3)  # both threads wait for messages of both channels
+        for _ in range(2):
+            layer.send("slow", {})
+        eventually(lambda: layer.calls["receive"] == 2)
+        for _ in range(5):
+            layer.send("quick", {})
+        eventually(lambda: seen == ["slow", *["quick"] * 5])
+        release.set()
+        eventually(lambda: seen[6:] == ["slow"])
+    assert layer.calls["receive"] == 7
 
 
 def test_a_method_that_raises_costs_that_message_alone(
