@@ -80,4 +80,6 @@ class Overrides:
 
 def _kind_of(error: Exception) -> str:
     """Return the kind of loss of a message whose send raised `error`."""
-    return {LayerUnavailable: "broker", StepRefused: "refused"}.get(type(error), "invalid")
+    if isinstance(error, LayerUnavailable):
+        return "broker"
+    return "refused" if isinstance(error, StepRefused) else "invalid"

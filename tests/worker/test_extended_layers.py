@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from channels_classic import Channel, Group
+from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
@@ -124,6 +125,37 @@ def test_messages_are_received_by_the_override_alone_while_one_waits_for_its_lim
         release.set()
         eventually(lambda: seen[6:] == ["slow"])
     assert layer.calls["receive"] == 7
+
+
+class MovedShard(StepRefused):
+    """A project's own kind of refusal."""
+
+
+class Unplugged(LayerUnavailable):
+    """A project's own kind of outage."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MovedShard("the test", "it moved"), "refused"),
+        (Unplugged("the test", "it is away", "Wait."), "broker"),
+        (RuntimeError("the project refuses this message"), "invalid"),
+    ],
+)
+def test_a_message_whose_send_raised_is_counted_by_the_kind_of_the_error(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
+) -> None:
+    layer = MeteredMemory()
+    layer.send("test", {"n": 1})
+
+    def refusing(channel: str, message: dict[str, Any]) -> None:
+        raise error
+
+    monkeypatch.setattr(layer, "send", refusing)
+    with running(make_worker(layer, {"test": consumer})):
+        eventually(layer.losses.as_dict)
+    assert layer.losses.as_dict() == {kind: 1}
 
 
 def test_a_method_that_raises_costs_that_message_alone(
