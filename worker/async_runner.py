@@ -47,6 +47,9 @@ logger = logging.getLogger("channels_classic.worker")
 _CHECK_INTERVAL = 1.0
 """Seconds after a coroutine ended until database connections are checked; synchronous consumers check each time."""
 
+_REPEAT_AFTER = 1.0
+"""Seconds after which reports that the layer refused are written again, if no coroutine ends before."""
+
 
 @dataclass(slots=True, eq=False)
 class Running:
@@ -148,7 +151,7 @@ class AsyncConsumerRunner:
 
     def _write(self) -> None:
         while True:
-            items = [self._endings.get()]
+            items = self._ending()
             while not self._endings.empty():
                 items.append(self._endings.get())
             parts = [item for item in items if isinstance(item, _Part)]
@@ -166,6 +169,13 @@ class AsyncConsumerRunner:
             finally:
                 for part in parts:
                     part.written.set()
+
+    def _ending(self) -> list[ConsumerResult | _Part | None]:
+        """Wait for what is to be written; empty if only reports that the layer refused are."""
+        try:
+            return [self._endings.get(timeout=_REPEAT_AFTER if self._connection.is_busy else None)]
+        except queue.Empty:
+            return []
 
     # On the event loop
 

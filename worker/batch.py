@@ -40,10 +40,13 @@ class Batch:
         self._written = threading.Event()  # cleared while the watchdog writes results or puts messages back
         self._written.set()
 
-    def fill(self, deliveries: Sequence[Delivery]) -> None:
-        """Add messages that were taken; from now on the thread counts as busy."""
+    def fill(self, deliveries: Sequence[Delivery], ahead: bool = False) -> None:
+        """Add messages that were taken, `ahead` of those that wait; from now on the thread counts as busy."""
         with self._lock:
-            self._unstarted.extend(deliveries)
+            if ahead:
+                self._unstarted.extendleft(reversed(deliveries))
+            else:
+                self._unstarted.extend(deliveries)
             self._since = self._clock()
 
     def start(self) -> Delivery | None:
@@ -110,6 +113,11 @@ class Batch:
     def has_unstarted(self) -> bool:
         """True if messages wait."""
         return bool(self._unstarted)
+
+    def waiting(self) -> list[str]:
+        """Return the channels of the messages that wait, in order."""
+        with self._lock:
+            return [delivery.channel for delivery in self._unstarted]
 
     def steal(self, before: float, with_unstarted: bool = True) -> tuple[list[Delivery], list[ConsumerResult]]:
         """Remove and return waiting messages and unwritten results if one thing has kept the thread since `before`.

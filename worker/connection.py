@@ -107,8 +107,13 @@ class WorkerConnection:
 
     @property
     def is_busy(self) -> bool:
-        """True if `settle` should be called again soon."""
+        """True if there is anything to write, to read or to retry."""
         return self._outstanding.is_busy
+
+    @property
+    def has_refused(self) -> bool:
+        """True if `settle` should be called again soon."""
+        return self._outstanding.has_refused
 
     def retry(self) -> None:
         """Retry refused pushes, in order, until they are accepted or given up after `RETRY_TIME` seconds."""
@@ -242,12 +247,10 @@ class WorkerConnection:
         if not self._connect():
             self._outstanding.disconnected()
             return
-        until = self._outstanding.retry_until
-        pushes: Sequence[Push] = self._outstanding.retried(self._clock())
-        if pushes:
-            self._put(Written(pushes), pushes)
+        written = self._outstanding.retried(self._clock())
+        if written.pushes:
+            self._put(written, written.pushes)
             self._settle()
-            self._outstanding.retry_until = until
 
     def _close_if_misplaced(self) -> None:
         """Close a connection to a server that refuses because another one is the master. Nothing is unread."""

@@ -98,10 +98,10 @@ class Loop:
                 return self._connection.settle()
             if len(channels) < len(self._channels):
                 step = Take(channels, self._count, _AGAIN)
+        if self._overrides.receives:
+            return self._receive(step.queues)
         if self._batch.has_unstarted:  # the layer did not take them back
             step = replace(step, timeout=_AGAIN if self._limits.any else 0.0)
-        if self._overrides.receives and not self._batch.has_unstarted:
-            return self._receive(step.queues)
         taken = self._connection.take(step, self._batch.ended())
         if taken is not None:
             now = self._clock()
@@ -115,17 +115,27 @@ class Loop:
         self._connection.retry()
 
     def _receive(self, channels: Sequence[str]) -> None:
-        """Fill the batch by the project's own `receive`."""
+        """Fill the batch by the project's own `receive`.
+
+        Messages that it gave cannot be put back. While one waits for its limit, those of other channels go ahead of it.
+        """
         self._connection.send(self._batch.ended())
         self._connection.settle()
         self._connection.retry()
+        waiting = self._batch.waiting()
+        if waiting and self._limits.open(waiting[:1], 0):
+            return
+        channels = [channel for channel in channels if channel not in waiting]
         try:
-            deliveries = self._overrides.receive(channels)
+            deliveries = self._overrides.receive(channels, block=not waiting) if channels else []
         except LayerUnavailable as error:
             self._connection.disconnected(error)
             return
+        if waiting and not deliveries:
+            self._limits.open(waiting[:1], _AGAIN)
+            return
         self._record.hold(deliveries)
-        self._batch.fill(deliveries)
+        self._batch.fill(deliveries, ahead=True)
         self._watchdog.wake_for(len(deliveries))
 
     def _write_first(self, layer: BaseChannelLayer, steps: Sequence[Step]) -> None:

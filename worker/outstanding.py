@@ -2,7 +2,8 @@
 
 A push whose result was not read when the connection broke has an unknown outcome, so messages in it are lost and never
 repeated (at most once), but reports are: the gate ignores a report it has had already. A push that the layer refused
-was certainly not carried out, so it is retried, in order, for `RETRY_TIME` seconds.
+was certainly not carried out, so it is retried, in order, for `RETRY_TIME` seconds. Then its messages are lost; its
+reports are written again with whatever comes next, for as long as they could have waited in the inbox.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from channels_classic.exceptions import InvalidMessage, MessageTooLarge, StepRef
 from channels_classic.layers.codec import Outcome, pack_message
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report
-from channels_classic.layers.steps import Audience, Push, Status
+from channels_classic.layers.steps import Audience, Entry, Push, Status
 
 from .inflight import Record
 from .result import ConsumerResult
@@ -30,10 +31,21 @@ RETRY_TIME = 2.0
 
 @dataclass(slots=True)
 class Written:
-    """Pushes whose results have not been read. Once read, the `deliveries` are finished."""
+    """Pushes whose results have not been read. Once read, the `deliveries` are finished.
+
+    Pushes that are retried have `deadlines`, one each, at which they are given up.
+    """
 
     pushes: Sequence[Push]
     deliveries: Sequence[Delivery] = ()
+    deadlines: Sequence[float] = ()
+
+
+@dataclass(slots=True)
+class _KeptReport(Entry):
+    """A report that was refused, which nothing waits for any more. It is written again before `until`."""
+
+    until: float = 0.0
 
 
 class Outstanding:
@@ -44,10 +56,9 @@ class Outstanding:
         self._losses = losses
         self._record = record
         self._unread: deque[Written] = deque()
-        self._refused: list[tuple[Push, str]] = []
-        self._retry_until = 0.0
+        self._refused: list[tuple[Push, str, float]] = []
         self._owed: list[Report] = []
-        self._repeated: list[Push] = []
+        self._repeated: dict[str, list[Entry]] = {}
 
     # What is left to do
 
@@ -112,8 +123,8 @@ class Outstanding:
 
     def outgoing(self, planned: Sequence[Push]) -> list[Push]:
         """Remove and return what is to be written now: repeated reports, then the `planned` pushes."""
-        pushes = [*self._repeated, *planned]
-        self._repeated, self._owed = [], []
+        pushes = [*(Push(queue, reports) for queue, reports in self._repeated.items()), *planned]
+        self._repeated, self._owed = {}, []
         return pushes
 
     def wrote(self, written: Written) -> None:
@@ -128,51 +139,39 @@ class Outstanding:
         self.release(written.deliveries)
         if not results:
             return
-        refusals = self._planner.refusals(written.pushes, results)
-        if refusals.full or any(isinstance(result, StepRefused) for result in results):
-            for push, result in zip(written.pushes, results, strict=True):
-                self._judge(push, result, now)
+        self._planner.refusals(written.pushes, results)  # counts dead inboxes
+        if any(isinstance(result, StepRefused) or Status.FULL in result for result in results):
+            deadlines = written.deadlines or [now + RETRY_TIME] * len(results)
+            for push, result, deadline in zip(written.pushes, results, deadlines, strict=True):
+                self._judge(push, result, now, deadline)
 
-    def _judge(self, push: Push, result: StepRefused | Sequence[Status], now: float) -> None:
+    def _judge(self, push: Push, result: StepRefused | Sequence[Status], now: float, deadline: float) -> None:
         if isinstance(result, StepRefused):
+            if all(isinstance(entry, _KeptReport) for entry in push.entries):
+                self._keep(push.queue, push.entries, now)
+                return
             if not result.again:
                 logger.error("Messages for %s were not accepted: %s", push.queue, result)
-            self._refuse(push, "refused", now)
+            self._refused.append((push, "refused", deadline))
             return
-        full = [
-            entry for entry, status in zip(push.entries, result, strict=True) if status == Status.FULL and entry.origin
-        ]
+        refused = [entry for entry, status in zip(push.entries, result, strict=True) if status == Status.FULL]
+        self._keep(push.queue, refused, now)
+        full = [entry for entry in refused if entry.origin]
         # As in Channels 1.1.8 a group send is not repeated: members that are full miss it.
         self._losses.count("full", push.queue, sum(entry.origin.group for entry in full))
         kept = [entry for entry in full if not entry.origin.group]
         if kept:
-            self._refuse(Push(push.queue, kept, push.alive), "full", now)
+            self._refused.append((Push(push.queue, kept, push.alive), "full", deadline))
 
-    def _refuse(self, push: Push, kind: str, now: float) -> None:
-        if not self._refused:
-            self._retry_until = now + RETRY_TIME
-        self._refused.append((push, kind))
-
-    def retried(self, now: float) -> list[Push]:
-        """Remove and return the refused pushes to write again; when their time is over they are lost instead.
-
-        Call `retry_until` with the previous deadline when their results have been read.
-        """
+    def retried(self, now: float) -> Written:
+        """Remove and return the refused pushes to write again; of one whose time is over only the reports are kept."""
         refused, self._refused = self._refused, []
-        if now < self._retry_until:
-            return [push for push, _ in refused]
-        for push, kind in refused:
-            self._drop(push, kind)
-        return []
-
-    @property
-    def retry_until(self) -> float:
-        """When refused pushes are given up."""
-        return self._retry_until
-
-    @retry_until.setter
-    def retry_until(self, deadline: float) -> None:
-        self._retry_until = deadline
+        for push, kind, deadline in refused:
+            if now >= deadline:
+                self._drop(push, kind)
+                self._keep(push.queue, push.entries, now)
+        again = [(push, deadline) for push, _, deadline in refused if now < deadline]
+        return Written([push for push, _ in again], deadlines=[deadline for _, deadline in again])
 
     # Losing
 
@@ -189,16 +188,30 @@ class Outstanding:
             self.release(written.deliveries)
             for push in written.pushes:
                 self._drop(push, "broker")
-                reports = [entry for entry in push.entries if entry.origin is None]
-                if reports:
-                    self._repeated.append(Push(push.queue, reports))
-        for push, kind in refused:
+                self._repeat(push.queue, push.entries)
+        for push, kind, _ in refused:
             self._drop(push, kind)
+            self._repeat(push.queue, push.entries)
 
     def give_up(self, pushes: Sequence[Push]) -> None:
         """Count messages in pushes that were never written as lost; keep their reports."""
         self._unread.append(Written(pushes))
         self.disconnected()
+
+    def _keep(self, queue: str, entries: Sequence[Entry], now: float) -> None:
+        """Repeat the reports among refused entries, but only while they could have waited in the inbox."""
+        kept = [
+            entry if isinstance(entry, _KeptReport) else _KeptReport(entry.payload, entry.ttl, until=now + entry.ttl)
+            for entry in entries
+            if entry.origin is None
+        ]
+        self._repeat(queue, [report for report in kept if now < report.until])
+
+    def _repeat(self, queue: str, entries: Sequence[Entry]) -> None:
+        """Add the reports among entries to the next write."""
+        reports = [entry for entry in entries if entry.origin is None]
+        if reports:
+            self._repeated.setdefault(queue, []).extend(reports)
 
     def _drop(self, push: Push, kind: str) -> None:
         for entry in push.entries:

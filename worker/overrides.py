@@ -70,9 +70,9 @@ class Overrides:
                 result.unsendable(send)
                 return
 
-    def receive(self, channels: Sequence[str]) -> list[Delivery]:
-        """Return the next message, if one comes within some seconds."""
-        channel, message = self._layer.receive(channels, block=True)
+    def receive(self, channels: Sequence[str], block: bool) -> list[Delivery]:
+        """Return the next message; with `block` it may come within some seconds."""
+        channel, message = self._layer.receive(channels, block=block)
         if channel is None or message is None:
             return []
         return [Delivery(channel, message, None, Item(b"", None))]
@@ -80,4 +80,6 @@ class Overrides:
 
 def _kind_of(error: Exception) -> str:
     """Return the kind of loss of a message whose send raised `error`."""
-    return {LayerUnavailable: "broker", StepRefused: "refused"}.get(type(error), "invalid")
+    if isinstance(error, LayerUnavailable):
+        return "broker"
+    return "refused" if isinstance(error, StepRefused) else "invalid"

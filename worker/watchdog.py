@@ -150,7 +150,9 @@ class Watchdog:
         finally:
             for batch in stolen:
                 batch.written()
-        return _TICK if self._connection.is_busy else interval
+        if self._connection.has_refused:
+            return _TICK
+        return min(interval, PACE) if self._connection.is_busy else interval
 
     def _look_at(self, watched: _Watched, stolen: list[Batch], now: float, interval: float) -> float:
         """Check one batch, and add it to those `stolen` from; return the seconds until the next look."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,12 +11,13 @@ from typing import Any
 import pytest
 
 from channels_classic import Channel, Group
+from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
 from tests.support.waiting import eventually
-from tests.worker.harness import Inbox, drain, make_worker, running
+from tests.worker.harness import Inbox, drain, make_group, make_worker, running
 
 
 class Metered:
@@ -96,6 +99,63 @@ def test_a_client_gets_its_reply_before_the_next_message_of_its_socket_may_start
         found = inbox.wait(2)
     assert ("client", Outcome.CONSUMED) in found
     assert ("client", {"n": 1, "metered": True}) in found
+
+
+def test_messages_are_received_by_the_override_alone_while_one_waits_for_its_limit(layer: Any) -> None:
+    release = threading.Event()
+    seen: list[str] = []
+
+    def slow(message: Message) -> None:
+        seen.append("slow")
+        release.wait(10)
+
+    def quick(message: Message) -> None:
+        seen.append("quick")
+
+    group = make_group(layer, {"slow": slow, "quick": quick}, 2)
+    group.limits = {"slow": 1}
+    with running(group):
+        time.sleep(0.3)  # both threads wait for messages of both channels
+        for _ in range(2):
+            layer.send("slow", {})
+        eventually(lambda: layer.calls["receive"] == 2)
+        for _ in range(5):
+            layer.send("quick", {})
+        eventually(lambda: seen == ["slow", *["quick"] * 5])
+        release.set()
+        eventually(lambda: seen[6:] == ["slow"])
+    assert layer.calls["receive"] == 7
+
+
+class MovedShard(StepRefused):
+    """A project's own kind of refusal."""
+
+
+class Unplugged(LayerUnavailable):
+    """A project's own kind of outage."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MovedShard("the test", "it moved"), "refused"),
+        (Unplugged("the test", "it is away", "Wait."), "broker"),
+        (RuntimeError("the project refuses this message"), "invalid"),
+    ],
+)
+def test_a_message_whose_send_raised_is_counted_by_the_kind_of_the_error(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
+) -> None:
+    layer = MeteredMemory()
+    layer.send("test", {"n": 1})
+
+    def refusing(channel: str, message: dict[str, Any]) -> None:
+        raise error
+
+    monkeypatch.setattr(layer, "send", refusing)
+    with running(make_worker(layer, {"test": consumer})):
+        eventually(layer.losses.as_dict)
+    assert layer.losses.as_dict() == {kind: 1}
 
 
 def test_a_method_that_raises_costs_that_message_alone(

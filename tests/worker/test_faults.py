@@ -17,7 +17,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.planner import Delivery, Outgoing, Report
 from channels_classic.layers.steps import Connection, Item, Lookup, Push, PutBack, Step, Take
 from channels_classic.message import Message, pending_message_store
-from channels_classic.worker import connection, outstanding
+from channels_classic.worker import async_runner, connection, loop, outstanding
 from channels_classic.worker.result import ConsumerResult
 from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain, make_worker, running
@@ -139,6 +139,25 @@ def test_what_was_refused_is_tried_again_in_order(layer: FaultyLayer) -> None:
     layer.fail(Push, REFUSED, inbox.name)
     with running(make_worker(layer, {"test": answer})):
         assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
+    assert layer.losses.as_dict() == {}
+
+
+async def quiet_coroutine(message: Message) -> None:
+    pass
+
+
+@pytest.mark.parametrize("consumer", [lambda message: None, quiet_coroutine])
+def test_a_report_arrives_when_the_layer_accepts_it_again(
+    layer: FaultyLayer, monkeypatch: pytest.MonkeyPatch, consumer: Any
+) -> None:
+    monkeypatch.setattr(loop, "BLOCK", 0.1)
+    monkeypatch.setattr(async_runner, "_REPEAT_AFTER", 0.1)
+    inbox = Inbox(layer)
+    inbox.post("test", {"n": 1})
+    for _ in range(8):  # more often than in `RETRY_TIME`
+        layer.fail(Push, REFUSED, inbox.name)
+    with running(make_worker(layer, {"test": consumer})):
+        assert inbox.wait(1) == [("client", Outcome.CONSUMED)]
     assert layer.losses.as_dict() == {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def written(outstanding: Outstanding, *results: ConsumerResult) -> list[Push]:
     return pushes
 
 
-def messages(pushes: list[Push]) -> list[Any]:
+def messages(pushes: Sequence[Push]) -> list[Any]:
     """The messages and reports in pushes."""
     decoded = [decode(entry.payload) for push in pushes for entry in push.entries]
     return [fields[0] if kind == Kind.MESSAGE else Outcome(fields[-1]) for kind, *fields in decoded]
@@ -100,14 +101,12 @@ def test_refused_pushes_are_retried_in_order_until_their_time_is_over(
     pushes = written(outstanding, result(Outgoing("a", {"n": 1}), Outgoing("b", {"n": 2})))
     outstanding.answered([refusal, refusal], now=10)
     assert outstanding.has_refused
-    deadline = outstanding.retry_until
-    assert deadline == 10 + RETRY_TIME
-    assert outstanding.retried(now=11) == pushes
+    again = outstanding.retried(now=11)
+    assert again.pushes == pushes
     assert not outstanding.has_refused
-    outstanding.wrote(Written(pushes))
+    outstanding.wrote(again)
     outstanding.answered([refusal, [Status.ACCEPTED]], now=11)
-    outstanding.retry_until = deadline
-    assert outstanding.retried(now=deadline) == []
+    assert outstanding.retried(now=10 + RETRY_TIME).pushes == []
     assert losses.as_dict() == {"refused": 1}
     assert caplog.text.count("were not accepted") == (3 if refusal is REFUSED else 0)
 
@@ -117,7 +116,7 @@ def test_entries_for_a_full_channel_are_retried_and_those_accepted_are_not(
 ) -> None:
     written(outstanding, result(Outgoing("a", {"n": 1}), Outgoing("a", {"n": 2})))
     outstanding.answered([[Status.ACCEPTED, Status.FULL]], now=0)
-    assert messages(outstanding.retried(now=1)) == [{"n": 2}]
+    assert messages(outstanding.retried(now=1).pushes) == [{"n": 2}]
     assert losses.as_dict() == {}
 
 
@@ -153,6 +152,46 @@ def test_refused_messages_are_lost_with_the_connection(outstanding: Outstanding,
     assert (losses.as_dict(), outstanding.is_busy) == ({"full": 1}, False)
 
 
+@pytest.mark.parametrize("end", ["its time is over", "the connection breaks"])
+def test_reports_in_a_push_that_stays_refused_are_kept(outstanding: Outstanding, losses: Losses, end: str) -> None:
+    written(outstanding, result(Outgoing(CLIENT, {"n": 1}), Outgoing("a", {"n": 2}), token="token"))
+    outstanding.answered([REFUSED] * 3, now=0)
+    if end == "its time is over":
+        assert outstanding.retried(now=RETRY_TIME).pushes == []
+    else:
+        outstanding.disconnected()
+    assert losses.as_dict() == {"refused": 2}
+    assert messages(written(outstanding)) == [Outcome.CONSUMED]
+
+
+def test_a_report_that_was_refused_is_written_again_until_it_would_have_expired(outstanding: Outstanding) -> None:
+    outstanding.owe([Report(CLIENT, "token", Outcome.CONSUMED)])
+    written(outstanding)
+    outstanding.answered([REFUSED], now=0)
+    outstanding.retried(now=RETRY_TIME)
+    for now in (10, 61):
+        assert messages(written(outstanding)) == [Outcome.CONSUMED]
+        outstanding.answered([REFUSED], now=now)
+        assert not outstanding.has_refused, "nothing waits for it"
+    assert messages(written(outstanding)) == [Outcome.CONSUMED]
+    outstanding.answered([REFUSED], now=60 + RETRY_TIME)
+    assert not outstanding.is_busy
+
+
+def test_reports_for_a_full_inbox_are_written_again_together(outstanding: Outstanding, losses: Losses) -> None:
+    outstanding.owe([Report(CLIENT, "token", Outcome.RUNNING)])
+    written(outstanding)
+    outstanding.owe([Report(CLIENT, "token", Outcome.CONSUMED)])
+    written(outstanding)
+    outstanding.answered([[Status.FULL]], now=0)
+    outstanding.answered([[Status.FULL]], now=0)
+    assert not outstanding.has_refused, "no thread waits for it"
+    pushes = written(outstanding)
+    assert (len(pushes), messages(pushes)) == (1, [Outcome.RUNNING, Outcome.CONSUMED])
+    outstanding.answered([[Status.ACCEPTED, Status.ACCEPTED]], now=1)
+    assert (outstanding.is_busy, losses.as_dict()) == (False, {})
+
+
 def test_the_client_of_a_message_that_was_to_be_put_back_is_told_when_it_is_lost(outstanding: Outstanding) -> None:
     outstanding.lose(Outgoing("test", {"reply_channel": CLIENT}, token="token"), "broker")
     assert messages(written(outstanding)) == [Outcome.DROPPED]
@@ -175,11 +214,16 @@ def test_a_client_whose_reply_cannot_be_sent_does_not_wait_for_it(outstanding: O
     assert messages(written(outstanding, unsendable)) == [Outcome.RAISED]
 
 
-def test_deadlines_are_those_of_the_first_refusal(outstanding: Outstanding) -> None:
-    for now in (0.0, 1.0):
-        written(outstanding, result(Outgoing("a", {"n": 1})))
+def test_each_push_is_retried_for_as_long_since_its_own_first_refusal(outstanding: Outstanding, losses: Losses) -> None:
+    for now in (0.0, 1.9):
+        written(outstanding, result(Outgoing("a", {"at": now})))
         outstanding.answered([[Status.FULL]], now=now)
-    assert outstanding.retry_until == RETRY_TIME
+    for now, left in ((1.95, [0.0, 1.9]), (2.0, [1.9]), (3.8, [1.9]), (3.95, [])):
+        again = outstanding.retried(now)
+        assert messages(again.pushes) == [{"at": at} for at in left]
+        outstanding.wrote(again)
+        outstanding.answered([[Status.FULL]] * len(left), now)
+    assert losses.as_dict() == {"full": 2}
 
 
 def consumer(message: Any) -> None:
