@@ -83,11 +83,11 @@ class AsgiHandler(BaseHandler):
             logger.warning("Bad Request (%s): %s", _escaped(error), path, extra={"status_code": 400})
             return HttpResponse(status=400)
         except tuple(_RESPONSES) as error:
-            return _RESPONSES[type(error)]()
+            return _response_to(error)
         try:
             return self.get_response(request)
         except tuple(_RESPONSES) as error:
-            return _RESPONSES[type(error)]()
+            return _response_to(error)
         except Exception as error:
             # Django handles what views and middleware raise; here its own error page failed, or the URLconf itself.
             if settings.DEBUG_PROPAGATE_EXCEPTIONS:
@@ -105,8 +105,8 @@ class AsgiHandler(BaseHandler):
 
         Likewise a body that the view could not read: its client is gone, or it did not arrive in time.
         """
-        if type(exception) in _RESPONSES:
-            return _RESPONSES[type(exception)]()
+        if isinstance(exception, tuple(_RESPONSES)):
+            return _response_to(exception)
         return super().process_exception_by_middleware(exception, request)
 
     def adapt_method_mode(
@@ -210,7 +210,7 @@ def _answering(handler: Callable[[HttpRequest], HttpResponseBase]) -> Any:
         try:
             return handler(request)
         except tuple(_RESPONSES) as error:
-            return _RESPONSES[type(error)]()
+            return _response_to(error)
 
     return inner
 
@@ -264,3 +264,8 @@ _RESPONSES: dict[type[Exception], Callable[[], HttpResponse]] = {
     ),
 }
 """The response to exceptions that are not the project's errors."""
+
+
+def _response_to(error: BaseException) -> HttpResponse:
+    """Return the response for one of these errors, or of a project's subclass of one."""
+    return next(respond() for kind, respond in _RESPONSES.items() if isinstance(error, kind))

@@ -238,6 +238,17 @@ def test_a_slow_upload_is_answered_408_and_an_aborted_one_not_at_all(sent: list[
     assert [name for name, *_ in sent] == ["started", "finished"] * 2
 
 
+def test_a_subclass_of_an_error_is_answered_like_the_error() -> None:
+    class UploadTimeout(RequestTimeout):
+        pass
+
+    handler = CannedHandler(HttpResponse)
+    handler.request_class = FailingRequest
+    FailingRequest.error = UploadTimeout
+    reply, *_ = handler(message())
+    assert reply["status"] == 408
+
+
 # Views
 
 
