@@ -20,6 +20,7 @@ from ..config import ClientLimits
 from . import request_limits
 from .request_limits import BodyRate, Refused, RequestLimits, RequestPart
 from .request_syntax import check_headers, check_request_line, origin_form, status_of_error
+from .unread import Unread
 
 logger = logging.getLogger("channels_classic.interface_server")
 
@@ -50,7 +51,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._running: Any = None
         self._requests = RequestLimits(self._limits)
         self._rate = BodyRate(self._limits)
-        self._head = b""  # the reads that contain the current head
+        self._unread = Unread()
         self._ignores_input = False
         self._ignored = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -94,7 +95,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._ignore(data)
             return
         self._unset_keepalive_if_required()
-        self._head = self._head + data if self._requests.part is RequestPart.HEAD else data
+        self._unread.add(data)
         try:
             self.parser.feed_data(data)
             self._requests.received(len(data))
@@ -109,8 +110,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _after_read(self, size: int) -> None:
         part = self._requests.part
-        if part is not RequestPart.HEAD:
-            self._head = b""
+        if part is RequestPart.NONE:
+            self._unread.clear()
+        else:
+            self._unread.trim()
         self._rate.received(size, paused=self.flow.read_paused)
         owes = part is not RequestPart.NONE or self.cycle is None or self.cycle.response_complete
         if not owes:
@@ -124,7 +127,8 @@ class HttpProtocol(HttpToolsProtocol):
             return reason.status
         if self._requests.part is RequestPart.BODY:
             return 400
-        return status_of_error(self._head, invalid_method=isinstance(error, httptools.HttpParserInvalidMethodError))
+        invalid_method = isinstance(error, httptools.HttpParserInvalidMethodError)
+        return status_of_error(self._unread.head, invalid_method=invalid_method)
 
     def _ignore(self, data: bytes) -> None:
         self._ignored += len(data)
@@ -149,6 +153,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._requests.header(name, value)
         if self._requests.part is RequestPart.HEAD:
             super().on_header(name, value)
+        else:
+            self._unread.skip_line()
 
     def on_headers_complete(self) -> None:
         """Check the complete head."""
@@ -162,10 +168,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_chunk_header(self) -> None:
         """Count a chunk."""
+        self._unread.skip_line()
         self._requests.chunk()
+
+    def on_chunk_complete(self) -> None:
+        """Note the end of a chunk; that of the last one is the empty line behind the trailers."""
+        self._unread.skip_line()
 
     def on_body(self, body: bytes) -> None:
         """Add a part of the body."""
+        self._unread.skip(len(body))
         used = self.cycle is not None and not self.cycle.response_complete
         if self._requests.body(len(body), used=used):
             super().on_body(body)
@@ -176,7 +188,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _check_head(self) -> None:
         """Raise `Refused` for a request that is invalid, or one too many."""
         method, version = self.parser.get_method(), self.parser.get_http_version()
-        check_request_line(self._head, method, self.url, version)
+        check_request_line(self._unread.take_head(), method, self.url, version)
         check_headers(self.headers, version)
         self.url = origin_form(method, self.url, self.headers)
         if len(self.pipeline) >= MAX_PIPELINED:
