@@ -1,7 +1,7 @@
 """Adaptor of uvicorn's HTTP protocol, with strict parsing and limits on the size and the speed of requests.
 
-The extension `channels_classic.raw` offers the application two functions that ASGI lacks: `watch` reports a client that
-leaves without a task waiting for it, `abort` closes the connection at once.
+The extension `channels_classic.raw` offers the application functions that ASGI lacks: `watch` reports a client that
+leaves without a task waiting for it, until `unwatch`; `abort` closes the connection at once.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ MAX_IGNORED = 1024 * 1024
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
+    _watcher: Callable[[], None] | None = None  # of the class: a request may end after `_upgrade` cleared the instance
+
     def __init__(self, *args: Any, limits: ClientLimits | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits or ClientLimits()
-        self._watcher: Callable[[], None] | None = None
         self._extensions: dict[str, dict[object, object]] = {
-            "channels_classic.raw": {"watch": self.watch, "abort": self.abort}
+            "channels_classic.raw": {"watch": self.watch, "unwatch": self.unwatch, "abort": self.abort}
         }
         self._running: Any = None
         self._requests = RequestLimits(self._limits)
@@ -58,11 +59,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     # The extension for the application
 
-    def watch(self, watcher: Callable[[], None] | None) -> None:
+    def watch(self, watcher: Callable[[], None]) -> None:
         """Call `watcher` when the client leaves, or soon if it has left already."""
         self._watcher = watcher
-        if watcher is not None and self._running.disconnected:
+        if self._running.disconnected:
             asyncio.get_running_loop().call_soon(watcher)
+
+    def unwatch(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher` no more. By now the next pipelined request may watch in its place."""
+        if self._watcher == watcher:
+            self._watcher = None
 
     def abort(self) -> None:
         """Close the connection at once, without a close frame or further data."""
