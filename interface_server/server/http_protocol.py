@@ -79,6 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Start the timer for the first request."""
         super().connection_made(transport)
+        self._admit()
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -199,8 +200,18 @@ class HttpProtocol(HttpToolsProtocol):
         self.url = origin_form(method, self.url, self.headers)
         if len(self.pipeline) >= MAX_PIPELINED:
             raise Refused(429)
+        self._admit()
         if self.parser.should_upgrade() and self._should_upgrade():
             self._check_handshake([name for name, _ in self.headers])
+
+    def _admit(self) -> None:
+        """Exempt this connection from the limit, for good, if it is not one too many.
+
+        uvicorn compares at each request, and counts the connection that asks: it would refuse the last that may be
+        served, and those served before when another one comes.
+        """
+        if self.limit_concurrency is not None and len(self.connections) <= self.limit_concurrency:
+            self.limit_concurrency = None
 
     def _check_handshake(self, names: list[bytes]) -> None:
         """Raise `Refused` for handshakes that the `websockets` library would not answer."""
@@ -216,7 +227,7 @@ class HttpProtocol(HttpToolsProtocol):
             raise Refused(400)  # the library fails on these before version 17
         if any(len(name) + len(value) + 4 > MAX_HANDSHAKE_LINE for name, value in self.headers):
             raise Refused(431)
-        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+        if self.limit_concurrency is not None:
             raise Refused(503)  # uvicorn applies the limit to requests only
 
     def on_message_complete(self) -> None:

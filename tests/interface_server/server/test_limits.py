@@ -8,7 +8,7 @@ import time
 import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import repeat
 from typing import Any
 
@@ -411,8 +411,36 @@ def test_what_is_packed_small_is_not_unpacked_large() -> None:
                 assert server.consume("websocket.disconnect")["code"] == code
 
 
+@pytest.mark.parametrize("limit", [1, 3])
+def test_as_many_connections_are_served_as_may_and_none_of_them_is_refused_later(limit: int) -> None:
+    with live(limits={"max_connections": limit}) as server, ExitStack() as stack:
+        served = [stack.enter_context(server.raw()) for _ in range(limit)]
+        for client in served:
+            client.sendall(HEAD + b"\r\n")
+            server.consume("http.request", {"status": 200})
+            assert statuses(client.recv(65536)) == [200]
+        late = stack.enter_context(server.raw())
+        eventually(lambda: len(server.server._uvicorn.server_state.connections) == limit + 1)
+        for client in served:
+            client.sendall(HEAD + b"\r\n")
+            server.consume("http.request", {"status": 200})
+            assert statuses(client.recv(65536)) == [200]
+        late.sendall(HEAD + b"\r\n")
+        assert statuses(read_all(late)) == [503]
+        open_socket(server, served[0])
+
+
+def test_a_connection_that_came_too_early_is_served_when_another_has_left() -> None:
+    with live(limits={"max_connections": 1}) as server, server.raw() as first, server.raw() as second:
+        connections = server.server._uvicorn.server_state.connections
+        eventually(lambda: len(connections) == 2)
+        first.close()
+        eventually(lambda: len(connections) == 1)
+        open_socket(server, second)
+
+
 def test_no_more_connections_are_served_than_may() -> None:
-    with live(limits={"max_connections": 3}) as server:
+    with live(limits={"max_connections": 2}) as server:
         with server.raw() as first, server.raw():
             open_socket(server, first)
             for head in (HEAD + b"\r\n", UPGRADE):
