@@ -174,7 +174,7 @@ class Request:
 
     def _unwatch(self) -> None:
         if self._raw is not None:
-            self._raw["watch"](None)
+            self._raw["unwatch"](self._gone)
         if self._watcher is not None:
             self._watcher.cancel()
 

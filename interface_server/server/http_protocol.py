@@ -1,7 +1,7 @@
 """Adaptor of uvicorn's HTTP protocol, with strict parsing and limits on the size and the speed of requests.
 
-The extension `channels_classic.raw` offers the application two functions that ASGI lacks: `watch` reports a client that
-leaves without a task waiting for it, `abort` closes the connection at once.
+The extension `channels_classic.raw` offers the application functions that ASGI lacks: `watch` reports a client that
+leaves without a task waiting for it, until `unwatch`; `abort` closes the connection at once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..config import ClientLimits
 from . import request_limits
 from .request_limits import BodyRate, Refused, RequestLimits, RequestPart
 from .request_syntax import check_headers, check_request_line, origin_form, status_of_error
+from .unread import Unread
 
 logger = logging.getLogger("channels_classic.interface_server")
 
@@ -40,28 +41,34 @@ MAX_IGNORED = 1024 * 1024
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
+    _watcher: Callable[[], None] | None = None  # of the class: a request may end after `_upgrade` cleared the instance
+
     def __init__(self, *args: Any, limits: ClientLimits | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits or ClientLimits()
-        self._watcher: Callable[[], None] | None = None
         self._extensions: dict[str, dict[object, object]] = {
-            "channels_classic.raw": {"watch": self.watch, "abort": self.abort}
+            "channels_classic.raw": {"watch": self.watch, "unwatch": self.unwatch, "abort": self.abort}
         }
         self._running: Any = None
         self._requests = RequestLimits(self._limits)
         self._rate = BodyRate(self._limits)
-        self._head = b""  # the reads that contain the current head
+        self._unread = Unread()
         self._ignores_input = False
         self._ignored = 0
         self._timer: asyncio.TimerHandle | None = None
 
     # The extension for the application
 
-    def watch(self, watcher: Callable[[], None] | None) -> None:
+    def watch(self, watcher: Callable[[], None]) -> None:
         """Call `watcher` when the client leaves, or soon if it has left already."""
         self._watcher = watcher
-        if watcher is not None and self._running.disconnected:
+        if self._running.disconnected:
             asyncio.get_running_loop().call_soon(watcher)
+
+    def unwatch(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher` no more. By now the next pipelined request may watch in its place."""
+        if self._watcher == watcher:
+            self._watcher = None
 
     def abort(self) -> None:
         """Close the connection at once, without a close frame or further data."""
@@ -72,6 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Start the timer for the first request."""
         super().connection_made(transport)
+        self._admit()
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -94,7 +102,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._ignore(data)
             return
         self._unset_keepalive_if_required()
-        self._head = self._head + data if self._requests.part is RequestPart.HEAD else data
+        self._unread.add(data)
         try:
             self.parser.feed_data(data)
             self._requests.received(len(data))
@@ -109,8 +117,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _after_read(self, size: int) -> None:
         part = self._requests.part
-        if part is not RequestPart.HEAD:
-            self._head = b""
+        if part is RequestPart.NONE:
+            self._unread.clear()
+        else:
+            self._unread.trim()
         self._rate.received(size, paused=self.flow.read_paused)
         owes = part is not RequestPart.NONE or self.cycle is None or self.cycle.response_complete
         if not owes:
@@ -124,7 +134,8 @@ class HttpProtocol(HttpToolsProtocol):
             return reason.status
         if self._requests.part is RequestPart.BODY:
             return 400
-        return status_of_error(self._head, invalid_method=isinstance(error, httptools.HttpParserInvalidMethodError))
+        invalid_method = isinstance(error, httptools.HttpParserInvalidMethodError)
+        return status_of_error(self._unread.head, invalid_method=invalid_method)
 
     def _ignore(self, data: bytes) -> None:
         self._ignored += len(data)
@@ -149,6 +160,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._requests.header(name, value)
         if self._requests.part is RequestPart.HEAD:
             super().on_header(name, value)
+        else:
+            self._unread.skip_line()
 
     def on_headers_complete(self) -> None:
         """Check the complete head."""
@@ -162,10 +175,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_chunk_header(self) -> None:
         """Count a chunk."""
+        self._unread.skip_line()
         self._requests.chunk()
+
+    def on_chunk_complete(self) -> None:
+        """Note the end of a chunk; that of the last one is the empty line behind the trailers."""
+        self._unread.skip_line()
 
     def on_body(self, body: bytes) -> None:
         """Add a part of the body."""
+        self._unread.skip(len(body))
         used = self.cycle is not None and not self.cycle.response_complete
         if self._requests.body(len(body), used=used):
             super().on_body(body)
@@ -176,13 +195,23 @@ class HttpProtocol(HttpToolsProtocol):
     def _check_head(self) -> None:
         """Raise `Refused` for a request that is invalid, or one too many."""
         method, version = self.parser.get_method(), self.parser.get_http_version()
-        check_request_line(self._head, method, self.url, version)
+        check_request_line(self._unread.take_head(), method, self.url, version)
         check_headers(self.headers, version)
         self.url = origin_form(method, self.url, self.headers)
         if len(self.pipeline) >= MAX_PIPELINED:
             raise Refused(429)
+        self._admit()
         if self.parser.should_upgrade() and self._should_upgrade():
             self._check_handshake([name for name, _ in self.headers])
+
+    def _admit(self) -> None:
+        """Exempt this connection from the limit, for good, if it is not one too many.
+
+        uvicorn compares at each request, and counts the connection that asks: it would refuse the last that may be
+        served, and those served before when another one comes.
+        """
+        if self.limit_concurrency is not None and len(self.connections) <= self.limit_concurrency:
+            self.limit_concurrency = None
 
     def _check_handshake(self, names: list[bytes]) -> None:
         """Raise `Refused` for handshakes that the `websockets` library would not answer."""
@@ -198,7 +227,7 @@ class HttpProtocol(HttpToolsProtocol):
             raise Refused(400)  # the library fails on these before version 17
         if any(len(name) + len(value) + 4 > MAX_HANDSHAKE_LINE for name, value in self.headers):
             raise Refused(431)
-        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+        if self.limit_concurrency is not None:
             raise Refused(503)  # uvicorn applies the limit to requests only
 
     def on_message_complete(self) -> None:

@@ -59,12 +59,11 @@ class Prefork:
             self._stopping = True
             os.close(self._pipe_hold)
             return
-        for pid in self._started_at:
-            os.kill(pid, signal.SIGQUIT)
+        self._pass_on(signal.SIGQUIT, frame)
 
     def _pass_on(self, number: int, frame: Any) -> None:
         for pid in list(self._started_at):
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):  # `run` has just waited for it
                 os.kill(pid, number)
 
     def _start(self) -> None:

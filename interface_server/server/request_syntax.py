@@ -24,7 +24,7 @@ def status_of_error(head: bytes, *, invalid_method: bool) -> int:
 
     Only a request line that is otherwise correct gets one of the first two.
     """
-    line = _LINE.match(head.lstrip(b"\r\n"))
+    line = _LINE.match(head)
     if line is None:
         return 400
     if invalid_method:
@@ -36,12 +36,13 @@ def check_request_line(head: bytes, method: bytes, target: bytes, version: str) 
     """Raise `Refused` unless the request line is exactly as in RFC 9112, section 3.
 
     The parser also accepts other protocols (`RTSP/1.0`, `ICE/1.0`) and further spaces. It does not show the line, so
-    the line that its parts make is looked for in `head`, the bytes that contain it.
+    the line that its parts make is compared with `head`, the bytes from the request line on: elsewhere, in a header or
+    in a body, a client may write it too.
     """
     if version not in VERSIONS:
         raise Refused(505)
     line = b"%b %b HTTP/%b\r\n" % (method, target, version.encode())
-    if line not in head:
+    if not head.startswith(line):
         raise Refused(400)
     if method == b"CONNECT":
         raise Refused(501)  # for proxies (RFC 9110, section 9.3.6)

@@ -194,6 +194,21 @@ def asked(server: Live, reply_channel: str, **question: Any) -> dict[str, Any]:
     return answer
 
 
+def test_a_client_that_leaves_a_stream_behind_another_response_is_reported(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        first = str(server.take("http.request").reply_channel)
+        server.layer.send(first, {"status": 200, "content": b"a", "more_content": True})
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+        server.layer.send(first, {"content": b"b"})
+        second = str(server.take("http.request").reply_channel)
+        server.layer.send(second, {"status": 200, "content": b"c", "more_content": True})
+        while not client.recv(65536).endswith(b"1\r\nc\r\n"):
+            pass
+    assert server.take("http.disconnect").reply_channel == second
+    assert server.has_none("http.disconnect")
+
+
 def test_the_rest_of_a_large_body_is_sent_to_who_asks_as_often_as_wanted(server: Live) -> None:
     body = bytes(range(256)) * 8000  # 2 MB
     answer = ask(server, "POST", body=body)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import repeat
 from typing import Any
 
@@ -95,6 +96,30 @@ def test_what_could_be_understood_in_two_ways_is_refused(
     assert statuses(answer(server, FAULTS[fault])) == [400]
     assert server.has_none("http.request")
     assert "Traceback" not in caplog.text
+
+
+TWIN = b"GET / HTTP/1.1\r\n"
+
+
+@pytest.mark.parametrize("line", [b"GET  / HTTP/1.1\r\nHost: x\r\n", b"GET / RTSP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"", b"X: " + TWIN),
+        (b"", b"\r\n" + TWIN),
+        (TWIN + b"Host: x\r\n\r\n", b""),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n" + TWIN, b""),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n" + TWIN + b"\r\n0\r\n\r\n", b""),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + TWIN + b"\r\n", b""),
+    ],
+)
+def test_a_good_request_line_elsewhere_excuses_none(server: Live, before: bytes, line: bytes, after: bytes) -> None:
+    with server.raw() as client:
+        client.sendall(before + line + after + b"\r\n")
+        if before:
+            server.consume("http.request", {"status": 200})
+        assert statuses(read_all(client)) == [200 if before else 400]
+        assert server.has_none("http.request")
 
 
 def test_a_version_nobody_speaks_here_is_refused(server: Live) -> None:
@@ -208,6 +233,27 @@ def test_a_request_behind_an_unknown_upgrade_is_not_read(server: Live) -> None:
             client.sendall(b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert statuses(read_all(client)) == [200]
         assert server.has_none("http.request")
+
+
+def test_requests_behind_any_body_are_found_wherever_the_reads_end(server: Live) -> None:
+    pieces = [
+        b"POST /0 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\na\r\nb\r",
+        b"\r\n\r\nGET /1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"4;a=b\r\n\r\n\r\n\r\n1\r\nx\r\n0;c\r\nA: b\r\nC: d\r\n\r\n",
+        b"POST /3 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /4 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    ]
+    whole = b"".join(pieces)
+    for size in (1, 7, 64, len(whole)):
+        with server.raw() as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for start in range(0, len(whole), size):
+                client.sendall(whole[start : start + size])
+                time.sleep(0.0005)  # so that they are several reads
+            for number in range(5):
+                assert server.consume("http.request", {"status": 200})["path"] == f"/{number}"
+            assert statuses(read_all(client)) == [200] * 5
 
 
 def test_a_fault_behind_a_request_is_not_its_answer(server: Live) -> None:
@@ -365,8 +411,36 @@ def test_what_is_packed_small_is_not_unpacked_large() -> None:
                 assert server.consume("websocket.disconnect")["code"] == code
 
 
+@pytest.mark.parametrize("limit", [1, 3])
+def test_as_many_connections_are_served_as_may_and_none_of_them_is_refused_later(limit: int) -> None:
+    with live(limits={"max_connections": limit}) as server, ExitStack() as stack:
+        served = [stack.enter_context(server.raw()) for _ in range(limit)]
+        for client in served:
+            client.sendall(HEAD + b"\r\n")
+            server.consume("http.request", {"status": 200})
+            assert statuses(client.recv(65536)) == [200]
+        late = stack.enter_context(server.raw())
+        eventually(lambda: len(server.server._uvicorn.server_state.connections) == limit + 1)
+        for client in served:
+            client.sendall(HEAD + b"\r\n")
+            server.consume("http.request", {"status": 200})
+            assert statuses(client.recv(65536)) == [200]
+        late.sendall(HEAD + b"\r\n")
+        assert statuses(read_all(late)) == [503]
+        open_socket(server, served[0])
+
+
+def test_a_connection_that_came_too_early_is_served_when_another_has_left() -> None:
+    with live(limits={"max_connections": 1}) as server, server.raw() as first, server.raw() as second:
+        connections = server.server._uvicorn.server_state.connections
+        eventually(lambda: len(connections) == 2)
+        first.close()
+        eventually(lambda: len(connections) == 1)
+        open_socket(server, second)
+
+
 def test_no_more_connections_are_served_than_may() -> None:
-    with live(limits={"max_connections": 3}) as server:
+    with live(limits={"max_connections": 2}) as server:
         with server.raw() as first, server.raw():
             open_socket(server, first)
             for head in (HEAD + b"\r\n", UPGRADE):

@@ -25,7 +25,9 @@ def status(function: object, *arguments: object) -> int | None:
     ("line", "method", "target", "version", "expected"),
     [
         (b"GET / HTTP/1.1\r\n", b"GET", b"/", "1.1", None),
-        (b"\r\nGET / HTTP/1.0\r\nHost: x", b"GET", b"/", "1.0", None),
+        (b"GET / HTTP/1.0\r\nHost: x", b"GET", b"/", "1.0", None),
+        (b"GET  / RTSP/1.0\r\nX: GET / HTTP/1.0\r\n\r\n", b"GET", b"/", "1.0", 400),
+        (b"GET / RTSP/1.0\r\n\r\nGET / HTTP/1.0\r\n", b"GET", b"/", "1.0", 400),
         (b"GET  / HTTP/1.1\r\n", b"GET", b"/", "1.1", 400),
         (b"GET / RTSP/1.0\r\n", b"GET", b"/", "1.0", 400),
         (b"SOURCE / ICE/1.0\r\n", b"SOURCE", b"/", "1.0", 400),
