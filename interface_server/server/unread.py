@@ -11,7 +11,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 
 class Unread:
-    """What the parser was fed, without what it reported. Methods raise `ValueError` for a report of more than that."""
+    """The bytes that the parser was fed and did not report. Methods raise `ValueError` for a report of more than that."""
 
     __slots__ = ("_at", "_bytes")
 

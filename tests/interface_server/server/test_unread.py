@@ -1,4 +1,4 @@
-"""Where a request begins in what was read, without a parser."""
+"""Tests of the place where a request begins in what was read, without a parser."""
 
 from __future__ import annotations
 
