@@ -11,7 +11,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 
 class Unread:
-    """The bytes that the parser was fed and did not report. Methods raise `ValueError` for a report of more than that."""
+    """Bytes that the parser was fed and did not report. Methods raise `ValueError` for a report of more than that."""
 
     __slots__ = ("_at", "_bytes")
 
