@@ -101,10 +101,12 @@ class Host:
         logger.warning("The files of the channel layer at %s were removed; they are there again.", self.address)
         server, former = self._server, self._claim
         self._claim = renewed
-        await self._listen()
-        if server is not None:
-            server.close()
-        former.release()
+        try:
+            await self._listen()
+        finally:  # also when the host is stopped at this moment
+            if server is not None:
+                server.close()
+            former.release()
         return True
 
     async def stop(self) -> None:
