@@ -270,13 +270,19 @@ def test_a_line_goes_to_standard_error_as_it_is_when_it_is_written(monkeypatch: 
         )
 
 
-def test_a_handler_that_the_project_configured_keeps_its_stream(
-    monkeypatch: pytest.MonkeyPatch, settings: Any, records: list[logging.LogRecord]
-) -> None:
-    settings.LOGGING = {"handlers": {"django.server": {"class": "logging.StreamHandler"}}}
+def test_a_handler_that_the_project_configured_keeps_its_stream(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    settings.LOGGING = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"django.server": {"class": "logging.StreamHandler"}},
+    }
+    # After the setting, because Django 6.1 configures logging anew with it.
+    handler = logging.StreamHandler(stream := StringIO())
+    handler.name = access_logger.name
+    monkeypatch.setattr(access_logger, "handlers", [handler])
     monkeypatch.setattr(sys, "stderr", stderr := StringIO())
     Command().log_action("websocket", "connected", {"path": "/room", "client": "1.2.3.4:5"})
-    assert len(records) == 1
+    assert stream.getvalue() == "WebSocket CONNECT /room [1.2.3.4:5]\n"
     assert stderr.getvalue() == ""
 
 

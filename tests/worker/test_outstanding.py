@@ -263,7 +263,8 @@ def test_a_consumer_without_a_source_file_is_named(outstanding: Outstanding, cap
     exec("def made(message): pass", scope)
     one.consumer = scope["made"]
     written(outstanding, one)
-    assert "sent by made while" in caplog.text or "made while" in caplog.text
+    # Python 3.13 gives the file of such a function as "<string>"; earlier releases give none.
+    assert re.search(r"sent by made( \(<string>:1\))? while", caplog.text)
 
 
 def test_pushes_that_were_never_written_are_lost_and_their_reports_kept(
