@@ -27,7 +27,8 @@ class Kind(IntEnum):
     MESSAGE = 0
     """message, token, local: one message; a token that is not None asks for a `REPORT`.
 
-    In an inbox a report on another message may follow: token, outcome. It is for the same client.
+    In an inbox a report on another message may follow: token, outcome. It is for the same client, and this is a reply
+    of the consumer of that message. With the outcome `RUNNING` it is not the last one.
     """
     GROUP = 1
     """group, version, message: one message for all clients of one inbox that are members of a group.

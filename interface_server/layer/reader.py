@@ -104,11 +104,15 @@ class Reader:
         *_: object,
     ) -> None:
         client = self._registry.clients.get(local)
+        if type(token) is not str or type(outcome) is not int:
+            token = None
         try:
             if client is None:
                 self._answer_for(local, message)
-            else:
+            elif token is None or client.is_in_turn(token):
                 client.reply(message)
+            else:
+                self._losses.count("late", self._inbox + local)
         finally:
             if token is not None:
                 self._report(local, token, outcome)
