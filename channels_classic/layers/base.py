@@ -293,7 +293,10 @@ class BaseChannelLayer(LegacyNames):
     def _send_group(self, group: str, message: dict[str, Any]) -> Flow[None]:
         sends = [Outgoing(group, message, group=True)]
         (found,) = yield from self._all(self.planner.lookups(sends))
-        pushes = self.planner.pushes(sends, {group: self.planner.audience(found)})
+        questions = self.planner.foreign(group, found)
+        rosters = yield from self._all(questions)
+        named = {question.inbox: roster for question, roster in zip(questions, rosters, strict=True)}
+        pushes = self.planner.pushes(sends, {group: self.planner.audience(found, named)})
         if not pushes:
             return
         results = yield pushes
