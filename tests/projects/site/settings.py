@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+
+if "LOSS_FILE" in os.environ:
+    importlib.import_module("tests.projects.site.loss_file")
 
 SECRET_KEY = "a key for tests, and for nothing else"
 DEBUG = False
