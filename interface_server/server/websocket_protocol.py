@@ -64,7 +64,7 @@ class ClientGone(Exception):
 
 
 class ConnectionState(Enum):
-    """How far a connection is."""
+    """The state of a connection."""
 
     CONNECTING = "connecting"
     """The handshake is not answered."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from channels_classic.interface_server.http import body
-from channels_classic.interface_server.server import http_protocol, request_limits, websocket_protocol
+from channels_classic.interface_server.server import http_protocol, request_limits
 from tests.interface_server.live import PATIENCE, Live, live
 from tests.support.waiting import eventually
 
