@@ -139,7 +139,9 @@ class WebSocketProtocol(asyncio.Protocol):
         except ClientGone:
             pass
         except Exception:
-            logger.exception("A WebSocket failed:")
+            logger.exception("A WebSocket is closed: an error occurred that is the interface server's own.")
+            if self._state is ConnectionState.OPEN:
+                self._fail(INTERNAL_ERROR)
         if self._state is ConnectionState.CONNECTING:
             self._deny(500, [])
         elif self._state is not ConnectionState.CLOSING:
