@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 
 Words = tuple[str, ...]
 
 INTERFACE: Words = ("django", "runinterface", "--port", "{port}")
 WORKER: Words = ("django", "runworker")
 GROUP: Words = ("benchmarks.inside", "group")
+NCHAN = "/usr/lib/nginx/modules/ngx_nchan_module.so"
+"""Nchan, where Debian's package `libnginx-mod-nchan` puts it."""
+
 COROUTINE: Words = ("benchmarks.inside", "messages-async", "--together")
 
 
@@ -21,7 +26,8 @@ class Contender:
     """Programs that serve together: arguments of `python -m`, and after which line, how often, each of them serves.
 
     `layer` is a key of the layers in the project's settings. `prefix` comes before the paths of sockets.
-    `client` measures instead of the scenario's: for floors, which are no servers.
+    `client` measures instead of the scenario's: for floors, which are no servers. `needs` is a Python package or a file,
+    without which the contender is left out.
     """
 
     name: str
@@ -31,6 +37,11 @@ class Contender:
     prefix: str = ""
     client: Words | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    needs: str = ""
+
+    @property
+    def is_available(self) -> bool:
+        return not self.needs or (Path(self.needs).exists() if "/" in self.needs else find_spec(self.needs) is not None)
 
 
 def _ours(layer: str, *options: str, name: str = "", processes: int = 1) -> Contender:
@@ -90,6 +101,12 @@ CONTENDERS: dict[str, Contender] = {
     "gunicorn": _gunicorn(1),
     "gunicorn-2": _gunicorn(2),
     "bare": _uvicorn("bare ASGI, uvicorn", "bare"),
+    "picows": Contender(
+        "picows × 1", (("benchmarks.project.picows_echo", "{port}"),), ("picows serves", 1), needs="picows"
+    ),
+    "nchan": Contender(
+        "nginx with Nchan × 1", (("benchmarks.project.nchan", "{port}"),), ("nginx serves", 1), needs=NCHAN
+    ),
     "handler": Contender("Django's WSGI handler, in process", client=("benchmarks.inside", "handler")),
     # Layers alone: the client is the sender and the receiver.
     "redis-layer": Contender("channels_classic, Redis", layer="redis"),
