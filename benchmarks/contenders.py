@@ -26,8 +26,8 @@ class Contender:
     """Programs that serve together: arguments of `python -m`, and after which line, how often, each of them serves.
 
     `layer` is a key of the layers in the project's settings. `prefix` comes before the paths of sockets.
-    `client` measures instead of the scenario's: for floors, which are no servers. `needs` is a Python package or a file,
-    without which the contender is left out.
+    `client` measures instead of the scenario's: for floors, which are no servers. Without the Python package or the
+    file that it `needs` a contender is left out.
     """
 
     name: str
@@ -79,6 +79,10 @@ def _gunicorn(processes: int) -> Contender:
     )
 
 
+def _bare(name: str, module: str, needs: str) -> Contender:
+    return Contender(name, ((f"benchmarks.project.{module}", "{port}"),), ("serves", 1), needs=needs)
+
+
 CONTENDERS: dict[str, Contender] = {
     "redis": _ours("redis"),
     "local": _ours("local"),
@@ -101,12 +105,8 @@ CONTENDERS: dict[str, Contender] = {
     "gunicorn": _gunicorn(1),
     "gunicorn-2": _gunicorn(2),
     "bare": _uvicorn("bare ASGI, uvicorn", "bare"),
-    "picows": Contender(
-        "picows × 1", (("benchmarks.project.picows_echo", "{port}"),), ("picows serves", 1), needs="picows"
-    ),
-    "nchan": Contender(
-        "nginx with Nchan × 1", (("benchmarks.project.nchan", "{port}"),), ("nginx serves", 1), needs=NCHAN
-    ),
+    "picows": _bare("picows × 1", "picows_echo", needs="picows"),
+    "nchan": _bare("nginx with Nchan × 1", "nchan", needs=NCHAN),
     "handler": Contender("Django's WSGI handler, in process", client=("benchmarks.inside", "handler")),
     # Layers alone: the client is the sender and the receiver.
     "redis-layer": Contender("channels_classic, Redis", layer="redis"),
