@@ -16,6 +16,7 @@ from django.db import close_old_connections
 from channels_classic._isolation import MessageContexts
 from channels_classic._pending import Pair, Sender
 from channels_classic.channel import Group
+from channels_classic.layers.base import answering
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.names import inbox_of
 from channels_classic.layers.planner import Delivery, Outgoing
@@ -76,6 +77,8 @@ class ConsumerRunner:
         try:
             message = Message(delivery.message, delivery.channel, self._wrapper)
             message.in_turn = delivery.token is not None
+            if message.in_turn:
+                answering.set(result.running_report)
             message.is_stopping = self._context.is_stopping  # type: ignore[method-assign]  # in place of the default
             if message.get("__retries__") == self._context.message_retries:
                 message.__doomed__ = True  # type: ignore[attr-defined]  # as in Channels 1.1.8: informational
@@ -134,6 +137,7 @@ class ConsumerRunner:
         duration = attempt.check_held()
         self._hooks.finish()
         attempt.finish(duration, self._verbose)
+        result.is_over = True
 
     def give_up(self, error: Exception, where: str) -> None:
         """From the watchdog: report the running consumer as timed out; `where` is its stack."""

@@ -52,6 +52,12 @@ before_run: ContextVar[BeforeRun | None] = ContextVar("channels_classic_before_r
 """Called with the layer and the steps before a thread carries them out. A worker, which collects what its consumers
 send, writes first what these steps must not overtake."""
 
+Answering = Callable[[str], Report | None]
+
+answering: ContextVar[Answering | None] = ContextVar("channels_classic_answering", default=None)
+"""Called with the channel of a message before it is sent; returns the report that travels along. A worker names in it
+the message whose consumer sends."""
+
 
 class BaseChannelLayer(LegacyNames):
     """The methods of every channel layer.
@@ -220,7 +226,9 @@ class BaseChannelLayer(LegacyNames):
     # Flows: what each operation does
 
     def _send(self, channel: str, message: dict[str, Any]) -> Flow[None]:
-        pushes = self.planner.pushes([Outgoing(channel, message)], {})
+        report_of = answering.get()
+        report = report_of(channel) if report_of is not None else None
+        pushes = self.planner.pushes([Outgoing(channel, message, report=report)], {})
         results = yield pushes
         refusals = self.planner.refusals(pushes, results)
         for _, error in refusals.refused:
@@ -285,7 +293,10 @@ class BaseChannelLayer(LegacyNames):
     def _send_group(self, group: str, message: dict[str, Any]) -> Flow[None]:
         sends = [Outgoing(group, message, group=True)]
         (found,) = yield from self._all(self.planner.lookups(sends))
-        pushes = self.planner.pushes(sends, {group: self.planner.audience(found)})
+        questions = self.planner.foreign(group, found)
+        rosters = yield from self._all(questions)
+        named = {question.inbox: roster for question, roster in zip(questions, rosters, strict=True)}
+        pushes = self.planner.pushes(sends, {group: self.planner.audience(found, named)})
         if not pushes:
             return
         results = yield pushes

@@ -14,8 +14,19 @@ from channels_classic.exceptions import StepRefused
 from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Kind, Outcome, decode, encode, encode_group, encode_message, pack_message
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.names import check_channel, check_group, is_managed, split
-from channels_classic.layers.steps import Audience, Change, Entry, Item, Lookup, Push, Status, Step
+from channels_classic.layers.names import check_channel, check_group, is_managed, is_owned, split
+from channels_classic.layers.steps import (
+    Audience,
+    Change,
+    Entry,
+    Item,
+    Lookup,
+    Members,
+    Push,
+    Roster,
+    Status,
+    Step,
+)
 
 GROUP_BACKLOG = 1000
 """Unread messages of one group that one inbox holds before further ones are dropped."""
@@ -90,11 +101,27 @@ class Planner:
         """Return the look-ups that `pushes` needs, one for each group named in `sends`."""
         return [Lookup(name) for name in dict.fromkeys(check_group(send.name) for send in sends if send.group)]
 
-    def audience(self, found: Audience) -> Audience:
-        """Count the inboxes that a look-up found dead; return its result."""
+    @staticmethod
+    def foreign(group: str, found: Audience) -> list[Members]:
+        """Return the questions that `audience` needs: for members of inboxes that read no envelopes of this release.
+
+        Who is a member is stored in the same way by every release, or programs of two releases would undo each other's
+        changes.
+        """
+        return [Members(group, inbox) for inbox in found.inboxes if not is_managed(inbox)]
+
+    def audience(self, found: Audience, rosters: Mapping[str, Roster] | None = None) -> Audience:
+        """Return the receivers that a look-up found. Inboxes in `rosters` are replaced by their members.
+
+        The inboxes that it found dead are counted.
+        """
         for inbox in found.dead:
             self.losses.count("dead", inbox)
-        return found
+        if not rosters:
+            return found
+        inboxes = {inbox: version for inbox, version in found.inboxes.items() if inbox not in rosters}
+        named = [inbox + local for inbox, roster in rosters.items() for local in roster.members]
+        return Audience(inboxes, [*found.channels, *named], found.dead)
 
     def pushes(
         self, sends: Iterable[Outgoing], groups: Mapping[str, Audience], reports: Iterable[Report] = ()
@@ -152,10 +179,11 @@ class Planner:
     def hint(self, kind: Kind, group: str, channel: str, change: Change) -> list[Step]:
         """Return the step that tells the owner of a client that the client joined or left a group.
 
-        Without a change there is nothing to tell. A hint may be lost: its owner notices by the versions.
+        Without a change there is nothing to tell. A hint may be lost: its owner notices by the versions. An owner of
+        another release, which may not read it, notices so too.
         """
         inbox, local = split(channel)
-        if change.previous == change.version:
+        if change.previous == change.version or not is_managed(inbox):
             return []
         return [Push(inbox, [Entry(encode(kind, group, local, *change), self.group_expiry)])]
 
@@ -182,7 +210,7 @@ class Planner:
 def member_of(channel: str) -> tuple[str, str]:
     """Return the inbox and the member for which `channel` stands in a group.
 
-    The inbox is empty unless an interface server of this wire version owns the channel.
+    The inbox is empty unless an interface server, of whichever release, owns the channel.
     """
     inbox, local = split(check_channel(channel))
-    return (inbox, local) if is_managed(inbox) else ("", channel)
+    return (inbox, local) if is_owned(inbox) else ("", channel)

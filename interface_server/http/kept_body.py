@@ -49,6 +49,10 @@ class KeptBody:
     def report(self, token: str, outcome: Outcome) -> None:
         """The client is gone."""
 
+    def is_in_turn(self, token: str) -> bool:
+        """Return True: nothing is ordered."""
+        return True
+
     def layer_restored(self) -> None:
         """Nothing waits."""
 

@@ -249,6 +249,10 @@ class Request:
             self._is_running = True
             self._deadline = max(self._deadline, self._limit)
 
+    def is_in_turn(self, token: str) -> bool:
+        """Return True: a request is one message."""
+        return True
+
     def layer_restored(self) -> None:
         """The message or the response may be lost: unless a worker reports that it runs, give up soon."""
         if self._deadline < math.inf:

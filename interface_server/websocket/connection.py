@@ -208,6 +208,9 @@ class WebSocket:
                 "No report arrived for the last message of the WebSocket %s to %s; sending the next one.", lost.channel
             )
 
+    def _take_back(self, found: actions.Found) -> None:
+        self._session.losses.take_back(found.kind, found.channel)
+
     def _note_overtaken(self, overtaken: actions.Overtaken) -> None:
         self._warn(
             "The disconnect of the WebSocket %s does not wait any longer for the consumer of its last %s message.",
@@ -255,6 +258,10 @@ class WebSocket:
         self._perform(self._inbound.report(token, outcome, self._session.clock()))
         if self.state is SocketState.DRAINED:
             self._session.remove(self)
+
+    def is_in_turn(self, token: str) -> bool:
+        """Return False for a reply of a consumer whose lease ended, once later messages were handed out."""
+        return self._inbound.is_in_turn(token)
 
     def layer_restored(self) -> None:
         """Shorten the wait for a report: the outstanding message or its report may be lost with the layer."""
@@ -437,6 +444,7 @@ _PERFORMERS: dict[type[actions.Action], Callable[[WebSocket, Any], None]] = {
     actions.Unblock: WebSocket._unblock,
     actions.Taken: WebSocket._note_taken,
     actions.Lost: WebSocket._count_lost,
+    actions.Found: WebSocket._take_back,
     actions.Overtaken: WebSocket._note_overtaken,
     actions.Resume: WebSocket._resume,
     actions.TooLarge: WebSocket._refuse_too_large,

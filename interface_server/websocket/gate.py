@@ -88,10 +88,12 @@ class Gate:
         "_last_at",
         "_lease",
         "_lease_over",
+        "_overdue",
         "_passed",
         "_running",
         "_since",
         "_size",
+        "_turn",
         "_waiting",
         "state",
     )
@@ -102,6 +104,8 @@ class Gate:
         self._waiting: list[InboundMessage] = []  # a deque takes 700 bytes, also an empty one
         self._size = 0
         self._passed: InboundMessage | None = None
+        self._turn: str | None = None  # the token of the message that passed last in its turn
+        self._overdue: tuple[str, ...] = ()  # tokens of messages whose lease ended without a report
         self._channel: str | None = None
         self._lease_over = math.inf
         self._running = False
@@ -155,7 +159,9 @@ class Gate:
         """Return the message that passes now, if any; the caller sends it with its token."""
         if self.state is not GateState.OPEN or not self._waiting:
             return None
-        return self._pass(now)
+        waiting = self._pass(now)
+        self._turn = waiting.token
+        return waiting
 
     def _pass(self, now: float) -> InboundMessage:
         self._passed = waiting = self._waiting.pop(0)
@@ -188,6 +194,21 @@ class Gate:
     def is_news(self, token: str) -> bool:
         """Return True if `token` is that of the outstanding message, of which no worker has reported yet."""
         return self._passed is not None and self._passed.token == token and not self._running
+
+    def is_in_turn(self, token: str) -> bool:
+        """Return True unless another message passed in its turn after the one with `token`.
+
+        A lease is no proof that nobody works on a message any more: the worker may stand still and go on later. What
+        its consumer sends then would reach the client behind replies to later messages.
+        """
+        return token == self._turn
+
+    def heard(self, token: str, outcome: Outcome) -> bool:
+        """Return True if a report ends a message whose lease ended before; once for each."""
+        if outcome is Outcome.RUNNING or token not in self._overdue:
+            return False
+        self._overdue = tuple(other for other in self._overdue if other != token)
+        return True
 
     def report(self, token: str, outcome: Outcome, now: float) -> bool:
         """Record a report. Return True if it opened the gate: it was an end, and that of the outstanding message."""
@@ -241,6 +262,8 @@ class Gate:
         if self.state is not GateState.IN_FLIGHT or now < self.deadline:
             return []
         if now >= self._lease_over:
+            if self._passed is not None:
+                self._overdue = (*self._overdue, self._passed.token)
             self._end(now)
             return []
         return self.overtake(now)

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from channels_classic.layers.codec import Outcome
 
 from ..layer.writer import SendResult
-from .actions import Action, Block, Drained, Lost, Overtaken, Resume, Send, Stalled, Taken, TooLarge, Unblock
+from .actions import Action, Block, Drained, Found, Lost, Overtaken, Resume, Send, Stalled, Taken, TooLarge, Unblock
 from .gate import Gate, GateState, InboundMessage
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
+
+FIRST = "0"
+"""The token of the handshake."""
 
 _NOT_WRITTEN = {SendResult.FULL: "full", SendResult.UNAVAILABLE: "broker", SendResult.REFUSED: "refused"}
 """Results after which a message is sent again → the kind of loss if that is no longer possible."""
@@ -193,10 +196,19 @@ class InboundQueue:
         channel, self._blocked = self._blocked[0], None
         return [Unblock(channel)]
 
+    def is_in_turn(self, token: str) -> bool:
+        """Return True if a reply of the consumer of message `token` comes before those to later messages."""
+        return self._gate.is_in_turn(token)
+
     def report(self, token: str, outcome: Outcome, now: float) -> list[Action]:
-        """Record the outcome of a message."""
+        """Record the outcome of a message. One that was counted as `unheard` is counted under its true name instead."""
         channel = self._gate.channel
         actions: list[Action] = []
+        if self._gate.heard(token, outcome):
+            overdue = CONNECT if token == FIRST else RECEIVE
+            actions.append(Found("unheard", overdue))
+            if outcome is Outcome.DIED:
+                actions.append(Lost("died", overdue))
         if channel is not None and self._gate.is_news(token):
             actions.append(Taken(channel))
         if self._gate.report(token, outcome, now):

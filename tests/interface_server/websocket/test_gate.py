@@ -91,6 +91,37 @@ def test_the_lease_opens_the_gate_when_nothing_is_heard() -> None:
     assert gate.next(EXPIRY + MARGIN) == frame(2)
 
 
+def test_replies_are_in_turn_until_the_next_message_passes() -> None:
+    gate = gate_with(frame(1), frame(2))
+    assert not gate.is_in_turn("1")
+    gate.next(0.0)
+    assert gate.is_in_turn("1")
+    gate.due(EXPIRY + MARGIN)
+    assert gate.is_in_turn("1"), "nothing else was handed out"
+    gate.next(EXPIRY + MARGIN)
+    assert not gate.is_in_turn("1")
+    assert gate.is_in_turn("2")
+
+
+def test_what_overtakes_a_message_does_not_make_its_replies_late() -> None:
+    gate = gate_with(frame(1), disconnect(2))
+    gate.next(0.0)
+    assert gate.overtake(1.0) == [disconnect(2)]
+    assert gate.is_in_turn("1")
+
+
+def test_a_report_after_the_end_of_its_lease_is_heard_once() -> None:
+    gate = gate_with(frame(1), frame(2))
+    gate.next(0.0)
+    assert not gate.heard("1", Outcome.CONSUMED)
+    gate.due(EXPIRY + MARGIN)
+    gate.next(EXPIRY + MARGIN)
+    assert not gate.heard("1", Outcome.RUNNING)
+    assert not gate.heard("2", Outcome.CONSUMED)
+    assert gate.heard("1", Outcome.CONSUMED)
+    assert not gate.heard("1", Outcome.CONSUMED)
+
+
 def test_a_consumer_that_says_it_runs_keeps_the_gate_shut() -> None:
     gate = gate_with(frame(1), frame(2))
     gate.next(0.0)

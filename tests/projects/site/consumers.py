@@ -30,7 +30,7 @@ def sleep(message: Message) -> None:
     assert message.reply_channel is not None
     message.reply_channel.send({"text": "started"}, immediately=True)
     time.sleep(float(message["text"]))
-    message.reply_channel.send({"text": "done"})
+    message.reply_channel.send({"text": "done"}, immediately=message["path"] == "/sleep/immediately")
 
 
 async def stream(message: Message) -> None:
