@@ -78,8 +78,10 @@ class BaseChannelLayer(LegacyNames):
         channel_capacity: Patterns | None = None,
     ) -> None:
         for name, value in {"expiry": expiry, "group_expiry": group_expiry, "capacity": capacity}.items():
-            if not isinstance(value, (int, float)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"`{name}` is {value!r}, but it is a number.")
+            if not (value > 0 or (name == "capacity" and value == 0)):
+                raise ValueError(f"`{name}` is {value!r}: expected a number above 0.")
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.capacity = capacity
