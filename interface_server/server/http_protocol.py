@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -38,6 +42,10 @@ REFUSAL_HEADERS = {426: "upgrade: websocket\r\nsec-websocket-version: 13\r\n"}
 
 MAX_IGNORED = 1024 * 1024
 """Bytes that are read and ignored, after a refusal or behind a request for another protocol, before the close."""
+
+
+_AT_ONCE = struct.pack("ii", 1, 0)
+"""The value of SO_LINGER with which `close` resets a connection."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -74,7 +82,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._watcher = None
 
     def abort(self) -> None:
-        """Close the connection at once, without a close frame or further data."""
+        """Cut the connection off, without further data.
+
+        It is reset: a response that ends with its connection (RFC 9112, section 6.3) would look complete otherwise.
+        """
+        reset_on_close(self.transport)
         self.transport.abort()
 
     # The connection
@@ -92,7 +104,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
         super().connection_lost(exc)
-        if self._watcher is not None:
+        if self._watcher is not None and self._running is not None and self._running.disconnected:
             self._watcher()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -311,6 +323,14 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+
+
+def reset_on_close(transport: asyncio.BaseTransport) -> None:
+    """Let a connection end with a reset. Between processes of one machine, on a Unix socket, there is none."""
+    found = transport.get_extra_info("socket")
+    if found is not None and found.family != socket.AF_UNIX and found.fileno() >= 0:
+        with suppress(OSError), socket.socket(fileno=os.dup(found.fileno())) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
 
 
 def _unchunked(cycle: Any, application: Any) -> Any:
