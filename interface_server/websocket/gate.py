@@ -88,7 +88,7 @@ class Gate:
         "_last_at",
         "_lease",
         "_lease_over",
-        "_overdue",
+        "_lost",
         "_passed",
         "_running",
         "_since",
@@ -105,7 +105,7 @@ class Gate:
         self._size = 0
         self._passed: InboundMessage | None = None
         self._turn: str | None = None  # the token of the message that passed last in its turn
-        self._overdue: tuple[str, ...] = ()  # tokens of messages whose lease ended without a report
+        self._lost: tuple[tuple[str, str], ...] = ()  # tokens of messages that were counted as lost, and the kinds
         self._channel: str | None = None
         self._lease_over = math.inf
         self._running = False
@@ -203,12 +203,25 @@ class Gate:
         """
         return token == self._turn
 
-    def heard(self, token: str, outcome: Outcome) -> bool:
-        """Return True if a report ends a message whose lease ended before; once for each."""
-        if outcome is Outcome.RUNNING or token not in self._overdue:
+    @property
+    def outstanding(self) -> str | None:
+        """The token of the outstanding message."""
+        return self._passed.token if self._passed is not None else None
+
+    def lose(self, token: str, kind: str) -> bool:
+        """Note that a message counts as lost, without a proof. Return False if it does already."""
+        if any(token == lost for lost, _ in self._lost):
             return False
-        self._overdue = tuple(other for other in self._overdue if other != token)
+        self._lost = (*self._lost, (token, kind))
         return True
+
+    def find(self, token: str, outcome: Outcome) -> str | None:
+        """Return the kind under which a message was counted as lost if a report ends it after all; once for each."""
+        if outcome is Outcome.RUNNING or not self._lost:
+            return None
+        kind = dict(self._lost).get(token)
+        self._lost = tuple(pair for pair in self._lost if pair[0] != token)
+        return kind
 
     def report(self, token: str, outcome: Outcome, now: float) -> bool:
         """Record a report. Return True if it opened the gate: it was an end, and that of the outstanding message."""
@@ -262,8 +275,6 @@ class Gate:
         if self.state is not GateState.IN_FLIGHT or now < self.deadline:
             return []
         if now >= self._lease_over:
-            if self._passed is not None:
-                self._overdue = (*self._overdue, self._passed.token)
             self._end(now)
             return []
         return self.overtake(now)

@@ -160,6 +160,7 @@ class InboundQueue:
         if result is SendResult.LOST:
             # It may have been written, so it is not sent again, and the gate stays shut until its lease is over.
             actions.append(Lost("broker", channel))
+            self._gate.lose(str(order), "broker")
         else:
             actions += [Lost("invalid", channel), TooLarge()]
             if self._gate.drop(str(order), now):
@@ -201,14 +202,15 @@ class InboundQueue:
         return self._gate.is_in_turn(token)
 
     def report(self, token: str, outcome: Outcome, now: float) -> list[Action]:
-        """Record the outcome of a message. One that was counted as `unheard` is counted under its true name instead."""
+        """Record the outcome of a message. One that was counted as lost is not any more, or under its true name."""
         channel = self._gate.channel
         actions: list[Action] = []
-        if self._gate.heard(token, outcome):
-            overdue = CONNECT if token == FIRST else RECEIVE
-            actions.append(Found("unheard", overdue))
-            if outcome is Outcome.DIED:
-                actions.append(Lost("died", overdue))
+        kind = self._gate.find(token, outcome)
+        if kind is not None:
+            found = CONNECT if token == FIRST else RECEIVE
+            actions.append(Found(kind, found))
+            if outcome is Outcome.DIED and token != self._gate.outstanding:
+                actions.append(Lost("died", found))
         if channel is not None and self._gate.is_news(token):
             actions.append(Taken(channel))
         if self._gate.report(token, outcome, now):
@@ -241,10 +243,11 @@ class InboundQueue:
         actions: list[Action] = []
         if now >= self._gate.deadline:
             channel = self._gate.channel or CONNECT  # with a deadline there is one
+            token = self._gate.outstanding or FIRST
             overtaking = self._gate.due(now)
             if overtaking:
                 actions += [*map(_without_token, overtaking), Overtaken(channel)]
-            else:
+            elif self._gate.lose(token, "unheard"):
                 actions.append(Lost("unheard", channel))
             actions += self._pump(now)
         if self._paused_until is not None and now >= self._paused_until:

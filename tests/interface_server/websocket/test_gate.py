@@ -110,16 +110,18 @@ def test_what_overtakes_a_message_does_not_make_its_replies_late() -> None:
     assert gate.is_in_turn("1")
 
 
-def test_a_report_after_the_end_of_its_lease_is_heard_once() -> None:
+def test_a_message_counts_as_lost_once_and_is_found_once() -> None:
     gate = gate_with(frame(1), frame(2))
     gate.next(0.0)
-    assert not gate.heard("1", Outcome.CONSUMED)
-    gate.due(EXPIRY + MARGIN)
-    gate.next(EXPIRY + MARGIN)
-    assert not gate.heard("1", Outcome.RUNNING)
-    assert not gate.heard("2", Outcome.CONSUMED)
-    assert gate.heard("1", Outcome.CONSUMED)
-    assert not gate.heard("1", Outcome.CONSUMED)
+    assert gate.outstanding == "1"
+    assert gate.find("1", Outcome.CONSUMED) is None
+    assert gate.lose("1", "broker")
+    assert not gate.lose("1", "unheard")
+    assert gate.lose("2", "unheard")
+    assert gate.find("1", Outcome.RUNNING) is None
+    assert gate.find("1", Outcome.CONSUMED) == "broker"
+    assert gate.find("1", Outcome.CONSUMED) is None
+    assert gate.find("2", Outcome.CONSUMED) == "unheard"
 
 
 def test_a_consumer_that_says_it_runs_keeps_the_gate_shut() -> None:

@@ -109,6 +109,20 @@ def test_a_frame_whose_report_comes_after_its_lease_is_counted_under_its_true_na
     assert inbound.report("1", outcome, EXPIRY + MARGIN + 1) == counted
 
 
+def test_a_frame_that_may_not_have_been_written_is_counted_once_and_not_at_all_when_its_report_comes() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    inbound.frame("b", 0.0)
+    assert inbound.settled(1, RECEIVE, SendResult.LOST, 1.0) == [Lost("broker", RECEIVE)]
+    assert brief(inbound.report("1", Outcome.CONSUMED, 2.0)) == [
+        Found("broker", RECEIVE),
+        Taken(RECEIVE),
+        (RECEIVE, 2, "2"),
+    ]
+    assert inbound.settled(2, RECEIVE, SendResult.LOST, 3.0) == [Lost("broker", RECEIVE)]
+    assert inbound.due(EXPIRY + MARGIN + 3.0) == []
+
+
 def test_a_running_consumer_has_made_room_once() -> None:
     inbound = connected()
     inbound.frame("a", 0.0)
@@ -179,7 +193,7 @@ def test_a_message_that_may_have_been_written_is_not_sent_again() -> None:
     inbound.frame("b", 0.0)
     assert inbound.settled(1, RECEIVE, SendResult.LOST, 0.0) == [Lost("broker", RECEIVE)]
     assert inbound.due(EXPIRY + MARGIN - 0.1) == []
-    assert brief(inbound.due(EXPIRY + MARGIN)) == [Lost("unheard", RECEIVE), (RECEIVE, 2, "2")]
+    assert brief(inbound.due(EXPIRY + MARGIN)) == [(RECEIVE, 2, "2")], "it is counted already"
 
 
 def test_a_message_that_no_layer_carries_makes_way() -> None:
