@@ -74,6 +74,11 @@ class HttpProtocol(HttpToolsProtocol):
         """Close the connection at once, without a close frame or further data."""
         self.transport.abort()
 
+    def finish(self) -> None:
+        """Let the request under way be the last; the first one of a connection may still come."""
+        if self.cycle is not None:
+            self.shutdown()
+
     # The connection
 
     def connection_made(self, transport: Any) -> None:

@@ -19,6 +19,7 @@ from websockets.server import ServerProtocol
 
 from ..error_pages import RETRY_AFTER
 from ..layer.budget import UNCOUNTED
+from .connect_rate import ConnectRate
 
 WRITE_BUFFER = 64 * 1024
 """Bytes in a transport's buffer above which `write` declines and frames go through `send`, which waits."""
@@ -113,8 +114,9 @@ class _ServerProtocol(ServerProtocol):
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One connection."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, rate: ConnectRate | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._connect_rate = rate
         self.close_timeout = CLOSE_TIMEOUT
         self.conn.__class__ = _ServerProtocol  # uvicorn makes it; to make another would cost each handshake 50 µs
         self.queue: Any = _Mailbox()
@@ -140,6 +142,21 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 "abort": self.abort,
                 "buffered": self.buffered,
             }
+
+    async def run_asgi(self) -> None:
+        """Serve the connection when it is its turn; see --connect-rate."""
+        if self._connect_rate is None or await self._wait_for_turn(self._connect_rate):
+            await super().run_asgi()
+
+    async def _wait_for_turn(self, rate: ConnectRate) -> bool:
+        """Return True when it is the turn of this handshake, False if it has been refused or its client left."""
+        delay = rate.reserve(self.loop.time())
+        if delay is None:
+            self._reject(503, "Service unavailable.\n")
+            self.transport.close()
+        elif delay:
+            await asyncio.sleep(delay)
+        return not self.handshake_complete
 
     def write_frame(self, frame: bytes) -> bool:
         """Write an encoded frame now and return True; return False if it must go through `send`."""
