@@ -73,8 +73,8 @@ class HealthServer:
 
 def parse_address(text: str) -> tuple[str, int]:
     """Return host and port of `HOST:PORT`, `[HOST]:PORT` or `:PORT`. Raises `ValueError`."""
-    host, _, port = text.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"The address {text!r} is not understood: expected HOST:PORT, such as 127.0.0.1:8001.")
     return host.strip("[]") or "127.0.0.1", int(port)
 

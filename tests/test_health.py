@@ -121,7 +121,7 @@ def test_a_worker_that_finishes_its_messages_is_live_and_not_ready(redis_url: st
     with RunningSite(redis_url, workers=0) as site, site.layer() as layer:
         worker = site.run("runworker", "--health", f"127.0.0.1:{port}")
         eventually(lambda: probe(port) == (200, "ok"), timeout=20)
-        inbox = layer.new_channel("test!")
+        inbox = layer.new_channel("test?")
         layer.send("websocket.receive", {"path": "/sleep", "text": "3", "reply_channel": inbox, "order": 1})
         eventually(lambda: layer.receive([inbox], block=False)[1])
         worker.send_signal(signal.SIGTERM)
