@@ -44,6 +44,11 @@ class Contender:
         return not self.needs or (Path(self.needs).exists() if "/" in self.needs else find_spec(self.needs) is not None)
 
 
+def _replaced(program: Words) -> Words:
+    """A program that does not replace itself on SIGHUP, under one that restarts it."""
+    return ("benchmarks.restarter", *program)
+
+
 def _ours(layer: str, *options: str, name: str = "", processes: int = 1) -> Contender:
     label = {"redis": "Redis", "local": "local"}[layer]
     worker = (*WORKER, *options)
@@ -108,6 +113,25 @@ CONTENDERS: dict[str, Contender] = {
     "picows": _bare("picows × 1", "picows_echo", needs="picows"),
     "nchan": _bare("nginx with Nchan × 1", "nchan", needs=NCHAN),
     "handler": Contender("Django's WSGI handler, in process", client=("benchmarks.inside", "handler")),
+    # Replaced while it serves: by a successor, or stopped and started again.
+    "redis-drain": Contender(
+        "channels_classic, Redis, --drain",
+        ((*INTERFACE, "--drain", "{drain}"), (*WORKER, "--processes", "2")),
+        (r"Worker process \d+ listens", 2),
+        "redis",
+    ),
+    "redis-restart": Contender(
+        "channels_classic, Redis, restarted",
+        (_replaced(INTERFACE), (*WORKER, "--processes", "2")),
+        (r"Worker process \d+ listens", 2),
+        "redis",
+    ),
+    "channels-restart": Contender(
+        "Channels 4, uvicorn, restarted",
+        (_replaced(_uvicorn("", "channels_4").programs[0]),),
+        ("Application startup complete", 1),
+        "core",
+    ),
     # Layers alone: the client is the sender and the receiver.
     "redis-layer": Contender("channels_classic, Redis", layer="redis"),
     "local-layer": Contender("channels_classic, local", (INTERFACE,), ("hosts the channel layer", 1), "local"),

@@ -20,6 +20,10 @@ DJANGO = ("django", "django-2")
 GUNICORN = ("gunicorn", "gunicorn-2")
 
 
+STORM, SMALL_STORM = {"storm": "5000", "drain": "30"}, {"storm": "500", "drain": "5"}
+"""The sockets whose server is replaced, and the seconds that it takes; and those of `--quick`."""
+
+
 @dataclass(frozen=True)
 class Goal:
     """A figure of ours as a multiple of the best of `against`, in the same round; without any, of the figure 1.
@@ -197,6 +201,20 @@ SCENARIOS = (
             Goal((), 2, "times as long"),
             Goal((), 0, "lost"),
             Goal(("channels",), None, "ms, 99 % of all"),
+        ),
+    ),
+    Scenario(
+        "storm",
+        "the server of thousands of sockets is replaced",
+        ("benchmarks.storm", "{ws}/storm", "--programs", "{programs}", "--sockets", "{storm}", "--drain", "{drain}"),
+        ("redis-drain", "redis-restart", "channels-restart"),
+        (
+            Goal((), 0, "failed attempts", "redis-drain"),
+            Goal((), 2, "times the paced rate", "redis-drain"),
+            Goal((), 2, "times the 99 % before", "redis-drain"),
+            Goal((), 0, "lost", "redis-drain"),
+            Goal((), 0, "twice", "redis-drain"),
+            Goal((), None, "times the paced rate", "redis-restart"),
         ),
     ),
     Scenario(

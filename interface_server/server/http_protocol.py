@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ..asgi import Event, Receive, Scope, SendEvent
 from ..config import ClientLimits
 from . import request_limits
+from .connect_rate import ConnectRate
 from .request_limits import BodyRate, Refused, RequestLimits, RequestPart
 from .request_syntax import check_headers, check_request_line, origin_form, status_of_error
 from .unread import Unread
@@ -53,8 +54,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     _watcher: Callable[[], None] | None = None  # of the class: a request may end after `_upgrade` cleared the instance
 
-    def __init__(self, *args: Any, limits: ClientLimits | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, limits: ClientLimits | None = None, rate: ConnectRate | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._connect_rate = rate
         self._limits = limits or ClientLimits()
         self._extensions: dict[str, dict[object, object]] = {
             "channels_classic.raw": {"watch": self.watch, "unwatch": self.unwatch, "abort": self.abort}
@@ -88,6 +92,11 @@ class HttpProtocol(HttpToolsProtocol):
         """
         reset_on_close(self.transport)
         self.transport.abort()
+
+    def finish(self) -> None:
+        """Let the request under way be the last; the first one of a connection may still come."""
+        if self.cycle is not None:
+            self.shutdown()
 
     # The connection
 
@@ -255,7 +264,9 @@ class HttpProtocol(HttpToolsProtocol):
         if self._handshake is not None:
             self.connections.discard(self)
             scope = websocket_scope(dict(self.scope), self.url, self._handshake.subprotocols)
-            websocket = WebSocketProtocol(self.config, self.server_state, self.transport, scope, self._handshake)
+            websocket = WebSocketProtocol(
+                self.config, self.server_state, self.transport, scope, self._handshake, self._connect_rate
+            )
             self.transport.set_protocol(websocket)
             if rest:
                 websocket.data_received(rest)

@@ -28,6 +28,7 @@ from ..asgi import Event, Scope
 from ..error_pages import RETRY_AFTER
 from ..frames import encode_frame
 from ..layer.budget import UNCOUNTED
+from .connect_rate import ConnectRate
 from .request_syntax import Header
 from .websocket_handshake import Handshake
 from .websocket_reader import (
@@ -99,7 +100,13 @@ class WebSocketProtocol(asyncio.Protocol):
     )
 
     def __init__(
-        self, config: uvicorn.Config, server: ServerState, transport: Any, scope: Scope, handshake: Handshake
+        self,
+        config: uvicorn.Config,
+        server: ServerState,
+        transport: Any,
+        scope: Scope,
+        handshake: Handshake,
+        rate: ConnectRate | None,
     ) -> None:
         self.transport = transport
         self._config = config
@@ -129,11 +136,13 @@ class WebSocketProtocol(asyncio.Protocol):
             },
         }
         server.connections.add(self)  # type: ignore[arg-type]  # one of its kind
-        task = self._loop.create_task(self._serve(scope))
+        task = self._loop.create_task(self._serve(scope, rate))
         server.tasks.add(task)
         task.add_done_callback(server.tasks.discard)
 
-    async def _serve(self, scope: Scope) -> None:
+    async def _serve(self, scope: Scope, rate: ConnectRate | None) -> None:
+        if rate is not None and not await self._wait_for_turn(rate):
+            return
         try:
             await self._config.loaded_app(scope, self.receive, self.send)
         except ClientGone:
@@ -146,6 +155,15 @@ class WebSocketProtocol(asyncio.Protocol):
             self._deny(500, [])
         elif self._state is not ConnectionState.CLOSING:
             self._end()
+
+    async def _wait_for_turn(self, rate: ConnectRate) -> bool:
+        """Return True when it is the turn of this handshake, False if it has been refused or its client left."""
+        delay = rate.reserve(self._loop.time())
+        if delay is None:
+            self._deny(503, [RETRY_AFTER], b"Service unavailable.\n")
+        elif delay:
+            await asyncio.sleep(delay)
+        return self._state is ConnectionState.CONNECTING
 
     # The extension for the application
 

@@ -86,6 +86,10 @@ class InboundQueue:
         """True if more may be read."""
         return self._gate.waiting < self._limits.frames and self._gate.size < self._limits.size
 
+    def is_idle(self, since: float) -> bool:
+        """Return True if no message waits or is being consumed, and none was from `since` on."""
+        return self._gate.is_idle(since)
+
     @property
     def deadline(self) -> float:
         """The time at which `due` has something to do."""

@@ -20,6 +20,11 @@ def room_disconnect(message: Message) -> None:
     Group("room").discard(message.reply_channel)
 
 
+def counted_disconnect(message: Message) -> None:
+    """Report the end of a socket on a channel that the test reads."""
+    message.channel_layer.send("disconnects", {"path": message["path"], "code": message["code"]})
+
+
 def echo(message: Message) -> None:
     assert message.reply_channel is not None
     message.reply_channel.send({"text": message["text"]})

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+if os.path.exists(os.environ.get("BROKEN", "")):
+    raise RuntimeError("this release is broken")
+
 SECRET_KEY = "a key for tests, and for nothing else"
 DEBUG = False
 ALLOWED_HOSTS = ["*"]
