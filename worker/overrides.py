@@ -55,10 +55,11 @@ class Overrides:
 
     def _send(self, send: Outgoing, result: ConsumerResult) -> None:
         call: Callable[..., object] = self._layer.send_group if send.group else self._layer.send
+        options = {"but": send.but} if send.but else {}  # methods that projects wrote for 1.x know no options
         deadline = self._clock() + pending_message_store.retry_time
         while True:
             try:
-                call(send.name, send.message)
+                call(send.name, send.message, **options)
                 return
             except Exception as error:
                 full = isinstance(error, self._layer.ChannelFull)

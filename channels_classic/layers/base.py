@@ -152,13 +152,13 @@ class BaseChannelLayer(LegacyNames):
         """Return the number of members that `group_channels` would name, without naming them."""
         return self._drive(self._group_count(group))
 
-    def send_group(self, group: str, message: dict[str, Any]) -> None:
-        """Send a message to every member.
+    def send_group(self, group: str, message: dict[str, Any], but: str = "") -> None:
+        """Send a message to every member, except for the channel `but`.
 
         Members that are full miss it, and are counted; it never raises `ChannelFull`. If the connection breaks once
         the members are known, some may have it and some not: `LayerUnavailable`, and it must not be sent again.
         """
-        self._drive(self._send_group(group, message))
+        self._drive(self._send_group(group, message, but))
 
     def flush(self) -> None:
         """Drop all messages, groups and statistics, for every process; if the connection breaks, maybe only some."""
@@ -205,9 +205,9 @@ class BaseChannelLayer(LegacyNames):
         """`group_count` on an event loop."""
         return await self._drive_async(self._group_count(group))
 
-    async def send_group_async(self, group: str, message: dict[str, Any]) -> None:
+    async def send_group_async(self, group: str, message: dict[str, Any], but: str = "") -> None:
         """`send_group` on an event loop."""
-        await self._drive_async(self._send_group(group, message))
+        await self._drive_async(self._send_group(group, message, but))
 
     async def global_statistics_async(self) -> dict[str, int]:
         """`global_statistics` on an event loop."""
@@ -282,8 +282,8 @@ class BaseChannelLayer(LegacyNames):
         counts: list[int] = yield from self._all([MemberCount(group, inbox) for inbox in audience.inboxes])
         return len(audience.channels) + sum(counts)
 
-    def _send_group(self, group: str, message: dict[str, Any]) -> Flow[None]:
-        sends = [Outgoing(group, message, group=True)]
+    def _send_group(self, group: str, message: dict[str, Any], but: str) -> Flow[None]:
+        sends = [Outgoing(group, message, group=True, but=but and names.check_channel(but))]
         (found,) = yield from self._all(self.planner.lookups(sends))
         pushes = self.planner.pushes(sends, {group: self.planner.audience(found)})
         if not pushes:

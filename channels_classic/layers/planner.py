@@ -26,7 +26,8 @@ class Outgoing:
     """A message for a channel or a group.
 
     With a `token` its consumer is asked for a report to the inbox of the reply channel. `report`, on another message,
-    is for the client with the reply channel `name`, and travels along.
+    is for the client with the reply channel `name`, and travels along. A message for a group does not go to the member
+    `but`.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Outgoing:
     group: bool = False
     token: str | None = None
     report: Report | None = None
+    but: str = ""
 
 
 @dataclass(slots=True)  # frozen would be slower
@@ -129,11 +131,13 @@ class Planner:
 
     def _group_entries(self, send: Outgoing, audience: Audience) -> Iterator[tuple[str, bool, Entry]]:
         packed = pack_message(send.name, send.message)  # also for nobody: a message that cannot be sent is an error
+        left_out, local = split(check_channel(send.but)) if send.but else ("", "")
         for inbox, version in audience.inboxes.items():
-            payload = encode_group(send.name, version, packed)
+            payload = encode_group(send.name, version, packed, local if inbox == left_out else "")
             yield inbox, True, Entry(payload, self.expiry, f"@{send.name}", GROUP_BACKLOG, send)
         for channel in audience.channels:
-            yield self._entry(send, channel)
+            if channel != send.but:
+                yield self._entry(send, channel)
 
     def refusals(self, pushes: Iterable[Push], results: Iterable[Any]) -> Refusals:
         """Return which messages did not arrive, from the results of `pushes`. Dead inboxes are counted here."""

@@ -63,8 +63,11 @@ class Face:
     def group_channels(self, group: str) -> Iterable[str]:
         return self.layer.group_channels(group)
 
-    def send_group(self, group: str, message: dict[str, Any]) -> None:
-        self.layer.send_group(group, message)
+    def group_count(self, group: str) -> int:
+        return self.layer.group_count(group)
+
+    def send_group(self, group: str, message: dict[str, Any], **options: Any) -> None:
+        self.layer.send_group(group, message, **options)
 
     def flush(self) -> None:
         self.layer.flush()
@@ -95,8 +98,11 @@ class AsyncFace(Face):
     def group_channels(self, group: str) -> Iterable[str]:
         return self.loop.run_until_complete(self.layer.group_channels_async(group))
 
-    def send_group(self, group: str, message: dict[str, Any]) -> None:
-        self.loop.run_until_complete(self.layer.send_group_async(group, message))
+    def group_count(self, group: str) -> int:
+        return self.loop.run_until_complete(self.layer.group_count_async(group))
+
+    def send_group(self, group: str, message: dict[str, Any], **options: Any) -> None:
+        self.loop.run_until_complete(self.layer.send_group_async(group, message, **options))
 
     def close(self) -> None:
         self.loop.run_until_complete(self.layer.close_async())

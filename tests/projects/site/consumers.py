@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 from channels_classic import Group
@@ -18,6 +19,12 @@ def room_connect(message: Message) -> None:
 def room_disconnect(message: Message) -> None:
     assert message.reply_channel is not None
     Group("room").discard(message.reply_channel)
+
+
+def tell_others(message: Message) -> None:
+    """Send what one socket said to all others of its room."""
+    room = Group("room")
+    room.send({"text": json.dumps({"said": message["text"], "count": room.count()})}, but=message.reply_channel)
 
 
 def echo(message: Message) -> None:
