@@ -47,6 +47,8 @@ def report_errors(sender: _Sender, send: Callable[[], None]) -> Callable[[], Non
             logger.exception("Lost a message for %s, which was to be sent after a commit: %s", sender.name, error)
             losses = getattr(sender.channel_layer, "losses", None)
             if losses is not None:
-                losses.count(next((kind for of, kind in _KINDS.items() if isinstance(error, of)), "invalid"), sender.name)
+                losses.count(
+                    next((kind for of, kind in _KINDS.items() if isinstance(error, of)), "invalid"), sender.name
+                )
 
     return send_after_commit

@@ -144,9 +144,7 @@ class ChannelLayerManager:
         entry = self._entry(name)
         for problem in missing_keys(name, entry):
             raise problem
-        return ChannelLayerWrapper(
-            self._layer(name, config_key), name, entry["ROUTING"], entry.get("ON_COMMIT", False)
-        )
+        return ChannelLayerWrapper(self._layer(name, config_key), name, entry["ROUTING"], entry.get("ON_COMMIT", False))
 
 
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:

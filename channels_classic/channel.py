@@ -117,11 +117,16 @@ class Group(_Address):
         group.but = check_channel(_name_of(but))
         return group
 
-    def add(self, channel: Channel | str) -> None:
-        """Make ``channel`` a member, or renew its membership, which ends after the layer's ``group_expiry``."""
+    def add(self, channel: Channel | str, who: str | None = None, info: dict[str, Any] | None = None) -> None:
+        """Make ``channel`` a member, or renew its membership, which ends after the layer's ``group_expiry``.
+
+        With ``who`` it counts for ``presence`` as a socket of that person, and ``info`` is said of it. Raises
+        ``InvalidPresence`` for what cannot be kept.
+        """
         name = _name_of(channel)
         pending_message_store.added(name)
-        self.channel_layer.group_add(self.name, name)
+        options = {} if who is None and info is None else {"who": who, "info": info}
+        self.channel_layer.group_add(self.name, name, **options)
 
     def discard(self, channel: Channel | str) -> None:
         """End the membership of ``channel``; do nothing if it has none."""
@@ -131,6 +136,11 @@ class Group(_Address):
         """Return the number of members, now, without those whose interface server is gone."""
         number: int = self.channel_layer.group_count(self.name)
         return number
+
+    def presence(self) -> dict[str, list[dict[str, Any]]]:
+        """Return who is here now: for each ``who`` the ``info`` of each of their sockets."""
+        found: dict[str, list[dict[str, Any]]] = self.channel_layer.group_presence(self.name)
+        return found
 
     def _send_now(self, content: dict[str, Any]) -> None:
         options = {"but": self.but} if self.but else {}  # layers of other packages know no options

@@ -38,7 +38,10 @@ class Kind(IntEnum):
     REPORT = 2
     """local, token, outcome: the message that carried the token ended, or still runs."""
     JOINED = 3
-    """group, local, previous, version: a hint that a client became a member; the versions before and after."""
+    """group, local, previous, version: a hint that a client became a member; the versions before and after.
+
+    Who it is may follow: who, info.
+    """
     LEFT = 4
     """group, local, previous, version: a hint that a client is not a member any more."""
     FORGET = 5

@@ -15,7 +15,7 @@ from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Kind, Outcome, decode, encode, encode_group, encode_message, pack_message
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.names import check_channel, check_group, is_managed, split
-from channels_classic.layers.steps import Audience, Change, Entry, Item, Lookup, Push, Status, Step
+from channels_classic.layers.steps import Audience, Change, Entry, Identity, Item, Lookup, Push, Status, Step
 
 GROUP_BACKLOG = 1000
 """Unread messages of one group that one inbox holds before further ones are dropped."""
@@ -153,7 +153,9 @@ class Planner:
                     self.losses.count("dead", push.queue)
         return found
 
-    def hint(self, kind: Kind, group: str, channel: str, change: Change) -> list[Step]:
+    def hint(
+        self, kind: Kind, group: str, channel: str, change: Change, identity: Identity | None = None
+    ) -> list[Step]:
         """Return the step that tells the owner of a client that the client joined or left a group.
 
         Without a change there is nothing to tell. A hint may be lost: its owner notices by the versions.
@@ -161,7 +163,8 @@ class Planner:
         inbox, local = split(channel)
         if change.previous == change.version:
             return []
-        return [Push(inbox, [Entry(encode(kind, group, local, *change), self.group_expiry)])]
+        fields = identity or ()
+        return [Push(inbox, [Entry(encode(kind, group, local, *change, *fields), self.group_expiry)])]
 
     def delivery(self, queue: str, item: Item) -> Delivery | Report | None:
         """Return the message in an item of a plain channel, or of an inbox that is not managed.
