@@ -180,15 +180,15 @@ class LocalChannelLayer(BaseChannelLayer):
             await connection.connect()
         return connection
 
-    def send_group(self, group: str, message: dict[str, Any]) -> None:
+    def send_group(self, group: str, message: dict[str, Any], but: str = "") -> None:
         try:
-            super().send_group(group, message)
+            super().send_group(group, message, but)
         except LayerUnavailable as error:
             self._reached_nobody(group, error)
 
-    async def send_group_async(self, group: str, message: dict[str, Any]) -> None:
+    async def send_group_async(self, group: str, message: dict[str, Any], but: str = "") -> None:
         try:
-            await super().send_group_async(group, message)
+            await super().send_group_async(group, message, but)
         except LayerUnavailable as error:
             self._reached_nobody(group, error)
 

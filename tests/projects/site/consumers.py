@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 from channels_classic import Group
@@ -23,6 +24,12 @@ def room_disconnect(message: Message) -> None:
 def counted_disconnect(message: Message) -> None:
     """Report the end of a socket on a channel that the test reads."""
     message.channel_layer.send("disconnects", {"path": message["path"], "code": message["code"]})
+
+
+def tell_others(message: Message) -> None:
+    """Send what one socket said to all others of its room."""
+    room = Group("room")
+    room.send({"text": json.dumps({"said": message["text"], "count": room.count()})}, but=message.reply_channel)
 
 
 def echo(message: Message) -> None:
