@@ -35,7 +35,6 @@ def places(modules: Iterable[str], files: Collection[str], classic: Collection[s
             if home is not None:
                 packages.add(home)
                 yield home
-                break
     folders = tuple(home.removesuffix("__init__.py") for home in packages if "/" in home or home == "__init__.py")
     for path in sorted(classic):
         if path.rpartition("/")[2] in ENTRY_POINTS and not path.startswith(folders):

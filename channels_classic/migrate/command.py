@@ -13,7 +13,10 @@ def run(path: Path, *, write_changes: bool, alias: bool) -> None:
     """Print the migration of the project at `path`; carry it out with `write_changes`."""
     report = plan(path, alias=alias)
     if write_changes:
-        write(path, report.changes)
+        try:
+            write(path, report.changes)
+        except OSError as error:
+            raise click.ClickException(f"{error}. Files before it may have changed: run this command again.") from error
     else:
         for line in report.diff():
             click.echo(line, nl=False)

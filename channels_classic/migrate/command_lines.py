@@ -6,6 +6,7 @@ replaced.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections import deque
@@ -15,8 +16,9 @@ from dataclasses import dataclass, field
 from .report import Section
 
 _TOKEN = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
-_DAPHNE = re.compile(r"""(?<![\w./-])(?P<folder>[^\s"'=\[]*/)?daphne(?=\s|["'],|$)""")
-_ARRAY = re.compile(r"\[\s*\".*\"\s*\]")
+_CLASSIC_LAYER = re.compile(r"\b[\w.]+:channel_layer\b")
+_DAPHNE = re.compile(r"""(?<![\w./-])(?P<folder>[^\s"'=\[]*/)?daphne(?=\s)""")
+_ARRAY = re.compile(r"""\[\s*["'].*["']\s*\]""")
 _END_OF_COMMAND = re.compile(r"^(?:&&|\|\||[;|&<>]|\d?>)")
 
 VALUES: Mapping[str, int] = {
@@ -30,7 +32,7 @@ VALUES: Mapping[str, int] = {
 DROPPED = ("--force-sync",)
 
 SENTENCES: Mapping[str, tuple[str, Section]] = {
-    "continued": ("This command of Daphne goes on elsewhere: write channels-classic interface.", "programs"),
+    "form": ("This command of Daphne has a form that is not rewritten: write channels-classic interface.", "programs"),
     "graceful": ("Workers always stop gracefully: replace --disable-graceful-stop by --grace 0.", "programs"),
     "option": ("`{word}` of Daphne has no counterpart: write channels-classic interface with --bind, --port, "
                "--unix-socket or --fd.", "programs"),
@@ -60,78 +62,90 @@ SettingsOf = Callable[[str], "str | None"]
 
 def rewrite(text: str, settings_of: SettingsOf) -> Rewritten:
     """Return the file with the commands of Daphne 1.x replaced."""
-    result = Rewritten()
-    in_environment = "DJANGO_SETTINGS_MODULE" in text
-    lines = []
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
+    rewriter = _Rewriter(settings_of, "DJANGO_SETTINGS_MODULE" in text)
+    rewriter.result.text = "".join(
+        rewriter.line(number, line) for number, line in enumerate(text.splitlines(keepends=True), 1)
+    )
+    return rewriter.result
+
+
+class _Rewriter:
+    """Rewrites the lines of one file; `in_environment` says that the file sets the settings module."""
+
+    def __init__(self, settings_of: SettingsOf, in_environment: bool) -> None:
+        self.result = Rewritten()
+        self._settings_of = settings_of
+        self._in_environment = in_environment
+
+    def line(self, number: int, line: str) -> str:
+        """Return the new text of a line."""
         if line.lstrip().startswith(("#", ";")):
-            lines.append(line)
-            continue
-        lines.append(_line(line, number, result, settings_of, in_environment))
+            return line
         if "--disable-graceful-stop" in line:
-            result.find(number, "graceful")
+            self.result.find(number, "graceful")
         if re.search(r"manage\.py\W+runserver\b", line):
-            result.find(number, "runserver")
-    result.text = "".join(lines)
-    return result
+            self.result.find(number, "runserver")
+        array = _ARRAY.search(line)
+        found = len(self.result.findings)
+        new = self._array(number, line, array) if array else self._shell(number, line)
+        if new == line and found == len(self.result.findings) and _CLASSIC_LAYER.search(line):
+            self.result.find(number, "form")
+        return new
 
+    def _array(self, number: int, line: str, array: re.Match[str]) -> str:
+        """Rewrite a list of quoted words, as Docker and compose files have it, in its kind of quotes."""
+        try:
+            words = ast.literal_eval(array[0])
+        except (SyntaxError, ValueError):
+            return line
+        place = next((at for at, word in enumerate(words) if str(word).rpartition("/")[2] == "daphne"), None)
+        new = None if place is None else self._translated(number, [str(word) for word in words[place:]])
+        if new is None:
+            return line
+        made = [*words[:place], *new]
+        text = json.dumps(made) if '"' in array[0] else repr(made)
+        return line[: array.start()] + text + line[array.end() :]
 
-def _line(line: str, number: int, result: Rewritten, settings_of: SettingsOf, in_environment: bool) -> str:
-    daphne = _DAPHNE.search(line)
-    if daphne is None:
-        return line
-    array = _ARRAY.search(line)
-    start, end = array.span() if array else (daphne.start(), len(line.rstrip()))
-    before, command, after = line[:start], line[start:end], line[end:]
-    words = _words_of_array(command) if array else _TOKEN.findall(command)
-    place = next((place for place, word in enumerate(words) if word.rpartition("/")[2] == "daphne"), None)
-    if place is None:
-        return line
-    if command.endswith("\\") or len(words) == place + 1:
-        if command.endswith("\\") or line.strip().lstrip("- ") == words[place]:
-            result.find(number, "continued")
-        return line
-    tail = next((at for at in range(place, len(words)) if _END_OF_COMMAND.match(words[at])), len(words))
-    new = _translated(words[place:tail], number, result, settings_of, in_environment)
-    if new is None:
-        return line
-    made = [*words[:place], *new, *words[tail:]]
-    return before + (json.dumps(made) if array else " ".join(made)) + after
+    def _shell(self, number: int, line: str) -> str:
+        """Rewrite the words from Daphne to the end of its command, and leave what is around them."""
+        daphne = _DAPHNE.search(line)
+        if daphne is None or line.rstrip().endswith("\\") or line[: daphne.start()].rstrip().endswith("-m"):
+            return line
+        # In `sh -c "… && daphne …"` the command ends with the quotes that were opened before it.
+        open_quotes = [quote for quote in "\"'" if line[: daphne.start()].count(quote) % 2]
+        ends = [place for quote in open_quotes if (place := line.find(quote, daphne.end())) >= 0]
+        words = []
+        for word in _TOKEN.finditer(line, daphne.start(), min(ends, default=len(line))):
+            if _END_OF_COMMAND.match(word[0]):
+                break
+            words.append(word)
+        new = self._translated(number, [word[0] for word in words])
+        return line if new is None else line[: daphne.start()] + " ".join(new) + line[words[-1].end() :]
 
-
-def _words_of_array(command: str) -> list[str]:
-    try:
-        words = json.loads(command)
-    except ValueError:
-        return []
-    return words if all(isinstance(word, str) for word in words) else []
-
-
-def _translated(
-    words: list[str], number: int, result: Rewritten, settings_of: SettingsOf, in_environment: bool
-) -> list[str] | None:
-    """Return the command of `words`, or None if they stay as they are; `result` has the reason."""
-    layer, options, unknown = _parsed(words[1:])
-    if unknown:
-        result.find(number, "option", unknown)
-        return None
-    settings = settings_of(layer.partition(":")[0])
-    if settings is None and layer.partition(":")[2] != "channel_layer":
-        if layer:
-            result.modern.append((number, f"daphne {layer}"))
-        return None
-    if "--proxy-headers" in options:
-        result.find(number, "proxies")
-    named = [] if in_environment or settings is None else ["--settings", settings]
-    if settings is None and not in_environment:
-        result.find(number, "settings")
-    folder = words[0].rpartition("daphne")[0]
-    return [f"{folder}channels-classic", "interface", *named, *options]
+    def _translated(self, number: int, words: list[str]) -> list[str] | None:
+        """Return the command of `words`, or None if they stay as they are; `result` has the reason."""
+        layer, options, unknown = _parsed(words[1:])
+        if not layer:
+            return None
+        if unknown:
+            self.result.find(number, "option", unknown)
+            return None
+        settings = self._settings_of(layer.partition(":")[0])
+        if settings is None and not _CLASSIC_LAYER.match(layer):
+            self.result.modern.append((number, f"daphne {layer}"))
+            return None
+        if "--proxy-headers" in options:
+            self.result.find(number, "proxies")
+        if settings is None and not self._in_environment:
+            self.result.find(number, "settings")
+        named = [] if self._in_environment or settings is None else ["--settings", settings]
+        folder = words[0].rpartition("daphne")[0]
+        return [f"{folder}channels-classic", "interface", *named, *options]
 
 
 def _parsed(words: list[str]) -> tuple[str, list[str], str]:
     """Return the layer, the options that remain, and the first option that has no counterpart."""
-    layer = ""
+    layer = unknown = ""
     options: list[str] = []
     left = deque(words)
     while left:
@@ -149,8 +163,7 @@ def _parsed(words: list[str]) -> tuple[str, list[str], str]:
         elif re.match(r"-[bptuv]\S", word):
             options.append(word)
         elif word.startswith("-"):
-            if name not in DROPPED:
-                return layer, options, name
-        else:
+            unknown = unknown or ("" if name in DROPPED else name)
+        elif ":" in word and not layer:
             layer = word
-    return layer, options, ""
+    return layer, options, unknown

@@ -23,7 +23,7 @@ NAMES: Mapping[Kind, str] = {
     Kind.PYTHON: r".*\.py",
     Kind.REQUIREMENTS: r".*(requirements|constraints).*\.(txt|in|pip)",
     Kind.PACKAGING: r"setup\.cfg|tox\.ini|pytest\.ini|pyproject\.toml|Pipfile|environment\.ya?ml",
-    Kind.COMMANDS: r"Procfile.*|.*\.(conf|ini|service|sh)|Dockerfile.*|.*\.dockerfile|(docker-)?compose.*\.ya?ml",
+    Kind.COMMANDS: r"Procfile.*|.*\.(conf|ini|service|sh)|Dockerfile.*|.*\.dockerfile|.*\.ya?ml|Makefile",
     Kind.TEMPLATE: r".*\.html",
 }
 """Kind → names of its files. The first that matches counts."""
@@ -34,7 +34,7 @@ SKIPPED = {"__pycache__", "build", "dist", "node_modules", "site-packages"}
 def project_files(root: Path) -> Iterator[tuple[str, Kind]]:
     """Yield the paths of the files below `root`, relative to it, and their kinds, in a fixed order.
 
-    Hidden folders, virtual environments and links to folders are left out.
+    Hidden folders, virtual environments and symbolic links are left out.
     """
     if root.is_file():
         kind = kind_of(root.name)
@@ -46,7 +46,7 @@ def project_files(root: Path) -> Iterator[tuple[str, Kind]]:
         for name in sorted(names):
             path = Path(folder, name).relative_to(root).as_posix()
             kind = kind_of(path)
-            if kind is not None:
+            if kind is not None and not Path(folder, name).is_symlink():
                 yield path, kind
 
 

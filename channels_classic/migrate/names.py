@@ -23,7 +23,12 @@ class Generation(Enum):
     EITHER = "Channels of any release"
 
 
-RENAMED_MODULES: Mapping[str, str] = {**MODULES, "channels.tests": "channels_classic.test"}
+RENAMED_MODULES: Mapping[str, str] = {
+    **MODULES,
+    "channels.tests": "channels_classic.test",
+    "channels.tests.base": "channels_classic.test.base",
+    "channels.tests.http": "channels_classic.test.http",
+}
 """Module of Channels 1.x → its replacement; other submodules of `channels` keep their names."""
 
 RENAMED_NAMES: Mapping[tuple[str, str], str] = {

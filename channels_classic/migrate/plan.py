@@ -31,7 +31,14 @@ class Plan:
         self.report = Report()
         self._alias = alias
         base = root if root.is_dir() else root.parent
-        self._files = [(path, kind, (base / path).read_bytes()) for path, kind in project_files(root)]
+        self._files: list[tuple[str, Kind, bytes]] = []
+        for path, kind in project_files(root):
+            try:
+                self._files.append((path, kind, (base / path).read_bytes()))
+            except OSError as error:
+                self.report.findings.append(
+                    Finding(path, 1, f"This file cannot be read: {error.strerror}.", "the-steps")
+                )
         self._python: dict[str, PythonFile] = {}
 
     def make(self) -> Report:

@@ -56,7 +56,7 @@ def parsed(path: str, content: bytes) -> PythonFile | Finding:
         return _unparsed(path, error.lineno or 1, (error.text or "").strip() or str(error.msg))
     except cst.ParserSyntaxError as error:
         return _unparsed(path, error.raw_line, error.message.strip().splitlines()[0])
-    except (ValueError, UnicodeError) as error:
+    except (ValueError, UnicodeError, RecursionError) as error:
         return _unparsed(path, 1, str(error))
     return PythonFile(path, content, tree, evidence(tree))
 
@@ -73,6 +73,14 @@ def rewritten(file: PythonFile, *, alias: bool, needs_line: bool) -> tuple[bytes
     """
     if not needs_line and not _RELEVANT.search(file.content):
         return file.content, "utf-8", []
+    try:
+        return _rewritten(file, alias, needs_line)
+    except RecursionError:
+        sentence = "This file has an expression that is nested too deeply: it was not rewritten."
+        return file.content, "utf-8", [Finding(file.path, 1, sentence, "the-steps")]
+
+
+def _rewritten(file: PythonFile, alias: bool, needs_line: bool) -> tuple[bytes, str, list[Finding]]:
     module = cst.parse_module(file.content)
     imports = ImportRewriter(file.path)
     settings = SettingsRewriter(file.path, alias=alias)

@@ -21,6 +21,7 @@ Section = Literal[
     "requirements",
     "settings",
     "the-alias-line",
+    "the-steps",
     "third-party-libraries",
 ]
 """The sections of the page that findings refer to, as their anchors."""

@@ -14,9 +14,12 @@ _REQUIREMENT = re.compile(
 )
 _MAJOR = re.compile(r"(==|===|~=|>=|>|<=|<)\s*(\d+)")
 
+_OLD = r"(?:channels|daphne|asgi[_-]redis|asgi[_-]ipc)"
 _PACKAGING = re.compile(
-    r"""(?<![\w.-])(?P<name>channels|daphne|asgi[_-](?:redis|ipc))\s*(?:\[[^\]]*\])?["']?\s*(?P<version>[=~<>][^#]*)"""
+    rf"""(?<![\w.-]){_OLD}\s*(?:\[[^\]]*\])?["']?\s*(?P<version>[=~<>][^#]*)|["']{_OLD}["']|^\s+{_OLD}\s*$"""
 )
+_MAJOR_OF_PACKAGING = re.compile(r"""[=>^~"']\s*(\d+)""")
+_REPOSITORY = re.compile(r"github\.com[/:]django/(channels|daphne|asgi_redis|asgi_ipc)\b")
 
 DROPPED = {"asgi-ipc", "asgi-redis", "daphne"}
 """Distributions that Channels 1.x needed and that channels-classic replaces."""
@@ -73,14 +76,17 @@ def packaging_findings(text: str) -> list[tuple[int, str, Section]]:
     """Return findings for the requirements in a file of another form, such as setup.py and pyproject.toml."""
     lines = enumerate(text.splitlines(), 1)
     found = [(number, match) for number, line in lines if (match := _PACKAGING.search(line))]
-    return [(number, *SENTENCES["packaging"]) for number, match in found if not _at_least(match["version"], 2)]
+    majors = [(number, _MAJOR_OF_PACKAGING.search(match["version"] or "")) for number, match in found]
+    return [(number, *SENTENCES["packaging"]) for number, major in majors if major is None or int(major[1]) < 2]
 
 
 def _line(line: str, number: int, result: Rewritten, modern_project: bool) -> str | None:
     """Return the new text of a line, or None to drop it."""
     content = line.rstrip("\r\n")
     match = _REQUIREMENT.match(content)
-    if match is None:
+    if repository := _REPOSITORY.search(content):
+        result.findings.append((number, *SENTENCES["packaging"]))
+    if match is None or repository:
         return line
     name, version = _normalised(match["name"]), match["version"].strip()
     kind = _kind(name, version, modern_project)

@@ -104,6 +104,14 @@ class SettingsRewriter(cst.CSTTransformer):
         ]
         return updated_node.with_changes(elements=elements)
 
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
+        """Find the definition of a layer that is written as `dict(BACKEND=…)`."""
+        arguments = {each.keyword.value: each.value for each in original_node.args if each.keyword is not None}
+        backend = _text(arguments.get("BACKEND")) or ""
+        if LEGACY_BACKENDS.get(backend) == EMBEDDED_BACKEND and "CONFIG" in arguments:
+            self._find(arguments["CONFIG"], "config")
+        return updated_node
+
     def _rearranged(self, original: Sequence_, updated: Sequence_) -> Sequence_:
         setting = self._setting_of(original)
         elements: Sequence[cst.BaseElement] = updated.elements

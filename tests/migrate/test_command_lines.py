@@ -39,6 +39,14 @@ def settings_of(module: str) -> str | None:
             "ExecStart=channels-classic interface --settings mysite.settings --ws-protocol a --ws-protocol b",
         ),
         (
+            """command: bash -c "sleep 1 && daphne  mysite.asgi:channel_layer" # go""",
+            """command: bash -c "sleep 1 && channels-classic interface --settings mysite.settings" # go""",
+        ),
+        (
+            "command: ['bin/daphne', 'asgi:channel_layer']",
+            "command: ['bin/channels-classic', 'interface', '--settings', 'settings']",
+        ),
+        (
             "ENV DJANGO_SETTINGS_MODULE=x\nCMD daphne mysite.asgi:channel_layer -p 80",
             "ENV DJANGO_SETTINGS_MODULE=x\nCMD channels-classic interface -p 80",
         ),
@@ -73,8 +81,12 @@ def test_other_lines_stay(line: str) -> None:
     ("line", "sentence"),
     [
         ("daphne -e ssl:443 mysite.asgi:channel_layer", "`-e` of Daphne has no counterpart"),
-        ("daphne --port 80 \\", "This command of Daphne goes on elsewhere"),
-        ("      - daphne", "This command of Daphne goes on elsewhere"),
+        ("    mysite.asgi:channel_layer", "This command of Daphne has a form that is not rewritten"),
+        ("      - mysite.asgi:channel_layer", "This command of Daphne has a form that is not rewritten"),
+        ('CMD ["sh", "-c", "daphne asgi:channel_layer"]', "This command of Daphne has a form"),
+        ("command: [daphne, asgi:channel_layer]", "This command of Daphne has a form"),
+        ("python -m daphne asgi:channel_layer", "This command of Daphne has a form"),
+        ("daphne asgi:channel_layer \\", "This command of Daphne has a form"),
         ("python manage.py runworker --disable-graceful-stop", "Workers always stop gracefully"),
         ("web: python manage.py runserver 0.0.0.0:80", "runserver is for development"),
         ('command: ["python", "manage.py", "runserver"]', "runserver is for development"),

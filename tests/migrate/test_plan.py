@@ -72,6 +72,20 @@ def test_a_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in found] == ["a.py", "b.py"]
 
 
+def test_a_byte_order_mark_is_kept(tmp_path: Path) -> None:
+    folder = project(tmp_path, {"a.py": "from channels import Group\n".encode("utf-8-sig")})
+    assert plan(folder).changes[0].after == "from channels_classic import Group\n".encode("utf-8-sig")
+
+
+@pytest.mark.parametrize("terms", [900, 3000])
+def test_code_that_is_nested_too_deeply_does_not_stop_it(tmp_path: Path, terms: int) -> None:
+    code = "import channels\nx = " + " + ".join(["1"] * terms) + "\n"
+    folder = project(tmp_path, {"a.py": code, "b.py": "from channels import Group\n"})
+    report = plan(folder)
+    assert "b.py" in [change.path for change in report.changes]
+    assert len(report.changes) + len(report.findings) == 2
+
+
 def test_encodings_and_line_ends_are_kept(tmp_path: Path) -> None:
     content = "# -*- coding: latin-1 -*-\r\nfrom channels import Group  # größer\r\n".encode("latin-1")
     folder = project(tmp_path, {"a.py": content})
@@ -85,6 +99,14 @@ def test_environments_and_hidden_folders_are_not_read(tmp_path: Path) -> None:
     names = ["env/lib/a.py", ".git/a.py", "node_modules/a.py", "x/site-packages/a.py"]
     folder = project(tmp_path, {**dict.fromkeys(names, code), "env/pyvenv.cfg": ""})
     assert plan(folder).changes == []
+
+
+def test_links_and_files_that_cannot_be_read_do_not_stop_it(tmp_path: Path) -> None:
+    outside = project(tmp_path / "outside", {"b.py": "from channels import Group\n"})
+    folder = project(tmp_path / "project", {"a.py": "from channels import Group\n"})
+    (folder / "b.py").symlink_to(outside / "b.py")
+    (folder / "c.py").symlink_to(folder / "nothing")
+    assert [change.path for change in plan(folder).changes] == ["a.py"]
 
 
 def test_a_package_of_the_project_that_is_called_channels_stops_it(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_channels_2_to_4_stays_and_is_named(requirement: str) -> None:
         ("channels-api==0.4", "If `channels-api` was written for Channels 1.x"),
         ("django-channels-presence", "If `django-channels-presence` was written for Channels 1.x"),
         ("channels==1.1.8 \\", "`channels` has hashes"),
+        ("-e git+https://github.com/django/channels.git@1.1.8#egg=channels", "Require channels-classic instead"),
     ],
 )
 def test_a_requirement_that_wants_a_person_is_found_and_stays(requirement: str, sentence: str) -> None:
@@ -78,6 +79,11 @@ def test_a_name_without_a_version_is_left_to_people_in_a_project_that_uses_both(
     ("line", "found"),
     [
         ("        'channels>=1.1.6,<2.0',", True),
+        ("install_requires=['channels', 'six']", True),
+        ("    asgi_redis", True),
+        ('channels = "^1.1"', True),
+        ('channels = "^4.0"', False),
+        ('dependencies = ["channels[daphne]>=4"]', False),
         ('channels = "==1.1.8"', True),
         ('dependencies = ["asgi_redis==1.4.3"]', True),
         ("    daphne~=1.3", True),

@@ -117,6 +117,10 @@ def test_arguments_of_other_layers_stay() -> None:
     [
         ("L = {'BACKEND': 'asgi_rabbitmq.RabbitmqChannelLayer', 'ROUTING': 'r'}", "1: There is no layer for RabbitMQ"),
         ("L = {'BACKEND': 'asgi_ipc.IPCChannelLayer', 'CONFIG': CONFIG}", "1: The embedded layer takes no prefix"),
+        (
+            "L = dict(BACKEND='asgi_ipc.IPCChannelLayer', CONFIG=CONFIG)",
+            "1: The embedded layer takes no prefix",
+        ),
         ("INSTALLED_APPS = ['channels.delay']", "1: Stop the old rundelay"),
         ("LOGGING = {'loggers': {'daphne.ws_protocol': {}}}", "1: Daphne's loggers are gone"),
         ("MIDDLEWARE = []\nMIDDLEWARE_CLASSES = MIDDLEWARE", "2: Django reads MIDDLEWARE only"),
