@@ -130,7 +130,7 @@ def test_messages_are_received_by_the_override_alone_while_one_waits_for_its_lim
 
 
 def test_a_message_that_waits_for_its_limit_when_the_worker_stops_is_consumed(layer: Any) -> None:
-    """What a project's own `receive` gave cannot be put back."""
+    """It cannot be put back when a project's own `receive` gave it."""
     release = threading.Event()
     seen: list[int] = []
 
