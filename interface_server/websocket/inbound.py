@@ -17,6 +17,8 @@ from .gate import Gate, GateState, InboundMessage
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
+TRACE_KEYS = ("traceparent", "tracestate")
+
 _NOT_WRITTEN = {SendResult.FULL: "full", SendResult.UNAVAILABLE: "broker", SendResult.REFUSED: "refused"}
 """Results after which a message is sent again → the kind of loss if that is no longer possible."""
 
@@ -43,6 +45,7 @@ class InboundQueue:
         "_path",
         "_paused_until",
         "_reply_channel",
+        "_trace",
         "is_sent",
     )
 
@@ -51,6 +54,7 @@ class InboundQueue:
         self._path = path
         self._gate = Gate(limits.expiry)
         self._reply_channel = ""
+        self._trace: dict[str, object] | None = None  # its trace context, if the handshake had one
         self._order = 0
         self._blocked: tuple[str, int] | None = None  # channel and order of the message that waits for room
         self._paused_until: float | None = None
@@ -98,6 +102,7 @@ class InboundQueue:
     def connect(self, message: dict[str, object], now: float) -> list[Action]:
         """Queue the handshake."""
         self._reply_channel = str(message["reply_channel"])
+        self._trace = {name: message[name] for name in TRACE_KEYS if name in message} or None
         return self._put(InboundMessage(CONNECT, {**message, "order": 0}, 0), now)
 
     def frame(self, data: str | bytes, now: float) -> list[Action]:
@@ -105,6 +110,8 @@ class InboundQueue:
         key = "text" if isinstance(data, str) else "bytes"
         self._order += 1
         message = {"reply_channel": self._reply_channel, "path": self._path, "order": self._order, key: data}
+        if self._trace is not None:
+            message.update(self._trace)
         return self._put(InboundMessage(RECEIVE, message, self._order, len(data)), now)
 
     def end(self, code: int, now: float) -> list[Action]:
@@ -113,6 +120,7 @@ class InboundQueue:
             return [*self._unblock(), Drained()]
         self._order += 1
         message = {"reply_channel": self._reply_channel, "code": code, "path": self._path, "order": self._order}
+        message.update(self._trace or {})
         return self._put(InboundMessage(DISCONNECT, message, self._order, last=True), now)
 
     def _put(self, waiting: InboundMessage, now: float) -> list[Action]:
