@@ -17,7 +17,7 @@ from typing import Any
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
 
-from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
+from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
 from ..error_pages import page
 from ..layer.client import Broadcast
 from ..layer.question import QUESTION, question_of
@@ -87,7 +87,7 @@ class Request:
         responses: SpoolQuota,
     ) -> None:
         self.slot: int | None = None
-        self.local = session.registry.new_local()
+        self.local = client_id(scope)
         self.state = ResponseState.WAITING
         self._session = session
         self._scope = scope

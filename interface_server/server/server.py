@@ -20,7 +20,7 @@ from channels_classic._options import option
 from channels_classic._supervisor.link import SupervisorLink
 from channels_classic._systemd import Heartbeat, Notifier
 
-from ..access_log import AccessLog
+from ..access_log import FORMATS, AccessLog
 from ..application import InterfaceServer
 from ..asgi import Application
 from ..config import ClientLimits, InterfaceConfig
@@ -100,10 +100,17 @@ class Program:
         "", "HOST:PORT, not for the public, to answer /live and /ready on while the program runs, stops or drains."
     )
     access_log: str = option("", "A file to append a line to for each response and socket; - for standard output.")
+    access_log_format: str = option(
+        "daphne", "daphne; common or combined, followed by the seconds and the id of the request or socket; or json."
+    )
 
     def __post_init__(self) -> None:
         if self.processes < 1:
             raise ValueError(f"--processes is {self.processes}: expected a number from 1.")
+        if self.access_log_format not in FORMATS:
+            raise ValueError(
+                f"--access-log-format is {self.access_log_format!r}: expected one of {', '.join(FORMATS)}."
+            )
         if not 0 <= self.drain < math.inf:
             raise ValueError(f"--drain is {self.drain:g}: expected a number of seconds from 0.")
 
@@ -116,7 +123,7 @@ class Program:
 def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLimits, program: Program) -> None:
     """Run an interface server on `layer` until a signal stops it. Raises `CannotListen`, `OSError` and `ValueError`."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there are statistics; by default it kills
-    log = AccessLog(_stream(program.access_log)) if program.access_log else None
+    log = AccessLog(_stream(program.access_log), program.access_log_format) if program.access_log else None
     link = SupervisorLink.of_this_process()
     passed = link.descriptors if link is not None else ()
     observer = ProgramObserver(link)

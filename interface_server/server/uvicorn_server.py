@@ -143,6 +143,7 @@ class UvicornServer(uvicorn.Server):
         self._observer = observer
         self._had_layer = False
         self._beat_at = math.inf
+        self._started_at = time.monotonic()
         self._signalled = False
         self._hung_up = False
         self._wants_statistics = False
@@ -259,7 +260,12 @@ class UvicornServer(uvicorn.Server):
         await self._wait_until_idle(ABORT_TIMEOUT)
         if not self.force_exit:
             await self.lifespan.shutdown()
-        logger.info("Stopped." if not self.force_exit else "Stopped at once, by a second signal.")
+        logger.info(
+            "Stopped%s: %d response(s) in %.0f s.",
+            " at once, by a second signal" if self.force_exit else "",
+            self.server_state.total_requests,
+            time.monotonic() - self._started_at,
+        )
 
     async def _drain(self) -> None:
         """Close the sockets one by one, while requests are answered and handshakes under way are decided."""

@@ -16,7 +16,7 @@ from typing import Any
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
 
-from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
+from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
 from ..config import InterfaceConfig
 from ..frames import encode_frame
 from ..layer.budget import UNCOUNTED
@@ -95,7 +95,7 @@ class WebSocket:
 
     def __init__(self, session: LayerSession, scope: Scope, receive: Receive, send: SendEvent) -> None:
         self.slot: int | None = None
-        self.local = session.registry.new_local()
+        self.local = client_id(scope)
         self.state = SocketState.WAITING
         self._session = session
         self._scope = scope
