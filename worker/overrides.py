@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from channels_classic._pending import pending_message_store
 from channels_classic.exceptions import LayerUnavailable, StepRefused
@@ -56,11 +57,13 @@ class Overrides:
                     self._send(send, result)
 
     def _send(self, send: Outgoing, result: ConsumerResult) -> None:
-        call: Callable[..., object] = self._layer.send_group if send.group else self._layer.send
+        method: Callable[..., object] = self._layer.send_group if send.group else self._layer.send
+        options = {"but": send.but} if send.but else {}  # methods that projects wrote for 1.x know no options
+        call = partial(method, send.name, send.message, **options)
         deadline = self._clock() + pending_message_store.retry_time
         answer = answering.set(lambda channel: send.report if channel == send.name else None)
         try:
-            while (error := self._error_of(call, send)) is not None:
+            while (error := self._error_of(call)) is not None:
                 full = isinstance(error, self._layer.ChannelFull)
                 if full and self._clock() < deadline:
                     time.sleep(pending_message_store.retry_interval)
@@ -73,9 +76,9 @@ class Overrides:
             answering.reset(answer)
 
     @staticmethod
-    def _error_of(call: Callable[..., object], send: Outgoing) -> Exception | None:
+    def _error_of(call: Callable[[], object]) -> Exception | None:
         try:
-            call(send.name, send.message)
+            call()
         except Exception as error:
             return error
         return None

@@ -34,12 +34,16 @@ class Kind(IntEnum):
     GROUP = 1
     """group, version, message: one message for all clients of one inbox that are members of a group.
 
-    The version is that of the memberships which the sender looked up.
+    The version is that of the memberships which the sender looked up. The local name of a client that is left out may
+    follow.
     """
     REPORT = 2
     """local, token, outcome: the message that carried the token ended, or still runs."""
     JOINED = 3
-    """group, local, previous, version: a hint that a client became a member; the versions before and after."""
+    """group, local, previous, version: a hint that a client became a member; the versions before and after.
+
+    Who it is may follow: who, info.
+    """
     LEFT = 4
     """group, local, previous, version: a hint that a client is not a member any more."""
     FORGET = 5
@@ -100,12 +104,15 @@ def _pack(name: str, message: Mapping[str, Any], value: object) -> bytes:
     return packed
 
 
-def encode_group(group: str, version: int, packed: bytes) -> bytes:
+def encode_group(group: str, version: int, packed: bytes, but: str = "") -> bytes:
     """Return a payload of kind `GROUP`. The message is packed once, however many inboxes it goes to."""
+    if but:
+        return _GROUP_BUT_HEAD + msgpack.packb(group) + msgpack.packb(version) + packed + msgpack.packb(but)
     return _GROUP_HEAD + msgpack.packb(group) + msgpack.packb(version) + packed
 
 
 _GROUP_HEAD = bytes([0x94, Kind.GROUP])  # an array of four elements, and the first of them
+_GROUP_BUT_HEAD = bytes([0x95, Kind.GROUP])
 
 
 # One call and no loop for each entry that is read; `type` is enough for what msgpack makes.

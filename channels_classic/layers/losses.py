@@ -22,7 +22,7 @@ KINDS = {
     "full": "the channel held its capacity",
     "expired": "nobody took it before its expiry",
     "fenced": "the server came back with old data, which may have been delivered before",
-    "dead": "the interface server that owns the client is gone",
+    "dead": "its interface server has not been heard of lately",
     "unknown": "the client is gone",
     "broker": "the layer was lost while it was sent or taken",
     "refused": "the layer refused to carry it, for the reason that is logged beside this",

@@ -19,6 +19,7 @@ from channels_classic.layers.steps import (
     Audience,
     Change,
     Entry,
+    Identity,
     Item,
     Lookup,
     Members,
@@ -37,7 +38,8 @@ class Outgoing:
     """A message for a channel or a group.
 
     With a `token` its consumer is asked for a report to the inbox of the reply channel. `report`, on another message,
-    is for the client with the reply channel `name`, and travels along.
+    is for the client with the reply channel `name`, and travels along. A message for a group does not go to the member
+    `but`.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Outgoing:
     group: bool = False
     token: str | None = None
     report: Report | None = None
+    but: str = ""
 
 
 @dataclass(slots=True)  # frozen would be slower
@@ -156,11 +159,13 @@ class Planner:
 
     def _group_entries(self, send: Outgoing, audience: Audience) -> Iterator[tuple[str, bool, Entry]]:
         packed = pack_message(send.name, send.message)  # also for nobody: a message that cannot be sent is an error
+        left_out, local = split(check_channel(send.but)) if send.but else ("", "")
         for inbox, version in audience.inboxes.items():
-            payload = encode_group(send.name, version, packed)
+            payload = encode_group(send.name, version, packed, local if inbox == left_out else "")
             yield inbox, True, Entry(payload, self.expiry, f"@{send.name}", GROUP_BACKLOG, send)
         for channel in audience.channels:
-            yield self._entry(send, channel)
+            if channel != send.but:
+                yield self._entry(send, channel)
 
     def refusals(self, pushes: Iterable[Push], results: Iterable[Any]) -> Refusals:
         """Return which messages did not arrive, from the results of `pushes`. Dead inboxes are counted here."""
@@ -176,7 +181,9 @@ class Planner:
                     self.losses.count("dead", push.queue)
         return found
 
-    def hint(self, kind: Kind, group: str, channel: str, change: Change) -> list[Step]:
+    def hint(
+        self, kind: Kind, group: str, channel: str, change: Change, identity: Identity | None = None
+    ) -> list[Step]:
         """Return the step that tells the owner of a client that the client joined or left a group.
 
         Without a change there is nothing to tell. A hint may be lost: its owner notices by the versions. An owner of
@@ -185,7 +192,8 @@ class Planner:
         inbox, local = split(channel)
         if change.previous == change.version or not is_managed(inbox):
             return []
-        return [Push(inbox, [Entry(encode(kind, group, local, *change), self.group_expiry)])]
+        fields = identity or ()
+        return [Push(inbox, [Entry(encode(kind, group, local, *change, *fields), self.group_expiry)])]
 
     def delivery(self, queue: str, item: Item) -> Delivery | Report | None:
         """Return the message in an item of a plain channel, or of an inbox that is not managed.

@@ -67,6 +67,11 @@ class KeptBody:
         self.reclaim()
         return math.inf
 
+    @property
+    def disk_size(self) -> int:
+        """The bytes that it takes."""
+        return self._body.disk_size
+
     def rank(self) -> float:
         """Return the time from which nobody will ask: the one that waits longest goes first."""
         return self._deadline

@@ -125,14 +125,17 @@ class Reader:
         if message.keys() - {QUESTION}:
             self._losses.count("unknown", self._inbox + local)
 
-    async def _group(self, group: str, version: int, message: Mapping[str, Any], *_: object) -> None:
+    async def _group(
+        self, group: str, version: int, message: Mapping[str, Any], left_out: object = None, *_: object
+    ) -> None:
         groups = self._registry.groups
         if not groups.knows(group, version) and not await self._ask(group):
             self._losses.count("broker", group)
             return
         broadcast = Broadcast(message)
         for client in groups.members(group):
-            client.broadcast(broadcast)
+            if client.local != left_out:
+                client.broadcast(broadcast)
 
     async def _ask(self, group: str) -> bool:
         """Ask the layer for the members of an uncertain group. Return False if it does not answer.

@@ -16,7 +16,7 @@ from typing import Any
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
 
-from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
+from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
 from ..config import InterfaceConfig
 from ..frames import encode_frame
 from ..layer.budget import UNCOUNTED
@@ -34,6 +34,7 @@ NO_STATUS = 1005
 ABNORMAL = 1006
 POLICY = 1008
 TOO_BIG = 1009
+SERVICE_RESTART = 1012
 TRY_AGAIN_LATER = 1013
 
 REFUSALS = {
@@ -48,6 +49,9 @@ REFUSALS = {
 MAX_EARLY_MESSAGES = 100
 """Group messages kept for a client during its handshake; further ones are lost."""
 
+
+IDLE_AFTER = 1.0
+"""Seconds since its last frame was consumed after which a socket counts as idle."""
 
 LAST_REPORT_TIMEOUT = 10.0
 """Seconds to wait for the report on a disconnect, where others wait for the room that it makes."""
@@ -91,7 +95,7 @@ class WebSocket:
 
     def __init__(self, session: LayerSession, scope: Scope, receive: Receive, send: SendEvent) -> None:
         self.slot: int | None = None
-        self.local = session.registry.new_local()
+        self.local = client_id(scope)
         self.state = SocketState.WAITING
         self._session = session
         self._scope = scope
@@ -392,13 +396,26 @@ class WebSocket:
             self._send_queue.put({"type": "websocket.close"})
         self._perform(self._inbound.resume())
 
-    def _close(self, code: int) -> None:
+    def _close(self, code: int, reason: str = "") -> None:
         if self.state is SocketState.WAITING:
             self._refuse(403)
         if self.state is SocketState.OPEN:
             self.state = SocketState.CLOSING
-            self._send_queue.put({"type": "websocket.close", "code": code})
+            self._send_queue.put({"type": "websocket.close", "code": code, "reason": reason})
             self._perform(self._inbound.resume())  # to read the client's close frame
+
+    # The end of the process
+
+    def is_idle(self, now: float) -> bool:
+        """Return True if it can be closed without a loss: its frames are consumed, and it was not used of late."""
+        if self.state is SocketState.OPEN:
+            return self._send_queue.idle and self._inbound.is_idle(now - IDLE_AFTER)
+        return self.state is not SocketState.WAITING  # the others are leaving anyway
+
+    def restart(self, reason: str) -> None:
+        """Close it because the process ends, with a `reason` for the client; an undecided handshake gets 503."""
+        self._refuse(503)
+        self._close(SERVICE_RESTART, reason)
 
     # Memory
 

@@ -132,6 +132,10 @@ class Gate:
         """The channel of the outstanding message, or of the one that passed last."""
         return self._channel
 
+    def is_idle(self, since: float) -> bool:
+        """Return True if nothing is outstanding or waits, and nothing has passed or ended from `since` on."""
+        return self.state is GateState.OPEN and not self._waiting and self._since < since
+
     @property
     def deadline(self) -> float:
         """The time at which `due` has something to do."""

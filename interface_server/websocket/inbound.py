@@ -19,6 +19,7 @@ CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websoc
 
 FIRST = "0"
 """The token of the handshake."""
+TRACE_KEYS = ("traceparent", "tracestate")
 
 _NOT_WRITTEN = {SendResult.FULL: "full", SendResult.UNAVAILABLE: "broker", SendResult.REFUSED: "refused"}
 """Results after which a message is sent again → the kind of loss if that is no longer possible."""
@@ -46,6 +47,7 @@ class InboundQueue:
         "_path",
         "_paused_until",
         "_reply_channel",
+        "_trace",
         "is_sent",
     )
 
@@ -54,6 +56,7 @@ class InboundQueue:
         self._path = path
         self._gate = Gate(limits.expiry)
         self._reply_channel = ""
+        self._trace: dict[str, object] | None = None  # its trace context, if the handshake had one
         self._order = 0
         self._blocked: tuple[str, int] | None = None  # channel and order of the message that waits for room
         self._paused_until: float | None = None
@@ -86,6 +89,10 @@ class InboundQueue:
         """True if more may be read."""
         return self._gate.waiting < self._limits.frames and self._gate.size < self._limits.size
 
+    def is_idle(self, since: float) -> bool:
+        """Return True if no message waits or is being consumed, and none was from `since` on."""
+        return self._gate.is_idle(since)
+
     @property
     def deadline(self) -> float:
         """The time at which `due` has something to do."""
@@ -97,6 +104,7 @@ class InboundQueue:
     def connect(self, message: dict[str, object], now: float) -> list[Action]:
         """Queue the handshake."""
         self._reply_channel = str(message["reply_channel"])
+        self._trace = {name: message[name] for name in TRACE_KEYS if name in message} or None
         return self._put(InboundMessage(CONNECT, {**message, "order": 0}, 0), now)
 
     def frame(self, data: str | bytes, now: float) -> list[Action]:
@@ -104,6 +112,8 @@ class InboundQueue:
         key = "text" if isinstance(data, str) else "bytes"
         self._order += 1
         message = {"reply_channel": self._reply_channel, "path": self._path, "order": self._order, key: data}
+        if self._trace is not None:
+            message.update(self._trace)
         return self._put(InboundMessage(RECEIVE, message, self._order, len(data)), now)
 
     def end(self, code: int, now: float) -> list[Action]:
@@ -112,6 +122,7 @@ class InboundQueue:
             return [*self._unblock(), Drained()]
         self._order += 1
         message = {"reply_channel": self._reply_channel, "code": code, "path": self._path, "order": self._order}
+        message.update(self._trace or {})
         return self._put(InboundMessage(DISCONNECT, message, self._order, last=True), now)
 
     def _put(self, waiting: InboundMessage, now: float) -> list[Action]:

@@ -60,6 +60,16 @@ def new_reader() -> hiredis.Reader:
     return hiredis.Reader(replyError=redis.ResponseError, protocolError=redis.ConnectionError)
 
 
+def fields_of(info: bytes) -> dict[str, str]:
+    """Return the fields of a reply to `INFO`."""
+    return dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
+
+
+def is_too_old(version: str) -> bool:
+    """Return whether a server of this version lacks what the layer needs."""
+    return tuple(int(part) for part in version.split(".")[:2]) < OLDEST
+
+
 class RedisProtocol:
     """The commands to send on one connection, and the meaning of the replies. No I/O; the clock is given."""
 
@@ -89,9 +99,8 @@ class RedisProtocol:
 
     def handshake(self, replies: Sequence[Any]) -> Command:
         """Return the command that registers the connection. Raise `LayerUnavailable` for a server that is too old."""
-        info = dict(line.split(":", 1) for line in replies[0].decode().splitlines() if ":" in line)
-        version = info.get("redis_version", "0")
-        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        version = fields_of(replies[0]).get("redis_version", "0")
+        if is_too_old(version):
             raise LayerUnavailable(
                 f"Redis {self.connector.where}", f"it is version {version}", "Redis 7.0 or later, or Valkey, is needed"
             )

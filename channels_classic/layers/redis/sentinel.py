@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.fork import renew_after_fork
-from channels_classic.layers.redis.connector import Connector
+from channels_classic.layers.redis.connector import Connector, check_options
 from channels_classic.layers.redis.hosts import Host, parse_sentinels
 from channels_classic.layers.redis.layer import RedisChannelLayer
 
@@ -68,6 +68,9 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
 
     def _parse_hosts(self, hosts: Any) -> list[Host]:
         return [Host(f"sentinel://{host}:{port}") for host, port in parse_sentinels(hosts)]
+
+    def _check_options(self) -> None:
+        check_options("redis://", self.connection_kwargs)
 
     def _connectors(self) -> list[tuple[Connector, str]]:
         services = self.services or self._sentinels.services()
