@@ -53,6 +53,9 @@ MAX_EARLY_MESSAGES = 100
 IDLE_AFTER = 1.0
 """Seconds since its last frame was consumed after which a socket counts as idle."""
 
+STANDSTILL = 1.0
+"""Seconds by which a deadline is noticed too late only if the process, or its event loop, stood still."""
+
 LAST_REPORT_TIMEOUT = 10.0
 """Seconds to wait for the report on a disconnect, where others wait for the room that it makes."""
 
@@ -288,6 +291,8 @@ class WebSocket:
         if now >= self._life_deadline:
             self._life_deadline = math.inf
             self._close(NORMAL)
+        if now - self._inbound.deadline > STANDSTILL:
+            self._inbound.stood_still(now)
         self._perform(self._inbound.due(now))
         return min(self._connect_deadline, self._life_deadline, self._inbound.deadline)
 
