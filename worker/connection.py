@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import rng
 from channels_classic.layers.names import check_group
 from channels_classic.layers.planner import Delivery, Outgoing, Report
-from channels_classic.layers.steps import Audience, Connection, Length, Lookup, Push, Step, Take, Taken
+from channels_classic.layers.steps import Audience, Connection, Length, Lookup, Push, Recorded, Step, Take, Taken
 
 from .context import Context
 from .outage import Outage
@@ -207,24 +208,34 @@ class WorkerConnection:
 
     def _look_up(self, sends: Sequence[Outgoing]) -> dict[str, Audience] | None:
         """Return the audiences of all groups in `sends` once the layer is up; None if the worker stops before that."""
-        names = list(dict.fromkeys(send.name for send in sends if send.group and _is_group(send.name)))
+        plain = (send.name for send in sends if send.group and send.retention is None)
+        names = list(dict.fromkeys(name for name in plain if _is_group(name)))
+        records = self._outstanding.records(sends)
         tries = 0
         while self._connect():
-            if not names:
+            if not names and not records:
                 return {}
             tries += 1
             try:
-                self._live.write([Lookup(name) for name in names])
+                self._live.write([*map(Lookup, names), *(step for _, step in records)])
                 self._settle()
-                found = [self._live.read() for _ in names]
+                found = [self._live.read() for _ in range(len(names) + len(records))]
                 self._used = self._clock()
             except LayerUnavailable as error:
-                self._lose(error)  # a look-up may be repeated: none of `sends` has been written yet
+                self._lose(error)  # may be repeated: none of `sends` has been written yet
+                records = [(send, replace(step, again=True)) for send, step in records]
                 continue
             if tries > 2 or not any(isinstance(result, StepRefused) and result.again for result in found):
-                return {name: self._audience(name, result) for name, result in zip(names, found, strict=True)}
+                for (send, _), result in zip(records, found[len(names) :], strict=True):
+                    self._recorded(send, result)
+                return {name: self._audience(name, result) for name, result in zip(names, found, strict=False)}
             self._close_if_misplaced()
         return None
+
+    def _recorded(self, send: Outgoing, found: Any) -> None:
+        if isinstance(found, StepRefused):
+            found = Recorded(self._audience(send.name, found), 0, 0)
+        self._layer.planner.recorded(send, found)
 
     def _audience(self, name: str, found: Any) -> Audience:
         if isinstance(found, StepRefused):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from channels_classic._pending import pending_message_store
 from channels_classic.exceptions import LayerUnavailable, StepRefused
@@ -55,7 +56,9 @@ class Overrides:
 
     def _send(self, send: Outgoing, result: ConsumerResult) -> None:
         call: Callable[..., object] = self._layer.send_group if send.group else self._layer.send
-        options = {"but": send.but} if send.but else {}  # methods that projects wrote for 1.x know no options
+        options: dict[str, Any] = {"but": send.but} if send.but else {}  # methods written for 1.x know no options
+        if send.retention is not None:
+            options |= send.retention._asdict()
         deadline = self._clock() + pending_message_store.retry_time
         while True:
             try:

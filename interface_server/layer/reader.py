@@ -14,11 +14,12 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.codec import OUTCOMES, Kind, decode
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.steps import Members, Roster, Take, Taken
+from channels_classic.layers.steps import Members, Roster, Start, Take, Taken
 
 from .client import Broadcast
 from .question import QUESTION, question_of
 from .reconnecting import ReconnectingConnection
+from .recovery import Recovery
 from .registry import Registry
 
 logger = logging.getLogger("channels_classic.interface_server")
@@ -31,6 +32,9 @@ BYTES_PER_READ = 1024 * 1024
 
 MOST_PER_READ = 500
 FEWEST_PER_READ = 8
+START_END = 7
+"""Fields of a hint behind the client, if the client recovers: versions, who it is, and its start."""
+
 REFUSED_PAUSE = 1.0
 """Seconds until the next attempt after the layer refused a read."""
 
@@ -39,10 +43,16 @@ class Reader:
     """Reads for as long as the process lives."""
 
     def __init__(
-        self, link: ReconnectingConnection, registry: Registry, losses: Losses, send: Callable[[Outgoing], None]
+        self,
+        link: ReconnectingConnection,
+        registry: Registry,
+        recovery: Recovery,
+        losses: Losses,
+        send: Callable[[Outgoing], None],
     ) -> None:
         self._connection = link
         self._registry = registry
+        self._recovery = recovery
         self._losses = losses
         self._send = send
         self._inbox = registry.inbox
@@ -51,9 +61,9 @@ class Reader:
             Kind.MESSAGE: self._message,
             Kind.GROUP: self._group,
             Kind.REPORT: self._report,
-            Kind.JOINED: registry.joined,
-            Kind.LEFT: registry.left,
-            Kind.FORGET: registry.forget,
+            Kind.JOINED: self._joined,
+            Kind.LEFT: self._left,
+            Kind.FORGET: self._forget,
         }
 
     @property
@@ -122,16 +132,40 @@ class Reader:
             self._losses.count("unknown", self._inbox + local)
 
     async def _group(
-        self, group: str, version: int, message: Mapping[str, Any], left_out: object = None, *_: object
+        self,
+        group: str,
+        version: int,
+        message: Mapping[str, Any],
+        left_out: object = None,
+        life: int = 0,
+        position: int = 0,
+        *_: object,
     ) -> None:
         groups = self._registry.groups
         if not groups.knows(group, version) and not await self._ask(group):
             self._losses.count("broker", group)
             return
+        kept = bool(life) and self._recovery.is_used
         broadcast = Broadcast(message)
-        for client in groups.members(group):
+        for client in self._recovery.plain_members(group) if kept else groups.members(group):
             if client.local != left_out:
                 client.broadcast(broadcast)
+        if kept:
+            await self._recovery.received(group, message, left_out, life, position)
+
+    def _joined(self, group: str, local: str, *fields: Any) -> None:
+        self._registry.joined(group, local, *fields)
+        if len(fields) >= START_END:
+            self._recovery.requested(group, local, Start(*fields[START_END - 3 : START_END]))
+
+    def _left(self, group: str, local: str, *fields: Any) -> None:
+        self._registry.left(group, local, *fields)
+        if not self._registry.groups.has(group, local):
+            self._recovery.left(group, local)
+
+    def _forget(self, *_: object) -> None:
+        self._registry.forget()
+        self._recovery.clear()
 
     async def _ask(self, group: str) -> bool:
         """Ask the layer for the members of an uncertain group. Return False if it does not answer.
@@ -151,6 +185,7 @@ class Reader:
             logger.warning("A message for the group %s cannot be delivered: %s", group, error)
             return False
         self._registry.take_over(group, roster)
+        self._recovery.take_over(group, roster)
         return True
 
     async def _members(self, group: str) -> Roster:

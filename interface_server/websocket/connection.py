@@ -18,6 +18,7 @@ from channels_classic.layers.planner import Outgoing
 
 from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
 from ..config import InterfaceConfig
+from ..cursors import PROTOCOL, cursors_of, note, with_cursor
 from ..frames import encode_frame
 from ..layer.budget import UNCOUNTED
 from ..layer.client import Broadcast
@@ -73,6 +74,7 @@ class WebSocket:
     __slots__ = (
         "_connect_deadline",
         "_connect_taken",
+        "_cursors",
         "_early",
         "_inbound",
         "_life_deadline",
@@ -102,6 +104,7 @@ class WebSocket:
         self._resume_reading: Callable[[], None] | None = None
         self._connect_taken = False  # a worker took the connect message
         self._early: list[Broadcast] = []
+        self._cursors = cursors_of(scope.get("subprotocols") or ())  # None unless the client recovers
         self._connect_deadline = math.inf
         self._life_deadline = math.inf
         self._raw = raw_extension(scope)
@@ -159,6 +162,8 @@ class WebSocket:
             self._connect_deadline = session.clock() + timeout
             session.timers.schedule(self, self._connect_deadline)
         message = connection_keys(self._scope, session.add(self), "ws", session.config.root_path)
+        if self._cursors is not None:
+            message["cursors"] = self._cursors
         self._perform(self._inbound.connect(message, session.clock()))
 
     def _end(self, code: int) -> None:
@@ -312,14 +317,26 @@ class WebSocket:
         accepted yet. The message waits for the decision.
         """
         parsed, frame = broadcast.parsed, broadcast.frame
+        if self._cursors is not None:
+            frame = broadcast.frame_with_cursor
         if self.state is SocketState.WAITING and frame is not None and broadcast.message.get("accept") is None:
             self._hold(broadcast)
         elif self.state is not SocketState.OPEN or parsed is None:
             self.reply(broadcast.message)
         elif frame is None or not self._write_now(frame):
-            self._carry_out(parsed)
+            self._carry_out(parsed, broadcast.cursor)
         elif parsed.close is not None:
             self._close(parsed.close)
+
+    @property
+    def is_open(self) -> bool:
+        """True if messages can be sent."""
+        return self.state is SocketState.OPEN
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
+        """Tell a client that recovers up to where it has everything, or that something is gone."""
+        if self._cursors is not None:
+            self._deliver_raw(note(group, cursor, gap=gap))
 
     def _hold(self, broadcast: Broadcast) -> None:
         if len(self._early) < MAX_EARLY_MESSAGES:
@@ -330,13 +347,13 @@ class WebSocket:
     def _warn_ignored(self, error: ValueError) -> None:
         self._warn("A message for the WebSocket %s was ignored: %s.", error)
 
-    def _carry_out(self, parsed: ParsedReply) -> None:
+    def _carry_out(self, parsed: ParsedReply, cursor: str = "") -> None:
         if parsed.deny:
             self._refuse(403)
         if parsed.accept:
             self._accept()
         if parsed.payload is not None:
-            self._deliver(parsed.payload)
+            self._deliver(parsed.payload, cursor)
         if parsed.close is not None:
             self._close(parsed.close)
 
@@ -349,15 +366,19 @@ class WebSocket:
         if lifetime >= 0:
             self._life_deadline = self._session.clock() + lifetime
             self._session.timers.schedule(self, self._life_deadline)
-        known = self._session.config.ws_protocols
+        known = self._session.config.ws_protocols if self._cursors is None else (PROTOCOL,)
         offered = self._scope.get("subprotocols") or ()
         chosen = next((protocol for protocol in offered if protocol in known), None)
         self._send_queue.put({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
         early, self._early = self._early, []
         for broadcast in early:
             self.broadcast(broadcast)
+        self._session.opened(self)
 
-    def _deliver(self, payload: str | bytes) -> None:
+    def _deliver(self, payload: str | bytes, cursor: str) -> None:
+        self._deliver_raw(payload if self._cursors is None else with_cursor(cursor, payload))
+
+    def _deliver_raw(self, payload: str | bytes) -> None:
         if self.state is not SocketState.OPEN or self._write_now(encode_frame(payload)):
             return
         key = "text" if isinstance(payload, str) else "bytes"
