@@ -20,6 +20,7 @@ from channels_classic.layers.steps import LIVENESS, Attended, Entry, Heartbeat, 
 
 from ..config import InterfaceConfig
 from ..log_throttle import ThrottledLog
+from .addresses import Addresses
 from .budget import ByteBudget
 from .client import Client
 from .reader import Reader
@@ -74,6 +75,7 @@ class LayerSession:
         self.losses = layer.losses
         self.throttled_log = ThrottledLog()
         self.budget = ByteBudget(config.socket_memory)
+        self.addresses = Addresses(config.sockets_per_address)
         self.inbox = names.new_inbox()
         self.timers = Timers(self.clock)
         self.retry_queues = RetryQueues(self.timers, self.clock, lambda: self.available)
