@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from channels_classic._commit import call_on_commit, report_errors
+from channels_classic._debug_notices import warn_of_unrouted_channel
 from channels_classic._pending import pending_message_store
 from channels_classic.asgi import channel_layers
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
@@ -87,6 +88,7 @@ class Channel(_Address):
     """
 
     def _send_now(self, content: dict[str, Any]) -> None:
+        warn_of_unrouted_channel(self.channel_layer, self.name)
         self.channel_layer.send(self.name, content)
 
 

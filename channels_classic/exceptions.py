@@ -278,9 +278,11 @@ class OtherChannelsInstalled(ChannelsError, ImportError):
 
     def __str__(self) -> str:
         what = f"Channels {self.version} is installed" if self.version else "there is another package 'channels'"
+        library = " A library that requires 'channels' installs it: pip install --no-deps keeps it from doing so."
         return (
             f"channels_classic.compat cannot provide the name 'channels': {what}, at {self.origin}. Uninstall that, or "
             "remove the import of channels_classic.compat and write 'channels_classic' for 'channels' in this project."
+            f"{library if self.version else ''}"
         )
 
 

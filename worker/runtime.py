@@ -17,7 +17,8 @@ from .watchdog import Watchdog
 class Runtime:
     """Made for each `run` of a worker or group of workers, which reads `channels`.
 
-    `ask_for_replacement` is called with a reason, by the watchdog when a consumer timed out, and by `recycling`.
+    `ask_for_replacement` is called with a reason, by the watchdog when a consumer timed out, and by `recycling`;
+    `on_outage` with whether the layer is down, when that changes.
     """
 
     def __init__(
@@ -27,11 +28,12 @@ class Runtime:
         limits: Mapping[str, int],
         recycling: Recycling,
         ask_for_replacement: Callable[[str], None],
+        on_outage: Callable[[bool], object],
     ) -> None:
         self.context = context
         self.channels = channels
         self._statistics: list[Stats] = []
-        self.outage = Outage()
+        self.outage = Outage(on_outage)
         self.recycling = recycling
         self.limits = ConcurrencyLimits(limits, channels)
         self.async_runner = AsyncConsumerRunner(context, self.outage, self.limits, self.new_statistics())

@@ -39,6 +39,7 @@ from channels_classic.layers.steps import (
     Members,
     Push,
     ReadHistory,
+    Recorded,
     SetStart,
     Step,
     Take,
@@ -57,6 +58,12 @@ BeforeRun = Callable[["BaseChannelLayer", Sequence[Step]], None]
 before_run: ContextVar[BeforeRun | None] = ContextVar("channels_classic_before_run", default=None)
 """Called with the layer and the steps before a thread carries them out. A worker, which collects what its consumers
 send, writes first what these steps must not overtake."""
+
+Answering = Callable[[str], Report | None]
+
+answering: ContextVar[Answering | None] = ContextVar("channels_classic_answering", default=None)
+"""Called with the channel of a message before it is sent; returns the report that travels along. A worker names in it
+the message whose consumer sends."""
 
 
 class BaseChannelLayer(LegacyNames):
@@ -78,8 +85,10 @@ class BaseChannelLayer(LegacyNames):
         channel_capacity: Patterns | None = None,
     ) -> None:
         for name, value in {"expiry": expiry, "group_expiry": group_expiry, "capacity": capacity}.items():
-            if not isinstance(value, (int, float)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"`{name}` is {value!r}, but it is a number.")
+            if not (value > 0 or (name == "capacity" and value == 0)):
+                raise ValueError(f"`{name}` is {value!r}: expected a number above 0.")
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.capacity = capacity
@@ -260,7 +269,9 @@ class BaseChannelLayer(LegacyNames):
     # Flows: what each operation does
 
     def _send(self, channel: str, message: dict[str, Any]) -> Flow[None]:
-        pushes = self.planner.pushes([Outgoing(channel, message)], {})
+        report_of = answering.get()
+        report = report_of(channel) if report_of is not None else None
+        pushes = self.planner.pushes([Outgoing(channel, message, report=report)], {})
         results = yield pushes
         refusals = self.planner.refusals(pushes, results)
         for _, error in refusals.refused:
@@ -317,7 +328,7 @@ class BaseChannelLayer(LegacyNames):
             yield from self._all(self.planner.hint(Kind.JOINED, group, channel, change, identity))
             return
         cursor = parse_start(after, retention.keep)
-        if not inbox:
+        if not names.is_managed(inbox):
             yield from self._replay(group, channel, cursor, retention.keep)
             yield from self._all([step])
             return
@@ -326,7 +337,7 @@ class BaseChannelLayer(LegacyNames):
         yield from self._all(self.planner.hint(Kind.JOINED, group, channel, change, identity, start))
 
     def _replay(self, group: str, channel: str, cursor: Cursor, keep: int) -> Flow[None]:
-        """Send what a channel that no interface server owns has missed; what is sent meanwhile it may miss."""
+        """Send what a channel that no interface server of this release owns has missed; it may miss what comes now."""
         (history,) = yield from self._all([ReadHistory(group, *cursor)])
         if keep == 1 and history.kept is None:
             (history,) = yield from self._all([ReadHistory(group, ALL, 0)])
@@ -356,14 +367,20 @@ class BaseChannelLayer(LegacyNames):
 
     def _send_group(self, group: str, message: dict[str, Any], but: str, keep: int, seconds: float) -> Flow[None]:
         send = Outgoing(group, message, group=True, but=but and names.check_channel(but))
+        recorded: Recorded | None = None
         if keep:
             send.retention = make_retention(keep, seconds)
             (recorded,) = yield from self._all([self.planner.record(send)])
-            self.planner.recorded(send, recorded)
-            pushes = self.planner.pushes([send], {})
+            audience = recorded.audience
         else:
-            (found,) = yield from self._all(self.planner.lookups([send]))
-            pushes = self.planner.pushes([send], {group: self.planner.audience(found)})
+            (audience,) = yield from self._all(self.planner.lookups([send]))
+        questions = self.planner.foreign(group, audience)
+        rosters = yield from self._all(questions)
+        named = {question.inbox: roster for question, roster in zip(questions, rosters, strict=True)}
+        audience = self.planner.audience(audience, named)
+        if recorded is not None:
+            send.recorded = recorded._replace(audience=audience)
+        pushes = self.planner.pushes([send], {group: audience})
         if not pushes:
             return
         results = yield pushes

@@ -1,8 +1,9 @@
 """Payloads of entries, in msgpack, with the kind first. Pure.
 
-A reader ignores kinds that it does not know, and counts them. Two things stay the same in every release, so that
-releases can run side by side: the form of `MESSAGE`, and that a kind with a token for a gate has its message and the
-token where `MESSAGE` has them.
+A reader ignores kinds that it does not know, and counts them. Three things stay the same in every release, so that
+releases can run side by side: the form of `MESSAGE`; that a kind with a token for a gate has its message and the token
+where `MESSAGE` has them, and one with a report for a client the client, token and outcome; and that every outcome but
+`RUNNING` is an end. So no client waits for a report that came in an entry of another release.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Kind(IntEnum):
     MESSAGE = 0
     """message, token, local: one message; a token that is not None asks for a `REPORT`.
 
-    In an inbox a report on another message may follow: token, outcome. It is for the same client.
+    In an inbox a report on another message may follow: token, outcome. It is for the same client, and this is a reply
+    of the consumer of that message. With the outcome `RUNNING` it is not the last one.
     """
     GROUP = 1
     """group, version, message: one message for all clients of one inbox that are members of a group.
@@ -64,8 +66,7 @@ class Outcome(IntEnum):
     """The process that had taken it died; reported by its supervisor."""
 
 
-OUTCOMES = {int(outcome): outcome for outcome in Outcome}
-"""Each outcome by its number on the wire."""
+_OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 
 RUNNING_INTERVAL = 3.0
 """Most seconds between two reports of a worker that a consumer still runs."""
@@ -156,6 +157,11 @@ _IS_VALID: dict[int, Callable[[list[Any]], bool]] = {
     int(Kind.LEFT): _is_hint,
 }
 """Checks of the fields that every release writes for a kind; later releases may append fields."""
+
+
+def outcome_of(number: int) -> Outcome:
+    """Return the outcome with a number on the wire; one of a later release is the end of a message that was lost."""
+    return _OUTCOMES.get(number, Outcome.DROPPED)
 
 
 def decode(payload: bytes) -> list[Any]:

@@ -24,7 +24,7 @@ from channels_classic.layers.codec import (
 )
 from channels_classic.layers.history import Retention
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.names import check_channel, check_group, is_managed, random_text, split
+from channels_classic.layers.names import check_channel, check_group, is_managed, is_owned, random_text, split
 from channels_classic.layers.steps import (
     Audience,
     Change,
@@ -32,9 +32,11 @@ from channels_classic.layers.steps import (
     Identity,
     Item,
     Lookup,
+    Members,
     Push,
     Record,
     Recorded,
+    Roster,
     Start,
     Status,
     Step,
@@ -127,15 +129,27 @@ class Planner:
         packed = pack_message(check_group(send.name), send.message)
         return Record(send.name, encode_kept(packed, send.but), *send.retention, random_text(12))
 
-    def recorded(self, send: Outgoing, found: Recorded) -> None:
-        """Take the result of `record`."""
-        send.recorded = found._replace(audience=self.audience(found.audience))
+    @staticmethod
+    def foreign(group: str, found: Audience) -> list[Members]:
+        """Return the questions that `audience` needs: for members of inboxes that read no envelopes of this release.
 
-    def audience(self, found: Audience) -> Audience:
-        """Count the inboxes that a look-up found dead; return its result."""
+        Who is a member is stored in the same way by every release, or programs of two releases would undo each other's
+        changes.
+        """
+        return [Members(group, inbox) for inbox in found.inboxes if not is_managed(inbox)]
+
+    def audience(self, found: Audience, rosters: Mapping[str, Roster] | None = None) -> Audience:
+        """Return the receivers that a look-up found. Inboxes in `rosters` are replaced by their members.
+
+        The inboxes that it found dead are counted.
+        """
         for inbox in found.dead:
             self.losses.count("dead", inbox)
-        return found
+        if not rosters:
+            return found
+        inboxes = {inbox: version for inbox, version in found.inboxes.items() if inbox not in rosters}
+        named = [inbox + local for inbox, roster in rosters.items() for local in roster.members]
+        return Audience(inboxes, [*found.channels, *named], found.dead)
 
     def pushes(
         self, sends: Iterable[Outgoing], groups: Mapping[str, Audience], reports: Iterable[Report] = ()
@@ -210,10 +224,11 @@ class Planner:
     ) -> list[Step]:
         """Return the step that tells the owner of a client that the client joined or left a group.
 
-        Without a change there is nothing to tell. A hint may be lost: its owner notices by the versions.
+        Without a change there is nothing to tell. A hint may be lost: its owner notices by the versions. An owner of
+        another release, which may not read it, notices so too.
         """
         inbox, local = split(channel)
-        if change.previous == change.version:
+        if change.previous == change.version or not is_managed(inbox):
             return []
         fields: tuple[Any, ...] = identity or ()
         if start is not None:
@@ -243,7 +258,7 @@ class Planner:
 def member_of(channel: str) -> tuple[str, str]:
     """Return the inbox and the member for which `channel` stands in a group.
 
-    The inbox is empty unless an interface server of this wire version owns the channel.
+    The inbox is empty unless an interface server, of whichever release, owns the channel.
     """
     inbox, local = split(check_channel(channel))
-    return (inbox, local) if is_managed(inbox) else ("", channel)
+    return (inbox, local) if is_owned(inbox) else ("", channel)

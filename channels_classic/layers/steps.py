@@ -65,6 +65,11 @@ class Item:
     raw: Any
     left: float = field(default=math.inf, compare=False)
 
+    @property
+    def can_be_put_back(self) -> bool:
+        """True unless it came by a way that tells nothing of the entry, such as `receive`."""
+        return self.raw is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:

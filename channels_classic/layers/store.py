@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.history import HEAD, SECONDS_LIMIT, Histories
 from channels_classic.layers.losses import Count, counted_name, describe
 from channels_classic.layers.presence import Presence
@@ -164,7 +165,8 @@ class Store:
     def __init__(self, group_expiry: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.group_expiry = group_expiry
         self.clock = clock
-        self.lock = threading.RLock()
+        renew_after_fork(self)
+        self.after_fork()
         self._queues: dict[str, _Queue] = {}
         self._groups: dict[str, _Group] = {}
         self._presence = Presence(clock)
@@ -178,6 +180,10 @@ class Store:
         # Versions never repeat, also not after another store took the place of this one: it begins at a later time.
         self._versions = count(time.time_ns() // 1000)
         self._histories = Histories(clock, self._versions.__next__)
+
+    def after_fork(self) -> None:
+        """Begin with a lock that nobody holds."""
+        self.lock = threading.RLock()
 
     def run(self, step: Step) -> Any:
         """Return the result of one step, as described by its class."""

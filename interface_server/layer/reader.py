@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers.codec import OUTCOMES, Kind, decode
+from channels_classic.layers.codec import Kind, decode, outcome_of
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Members, Roster, Start, Take, Taken
@@ -32,9 +32,6 @@ BYTES_PER_READ = 1024 * 1024
 
 MOST_PER_READ = 500
 FEWEST_PER_READ = 8
-START_END = 7
-"""Fields of a hint behind the client, if the client recovers: versions, who it is, and its start."""
-
 REFUSED_PAUSE = 1.0
 """Seconds until the next attempt after the layer refused a read."""
 
@@ -89,10 +86,10 @@ class Reader:
             self._average += (size - self._average) / 16
             try:
                 kind, *fields = decode(item.payload)
-                handle = self._kinds[kind]
-            except (ValueError, KeyError):
+            except ValueError:
                 self._losses.count("undecodable", self._inbox)
                 continue
+            handle = self._kinds.get(kind, self._unknown)
             try:
                 handled = handle(*fields)
                 if handled is not None:
@@ -114,11 +111,15 @@ class Reader:
         *_: object,
     ) -> None:
         client = self._registry.clients.get(local)
+        if type(token) is not str or type(outcome) is not int:
+            token = None
         try:
             if client is None:
                 self._answer_for(local, message)
-            else:
+            elif token is None or client.is_in_turn(token):
                 client.reply(message)
+            else:
+                self._losses.count("late", self._inbox + local)
         finally:
             if token is not None:
                 self._report(local, token, outcome)
@@ -137,26 +138,29 @@ class Reader:
         version: int,
         message: Mapping[str, Any],
         left_out: object = None,
-        life: int = 0,
-        position: int = 0,
+        life: object = 0,
+        position: object = 0,
         *_: object,
     ) -> None:
         groups = self._registry.groups
         if not groups.knows(group, version) and not await self._ask(group):
             self._losses.count("broker", group)
             return
-        kept = bool(life) and self._recovery.is_used
         broadcast = Broadcast(message)
-        for client in self._recovery.plain_members(group) if kept else groups.members(group):
+        if self._recovery.is_used and type(life) is int and type(position) is int and life:
+            members = self._recovery.plain_members(group)
+            await self._recovery.received(group, message, left_out, life, position)
+        else:
+            members = groups.members(group)
+        for client in members:
             if client.local != left_out:
                 client.broadcast(broadcast)
-        if kept:
-            await self._recovery.received(group, message, left_out, life, position)
 
     def _joined(self, group: str, local: str, *fields: Any) -> None:
         self._registry.joined(group, local, *fields)
-        if len(fields) >= START_END:
-            self._recovery.requested(group, local, Start(*fields[START_END - 3 : START_END]))
+        match fields:
+            case [_, _, _, _, int() as life, int() as position, bool() as last, *_]:
+                self._recovery.requested(group, local, Start(life, position, last))
 
     def _left(self, group: str, local: str, *fields: Any) -> None:
         self._registry.left(group, local, *fields)
@@ -196,7 +200,11 @@ class Reader:
         return found
 
     def _report(self, local: str, token: str, outcome: int, *_: object) -> None:
-        if outcome in OUTCOMES:
-            self._registry.reported(local, token, OUTCOMES[outcome])
-        else:
-            self._losses.count("undecodable", self._inbox)
+        self._registry.reported(local, token, outcome_of(outcome))
+
+    def _unknown(self, *fields: object) -> None:
+        """Count an entry of a kind of another release; a report that it carries where `MESSAGE` has one counts."""
+        self._losses.count("undecodable", self._inbox)
+        match fields:
+            case [_, _, str() as local, str() as token, int() as outcome, *_]:
+                self._report(local, token, outcome)

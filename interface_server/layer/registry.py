@@ -175,10 +175,6 @@ class Registry:
         self._marks: dict[str, asyncio.Future[None]] = {}
         self._emptied: asyncio.Event | None = None
 
-    def new_local(self) -> str:
-        """Return a name for a client that nobody can guess."""
-        return secrets.token_hex(8)
-
     def add(self, client: Client) -> str:
         """Register a client; return its reply channel."""
         self.clients[client.local] = client

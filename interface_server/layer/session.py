@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
+from channels_classic._health import Health
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import names, rng
 from channels_classic.layers.base import BaseChannelLayer
@@ -88,6 +89,8 @@ class LayerSession:
         self._reader = Reader(self._reading, self.registry, self._recovery, self.losses, self._writer.send)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
+        self.is_stopping = False
+        """True once the server accepts no more clients."""
         self._restored: tuple[int | None, ...] = ()  # the epochs for which all memberships are written
         self._heard = self.clock()  # when the layer last answered a heartbeat
         self._may_have_ghosts = False  # what said that a client is gone, or joined, may have been lost
@@ -99,6 +102,13 @@ class LayerSession:
     def available(self) -> bool:
         """True unless the layer is known to be unreachable."""
         return not self._down
+
+    @property
+    def health(self) -> Health:
+        """The state of the process as clients find it."""
+        if self.is_stopping:
+            return Health.STOPPING
+        return Health.READY if self.available else Health.LAYER_DOWN
 
     async def start(self) -> None:
         """Begin to read, write and send heartbeats. Without the layer it returns as well, and keeps trying."""

@@ -221,7 +221,7 @@ def test_a_hint_says_from_which_version_to_which(planner: Planner) -> None:
         ("box!me", ("", "box!me")),
         ("one?two", ("", "one?two")),
         (f"{INBOX}me", (INBOX, "me")),
-        ("interface.v1.x!me", ("", "interface.v1.x!me")),
+        ("interface.v1.x!me", ("interface.v1.x!", "me")),
     ],
 )
 def test_a_client_of_an_interface_server_of_this_version_is_a_member_of_its_inbox(

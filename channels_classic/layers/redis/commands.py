@@ -16,6 +16,7 @@ from typing import Any
 from channels_classic.layers.history import BYTES_LIMIT, SECONDS_LIMIT
 from channels_classic.layers.losses import KINDS, Count, counted_name, describe
 from channels_classic.layers.redis.cipher import Cipher
+from channels_classic.layers.redis.handover import UNPROVEN
 from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.steps import (
     LISTENING,
@@ -131,9 +132,12 @@ class CommandBuilder:
         self.cipher = cipher
         self.membership = milliseconds(group_expiry)
 
-    def register(self, node: str = "", masters: Sequence[str] = ()) -> Command:
-        """Return what every connection runs first → the number of the epoch, and the lineage of the server."""
-        return REGISTER([self.keys.epoch], node, *masters)
+    def register(self, node: str = "", masters: Sequence[str] = (), proof: str = UNPROVEN) -> Command:
+        """Return what every connection runs first → the number of the epoch, and the lineage of the server.
+
+        With an empty `proof` the answer may name a former master of which it must be proven first, see `handover`.
+        """
+        return REGISTER([self.keys.epoch], node, proof, *masters)
 
     def commands(self, step: Step) -> list[Command]:
         """Return the commands of a step, in order."""
