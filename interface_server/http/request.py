@@ -238,6 +238,11 @@ class Request:
             if limit and spool.size > limit:
                 self._give_up(f"{spool.size} bytes of its response wait for it, and --max-response is {limit}")
 
+    is_open = True
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
+        """Ignore it: a request has no cursor to come back with."""
+
     def broadcast(self, broadcast: Broadcast) -> None:
         """Take a group message like any other."""
         self.reply(broadcast.message)

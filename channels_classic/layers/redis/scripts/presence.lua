@@ -1,5 +1,6 @@
 -- Put before scripts about who the members of groups are; follows epoch.lua. The last key is that of the notices.
 -- Keys under the same start, for an inbox in a group (the empty text is the inbox of channels that nobody owns):
+--   starts:GROUP:INBOX   hash: member -> start of those that recover
 --   attends:GROUP:INBOX  hash: member -> identity       whos:GROUP:INBOX  hash: who -> sockets
 --   attending            set: inboxes with anybody      attended:INBOX    set: groups in which it has anybody
 --   notices              sorted set: notices by the time they are due     noticed  hash: notice -> identity
@@ -20,7 +21,8 @@ end
 
 local function place(group, inbox)
     local name = group .. ':' .. inbox
-    return {group = group, inbox = inbox, attends = base .. 'attends:' .. name, whos = base .. 'whos:' .. name}
+    return {group = group, inbox = inbox, attends = base .. 'attends:' .. name, whos = base .. 'whos:' .. name,
+        starts = base .. 'starts:' .. name}
 end
 
 local function who_of(identity) return string.sub(identity, 2, 1 + string.byte(identity)) end
