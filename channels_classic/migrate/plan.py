@@ -28,9 +28,9 @@ class Plan:
     """Works out the migration of the project at `root`, into `report`."""
 
     def __init__(self, root: Path, *, alias: bool) -> None:
-        self.report = Report()
-        self._alias = alias
         base = root if root.is_dir() else root.parent
+        self.report = Report("" if base == Path() else f"{base.as_posix()}/")
+        self._alias = alias
         self._files: list[tuple[str, Kind, bytes]] = []
         for path, kind in project_files(root):
             try:

@@ -1,4 +1,4 @@
-"""Which release of Channels a name belongs to, and what it is here."""
+"""The release of Channels that a name belongs to, and its name here."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ MIGRATE = [sys.executable, "-W", "error", "-c", "from channels_classic.managemen
 WAYS = {"rewritten": [], "alias": ["--alias"]}
 
 OLD_NAMES = ["ignore:channels_classic.tests:DeprecationWarning", "ignore:HttpClient:DeprecationWarning"]
-"""What 1.x projects may warn of under the alias line, as they did with Channels 1.1.8."""
+"""Warnings of 1.x projects under the alias line, as they came with Channels 1.1.8."""
 
 pytestmark = pytest.mark.timeout(180)  # each case runs several programs
 

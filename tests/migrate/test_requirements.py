@@ -1,4 +1,4 @@
-"""What becomes of requirements files."""
+"""Requirements files."""
 
 from __future__ import annotations
 
