@@ -31,7 +31,9 @@ def debug(settings: Settings) -> Iterator[None]:
     """`DEBUG`, and a layer with one route."""
     settings.DEBUG = True
     _debug_notices._seen.clear()
-    previous = channel_layers.set("default", ChannelLayerWrapper(ChannelLayer(), "default", [route("thumbnails", consume)]))
+    previous = channel_layers.set(
+        "default", ChannelLayerWrapper(ChannelLayer(), "default", [route("thumbnails", consume)])
+    )
     yield
     channel_layers.set("default", previous)
 
