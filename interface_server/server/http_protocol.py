@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 import struct
 from collections.abc import Callable
@@ -44,6 +45,15 @@ MAX_IGNORED = 1024 * 1024
 
 _AT_ONCE = struct.pack("ii", 1, 0)
 """The value of SO_LINGER with which `close` resets a connection."""
+
+
+_FURTHER_HEADERS = {426: "upgrade: websocket\r\nsec-websocket-version: 13\r\n"}
+
+_UPGRADE = re.compile(rb"^upgrade:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
+
+
+class _UpgradeWithBody(Exception):
+    """Raised for a request that offers another protocol and has a body."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -121,11 +131,25 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._refuse(self._status_of(error))
+            if isinstance(error.__context__, _UpgradeWithBody):
+                self._parse_without_upgrade()
+            else:
+                self._refuse(self._status_of(error))
         except Refused as refusal:
             self._refuse(refusal.status)
         else:
             self._after_read(len(data))
+
+    def _parse_without_upgrade(self) -> None:
+        """Parse a request again, without the protocol that it offers: a server may ignore it (RFC 9110, section 7.8).
+
+        Some clients offer HTTP/2 with the first request of every connection. The parser takes what follows such a
+        request for data of the other protocol, and would drop its body.
+        """
+        head, rest = self._unread.split_head()
+        self._unread.clear()
+        self.parser = _new_parser(self)
+        self.data_received(_UPGRADE.sub(b"", head) + rest)
 
     def _after_read(self, size: int) -> None:
         part = self._requests.part
@@ -213,8 +237,13 @@ class HttpProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise Refused(429)
         self._admit()
-        if self.parser.should_upgrade() and self._should_upgrade():
-            self._check_handshake([name for name, _ in self.headers])
+        if not self.parser.should_upgrade():
+            return
+        names = [name for name, _ in self.headers]
+        if self._should_upgrade():
+            self._check_handshake(names)
+        elif b"content-length" in names or b"transfer-encoding" in names:
+            raise _UpgradeWithBody
 
     def _admit(self) -> None:
         """Exempt this connection from the limit, for good, if it is not one too many.
@@ -233,6 +262,9 @@ class HttpProtocol(HttpToolsProtocol):
             raise Refused(400)  # RFC 6455, section 4.2.1
         if self.parser.get_method() != b"GET" or b"transfer-encoding" in names:
             raise Refused(400)
+        versions = [value.strip() for name, value in self.headers if name == b"sec-websocket-version"]
+        if len(versions) == 1 and versions != [b"13"]:
+            raise Refused(426)  # RFC 6455, section 4.4
         if any(name == b"content-length" and value.strip(b"0 \t") for name, value in self.headers):
             raise Refused(400)
         if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in self.headers):
@@ -309,7 +341,7 @@ class HttpProtocol(HttpToolsProtocol):
         head = (
             f"HTTP/1.1 {title}\r\ncontent-type: text/plain\r\ncontent-length: {len(title) + 1}\r\nconnection: close\r\n"
         )
-        transport.write(f"{head}\r\n{title}\n".encode("ascii"))
+        transport.write(f"{head}{_FURTHER_HEADERS.get(status, '')}\r\n{title}\n".encode("ascii"))
         if transport.can_write_eof():
             transport.write_eof()
             self.loop.call_later(REFUSAL_LINGER, transport.close)
@@ -318,6 +350,13 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+
+
+def _new_parser(protocol: HttpToolsProtocol) -> Any:
+    """Return a parser, set up as uvicorn does it."""
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
 
 
 def reset_on_close(transport: asyncio.BaseTransport) -> None:
