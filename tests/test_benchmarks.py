@@ -14,6 +14,7 @@ from benchmarks.report import figures_table, goals_table
 from benchmarks.results import Comparison, Measurement, Results, read
 from benchmarks.scenarios import SCENARIOS
 from tests.support.processes import Process
+from tests.support.waiting import scaled
 
 ROOT = Path(__file__).parent.parent
 ECHO = next(scenario for scenario in SCENARIOS if scenario.key == "echo")
@@ -30,6 +31,16 @@ def test_a_scenario_is_measured_and_reported(redis_url: str, tmp_path: Path) -> 
     results = read(path)
     assert goals_table(results) in benchmarks.output
     assert figures_table(results) in benchmarks.output
+
+
+def test_slow_clients_are_not_cut_off_and_hold_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    options = ["--rounds", "1", "--seconds", "0.3", "--only", "slow-clients", "--contenders", "local-2"]
+    with Process([sys.executable, "-m", "benchmarks", *options, "--results", path], cwd=ROOT) as benchmarks:
+        assert benchmarks.wait(90) == 0, benchmarks.output
+    (figures,) = (found["figures"] for found in json.loads(path.read_text())["measurements"])
+    assert figures["wrong"] == 0
+    assert figures["ms, slowest"] < scaled(5000)
 
 
 def test_a_goal_is_against_the_best_of_the_peers_round_by_round() -> None:
