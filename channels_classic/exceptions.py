@@ -182,6 +182,13 @@ class InvalidMessage(ChannelsError, TypeError, ValueError, AssertionError):
         )
 
 
+class InvalidPresence(ChannelsError, TypeError, ValueError):
+    """Raised when `who` or `info` of a member of a group is not of the right kind or size."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"Cannot say who a member of a group is: {problem}.")
+
+
 class LayerUnavailable(ChannelsError, ConnectionError):
     """Raised when the layer cannot be reached.
 

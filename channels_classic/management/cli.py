@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 import click
@@ -77,10 +78,19 @@ def _worker() -> click.Command:
 
 def _work(options: Mapping[str, Any]) -> None:
     import django
+    from django.apps import apps
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import call_command
 
     django.setup()
-    call_command("runworker", **options)
+    if not apps.is_installed("channels_classic"):
+        raise ImproperlyConfigured(
+            f"'channels_classic' is not in INSTALLED_APPS of {os.environ['DJANGO_SETTINGS_MODULE']}: put it first, "
+            "since its commands, templates and system checks are found through it."
+        )
+    from channels_classic.management.commands.runworker import Command
+
+    call_command(Command(), **options)  # not by its name, which Channels 2 and later have too
 
 
 def _migrate() -> click.Command:
@@ -134,6 +144,15 @@ def _use(settings: str) -> None:
     """Set the settings module, and make a project in the current folder importable."""
     os.environ["DJANGO_SETTINGS_MODULE"] = settings
     sys.path.insert(0, os.getcwd())
+    try:
+        import_module(settings)
+    except ModuleNotFoundError as error:
+        if not f"{settings}.".startswith(f"{error.name}."):
+            raise click.ClickException(str(error)) from error  # something that the settings import
+        raise click.ClickException(
+            f"There are no settings {settings!r} in {os.getcwd()} or on the path of Python: {error}. Run it in the "
+            "folder of manage.py, or name other --settings."
+        ) from error
 
 
 def _clean_errors(run: Callable[[], None]) -> None:

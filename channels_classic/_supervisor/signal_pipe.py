@@ -51,12 +51,13 @@ class SignalPipe:
     def catching(self, others: Sequence[signal.Signals] = ()) -> Iterator[None]:
         """Inside the block `wait` returns stop signals, and those of `others` that have no handler yet.
 
-        In the main thread only; in other threads Python cannot set handlers.
+        SIGUSR1 may be ignored up to here, so that it does not end a program that only starts. In the main thread only;
+        in other threads Python cannot set handlers.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = [*STOP_SIGNALS, *(number for number in others if signal.getsignal(number) is signal.SIG_DFL)]
+        numbers = [*STOP_SIGNALS, *filter(_is_free, others)]
         self._numbers.update(numbers)
         handlers = {number: signal.signal(number, _ignore) for number in numbers}
         previous = signal.set_wakeup_fd(self._outside.fileno(), warn_on_full_buffer=False)
@@ -71,6 +72,11 @@ class SignalPipe:
         """Close both sockets."""
         self._outside.close()
         self._inside.close()
+
+
+def _is_free(number: signal.Signals) -> bool:
+    handler = signal.getsignal(number)
+    return handler is signal.SIG_DFL or (handler is signal.SIG_IGN and number is signal.SIGUSR1)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

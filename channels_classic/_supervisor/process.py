@@ -1,17 +1,14 @@
-"""A worker process as its supervisor sees it, and the slot that it fills."""
+"""A process as its supervisor sees it, and the slot that it fills."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
-from ..inflight import InFlightTable
-from . import child
-
-logger = logging.getLogger("channels_classic.worker")
+from . import link
 
 _BACKOFF = (0.5, 30.0)
 """Seconds until a process that died young is replaced: initial, maximum."""
@@ -24,25 +21,26 @@ _KILL_AFTER = 2.0
 
 
 class Process:
-    """One child process."""
+    """One child process, which runs `command` and is given `descriptors`."""
 
-    def __init__(self, command: Sequence[str], slots: int, clock: Callable[[], float]) -> None:
+    def __init__(self, command: Sequence[str], descriptors: Sequence[int], clock: Callable[[], float]) -> None:
         self._clock = clock
-        self.table = InFlightTable.make(slots)
         self.link, theirs = socket.socketpair()
         with theirs:
-            descriptors = [theirs.fileno(), self.table.descriptor]
+            given = [theirs.fileno(), *descriptors]
             self._popen = subprocess.Popen(
                 command,
-                env=child.mark(descriptors),
-                pass_fds=descriptors,
+                env=link.mark(given),
+                pass_fds=given,
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C in the terminal reaches the parent alone, which stops its children in order.
                 start_new_session=True,
             )
         self.pid = self._popen.pid
-        self._started = self._clock()
+        self.started = self._clock()
         self.is_ready = False
+        self.was_ready = False
+        """True once it has been ready; from then on it handles signals."""
         self.wants_replacement = False
         self.deadline: float | None = None
         """When to kill it (by the clock), once it was asked to stop."""
@@ -51,10 +49,11 @@ class Process:
         """Read from its socket, which is readable."""
         with contextlib.suppress(OSError):
             messages = self.link.recv(64)
-            if child.READY in messages:
-                self.is_ready = True
-                logger.info("Worker process %d listens.", self.pid)
-            self.wants_replacement = self.wants_replacement or child.REPLACE in messages
+            last = max(messages.rfind(link.READY), messages.rfind(link.NOT_READY))
+            if last >= 0:
+                self.is_ready = messages[last : last + 1] == link.READY
+                self.was_ready = self.was_ready or link.READY in messages
+            self.wants_replacement = self.wants_replacement or link.REPLACE in messages
             if messages:
                 return
         self.link.close()
@@ -76,6 +75,10 @@ class Process:
         """Send it a signal."""
         self._popen.send_signal(number)
 
+    def close(self) -> None:
+        """Close what is left of it after its end."""
+        self.link.close()
+
     @property
     def status(self) -> int | None:
         """Exit status; None while it runs."""
@@ -84,16 +87,19 @@ class Process:
     @property
     def died_at_once(self) -> bool:
         """True if it failed too soon to be replaced without a pause."""
-        return self.status != 0 and self._clock() - self._started < _YOUNG
+        return self.status != 0 and self._clock() - self.started < _YOUNG
 
 
-class Slot:
+P = TypeVar("P", bound=Process)
+
+
+class Slot(Generic[P]):
     """A slot for one process: the current one, its successor, and when the next one may start."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self.process: Process | None = None
-        self.successor: Process | None = None
+        self.process: P | None = None
+        self.successor: P | None = None
         self.is_outdated = False
         """True if the current process runs old code."""
         self.due = 0.0
@@ -104,7 +110,7 @@ class Slot:
         """True if the current process is to be replaced."""
         return self.process is not None and (self.is_outdated or self.process.wants_replacement)
 
-    def clear(self, process: Process) -> None:
+    def clear(self, process: P) -> None:
         """Remove a process of this slot, which ended."""
         if self.successor is process:
             self.successor = None
@@ -117,7 +123,7 @@ class Slot:
         else:
             self.due, self._pause = 0.0, _BACKOFF[0]
 
-    def promote(self) -> Process | None:
+    def promote(self) -> P | None:
         """Make the successor the current process; return its predecessor."""
         predecessor, self.process, self.successor = self.process, self.successor, None
         self.is_outdated = False
