@@ -58,6 +58,9 @@ def bar(total: int) -> Iterator[Bar]:
 def run(options: argparse.Namespace) -> Results:
     """Do all measurements; each is kept in the file as soon as it was made."""
     scenarios = [one for one in SCENARIOS if not options.only or one.key in options.only]
+    for contender in CONTENDERS.values():
+        if not contender.is_available:
+            print(f"{contender.name} is left out: {contender.needs} is not installed.", flush=True)
     measurements = list(plan(scenarios, options.contenders or CONTENDERS, options.rounds))
     results = Results(options.seconds)
     with Course(options.seconds, SMALL_STORM if options.quick else STORM) as course, bar(len(measurements)) as say:

@@ -151,7 +151,7 @@ def plan(scenarios: Sequence[Scenario], only: Container[str], rounds: int) -> It
     """The measurements in their order: who comes first changes from round to round."""
     for number in range(rounds):
         for scenario in scenarios:
-            keys = [key for key in scenario.contenders if key in only]
+            keys = [key for key in scenario.contenders if key in only and CONTENDERS[key].is_available]
             first = number % max(len(keys), 1)
             for key in keys[first:] + keys[:first]:
                 yield number, scenario, key

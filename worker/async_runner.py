@@ -25,7 +25,7 @@ from django.db import close_old_connections, connections
 from channels_classic._current import current_message
 from channels_classic._isolation import MessageContexts
 from channels_classic.exceptions import ConsumerTimeout
-from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.base import BaseChannelLayer, answering
 from channels_classic.layers.steps import Step
 from channels_classic.message import Message, pending_message_store
 from channels_classic.routing import Match
@@ -216,11 +216,13 @@ class AsyncConsumerRunner:
         current_message.set(running.attempt.message)
         result = running.attempt.result
         deliver = partial(collect, sends=result.sends, wrapper=self._context.wrapper)
+        answering.set(result.running_report)
         with pending_message_store.deliver_with(deliver, partial(self._write_first, result)):
             try:
                 await self._run(running.attempt)
             except BaseException:
                 logger.exception("Could not run or finish a coroutine.")
+        result.is_over = True
         del self._running[id(running)]
         self._slots.release()
         self._endings.put(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from .announcer import Announcer
 from .async_runner import AsyncConsumerRunner
 from .concurrency import ConcurrencyLimits
 from .context import Context
@@ -36,6 +37,7 @@ class Runtime:
         self.recycling = recycling
         self.limits = ConcurrencyLimits(limits, channels)
         self.async_runner = AsyncConsumerRunner(context, self.outage, self.limits, self.new_statistics())
+        self.announcer = Announcer(context, channels)
         self.watchdog = Watchdog(context, self.outage, self.async_runner, ask_for_replacement)
 
     def new_statistics(self) -> Stats:

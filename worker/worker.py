@@ -145,6 +145,7 @@ class Worker:
             )
             self._runtime = runtime = self._make_runtime(channels)
             runtime.watchdog.start()
+            runtime.announcer.start()
             if self.on_listening is not None:
                 self.on_listening()
             self.notifier.ready()
@@ -152,6 +153,7 @@ class Worker:
                 self._run_threads(runtime)
             finally:
                 runtime.async_runner.finish()
+                runtime.announcer.stop()
                 runtime.watchdog.stop()
                 if self.signal_handlers:  # a program of its own, not a thread of `runserver` or of a test
                     self.log_statistics()

@@ -43,11 +43,20 @@ class KeptBody:
             self._extend()
             self._session.send(self._body.answer(question, closed=True))
 
+    is_open = False
+
     def broadcast(self, broadcast: Broadcast) -> None:
+        """The client is gone."""
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
         """The client is gone."""
 
     def report(self, token: str, outcome: Outcome) -> None:
         """The client is gone."""
+
+    def is_in_turn(self, token: str) -> bool:
+        """Return True: nothing is ordered."""
+        return True
 
     def layer_restored(self) -> None:
         """Nothing waits."""
@@ -62,6 +71,11 @@ class KeptBody:
             return self._deadline
         self.reclaim()
         return math.inf
+
+    @property
+    def disk_size(self) -> int:
+        """The bytes that it takes."""
+        return self._body.disk_size
 
     def rank(self) -> float:
         """Return the time from which nobody will ask: the one that waits longest goes first."""

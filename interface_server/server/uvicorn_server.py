@@ -72,8 +72,8 @@ def uvicorn_config(
         )
     found = uvicorn.Config(
         application,
-        http=partial(HttpProtocol, limits=limits),  # type: ignore[arg-type]  # called like the class
-        ws=partial(WebSocketProtocol, rate=rate),  # type: ignore[arg-type]  # the same
+        http=partial(HttpProtocol, limits=limits, rate=rate),  # type: ignore[arg-type]  # called like the class
+        ws=WebSocketProtocol,  # which `HttpProtocol` makes
         ws_max_size=limits.max_message,
         ws_ping_interval=config.ping_interval,
         ws_ping_timeout=config.ping_timeout,

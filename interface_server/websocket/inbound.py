@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from channels_classic.layers.codec import Outcome
 
 from ..layer.writer import SendResult
-from .actions import Action, Block, Drained, Lost, Overtaken, Resume, Send, Stalled, Taken, TooLarge, Unblock
+from .actions import Action, Block, Drained, Found, Lost, Overtaken, Resume, Send, Stalled, Taken, TooLarge, Unblock
 from .gate import Gate, GateState, InboundMessage
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
+FIRST = "0"
+"""The token of the handshake."""
 TRACE_KEYS = ("traceparent", "tracestate")
 
 _NOT_WRITTEN = {SendResult.FULL: "full", SendResult.UNAVAILABLE: "broker", SendResult.REFUSED: "refused"}
@@ -169,6 +171,7 @@ class InboundQueue:
         if result is SendResult.LOST:
             # It may have been written, so it is not sent again, and the gate stays shut until its lease is over.
             actions.append(Lost("broker", channel))
+            self._gate.lose(str(order), "broker")
         else:
             actions += [Lost("invalid", channel), TooLarge()]
             if self._gate.drop(str(order), now):
@@ -205,10 +208,20 @@ class InboundQueue:
         channel, self._blocked = self._blocked[0], None
         return [Unblock(channel)]
 
+    def is_in_turn(self, token: str) -> bool:
+        """Return True if a reply of the consumer of message `token` comes before those to later messages."""
+        return self._gate.is_in_turn(token)
+
     def report(self, token: str, outcome: Outcome, now: float) -> list[Action]:
-        """Record the outcome of a message."""
+        """Record the outcome of a message. One that was counted as lost is not any more, or under its true name."""
         channel = self._gate.channel
         actions: list[Action] = []
+        kind = self._gate.find(token, outcome)
+        if kind is not None:
+            found = CONNECT if token == FIRST else RECEIVE
+            actions.append(Found(kind, found))
+            if outcome is Outcome.DIED and token != self._gate.outstanding:
+                actions.append(Lost("died", found))
         if channel is not None and self._gate.is_news(token):
             actions.append(Taken(channel))
         if self._gate.report(token, outcome, now):
@@ -241,10 +254,11 @@ class InboundQueue:
         actions: list[Action] = []
         if now >= self._gate.deadline:
             channel = self._gate.channel or CONNECT  # with a deadline there is one
+            token = self._gate.outstanding or FIRST
             overtaking = self._gate.due(now)
             if overtaking:
                 actions += [*map(_without_token, overtaking), Overtaken(channel)]
-            else:
+            elif self._gate.lose(token, "unheard"):
                 actions.append(Lost("unheard", channel))
             actions += self._pump(now)
         if self._paused_until is not None and now >= self._paused_until:

@@ -16,13 +16,17 @@ from typing import Any
 from channels_classic.exceptions import InvalidChannelLayerError, LayerUnavailable
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.history import SECONDS
 from channels_classic.layers.inmemory import AsyncStoreConnection, StoreConnection
 from channels_classic.layers.local.address import check_address, default_address
 from channels_classic.layers.local.claim import claim
 from channels_classic.layers.local.client import (
+    FOREIGN_NEXT_STEP,
     NO_HOST,
     AsyncSocketConnection,
+    ForeignHost,
     SocketConnection,
+    check_host,
     unavailable,
 )
 from channels_classic.layers.local.host import Host
@@ -76,7 +80,17 @@ class LocalChannelLayer(BaseChannelLayer):
         self._hosting_loop = asyncio.get_running_loop()
         check_address(self.path)
         if not await self._try_to_host():
+            await self._check_host()
             logger.info("Another interface server hosts the channel layer at %s.", self.path)
+
+    async def _check_host(self) -> None:
+        """Raise `InvalidChannelLayerError` if a process of another user has the address."""
+        try:
+            await asyncio.to_thread(check_host, self.path)
+        except ForeignHost as error:
+            raise InvalidChannelLayerError(
+                f"The local channel layer cannot use {self.path}: {error}. {FOREIGN_NEXT_STEP}", key="path"
+            ) from error
 
     async def _try_to_host(self) -> bool:
         if self.host is not None:
@@ -167,15 +181,19 @@ class LocalChannelLayer(BaseChannelLayer):
             await connection.connect()
         return connection
 
-    def send_group(self, group: str, message: dict[str, Any]) -> None:
+    def send_group(
+        self, group: str, message: dict[str, Any], but: str = "", keep: int = 0, seconds: float = SECONDS
+    ) -> None:
         try:
-            super().send_group(group, message)
+            super().send_group(group, message, but, keep, seconds)
         except LayerUnavailable as error:
             self._reached_nobody(group, error)
 
-    async def send_group_async(self, group: str, message: dict[str, Any]) -> None:
+    async def send_group_async(
+        self, group: str, message: dict[str, Any], but: str = "", keep: int = 0, seconds: float = SECONDS
+    ) -> None:
         try:
-            await super().send_group_async(group, message)
+            await super().send_group_async(group, message, but, keep, seconds)
         except LayerUnavailable as error:
             self._reached_nobody(group, error)
 

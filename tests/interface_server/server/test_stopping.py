@@ -52,7 +52,7 @@ def test_requests_that_no_worker_began_are_answered_with_503_when_the_program_st
         assert statuses(read_all(half)) == []
         received = read_all(handshake)
         assert statuses(received) == [503]
-        assert b"\r\nRetry-After: " in received
+        assert b"\r\nretry-after: " in received
         received = read_all(request)
         assert statuses(received) == [503]
         assert b"\r\nretry-after: " in received

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 
@@ -28,6 +29,12 @@ def counted_disconnect(message: Message) -> None:
     message.channel_layer.send("disconnects", {"path": message["path"], "code": message["code"]})
 
 
+def tell_others(message: Message) -> None:
+    """Send what one socket said to all others of its room."""
+    room = Group("room")
+    room.send({"text": json.dumps({"said": message["text"], "count": room.count()})}, but=message.reply_channel)
+
+
 def echo(message: Message) -> None:
     assert message.reply_channel is not None
     message.reply_channel.send({"text": message["text"]})
@@ -38,7 +45,7 @@ def sleep(message: Message) -> None:
     assert message.reply_channel is not None
     message.reply_channel.send({"text": "started"}, immediately=True)
     time.sleep(float(message["text"]))
-    message.reply_channel.send({"text": "done"})
+    message.reply_channel.send({"text": "done"}, immediately=message["path"] == "/sleep/immediately")
 
 
 def log(message: Message) -> None:

@@ -15,6 +15,7 @@ channel_routing = [
     route("websocket.connect", consumers.connect_silent, path=r"^/connect-silent"),
     route("websocket.receive", consumers.receive_broken, path=r"^/receive-broken"),
     route("websocket.receive", consumers.stream, path=r"^/room/stream"),
+    route("websocket.receive", consumers.tell_others, path=r"^/room/others"),
     route("websocket.receive", consumers.log, path=r"^/room/log$"),
     route("websocket.receive", consumers.log_async, path=r"^/room/log-async$"),
     route("websocket.receive", consumers.sleep, path=r"^/sleep"),
