@@ -146,15 +146,23 @@ def test_sockets_are_closed_evenly_with_the_idle_ones_first(redis_url: str) -> N
         assert "Traceback" not in site.output
 
 
-def test_a_second_signal_ends_a_drain_at_once(redis_url: str) -> None:
+@pytest.mark.parametrize("first", [signal.SIGTERM, None])
+@pytest.mark.parametrize("last", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_second_signal_or_sigquit_ends_a_drain_at_once(
+    redis_url: str, first: signal.Signals | None, last: signal.Signals
+) -> None:
+    if first is None and last is not signal.SIGQUIT:
+        pytest.skip("a single one of these begins a drain")
+
     async def run(site: RunningSite) -> None:
         async with site.sockets(5, "/counted"):
-            site.interface.send_signal(signal.SIGTERM)
-            site.interface.wait_for_line("Draining: 5 WebSocket")
+            if first is not None:
+                site.interface.send_signal(first)
+                site.interface.wait_for_line("Draining: 5 WebSocket")
             begun = time.monotonic()
-            site.interface.send_signal(signal.SIGTERM)
+            site.interface.send_signal(last)
             assert site.interface.wait() == 0
-            assert time.monotonic() - begun < scaled(5.0)
+            assert time.monotonic() - begun < scaled(8.0)
 
     with RunningSite(redis_url, options=("--drain", "600")) as site:
         asyncio.run(run(site))
