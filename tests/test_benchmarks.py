@@ -16,6 +16,7 @@ from benchmarks.results import Comparison, Measurement, Results, read
 from benchmarks.rounds import Course
 from benchmarks.scenarios import SCENARIOS
 from tests.support.processes import Process
+from tests.support.waiting import scaled
 
 ROOT = Path(__file__).parent.parent
 SCENARIOS_BY_KEY = {scenario.key: scenario for scenario in SCENARIOS}
@@ -46,6 +47,16 @@ def test_a_small_storm_fails_nobody_and_is_spread() -> None:
         "twice": 0,
     }
     assert measured.figures["handshakes in the busiest second"] < 60
+
+
+def test_slow_clients_are_not_cut_off_and_hold_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    options = ["--rounds", "1", "--seconds", "0.3", "--only", "slow-clients", "--contenders", "local-2"]
+    with Process([sys.executable, "-m", "benchmarks", *options, "--results", path], cwd=ROOT) as benchmarks:
+        assert benchmarks.wait(90) == 0, benchmarks.output
+    (figures,) = (found["figures"] for found in json.loads(path.read_text())["measurements"])
+    assert figures["wrong"] == 0
+    assert figures["ms, slowest"] < scaled(5000)
 
 
 def test_a_goal_is_against_the_best_of_the_peers_round_by_round() -> None:
