@@ -21,10 +21,12 @@ from channels_classic.layers.steps import LIVENESS, Attended, Entry, Heartbeat, 
 
 from ..config import InterfaceConfig
 from ..log_throttle import ThrottledLog
+from .addresses import Addresses
 from .budget import ByteBudget
 from .client import Client
 from .reader import Reader
 from .reconnecting import ReconnectingConnection
+from .recovery import Recovery
 from .registry import Registry
 from .retry_queue import RetryQueues
 from .timers import Timers
@@ -78,6 +80,7 @@ class LayerSession:
         self.losses = layer.losses
         self.throttled_log = ThrottledLog()
         self.budget = ByteBudget(config.socket_memory)
+        self.addresses = Addresses(config.sockets_per_address)
         self.inbox = names.new_inbox()
         self.timers = Timers(self.clock)
         self.retry_queues = RetryQueues(self.timers, self.clock, lambda: self.available)
@@ -85,7 +88,9 @@ class LayerSession:
         self._writing = ReconnectingConnection(layer, self._on_disconnect, self._on_connect)
         self._writer = Writer(self._writing, layer.planner)
         self.registry = Registry(self.inbox, layer.group_expiry / 2, self.clock, self._writer.post)
-        self._reader = Reader(self._reading, self.registry, self.losses, self._writer.send)
+        self._recovery = Recovery(self.registry, self._writer.ask, self.losses)
+        self.registry.on_left = self._recovery.gone
+        self._reader = Reader(self._reading, self.registry, self._recovery, self.losses, self._writer.send)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
         self.is_stopping = False
@@ -127,6 +132,7 @@ class LayerSession:
         """Send the last messages of clients, end their memberships and retire the inbox."""
         await asyncio.wait([asyncio.create_task(self._finish())], timeout=STOP_TIMEOUT)
         self.timers.stop()
+        await self._recovery.stop()
         await self._cancel_tasks()
         await self._reading.close()
         await self._writing.close()
@@ -176,6 +182,10 @@ class LayerSession:
     def add(self, client: Client) -> str:
         """Register a client; gives its reply channel."""
         return self.registry.add(client)
+
+    def opened(self, client: Client) -> None:
+        """A client is open; it gets what it missed of its groups."""
+        self._recovery.begin(client.local)
 
     def gone(self, client: Client) -> None:
         """A client is gone; reports still reach it."""
@@ -237,6 +247,7 @@ class LayerSession:
         earlier = self._restored or (None,) * len(epochs)
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
         if epochs != self._restored:
+            self._may_have_ghosts = True
             await self._restore()
             self._restored = epochs
             await self._writer.ask(Heartbeat(self.inbox, epochs))
@@ -244,6 +255,7 @@ class LayerSession:
             self.registry.reattend_all()
         if self._may_have_ghosts:
             await self._remove_ghosts()
+            await self._recovery.catch_up_all()
         self.registry.renew()
 
     async def _remove_ghosts(self) -> None:

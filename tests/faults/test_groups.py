@@ -165,6 +165,11 @@ class Client:
     def broadcast(self, broadcast: Broadcast) -> None:
         self.got.append(broadcast.message["text"])
 
+    is_open = True
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
+        """Nothing recovers."""
+
     def report(self, token: str, outcome: object) -> None:
         """Nothing waits."""
 
