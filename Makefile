@@ -52,7 +52,7 @@ soak-streams: $(READY)  ## 1 GB each way at 1 MB/s, with the peak memory, 17 min
 	@scripts/provide redis && $(BIN)/python -m benchmarks.streams $(MEGABYTES)
 
 bench: .venv-bench/.ready  ## measure this project beside its peers, 25 minutes; QUICK=1 for a first look
-	@scripts/provide redis wrk && .venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
+	@scripts/provide redis wrk && { scripts/provide nchan || :; } && .venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
 
 lint: $(READY)  ## check style, format, spelling and import directions
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/typos && $(BIN)/lint-imports --no-logo

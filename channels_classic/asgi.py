@@ -42,18 +42,22 @@ _IN_CONFIG = " Arguments of the layer, such as 'hosts', belong in 'CONFIG'."
 
 CHANNELS_2_BACKENDS = ("channels.layers.", "channels_redis.")
 
-ENTRY_KEYS = ("BACKEND", "CONFIG", "ROUTING", "TEST_CONFIG")
+ENTRY_KEYS = ("BACKEND", "CONFIG", "ON_COMMIT", "ROUTING", "TEST_CONFIG")
 
 EXAMPLE = 'Write in your settings: {} = {{"default": {{"ROUTING": "mysite.routing.channel_routing"}}}}'
 
 
 class ChannelLayerWrapper:
-    """A layer under its alias, with its routing. All other attributes are those of the layer."""
+    """A layer under its alias, with its routing. All other attributes are those of the layer.
 
-    def __init__(self, channel_layer: Any, alias: str, routing: Any) -> None:
+    With ``on_commit`` messages wait for the transaction in which they are sent, unless the sender says otherwise.
+    """
+
+    def __init__(self, channel_layer: Any, alias: str, routing: Any, on_commit: bool = False) -> None:
         self.channel_layer = channel_layer
         self.alias = alias
         self.routing = routing
+        self.on_commit = on_commit
         self.router = Router(routing)
 
     def __getattr__(self, name: str) -> Any:
@@ -146,7 +150,7 @@ class ChannelLayerManager:
         entry = self._entry(name)
         for problem in missing_keys(name, entry):
             raise problem
-        return ChannelLayerWrapper(self._layer(name, config_key), name, entry["ROUTING"])
+        return ChannelLayerWrapper(self._layer(name, config_key), name, entry["ROUTING"], entry.get("ON_COMMIT", False))
 
 
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:
@@ -180,6 +184,13 @@ def wrong_keys(alias: str, entry: Any) -> Iterator[InvalidChannelLayerError]:
                 alias=alias,
                 key=str(key),
             )
+    if not isinstance(entry.get("ON_COMMIT", False), bool):
+        yield InvalidChannelLayerError(
+            f"The ON_COMMIT of CHANNEL_LAYERS[{alias!r}] is {entry['ON_COMMIT']!r}.",
+            "Expected True, to send messages when the transaction is committed, or False.",
+            alias=alias,
+            key="ON_COMMIT",
+        )
 
 
 def missing_keys(alias: str, entry: dict[str, Any]) -> Iterator[InvalidChannelLayerError]:

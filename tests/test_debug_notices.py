@@ -31,9 +31,8 @@ def debug(settings: Settings) -> Iterator[None]:
     """`DEBUG`, and a layer with one route."""
     settings.DEBUG = True
     _debug_notices._seen.clear()
-    previous = channel_layers.set(
-        "default", ChannelLayerWrapper(ChannelLayer(), "default", [route("thumbnails", consume)])
-    )
+    layer = ChannelLayerWrapper(ChannelLayer(), "default", [route("thumbnails", consume)])
+    previous = channel_layers.set("default", layer)
     yield
     channel_layers.set("default", previous)
 

@@ -1,4 +1,6 @@
-"""`channels-classic`: both programs without `manage.py`. An interface server needs no project here, only a layer.
+"""`channels-classic`: both programs without `manage.py`, and the migration of projects from Channels 1.x.
+
+An interface server needs no project here, only a layer.
 
 A program is imported when its command is used, so that each machine needs only what it runs.
 """
@@ -91,6 +93,30 @@ def _work(options: Mapping[str, Any]) -> None:
     call_command(Command(), **options)  # not by its name, which Channels 2 and later have too
 
 
+def _migrate() -> click.Command:
+    from pathlib import Path
+
+    @click.command(
+        "migrate", help="Moves a project from Channels 1.x to this package. Without --write it shows a diff."
+    )
+    @click.argument("path", type=click.Path(exists=True, path_type=Path), default=".")
+    @click.option("--write", is_flag=True, help="Change the files.")
+    @click.option("--alias", is_flag=True, help="Keep the import names of 1.x: add the one line that provides them.")
+    def migrate(path: Path, write: bool, alias: bool) -> None:
+        try:
+            from channels_classic.migrate.command import run
+        except ModuleNotFoundError as error:
+            if error.name != "libcst":
+                raise
+            raise click.ClickException(MIGRATE_EXTRA) from error
+        run(path, write_changes=write, alias=alias)
+
+    return migrate
+
+
+MIGRATE_EXTRA = "LibCST is not installed: pip install 'channels-classic[migrate]'."
+
+
 def _redis(url: str) -> Any:
     from channels_classic.layers.redis import RedisChannelLayer
 
@@ -145,7 +171,11 @@ def _clean_errors(run: Callable[[], None]) -> None:
 class _Programs(click.Group):
     """The commands by name, each made when it is used."""
 
-    programs: Mapping[str, Callable[[], click.Command]] = {"interface": _interface, "worker": _worker}
+    programs: Mapping[str, Callable[[], click.Command]] = {
+        "interface": _interface,
+        "migrate": _migrate,
+        "worker": _worker,
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self.programs)

@@ -227,13 +227,13 @@ def test_delayed_messages_leave_nothing_behind(memory: ChannelLayer) -> None:
 
     worker = DelayWorker(memory, signal_handlers=False, database_sleep_duration=0)
 
-    def serve() -> None:
+    def run() -> None:
         try:
             worker.run()
         finally:
-            connections.close_all()
+            connections.close_all()  # of this thread
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=run)
     for signal in (post_save, post_delete):
         signal.connect(receiver, sender=DelayedMessage)
     try:

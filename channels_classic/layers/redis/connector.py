@@ -14,6 +14,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 
 from channels_classic.exceptions import LayerUnavailable
+from channels_classic.layers.redis.handover import IMPATIENT, UNPROVEN, Former, find_proof
 
 PATIENCE = 5.0
 """Seconds to wait for a reply, beyond the time a command may block, before the connection counts as lost."""
@@ -74,6 +75,13 @@ class Connector:
     def sibling_async(self, raw: Any) -> Any:
         """The same for asyncio."""
         return self._make(self._async_pool, _address(raw))
+
+    def find_proof(self, raw: Any, former: Former, lineage: str) -> str:
+        """Return whether the server of `raw`, which was promoted, has all data of the former master: see `handover`."""
+        here = _address(raw)
+        if not here:
+            return UNPROVEN  # a Unix socket: the replicas are elsewhere
+        return find_proof(former, lineage, lambda address: self._make(self._pool, {**here, **address, **IMPATIENT}))
 
     questions: Sequence[Sequence[str]] = ()
     """Commands whose replies tell `place` where in a cluster the server is."""

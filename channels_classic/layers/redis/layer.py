@@ -9,6 +9,7 @@ from typing import Any
 
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.redis.cipher import make_cipher
 from channels_classic.layers.redis.commands import CommandBuilder
 from channels_classic.layers.redis.connector import Connector, check_options
@@ -58,6 +59,11 @@ class RedisChannelLayer(BaseChannelLayer):
         self._check_options()
         self._cipher = make_cipher(symmetric_encryption_keys)
         self._topology: tuple[Shards, Routes] | None = None
+        renew_after_fork(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Begin with a lock that nobody holds: while sentinels are asked, it is held for long."""
         self._topology_lock = threading.Lock()
 
     def _parse_hosts(self, hosts: Any) -> list[Host]:

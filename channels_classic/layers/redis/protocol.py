@@ -19,6 +19,7 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
+from channels_classic.layers.redis.handover import Former
 from channels_classic.layers.steps import Step, Take
 
 logger = logging.getLogger("channels_classic.layers")
@@ -80,6 +81,7 @@ class RedisProtocol:
         self.losses = losses
         self.misplaced = False
         """True once the server answered that it is not the master: this connection must not be used again."""
+        self._place: tuple[str, Sequence[str]] = ("", ())
         self._epoch = 0
         self._lineage = b""
         self._clock = clock
@@ -103,7 +105,19 @@ class RedisProtocol:
                 f"Redis {self.connector.where}", f"it is version {version}", "Redis 7.0 or later, or Valkey, is needed"
             )
         end = len(INTRODUCTION) + len(self.connector.questions)
-        return self.shard.register(*self.connector.place(replies[len(INTRODUCTION) : end]))
+        self._place = self.connector.place(replies[len(INTRODUCTION) : end])
+        return self.shard.register(*self._place, proof="")
+
+    def former(self, reply: Sequence[Any]) -> Former | None:
+        """Return the master of which it must be proven that nothing is missing here, if the registration asks for it.
+
+        Then `proven` is the next command, and its reply is that to the registration.
+        """
+        return Former(reply[2].decode(), reply[3].decode()) if len(reply) > 2 else None
+
+    def proven(self, proof: str) -> Command:
+        """Return the command that registers the connection with what came of looking for a proof."""
+        return self.shard.register(*self._place, proof=proof)
 
     def registered(self, reply: Sequence[Any]) -> None:
         """Take note of the reply to the registration."""
@@ -111,9 +125,14 @@ class RedisProtocol:
         self._answered_at = self._clock()
         self._unregistered = False
 
+    @property
+    def _registration(self) -> Command:
+        """What registers the connection again: by then the data has gone back."""
+        return self.shard.register(*self._place)
+
     def due(self) -> list[Command]:
         """Return what must go before the next steps; `settle` takes the replies."""
-        due = [*(LOAD if self._scripts_lost else []), *([self.shard.register()] if self._unregistered else [])]
+        due = [*(LOAD if self._scripts_lost else []), *([self._registration] if self._unregistered else [])]
         due += [*self._owed, *self.shard.record_losses(self.losses.unreported())]
         self._scripts_lost, self._owed = False, []
         if due:
@@ -131,7 +150,7 @@ class RedisProtocol:
                 self.registered(reply)
             elif isinstance(reply, redis.ResponseError) and str(reply).startswith("NOSCRIPT"):
                 self._scripts_lost = True
-                if command != self.shard.register():
+                if command != self._registration:
                     self._owed.append(command)
 
     def commands(self, steps: Sequence[Step]) -> tuple[list[Command], list[int]]:
