@@ -68,23 +68,6 @@ def setup_logger(name: str, verbosity: int = 1) -> logging.Logger:
     return logging.getLogger(name)
 
 
-class _ShieldedLogger(logging.Logger):
-    """A logger whose handlers cannot fail the program that logs.
-
-    Handlers of the standard library report their own errors; those of others raise them, such as Django's handler that
-    mails to the admins. A message whose error is logged would have no outcome then.
-    """
-
-    def callHandlers(self, record: logging.LogRecord) -> None:
-        """Call the handlers; write to the standard error what one of them raised, and the record."""
-        try:
-            super().callHandlers(record)
-        except Exception:
-            if logging.raiseExceptions and sys.stderr:
-                text = logging.Formatter(_FORMAT).format(record)
-                sys.stderr.write(f"{text}\nA handler of this record failed:\n{traceback.format_exc()}")
-
-
 class MessageFilter(logging.Filter):
     """Adds to each record the `request_id`, `channel` and `trace_id` of the message consumed; empty without one."""
 
@@ -128,6 +111,23 @@ def _message_fields() -> dict[str, str]:
         return {"request_id": "", "channel": "", "trace_id": ""}
     trace_id = message.trace_context.get("traceparent", "")[3:35]
     return {"request_id": message.request_id, "channel": message.channel.name, "trace_id": trace_id}
+
+
+class _ShieldedLogger(logging.Logger):
+    """A logger whose handlers cannot fail the program that logs.
+
+    Handlers of the standard library report their own errors; those of others raise them, such as Django's handler that
+    mails to the admins. A message whose error is logged would have no outcome then.
+    """
+
+    def callHandlers(self, record: logging.LogRecord) -> None:
+        """Call the handlers; write to the standard error what one of them raised, and the record."""
+        try:
+            super().callHandlers(record)
+        except Exception:
+            if logging.raiseExceptions and sys.stderr:
+                text = logging.Formatter(_FORMAT).format(record)
+                sys.stderr.write(f"{text}\nA handler of this record failed:\n{traceback.format_exc()}")
 
 
 class _Unheard(logging.Filter):
