@@ -37,8 +37,12 @@ logger = logging.getLogger("channels_classic.interface_server")
 HEARTBEAT_INTERVAL = 2.0
 """Seconds between two heartbeats."""
 
-STEPS_AT_ONCE = 50
-"""Steps in one batch while memberships are restored, so that messages of clients are sent in between."""
+STEPS_AT_ONCE = 10
+"""Steps in one batch while memberships are restored, so that messages of clients are sent in between.
+
+Redis carries out the batches of all interface servers before it serves anybody else: 10 take it 2 ms, each with 100
+members.
+"""
 
 CATCH_UP_TIMEOUT = LIVENESS / 3
 """Most seconds until the inbox has been read up to now; no heartbeat is sent meanwhile."""
@@ -237,6 +241,7 @@ class LayerSession:
     async def _heartbeat(self) -> None:
         epochs: tuple[int | None, ...] = await self._writer.ask(Heartbeat(self.inbox, self._restored))
         self._alive.set()  # groups deliver to the inbox from now on
+        self._writer.repeat()
         silence, self._heard = self.clock() - self._heard, self.clock()
         # Of a shard that cannot be reached nothing is known, so what was known of it stays.
         earlier = self._restored or (None,) * len(epochs)
