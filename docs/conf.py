@@ -33,7 +33,7 @@ suppress_warnings = ["misc.highlighting_failure"]  # an example may leave someth
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 
-autodoc_default_options = {"members": True, "ignore-module-all": True, "show-inheritance": True}
+autodoc_default_options = {"members": True, "ignore-module-all": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
@@ -49,8 +49,8 @@ linkcheck_ignore = [r"https://example\.(com|org)", r"http://localhost"]
 
 CONTENTS = {
     "index": {
-        "Learn": ["tutorial/index", "howto/index", "migrate", "move/index", "faq"],
-        "Run": ["worker", "deploy", "deploy/README", "metrics", "checks", "troubleshooting"],
+        "Learn": ["tutorial/index", "howto/index", "migrate", "move/index", "channels-4", "faq"],
+        "Run": ["worker", "deploy", "deploy/README", "logs", "metrics", "checks", "troubleshooting"],
         "Look up": ["messages", "reference/README", "api", "compatibility", "glossary"],
         "Understand": ["delivery", "ordering", "groups", "security", "performance", "architecture", "design"],
     },

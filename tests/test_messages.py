@@ -97,6 +97,12 @@ def test_the_keys_of_a_delayed_message_are_on_the_page() -> None:
     assert _keys("`asgi.delay`") == set(re.findall(r'message\["(\w+)"\]', source))
 
 
+def test_the_keys_of_presence_are_on_the_page() -> None:
+    source = (ROOT / "worker/announcer.py").read_text()
+    keys = set(re.findall(r'"(\w+)": ', re.findall(r"content = \{.*?\}", source)[0]))
+    assert _keys("`group.join`, `group.leave`") == keys
+
+
 def _numbers(first: int, last: int) -> set[int]:
     nodes = [node for path in SERVER.rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
     values = {node.value for node in nodes if isinstance(node, ast.Constant) and type(node.value) is int}

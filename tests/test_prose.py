@@ -45,9 +45,9 @@ def test_proselint_has_no_complaints(tmp_path: Path) -> None:
         page = tmp_path / f"{number}.md"
         page.write_text(prose((ROOT / document).read_text()))
         pages[page.name] = document
-    command = [Path(sys.executable).with_name("proselint"), "--output-format", "compact", "check"]
+    command = [str(Path(sys.executable).with_name("proselint")), "--output-format", "compact", "check"]
     done = subprocess.run(
-        [*command, *sorted(tmp_path.glob("*.md"))], capture_output=True, text=True, timeout=60, check=False
+        [*command, *sorted(map(str, tmp_path.glob("*.md")))], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stderr == ""
     found = re.findall(r"^\S*/(\d+\.md):(\d+):\d+: (.*)$", done.stdout, re.M)

@@ -241,6 +241,7 @@ class LayerSession:
     async def _heartbeat(self) -> None:
         epochs: tuple[int | None, ...] = await self._writer.ask(Heartbeat(self.inbox, self._restored))
         self._alive.set()  # groups deliver to the inbox from now on
+        self._writer.repeat()
         silence, self._heard = self.clock() - self._heard, self.clock()
         # Of a shard that cannot be reached nothing is known, so what was known of it stays.
         earlier = self._restored or (None,) * len(epochs)

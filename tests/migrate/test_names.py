@@ -94,5 +94,10 @@ def test_code_shows_the_release_it_was_written_for(code: str, generation: Genera
     assert shown is not None and shown.line == 2
 
 
+def test_layers_beside_channels_4_are_not_those_of_1_x() -> None:
+    code = "CHANNELS_CLASSIC_LAYERS = {'default': {'ROUTING': 'mysite.routing.channel_routing'}}"
+    assert evidence(ast.parse(code)) == []
+
+
 def test_code_without_channels_shows_nothing() -> None:
     assert evidence(ast.parse("from .channels import x\nimport os\nd = {'a': 1}\n")) == []

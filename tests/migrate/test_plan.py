@@ -49,8 +49,10 @@ def test_names_that_both_have_are_rewritten_only_where_no_code_is_modern(tmp_pat
     folder = project(tmp_path, {"a.py": shared})
     assert [change.path for change in plan(folder).changes] == ["a.py"]
     project(folder, {"b.py": "import channels.layers\n"})
+    assert [each.path for each in plan(folder).left_alone] == ["a.py", "b.py"]
+    project(folder, {"c/c.py": "from channels_classic import Group\nimport asgi_redis\n"})
     report = plan(folder)
-    assert report.changes == []
+    assert [change.path for change in report.changes] == ["c/c.py"]
     assert [(finding.path, finding.line) for finding in report.findings] == [("a.py", 1)]
 
 
@@ -79,6 +81,28 @@ def test_code_that_is_nested_too_deeply_does_not_stop_it(tmp_path: Path, terms: 
     report = plan(folder)
     assert "b.py" in [change.path for change in report.changes]
     assert len(report.changes) + len(report.findings) == 2
+
+
+def test_invalid_escapes_do_not_warn(tmp_path: Path) -> None:
+    code = "from channels import route\nr = route('http.request', 'app.view', path='^/(?P<pk>\\d+)$')\n"
+    folder = project(tmp_path, {"a.py": code})
+    assert plan(folder).changes[0].after.decode() == code.replace("from channels ", "from channels_classic ")
+
+
+def test_a_project_for_channels_4_is_left_as_it_is(tmp_path: Path) -> None:
+    files = {
+        "manage.py": MANAGE,
+        "mysite/asgi.py": "from channels.routing import ProtocolTypeRouter\n",
+        "mysite/settings.py": "INSTALLED_APPS = ['daphne', 'channels']\nASGI_APPLICATION = 'mysite.asgi.application'\n",
+        "chat/consumers.py": "from channels.generic.websocket import WebsocketConsumer\n",
+        "Procfile": "web: daphne mysite.asgi:application\n",
+        "requirements.txt": "channels[daphne]==4.3.1\nchannels_redis\n",
+        "setup.py": "install_requires = ['channels', 'daphne']\n",
+    }
+    report = plan(project(tmp_path, files))
+    assert (report.changes, report.findings) == ([], [])
+    named = ["Procfile", "chat/consumers.py", "mysite/asgi.py", "mysite/settings.py", "requirements.txt", "setup.py"]
+    assert sorted(each.path for each in report.left_alone) == named
 
 
 def test_encodings_and_line_ends_are_kept(tmp_path: Path) -> None:

@@ -317,7 +317,7 @@ class CommandBuilder:
     def _renew(self, step: Renew) -> list[Command]:
         group, inbox = step.group, step.inbox
         keys = [self.keys.group(group), self.keys.members(group, inbox), self.keys.attends(group, inbox)]
-        keys += [self.keys.whos(group, inbox), self.keys.attended(inbox), self.keys.attending]
+        keys += [self.keys.people(group, inbox), self.keys.attended(inbox), self.keys.attending]
         keys += [self.keys.starts(group, inbox)]
         return [("PEXPIRE", key, self.membership) for key in keys]
 
