@@ -52,6 +52,12 @@ class ConsumerRunner:
         self._attempt: Attempt | None = None
         self._verbose = False
 
+    @property
+    def running(self) -> str | None:
+        """The name of the consumer that runs now. Other threads may look."""
+        attempt = self._attempt
+        return attempt.stats.name if self.result is not None and attempt is not None else None
+
     def begin_batch(self) -> None:
         """Look up whether each message gets a log line: once per batch, which is cheaper than for each message."""
         self._verbose = logger.isEnabledFor(logging.DEBUG)

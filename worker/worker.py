@@ -27,6 +27,7 @@ from channels_classic.layers import rng
 from channels_classic.layers.names import check_receivable
 from channels_classic.signals import worker_ready
 
+from .announcing import Announcements
 from .concurrency import parse_limits
 from .config import WorkerConfig
 from .context import Callback, Context
@@ -120,6 +121,11 @@ class Worker:
             found = [name for name in found if not _matches(name, self.exclude_channels)]
         return found
 
+    @property
+    def thread_count(self) -> int:
+        """The number of threads that take messages."""
+        return 1
+
     def ready(self) -> None:
         """Send the signal `worker_ready`."""
         worker_ready.send(sender=self)
@@ -140,11 +146,14 @@ class Worker:
             )
             self._runtime = runtime = self._make_runtime(channels)
             runtime.watchdog.start()
+            announcements = Announcements(runtime, self.thread_count, has_supervisor=self.is_one_of_many)
+            announcements.start()
             if self.on_listening is not None:
                 self.on_listening()
             try:
                 self._run_threads(runtime)
             finally:
+                announcements.stop()
                 runtime.async_runner.finish()
                 runtime.watchdog.stop()
                 if self.signal_handlers:  # a program of its own, not a thread of `runserver` or of a test
@@ -239,6 +248,10 @@ class WorkerGroup(Worker):
         number = multiprocessing.cpu_count() if n_threads is None else n_threads
         self.workers = [Worker(*args, **kwargs) for _ in range(number - 1)]
         self.threads: list[threading.Thread] = []
+
+    @property
+    def thread_count(self) -> int:
+        return 1 + len(self.workers)
 
     def ready(self) -> None:
         """Send the signal `worker_ready` for every worker."""

@@ -106,9 +106,19 @@ class Request:
         self._limit = math.inf
         self._started_at = 0.0  # when the workers had all of it
         self._is_running = False
+        self._status: int | None = None  # that of the response
 
     async def run(self) -> None:
         """Serve the request until it is answered, or the client left."""
+        stats, begun_at = self._session.stats, self._session.clock()
+        stats.begun += 1
+        try:
+            await self._serve()
+        finally:
+            status = self._status if self.state is ResponseState.COMPLETE else None
+            stats.request_ended("left" if status is None else status, self._session.clock() - begun_at)
+
+    async def _serve(self) -> None:
         if not self._session.available:
             await self._answer(503)
             return
@@ -290,6 +300,7 @@ class Request:
         """Cut off a client that does not read what it is sent."""
         if self._left:
             return
+        self._session.stats.cut_off["slow_response"] += 1
         logger.info("The client of %s is cut off: %s.", self._name, reason)
         self._response.spool.close()
         if self._raw is not None:
@@ -333,6 +344,7 @@ class Request:
 
     async def _write(self, event: dict[str, Any]) -> None:
         self._ending = not event.get("more_body", True)
+        self._status = event.get("status", self._status)
         if self.state is ResponseState.WAITING:
             # The head and the first piece find room in the buffers of the connection.
             await self._send(event)
@@ -371,6 +383,7 @@ class Request:
                 self._raw["abort"]()
                 await asyncio.sleep(0)
             return
+        self._status = status
         headers, content = page(status)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": content, "more_body": True})

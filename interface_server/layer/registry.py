@@ -63,6 +63,19 @@ class GroupIndex:
         """Return every group with members here."""
         return list(self._groups)
 
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    @property
+    def member_count(self) -> int:
+        """The number of memberships of clients of this process."""
+        return sum(map(len, self._by_local.values()))
+
+    def largest(self, count: int) -> dict[str, int]:
+        """Return the number of members here of the `count` groups with most."""
+        sizes = ((name, len(group.members)) for name, group in self._groups.items())
+        return dict(heapq.nlargest(count, sizes, key=lambda pair: pair[1]))
+
     def joined(self, group: str, client: Client, previous: int, version: int) -> None:
         """A client became a member."""
         found = self._groups.setdefault(group, _Group())

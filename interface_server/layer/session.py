@@ -16,6 +16,7 @@ from channels_classic.layers import names, rng
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.planner import Outgoing
+from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts
 from channels_classic.layers.steps import LIVENESS, Entry, Heartbeat, Push, Retire
 
 from ..config import InterfaceConfig
@@ -26,6 +27,7 @@ from .reader import Reader
 from .reconnecting import ReconnectingConnection
 from .registry import Registry
 from .retry_queue import RetryQueues
+from .stats import InterfaceStats
 from .timers import Timers
 from .writer import SendCallback, Writer
 
@@ -42,6 +44,9 @@ CATCH_UP_TIMEOUT = LIVENESS / 3
 
 RESTORE_SPREAD = 1.0
 """Most seconds until memberships are restored: all interface servers find at once that the layer lost its data."""
+
+ANNOUNCED_GROUPS = 20
+"""Groups that are announced with their size."""
 
 START_TIMEOUT = 3.0
 """Seconds for which a start waits for the layer; then clients may come, and it keeps trying."""
@@ -68,6 +73,7 @@ class LayerSession:
         self.layer = layer
         self.config = config
         self.losses = layer.losses
+        self.stats = InterfaceStats()
         self.throttled_log = ThrottledLog()
         self.budget = ByteBudget(config.socket_memory)
         self.inbox = names.new_inbox()
@@ -80,6 +86,8 @@ class LayerSession:
         self._reader = Reader(self._reading, self.registry, self.losses, self._writer.send)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
+        self._announcer = Announcer()
+        self._announce_at = self.clock()
         self._restored: tuple[int | None, ...] = ()  # the epochs for which all memberships are written
         self._wake_heartbeat = asyncio.Event()
         self._alive = asyncio.Event()
@@ -134,6 +142,7 @@ class LayerSession:
             self.remove(client)
         self.registry.leave()
         try:
+            self._writer.post(self._announcer.withdraw())
             await self._writer.ask(Retire(self.inbox))
         except (LayerUnavailable, StepRefused) as error:
             logger.warning("%s", error)
@@ -172,6 +181,7 @@ class LayerSession:
     def _on_disconnect(self, link: ReconnectingConnection, error: LayerUnavailable) -> None:
         if not self._is_interrupted:
             self._is_interrupted = True
+            self.stats.outages += 1
             text = str(error).rstrip(".")
             logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
         self._down.add(link)
@@ -200,6 +210,7 @@ class LayerSession:
         while True:
             try:
                 await self._heartbeat()
+                self._announce()
             except LayerUnavailable:
                 pass  # logged where it happened
             except StepRefused as error:
@@ -219,6 +230,22 @@ class LayerSession:
             self._restored = epochs
             await self._writer.ask(Heartbeat(self.inbox, epochs))
         self.registry.renew()
+
+    def _announce(self) -> None:
+        """Report what this process does to whoever asks what runs on the layer."""
+        if self.clock() < self._announce_at:
+            return
+        self._announce_at = self.clock() + ANNOUNCE_INTERVAL - HEARTBEAT_INTERVAL / 2
+        groups = self.registry.groups
+        facts = self._announcer.announce(
+            InterfaceFacts,
+            inbox=self.inbox,
+            sockets=self.stats.sockets,
+            requests=self.stats.open_requests,
+            groups=len(groups),
+            largest_groups=groups.largest(ANNOUNCED_GROUPS),
+        )
+        self._writer.post(facts)
 
     async def _restore(self) -> None:
         """Write all memberships, for a layer that lost them. What was not lost stays as it is, see `Restore`.

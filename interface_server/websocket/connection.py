@@ -83,6 +83,8 @@ class WebSocket:
         "_scope",
         "_send_queue",
         "_session",
+        "_started_at",
+        "_was_accepted",
         "_write",
         "local",
         "slot",
@@ -102,6 +104,8 @@ class WebSocket:
         self._resume_reading: Callable[[], None] | None = None
         self._connect_taken = False  # a worker took the connect message
         self._early: list[Broadcast] = []
+        self._started_at = session.clock()
+        self._was_accepted = False
         self._connect_deadline = math.inf
         self._life_deadline = math.inf
         self._raw = raw_extension(scope)
@@ -163,11 +167,23 @@ class WebSocket:
 
     def _end(self, code: int) -> None:
         """Leave the client's groups now, and queue its disconnect after its last frame."""
+        self._count_end(code)
         self.state = SocketState.GONE
         self._note_buffered()
         self._connect_deadline = self._life_deadline = math.inf
         self._session.gone(self)
         self._perform(self._inbound.end(code, self._session.clock()))
+
+    def _count_end(self, code: int) -> None:
+        if self._was_accepted:
+            self._session.stats.socket_closed(code)
+        elif self.state is SocketState.WAITING:
+            self._session.stats.handshake_ended("left", self._age)
+
+    @property
+    def _age(self) -> float:
+        """Seconds since the handshake began."""
+        return self._session.clock() - self._started_at
 
     # To the layer: what `inbound` decides is carried out here
 
@@ -228,6 +244,7 @@ class WebSocket:
             self._session.config.waiting_timeout,
             RECEIVE,
         )
+        self._session.stats.cut_off["stalled"] += 1
         self._close(TRY_AGAIN_LATER)
 
     def _let_go(self, _: actions.Drained) -> None:
@@ -344,6 +361,8 @@ class WebSocket:
         if self.state is not SocketState.WAITING:
             return
         self.state = SocketState.OPEN
+        self._was_accepted = True
+        self._session.stats.socket_opened(self._age)
         self._connect_deadline = math.inf
         lifetime = self._session.config.websocket_timeout
         if lifetime >= 0:
@@ -376,6 +395,7 @@ class WebSocket:
         if self.state is not SocketState.WAITING:
             return
         self.state = SocketState.CLOSING
+        self._session.stats.handshake_ended(str(status), self._age)
         self._connect_deadline = math.inf
         if status != 403 and "websocket.http.response" in (self._scope.get("extensions") or {}):
             headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5")]
@@ -396,6 +416,16 @@ class WebSocket:
     # Memory
 
     @property
+    def waiting_frames(self) -> int:
+        """The messages of the client that wait for their turn."""
+        return self._inbound.waiting
+
+    @property
+    def waiting_bytes(self) -> tuple[int, int]:
+        """The bytes of these, and of what the client has yet to read."""
+        return self._inbound.size, self._send_queue.size + (self._raw["buffered"]() if self._raw else 0)
+
+    @property
     def buffered(self) -> int:
         """The bytes that wait, in either direction."""
         if self.state is SocketState.GONE:
@@ -412,6 +442,7 @@ class WebSocket:
             "The WebSocket %s is closed: the sockets of this process together exceed --socket-memory, and this one "
             "holds the most."
         )
+        self._session.stats.cut_off["memory"] += 1
         self._send_queue.clear()
         self._perform(self._inbound.discard(self._session.clock()))
         self._close(TRY_AGAIN_LATER)
@@ -421,6 +452,7 @@ class WebSocket:
     def _give_up(self) -> None:
         """Cut off a client that does not read."""
         self._warn("The WebSocket %s is closed: its client does not read.")
+        self._session.stats.cut_off["slow_socket"] += 1
         self._send_queue.clear()
         self._close(POLICY)
         if self._raw is not None:

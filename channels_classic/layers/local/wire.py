@@ -18,10 +18,14 @@ import msgpack
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.losses import Count
 from channels_classic.layers.steps import (
+    Announce,
+    Announcement,
     Audience,
     Change,
     Entry,
     Flush,
+    GetCounters,
+    GetPrograms,
     GetStatistics,
     Heartbeat,
     Item,
@@ -77,6 +81,9 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     Flush: (12, {}),
     Lose: (14, {"counts": list}),
     GetStatistics: (15, {"queue": (str, type(None))}),
+    GetCounters: (24, {}),
+    Announce: (25, {"program": str, "facts": bytes, "ttl": _Number}),
+    GetPrograms: (26, {}),
 }
 _COUNT = (str, str, int)
 _ENTRY = (bytes, _Number, str, (int, type(None)))
@@ -197,6 +204,8 @@ _RESULTS: dict[type, Callable[..., Any]] = {
     Lookup: Audience,
     Members: Roster,
     Heartbeat: lambda *epochs: epochs,
+    GetCounters: lambda *counts: [tuple(count) for count in counts],
+    GetPrograms: lambda *found: [Announcement(*one) for one in found],
 }
 
 
