@@ -50,6 +50,9 @@ class WorkerConfig:
     limit: tuple[str, ...] = option(
         (), "Maximum number of consumers of matching channels at once in a process: `thumbnails.*=1`. May be repeated."
     )
+    metrics: str = option(
+        "", "HOST:PORT where Prometheus reads the metrics of all processes, at /metrics. Not for the public."
+    )
     reload: bool = option(False, "Restart when a file of the project changes; for development.")
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from django.db import connections
 
 from channels_classic._log_escapes import KEEP_LINES
+from channels_classic._metrics.samples import Samples
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import InvalidChannelLayerError
 from channels_classic.layers import rng
@@ -34,6 +35,7 @@ from .context import Callback, Context
 from .failure_log import FailureLog
 from .inflight import NoRecord, Record
 from .loop import Loop
+from .metrics import samples
 from .recycling import Recycling
 from .runtime import Runtime
 from .shutdown import Shutdown, renew
@@ -187,6 +189,11 @@ class Worker:
         table = runtime.report() if runtime is not None else ""
         if table:
             logger.info("Consumed by this process:\n%s", table, extra=KEEP_LINES)
+
+    def samples(self) -> Samples:
+        """From any thread: return the values of the metrics of this process."""
+        runtime = self._runtime
+        return samples(runtime, self.thread_count) if runtime is not None else Samples()
 
     def is_stuck(self) -> bool:
         """Return whether only consumers that timed out still run."""

@@ -98,6 +98,11 @@ class LayerSession:
         """True unless the layer is known to be unreachable."""
         return not self._down
 
+    @property
+    def connections(self) -> int:
+        """The number of open connections to the layer."""
+        return sum(link.is_connected for link in (self._reading, self._writing))
+
     async def start(self) -> None:
         """Begin to read, write and send heartbeats. Without the layer it returns as well, and keeps trying."""
         await self.layer.start()

@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any, ClassVar, TextIO
 
+from channels_classic._metrics.program import ProgramMetrics
 from channels_classic._options import option
 
 from ..access_log import AccessLog
@@ -37,6 +38,7 @@ class Server:
         config: InterfaceConfig,
         listen: Listen | None = None,
         limits: ClientLimits | None = None,
+        metrics: ProgramMetrics | None = None,
     ) -> None:
         listen = listen or Listen()
         limits = limits or ClientLimits()
@@ -45,7 +47,7 @@ class Server:
         self.ready = threading.Event()
         """Set when the server accepts clients."""
         self._scheme = "https" if listen.certfile else "http"
-        self._uvicorn = UvicornServer(found, limits, self.ready)
+        self._uvicorn = UvicornServer(found, limits, self.ready, metrics)
 
     @property
     def addresses(self) -> list[str]:
@@ -75,18 +77,27 @@ class Program:
 
     processes: int = option(1, "Processes that serve the same endpoints. One that dies is replaced.")
     access_log: str = option("", "A file to append a line to for each response and socket; - for standard output.")
+    metrics: str = option(
+        "", "HOST:PORT where Prometheus reads the metrics of all processes, at /metrics. Not for the public."
+    )
 
 
 def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLimits, program: Program) -> None:
     """Run an interface server on `layer` until a signal stops it. Raises `CannotListen`, `OSError` and `ValueError`."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there are statistics; by default it kills
     log = AccessLog(_stream(program.access_log)) if program.access_log else None
-    server = Server(InterfaceServer(layer, config, log), config, listen, limits)
+    several = program.processes > 1
+    metrics = ProgramMetrics(program.metrics, layer, has_several_processes=several) if program.metrics else None
+    server = Server(InterfaceServer(layer, config, log), config, listen, limits, metrics)
     logger.info("Serving %s on the channel layer %s", " and ".join(server.addresses), layer)
-    if program.processes > 1:
-        Prefork(program.processes, server.run, server.stop).run()
-    else:
-        server.run()
+    try:
+        if several:
+            Prefork(program.processes, server.run, server.stop).run()
+        else:
+            server.run()
+    finally:
+        if metrics is not None:
+            metrics.close()
 
 
 def _stream(path: str) -> TextIO:

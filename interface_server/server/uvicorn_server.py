@@ -18,6 +18,8 @@ from typing import Any
 
 import uvicorn
 
+from channels_classic._metrics.program import ProgramMetrics
+from channels_classic._metrics.samples import Samples
 from channels_classic.exceptions import CannotListen
 
 from ..application import SESSION
@@ -25,6 +27,7 @@ from ..asgi import Application
 from ..config import ClientLimits, InterfaceConfig
 from ..http.request import Request
 from ..layer.session import LayerSession
+from ..metrics import samples
 from .acceptor import TLS, Acceptor
 from .http_protocol import HttpProtocol
 from .listen import Listen
@@ -43,6 +46,9 @@ FLUSH_TIMEOUT = 2.0
 
 ABORT_TIMEOUT = 1.0
 """Seconds in which requests learn that their connection was cut off."""
+
+SAMPLES_TIMEOUT = 2.0
+"""Seconds that the event loop has to answer a scrape."""
 
 POLL_INTERVAL = 0.05
 """Seconds between checks of what is in progress, as in uvicorn."""
@@ -87,8 +93,15 @@ def uvicorn_config(
 class UvicornServer(uvicorn.Server):
     """A `uvicorn.Server` that accepts connections itself, exits cleanly on a signal and sets `ready`."""
 
-    def __init__(self, config: uvicorn.Config, limits: ClientLimits, ready: threading.Event) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        limits: ClientLimits,
+        ready: threading.Event,
+        metrics: ProgramMetrics | None = None,
+    ) -> None:
         super().__init__(config)
+        self._metrics = metrics
         self._limits = limits
         self._ready = ready
         self._signalled = False
@@ -109,6 +122,8 @@ class UvicornServer(uvicorn.Server):
         self.servers: list[Any] = [
             Acceptor(listener, self._make_protocol, self._count_connections, limit, tls) for listener in sockets or ()
         ]
+        if self._metrics is not None and self._session is not None:
+            self._metrics.serve(partial(_samples, asyncio.get_running_loop(), self._session))
         self.started = True
         self._ready.set()
 
@@ -217,3 +232,12 @@ class UvicornServer(uvicorn.Server):
 
     def _on_statistics(self, sig: int, frame: Any) -> None:
         self._wants_statistics = True
+
+
+def _samples(loop: asyncio.AbstractEventLoop, session: LayerSession) -> Samples:
+    """Return the values of the metrics, from another thread than that of the event loop, which owns them."""
+
+    async def collect() -> Samples:
+        return samples(session)
+
+    return asyncio.run_coroutine_threadsafe(collect(), loop).result(SAMPLES_TIMEOUT)

@@ -14,8 +14,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import autoreload
 
+from channels_classic._metrics.program import ProgramMetrics, report_to_parent
 from channels_classic.asgi import ChannelLayerWrapper
-from channels_classic.exceptions import ChannelsError
+from channels_classic.exceptions import CannotListen, ChannelsError
 from channels_classic.log import setup_logger
 from channels_classic.management.layer import layer_of
 from channels_classic.management.options import add_arguments, configuration
@@ -67,16 +68,36 @@ class Command(BaseCommand):
         supervisor = SupervisorLink.of_this_process()
         if supervisor is None:
             self.log_start(config, worker)
+            metrics = self.make_metrics(config)
         if supervisor is None and config.is_supervised:
-            sys.exit(self.supervise(config))
+            sys.exit(self.supervise(config, metrics))
         if supervisor is not None:
             self.attach(supervisor, worker)
+            report_to_parent(worker.samples)
+        elif metrics is not None:
+            metrics.serve(worker.samples)
         self.run_worker(worker, config)
 
-    def supervise(self, config: WorkerConfig) -> int:
+    def supervise(self, config: WorkerConfig, metrics: ProgramMetrics | None = None) -> int:
         """Run worker processes until stopped; return the exit status."""
         layer = self.channel_layer.channel_layer
-        return Supervisor(layer, config.processes, config.grace, config.held, config.consumer_timeout).run()
+        if metrics is not None:
+            metrics.serve_children()
+        try:
+            return Supervisor(layer, config.processes, config.grace, config.held, config.consumer_timeout).run()
+        finally:
+            if metrics is not None:
+                metrics.close()
+
+    def make_metrics(self, config: WorkerConfig) -> ProgramMetrics | None:
+        """Listen where metrics are to be served. Raises `CommandError`."""
+        if not config.metrics:
+            return None
+        layer = self.channel_layer.channel_layer
+        try:
+            return ProgramMetrics(config.metrics, layer, has_several_processes=config.is_supervised)
+        except (CannotListen, ValueError) as error:
+            raise CommandError(str(error)) from error
 
     def log_start(self, config: WorkerConfig, worker: Worker) -> None:
         """Log the number of processes and threads, the layer and the channels."""
