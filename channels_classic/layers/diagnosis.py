@@ -16,6 +16,9 @@ SILENT_AFTER = 2.5 * ANNOUNCE_INTERVAL
 SLOW_AFTER = 1
 """Seconds that a message may wait for a worker, or in an inbox for its interface server."""
 
+NORMAL = {"unknown"}
+"""Kinds of loss that need no look: clients leave while messages are on their way to them."""
+
 LONG_INBOX = 1000
 """Entries of an inbox that are more than one moment's."""
 
@@ -96,6 +99,8 @@ def _full_inboxes(status: Status) -> Iterator[str]:
 
 def _losses(status: Status) -> Iterator[str]:
     for kind, number in status.new_losses.items():
+        if kind in NORMAL:
+            continue
         yield f"{number} message(s) were lost a moment ago ({kind}): {KINDS.get(kind, 'see docs/delivery.md')}."
 
 

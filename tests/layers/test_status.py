@@ -152,6 +152,7 @@ WELL = Status([SERVER], [WORKER], [JOBS, INBOX], {}, {"died": 3})
 
 def test_a_site_that_is_well_has_no_problems() -> None:
     assert problems(WELL) == []
+    assert problems(replace(WELL, new_losses={"unknown": 3})) == [], "clients leave"
 
 
 @pytest.mark.parametrize(
