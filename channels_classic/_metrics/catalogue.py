@@ -56,6 +56,12 @@ INTERFACE = (
     ),
     _gauge("requests_in_progress", "Requests that are not answered yet."),
     _histogram("request_duration_seconds", "Requests, by status, or left for a client that went away.", "status"),
+    _counter(
+        "refused_requests_total",
+        "Requests and handshakes refused before workers could know of them, by status: malformed, too large, too slow, "
+        "or one connection too many.",
+        "status",
+    ),
     _gauge("waiting_frames", "Messages of WebSockets that wait for the one before them, or for room on a channel."),
     _gauge("waiting_bytes", "Bytes that wait for workers (in) and for clients that read slowly (out).", "direction"),
     _counter(

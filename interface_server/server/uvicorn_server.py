@@ -31,6 +31,7 @@ from ..metrics import samples
 from .acceptor import TLS, Acceptor
 from .http_protocol import HttpProtocol
 from .listen import Listen
+from .server_state import ServerState
 from .websocket_protocol import WebSocketProtocol
 
 logger = logging.getLogger("channels_classic.interface_server")
@@ -101,6 +102,7 @@ class UvicornServer(uvicorn.Server):
         metrics: ProgramMetrics | None = None,
     ) -> None:
         super().__init__(config)
+        self._state = self.server_state = ServerState()
         self._metrics = metrics
         self._limits = limits
         self._ready = ready
@@ -123,7 +125,7 @@ class UvicornServer(uvicorn.Server):
             Acceptor(listener, self._make_protocol, self._count_connections, limit, tls) for listener in sockets or ()
         ]
         if self._metrics is not None and self._session is not None:
-            self._metrics.serve(partial(_samples, asyncio.get_running_loop(), self._session))
+            self._metrics.serve(partial(self._samples, asyncio.get_running_loop(), self._session))
         self.started = True
         self._ready.set()
 
@@ -137,6 +139,17 @@ class UvicornServer(uvicorn.Server):
         return len(self.server_state.connections)
 
     # Statistics
+
+    def _samples(self, loop: asyncio.AbstractEventLoop, session: LayerSession) -> Samples:
+        """Return the values of the metrics, from another thread than that of the event loop, which owns them."""
+
+        async def collect() -> Samples:
+            found = samples(session)
+            for status, number in self._state.refused.items():
+                found.add("refused_requests_total", number, str(status))
+            return found
+
+        return asyncio.run_coroutine_threadsafe(collect(), loop).result(SAMPLES_TIMEOUT)
 
     async def on_tick(self, counter: int) -> bool:
         """Log the statistics if a signal asked for them."""
@@ -232,12 +245,3 @@ class UvicornServer(uvicorn.Server):
 
     def _on_statistics(self, sig: int, frame: Any) -> None:
         self._wants_statistics = True
-
-
-def _samples(loop: asyncio.AbstractEventLoop, session: LayerSession) -> Samples:
-    """Return the values of the metrics, from another thread than that of the event loop, which owns them."""
-
-    async def collect() -> Samples:
-        return samples(session)
-
-    return asyncio.run_coroutine_threadsafe(collect(), loop).result(SAMPLES_TIMEOUT)

@@ -174,7 +174,13 @@ def test_every_metric_is_served(redis_url: str) -> None:
     """Those without a value so far are left out, as Prometheus wants it; they are those that count what went wrong."""
     with MeasuredSite(redis_url) as site:
         served, worked = site.served().text, site.worked().text
-    late = {"sockets_closed_total", "handshake_duration_seconds", "clients_cut_off_total", "lost_messages_total"}
+    late = {
+        "refused_requests_total",
+        "sockets_closed_total",
+        "handshake_duration_seconds",
+        "clients_cut_off_total",
+        "lost_messages_total",
+    }
     for text, metrics in ((served, (*INTERFACE, *BOTH, *LAYER)), (worked, (*WORKER, *BOTH, *LAYER))):
         described = [metric.name for metric in metrics if f"# HELP {metric.full_name} {metric.help}\n" in text]
         assert {metric.name for metric in metrics} - set(described) <= late
