@@ -74,6 +74,8 @@ class LayerSession:
         self.config = config
         self.losses = layer.losses
         self.stats = InterfaceStats()
+        self.waiting: set[Client] = set()
+        """Clients for which something waited lately. Metrics look at these alone, and remove those that are done."""
         self.throttled_log = ThrottledLog()
         self.budget = ByteBudget(config.socket_memory)
         self.inbox = names.new_inbox()
@@ -179,6 +181,7 @@ class LayerSession:
     def remove(self, client: Client) -> None:
         """A client is gone for good."""
         self.timers.cancel(client)
+        self.waiting.discard(client)
         self.registry.remove(client)
 
     # Outages of the layer

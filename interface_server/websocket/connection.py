@@ -137,6 +137,8 @@ class WebSocket:
         if self.state is SocketState.CLOSING:
             return True
         self._perform(self._inbound.frame(data, self._session.clock()))
+        if self._inbound.waiting:
+            self._session.waiting.add(self)
         if self._inbound.size > UNCOUNTED:
             self._note_buffered()
         if self._inbound.has_room:
@@ -209,6 +211,7 @@ class WebSocket:
         self._perform(self._inbound.retry(self._session.clock()))
 
     def _block(self, block: actions.Block) -> None:
+        self._session.waiting.add(self)
         self._session.retry_queues.refused(block.channel, self)
 
     def _unblock(self, unblock: actions.Unblock) -> None:
@@ -381,6 +384,7 @@ class WebSocket:
             return
         key = "text" if isinstance(payload, str) else "bytes"
         self._send_queue.put({"type": "websocket.send", key: payload}, len(payload))
+        self._session.waiting.add(self)
         if self._send_queue.overfull:
             self._give_up()
         elif self._send_queue.size > UNCOUNTED:

@@ -24,6 +24,10 @@ from tests.support.waiting import eventually, scaled
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 LONG_LINE, LONG_HEAD = b"GET /" + b"x" * 99, HEAD + b"X: " + b"x" * 99 + b"\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+UPGRADE = HEAD + (
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\n\r\n"
+)
 
 
 @contextmanager
@@ -98,12 +102,8 @@ def read_nothing(server: Live) -> None:
 
 
 def hold_much(server: Live) -> None:
-    upgrade = HEAD + (
-        b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\n\r\n"
-    )
     with server.raw() as client:
-        client.sendall(upgrade)
+        client.sendall(UPGRADE)
         server.consume("websocket.connect", {"accept": True})
         assert client.recv(65536).startswith(b"HTTP/1.1 101 ")
         with suppress(ConnectionError):  # a message without an end
@@ -183,3 +183,40 @@ def test_a_limit_that_is_reached_moves_a_metric(limit: str) -> None:
         assert scrape().value(metric, **labels) == 0
         reach(server)
         eventually(lambda: scrape().value(metric, **labels) == 1)
+
+
+def test_what_waits_is_counted_while_it_waits() -> None:
+    with measured({}, {}, {}) as (server, scrape), server.websocket() as client:
+        for number in range(4):
+            client.send(f"frame {number}")
+        deliveries = [server.take("websocket.receive")]
+        eventually(lambda: scrape().value("waiting_frames") == 3)
+        assert scrape().value("waiting_bytes", direction="in") == 3 * len("frame 0")
+        for _ in range(3):
+            server.report(deliveries[-1])
+            deliveries.append(server.take("websocket.receive"))
+        assert (scrape().value("waiting_frames"), scrape().value("waiting_bytes")) == (0, 0)
+        server.report(deliveries[-1])
+
+
+def test_what_a_slow_client_has_yet_to_read_is_counted() -> None:
+    with measured({}, {}, {}) as (server, scrape), server.websocket(max_queue=1, close_timeout=0.1) as client:
+        client.send("go")
+        delivery = server.take("websocket.receive")
+
+        def waits() -> bool:
+            server.layer.send(str(delivery.reply_channel), {"bytes": b"x" * 200_000})
+            return scrape().value("waiting_bytes", direction="out") > 200_000
+
+        eventually(waits)
+        server.report(delivery)
+
+
+def test_a_handshake_that_finds_its_channel_full_waits_too() -> None:
+    with measured({"websocket_connect_timeout": 30}, {}, {"capacity": 1}) as (server, scrape), server.raw() as client:
+        server.layer.send("websocket.connect", {})
+        client.sendall(UPGRADE)
+        eventually(lambda: scrape().value("waiting_frames") == 1)
+        server.take("websocket.connect")
+        server.report(server.take("websocket.connect"))
+        eventually(lambda: scrape().value("waiting_frames") == 0)
