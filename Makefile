@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+DEMO   := $(VENV)/.ready-for-demos
 export VENV
 
 .DEFAULT_GOAL := help
@@ -13,10 +14,10 @@ help:  ## list the verbs
 
 install: $(READY)  ## make the environment in .venv
 
-demo: $(READY)  ## run the live blog; REDIS_URL=redis://… on Redis, PORT=… on another port
+demo: $(DEMO)  ## run the live blog; REDIS_URL=redis://… on Redis, PORT=… on another port
 	@$(BIN)/python examples/liveblog/demo.py
 
-demo-at-most-once: $(READY)  ## lose messages on purpose and count them; REDIS_URL=redis://… on a Redis of its own
+demo-at-most-once: $(DEMO)  ## lose messages on purpose and count them; REDIS_URL=redis://… on a Redis of its own
 	@$(BIN)/python examples/at_most_once/demo.py --picture at-most-once.svg
 
 # Tests wait more than they compute: four at once, whatever the number of processors.
@@ -51,7 +52,7 @@ soak-streams: $(READY)  ## 1 GB each way at 1 MB/s, with the peak memory, 17 min
 	@scripts/provide redis && $(BIN)/python -m benchmarks.streams $(MEGABYTES)
 
 bench: .venv-bench/.ready  ## measure this project beside its peers, 25 minutes; QUICK=1 for a first look
-	@scripts/provide redis wrk && .venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
+	@scripts/provide redis wrk && { scripts/provide nchan || :; } && .venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
 
 lint: $(READY)  ## check style, format, spelling and import directions
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/typos && $(BIN)/lint-imports --no-logo
@@ -81,8 +82,12 @@ clean:  ## remove what the other verbs made
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@scripts/environment $(VENV) $(PYTHON) --constraint constraints.txt --editable '.[dev]' && touch $@
 
+# The demos need little of what the tests need; an environment for development holds it.
+$(DEMO): setup.cfg pyproject.toml constraints.txt
+	@{ [ $(READY) -nt setup.cfg ] || scripts/environment $(VENV) $(PYTHON) --constraint constraints.txt --editable '.[demo]'; } && touch $@
+
 .venv-channels-4/.ready: setup.cfg
-	@scripts/environment .venv-channels-4 $(PYTHON) --editable . 'channels>=4,<5' && touch $@
+	@scripts/environment .venv-channels-4 $(PYTHON) --editable . 'channels>=4,<5' 'channels_redis>=4,<5' && touch $@
 
 .venv-bench/.ready: benchmarks/requirements.txt setup.cfg
 	@scripts/environment .venv-bench $(PYTHON) --requirement benchmarks/requirements.txt && touch $@

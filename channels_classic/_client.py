@@ -68,20 +68,24 @@ class RemoteClient:
 
 
 class PartSender:
-    """Sends the parts of one response, and notices within ``INTERVAL`` seconds that nobody wants them."""
+    """Sends the parts of one response, and notices within ``INTERVAL`` seconds that nobody wants them.
+
+    With the first part it asks at once: its client may have left while the request waited for a worker.
+    """
 
     def __init__(self, reply_channel: Channel, retry_interval: float) -> None:
         self._reply_channel = reply_channel
         self._retry_interval = retry_interval  # seconds between two attempts on a full channel
         self._client = RemoteClient(reply_channel)
         self._unconfirmed = 0
-        self._ask_at = time.monotonic() + INTERVAL
+        self._ask_at = 0.0
 
     def send(self, part: dict[str, Any]) -> None:
         """Send a part. Raises ``RequestAborted`` when the client is gone, and ``ChannelFull`` after the expiry."""
         self._unconfirmed += len(part.get("content", b""))
         now = time.monotonic()
-        if not self._client.can_answer or (self._unconfirmed < WINDOW and now < self._ask_at):
+        is_due = self._unconfirmed >= WINDOW or now >= self._ask_at
+        if not (self._client.can_answer and is_due and part.get("more_content")):
             self._when_there_is_room(self._reply_channel.send, part, immediately=True)
             return
         answer = self._when_there_is_room(self._client.ask, part)

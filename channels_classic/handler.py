@@ -7,6 +7,8 @@ knows nothing of sockets, workers or layers.
 from __future__ import annotations
 
 import logging
+import math
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
@@ -31,8 +33,12 @@ from channels_classic.message import Message
 __all__ = ["AsgiHandler", "AsgiRequest", "HttpResponseLater", "ViewConsumer"]
 
 logger = logging.getLogger("django.request")
+channels_logger = logging.getLogger("django.channels")
 
 Reply = dict[str, Any]
+
+STREAM_GRACE = 2.0
+"""Seconds in which a response in parts, without a ``Content-Length``, may end after its worker was told to stop."""
 
 
 class HttpResponseLater(HttpResponse):
@@ -179,6 +185,8 @@ class ViewConsumer:
             # Nobody reads the rest. If that is because the worker stops, the client must not take it for complete.
             if message.is_stopping() and message.reply_channel is not None:
                 message.reply_channel.send({"closed": True}, immediately=True)
+                line = _escaped(f"{message.get('method')} {message.get('path')}")
+                channels_logger.warning("The response to %s was cut off: its worker stops.", line)
         finally:
             close = getattr(replies, "close", None)  # a handler of a project may return a list
             if close is not None:
@@ -232,23 +240,37 @@ def _prepare_stream(message: Message, response: Any, chunk_size: int) -> None:
         return
     if isinstance(response, FileResponse):
         response.block_size = chunk_size
-    is_endless = not response.has_header("Content-Length")
+    has_end = response.has_header("Content-Length")
+    is_over = _never if has_end else _grace(message.is_stopping)
     if getattr(response, "is_async", False):
         client = RemoteClient(message.reply_channel)
-
-        def is_unwanted() -> bool:
-            return (is_endless and message.is_stopping()) or client.is_gone()
-
-        response.streaming_content = AsyncParts(response.streaming_content, is_unwanted)
-    elif is_endless:
-        response.streaming_content = _until(message.is_stopping, response.streaming_content)
+        response.streaming_content = AsyncParts(response.streaming_content, lambda: is_over() or client.is_gone())
+    if not has_end:
+        response.streaming_content = _until(is_over, response.streaming_content)
 
 
-def _until(is_stopping: Callable[[], bool], parts: Iterable[bytes]) -> Iterator[bytes]:
+def _never() -> bool:
+    return False
+
+
+def _grace(is_stopping: Callable[[], bool]) -> Callable[[], bool]:
+    """Return a function that returns True once the worker has been stopping for `STREAM_GRACE`."""
+    deadline = math.inf
+
+    def is_over() -> bool:
+        nonlocal deadline
+        if is_stopping():
+            deadline = min(deadline, time.monotonic() + STREAM_GRACE)
+        return time.monotonic() >= deadline
+
+    return is_over
+
+
+def _until(is_over: Callable[[], bool], parts: Iterable[bytes]) -> Iterator[bytes]:
     for part in parts:
         yield part
-        if is_stopping():
-            raise RequestAborted("The worker stops, and the response is endless.")
+        if is_over():
+            raise RequestAborted("The worker stops, and the response may be endless.")
 
 
 def _escaped(text: object) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from datetime import datetime, timezone
 
 from django.utils.log import AdminEmailHandler
 
+from channels_classic._current import current_message
 from channels_classic._log_escapes import protect_loggers
 
-__all__ = ["handler", "setup_logger"]
+__all__ = ["JSONFormatter", "MessageFilter", "handler", "setup_logger"]
 
 handler: logging.Handler = logging.StreamHandler()
 """The stream that the commands log to; replace it before a command runs."""
@@ -47,6 +50,51 @@ def setup_logger(name: str, verbosity: int = 1) -> logging.Logger:
         logger.setLevel(level)
         _our_levels[logger_name] = level
     return logging.getLogger(name)
+
+
+class MessageFilter(logging.Filter):
+    """Adds to each record the `request_id`, `channel` and `trace_id` of the message consumed; empty without one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record, and let it pass."""
+        for name, value in _message_fields().items():
+            setattr(record, name, value)
+        return True
+
+
+class JSONFormatter(logging.Formatter):
+    """Formats a record as a line of JSON: time in UTC, level, logger, message, process, traceback, and its `extra`.
+
+    Records of consumers have the fields of `MessageFilter` too.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        fields = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "process": record.process,
+            **{name: value for name, value in _message_fields().items() if value},
+            **{name: value for name, value in vars(record).items() if name not in _STANDARD},
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = self.formatStack(record.stack_info)
+        return json.dumps(fields, default=str)
+
+
+_STANDARD = {*vars(logging.LogRecord("", 0, "", 0, "", None, None)), "message", "asctime", "taskName", "keep_lines"}
+
+
+def _message_fields() -> dict[str, str]:
+    message = current_message.get()
+    if message is None:
+        return {"request_id": "", "channel": "", "trace_id": ""}
+    trace_id = message.trace_context.get("traceparent", "")[3:35]
+    return {"request_id": message.request_id, "channel": message.channel.name, "trace_id": trace_id}
 
 
 class _Unheard(logging.Filter):

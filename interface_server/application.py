@@ -18,7 +18,7 @@ from .asgi import Receive, Scope, SendEvent
 from .config import InterfaceConfig
 from .error_pages import answer_health
 from .http.request import Request
-from .http.spool import SpoolQuota
+from .http.spool import SpoolQuota, most_files
 from .layer.session import LayerSession
 from .proxy_headers import ProxyHeaders
 from .websocket.connection import WebSocket
@@ -44,7 +44,9 @@ class InterfaceServer:
         self.layer = layer
         self.config = config or InterfaceConfig()
         self._proxy_headers = ProxyHeaders(self.config)
-        self._bodies, self._responses = (SpoolQuota(self.config.spool_memory, self.config.spool_disk) for _ in range(2))
+        self._bodies, self._responses = (
+            SpoolQuota(self.config.spool_memory, self.config.spool_disk, most_files()) for _ in range(2)
+        )
         self._session: asyncio.Future[LayerSession] | None = None
         self._owner: tuple[int, object] | None = None
         self._scopes: dict[str, Callable[[Scope, Receive, SendEvent], Awaitable[None]]] = {
@@ -71,7 +73,7 @@ class InterfaceServer:
     async def _http(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         session = await self._started()
         if scope["path"] == self.config.health_path:
-            await answer_health(session.available, send)
+            await answer_health(session.health, scope["method"], send)
             return
         await Request(session, scope, receive, send, self._bodies, self._responses).run()
 
@@ -116,4 +118,5 @@ class InterfaceServer:
         """Close the layer, after sending the last messages of the clients."""
         session, self._session, self._owner = self._session, None, None
         if session is not None and session.done() and not session.exception():
+            self._bodies.reclaim_all()  # otherwise the stop would wait for their owners, as it does for clients
             await session.result().stop()

@@ -5,6 +5,7 @@ The commands make their options from the fields; nothing here reads settings or 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -115,3 +116,11 @@ class ClientLimits:
     max_connections: int = option(
         0, "Maximum open connections; beyond it requests and handshakes get 503. 0: unlimited."
     )
+    connect_rate: float = option(
+        0.0,
+        "Maximum WebSocket handshakes per second and process; more wait up to 2 seconds, then get 503. 0: unlimited.",
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.connect_rate < math.inf:
+            raise ValueError(f"--connect-rate is {self.connect_rate:g}: expected a number of handshakes from 0.")

@@ -53,9 +53,10 @@ class ProxyHeaders:
         headers = scope.get("headers") or ()
         if self._active:
             scope["client"] = self._client(_values(headers, FOR)) or client
-            scheme = next(iter(_values(headers, PROTO)), "").lower()
-            if scheme in SCHEMES:
-                scope["scheme"] = SCHEMES[scheme][scope["type"] == "websocket"]
+            # A proxy that adds its value behind the client's own leaves several: only where all agree is one believed.
+            schemes = {value.lower() for value in _values(headers, PROTO)}
+            if len(schemes) == 1 and (found := SCHEMES.get(schemes.pop())):
+                scope["scheme"] = found[scope["type"] == "websocket"]
         if self._root_path_header:
             self._apply_root_path(scope, [value for name, value in headers if name.lower() == self._root_path_header])
 

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from channels_classic import route, route_class
+from channels_classic._line_limit import LineLimit
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import DenyConnection
 from channels_classic.generic.websockets import WebsocketConsumer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message
 from channels_classic.routing import Router, include
+from channels_classic.security import websockets
 from channels_classic.security._origins import (
     Origin,
     is_origin_allowed,
@@ -25,12 +28,19 @@ from channels_classic.security.websockets import (
 )
 from channels_classic.sessions import channel_session
 from channels_classic.test import ChannelTestCase, WSClient, apply_routes
+from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, make_worker, running
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
 HOSTS = ("www.example.com", ".wild.example", "127.0.0.1", "[::1]")
+
+
+@pytest.fixture(autouse=True)
+def _lines_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every test begin with the full number of lines per second."""
+    monkeypatch.setattr(websockets, "_limit", LineLimit())
 
 
 def allowed(*origins: str, host: str | None = "shop.test:8000", trusted: Any = (), hosts: Any = HOSTS) -> bool:
@@ -464,6 +474,22 @@ def test_a_refusal_is_one_line_with_the_reason_and_the_setting(
     text = record.getMessage()
     assert text.isprintable() and len(text) < 1000
     assert f" is refused with 403: {reason}" in text
+
+
+def test_many_refusals_write_a_bounded_number_of_lines(caplog: pytest.LogCaptureFixture) -> None:
+    message = handshake(b"https://evil.example")
+    for _ in range(1000):
+        with pytest.raises(DenyConnection):
+            consumer_of(message)(message)
+    assert 10 <= len(caplog.records) <= 20, "ten, or twenty if a second ended meanwhile"
+
+    def omitted() -> int:
+        with pytest.raises(DenyConnection):
+            consumer_of(message)(message)
+        found = re.search(r"\((\d+) more were not logged before\)", caplog.text)
+        return int(found[1]) if found else 0
+
+    assert eventually(omitted) > 900
 
 
 @pytest.mark.parametrize("entry", [route("websocket.connect", accept), route_class(ByClass)])

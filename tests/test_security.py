@@ -7,10 +7,12 @@ import pytest
 from django.http.request import validate_host
 
 from channels_classic import route
+from channels_classic._line_limit import LineLimit
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import DenyConnection
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message
+from channels_classic.security import websockets
 from channels_classic.security.websockets import (
     AllowedHostsOnlyOriginValidator,
     BaseOriginValidator,
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
     from pytest_django import Settings
 
 pytestmark = pytest.mark.usefixtures("default_layer")
+
+
+@pytest.fixture(autouse=True)
+def _lines_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every test begin with the full number of lines per second."""
+    monkeypatch.setattr(websockets, "_limit", LineLimit())
 
 
 @pytest.fixture(autouse=True)

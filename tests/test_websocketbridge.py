@@ -259,6 +259,39 @@ def test_close_takes_a_delay_for_the_reconnection(page: Page, server: BridgeServ
     assert 290 <= milliseconds < 5000
 
 
+@pytest.mark.parametrize(("code", "reason"), [(1012, "retry=0.3"), (1013, "busy; retry=0.3")])
+def test_it_comes_back_when_a_server_that_stops_asks_it_to(
+    page: Page, server: BridgeServer, code: int, reason: str
+) -> None:
+    page.evaluate(
+        CONNECT
+        + """
+        bridge.socket.onclose = () => { window.before = performance.now(); };
+        bridge.socket.onopen = () => window.before && record('after')(performance.now() - before);
+        """
+    )
+    server.socket().close(code, reason)
+    ((_, milliseconds),) = recorded(page, 1)
+    assert 290 <= milliseconds < 5000
+
+
+@pytest.mark.parametrize("close", [(1000, "retry=99"), (1012, "retries=99"), (1012, "retry=soon"), (1012, "")])
+def test_any_other_close_leaves_the_delays_as_they_are(
+    page: Page, server: BridgeServer, close: tuple[int, str]
+) -> None:
+    page.evaluate(CONNECT)
+    server.socket().close(*close)
+    assert server.socket()
+
+
+def test_the_delay_that_a_server_asks_for_is_spread_by_half(page: Page) -> None:
+    asking = BACKOFF.replace('new Event("close")', 'new CloseEvent("close", {code: 1012, reason: "retry=4"})')
+    delays = page.evaluate(asking, {"maxRetries": 50})["delays"]
+    assert len(delays) == 50
+    assert all(4000 <= delay <= 6000 for delay in delays)
+    assert max(delays) - min(delays) > 1000
+
+
 def test_a_socket_closed_with_keep_closed_stays_closed(page: Page, server: BridgeServer) -> None:
     page.evaluate(CONNECT)
     first = server.socket()

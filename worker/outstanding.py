@@ -224,7 +224,7 @@ class Outstanding:
         reply_channel = send.message.get("reply_channel")
         if send.token is not None and isinstance(reply_channel, str):
             self._owed.append(Report(reply_channel, send.token, Outcome.DROPPED))
-        if send.report is not None:
+        if send.report is not None and send.report.outcome is not Outcome.RUNNING:
             self._owed.append(send.report)
 
 

@@ -20,15 +20,17 @@ from typing import Any
 
 from django.db import connections
 
+from channels_classic._health import Health
 from channels_classic._log_escapes import KEEP_LINES
 from channels_classic._metrics.samples import Samples
+from channels_classic._supervisor.signal_pipe import STOP_SIGNALS
+from channels_classic._systemd import Notifier
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import InvalidChannelLayerError
 from channels_classic.layers import rng
 from channels_classic.layers.names import check_receivable
 from channels_classic.signals import worker_ready
 
-from .announcing import Announcements
 from .concurrency import parse_limits
 from .config import WorkerConfig
 from .context import Callback, Context
@@ -39,7 +41,7 @@ from .metrics import samples
 from .recycling import Recycling
 from .runtime import Runtime
 from .shutdown import Shutdown, renew
-from .signal_pipe import STOP_SIGNALS
+from .status import StatusReporter
 
 logger = logging.getLogger("channels_classic.worker")
 
@@ -67,11 +69,14 @@ class Worker:
 
     limits: Mapping[str, int] = MappingProxyType({})
 
-    # Set by `runworker`: where the process records what it holds; callbacks for when it takes its first message and
-    # when it should be replaced; whether SIGHUP replaces it; whether its supervisor has logged the channels.
+    # Set by `runworker`: where the process records what it holds; callbacks for when it takes its first message, when
+    # it should be replaced, and when the layer goes or comes back; what notifies systemd; whether SIGHUP replaces it;
+    # whether its supervisor has logged the channels.
     record: Record = NoRecord()
     on_listening: Callable[[], object] | None = None
     on_replacement_needed: Callable[[], object] | None = None
+    on_outage: Callable[[bool], object] = staticmethod(lambda is_down: None)
+    notifier = Notifier()
     is_renewable = False
     is_one_of_many = False
 
@@ -148,15 +153,18 @@ class Worker:
             )
             self._runtime = runtime = self._make_runtime(channels)
             runtime.watchdog.start()
-            announcements = Announcements(runtime, self.thread_count, has_supervisor=self.is_one_of_many)
-            announcements.start()
+            runtime.announcer.start()
+            reporter = StatusReporter(runtime, self.thread_count, has_supervisor=self.is_one_of_many)
+            reporter.start()
             if self.on_listening is not None:
                 self.on_listening()
+            self.notifier.ready()
             try:
                 self._run_threads(runtime)
             finally:
-                announcements.stop()
+                reporter.stop()
                 runtime.async_runner.finish()
+                runtime.announcer.stop()
                 runtime.watchdog.stop()
                 if self.signal_handlers:  # a program of its own, not a thread of `runserver` or of a test
                     self.log_statistics()
@@ -195,6 +203,15 @@ class Worker:
         runtime = self._runtime
         return samples(runtime, self.thread_count) if runtime is not None else Samples()
 
+    def health_state(self) -> Health:
+        """From any thread: return the state of this worker, for probes."""
+        runtime = self._runtime
+        if self.termed:
+            return Health.STOPPING
+        if runtime is None:
+            return Health.STARTING
+        return Health.LAYER_DOWN if runtime.outage.is_down else Health.READY
+
     def is_stuck(self) -> bool:
         """Return whether only consumers that timed out still run."""
         return self._runtime is not None and self._runtime.watchdog.is_stuck()
@@ -219,7 +236,7 @@ class Worker:
             failures=FailureLog(time.monotonic),
         )
         recycling = Recycling(self.max_messages, self.max_memory, self.ask_for_replacement, context.clock)
-        return Runtime(context, channels, self.limits, recycling, self.ask_for_replacement)
+        return Runtime(context, channels, self.limits, recycling, self.ask_for_replacement, self.on_outage)
 
     def _run_threads(self, runtime: Runtime) -> None:
         self._run_loop(runtime)

@@ -51,29 +51,38 @@ def listen(address: str) -> socket.socket:
     return listener
 
 
-def serve(listener: socket.socket, collect: Collect) -> None:
-    """Serve what `collect` returns, in a thread, until the process ends."""
-    server = _Server(listener, collect)
-    threading.Thread(target=server.serve_forever, name="metrics-endpoint", daemon=True).start()
+class Endpoint:
+    """Listens on `HOST:PORT`, and from `start` to `stop` serves what `collect` returns, in a thread.
+
+    Raises `CannotListen` and `ValueError`.
+    """
+
+    def __init__(self, address: str, collect: Collect) -> None:
+        self._server = _Server(listen(address), collect)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="metrics-endpoint", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and listen no longer."""
+        self._server.shutdown()
+        self._server.server_close()
 
 
 class _Server(ThreadingHTTPServer):
-    """An HTTP server on a socket that listens already, which other processes may share."""
+    """An HTTP server on a socket that listens already."""
 
     daemon_threads = True
 
     def __init__(self, listener: socket.socket, collect: Collect) -> None:
         super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
         self.socket.close()
-        listener.setblocking(False)  # another process may be faster
         self.socket = listener
         self.registry = _registry(collect)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection."""
-        connection, address = super().get_request()
-        connection.settimeout(_Handler.timeout)
-        return connection, address
 
 
 class _Handler(BaseHTTPRequestHandler):

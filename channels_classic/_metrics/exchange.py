@@ -1,21 +1,18 @@
 """The samples of several processes of one program, through a folder that only they may enter.
 
-Each process answers on a Unix socket there. Whichever serves a scrape asks all of them, and keeps their last answers in
-files beside the sockets. When one ends, its counters are added to those of all that ended: without that the sums would
-fall, which Prometheus takes for a restart, and rates would jump.
+Each process answers on a Unix socket there, and the supervisor asks them all for each scrape. It keeps their last
+answers, and when one ends its counters stay: without that the sums would fall, and Prometheus would take that for a
+restart of them all.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
-import os
 import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from channels_classic._metrics.samples import Samples
@@ -36,6 +33,9 @@ class Exchange:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="channels-"))
+        self._lock = threading.Lock()
+        self._last: dict[Path, Samples] = {}
+        self._ended = Samples()
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -49,48 +49,22 @@ class Exchange:
         threading.Thread(target=_answer, args=(listener, collect), name="metrics", daemon=True).start()
 
     def collect(self) -> Samples:
-        """Return the samples of all processes."""
+        """Return the samples of all processes, and the counters of those that have ended."""
         total = Samples()
-        with self._lock():
-            ended = self._load(self.folder / "ended")
+        with self._lock:
             for path in sorted(self.folder.glob("*.sock")):
-                last = path.with_suffix(".last")
                 try:
-                    answer = _ask(path)
-                except ConnectionRefusedError:  # it has ended
-                    ended.include(self._load(last).lasting())
-                    self._store(self.folder / "ended", ended)
-                    last.unlink(missing_ok=True)
-                    path.unlink(missing_ok=True)
+                    self._last[path] = answer = _ask(path)
+                except ConnectionRefusedError:
+                    path.unlink()
+                    self._ended.include(self._last.pop(path, Samples()).lasting())
                 except OSError as error:
                     logger.warning("A process did not report its metrics: %s", error)
-                    total.include(self._load(last).lasting())
+                    total.include(self._last.get(path, Samples()).lasting())
                 else:
-                    self._store(last, answer)
                     total.include(answer)
-            total.include(ended)
+            total.include(self._ended)
         return total
-
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Let one process at a time collect."""
-        with open(self.folder / "lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-    @staticmethod
-    def _load(path: Path) -> Samples:
-        try:
-            return Samples.decode(path.read_bytes())
-        except FileNotFoundError:
-            return Samples()
-
-    @staticmethod
-    def _store(path: Path, samples: Samples) -> None:
-        """Replace a file as a whole, so that a process that dies meanwhile leaves none that cannot be read."""
-        new = path.with_suffix(".new")
-        new.write_bytes(samples.encode())
-        os.replace(new, path)
 
 
 def _answer(listener: socket.socket, collect: Collect) -> None:

@@ -6,55 +6,53 @@ import os
 from pathlib import Path
 from typing import Any
 
-from channels_classic._metrics.endpoint import listen, serve
+from channels_classic._metrics.endpoint import Endpoint
 from channels_classic._metrics.exchange import Collect, Exchange
 from channels_classic._metrics.samples import Samples
 from channels_classic._metrics.site import layer_samples
 
 _FOLDER = "CHANNELS_CLASSIC_METRICS"
-"""The environment variable that names the folder of an exchange to processes that are started with new code."""
+"""The environment variable that names the folder of an exchange to the processes that a supervisor starts."""
 
 
 class ProgramMetrics:
-    """Serves the metrics of a program at `HOST:PORT`. Made before processes are forked or started.
+    """Serves the metrics of a program at `HOST:PORT` inside a `with` block.
 
-    Raise `CannotListen`, and `ValueError` for an address that means nothing or without `prometheus_client`.
+    `collect` returns the samples of this process. None is for a supervisor: then those are served of the processes that
+    it starts inside the block, and that call `report_to_supervisor`. Raises `CannotListen`, and `ValueError` for an
+    address that means nothing or without `prometheus_client`.
     """
 
-    def __init__(self, address: str, layer: Any, *, has_several_processes: bool) -> None:
-        self._listener = listen(address)
+    def __init__(self, address: str, layer: Any, collect: Collect | None) -> None:
         self._layer = layer
-        self._exchange = Exchange() if has_several_processes else None
+        self._collect = collect
+        self._exchange: Exchange | None = None
+        self._endpoint = Endpoint(address, self._samples)
 
-    def serve(self, collect: Collect) -> None:
-        """Serve the samples of this process, together with those of all others that do the same on this listener."""
+    def __enter__(self) -> None:
+        if self._collect is None:
+            self._exchange = Exchange()
+            os.environ[_FOLDER] = str(self._exchange.folder)
+        self._endpoint.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._endpoint.stop()
         if self._exchange is not None:
-            self._exchange.answer(collect)
-            collect = self._exchange.collect
-        self._serve(collect)
-
-    def serve_children(self) -> None:
-        """Serve the samples of processes that this one will start and that call `report_to_parent`."""
-        assert self._exchange is not None
-        os.environ[_FOLDER] = str(self._exchange.folder)
-        self._serve(self._exchange.collect)
-
-    def _serve(self, collect: Collect) -> None:
-        def with_layer() -> Samples:
-            samples = collect()
-            samples.include(layer_samples(self._layer))
-            return samples
-
-        serve(self._listener, with_layer)
-
-    def close(self) -> None:
-        """Remove what was made for the exchange between processes."""
-        if self._exchange is not None:
+            os.environ.pop(_FOLDER, None)
             self._exchange.remove()
 
+    def _samples(self) -> Samples:
+        samples = Samples()
+        if self._exchange is not None:
+            samples.include(self._exchange.collect())
+        elif self._collect is not None:
+            samples.include(self._collect())
+        samples.include(layer_samples(self._layer))
+        return samples
 
-def report_to_parent(collect: Collect) -> None:
-    """Report the samples of this process to the one that started it, if that serves metrics."""
+
+def report_to_supervisor(collect: Collect) -> None:
+    """Report the samples of this process to the supervisor that started it, if that serves metrics."""
     folder = os.environ.pop(_FOLDER, None)
     if folder is not None:
         Exchange(Path(folder)).answer(collect)

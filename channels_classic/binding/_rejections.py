@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,53 +10,34 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError
 
+from channels_classic._line_limit import LineLimit
 from channels_classic.utils import name_that_thing
 
 logger = logging.getLogger("django.channels")
 
-REJECTIONS = (ValidationError, IntegrityError, DataError, OverflowError)
+REJECTIONS = (ValidationError, IntegrityError, DataError, OverflowError, RecursionError)
 """Errors that clients cause, besides ``DoesNotExist`` of the model. The driver of SQLite raises ``OverflowError`` where
-others raise ``DataError``."""
-
-LINES_PER_SECOND = 10
-"""Most lines per binding and process. The next line says how many were omitted."""
+others raise ``DataError``; JSON that is nested just less deeply than can be read cannot always be written."""
 
 
 class RejectionLog:
-    """Logs the rejected changes of one binding. Shared by threads."""
+    """Logs the rejected changes of one binding, a bounded number per second and process. Shared by threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._second = 0
-        self._lines = 0
-        self._omitted = 0
+        self._limit = LineLimit(clock)
 
     def add(self, binding: Any, action: Any, pk: Any, error: Exception) -> None:
         """Log why a change was rejected, with escaped control characters, so that no client can start a new line."""
-        omitted = self._take(int(self._clock()))
-        if omitted is None:
-            return
-        logger.warning(
-            "%s rejected a change: %.500r (action %.40r, primary key %.80r)%s",
-            name_that_thing(binding),
-            _reason(error),
-            action,
-            pk,
-            f"; {omitted} more were not logged before" if omitted else "",
-        )
-
-    def _take(self, second: int) -> int | None:
-        """Return how many lines were omitted before this one, or ``None`` if this one is to be omitted."""
-        with self._lock:
-            if second != self._second:
-                self._second, self._lines = second, 0
-            if self._lines == LINES_PER_SECOND:
-                self._omitted += 1
-                return None
-            self._lines += 1
-            omitted, self._omitted = self._omitted, 0
-            return omitted
+        end = self._limit.admit()
+        if end is not None:
+            logger.warning(
+                "%s rejected a change: %.500r (action %.40r, primary key %.80r)%s",
+                name_that_thing(binding),
+                _reason(error),
+                action,
+                pk,
+                end,
+            )
 
 
 def _reason(error: Exception) -> str:

@@ -28,6 +28,15 @@ class Status(IntEnum):
 LIVENESS = 30.0
 """Seconds after its last `Heartbeat` until an inbox counts as dead."""
 
+GRACE = 15.0
+"""Seconds after the end of somebody's last socket in a group until a `Notice` says so: a quick reconnect is no news."""
+
+LISTENING = 60.0
+"""Seconds after a `TakeNotices` for which notices are made: longer than a deploy of all workers takes."""
+
+MOST_NOTICES = 10_000
+"""Most notices that wait; further ones are dropped."""
+
 
 @dataclass(slots=True)  # frozen would be slower
 class Entry:
@@ -55,6 +64,11 @@ class Item:
     payload: bytes
     raw: Any
     left: float = field(default=math.inf, compare=False)
+
+    @property
+    def can_be_put_back(self) -> bool:
+        """True unless it came by a way that tells nothing of the entry, such as `receive`."""
+        return self.raw is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +134,32 @@ class Audience(NamedTuple):
     dead: Sequence[str]
 
 
+class Identity(NamedTuple):
+    """The identity of a member, as a consumer gave it: who it is, and packed facts about it."""
+
+    who: str
+    info: bytes
+
+
+class Notice(NamedTuple):
+    """Somebody came to a group with the first of their sockets (`arrived`), or has left it with the last one."""
+
+    arrived: bool
+    group: str
+    identity: Identity
+
+
 class Roster(NamedTuple):
     """The members that one inbox has in a group. `version` is 0 when there are none.
 
     `complete` is False when the layer lost data and the owner has not restored all of its memberships since.
+    `identities` are those of members that were given one.
     """
 
     version: int
     members: Sequence[str]
     complete: bool
+    identities: Mapping[str, Identity] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +173,29 @@ class Join:
     group: str
     inbox: str
     members: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Attend:
+    """Make channels members as `Join` does, and say who each of them is → `Change`, also where only that changed."""
+
+    group: str
+    inbox: str
+    members: Mapping[str, Identity]
+
+
+@dataclass(frozen=True, slots=True)
+class Reattend:
+    """Write again who members of an inbox are, for a layer that lost it → None.
+
+    It concerns those that are members and have no identity there, so a late one revives nobody. With `announce` those
+    that were announced as having left are announced again.
+    """
+
+    group: str
+    inbox: str
+    members: Mapping[str, Identity]
+    announce: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +233,30 @@ class MemberCount:
 
     group: str
     inbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attendance:
+    """Read who is in a group, with one `Identity` for each socket → list; those of dead inboxes are left out."""
+
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attended:
+    """Read in which groups members of an inbox have an identity → list. It may name some in which none has any more."""
+
+    inbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeNotices:
+    """Take up to `count` notices that are due → list of `Notice`, each for one caller alone.
+
+    Notices are made while somebody takes them, and for `LISTENING` seconds after the last time.
+    """
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,10 +356,15 @@ Step = (
     | PutBack
     | Take
     | Join
+    | Attend
+    | Reattend
     | Leave
     | Lookup
     | Members
     | MemberCount
+    | Attendance
+    | Attended
+    | TakeNotices
     | Renew
     | Restore
     | Heartbeat

@@ -15,11 +15,16 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.losses import Count, counted_name, describe
+from channels_classic.layers.presence import Presence
 from channels_classic.layers.steps import (
     LIVENESS,
     Announce,
     Announcement,
+    Attend,
+    Attendance,
+    Attended,
     Audience,
     Change,
     Entry,
@@ -28,6 +33,7 @@ from channels_classic.layers.steps import (
     GetPrograms,
     GetStatistics,
     Heartbeat,
+    Identity,
     Item,
     Join,
     Leave,
@@ -35,8 +41,10 @@ from channels_classic.layers.steps import (
     Lookup,
     MemberCount,
     Members,
+    Notice,
     Push,
     PutBack,
+    Reattend,
     Renew,
     Restore,
     Retire,
@@ -45,6 +53,7 @@ from channels_classic.layers.steps import (
     Step,
     Take,
     Taken,
+    TakeNotices,
 )
 
 INBOX_ENTRIES = 100_000
@@ -152,9 +161,11 @@ class Store:
     def __init__(self, group_expiry: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.group_expiry = group_expiry
         self.clock = clock
-        self.lock = threading.RLock()
+        renew_after_fork(self)
+        self.after_fork()
         self._queues: dict[str, _Queue] = {}
         self._groups: dict[str, _Group] = {}
+        self._presence = Presence(clock)
         self._owners: dict[str, _Owner] = {}
         self._watches: dict[str, list[Watch]] = {}
         self._counters: Counter[tuple[str, str]] = Counter()
@@ -165,6 +176,10 @@ class Store:
         self.epoch = secrets.randbits(48)
         # Versions never repeat, also not after another store took the place of this one: it begins at a later time.
         self._versions = count(time.time_ns() // 1000)
+
+    def after_fork(self) -> None:
+        """Begin with a lock that nobody holds."""
+        self.lock = threading.RLock()
 
     def run(self, step: Step) -> Any:
         """Return the result of one step, as described by its class."""
@@ -321,12 +336,43 @@ class Store:
             self._change(owned)
         return Change(previous, owned.version)
 
+    def _attend(self, step: Attend) -> Change:
+        change = self._join(Join(step.group, step.inbox, list(step.members)))
+        appeared = [
+            self._presence.appear(step.group, step.inbox, member, Identity(*identity))
+            for member, identity in step.members.items()
+        ]
+        if step.inbox and any(appeared) and change.previous == change.version:
+            owned = self._groups[step.group].owned[step.inbox]
+            self._change(owned)  # its owner is to hear of it
+            change = Change(change.previous, owned.version)
+        return change
+
+    def _reattend(self, step: Reattend) -> None:
+        owned = self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
+        for member, identity in step.members.items():
+            if member in owned.members and not self._presence.has(step.group, step.inbox, member):
+                self._presence.appear(step.group, step.inbox, member, Identity(*identity), step.announce)
+
+    def _attendance(self, step: Attendance) -> list[Identity]:
+        self._drop_lapsed(step.group)
+        now = self.clock()
+        return list(self._presence.everybody(step.group, lambda inbox: self._is_alive(inbox, now)))
+
+    def _attended(self, step: Attended) -> list[str]:
+        return self._presence.groups_of(step.inbox)
+
+    def _take_notices(self, step: TakeNotices) -> list[Notice]:
+        now = self.clock()
+        return self._presence.take(step.count, lambda inbox: self._is_alive(inbox, now))
+
     def _change(self, owned: _Owned) -> None:
         owned.version = next(self._versions)
         owned.found_dead = False
 
     def _leave(self, step: Leave) -> Change:
         group = self._groups.get(step.group, _Group())
+        self._presence.disappear(step.group, step.inbox, step.members)
         if not step.inbox:
             for channel in step.members:
                 group.channels.pop(channel, None)
@@ -366,7 +412,8 @@ class Store:
     def _members(self, step: Members) -> Roster:
         owned = self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
         version = owned.version if owned.members else 0
-        return Roster(version, list(owned.members), self._is_restored(step.inbox))
+        identities = dict(self._presence.here(step.group, step.inbox))
+        return Roster(version, list(owned.members), self._is_restored(step.inbox), identities)
 
     def _member_count(self, step: MemberCount) -> int:
         return len(self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned()).members)
@@ -393,6 +440,7 @@ class Store:
         oldest = now - self.group_expiry
         group.channels = {channel: joined for channel, joined in group.channels.items() if joined > oldest}
         group.owned = {inbox: owned for inbox, owned in group.owned.items() if owned.deadline > now}
+        self._presence.keep(name, group.owned, group.channels)
         self._forget_if_empty(name)
 
     def _forget_if_empty(self, name: str, inbox: str = "") -> None:
@@ -423,6 +471,7 @@ class Store:
     def _flush(self, step: Flush) -> list[str]:
         self._queues.clear()
         self._groups.clear()
+        self._presence = Presence(self.clock)
         self._counters.clear()
         now = self.clock()
         return [inbox for inbox in self._owners if self._is_alive(inbox, now)]
@@ -476,10 +525,15 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     PutBack: Store._put_back,
     Take: Store._take,
     Join: Store._join,
+    Attend: Store._attend,
+    Reattend: Store._reattend,
     Leave: Store._leave,
     Lookup: Store._lookup,
     Members: Store._members,
     MemberCount: Store._member_count,
+    Attendance: Store._attendance,
+    Attended: Store._attended,
+    TakeNotices: Store._take_notices,
     Renew: Store._renew,
     Restore: Store._restore,
     Heartbeat: Store._heartbeat,

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from django.conf import settings
 
 from channels_classic._headers import header_values, headers_named
+from channels_classic._line_limit import LineLimit
 from channels_classic.conf import CHANNELS_TRUSTED_ORIGINS
 from channels_classic.exceptions import DenyConnection
 from channels_classic.message import Message
@@ -29,6 +30,8 @@ from channels_classic.security._origins import (
 __all__ = ["AllowedHostsOnlyOriginValidator", "BaseOriginValidator", "allowed_hosts_only"]
 
 logger = logging.getLogger("django.channels")
+
+_limit = LineLimit()
 
 _LOGGED = 200
 """Characters of a value from the client that a log line shows."""
@@ -129,9 +132,7 @@ def deny_foreign_origin(message: Message, **kwargs: Any) -> NoReturn:
             "ALLOWED_HOSTS. If pages of that origin may use this site with the sessions of its visitors, add it to the "
             "setting CHANNELS_TRUSTED_ORIGINS."
         )
-    sentence = f"The WebSocket {_shown(message.get('path'))} is refused with 403: {reason}"
-    logger.warning("%s", sentence)
-    raise DenyConnection(sentence)
+    raise _logged(f"The WebSocket {_shown(message.get('path'))} is refused with 403: {reason}")
 
 
 def trusted_origins() -> Sequence[str]:
@@ -165,8 +166,14 @@ def _validator_of(consumer: Any) -> BaseOriginValidator | None:
 
 
 def _denied(reason: str, message: Message, hint: str) -> DenyConnection:
-    sentence = f"{reason}: the WebSocket of {_shown(message.get('path'))} is denied. {hint}"
-    logger.warning("%s", sentence)
+    return _logged(f"{reason}: the WebSocket of {_shown(message.get('path'))} is denied. {hint}")
+
+
+def _logged(sentence: str) -> DenyConnection:
+    """Return the error for a handshake that is denied, after a line in the log: a client can send many of these."""
+    end = _limit.admit()
+    if end is not None:
+        logger.warning("%s%s", sentence, end)
     return DenyConnection(sentence)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from typing import Any
 
 from channels_classic.layers.planner import Outgoing
@@ -18,6 +19,8 @@ from ..layer.question import Question
 from .spool import DISK_FULL, NoSpace, SpoolFile, SpoolQuota
 
 DISCONNECT = "http.disconnect"
+
+HTTP_1 = ("1.0", "1.1")
 
 CHUNK = 512 * 1024
 """Bytes of a body that travel with the request's message, and in each answer to a worker that asks for more."""
@@ -45,7 +48,10 @@ class RequestBody:
         headers = dict(scope.get("headers") or ())
         declared = headers.get(b"content-length", b"")
         self._declared = int(declared) if declared.isdigit() else 0
-        self._has_content = self._declared > 0 or b"transfer-encoding" in headers
+        # RFC 9112, section 6.3. In HTTP/2 and later a body needs no header that announces it.
+        self._is_empty = scope.get("http_version", "1.1") in HTTP_1 and not (
+            self._declared or b"transfer-encoding" in headers
+        )
         self._expects_100 = b"expect" in headers
 
     @property
@@ -53,14 +59,19 @@ class RequestBody:
         """True if workers have to ask for the rest."""
         return self.size > CHUNK
 
+    @property
+    def disk_size(self) -> int:
+        """The bytes of its temporary file."""
+        return self._file.size if self._file is not None else 0
+
     async def receive(self) -> int | None:
         """Read everything; return the status to refuse the request with, None if all is well."""
         if self._declared > self._limit:
             return 413
-        if self._declared > CHUNK and not self._quota.has_disk(self._declared):
+        if self._declared > CHUNK and not self._quota.could_hold(self._declared):
             self.no_space = DISK_FULL
             return 503
-        if not self._has_content:
+        if self._is_empty:
             return await self._receive_all()
         try:
             return await asyncio.wait_for(self._receive_all(), self._time)
@@ -135,7 +146,8 @@ class RequestBody:
     async def drain(self) -> None:
         """Read what a refused client still sends, for a moment; one that waits for `100 Continue` sends nothing."""
         if self._more and not self._expects_100:
-            await asyncio.wait([asyncio.create_task(self._discard_rest())], timeout=LINGER)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._discard_rest(), LINGER)
 
     async def _discard_rest(self) -> None:
         while self._more:

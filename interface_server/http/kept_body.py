@@ -49,6 +49,10 @@ class KeptBody:
     def report(self, token: str, outcome: Outcome) -> None:
         """The client is gone."""
 
+    def is_in_turn(self, token: str) -> bool:
+        """Return True: nothing is ordered."""
+        return True
+
     def layer_restored(self) -> None:
         """Nothing waits."""
 
@@ -62,6 +66,11 @@ class KeptBody:
             return self._deadline
         self.reclaim()
         return math.inf
+
+    @property
+    def disk_size(self) -> int:
+        """The bytes that it takes."""
+        return self._body.disk_size
 
     def rank(self) -> float:
         """Return the time from which nobody will ask: the one that waits longest goes first."""

@@ -17,7 +17,7 @@ from typing import Any
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
 
-from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
+from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
 from ..error_pages import page
 from ..layer.client import Broadcast
 from ..layer.question import QUESTION, question_of
@@ -35,6 +35,8 @@ REQUEST = "http.request"
 
 ONLY = "0"
 """A request is one message, so any token will do."""
+
+STALLED = "it read nothing of its response"
 
 IGNORED = "A part of the response to %s was ignored: %s."
 
@@ -85,7 +87,7 @@ class Request:
         responses: SpoolQuota,
     ) -> None:
         self.slot: int | None = None
-        self.local = session.registry.new_local()
+        self.local = client_id(scope)
         self.state = ResponseState.WAITING
         self._session = session
         self._scope = scope
@@ -194,8 +196,9 @@ class Request:
         self._gone()
 
     def _gone(self) -> None:
-        # Servers report the same when they close a connection behind a complete response.
-        if not self._ending:
+        # Our own server reports only clients that left before the last byte was written. Others also report the end of
+        # a complete response, some before the call that wrote its last piece returns.
+        if self._raw is not None or not self._ending:
             self._leave()
 
     def _leave(self) -> None:
@@ -259,6 +262,10 @@ class Request:
             self._is_running = True
             self._deadline = max(self._deadline, self._limit)
 
+    def is_in_turn(self, token: str) -> bool:
+        """Return True: a request is one message."""
+        return True
+
     def layer_restored(self) -> None:
         """The message or the response may be lost: unless a worker reports that it runs, give up soon."""
         if self._deadline < math.inf:
@@ -288,6 +295,11 @@ class Request:
             self._fail(503)
         return self._deadline
 
+    @property
+    def disk_size(self) -> int:
+        """The bytes of files that wait for the client."""
+        return self._response.spool.disk_size
+
     def rank(self) -> float:
         """Return the bytes per second that the client reads: the slowest is cut off first when the disk is full."""
         return self._response.written / max(self._session.clock() - self._started_at, 1e-3)
@@ -298,7 +310,7 @@ class Request:
 
     def _give_up(self, reason: str) -> None:
         """Cut off a client that does not read what it is sent."""
-        if self._left:
+        if self._left or self.state is ResponseState.COMPLETE:
             return
         self._session.stats.cut_off["slow_response"] += 1
         logger.info("The client of %s is cut off: %s.", self._name, reason)
@@ -345,26 +357,37 @@ class Request:
     async def _write(self, event: dict[str, Any]) -> None:
         self._ending = not event.get("more_body", True)
         self._status = event.get("status", self._status)
-        if self.state is ResponseState.WAITING:
-            # The head and the first piece find room in the buffers of the connection.
-            await self._send(event)
-            if event["type"] == "http.response.body":
-                self.state = ResponseState.STARTED
-        else:
-            await self._write_in_time(event)
-        if self._ending and not self._left:
+        await self._send_in_time(event)
+        if self._left:
+            return
+        if self._ending:
             self.state = ResponseState.COMPLETE
+        elif event["type"] == "http.response.body":
+            self.state = ResponseState.STARTED
 
-    async def _write_in_time(self, event: dict[str, Any]) -> None:
+    async def _send_in_time(self, event: dict[str, Any]) -> None:
+        """Send an event; cut off a client that does not take it within `stall_timeout`.
+
+        After `abort` our own server returns from `send` at once. That is awaited here, not in a task: one would end
+        one turn of the event loop later, and by then the connection may serve the next pipelined request.
+        """
+        timeout = self._session.config.stall_timeout
+        if self._raw is not None:
+            timer = asyncio.get_running_loop().call_later(timeout, self._give_up, STALLED)
+            try:
+                await self._send(event)
+            finally:
+                timer.cancel()
+            return
         sending = asyncio.ensure_future(self._send(event))
         try:
-            done, _ = await asyncio.wait([sending], timeout=self._session.config.stall_timeout)
+            done, _ = await asyncio.wait([sending], timeout=timeout)
         finally:
             sending.cancel()
         if done:
             sending.result()
         else:
-            self._give_up("it read nothing of its response")
+            self._give_up(STALLED)
 
     @property
     def _name(self) -> str:
@@ -377,15 +400,15 @@ class Request:
 
     async def _answer(self, status: int) -> None:
         """End the request here: with an error page, or by cutting off a response that has begun."""
-        has_started, self.state = self.state is ResponseState.STARTED, ResponseState.COMPLETE
-        if has_started:
+        if self.state is ResponseState.STARTED:
             if self._raw is not None:
                 self._raw["abort"]()
                 await asyncio.sleep(0)
             return
         self._status = status
         headers, content = page(status)
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": content, "more_body": True})
+        await self._send_in_time({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send_in_time({"type": "http.response.body", "body": content, "more_body": True})
         await self._body.drain()
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._send_in_time({"type": "http.response.body", "body": b""})
+        self.state = ResponseState.COMPLETE

@@ -134,5 +134,6 @@ def header_pair(pair: Any) -> tuple[bytes, bytes]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"its header is {pair!r}, expected a name and a value, bytes or Latin-1 text") from error
     if not _NAME.fullmatch(name) or _CONTROL.search(value):
-        raise ValueError(f"its header {name!r}: {value!r} holds characters that are not allowed there")
+        # Without the value, which may be a cookie.
+        raise ValueError(f"its header {name!r} holds characters that are not allowed there")
     return name.lower(), value

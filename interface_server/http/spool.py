@@ -7,6 +7,7 @@ page cache and takes a fraction of the time that the bytes took to arrive.
 from __future__ import annotations
 
 import os
+import resource
 from collections import deque
 from tempfile import TemporaryFile
 from typing import Protocol
@@ -19,6 +20,13 @@ FILE_SIZE = 64 * 1024 * 1024
 
 
 DISK_FULL = "the temporary files of all clients together reached --spool-disk"
+TOO_MANY_FILES = "the temporary files of all clients use a quarter of the descriptors of this process; see `ulimit -n`"
+
+
+def most_files() -> int:
+    """Return the number of files for one quota: there are two, and the rest of the descriptors is for connections."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft // 4, 1)
 
 
 class NoSpace(Exception):
@@ -28,6 +36,10 @@ class NoSpace(Exception):
 class Reclaimable(Protocol):
     """An owner of files that may lose them for others."""
 
+    @property
+    def disk_size(self) -> int:
+        """The bytes that `reclaim` would free."""
+
     def rank(self) -> float:
         """Return a number that is smallest for the owner that should lose its files first."""
 
@@ -36,9 +48,10 @@ class Reclaimable(Protocol):
 
 
 class SpoolQuota:
-    """Bytes that a process may still hold in memory and on disk."""
+    """Bytes that a process may still hold in memory and on disk, and the number of files for them."""
 
-    def __init__(self, memory: int, disk: int) -> None:
+    def __init__(self, memory: int, disk: int, files: int = 1_000_000) -> None:
+        self._files = files
         self._memory = memory
         self._disk = self._whole_disk = disk
         self.reclaimables: set[Reclaimable] = set()
@@ -54,15 +67,22 @@ class SpoolQuota:
         """Give memory to others."""
         self._memory += size
 
+    def could_hold(self, size: int) -> bool:
+        """Return True if there would be room for a file of this size after others lost theirs; nobody loses any yet."""
+        return size <= self._disk + sum(owner.disk_size for owner in self.reclaimables)
+
     def has_disk(self, size: int) -> bool:
         """Return True if there is room for a file of this size, if need be after others lost theirs."""
         if size > self._whole_disk:
             return False  # so nobody has to lose anything
         while size > self._disk and self.reclaimables:
-            first = min(self.reclaimables, key=lambda owner: owner.rank())
-            self.reclaimables.discard(first)
-            first.reclaim()
+            self._reclaim_first()
         return size <= self._disk
+
+    def _reclaim_first(self) -> None:
+        first = min(self.reclaimables, key=lambda owner: owner.rank())
+        self.reclaimables.discard(first)
+        first.reclaim()
 
     def take_disk(self, size: int) -> None:
         """Take space for a file. Raises `NoSpace`."""
@@ -74,6 +94,23 @@ class SpoolQuota:
         """Give space to others."""
         self._disk += size
 
+    def take_file(self) -> None:
+        """Take a file. Raises `NoSpace`."""
+        while not self._files and self.reclaimables:
+            self._reclaim_first()
+        if not self._files:
+            raise NoSpace(TOO_MANY_FILES)
+        self._files -= 1
+
+    def release_file(self) -> None:
+        """Let others have a file."""
+        self._files += 1
+
+    def reclaim_all(self) -> None:
+        """Let every owner of files lose them: the process stops."""
+        while self.reclaimables:
+            self.reclaimables.pop().reclaim()
+
 
 class SpoolFile:
     """A temporary file, which has no name and ends with the process. Raises `NoSpace`."""
@@ -81,9 +118,11 @@ class SpoolFile:
     def __init__(self, quota: SpoolQuota) -> None:
         self.size = 0
         self._quota = quota
+        quota.take_file()
         try:
             self._file = TemporaryFile(buffering=0)  # noqa: SIM115  # closed by `close`
         except OSError as error:
+            quota.release_file()
             raise NoSpace(f"no temporary file could be made: {error}") from error
 
     def append(self, data: bytes) -> None:
@@ -109,6 +148,7 @@ class SpoolFile:
         if not self._file.closed:
             self._file.close()
             self._quota.release_disk(self.size)
+            self._quota.release_file()
 
 
 class ResponseSpool:
@@ -129,6 +169,11 @@ class ResponseSpool:
     def has_files(self) -> bool:
         """True if some of it waits in files."""
         return bool(self._files)
+
+    @property
+    def disk_size(self) -> int:
+        """The bytes of its files."""
+        return sum(file.size for file in self._files)
 
     def write(self, data: bytes) -> None:
         """Append. Raises `NoSpace`."""

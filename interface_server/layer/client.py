@@ -46,6 +46,9 @@ class Client(Timed, Protocol):
     def report(self, token: str, outcome: Outcome) -> None:
         """Record a worker's report: the outcome of the message that carried `token`."""
 
+    def is_in_turn(self, token: str) -> bool:
+        """Return True if a reply of the consumer of message `token` is not too late for the order of replies."""
+
     def layer_restored(self) -> None:
         """Record that the layer is up again after an outage, in which outstanding messages may have been lost."""
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers.codec import OUTCOMES, Kind, decode
+from channels_classic.layers.codec import Kind, decode, outcome_of
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Members, Roster, Take, Taken
@@ -79,10 +79,10 @@ class Reader:
             self._average += (size - self._average) / 16
             try:
                 kind, *fields = decode(item.payload)
-                handle = self._kinds[kind]
-            except (ValueError, KeyError):
+            except ValueError:
                 self._losses.count("undecodable", self._inbox)
                 continue
+            handle = self._kinds.get(kind, self._unknown)
             try:
                 handled = handle(*fields)
                 if handled is not None:
@@ -104,11 +104,15 @@ class Reader:
         *_: object,
     ) -> None:
         client = self._registry.clients.get(local)
+        if type(token) is not str or type(outcome) is not int:
+            token = None
         try:
             if client is None:
                 self._answer_for(local, message)
-            else:
+            elif token is None or client.is_in_turn(token):
                 client.reply(message)
+            else:
+                self._losses.count("late", self._inbox + local)
         finally:
             if token is not None:
                 self._report(local, token, outcome)
@@ -121,14 +125,17 @@ class Reader:
         if message.keys() - {QUESTION}:
             self._losses.count("unknown", self._inbox + local)
 
-    async def _group(self, group: str, version: int, message: Mapping[str, Any], *_: object) -> None:
+    async def _group(
+        self, group: str, version: int, message: Mapping[str, Any], left_out: object = None, *_: object
+    ) -> None:
         groups = self._registry.groups
         if not groups.knows(group, version) and not await self._ask(group):
             self._losses.count("broker", group)
             return
         broadcast = Broadcast(message)
         for client in groups.members(group):
-            client.broadcast(broadcast)
+            if client.local != left_out:
+                client.broadcast(broadcast)
 
     async def _ask(self, group: str) -> bool:
         """Ask the layer for the members of an uncertain group. Return False if it does not answer.
@@ -158,7 +165,11 @@ class Reader:
         return found
 
     def _report(self, local: str, token: str, outcome: int, *_: object) -> None:
-        if outcome in OUTCOMES:
-            self._registry.reported(local, token, OUTCOMES[outcome])
-        else:
-            self._losses.count("undecodable", self._inbox)
+        self._registry.reported(local, token, outcome_of(outcome))
+
+    def _unknown(self, *fields: object) -> None:
+        """Count an entry of a kind of another release; a report that it carries where `MESSAGE` has one counts."""
+        self._losses.count("undecodable", self._inbox)
+        match fields:
+            case [_, _, str() as local, str() as token, int() as outcome, *_]:
+                self._report(local, token, outcome)

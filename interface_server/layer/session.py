@@ -11,13 +11,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
+from channels_classic._health import Health
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import names, rng
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts
-from channels_classic.layers.steps import LIVENESS, Entry, Heartbeat, Push, Retire
+from channels_classic.layers.steps import LIVENESS, Attended, Entry, Heartbeat, Members, Push, Retire
 
 from ..config import InterfaceConfig
 from ..log_throttle import ThrottledLog
@@ -41,6 +42,9 @@ STEPS_AT_ONCE = 50
 
 CATCH_UP_TIMEOUT = LIVENESS / 3
 """Most seconds until the inbox has been read up to now; no heartbeat is sent meanwhile."""
+
+TAKEN_FOR_DEAD = LIVENESS - 2 * HEARTBEAT_INTERVAL
+"""Seconds without a heartbeat after which the layer may have taken this process for dead."""
 
 RESTORE_SPREAD = 1.0
 """Most seconds until memberships are restored: all interface servers find at once that the layer lost its data."""
@@ -90,7 +94,11 @@ class LayerSession:
         self._is_interrupted = False
         self._announcer = Announcer()
         self._announce_at = self.clock()
+        self.is_stopping = False
+        """True once the server accepts no more clients."""
         self._restored: tuple[int | None, ...] = ()  # the epochs for which all memberships are written
+        self._heard = self.clock()  # when the layer last answered a heartbeat
+        self._may_have_ghosts = False  # what said that a client is gone, or joined, may have been lost
         self._wake_heartbeat = asyncio.Event()
         self._alive = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -104,6 +112,13 @@ class LayerSession:
     def connections(self) -> int:
         """The number of open connections to the layer."""
         return sum(link.is_connected for link in (self._reading, self._writing))
+
+    @property
+    def health(self) -> Health:
+        """The state of the process as clients find it."""
+        if self.is_stopping:
+            return Health.STOPPING
+        return Health.READY if self.available else Health.LAYER_DOWN
 
     async def start(self) -> None:
         """Begin to read, write and send heartbeats. Without the layer it returns as well, and keeps trying."""
@@ -193,6 +208,7 @@ class LayerSession:
             text = str(error).rstrip(".")
             logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
         self._down.add(link)
+        self._may_have_ghosts = True
         # The other connection most likely broke as well; nobody would know before something is sent.
         for other in (self._reading, self._writing):
             if other is not link and other.mark_stale():
@@ -230,6 +246,7 @@ class LayerSession:
     async def _heartbeat(self) -> None:
         epochs: tuple[int | None, ...] = await self._writer.ask(Heartbeat(self.inbox, self._restored))
         self._alive.set()  # groups deliver to the inbox from now on
+        silence, self._heard = self.clock() - self._heard, self.clock()
         # Of a shard that cannot be reached nothing is known, so what was known of it stays.
         earlier = self._restored or (None,) * len(epochs)
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
@@ -237,6 +254,10 @@ class LayerSession:
             await self._restore()
             self._restored = epochs
             await self._writer.ask(Heartbeat(self.inbox, epochs))
+        if silence > TAKEN_FOR_DEAD:
+            self.registry.reattend_all()
+        if self._may_have_ghosts:
+            await self._remove_ghosts()
         self.registry.renew()
 
     def _announce(self) -> None:
@@ -254,6 +275,12 @@ class LayerSession:
             largest_groups=groups.largest(ANNOUNCED_GROUPS),
         )
         self._writer.post(facts)
+
+    async def _remove_ghosts(self) -> None:
+        """End what the layer has of clients that left while it was down: others would see them for ever."""
+        for group in await self._writer.ask(Attended(self.inbox)):
+            self.registry.prune_gone(group, await self._writer.ask(Members(group, self.inbox)))
+        self._may_have_ghosts = False
 
     async def _restore(self) -> None:
         """Write all memberships, for a layer that lost them. What was not lost stays as it is, see `Restore`.

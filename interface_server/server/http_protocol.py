@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -18,15 +22,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ..asgi import Event, Receive, Scope, SendEvent
 from ..config import ClientLimits
 from . import request_limits
+from .connect_rate import ConnectRate
 from .request_limits import BodyRate, Refused, RequestLimits, RequestPart
 from .request_syntax import check_headers, check_request_line, origin_form, status_of_error
 from .server_state import ServerState
 from .unread import Unread
+from .websocket_handshake import Handshake, read_handshake, websocket_scope
+from .websocket_protocol import WebSocketProtocol
 
 logger = logging.getLogger("channels_classic.interface_server")
-
-MAX_HANDSHAKE_LINE = 8192
-"""Bytes of a header line that the `websockets` library accepts."""
 
 MAX_PIPELINED = 100
 """Requests of one connection that may wait for those before them."""
@@ -35,8 +39,15 @@ REFUSAL_LINGER = 1.0
 """Seconds between an error response and the close: an immediate close could discard the response on its way."""
 
 
+REFUSAL_HEADERS = {426: "upgrade: websocket\r\nsec-websocket-version: 13\r\n"}
+"""Further headers of some error responses: RFC 9110, section 15.5.22, and RFC 6455, section 4.4."""
+
 MAX_IGNORED = 1024 * 1024
 """Bytes that are read and ignored, after a refusal or behind a request for another protocol, before the close."""
+
+
+_AT_ONCE = struct.pack("ii", 1, 0)
+"""The value of SO_LINGER with which `close` resets a connection."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -44,8 +55,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     _watcher: Callable[[], None] | None = None  # of the class: a request may end after `_upgrade` cleared the instance
 
-    def __init__(self, *args: Any, limits: ClientLimits | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, limits: ClientLimits | None = None, rate: ConnectRate | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._connect_rate = rate
         self._limits = limits or ClientLimits()
         self._extensions: dict[str, dict[object, object]] = {
             "channels_classic.raw": {"watch": self.watch, "unwatch": self.unwatch, "abort": self.abort}
@@ -54,6 +68,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._requests = RequestLimits(self._limits)
         self._rate = BodyRate(self._limits)
         self._unread = Unread()
+        self._handshake: Handshake | None = None
         self._ignores_input = False
         self._ignored = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -72,8 +87,17 @@ class HttpProtocol(HttpToolsProtocol):
             self._watcher = None
 
     def abort(self) -> None:
-        """Close the connection at once, without a close frame or further data."""
+        """Cut the connection off, without further data.
+
+        It is reset: a response that ends with its connection (RFC 9112, section 6.3) would look complete otherwise.
+        """
+        reset_on_close(self.transport)
         self.transport.abort()
+
+    def finish(self) -> None:
+        """Let the request under way be the last; the first one of a connection may still come."""
+        if self.cycle is not None:
+            self.shutdown()
 
     # The connection
 
@@ -90,7 +114,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
         super().connection_lost(exc)
-        if self._watcher is not None:
+        if self._watcher is not None and self._running is not None and self._running.disconnected:
             self._watcher()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -205,7 +229,7 @@ class HttpProtocol(HttpToolsProtocol):
             raise Refused(429)
         self._admit()
         if self.parser.should_upgrade() and self._should_upgrade():
-            self._check_handshake([name for name, _ in self.headers])
+            self._handshake = self._read_handshake()
 
     def _admit(self) -> None:
         """Exempt this connection from the limit, for good, if it is not one too many.
@@ -216,22 +240,20 @@ class HttpProtocol(HttpToolsProtocol):
         if self.limit_concurrency is not None and len(self.connections) <= self.limit_concurrency:
             self.limit_concurrency = None
 
-    def _check_handshake(self, names: list[bytes]) -> None:
-        """Raise `Refused` for handshakes that the `websockets` library would not answer."""
+    def _read_handshake(self) -> Handshake:
+        """Return the handshake that the request is. Raises `Refused` if it is not valid, or one too many."""
         if self.cycle is not None and not self.cycle.response_complete:
             raise Refused(400)  # the previous request still uses the connection
-        if self.parser.get_http_version() == "1.0":
+        names = [name for name, _ in self.headers]
+        if self.parser.get_http_version() == "1.0" or self.parser.get_method() != b"GET":
             raise Refused(400)  # RFC 6455, section 4.2.1
-        if self.parser.get_method() != b"GET" or b"transfer-encoding" in names:
+        if b"transfer-encoding" in names:
             raise Refused(400)
         if any(name == b"content-length" and value.strip(b"0 \t") for name, value in self.headers):
             raise Refused(400)
-        if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in self.headers):
-            raise Refused(400)  # the library fails on these before version 17
-        if any(len(name) + len(value) + 4 > MAX_HANDSHAKE_LINE for name, value in self.headers):
-            raise Refused(431)
         if self.limit_concurrency is not None:
             raise Refused(503)  # uvicorn applies the limit to requests only
+        return read_handshake(self.headers, compression=self.config.ws_per_message_deflate)
 
     def on_message_complete(self) -> None:
         """End the request."""
@@ -242,10 +264,15 @@ class HttpProtocol(HttpToolsProtocol):
         """Switch to the WebSocket protocol, if asked for; `rest` is data that follows the request."""
         self._stop_clock()
         self._ignores_input = True
-        if self._should_upgrade():
-            self.handle_websocket_upgrade()
+        if self._handshake is not None:
+            self.connections.discard(self)
+            scope = websocket_scope(dict(self.scope), self.url, self._handshake.subprotocols)
+            websocket = WebSocketProtocol(
+                self.config, self.server_state, self.transport, scope, self._handshake, self._connect_rate
+            )
+            self.transport.set_protocol(websocket)
             if rest:
-                self.transport.get_protocol().data_received(rest)  # type: ignore[attr-defined]
+                websocket.data_received(rest)
             self.__dict__.clear()  # no longer used, and full of cycles: three kilobytes of garbage per socket
         else:
             # Answered as HTTP. What follows may be its body or another request, so it is not read.
@@ -304,6 +331,7 @@ class HttpProtocol(HttpToolsProtocol):
         title = f"{status} {HTTPStatus(status).phrase}"
         head = (
             f"HTTP/1.1 {title}\r\ncontent-type: text/plain\r\ncontent-length: {len(title) + 1}\r\nconnection: close\r\n"
+            f"{REFUSAL_HEADERS.get(status, '')}"
         )
         transport.write(f"{head}\r\n{title}\n".encode("ascii"))
         if transport.can_write_eof():
@@ -314,6 +342,14 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+
+
+def reset_on_close(transport: asyncio.BaseTransport) -> None:
+    """Let a connection end with a reset. Between processes of one machine, on a Unix socket, there is none."""
+    found = transport.get_extra_info("socket")
+    if found is not None and found.family != socket.AF_UNIX and found.fileno() >= 0:
+        with suppress(OSError), socket.socket(fileno=os.dup(found.fileno())) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
 
 
 def _unchunked(cycle: Any, application: Any) -> Any:

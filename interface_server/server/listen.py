@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +17,12 @@ from channels_classic._options import option
 from channels_classic.exceptions import CannotListen
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
+
+LOCK_TIMEOUT = 5.0
+"""Seconds to wait for other servers that start in the same folder."""
+
+LOCK_INTERVAL = 0.02
+"""Seconds between two attempts."""
 
 UNACKNOWLEDGED_TIMEOUT = 60
 """Seconds until the kernel drops a connection whose client acknowledges no data (TCP_USER_TIMEOUT)."""
@@ -35,8 +44,10 @@ class Listen:
     certfile: str = option("", "A file with the certificate chain: serve TLS on all endpoints.", "--ssl-certfile")
     keyfile: str = option("", "The file of its private key, if that is not in --certfile.", "--ssl-keyfile")
 
-    def sockets(self) -> list[socket.socket]:
-        """Return bound, listening sockets. Raises `CannotListen`."""
+    def sockets(self, passed: Sequence[int] = ()) -> list[socket.socket]:
+        """Return bound, listening sockets: those `passed` by a supervisor, if any. Raises `CannotListen`."""
+        if passed:
+            return [_adopt(descriptor, self.backlog) for descriptor in passed]
         found: list[socket.socket] = []
         try:
             if self.fd is not None:
@@ -80,27 +91,67 @@ def _bind(host: str, port: int, backlog: int) -> socket.socket:
 
 
 def _bind_unix(path: str, backlog: int) -> socket.socket:
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
-            bound.connect(path)
-            raise CannotListen(path, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
-        if Path(path).is_socket():
-            Path(path).unlink()  # left by a killed server
-        bound.close()
-        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        bound.bind(path)
-        # The proxy runs as another user; access is controlled by the mode of the folder.
-        Path(path).chmod(0o666)
-        bound.listen(backlog)
-    except CannotListen:
-        bound.close()
-        raise
+        with _locked(Path(path).parent):
+            _remove_dead(path)
+            bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                bound.bind(path)
+                # The proxy runs as another user; access is controlled by the mode of the folder.
+                Path(path).chmod(0o666)
+                bound.listen(backlog)
+            except OSError:
+                bound.close()
+                raise
     except OSError as error:
-        bound.close()
         raise CannotListen(path, error) from error
     bound.setblocking(False)
     return bound
+
+
+def _remove_dead(path: str) -> None:
+    """Remove a socket that a killed server left. Raise `OSError` if a server listens there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except FileNotFoundError:
+            return
+        except ConnectionRefusedError:
+            if Path(path).is_socket():
+                Path(path).unlink()
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder while a socket in it is replaced. Raise `OSError` if another process holds the lock for long.
+
+    Between the attempt to connect to a socket and its `unlink` another server may bind that path. It would then listen
+    on a socket that no client can find any more.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder in which one may make sockets, but not read: there is no lock then
+        yield
+        return
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, "another process has locked its folder") from None
+        time.sleep(LOCK_INTERVAL)
 
 
 def _adopt(fd: int, backlog: int) -> socket.socket:

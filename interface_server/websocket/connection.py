@@ -16,7 +16,7 @@ from typing import Any
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
 
-from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
+from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
 from ..config import InterfaceConfig
 from ..frames import encode_frame
 from ..layer.budget import UNCOUNTED
@@ -34,6 +34,7 @@ NO_STATUS = 1005
 ABNORMAL = 1006
 POLICY = 1008
 TOO_BIG = 1009
+SERVICE_RESTART = 1012
 TRY_AGAIN_LATER = 1013
 
 REFUSALS = {
@@ -48,6 +49,9 @@ REFUSALS = {
 MAX_EARLY_MESSAGES = 100
 """Group messages kept for a client during its handshake; further ones are lost."""
 
+
+IDLE_AFTER = 1.0
+"""Seconds since its last frame was consumed after which a socket counts as idle."""
 
 LAST_REPORT_TIMEOUT = 10.0
 """Seconds to wait for the report on a disconnect, where others wait for the room that it makes."""
@@ -93,7 +97,7 @@ class WebSocket:
 
     def __init__(self, session: LayerSession, scope: Scope, receive: Receive, send: SendEvent) -> None:
         self.slot: int | None = None
-        self.local = session.registry.new_local()
+        self.local = client_id(scope)
         self.state = SocketState.WAITING
         self._session = session
         self._scope = scope
@@ -227,6 +231,9 @@ class WebSocket:
                 "No report arrived for the last message of the WebSocket %s to %s; sending the next one.", lost.channel
             )
 
+    def _take_back(self, found: actions.Found) -> None:
+        self._session.losses.take_back(found.kind, found.channel)
+
     def _note_overtaken(self, overtaken: actions.Overtaken) -> None:
         self._warn(
             "The disconnect of the WebSocket %s does not wait any longer for the consumer of its last %s message.",
@@ -275,6 +282,10 @@ class WebSocket:
         self._perform(self._inbound.report(token, outcome, self._session.clock()))
         if self.state is SocketState.DRAINED:
             self._session.remove(self)
+
+    def is_in_turn(self, token: str) -> bool:
+        """Return False for a reply of a consumer whose lease ended, once later messages were handed out."""
+        return self._inbound.is_in_turn(token)
 
     def layer_restored(self) -> None:
         """Shorten the wait for a report: the outstanding message or its report may be lost with the layer."""
@@ -409,13 +420,26 @@ class WebSocket:
             self._send_queue.put({"type": "websocket.close"})
         self._perform(self._inbound.resume())
 
-    def _close(self, code: int) -> None:
+    def _close(self, code: int, reason: str = "") -> None:
         if self.state is SocketState.WAITING:
             self._refuse(403)
         if self.state is SocketState.OPEN:
             self.state = SocketState.CLOSING
-            self._send_queue.put({"type": "websocket.close", "code": code})
+            self._send_queue.put({"type": "websocket.close", "code": code, "reason": reason})
             self._perform(self._inbound.resume())  # to read the client's close frame
+
+    # The end of the process
+
+    def is_idle(self, now: float) -> bool:
+        """Return True if it can be closed without a loss: its frames are consumed, and it was not used of late."""
+        if self.state is SocketState.OPEN:
+            return self._send_queue.idle and self._inbound.is_idle(now - IDLE_AFTER)
+        return self.state is not SocketState.WAITING  # the others are leaving anyway
+
+    def restart(self, reason: str) -> None:
+        """Close it because the process ends, with a `reason` for the client; an undecided handshake gets 503."""
+        self._refuse(503)
+        self._close(SERVICE_RESTART, reason)
 
     # Memory
 
@@ -473,6 +497,7 @@ _PERFORMERS: dict[type[actions.Action], Callable[[WebSocket, Any], None]] = {
     actions.Unblock: WebSocket._unblock,
     actions.Taken: WebSocket._note_taken,
     actions.Lost: WebSocket._count_lost,
+    actions.Found: WebSocket._take_back,
     actions.Overtaken: WebSocket._note_overtaken,
     actions.Resume: WebSocket._resume,
     actions.TooLarge: WebSocket._refuse_too_large,

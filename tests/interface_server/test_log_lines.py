@@ -87,6 +87,34 @@ def test_what_is_printable_is_not_escaped() -> None:
     assert escape("\x00\n\x7f\x85") == r"\x00\n\x7f\x85"
 
 
+def test_a_cookie_that_cannot_be_sent_is_not_shown(lines: io.StringIO) -> None:
+    with live() as server, server.raw() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.consume("http.request", {"status": 200, "headers": [[b"set-cookie", b"sessionid=secret\n"]]})
+        assert client.recv(65536).startswith(b"HTTP/1.1 500 ")
+    assert "set-cookie" in lines.getvalue()
+    assert "secret" not in lines.getvalue()
+
+
+def test_the_text_of_an_error_begins_no_line_and_controls_no_terminal() -> None:
+    protect_loggers()
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    logger = logging.getLogger("django.channels")
+    logger.addHandler(handler)
+    try:
+        try:
+            raise ValueError("one\n2026-01-01 forged \x1b[2J") from KeyError("x\r2026")
+        except ValueError as error:
+            logger.error("failed", exc_info=error)
+    finally:
+        logger.removeHandler(handler)
+    written = stream.getvalue()
+    assert "ValueError: one\n    2026-01-01 forged \\x1b[2J\n" in written
+    assert not [line for line in written.split("\n") if line.startswith("2026")]
+    assert not set(written) & set("\r\x1b")
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -67,6 +67,12 @@ def test_a_web_server_on_a_unix_socket_is_believed_if_named() -> None:
     assert seen(for_(b"10.1.2.3"), None, "127.0.0.1")[0] is None
 
 
+def test_a_scheme_counts_only_where_all_proxies_agree() -> None:
+    several = [b"https, http"], [b"https", b"http"], [b"http", b"https"], [b"https, "], [b"https, https"]
+    found = [seen([(b"x-forwarded-proto", value) for value in values], LOCAL)[1] for values in several]
+    assert found == ["http", "http", "http", "https", "https"]
+
+
 @pytest.mark.parametrize("proto", [b"https", b"HTTPS", b"wss"])
 def test_the_scheme_is_named_as_the_kind_of_connection_asks(proto: bytes) -> None:
     assert seen([(b"x-forwarded-proto", proto)], LOCAL)[1] == "https"

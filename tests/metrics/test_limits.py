@@ -37,10 +37,9 @@ def measured(
     """A server with a port for metrics, and a way to read them."""
     port = free_port()
     memory = ChannelLayer(**layer)
-    metrics = ProgramMetrics(f"127.0.0.1:{port}", memory, has_several_processes=False)
     config = InterfaceConfig(**interface)
-    server = Server(InterfaceServer(memory, config), config, Listen(port=0), ClientLimits(**limits), metrics)
-    with running(server, memory) as live:
+    server = Server(InterfaceServer(memory, config), config, Listen(port=0), ClientLimits(**limits))
+    with running(server, memory) as live, ProgramMetrics(f"127.0.0.1:{port}", memory, server.samples):
         yield live, lambda: Scrape(port)
 
 

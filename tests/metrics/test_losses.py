@@ -23,6 +23,7 @@ from channels_classic.layers.diagnosis import NORMAL
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.losses import KINDS
 from channels_classic.layers.names import new_inbox
+from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.status import read
 from channels_classic.layers.steps import Heartbeat, Join
@@ -126,6 +127,20 @@ def unheard(stage: Stage) -> None:
         eventually(layer.losses.as_dict, timeout=20)
 
 
+def late(stage: Stage) -> None:
+    layer = stage.layer
+    layer.planner.expiry = layer.expiry = 1
+    with live(layer) as server, server.websocket() as client:
+        client.send("1")
+        client.send("2")
+        first, second = server.take("websocket.receive"), server.take("websocket.receive", timeout=20)
+        assert first.reply_channel is not None
+        reply = Outgoing(first.reply_channel, {"text": "x"}, report=first.report(Outcome.CONSUMED))
+        layer.run(layer.planner.pushes([reply], {}))
+        eventually(lambda: "late" in layer.losses.as_dict())
+        server.report(second)
+
+
 def retries(stage: Stage) -> None:
     def consumer(message: Message) -> None:
         raise ConsumeLater
@@ -165,6 +180,7 @@ SCENARIOS: dict[str, tuple[Callable[[Stage], None], str]] = {
     "undecodable": (undecodable, "jobs"),
     "died": (died, "websocket.receive"),
     "unheard": (unheard, "websocket.receive"),
+    "late": (late, "inboxes"),
 }
 """A way to bring each kind about → the channel by which it is counted."""
 

@@ -133,7 +133,7 @@ def test_the_processes_of_an_interface_server_are_read_through_one_port(redis_ur
             await asyncio.to_thread(eventually, lambda: running.served().value("sockets") == 20)
             (child, *_) = children(running.interface.pid)
             os.kill(child, signal.SIGKILL)
-            await asyncio.to_thread(eventually, lambda: read() == 2)
+            await asyncio.to_thread(eventually, lambda: read() == 2, timeout=20)
             now = await asyncio.to_thread(running.served)
             assert now.value("sockets_opened_total") == 20, "the counters of the process that was killed stay"
 

@@ -62,8 +62,16 @@ def every(seconds, part, count=None):
         number += 1
         time.sleep(seconds)
 
+def in_time(seconds, count):
+    for number in range(count):
+        yield number
+        time.sleep(seconds)
+
 def ticks(request):
     return StreamingHttpResponse(witnessed("ticks", every(0.1, b"tick\\n")))
+
+def three(request):
+    return StreamingHttpResponse(witnessed("three", (f"tick {number}\\n" for number in in_time(0.4, 3))))
 
 def torrent(request):
     return StreamingHttpResponse(witnessed("torrent", every(0, b"x" * 65536)))
@@ -131,7 +139,7 @@ urlpatterns = [
     path("", lambda request: HttpResponse("a page")),
     path("digest", digest), path("twice", twice), path("form", form), path("ticks", ticks), path("torrent", torrent),
     path("large/<int:megabytes>", large), path("whole/<int:megabytes>", whole), path("empty/<int:status>", empty),
-    path("file", file), path("part-of-file", part_of_file), path("conditional", conditional),
+    path("three", three), path("file", file), path("part-of-file", part_of_file), path("conditional", conditional),
     path("async-ticks", async_ticks), path("async-rare", async_rare), path("async-three", async_three),
     path("long", long), path("session", digest), path("passed-on", digest), path("put-back", digest),
 ]

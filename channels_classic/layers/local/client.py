@@ -12,7 +12,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, NoReturn, cast
 
@@ -26,6 +26,10 @@ PATIENCE = 5.0
 """Seconds an answer may take, beyond the time a `Take` waits, before the host counts as lost."""
 
 _NEXT_STEP = "Start one, with `python manage.py runinterface` or `runserver`, or name a Redis layer in CHANNEL_LAYERS."
+FOREIGN_NEXT_STEP = (
+    "End that process, or give the path of a file in a folder that nobody else may enter as `path` in the CONFIG of "
+    "CHANNEL_LAYERS."
+)
 NO_HOST = (FileNotFoundError, ConnectionRefusedError)
 """Errors of `connect` when there is no host."""
 
@@ -269,6 +273,12 @@ def _connected(address: str) -> socket.socket:
     return connection
 
 
+def check_host(address: str) -> None:
+    """Raise `ForeignHost` if a process of another user listens at `address`."""
+    with suppress(*NO_HOST, BlockingIOError):
+        _connected(address).close()
+
+
 def _close_connected(connecting: asyncio.Future[socket.socket]) -> None:
     if not connecting.cancelled() and connecting.exception() is None:
         connecting.result().close()
@@ -286,4 +296,4 @@ def unavailable(address: str, error: BaseException) -> LayerUnavailable:
         reason = "no interface server of this project and user hosts it"
     elif isinstance(error, (BlockingIOError, asyncio.TimeoutError)):
         reason = f"the interface server that hosts it has not answered for {PATIENCE:g} seconds"
-    return LayerUnavailable(address, reason, _NEXT_STEP)
+    return LayerUnavailable(address, reason, FOREIGN_NEXT_STEP if isinstance(error, ForeignHost) else _NEXT_STEP)

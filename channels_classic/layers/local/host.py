@@ -19,7 +19,8 @@ from typing import Any, cast
 
 import msgpack
 
-from channels_classic.exceptions import StepRefused
+from channels_classic._line_limit import LineLimit
+from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.local.address import is_abstract, user_of_peer
 from channels_classic.layers.local.claim import BACKLOG, Claim, claim
 from channels_classic.layers.local.wire import FRAME_LIMIT, Lose, decode_step, encode_result, unpacker
@@ -60,6 +61,7 @@ class Host:
         self.stopped = False
         self._claim = claim
         self._superseded = superseded
+        self._strangers = LineLimit()
         self._server: asyncio.AbstractServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -126,6 +128,12 @@ class Host:
         self._claim.release()
         await asyncio.sleep(0)  # transports close on the next turn of the loop
 
+    def log_stranger(self, user: int) -> None:
+        """Log that a process of another user was refused: it may come as often as it likes."""
+        end = self._strangers.admit()
+        if end is not None:
+            logger.warning("A process of another user, %d, connected to %s: refused.%s", user, self.address, end)
+
     def forget(self) -> None:
         """Release everything in a child of the host's process, so that claim and sockets end with the host alone.
 
@@ -161,8 +169,9 @@ class _Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         self.number = transport.get_extra_info("socket").fileno()
-        if not _is_same_user(self.number):
-            logger.warning("A process of another user connected to %s: refused.", self._host.address)
+        user = _user_of(self.number)
+        if user != os.geteuid():
+            self._host.log_stranger(user)
             transport.abort()
             return
         if self._host.stopped:
@@ -177,12 +186,18 @@ class _Session(asyncio.Protocol):
         self._stop_waiting()
 
     def data_received(self, data: bytes) -> None:
-        # Whatever a client wrote, and whatever comes of it, is the end of that client alone.
+        self._guard(lambda: self._read(data))
+
+    def _guard(self, act: Callable[[], object]) -> None:
+        """Do what `act` does, then run what can be run. Whatever comes of it is the end of this client alone."""
         try:
-            self._read(data)
+            act()
             self._advance()
         except (ValueError, msgpack.UnpackException) as error:
             logger.warning("A client of %s wrote no step and is dropped: %r", self._host.address, error)
+            self.drop()
+        except LayerUnavailable as error:  # another process hosts now
+            logger.warning("A client is dropped. %s", error)
             self.drop()
         except Exception:
             logger.exception("A client of %s is dropped, because of a mistake in channels_classic.", self._host.address)
@@ -251,8 +266,7 @@ class _Session(asyncio.Protocol):
     def _try_again(self) -> None:
         watch, self._watch = self._watch, None
         if watch is not None:
-            self._store.unwatch(watch)
-            self._advance()
+            self._guard(lambda: self._store.unwatch(watch))
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:
@@ -268,8 +282,7 @@ class _Session(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stalled = False
-        self._transport.resume_reading()
-        self._advance()
+        self._guard(self._transport.resume_reading)
 
     def drop(self) -> None:
         """End the connection now."""
@@ -278,10 +291,10 @@ class _Session(asyncio.Protocol):
         self._transport.abort()
 
 
-def _is_same_user(number: int) -> bool:
+def _user_of(number: int) -> int:
     # uvloop's own socket objects have no getsockopt.
     with socket.socket(fileno=os.dup(number)) as connection:
-        return user_of_peer(connection) == os.geteuid()
+        return user_of_peer(connection)
 
 
 _registered = False

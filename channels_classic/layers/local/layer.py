@@ -20,9 +20,12 @@ from channels_classic.layers.inmemory import AsyncStoreConnection, StoreConnecti
 from channels_classic.layers.local.address import check_address, default_address
 from channels_classic.layers.local.claim import claim
 from channels_classic.layers.local.client import (
+    FOREIGN_NEXT_STEP,
     NO_HOST,
     AsyncSocketConnection,
+    ForeignHost,
     SocketConnection,
+    check_host,
     unavailable,
 )
 from channels_classic.layers.local.host import Host
@@ -76,7 +79,17 @@ class LocalChannelLayer(BaseChannelLayer):
         self._hosting_loop = asyncio.get_running_loop()
         check_address(self.path)
         if not await self._try_to_host():
+            await self._check_host()
             logger.info("Another interface server hosts the channel layer at %s.", self.path)
+
+    async def _check_host(self) -> None:
+        """Raise `InvalidChannelLayerError` if a process of another user has the address."""
+        try:
+            await asyncio.to_thread(check_host, self.path)
+        except ForeignHost as error:
+            raise InvalidChannelLayerError(
+                f"The local channel layer cannot use {self.path}: {error}. {FOREIGN_NEXT_STEP}", key="path"
+            ) from error
 
     async def _try_to_host(self) -> bool:
         if self.host is not None:
@@ -167,15 +180,15 @@ class LocalChannelLayer(BaseChannelLayer):
             await connection.connect()
         return connection
 
-    def send_group(self, group: str, message: dict[str, Any]) -> None:
+    def send_group(self, group: str, message: dict[str, Any], but: str = "") -> None:
         try:
-            super().send_group(group, message)
+            super().send_group(group, message, but)
         except LayerUnavailable as error:
             self._reached_nobody(group, error)
 
-    async def send_group_async(self, group: str, message: dict[str, Any]) -> None:
+    async def send_group_async(self, group: str, message: dict[str, Any], but: str = "") -> None:
         try:
-            await super().send_group_async(group, message)
+            await super().send_group_async(group, message, but)
         except LayerUnavailable as error:
             self._reached_nobody(group, error)
 

@@ -20,6 +20,9 @@ from channels_classic.layers.losses import Count
 from channels_classic.layers.steps import (
     Announce,
     Announcement,
+    Attend,
+    Attendance,
+    Attended,
     Audience,
     Change,
     Entry,
@@ -28,6 +31,7 @@ from channels_classic.layers.steps import (
     GetPrograms,
     GetStatistics,
     Heartbeat,
+    Identity,
     Item,
     Join,
     Leave,
@@ -35,8 +39,10 @@ from channels_classic.layers.steps import (
     Lookup,
     MemberCount,
     Members,
+    Notice,
     Push,
     PutBack,
+    Reattend,
     Renew,
     Restore,
     Retire,
@@ -45,6 +51,7 @@ from channels_classic.layers.steps import (
     Step,
     Take,
     Taken,
+    TakeNotices,
 )
 
 FRAME_LIMIT = 256 * 1024 * 1024
@@ -76,19 +83,25 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     Restore: (21, {"group": str, "inbox": str, "members": list}),
     MemberCount: (23, {"group": str, "inbox": str}),
     Heartbeat: (22, {"inbox": str, "restored": list}),
+    Attend: (24, {"group": str, "inbox": str, "members": dict}),
+    Reattend: (25, {"group": str, "inbox": str, "members": dict, "announce": bool}),
+    Attendance: (26, {"group": str}),
+    Attended: (27, {"inbox": str}),
+    TakeNotices: (28, {"count": int}),
     Retire: (10, {"inbox": str}),
     Length: (11, {"queue": str}),
     Flush: (12, {}),
     Lose: (14, {"counts": list}),
     GetStatistics: (15, {"queue": (str, type(None))}),
-    GetCounters: (24, {}),
-    Announce: (25, {"program": str, "facts": bytes, "ttl": _Number}),
-    GetPrograms: (26, {}),
+    GetCounters: (29, {}),
+    Announce: (30, {"program": str, "facts": bytes, "ttl": _Number}),
+    GetPrograms: (31, {}),
 }
 _COUNT = (str, str, int)
 _ENTRY = (bytes, _Number, str, (int, type(None)))
 _ITEM = (bytes, list)
 _RAW = (_Number, str)
+_IDENTITY = (str, bytes)
 
 Frame = Callable[[Any], tuple[Any, ...]]
 
@@ -153,6 +166,15 @@ def _restore_put_back(fields: list[Any]) -> list[Any]:
     return [fields[0], [Item(*item) for item in fields[1]]]
 
 
+def _restore_attend(fields: list[Any]) -> list[Any]:
+    members = fields[2]
+    for member, identity in members.items():
+        _check([member], (str,))
+        _check(identity, _IDENTITY)
+    identities = {member: Identity(*identity) for member, identity in members.items()}
+    return [*fields[:2], identities, *fields[3:]]
+
+
 def _restore_lose(fields: list[Any]) -> list[Any]:
     for count in fields[0]:
         _check(count, _COUNT)
@@ -162,6 +184,8 @@ def _restore_lose(fields: list[Any]) -> list[Any]:
 _RESTORE: dict[type, Callable[[list[Any]], list[Any]]] = {
     Push: _restore_push,
     PutBack: _restore_put_back,
+    Attend: _restore_attend,
+    Reattend: _restore_attend,
     Lose: _restore_lose,
 }
 
@@ -198,11 +222,24 @@ def decode_result(kind: type, answer: Any, where: str) -> Any:
     return restore(*answer) if restore else answer
 
 
+def _roster(version: int, members: list[str], complete: bool, identities: dict[str, Any] | None = None) -> Roster:
+    # A host of an earlier release gives no identities.
+    found = {member: Identity(*identity) for member, identity in (identities or {}).items()}
+    return Roster(version, members, complete, found)
+
+
+def _notices(*notices: list[Any]) -> list[Notice]:
+    return [Notice(arrived, group, Identity(*identity)) for arrived, group, identity in notices]
+
+
 _RESULTS: dict[type, Callable[..., Any]] = {
     Join: Change,
+    Attend: Change,
     Leave: Change,
     Lookup: Audience,
-    Members: Roster,
+    Members: _roster,
+    Attendance: lambda *found: [Identity(*identity) for identity in found],
+    TakeNotices: _notices,
     Heartbeat: lambda *epochs: epochs,
     GetCounters: lambda *counts: [tuple(count) for count in counts],
     GetPrograms: lambda *found: [Announcement(*one) for one in found],

@@ -9,17 +9,22 @@ import hashlib
 import math
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from channels_classic.layers.losses import KINDS, Count, counted_name, describe
 from channels_classic.layers.redis.cipher import Cipher
+from channels_classic.layers.redis.handover import UNPROVEN
 from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.steps import (
+    LISTENING,
     LIVENESS,
     Announce,
     Announcement,
+    Attend,
+    Attendance,
+    Attended,
     Audience,
     Change,
     Flush,
@@ -27,6 +32,7 @@ from channels_classic.layers.steps import (
     GetPrograms,
     GetStatistics,
     Heartbeat,
+    Identity,
     Item,
     Join,
     Leave,
@@ -34,8 +40,10 @@ from channels_classic.layers.steps import (
     Lookup,
     MemberCount,
     Members,
+    Notice,
     Push,
     PutBack,
+    Reattend,
     Renew,
     Restore,
     Retire,
@@ -44,6 +52,7 @@ from channels_classic.layers.steps import (
     Step,
     Take,
     Taken,
+    TakeNotices,
 )
 from channels_classic.layers.store import INBOX_ENTRIES, QUEUE_BYTES
 
@@ -80,9 +89,15 @@ class Script:
 PUT_BACK = Script("put_back")
 PUSH = Script("counters", "epoch", "push")
 RELEASE_QUOTA = Script("release_quota", allow_oom=True)
-JOIN, MEMBERS, RESTORE = (Script("epoch", "group", name) for name in ("join", "members", "restore"))
-LEAVE = Script("epoch", "group", "leave", allow_oom=True)
+_GROUP = ("epoch", "presence", "group")
+JOIN, ATTEND, MEMBERS = (Script(*_GROUP, name) for name in ("join", "attend", "members"))
+RESTORE, REATTEND = (Script(*_GROUP, name) for name in ("restore", "reattend"))
+LEAVE = Script(*_GROUP, "leave", allow_oom=True)
 JOIN_CHANNELS = Script("join_channels")
+ATTEND_CHANNELS = Script("presence", "attend_channels")
+LEAVE_CHANNELS = Script("presence", "leave_channels", allow_oom=True)
+ATTENDANCE = Script("presence", "attendance")
+TAKE_NOTICES = Script("presence", "take_notices", allow_oom=True)
 LOOKUP = Script("lookup")
 HEARTBEAT = Script("epoch", "heartbeat", allow_oom=True)
 FLUSH = Script("flush")
@@ -91,6 +106,7 @@ REGISTER = Script("epoch", "register", allow_oom=True)
 ANNOUNCE = Script("announce", allow_oom=True)
 SCRIPTS = [
     *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE),
+    *(ATTEND, REATTEND, ATTEND_CHANNELS, LEAVE_CHANNELS, ATTENDANCE, TAKE_NOTICES),
     *(JOIN_CHANNELS, LOOKUP, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE),
 ]
 
@@ -111,9 +127,12 @@ class CommandBuilder:
         self.cipher = cipher
         self.membership = milliseconds(group_expiry)
 
-    def register(self, node: str = "", masters: Sequence[str] = ()) -> Command:
-        """Return what every connection runs first → the number of the epoch, and the lineage of the server."""
-        return REGISTER([self.keys.epoch], node, *masters)
+    def register(self, node: str = "", masters: Sequence[str] = (), proof: str = UNPROVEN) -> Command:
+        """Return what every connection runs first → the number of the epoch, and the lineage of the server.
+
+        With an empty `proof` the answer may name a former master of which it must be proven first, see `handover`.
+        """
+        return REGISTER([self.keys.epoch], node, proof, *masters)
 
     def commands(self, step: Step) -> list[Command]:
         """Return the commands of a step, in order."""
@@ -123,6 +142,8 @@ class CommandBuilder:
         """Return the result of a step from the replies to its commands, read by a client that registered at `epoch`."""
         if isinstance(step, Take):
             return self._taken(replies, epoch)
+        if isinstance(step, (Members, Attendance, TakeNotices)):
+            return _PRESENCE[type(step)](self, replies[0])
         convert = _RESULTS.get(type(step))
         return convert(step, replies, epoch) if convert else None
 
@@ -187,11 +208,14 @@ class CommandBuilder:
                 items.append(Item(payload, entry, (stamp + ttl - now) / 1000))
         return Taken(_queue_of(key), items, lost)
 
-    def _group(self, script: Script, step: Join | Leave | Members | Restore, *arguments: str) -> list[Command]:
+    def _group(
+        self, script: Script, step: Join | Attend | Reattend | Leave | Members | Restore, *arguments: str | bytes
+    ) -> list[Command]:
         """A command about the members that one inbox has in one group."""
         group, inbox = step.group, step.inbox
         by_group = [self.keys.group(group), self.keys.members(group, inbox)]
-        keys = [*by_group, self.keys.epoch, self.keys.restored(inbox), self.keys.left(group, inbox)]
+        by_inbox = [self.keys.restored(inbox), self.keys.left(group, inbox)]
+        keys = [*by_group, self.keys.epoch, *by_inbox, self.keys.notices]
         return [script(keys, inbox, self.membership, *arguments)]
 
     def _join(self, step: Join) -> list[Command]:
@@ -199,9 +223,42 @@ class CommandBuilder:
             return [JOIN_CHANNELS([self.keys.channels(step.group)], self.membership, *step.members)]
         return self._group(JOIN, step, *step.members)
 
+    def _identities(self, members: Mapping[str, Identity]) -> Iterator[str | bytes]:
+        for member, (who, info) in members.items():
+            name = who.encode()
+            yield member
+            yield bytes([len(name)]) + name + self.cipher.encrypt(info)
+
+    def _attend(self, step: Attend) -> list[Command]:
+        if not step.inbox:
+            keys = [self.keys.channels(step.group), self.keys.notices]
+            return [ATTEND_CHANNELS(keys, step.group, self.membership, *self._identities(step.members))]
+        return self._group(ATTEND, step, *self._identities(step.members))
+
+    def _reattend(self, step: Reattend) -> list[Command]:
+        return self._group(REATTEND, step, "1" if step.announce else "0", *self._identities(step.members))
+
+    def _attendance(self, step: Attendance) -> list[Command]:
+        keys = [self.keys.group(step.group), self.keys.channels(step.group), self.keys.notices]
+        return [ATTENDANCE(keys, step.group, self.membership)]
+
+    def _attended(self, step: Attended) -> list[Command]:
+        return [("SMEMBERS", self.keys.attended(step.inbox))]
+
+    def _take_notices(self, step: TakeNotices) -> list[Command]:
+        return [TAKE_NOTICES([self.keys.notices], milliseconds(LISTENING), step.count)]
+
+    def identity(self, stored: bytes) -> Identity | None:
+        """Return an identity as it was given; None for one that was encrypted with another key."""
+        length = stored[0] + 1
+        try:
+            return Identity(stored[1:length].decode(), self.cipher.decrypt(stored[length:]))
+        except ValueError:
+            return None
+
     def _leave(self, step: Leave) -> list[Command]:
         if not step.inbox:
-            return [("ZREM", self.keys.channels(step.group), *step.members)]
+            return [LEAVE_CHANNELS([self.keys.channels(step.group), self.keys.notices], step.group, *step.members)]
         return self._group(LEAVE, step, "1" if step.gone else "0", *step.members)
 
     def _lookup(self, step: Lookup) -> list[Command]:
@@ -215,7 +272,9 @@ class CommandBuilder:
         return [("SCARD", self.keys.members(step.group, step.inbox))]
 
     def _renew(self, step: Renew) -> list[Command]:
-        keys = [self.keys.group(step.group), self.keys.members(step.group, step.inbox)]
+        group, inbox = step.group, step.inbox
+        keys = [self.keys.group(group), self.keys.members(group, inbox), self.keys.attends(group, inbox)]
+        keys += [self.keys.whos(group, inbox), self.keys.attended(inbox), self.keys.attending]
         return [("PEXPIRE", key, self.membership) for key in keys]
 
     def _restore(self, step: Restore) -> list[Command]:
@@ -290,7 +349,7 @@ def _statuses(step: Push, replies: Sequence[Any], epoch: int) -> list[Status]:
     return [_STATUSES[status] for status in replies[0]]
 
 
-def _change(step: Join | Leave, replies: Sequence[Any], epoch: int) -> Change:
+def _change(step: Join | Attend | Leave, replies: Sequence[Any], epoch: int) -> Change:
     return Change(*replies[0]) if step.inbox else Change(0, 0)
 
 
@@ -301,9 +360,29 @@ def _audience(step: Lookup, replies: Sequence[Any], epoch: int) -> Audience:
     return Audience(versions, [channel.decode() for channel in channels], [inbox.decode() for inbox in dead])
 
 
-def _roster(step: Members, replies: Sequence[Any], epoch: int) -> Roster:
-    version, complete, members = replies[0]
-    return Roster(version, [member.decode() for member in members], bool(complete))
+def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    found = iter(flat)
+    return zip(found, found, strict=True)
+
+
+def _roster(builder: CommandBuilder, reply: Any) -> Roster:
+    version, complete, members, stored = reply
+    identities = {member.decode(): builder.identity(identity) for member, identity in _pairs(stored)}
+    known = {member: identity for member, identity in identities.items() if identity is not None}
+    return Roster(version, [member.decode() for member in members], bool(complete), known)
+
+
+def _attendance(builder: CommandBuilder, reply: Any) -> list[Identity]:
+    return [identity for stored in reply if (identity := builder.identity(stored)) is not None]
+
+
+def _notices(builder: CommandBuilder, reply: Any) -> list[Notice]:
+    found = []
+    for notice, stored in _pairs(reply):
+        identity = builder.identity(stored)
+        if identity is not None:
+            found.append(Notice(notice[:1] == b"+", notice[1:].partition(b"\0")[0].decode(), identity))
+    return found
 
 
 def _epochs(step: Heartbeat, replies: Sequence[Any], epoch: int) -> tuple[int | None, ...]:
@@ -314,7 +393,7 @@ def _count(step: Length | MemberCount, replies: Sequence[Any], epoch: int) -> in
     return int(replies[0])
 
 
-def _names(step: Flush, replies: Sequence[Any], epoch: int) -> list[str]:
+def _names(step: Flush | Attended, replies: Sequence[Any], epoch: int) -> list[str]:
     return [inbox.decode() for inbox in replies[0]]
 
 
@@ -362,10 +441,15 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     PutBack: CommandBuilder._put_back,
     Take: CommandBuilder._take,
     Join: CommandBuilder._join,
+    Attend: CommandBuilder._attend,
+    Reattend: CommandBuilder._reattend,
     Leave: CommandBuilder._leave,
     Lookup: CommandBuilder._lookup,
     Members: CommandBuilder._members,
     MemberCount: CommandBuilder._member_count,
+    Attendance: CommandBuilder._attendance,
+    Attended: CommandBuilder._attended,
+    TakeNotices: CommandBuilder._take_notices,
     Renew: CommandBuilder._renew,
     Restore: CommandBuilder._restore,
     Heartbeat: CommandBuilder._heartbeat,
@@ -378,13 +462,21 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     GetPrograms: CommandBuilder._get_programs,
 }
 
+_PRESENCE: dict[type, Callable[[CommandBuilder, Any], Any]] = {
+    Members: _roster,
+    Attendance: _attendance,
+    TakeNotices: _notices,
+}
+"""Results that need the cipher."""
+
 _RESULTS: dict[type, Callable[[Any, Sequence[Any], int], Any]] = {
     Push: _statuses,
     Join: _change,
+    Attend: _change,
     Leave: _change,
     Lookup: _audience,
-    Members: _roster,
     MemberCount: _count,
+    Attended: _names,
     Heartbeat: _epochs,
     Length: _count,
     Flush: _names,

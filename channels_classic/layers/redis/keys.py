@@ -15,6 +15,8 @@ class Keys:
         self.epoch = f"{self._base}epoch"
         self.inboxes = f"{self._base}inboxes"
         self.programs = f"{self._base}programs"
+        self.attending = f"{self._base}attending"
+        self.notices = f"{self._base}notices"
         self.counters = f"{prefix if stats_prefix is None else stats_prefix}{{{tag}}}:counters"
 
     def queue(self, queue: str) -> str:
@@ -49,7 +51,20 @@ class Keys:
         """Sorted set: the members of a group that no interface server owns, by the time they joined."""
         return f"{self._base}channels:{group}"
 
+    def attends(self, group: str, inbox: str) -> str:
+        """Hash: the identities of the members that an inbox has in a group; scripts make this name themselves."""
+        return f"{self._base}attends:{group}:{inbox}"
+
+    def whos(self, group: str, inbox: str) -> str:
+        """Hash: the number of sockets of each person among them."""
+        return f"{self._base}whos:{group}:{inbox}"
+
+    def attended(self, inbox: str) -> str:
+        """Set: the groups in which an inbox has members with an identity."""
+        return f"{self._base}attended:{inbox}"
+
     def flushable(self) -> list[str]:
         """Patterns of everything that `flush` removes."""
         escaped = "".join(f"\\{char}" if char in "*?[]^\\" else char for char in self._base)
-        return [f"{escaped}{kind}:*" for kind in ("queue", "quotas", "group", "members", "left", "channels")]
+        kinds = ("queue", "quotas", "group", "members", "left", "channels", "attends", "whos", "attended")
+        return [*(f"{escaped}{kind}:*" for kind in kinds), f"{escaped}attending", f"{escaped}notice[sd]"]

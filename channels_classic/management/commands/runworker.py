@@ -6,7 +6,8 @@ import atexit
 import logging
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from django.apps import apps
@@ -14,9 +15,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import autoreload
 
-from channels_classic._metrics.program import ProgramMetrics, report_to_parent
+from channels_classic._health import Health, HealthServer
+from channels_classic._metrics.exchange import Collect
+from channels_classic._metrics.program import ProgramMetrics, report_to_supervisor
+from channels_classic._supervisor.link import SupervisorLink
+from channels_classic._systemd import Notifier
 from channels_classic.asgi import ChannelLayerWrapper
-from channels_classic.exceptions import CannotListen, ChannelsError
+from channels_classic.exceptions import ChannelsError
 from channels_classic.log import setup_logger
 from channels_classic.management.layer import layer_of
 from channels_classic.management.options import add_arguments, configuration
@@ -25,8 +30,8 @@ from channels_classic.routing import Consumer
 from channels_classic.signals import worker_process_ready
 from channels_classic.worker import Worker, WorkerGroup
 from channels_classic.worker.config import WorkerConfig
-from channels_classic.worker.supervisor.child import SupervisorLink
-from channels_classic.worker.supervisor.supervisor import Supervisor
+from channels_classic.worker.inflight import InFlightTable
+from channels_classic.worker.supervisor import WorkerSupervisor
 
 
 class Command(BaseCommand):
@@ -68,36 +73,35 @@ class Command(BaseCommand):
         supervisor = SupervisorLink.of_this_process()
         if supervisor is None:
             self.log_start(config, worker)
-            metrics = self.make_metrics(config)
         if supervisor is None and config.is_supervised:
-            sys.exit(self.supervise(config, metrics))
+            sys.exit(self.supervise(config))
         if supervisor is not None:
             self.attach(supervisor, worker)
-            report_to_parent(worker.samples)
-        elif metrics is not None:
-            metrics.serve(worker.samples)
-        self.run_worker(worker, config)
+            report_to_supervisor(worker.samples)
+            self.run_worker(worker, config)
+            return
+        worker.notifier = Notifier.of_this_process()
+        with self.answering(config, worker.health_state, worker.samples):
+            self.run_worker(worker, config)
 
-    def supervise(self, config: WorkerConfig, metrics: ProgramMetrics | None = None) -> int:
+    def supervise(self, config: WorkerConfig) -> int:
         """Run worker processes until stopped; return the exit status."""
         layer = self.channel_layer.channel_layer
-        if metrics is not None:
-            metrics.serve_children()
-        try:
-            return Supervisor(layer, config.processes, config.grace, config.held, config.consumer_timeout).run()
-        finally:
-            if metrics is not None:
-                metrics.close()
+        supervisor = WorkerSupervisor(layer, config.processes, config.grace, config.held, config.consumer_timeout)
+        with self.answering(config, lambda: supervisor.health, None):
+            return supervisor.run()
 
-    def make_metrics(self, config: WorkerConfig) -> ProgramMetrics | None:
-        """Listen where metrics are to be served. Raises `CommandError`."""
-        if not config.metrics:
-            return None
+    @contextmanager
+    def answering(self, config: WorkerConfig, state: Callable[[], Health], samples: Collect | None) -> Iterator[None]:
+        """Answer probes and serve metrics inside the block. Raises `CommandError` if an address cannot be used."""
         layer = self.channel_layer.channel_layer
         try:
-            return ProgramMetrics(config.metrics, layer, has_several_processes=config.is_supervised)
-        except (CannotListen, ValueError) as error:
+            probes = HealthServer(config.health, state) if config.health else None
+            metrics = ProgramMetrics(config.metrics, layer, samples) if config.metrics else None
+        except (ChannelsError, ValueError) as error:
             raise CommandError(str(error)) from error
+        with probes or nullcontext(), metrics or nullcontext():
+            yield
 
     def log_start(self, config: WorkerConfig, worker: Worker) -> None:
         """Log the number of processes and threads, the layer and the channels."""
@@ -112,10 +116,11 @@ class Command(BaseCommand):
 
     def attach(self, supervisor: SupervisorLink, worker: Worker) -> None:
         """Connect a worker to its supervisor: what it holds, when it is ready, when to replace and to stop it."""
-        worker.record = supervisor.table
+        worker.record = InFlightTable(*supervisor.descriptors)
         worker.is_one_of_many = True
         worker.on_listening = supervisor.is_ready
         worker.on_replacement_needed = supervisor.ask_for_replacement
+        worker.on_outage = lambda is_down: supervisor.is_not_ready() if is_down else supervisor.is_ready()
         supervisor.call_at_end(worker.stop_gracefully)
 
     def get_channel_layer(self, alias: str) -> ChannelLayerWrapper:

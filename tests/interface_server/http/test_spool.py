@@ -81,6 +81,10 @@ class Owner:
         self._rank = rank
         quota.reclaimables.add(self)
 
+    @property
+    def disk_size(self) -> int:
+        return self.spool.disk_size
+
     def rank(self) -> float:
         return self._rank
 
@@ -112,6 +116,19 @@ def test_nobody_loses_files_for_what_has_no_room_even_without_them() -> None:
     assert owner.spool.size == 30
     assert quota.has_disk(100)
     assert owner.spool.size == 0
+
+
+def test_files_are_bounded_and_the_first_in_rank_lose_theirs() -> None:
+    quota = SpoolQuota(memory=0, disk=10**6, files=2)
+    first, second = Owner(quota, 10, 1.0), Owner(quota, 10, 2.0)
+    third = filled(quota, 10)
+    assert (first.spool.size, second.spool.size, third.size) == (0, 10, 10)
+    quota.reclaimables.clear()
+    with pytest.raises(NoSpace, match="ulimit -n"):
+        filled(quota, 10)
+    for one in (second.spool, third):
+        one.close()
+    filled(quota, 10).close()
 
 
 def test_a_disk_that_fails_is_like_one_without_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,14 @@ def begun(client: socket.socket) -> bytes:
     return found
 
 
+def everything(client: socket.socket) -> bytes:
+    """Return the bytes up to the end of the connection."""
+    found = b""
+    while part := client.recv(65536):
+        found += part
+    return found
+
+
 def received(client: socket.socket, size: int) -> bytes:
     """At least so many bytes."""
     found = b""
@@ -157,7 +165,7 @@ def test_the_slowest_is_cut_off_when_there_is_no_room_for_all() -> None:
         assert site.get() == (200, "a page")
 
 
-@pytest.mark.parametrize("path", ["ticks", "async-rare"])
+@pytest.mark.parametrize("path", ["ticks", "async-rare", "async-ticks"])
 def test_sigterm_ends_a_stream_and_its_worker(path: str) -> None:
     with streaming_site() as site, site.request(f"/{path}") as client:
         begun(client)
@@ -168,6 +176,37 @@ def test_sigterm_ends_a_stream_and_its_worker(path: str) -> None:
         assert time.monotonic() - started < 5
         assert "is closed" in worker.output
         assert "Traceback" not in worker.output
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_stream_that_sigterm_cuts_off_does_not_look_complete(version: str) -> None:
+    with streaming_site() as site, site.connect(f"GET /ticks HTTP/{version}\r\nHost: x\r\n\r\n".encode()) as client:
+        begun(client)
+        worker = site.workers[0]
+        worker.send_signal(signal.SIGTERM)
+        last = b"tick"
+        with pytest.raises(ConnectionResetError):
+            last = everything(client)
+        assert not last.endswith(b"0\r\n\r\n")
+        assert worker.wait(10) == 0, worker.output
+        worker.wait_for_line("The response to GET /ticks was cut off")
+
+
+@pytest.mark.parametrize("path", ["async-three", "three"])
+def test_a_stream_that_ends_soon_after_sigterm_is_complete(path: str) -> None:
+    with streaming_site() as site, site.request(f"/{path}") as client:
+        begun(client)
+        worker = site.workers[0]
+        worker.send_signal(signal.SIGTERM)
+        received = b""
+        while part := client.recv(65536):
+            received += part
+            if received.endswith(b"0\r\n\r\n"):
+                break
+        assert b"tick 2" in received
+        assert received.endswith(b"0\r\n\r\n")
+        assert worker.wait(10) == 0, worker.output
+        assert "cut off" not in worker.output
 
 
 def test_a_slow_stream_lives_as_long_as_its_client_reads() -> None:

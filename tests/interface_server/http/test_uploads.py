@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -92,6 +93,19 @@ def test_bodies_that_find_no_room_are_refused_with_503_and_others_are_served() -
         response, _ = site.ask("POST", "/digest", chunks)
         assert response.status == 503
         assert site.ask("POST", "/digest", BODY[:1_000_000])[0].status == 200, "the room of the others is free again"
+
+
+def test_large_bodies_one_after_another_leave_descriptors_for_clients() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))  # inherited
+    try:
+        with streaming_site() as site:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for _ in range(150):  # each is kept for a minute, unless another needs its place
+                assert site.ask("POST", "/digest", BODY[:600_000])[0].status == 200
+            assert "Too many open files" not in site.output
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_body_that_takes_too_long_is_refused_with_408() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -130,6 +134,52 @@ def test_a_unix_socket_in_use_is_left_alone_and_a_dead_one_replaced(tmp_path: Pa
         Listen(unix_socket=path).sockets()
     close(first)
     close(Listen(unix_socket=path).sockets())
+
+
+START = """
+import socket, sys
+from channels_classic.exceptions import CannotListen
+from channels_classic.interface_server.server.listen import Listen
+sys.stdin.readline()
+try:
+    (bound,) = Listen(unix_socket=sys.argv[1]).sockets()
+except CannotListen as error:
+    assert "Another program listens there" in str(error)
+    print("refused", flush=True)
+else:
+    print("listens", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_of_servers_that_start_at_once_on_one_unix_socket_one_listens_and_is_found(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    for _ in range(5):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(path)  # left by a killed server
+        starts = [
+            subprocess.Popen([sys.executable, "-c", START, path], stdin=PIPE, stdout=PIPE, text=True) for _ in range(6)
+        ]
+        for start in starts:
+            assert start.stdin is not None
+            start.stdin.write("\n")
+            start.stdin.flush()
+        assert sorted(start.stdout.readline() for start in starts if start.stdout) == ["listens\n"] + ["refused\n"] * 5
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+        for start in starts:
+            start.communicate(timeout=PATIENCE)
+        Path(path).unlink()
+
+
+def test_a_folder_that_somebody_keeps_locked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listen_module, "LOCK_TIMEOUT", 0.1)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with pytest.raises(CannotListen, match="another process has locked its folder"):
+        Listen(unix_socket=str(tmp_path / "s")).sockets()
+    os.close(folder)
+    close(Listen(unix_socket=str(tmp_path / "s")).sockets())
 
 
 def test_a_failure_leaves_no_socket_open(tmp_path: Path, free_port: int) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+if os.path.exists(os.environ.get("BROKEN", "")):
+    raise RuntimeError("this release is broken")
+
 SECRET_KEY = "a key for tests, and for nothing else"
 DEBUG = False
 ALLOWED_HOSTS = ["*"]
@@ -14,7 +17,10 @@ DATABASES: dict[str, object] = {}
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "formatters": {"json": {"()": "channels_classic.log.JSONFormatter"}, "plain": {}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": os.environ.get("LOG_FORMAT", "plain")},
+    },
     "root": {"handlers": ["console"], "level": "INFO"},
 }
 

@@ -39,6 +39,10 @@
     debug: false,
   };
 
+  /* Codes with which a server closes a socket that should come again later, perhaps with "retry=SECONDS" as the reason. */
+  const COME_AGAIN = [1012, 1013];
+  const RETRY = /(?:^|[;, ])retry=(\d{1,5}(?:\.\d{1,3})?)(?=$|[;, ])/;
+
   /*
    * A WebSocket that reconnects after every close, whoever closed it, unless it was closed with `keepClosed`.
    * Listeners and handlers are kept. Everything else is that of the current socket.
@@ -61,7 +65,7 @@
       this._keepClosed = false;
       this._watch = [
         ["open", () => this._opened()],
-        ["close", () => this._closed()],
+        ["close", (event) => this._closed(event)],
       ];
       METHODS.forEach((name) => { this[name] = this[name].bind(this); });
       this._connect();
@@ -179,9 +183,10 @@
       this._delay = 0;
     }
 
-    _closed() {
+    _closed(event) {
       this._log("close");
       this._ended = this._socket;
+      this._nextDelay = this._nextDelay || askedDelay(event);
       clearTimeout(this._timeout);
       this._reconnect();
     }
@@ -304,6 +309,12 @@
     if (cb && cb !== Object.prototype[message.stream]) {
       cb(message.payload, message.stream);
     }
+  }
+
+  /* The delay that the server asks for, and up to half of that more: others were closed at the same time. */
+  function askedDelay({code, reason}) {
+    const found = COME_AGAIN.includes(code) && RETRY.exec(reason);
+    return found ? Number(found[1]) * 1000 * (1 + Math.random() / 2) : 0;
   }
 
   function absolute(url) {

@@ -1,0 +1,42 @@
+"""The supervisor of interface server processes, which all accept from the same listening sockets.
+
+It binds the sockets once and passes them on, so that no client meets a closed port while processes come and go: what
+waits in the accept queue of one socket is taken by whichever process accepts.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from channels_classic._supervisor.process import Process
+from channels_classic._supervisor.supervisor import Supervisor
+
+logger = logging.getLogger("channels_classic.interface_server")
+
+
+class InterfaceSupervisor(Supervisor[Process]):
+    """Keeps interface server processes running on `sockets`."""
+
+    name, names = "Interface server process", "interface server processes"
+
+    def __init__(self, sockets: Sequence[socket.socket], processes: int, grace: float, **options: Any) -> None:
+        super().__init__(logger, processes, grace, **options)
+        self._sockets = sockets
+
+    def _start(self) -> Process:
+        return Process(self._command, [listener.fileno() for listener in self._sockets], self._clock)
+
+    def _stopped(self) -> None:
+        """Close the sockets here too: a client that connects while nobody accepts any more would hang."""
+        for listener in self._sockets:
+            listener.close()
+
+    def _insist(self, number: int) -> int | None:
+        """Let the processes end at once: connections are cut off, and the log tells how many."""
+        for process in self._processes():
+            process.signal(signal.SIGQUIT)
+        return None
