@@ -73,6 +73,8 @@ class WebSocket:
         "_scope",
         "_session",
         "_slowed_until",
+        "_started_at",
+        "_was_accepted",
         "_writer",
         "local",
         "slot",
@@ -92,6 +94,8 @@ class WebSocket:
         self._connect_taken = False  # a worker took the connect message
         self._early: list[Broadcast] = []
         self._cursors = cursors_of(scope.get("subprotocols") or ())  # None unless the client recovers
+        self._started_at = session.clock()
+        self._was_accepted = False
         self._connect_deadline = math.inf
         self._life_deadline = math.inf
         rates = _rates(session.config)
@@ -142,6 +146,8 @@ class WebSocket:
         if self.state is SocketState.CLOSING or (self._allowance is not None and self._is_too_much(len(data))):
             return True
         self._perform(self._inbound.frame(data, self._session.clock()))
+        if self._inbound.waiting:
+            self._session.waiting.add(self)
         if self._inbound.size > UNCOUNTED:
             self._note_buffered()
         if self._inbound.has_room and self._slowed_until == math.inf:
@@ -191,12 +197,24 @@ class WebSocket:
 
     def _end(self, code: int) -> None:
         """Leave the client's groups now, and queue its disconnect after its last frame."""
+        self._count_end(code)
         self.state = SocketState.GONE
         self._slowed_until = math.inf
         self._note_buffered()
         self._connect_deadline = self._life_deadline = math.inf
         self._session.gone(self)
         self._perform(self._inbound.end(code, self._session.clock()))
+
+    def _count_end(self, code: int) -> None:
+        if self._was_accepted:
+            self._session.stats.socket_closed(code)
+        elif self.state is SocketState.WAITING:
+            self._session.stats.handshake_ended("left", self._age)
+
+    @property
+    def _age(self) -> float:
+        """Seconds since the handshake began."""
+        return self._session.clock() - self._started_at
 
     # To the layer: what `inbound` decides is carried out here
 
@@ -222,6 +240,7 @@ class WebSocket:
         self._perform(self._inbound.retry(self._session.clock()))
 
     def _block(self, block: actions.Block) -> None:
+        self._session.waiting.add(self)
         self._session.retry_queues.refused(block.channel, self)
 
     def _unblock(self, unblock: actions.Unblock) -> None:
@@ -262,6 +281,7 @@ class WebSocket:
             self._session.config.waiting_timeout,
             RECEIVE,
         )
+        self._session.stats.cut_off["stalled"] += 1
         self._close(TRY_AGAIN_LATER)
 
     def _let_go(self, _: actions.Drained) -> None:
@@ -400,6 +420,8 @@ class WebSocket:
         if self.state is not SocketState.WAITING:
             return
         self.state = SocketState.OPEN
+        self._was_accepted = True
+        self._session.stats.socket_opened(self._age)
         self._connect_deadline = math.inf
         lifetime = self._session.config.websocket_timeout
         if lifetime >= 0:
@@ -420,6 +442,7 @@ class WebSocket:
     def _deliver_raw(self, payload: str | bytes) -> None:
         if self.state is not SocketState.OPEN or self._writer.send(payload):
             return
+        self._session.waiting.add(self)
         if self._writer.overfull:
             self._give_up()
         elif self._writer.size > UNCOUNTED:
@@ -430,6 +453,7 @@ class WebSocket:
         if self.state is not SocketState.WAITING:
             return
         self.state = SocketState.CLOSING
+        self._session.stats.handshake_ended(str(status), self._age)
         self._connect_deadline = math.inf
         self._writer.deny(status, self._scope.get("extensions") or {})
         self._perform(self._inbound.resume())
@@ -460,6 +484,16 @@ class WebSocket:
     # Memory
 
     @property
+    def waiting_frames(self) -> int:
+        """The messages of the client that wait for their turn."""
+        return self._inbound.waiting
+
+    @property
+    def waiting_bytes(self) -> tuple[int, int]:
+        """The bytes of these, and of what the client has yet to read."""
+        return self._inbound.size, self._writer.buffered
+
+    @property
     def buffered(self) -> int:
         """The bytes that wait, in either direction."""
         if self.state is SocketState.GONE:
@@ -476,6 +510,7 @@ class WebSocket:
             "The WebSocket %s is closed: the sockets of this process together exceed --socket-memory, and this one "
             "holds the most."
         )
+        self._session.stats.cut_off["memory"] += 1
         self._writer.clear()
         self._perform(self._inbound.discard(self._session.clock()))
         self._close(TRY_AGAIN_LATER)
@@ -484,6 +519,7 @@ class WebSocket:
     def _give_up(self) -> None:
         """Cut off a client that does not read."""
         self._warn("The WebSocket %s is closed: its client does not read.")
+        self._session.stats.cut_off["slow_socket"] += 1
         self._writer.clear()
         self._close(POLICY)
         self._writer.abort()
