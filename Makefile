@@ -39,8 +39,8 @@ test-hosting: $(READY) .venv-channels-4/.ready  ## try other ASGI servers, Chann
 faults: $(READY)  ## break Redis in every way: 10,000 messages each
 	@scripts/provide redis iproute2 && FAULTS=long $(BIN)/python -m pytest -n 2 tests/faults tests/layers/test_against_model.py
 
-hostile: $(READY)  ## send 50,000 hostile inputs to the interface server, and 5,000 replies
-	@HOSTILE=50000 $(BIN)/python -m pytest -q -s tests/interface_server/test_hostile.py
+hostile: $(READY)  ## send 50,000 hostile inputs to the interface server, 5,000 replies, and every value to bindings
+	@HOSTILE=50000 $(BIN)/python -m pytest -q -s tests/interface_server/test_hostile.py tests/binding/test_hostile_values.py
 
 deploys: $(READY)  ## restart and kill workers behind 1,000 busy sockets; DEPLOYS=… for fewer
 	@scripts/provide redis && DEPLOYS=$${DEPLOYS:-1000} $(BIN)/python -m pytest tests/worker/test_sockets.py tests/worker/test_streaming.py

@@ -31,6 +31,8 @@ KINDS = {
     "undecodable": "it is of a kind or format this release does not know",
     "died": "the worker process that had taken it died",
     "unheard": "no worker reported in time what became of it",
+    "flood": "its client sent more than --frame-rate, --byte-rate or --sockets-per-address allow",
+    "gap": "a client of a recoverable group came back too late for what it missed",
     "late": "its consumer ended after the lease on its frame, and a later frame had been handed out",
     "unhosted": "no interface server of this project and user runs: start `runinterface` or `runserver`",
 }

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import signal
 import socket
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from channels_classic._supervisor.process import Process
 from channels_classic._supervisor.supervisor import Supervisor
@@ -36,7 +36,14 @@ class InterfaceSupervisor(Supervisor[Process]):
             listener.close()
 
     def _insist(self, number: int) -> int | None:
-        """Let the processes end at once: connections are cut off, and the log tells how many."""
+        """Let the processes end at once: they cut their connections off, and return."""
         for process in self._processes():
             process.signal(signal.SIGQUIT)
         return None
+
+    def _quit(self, number: int) -> None:
+        if not self._stopping:
+            self._stop(number)
+        self._insist(number)
+
+    _on_signal: ClassVar[dict[int, Callable[..., None]]] = {**Supervisor._on_signal, signal.SIGQUIT: _quit}

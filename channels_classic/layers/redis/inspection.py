@@ -158,7 +158,7 @@ def judge(where: str, fields: Mapping[str, str], as_cluster: bool) -> Iterator[F
     version = fields.get("redis_version", "0")
     if is_too_old(version):
         yield Finding(Problem.TOO_OLD, f"{where} is version {version}.", "Redis 7.0 or later, or Valkey, is needed.")
-    if fields.get("redis_mode") == "cluster" and not as_cluster:
+    if "cluster" in (fields.get("redis_mode"), fields.get("server_mode")) and not as_cluster:  # Redis, Valkey
         yield Finding(
             Problem.CLUSTER,
             f"{where} is a node of a cluster, and the layer is not RedisClusterChannelLayer.",
