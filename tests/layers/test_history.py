@@ -1,4 +1,4 @@
-"""What recoverable groups keep: the steps of every layer, and what members that no interface server owns get of it."""
+"""Messages that recoverable groups keep: the steps of every layer, and those for members that no interface server owns."""
 
 from __future__ import annotations
 
