@@ -1,4 +1,4 @@
-"""Messages that recoverable groups keep: the steps of every layer, and those for members that no interface server owns."""
+"""Messages that recoverable groups keep: the steps of every layer, and those for members that no program owns."""
 
 from __future__ import annotations
 
