@@ -2,10 +2,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+DEMO   := $(VENV)/.ready-for-demos
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install docs demo demo-at-most-once test coverage test-all newest test-hosting faults hostile deploys \
+.PHONY: help install site docs links demo demo-at-most-once test coverage test-all newest test-hosting faults hostile deploys \
 	soak-sockets soak-streams bench lint format types build audit constraints clean
 
 help:  ## list the verbs
@@ -13,10 +14,10 @@ help:  ## list the verbs
 
 install: $(READY)  ## make the environment in .venv
 
-demo: $(READY)  ## run the live blog; REDIS_URL=redis://… on Redis, PORT=… on another port
+demo: $(DEMO)  ## run the live blog; REDIS_URL=redis://… on Redis, PORT=… on another port
 	@$(BIN)/python examples/liveblog/demo.py
 
-demo-at-most-once: $(READY)  ## lose messages on purpose and count them; REDIS_URL=redis://… on a Redis of its own
+demo-at-most-once: $(DEMO)  ## lose messages on purpose and count them; REDIS_URL=redis://… on a Redis of its own
 	@$(BIN)/python examples/at_most_once/demo.py --picture at-most-once.svg
 
 # Tests wait more than they compute: four at once, whatever the number of processors.
@@ -51,7 +52,7 @@ soak-streams: $(READY)  ## 1 GB each way at 1 MB/s, with the peak memory, 17 min
 	@scripts/provide redis && $(BIN)/python -m benchmarks.streams $(MEGABYTES)
 
 bench: .venv-bench/.ready  ## measure this project beside its peers, 25 minutes; QUICK=1 for a first look
-	@scripts/provide redis wrk && .venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
+	@scripts/provide redis wrk && { scripts/provide nchan || :; } && .venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
 
 lint: $(READY)  ## check style, format, spelling and import directions
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/typos && $(BIN)/lint-imports --no-logo
@@ -62,8 +63,14 @@ format: $(READY)  ## rewrite the Python files in the project's format
 types: $(READY)  ## check types, strictly
 	@$(BIN)/mypy
 
-docs: $(READY)  ## check the pages: links, verbs, names, tables of options and settings, text of the examples
-	@$(BIN)/python -m pytest -q tests/test_documents.py tests/test_reference.py tests/test_checks.py
+site: $(READY)  ## build the pages into a site in build/docs; warnings are errors
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+
+docs: site  ## build the site, check the pages and follow those with code
+	@scripts/provide redis chromium && $(BIN)/python -m pytest -q -n 2 tests/test_documents.py tests/test_reference.py tests/test_checks.py tests/test_messages.py tests/test_troubleshooting.py tests/test_snippets.py
+
+links: $(READY)  ## follow the links of the pages to other sites
+	@$(BIN)/python -m sphinx -q -b linkcheck docs build/links
 
 build: $(READY)  ## build and check the source distribution and the wheel in dist/
 	@rm -rf dist && $(BIN)/python -m build && $(BIN)/uvx twine check --strict dist/*
@@ -81,8 +88,12 @@ clean:  ## remove what the other verbs made
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@scripts/environment $(VENV) $(PYTHON) --constraint constraints.txt --editable '.[dev]' && touch $@
 
+# The demos need little of what the tests need; an environment for development holds it.
+$(DEMO): setup.cfg pyproject.toml constraints.txt
+	@{ [ $(READY) -nt setup.cfg ] || scripts/environment $(VENV) $(PYTHON) --constraint constraints.txt --editable '.[demo]'; } && touch $@
+
 .venv-channels-4/.ready: setup.cfg
-	@scripts/environment .venv-channels-4 $(PYTHON) --editable . 'channels>=4,<5' && touch $@
+	@scripts/environment .venv-channels-4 $(PYTHON) --editable . 'channels>=4,<5' 'channels_redis>=4,<5' && touch $@
 
 .venv-bench/.ready: benchmarks/requirements.txt setup.cfg
 	@scripts/environment .venv-bench $(PYTHON) --requirement benchmarks/requirements.txt && touch $@

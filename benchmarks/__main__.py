@@ -16,7 +16,7 @@ from benchmarks.limits import more_descriptors
 from benchmarks.report import costs_table, figures_table, flaws, goals_table, heading
 from benchmarks.results import Results, write
 from benchmarks.rounds import Course, busy, plan
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import SCENARIOS, SMALL_STORM, STORM
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -58,9 +58,12 @@ def bar(total: int) -> Iterator[Bar]:
 def run(options: argparse.Namespace) -> Results:
     """Do all measurements; each is kept in the file as soon as it was made."""
     scenarios = [one for one in SCENARIOS if not options.only or one.key in options.only]
+    for contender in CONTENDERS.values():
+        if not contender.is_available:
+            print(f"{contender.name} is left out: {contender.needs} is not installed.", flush=True)
     measurements = list(plan(scenarios, options.contenders or CONTENDERS, options.rounds))
     results = Results(options.seconds)
-    with Course(options.seconds) as course, bar(len(measurements)) as say:
+    with Course(options.seconds, SMALL_STORM if options.quick else STORM) as course, bar(len(measurements)) as say:
         for number, scenario, key in measurements:
             say(f"round {number + 1} of {options.rounds}: {scenario.title}, {CONTENDERS[key].name}")
             results.busy.append(busy())

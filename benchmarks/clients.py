@@ -1,7 +1,7 @@
 """The load, from one process that costs little; each client prints its figures as JSON. Any server will do.
 
-`python -m benchmarks.clients http|echo|broadcast|idle|first URL …`: see `--help`. The figures' names are their units.
-What is sent is checked when it comes back: `wrong` counts answers that were not as expected, `lost` and `twice`
+`python -m benchmarks.clients http|echo|broadcast|idle|crowd|first URL …`: see `--help`. The figures' names are their
+units. What is sent is checked when it comes back: `wrong` counts answers that were not as expected, `lost` and `twice`
 deliveries.
 """
 
@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 
 import uvloop
 
-from benchmarks.limits import more_descriptors
+from benchmarks.limits import descriptors, more_descriptors
 from benchmarks.programs import Programs
 from benchmarks.sockets import Socket, frame, open_sockets
 
@@ -31,6 +31,9 @@ Figures = dict[str, float]
 
 QUIET = 10.0
 """Seconds without any delivery after which what is missing of a broadcast counts as lost, and no more follow."""
+
+RESERVED = 500
+"""Descriptors that are no sockets of clients, here and in the server."""
 
 PATIENCE = 60.0
 """Seconds within which something must happen."""
@@ -221,6 +224,39 @@ async def idle(url: SplitResult, options: argparse.Namespace) -> Figures:
     return {"connects/s": options.sockets / elapsed, **memory, "wrong": closed, **cost}
 
 
+async def crowd(url: SplitResult, options: argparse.Namespace) -> Figures:
+    """Measure how long the echoes of 64 sockets take among few sockets and among many, and a broadcast to those."""
+    talking, few = 64, 36
+    many = min(options.sockets, descriptors() - RESERVED) - talking
+    room = url._replace(path=url.path.rpartition("/")[0] + "/room")
+    sockets = await _open(room, few)
+    talks = [Talk(socket, number, 0.1) for number, socket in enumerate(await _open(url, talking))]
+    calm = await _echoes(talks, options.seconds)
+    sockets += await _open(room, many - few)
+    busy = await _echoes(talks, options.seconds)
+    members = Room(sockets)
+    await members.say(b"hello, all of you")
+    _close(sockets)
+    return {
+        "sockets": many + talking,
+        "ms, 99 % of 100": calm["ms, 99 %"],
+        "ms, 99 % of all": busy["ms, 99 %"],
+        "times as long": busy["ms, 99 %"] / calm["ms, 99 %"],
+        "lost": sum(count == 0 for count in members.counts),
+        "twice": sum(count > 1 for count in members.counts),
+        "wrong": sum(talk.wrong for talk in talks) + sum(socket.closed for socket in sockets),
+    }
+
+
+async def _echoes(talks: Sequence[Talk], seconds: float) -> Figures:
+    """Return the spread of the echoes, when a second has passed."""
+    await asyncio.sleep(1)
+    for talk in talks:
+        talk.times.clear()
+    await asyncio.sleep(max(seconds, 2.0))
+    return spread([taken for talk in talks for taken in talk.times])
+
+
 async def first(url: SplitResult, options: argparse.Namespace) -> Figures:
     """Seconds since `--since` until a frame came back, on a server that may just be starting."""
     since = options.since or time.monotonic()
@@ -251,7 +287,7 @@ def _close(sockets: Sequence[Socket]) -> None:
         socket.close()
 
 
-SOCKET_CLIENTS = {"echo": echo, "broadcast": broadcast, "idle": idle, "first": first}
+SOCKET_CLIENTS = {"echo": echo, "broadcast": broadcast, "idle": idle, "crowd": crowd, "first": first}
 
 
 def main() -> None:

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 
 Words = tuple[str, ...]
 
 INTERFACE: Words = ("django", "runinterface", "--port", "{port}")
 WORKER: Words = ("django", "runworker")
 GROUP: Words = ("benchmarks.inside", "group")
+NCHAN = "/usr/lib/nginx/modules/ngx_nchan_module.so"
+"""Nchan, where Debian's package `libnginx-mod-nchan` puts it."""
+
 COROUTINE: Words = ("benchmarks.inside", "messages-async", "--together")
 
 
@@ -21,7 +26,8 @@ class Contender:
     """Programs that serve together: arguments of `python -m`, and after which line, how often, each of them serves.
 
     `layer` is a key of the layers in the project's settings. `prefix` comes before the paths of sockets.
-    `client` measures instead of the scenario's: for floors, which are no servers.
+    `client` measures instead of the scenario's: for floors, which are no servers. Without the Python package or the
+    file that it `needs` a contender is left out.
     """
 
     name: str
@@ -31,6 +37,16 @@ class Contender:
     prefix: str = ""
     client: Words | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    needs: str = ""
+
+    @property
+    def is_available(self) -> bool:
+        return not self.needs or (Path(self.needs).exists() if "/" in self.needs else find_spec(self.needs) is not None)
+
+
+def _replaced(program: Words) -> Words:
+    """A program that does not replace itself on SIGHUP, under one that restarts it."""
+    return ("benchmarks.restarter", *program)
 
 
 def _ours(layer: str, *options: str, name: str = "", processes: int = 1) -> Contender:
@@ -68,6 +84,10 @@ def _gunicorn(processes: int) -> Contender:
     )
 
 
+def _bare(name: str, module: str, needs: str) -> Contender:
+    return Contender(name, ((f"benchmarks.project.{module}", "{port}"),), ("serves", 1), needs=needs)
+
+
 CONTENDERS: dict[str, Contender] = {
     "redis": _ours("redis"),
     "local": _ours("local"),
@@ -90,7 +110,28 @@ CONTENDERS: dict[str, Contender] = {
     "gunicorn": _gunicorn(1),
     "gunicorn-2": _gunicorn(2),
     "bare": _uvicorn("bare ASGI, uvicorn", "bare"),
+    "picows": _bare("picows × 1", "picows_echo", needs="picows"),
+    "nchan": _bare("nginx with Nchan × 1", "nchan", needs=NCHAN),
     "handler": Contender("Django's WSGI handler, in process", client=("benchmarks.inside", "handler")),
+    # Replaced while it serves: by a successor, or stopped and started again.
+    "redis-drain": Contender(
+        "channels_classic, Redis, --drain",
+        ((*INTERFACE, "--drain", "{drain}"), (*WORKER, "--processes", "2")),
+        (r"Worker process \d+ listens", 2),
+        "redis",
+    ),
+    "redis-restart": Contender(
+        "channels_classic, Redis, restarted",
+        (_replaced(INTERFACE), (*WORKER, "--processes", "2")),
+        (r"Worker process \d+ listens", 2),
+        "redis",
+    ),
+    "channels-restart": Contender(
+        "Channels 4, uvicorn, restarted",
+        (_replaced(_uvicorn("", "channels_4").programs[0]),),
+        ("Application startup complete", 1),
+        "core",
+    ),
     # Layers alone: the client is the sender and the receiver.
     "redis-layer": Contender("channels_classic, Redis", layer="redis"),
     "local-layer": Contender("channels_classic, local", (INTERFACE,), ("hosts the channel layer", 1), "local"),

@@ -31,6 +31,10 @@ class Programs:
         words = [word.partition("=") for word in text.split(",") if word]
         self._numbers = {name: int(number) for name, _, number in words}
 
+    def pid(self, *names: str) -> int:
+        """Return the process of the first of `names` that there is."""
+        return next(self._numbers[name] for name in names if name in self._numbers)
+
     def __bool__(self) -> bool:
         return bool(self._numbers)
 

@@ -12,14 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from benchmarks.contenders import CONTENDERS, Contender, Words
 from benchmarks.programs import descendants
 from benchmarks.results import Measurement
-from benchmarks.scenarios import Scenario
+from benchmarks.scenarios import STORM, Scenario
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer, free_port
 
@@ -33,8 +33,9 @@ PATIENCE = 180.0
 class Course:
     """Shared by all measurements: a Redis, a folder, a database with a user. Use it in a `with` statement."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, storm: Mapping[str, str] = STORM) -> None:
         self._seconds = seconds
+        self._storm = storm
         self._redis = RedisServer()
         self._stack = ExitStack()
         self._cookie = ""
@@ -68,7 +69,7 @@ class Course:
         environment = self._environment(scenario, contender, port)
         with ExitStack() as stack:
             programs = [
-                Process([sys.executable, "-m", *_fill(words, port=str(port))], cwd=ROOT, env=environment)
+                Process([sys.executable, "-m", *_fill(words, port=str(port), **self._storm)], cwd=ROOT, env=environment)
                 for words in contender.programs
             ]
             for program in programs:
@@ -82,6 +83,7 @@ class Course:
                 programs=",".join(f"{name}={pid}" for name, pid in self._programs(programs)),
                 cookie=self._cookie,
                 since=repr(since),
+                **self._storm,
             )
             output = subprocess.run(
                 [sys.executable, "-m", *words, "--seconds", str(self._seconds)],
@@ -149,7 +151,7 @@ def plan(scenarios: Sequence[Scenario], only: Container[str], rounds: int) -> It
     """The measurements in their order: who comes first changes from round to round."""
     for number in range(rounds):
         for scenario in scenarios:
-            keys = [key for key in scenario.contenders if key in only]
+            keys = [key for key in scenario.contenders if key in only and CONTENDERS[key].is_available]
             first = number % max(len(keys), 1)
             for key in keys[first:] + keys[:first]:
                 yield number, scenario, key

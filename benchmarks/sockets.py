@@ -27,6 +27,9 @@ class Socket(asyncio.Protocol):
         self.on_text: Callable[[bytes], None] | None = None
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.closed = False
+        self.gone = asyncio.Event()
+        self.close_frame = b""
+        """The payload of the server's close frame: two bytes of code, and the reason."""
         key = base64.b64encode(os.urandom(16)).decode()
         self._request = (
             f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -40,6 +43,7 @@ class Socket(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
+        self.gone.set()
         if not self.opened.done():
             self.opened.set_exception(error or ConnectionError("closed during the handshake"))
 
@@ -69,6 +73,10 @@ class Socket(asyncio.Protocol):
                 self._transport.write(
                     b"\x8a" + bytes([0x80 | length]) + b"\0\0\0\0" + buffer[position + head :][:length]
                 )
+            elif buffer[position] == 0x88:
+                self.close_frame = buffer[position + head :][:length]
+                self._transport.write(b"\x88\x80\0\0\0\0")
+                self._transport.close()
             elif self.on_text and buffer[position] == 0x81:
                 self.on_text(buffer[position + head : position + head + length])
             position += head + length

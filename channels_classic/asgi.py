@@ -38,18 +38,26 @@ LEGACY_BACKENDS = {
     "asgiref.inmemory.ChannelLayer": "channels_classic.layers.inmemory.ChannelLayer",
 }
 
-ENTRY_KEYS = ("BACKEND", "CONFIG", "ROUTING", "TEST_CONFIG")
+_IN_CONFIG = " Arguments of the layer, such as 'hosts', belong in 'CONFIG'."
 
-EXAMPLE = 'Write in your settings: CHANNEL_LAYERS = {"default": {"ROUTING": "mysite.routing.channel_routing"}}'
+CHANNELS_2_BACKENDS = ("channels.layers.", "channels_redis.")
+
+ENTRY_KEYS = ("BACKEND", "CONFIG", "ON_COMMIT", "ROUTING", "TEST_CONFIG")
+
+EXAMPLE = 'Write in your settings: {} = {{"default": {{"ROUTING": "mysite.routing.channel_routing"}}}}'
 
 
 class ChannelLayerWrapper:
-    """A layer under its alias, with its routing. All other attributes are those of the layer."""
+    """A layer under its alias, with its routing. All other attributes are those of the layer.
 
-    def __init__(self, channel_layer: Any, alias: str, routing: Any) -> None:
+    With ``on_commit`` messages wait for the transaction in which they are sent, unless the sender says otherwise.
+    """
+
+    def __init__(self, channel_layer: Any, alias: str, routing: Any, on_commit: bool = False) -> None:
         self.channel_layer = channel_layer
         self.alias = alias
         self.routing = routing
+        self.on_commit = on_commit
         self.router = Router(routing)
 
     def __getattr__(self, name: str) -> Any:
@@ -77,9 +85,9 @@ class ChannelLayerManager:
         configs = CHANNEL_LAYERS.get() or {}
         if not isinstance(configs, dict):
             raise InvalidChannelLayerError(
-                f"The CHANNEL_LAYERS setting is of type {type(configs).__name__}: "
+                f"The {CHANNEL_LAYERS.used_name} setting is of type {type(configs).__name__}: "
                 "expected a dict of alias to configuration.",
-                EXAMPLE,
+                EXAMPLE.format(CHANNEL_LAYERS.used_name),
             )
         return configs
 
@@ -95,8 +103,8 @@ class ChannelLayerManager:
         """Return a new layer made from ``TEST_CONFIG``; raises ``InvalidChannelLayerError`` also when there is none."""
         if "TEST_CONFIG" not in self._entry(name):
             raise InvalidChannelLayerError(
-                f"CHANNEL_LAYERS[{name!r}] has no 'TEST_CONFIG': live server tests need one, with a prefix or hosts "
-                "of its own, because they empty the layer.",
+                f"{shown_entry(name)} has no 'TEST_CONFIG': live server tests need one, with a prefix or "
+                "hosts of its own, because they empty the layer.",
                 alias=name,
                 key="TEST_CONFIG",
             )
@@ -123,6 +131,8 @@ class ChannelLayerManager:
         if name not in configs:
             raise _unknown_alias(name, list(configs))
         entry: dict[str, Any] = configs[name]
+        if isinstance(entry, dict) and is_foreign(entry):
+            raise foreign_layer(name, entry)
         for problem in wrong_keys(name, entry):
             raise problem
         return entry
@@ -140,7 +150,7 @@ class ChannelLayerManager:
         entry = self._entry(name)
         for problem in missing_keys(name, entry):
             raise problem
-        return ChannelLayerWrapper(self._layer(name, config_key), name, entry["ROUTING"])
+        return ChannelLayerWrapper(self._layer(name, config_key), name, entry["ROUTING"], entry.get("ON_COMMIT", False))
 
 
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:
@@ -152,35 +162,63 @@ def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:
 channel_layers = ChannelLayerManager()
 
 
+def shown_entry(alias: str) -> str:
+    """Return how the project's settings spell the entry of a layer."""
+    return f"{CHANNEL_LAYERS.used_name}[{alias!r}]"
+
+
 def wrong_keys(alias: str, entry: Any) -> Iterator[InvalidChannelLayerError]:
     """Yield errors for an entry of ``CHANNEL_LAYERS`` of the wrong shape."""
     if not isinstance(entry, dict):
         yield InvalidChannelLayerError(
-            f"CHANNEL_LAYERS[{alias!r}] is of type {type(entry).__name__}: expected a dict with the keys "
-            f"{', '.join(ENTRY_KEYS)}.",
-            EXAMPLE,
+            f"{shown_entry(alias)} is of type {type(entry).__name__}: expected a dict.",
+            EXAMPLE.format(CHANNEL_LAYERS.used_name),
             alias=alias,
         )
         return
     for key in entry:
         if key not in ENTRY_KEYS:
             yield InvalidChannelLayerError(
-                f"CHANNEL_LAYERS[{alias!r}] has an unknown key {key!r}.",
-                _nearest(str(key).upper(), ENTRY_KEYS),
+                f"{shown_entry(alias)} has an unknown key {key!r}.",
+                _nearest(str(key).upper(), ENTRY_KEYS) + ("" if str(key).isupper() else _IN_CONFIG),
                 alias=alias,
                 key=str(key),
             )
+    if not isinstance(entry.get("ON_COMMIT", False), bool):
+        yield InvalidChannelLayerError(
+            f"The ON_COMMIT of CHANNEL_LAYERS[{alias!r}] is {entry['ON_COMMIT']!r}.",
+            "Expected True, to send messages when the transaction is committed, or False.",
+            alias=alias,
+            key="ON_COMMIT",
+        )
 
 
 def missing_keys(alias: str, entry: dict[str, Any]) -> Iterator[InvalidChannelLayerError]:
     """Yield errors for required keys that an entry of ``CHANNEL_LAYERS`` lacks."""
     if "ROUTING" not in entry:
         yield InvalidChannelLayerError(
-            f"CHANNEL_LAYERS[{alias!r}] has no 'ROUTING'.",
+            f"{shown_entry(alias)} has no 'ROUTING'.",
             "Name the routing of the project, such as 'mysite.routing.channel_routing', or give an empty list.",
             alias=alias,
             key="ROUTING",
         )
+
+
+def is_foreign(entry: dict[str, Any]) -> bool:
+    """Return whether an entry of ``CHANNEL_LAYERS`` describes a layer of Channels 2 or later."""
+    return str(entry.get("BACKEND")).startswith(CHANNELS_2_BACKENDS)
+
+
+def foreign_layer(alias: str, entry: dict[str, Any]) -> InvalidChannelLayerError:
+    """Return the error for a layer of Channels 2 or later where one of ours is needed."""
+    ours = "redis.RedisChannelLayer" if "redis" in entry["BACKEND"] else "inmemory.ChannelLayer"
+    return InvalidChannelLayerError(
+        f"The BACKEND {entry['BACKEND']!r} of {shown_entry(alias)} is for Channels 2 and later.",
+        f"Write 'channels_classic.layers.{ours}', and add the ROUTING; where both are used side by side, leave that "
+        "entry as it is and name the layers of channels_classic in the setting CHANNELS_CLASSIC_LAYERS.",
+        alias=alias,
+        key="BACKEND",
+    )
 
 
 def import_layer_class(alias: str, entry: dict[str, Any]) -> Any:
@@ -190,7 +228,7 @@ def import_layer_class(alias: str, entry: dict[str, Any]) -> Any:
         return import_string(LEGACY_BACKENDS.get(backend, backend))
     except (ImportError, TypeError, AttributeError) as error:
         raise InvalidChannelLayerError(
-            f"The BACKEND {backend!r} of CHANNEL_LAYERS[{alias!r}] cannot be imported: {error}.",
+            f"The BACKEND {backend!r} of {shown_entry(alias)} cannot be imported: {error}.",
             "Leave BACKEND out for the embedded layer, or name one, such as "
             "'channels_classic.layers.redis.RedisChannelLayer'.",
             alias=alias,
@@ -201,18 +239,34 @@ def import_layer_class(alias: str, entry: dict[str, Any]) -> Any:
 def check_config(alias: str, config_key: str, config: Any, layer_class: Any) -> None:
     """Raise ``InvalidChannelLayerError`` for arguments a layer does not take, naming the setting."""
     parameters: Mapping[str, Any] = {}
+    if not isinstance(config, Mapping):
+        raise InvalidChannelLayerError(
+            f"The {config_key} of {shown_entry(alias)} does not fit {name_that_thing(layer_class)}: it is of type "
+            f"{type(config).__name__}.",
+            "Give a dict of its arguments.",
+            alias=alias,
+            key=config_key,
+        )
     try:
         signature = inspect.signature(layer_class)
         parameters = signature.parameters
         signature.bind(**config)
     except (TypeError, ValueError) as error:
-        unknown = [key for key in config if key not in parameters] if isinstance(config, dict) else []
+        unknown = [key for key in config if key not in parameters]
         raise InvalidChannelLayerError(
-            f"The {config_key} of CHANNEL_LAYERS[{alias!r}] does not fit {name_that_thing(layer_class)}: {error}.",
-            _nearest(str(unknown[0]), list(parameters)) if unknown else "Give a dict of its arguments.",
+            f"The {config_key} of {shown_entry(alias)} does not fit {name_that_thing(layer_class)}: {error}.",
+            _hint_on(str(unknown[0]), list(parameters)) if unknown else "Give a dict of its arguments.",
             alias=alias,
             key=config_key,
         ) from error
+
+
+def _hint_on(argument: str, known: list[str]) -> str:
+    if argument == "hosts":
+        return (
+            "Name 'channels_classic.layers.redis.RedisChannelLayer' as BACKEND: without one it is the embedded layer."
+        )
+    return _nearest(argument, known)
 
 
 def layer_of_config(alias: str, config_key: str, config: Any, layer_class: Any) -> Any:
@@ -222,7 +276,7 @@ def layer_of_config(alias: str, config_key: str, config: Any, layer_class: Any) 
         return layer_class(**config)
     except (TypeError, ValueError) as error:
         raise InvalidChannelLayerError(
-            f"The {config_key} of CHANNEL_LAYERS[{alias!r}] does not fit {name_that_thing(layer_class)}: "
+            f"The {config_key} of {shown_entry(alias)} does not fit {name_that_thing(layer_class)}: "
             f"{str(error).rstrip('.')}.",
             "Correct that value.",
             alias=alias,
@@ -232,10 +286,12 @@ def layer_of_config(alias: str, config_key: str, config: Any, layer_class: Any) 
 
 def _unknown_alias(alias: str, known: list[str]) -> UnknownChannelLayer:
     if known:
-        return UnknownChannelLayer(f"CHANNEL_LAYERS defines no layer {alias!r}.", _nearest(alias, known), alias=alias)
+        return UnknownChannelLayer(
+            f"{CHANNEL_LAYERS.used_name} defines no layer {alias!r}.", _nearest(alias, known), alias=alias
+        )
     return UnknownChannelLayer(
-        f"There is no channel layer {alias!r}, because the setting CHANNEL_LAYERS is missing or empty.",
-        EXAMPLE,
+        f"There is no channel layer {alias!r}, because the setting {CHANNEL_LAYERS.used_name} is missing or empty.",
+        EXAMPLE.format(CHANNEL_LAYERS.used_name),
         alias=alias,
     )
 

@@ -13,6 +13,8 @@ import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
+from importlib import metadata
 from itertools import takewhile
 from typing import Any
 
@@ -28,12 +30,21 @@ import channels_classic
 from channels_classic.asgi import (
     ChannelLayerManager,
     check_config,
+    foreign_layer,
     import_layer_class,
+    is_foreign,
     layer_of_config,
     missing_keys,
+    shown_entry,
     wrong_keys,
 )
-from channels_classic.conf import CHANNEL_LAYERS, CHANNELS_TRUSTED_ORIGINS, DEFAULT_CHANNEL_LAYER, SETTINGS
+from channels_classic.conf import (
+    CHANNEL_LAYERS,
+    CHANNELS_CLASSIC_LAYERS,
+    CHANNELS_TRUSTED_ORIGINS,
+    DEFAULT_CHANNEL_LAYER,
+    SETTINGS,
+)
 from channels_classic.exceptions import ChannelsError, InvalidChannelLayerError, InvalidChannelName
 from channels_classic.layers.names import check_receivable
 from channels_classic.routing import Include, Route, RouteClass, Router
@@ -42,8 +53,15 @@ from channels_classic.security.websockets import is_open_to_foreign_pages, trust
 from channels_classic.sessions import uses_http_session
 from channels_classic.utils import name_that_thing
 
-CHANNELS_2_BACKENDS = ("channels.layers.", "channels_redis.")
 STATICFILES = "django.contrib.staticfiles"
+
+SENT_BY_INTERFACE_SERVERS = (
+    "http.disconnect",
+    "http.request",
+    "websocket.connect",
+    "websocket.disconnect",
+    "websocket.receive",
+)
 
 _LIBRARIES = tuple(os.path.join(*module.__path__, "") for module in (channels_classic, django, importlib))
 
@@ -64,16 +82,32 @@ def check_channel_layers(app_configs: Sequence[AppConfig] | None = None, **kwarg
     except InvalidChannelLayerError as error:
         return [_error(error, "channels_classic.E001")]
     found = [message for alias, entry in configs.items() for message in _check_entry(alias, entry)]
+    found += _check_shared_setting(configs)
     if configs and DEFAULT_CHANNEL_LAYER not in configs:
         found.append(
             Warning(
-                f"CHANNEL_LAYERS defines {', '.join(map(repr, configs))}, but no {DEFAULT_CHANNEL_LAYER!r}.",
+                f"{CHANNEL_LAYERS.used_name} defines {', '.join(map(repr, configs))}, "
+                f"but no {DEFAULT_CHANNEL_LAYER!r}.",
                 hint=f"Name one of them {DEFAULT_CHANNEL_LAYER!r}: Channel, Group, runinterface, runworker and "
                 "runserver use that one unless told otherwise.",
                 id="channels_classic.W002",
             )
         )
     return found
+
+
+def _check_shared_setting(configs: dict[str, Any]) -> Messages:
+    """Warn of layers that consumers of Channels 2 or later would look up, and refuse for their routing."""
+    if CHANNEL_LAYERS.used_name != CHANNEL_LAYERS.name or not _other_channels():
+        return
+    ours = [alias for alias, entry in configs.items() if isinstance(entry, dict) and "ROUTING" in entry]
+    if DEFAULT_CHANNEL_LAYER in ours:
+        yield Warning(
+            f"Channels {_other_channels()} is installed beside, and refuses CHANNEL_LAYERS['default'] for its ROUTING: "
+            "each handshake with a consumer of Channels would end in status 500.",
+            hint="Rename the setting CHANNEL_LAYERS to CHANNELS_CLASSIC_LAYERS: the old name then belongs to Channels.",
+            id="channels_classic.W007",
+        )
 
 
 @register("channels_classic")
@@ -86,7 +120,7 @@ def check_types(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -
             id="channels_classic.E010",
         )
         for setting in SETTINGS
-        if setting not in (CHANNEL_LAYERS, CHANNELS_TRUSTED_ORIGINS) and not setting.is_valid()
+        if setting not in (CHANNEL_LAYERS, CHANNELS_CLASSIC_LAYERS, CHANNELS_TRUSTED_ORIGINS) and not setting.is_valid()
     ]
 
 
@@ -107,21 +141,22 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
 
 @register("channels_classic")
 def check_runserver(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Warn when `manage.py runserver` is that of another app: Django takes the first in INSTALLED_APPS."""
+    """Warn when our commands are those of another app: Django takes the first in INSTALLED_APPS."""
     if not CHANNEL_LAYERS.is_valid() or not CHANNEL_LAYERS.get():
         return []
+    return [message for command in ("runserver", "runworker") for message in _check_command(command)]
+
+
+def _check_command(command: str) -> Messages:
     before = takewhile(lambda app: app.name != "channels_classic", apps.get_app_configs())
-    first = next((app.name for app in before if _has_runserver(app)), None)
-    if first is None:
-        return []
-    return [
-        Warning(
-            f"`manage.py runserver` is that of {first!r}, which serves no WebSockets and runs no consumers.",
+    first = next((app.name for app in before if _has_command(app, command)), None)
+    if first is not None:
+        yield Warning(
+            f"`manage.py {command}` is that of {first!r}, which runs no consumers of channels_classic.",
             hint=f"Put 'channels_classic' before {first!r} in INSTALLED_APPS."
             + (" Its runserver serves static files as well." if first == STATICFILES else ""),
             id="channels_classic.W005" if first == STATICFILES else "channels_classic.W004",
         )
-    ]
 
 
 @register("channels_classic")
@@ -177,14 +212,14 @@ def _connect_consumers(entry: Any) -> Iterator[Any]:
         yield entry.consumer
 
 
-def _has_runserver(app: AppConfig) -> bool:
-    return "runserver" in find_commands(os.path.join(app.path, "management"))
+def _has_command(app: AppConfig, command: str) -> bool:
+    return command in find_commands(os.path.join(app.path, "management"))
 
 
 def _check_entry(alias: str, entry: Any) -> Messages:
     if not isinstance(entry, dict):
         yield from (_error(problem, "channels_classic.E002") for problem in wrong_keys(alias, entry))
-    elif str(entry.get("BACKEND")).startswith(CHANNELS_2_BACKENDS):
+    elif is_foreign(entry):
         yield from _check_channels_2(alias, entry)
     elif unknown := list(wrong_keys(alias, entry)):
         # What a misspelt key was meant to say is not known, so the others cannot be judged.
@@ -196,15 +231,27 @@ def _check_entry(alias: str, entry: Any) -> Messages:
 
 
 def _check_channels_2(alias: str, entry: dict[str, Any]) -> Messages:
-    if apps.is_installed("channels"):
-        return  # both are in use, side by side, and this entry is the other's
-    ours = "redis.RedisChannelLayer" if "redis" in entry["BACKEND"] else "inmemory.ChannelLayer"
-    leftover = " Remove ASGI_APPLICATION, which belongs to it too." if hasattr(settings, "ASGI_APPLICATION") else ""
-    yield Error(
-        f"The BACKEND {entry['BACKEND']!r} of CHANNEL_LAYERS[{alias!r}] is for Channels 2 and later.",
-        hint=f"Write 'channels_classic.layers.{ours}', and add the ROUTING.{leftover}",
-        id="channels_classic.E008",
-    )
+    error = foreign_layer(alias, entry)
+    if not _other_channels() and not apps.is_installed("channels"):
+        leftover = " Remove ASGI_APPLICATION, which belongs to it too." if hasattr(settings, "ASGI_APPLICATION") else ""
+        yield Error(error.problem, hint=f"{error.hint}{leftover}", id="channels_classic.E008")
+    elif alias == DEFAULT_CHANNEL_LAYER:
+        yield Warning(
+            f"{shown_entry(alias)} is a layer of Channels 2 or later: the programs of "
+            "channels_classic, Channel and Group have none.",
+            hint='Leave it as it is, and add CHANNELS_CLASSIC_LAYERS = {"default": {"ROUTING": '
+            '"mysite.routing.channel_routing"}}.',
+            id="channels_classic.W008",
+        )
+
+
+def _other_channels() -> str:
+    """Return the version of Channels 2 or later that is installed beside, or the empty text."""
+    try:
+        version = metadata.version("channels")
+    except metadata.PackageNotFoundError:
+        return ""
+    return "" if version.startswith(("0.", "1.")) else version
 
 
 def _check_routing(alias: str, routing: Any) -> Messages:
@@ -215,7 +262,7 @@ def _check_routing(alias: str, routing: Any) -> Messages:
     except Exception as error:  # importing the user's modules runs their code
         kind = "" if isinstance(error, (ImproperlyConfigured, ChannelsError)) else f"{type(error).__name__}: "
         yield Error(
-            f"The ROUTING of CHANNEL_LAYERS[{alias!r}] cannot be used: {kind}{error}",
+            f"The ROUTING of {shown_entry(alias)} cannot be used: {kind}{error}",
             hint=_place(error) or _ROUTING_HINTS.get(type(error), _ROUTING_HINT),
             id="channels_classic.E005",
         )
@@ -230,6 +277,7 @@ def _check_consumers(include: Include, captured: frozenset[str]) -> Messages:
             yield from _check_consumers(entry, captured | _groups(entry.prefixes))
         elif type(entry) in (Route, RouteClass):
             yield from _check_call(entry, captured | _groups(entry.filters))
+            yield from _check_names(entry)
             yield from _check_order(entry)
 
 
@@ -258,6 +306,19 @@ def _check_call(route: Route, captured: frozenset[str]) -> Messages:
     )
 
 
+def _check_names(route: Route) -> Messages:
+    """Warn of a channel that looks like one of the interface server's and is none."""
+    for channel in route.channels:
+        near = get_close_matches(channel, SENT_BY_INTERFACE_SERVERS, 1, 0.8)
+        if channel not in SENT_BY_INTERFACE_SERVERS and near:
+            yield Warning(
+                f"The route for {channel!r} to {name_that_thing(route.consumer)} gets no messages of clients: "
+                f"interface servers send to {near[0]!r}.",
+                hint=f"Write {near[0]!r}; or silence this, if the project itself sends to that channel.",
+                id="channels_classic.W012",
+            )
+
+
 def _check_order(route: Route) -> Messages:
     """Warn about a demultiplexer of which several streams enforce the order of the whole socket."""
     consumer = route.consumer
@@ -284,7 +345,7 @@ def _check_layer(alias: str, entry: dict[str, Any]) -> Messages:
         yield _error(error, "channels_classic.E006")
         return
     except Exception as error:  # importing the user's modules runs their code
-        problem = f"The BACKEND of CHANNEL_LAYERS[{alias!r}] cannot be imported: {type(error).__name__}: {error}"
+        problem = f"The BACKEND of {shown_entry(alias)} cannot be imported: {type(error).__name__}: {error}"
         yield Error(problem, hint=_place(error), id="channels_classic.E006")
         return
     for key in ("CONFIG", "TEST_CONFIG") if "TEST_CONFIG" in entry else ("CONFIG",):
@@ -292,7 +353,7 @@ def _check_layer(alias: str, entry: dict[str, Any]) -> Messages:
     # The test runners turn DEBUG off, and a project may well test with the memory layer.
     if "inmemory" in _module(layer_class) and not settings.DEBUG and not hasattr(mail, "outbox"):
         yield Warning(
-            f"CHANNEL_LAYERS[{alias!r}] is the memory layer, which ends at the process, while DEBUG is off.",
+            f"{shown_entry(alias)} is the memory layer, which ends at the process, while DEBUG is off.",
             hint="Leave BACKEND out for the embedded layer, which serves the processes of one machine, or use "
             "'channels_classic.layers.redis.RedisChannelLayer'.",
             id="channels_classic.W001",

@@ -16,22 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import ModuleType
 
+from channels_classic._import_names import MODULES, NAMES
 from channels_classic.apps import ChannelsConfig
 from channels_classic.exceptions import OtherChannelsInstalled
-
-_MODULES = {
-    "asgi_ipc": "channels_classic.layers.local",
-    "asgi_ipc.core": "channels_classic.layers.local",
-    "asgi_redis": "channels_classic.layers.redis",
-    "asgi_redis.core": "channels_classic.layers.redis",
-    "asgi_redis.local": "channels_classic.layers.redis",
-    "asgi_redis.sentinel": "channels_classic.layers.redis",
-    "asgiref.inmemory": "channels_classic.layers.inmemory",
-    "channels": "channels_classic",
-}
-
-_NAMES = {"channels_classic.layers.local": {"IPCChannelLayer": "LocalChannelLayer"}}
-"""Module → old names in it, and what they are called there now."""
 
 
 class _Finder(MetaPathFinder):
@@ -40,7 +27,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        name = _MODULES.get(fullname)
+        name = MODULES.get(fullname)
         if name is None and fullname.startswith("channels."):
             name = "channels_classic" + fullname.removeprefix("channels")
         return ModuleSpec(fullname, _Loader(name)) if name is not None and _exists(name) else None
@@ -62,7 +49,7 @@ class _Loader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Restore the spec of the module, which Python has replaced; it has been executed before."""
         module.__spec__ = self._own
-        for old, new in _NAMES.get(self._name, {}).items():
+        for old, new in NAMES.get(self._name, {}).items():
             setattr(module, old, getattr(module, new))
 
 

@@ -18,18 +18,28 @@ DEFAULT_CHANNEL_LAYER = "default"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A setting; ``type`` lists the types of its values, ``same_as`` names the setting of Django whose value it has."""
+    """A setting; ``type`` lists the types of its values.
+
+    ``same_as`` names the setting of Django whose value it has by default, ``instead`` one of ours that is read in its
+    place where the project sets it.
+    """
 
     name: str
     type: tuple[type, ...]
     default: Any
     help: str
     same_as: str = ""
+    instead: str = ""
+
+    @property
+    def used_name(self) -> str:
+        """The name under which the project gives the value."""
+        return self.instead if self.instead and hasattr(settings, self.instead) else self.name
 
     def get(self) -> Any:
         """Return the value in the settings of the project, or the default."""
         default = getattr(settings, self.same_as) if self.same_as else self.default
-        return getattr(settings, self.name, default)
+        return getattr(settings, self.used_name, default)
 
     def is_valid(self) -> bool:
         """Return whether the value is of one of the types."""
@@ -41,6 +51,14 @@ CHANNEL_LAYERS = Setting(
     (dict,),
     {},
     "Alias → layer. Without it the project is plain Django, and the programs report what to add.",
+    instead="CHANNELS_CLASSIC_LAYERS",
+)
+CHANNELS_CLASSIC_LAYERS = Setting(
+    "CHANNELS_CLASSIC_LAYERS",
+    (dict, NoneType),
+    None,
+    "Read instead of `CHANNEL_LAYERS` where it is set, for a project in which Channels 2 or later reads that one: see "
+    "[beside Channels 4](../channels-4.md).",
 )
 CHANNEL_SESSION_ENGINE = Setting(
     "CHANNEL_SESSION_ENGINE",
@@ -73,6 +91,7 @@ CHANNELS_WS_PROTOCOLS = Setting(
 
 SETTINGS = (
     CHANNEL_LAYERS,
+    CHANNELS_CLASSIC_LAYERS,
     CHANNEL_SESSION_ENGINE,
     CHANNELS_IMPLICIT_ACCEPT,
     CHANNELS_TRUSTED_ORIGINS,

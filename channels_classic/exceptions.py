@@ -182,6 +182,13 @@ class InvalidMessage(ChannelsError, TypeError, ValueError, AssertionError):
         )
 
 
+class InvalidPresence(ChannelsError, TypeError, ValueError):
+    """Raised when `who` or `info` of a member of a group is not of the right kind or size."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"Cannot say who a member of a group is: {problem}.")
+
+
 class LayerUnavailable(ChannelsError, ConnectionError):
     """Raised when the layer cannot be reached.
 
@@ -271,9 +278,11 @@ class OtherChannelsInstalled(ChannelsError, ImportError):
 
     def __str__(self) -> str:
         what = f"Channels {self.version} is installed" if self.version else "there is another package 'channels'"
+        library = " A library that requires 'channels' installs it: pip install --no-deps keeps it from doing so."
         return (
             f"channels_classic.compat cannot provide the name 'channels': {what}, at {self.origin}. Uninstall that, or "
             "remove the import of channels_classic.compat and write 'channels_classic' for 'channels' in this project."
+            f"{library if self.version else ''}"
         )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
+import traceback
+from datetime import datetime, timezone
 
 from django.utils.log import AdminEmailHandler
 
-from channels_classic._log_escapes import protect_loggers
+from channels_classic._current import current_message
+from channels_classic._log_escapes import LOGGERS, protect_loggers
 
-__all__ = ["handler", "setup_logger"]
+__all__ = ["JSONFormatter", "MessageFilter", "handler", "setup_logger"]
 
 handler: logging.Handler = logging.StreamHandler()
 """The stream that the commands log to; replace it before a command runs."""
@@ -24,6 +29,19 @@ _our_levels: dict[str, int] = {}
 """Levels set here, by logger: what differs was set by the project."""
 
 
+def enable_loggers() -> None:
+    """Let the loggers of this package log, whatever was imported before `LOGGING` was applied and handlers raise.
+
+    Unless it says otherwise, Python switches off all loggers that exist by then and that it does not name: those of
+    modules which `asgi.py`, `channels-classic` or the settings import. Call when it was applied.
+    """
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.disabled = False
+        if type(logger) is logging.Logger:
+            logger.__class__ = _ShieldedLogger
+
+
 def setup_logger(name: str, verbosity: int = 1) -> logging.Logger:
     """Return the logger `name`, which logs to `handler` what no handler of the project gets.
 
@@ -31,6 +49,7 @@ def setup_logger(name: str, verbosity: int = 1) -> logging.Logger:
     with 3 everything. The same goes for the loggers of this package. Records propagate to the handlers of the project,
     and a logger that the `LOGGING` setting gave a level or handlers is left as it is.
     """
+    enable_loggers()
     protect_loggers()
     handler.setFormatter(logging.Formatter(_FORMAT))
     if not any(isinstance(existing, _Unheard) for existing in handler.filters):
@@ -47,6 +66,68 @@ def setup_logger(name: str, verbosity: int = 1) -> logging.Logger:
         logger.setLevel(level)
         _our_levels[logger_name] = level
     return logging.getLogger(name)
+
+
+class MessageFilter(logging.Filter):
+    """Adds to each record the `request_id`, `channel` and `trace_id` of the message consumed; empty without one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record, and let it pass."""
+        for name, value in _message_fields().items():
+            setattr(record, name, value)
+        return True
+
+
+class JSONFormatter(logging.Formatter):
+    """Formats a record as a line of JSON: time in UTC, level, logger, message, process, traceback, and its `extra`.
+
+    Records of consumers have the fields of `MessageFilter` too.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        fields = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "process": record.process,
+            **{name: value for name, value in _message_fields().items() if value},
+            **{name: value for name, value in vars(record).items() if name not in _STANDARD},
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = self.formatStack(record.stack_info)
+        return json.dumps(fields, default=str)
+
+
+_STANDARD = {*vars(logging.LogRecord("", 0, "", 0, "", None, None)), "message", "asctime", "taskName", "keep_lines"}
+
+
+def _message_fields() -> dict[str, str]:
+    message = current_message.get()
+    if message is None:
+        return {"request_id": "", "channel": "", "trace_id": ""}
+    trace_id = message.trace_context.get("traceparent", "")[3:35]
+    return {"request_id": message.request_id, "channel": message.channel.name, "trace_id": trace_id}
+
+
+class _ShieldedLogger(logging.Logger):
+    """A logger whose handlers cannot fail the program that logs.
+
+    Handlers of the standard library report their own errors; those of others raise them, such as Django's handler that
+    mails to the admins. A message whose error is logged would have no outcome then.
+    """
+
+    def callHandlers(self, record: logging.LogRecord) -> None:
+        """Call the handlers; write to the standard error what one of them raised, and the record."""
+        try:
+            super().callHandlers(record)
+        except Exception:
+            if logging.raiseExceptions and sys.stderr:
+                text = logging.Formatter(_FORMAT).format(record)
+                sys.stderr.write(f"{text}\nA handler of this record failed:\n{traceback.format_exc()}")
 
 
 class _Unheard(logging.Filter):

@@ -35,6 +35,17 @@ class Message:
         """Return True if the worker that consumes it was asked to stop; what has no end should end then."""
         return False
 
+    @property
+    def request_id(self) -> str:
+        """The name of the request or socket, which the access log has too; empty for a message without a client."""
+        return self.reply_channel.name.partition("!")[2] if self.reply_channel is not None else ""
+
+    @property
+    def trace_context(self) -> dict[str, str]:
+        """The W3C trace context of the request or handshake: ``traceparent`` and ``tracestate``, as far as given."""
+        found = {name: self.content.get(name) for name in ("traceparent", "tracestate")}
+        return {name: value for name, value in found.items() if isinstance(value, str)}
+
     def __init__(self, content: dict[str, Any], channel_name: str | None, channel_layer: Any) -> None:
         self.content = content
         self.channel_layer = channel_layer

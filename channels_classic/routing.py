@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from channels_classic._debug_notices import warn_of_ignored_frame
 from channels_classic.utils import name_that_thing
 
 __all__ = [
@@ -271,6 +272,8 @@ class Router:
 
 def null_consumer(*args: Any, **kwargs: Any) -> None:
     """Do nothing with the message."""
+    if args:
+        warn_of_ignored_frame(args[0])
 
 
 def connect_consumer(message: RoutedMessage, *args: Any, **kwargs: Any) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from .asgi import Application, Receive, Scope, SendEvent
+from .asgi import Application, Receive, Scope, SendEvent, client_id
 from .log_throttle import ThrottledLog
 
 logger = logging.getLogger("channels_classic.interface_server")
@@ -48,7 +48,7 @@ class ActionLogMiddleware:
     async def _http(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         started = time.monotonic()
         query = f"?{scope['query_string'].decode('latin-1')}" if scope.get("query_string") else ""
-        details = {"method": scope["method"], "path": _path(scope) + query, "client": _client(scope), "size": 0}
+        details = {"method": scope["method"], "path": _path(scope) + query, "size": 0, **_common(scope)}
 
         async def watched_send(message: Any) -> None:
             await send(message)
@@ -62,7 +62,8 @@ class ActionLogMiddleware:
         await self._application(scope, receive, watched_send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
-        details = {"path": _path(scope), "client": _client(scope)}
+        started = time.monotonic()
+        details = {"path": _path(scope), **_common(scope)}
         last = "connecting"
         self._report("websocket", last, details)
 
@@ -77,7 +78,12 @@ class ActionLogMiddleware:
             await self._application(scope, receive, watched_send)
         finally:
             if last == "connected":
-                self._report("websocket", "disconnected", details)
+                self._report("websocket", "disconnected", {**details, "time_taken": time.monotonic() - started})
+
+
+def _common(scope: Scope) -> dict[str, Any]:
+    """Return the details of a request and of a handshake."""
+    return {"client": _client(scope), "id": client_id(scope), "scope": scope}
 
 
 def _path(scope: Scope) -> str:

@@ -73,7 +73,7 @@ class InterfaceServer:
     async def _http(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         session = await self._started()
         if scope["path"] == self.config.health_path:
-            await answer_health(session.available, send)
+            await answer_health(session.health, scope["method"], send)
             return
         await Request(session, scope, receive, send, self._bodies, self._responses).run()
 

@@ -5,6 +5,7 @@ The commands make their options from the fields; nothing here reads settings or 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -71,6 +72,15 @@ class InterfaceConfig:
     waiting_timeout: float = option(
         60.0, "Seconds of paused reading after which a WebSocket is closed with 1013 (try again later)."
     )
+    frame_rate: int = option(
+        0,
+        "Maximum frames per second of a WebSocket client; beyond it the socket is read more slowly, and closed with "
+        "1008 if that goes on for 10 seconds. 0: unlimited.",
+    )
+    byte_rate: int = option(0, "Maximum bytes per second of a WebSocket client, likewise. 0: unlimited.")
+    sockets_per_address: int = option(
+        0, "Maximum WebSockets of one client address in a process; further handshakes get 429. 0: unlimited."
+    )
     socket_memory: int = option(
         1024**3,
         "Maximum bytes queued for and from all WebSockets of a process; beyond it those that use most are closed. "
@@ -115,3 +125,11 @@ class ClientLimits:
     max_connections: int = option(
         0, "Maximum open connections; beyond it requests and handshakes get 503. 0: unlimited."
     )
+    connect_rate: float = option(
+        0.0,
+        "Maximum WebSocket handshakes per second and process; more wait up to 2 seconds, then get 503. 0: unlimited.",
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.connect_rate < math.inf:
+            raise ValueError(f"--connect-rate is {self.connect_rate:g}: expected a number of handshakes from 0.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from channels_classic._health import READY, Health, answer
+
 from .asgi import SendEvent
 
 RETRY_AFTER = (b"retry-after", b"5")
@@ -17,14 +19,16 @@ _SENTENCES = {
 }
 
 
-async def answer_health(available: bool, send: SendEvent) -> None:
+async def answer_health(state: Health, method: str, send: SendEvent) -> None:
     """Answer a load balancer: 200 if clients can be served, else 503."""
-    status, body = (200, b"ok\n") if available else (503, b"The channel layer is down.\n")
+    status, body = answer(state, READY, method)
     headers = [
         (b"content-type", b"text/plain"),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
     ]
+    if status == 405:
+        headers.append((b"allow", b"GET, HEAD"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

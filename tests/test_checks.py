@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -137,6 +138,12 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
         "'channels_classic.layers.inmemory.ChannelLayer'",
     ),
     ("W010", {"default": {"ROUTING": {"a": 5}}}, "consumer builtins.int of a cannot be called", "Name a function"),
+    (
+        "W012",
+        {"default": {"ROUTING": {"websocket.received": "tests.test_checks.consume"}}},
+        "'websocket.received' to tests.test_checks.consume gets no messages of clients",
+        "Write 'websocket.receive'",
+    ),
     ("W002", {"fast": {"ROUTING": []}}, "defines 'fast', but no 'default'", "Name one of them 'default'"),
 ]
 
@@ -215,6 +222,37 @@ def test_a_project_that_has_channels_4_beside_keeps_its_layer(settings: Settings
         "modern": {"BACKEND": "channels_redis.core.RedisChannelLayer"},
     }
     assert found() == []
+
+
+def test_a_layer_of_channels_4_that_ours_cannot_use_is_warned_of(settings: Settings, project: Path) -> None:
+    (project / "channels").mkdir()
+    (project / "channels" / "__init__.py").touch()
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "channels"]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}
+    assert ids() == ["W008"]
+    settings.CHANNELS_CLASSIC_LAYERS = {"default": {"ROUTING": []}}
+    assert found() == []
+
+
+def test_our_own_setting_is_named_in_its_mistakes(settings: Settings) -> None:
+    settings.CHANNELS_CLASSIC_LAYERS = {"default": {}}
+    (message,) = found()
+    assert message.msg == "CHANNELS_CLASSIC_LAYERS['default'] has no 'ROUTING'."
+    settings.CHANNELS_CLASSIC_LAYERS = ["default"]
+    (message,) = found()
+    assert "CHANNELS_CLASSIC_LAYERS setting is of type list" in message.msg
+    assert "CHANNELS_CLASSIC_LAYERS = {" in str(message.hint)
+
+
+def test_a_worker_command_of_another_app_is_warned_of(settings: Settings, project: Path) -> None:
+    commands = project / "checked_worker" / "management" / "commands"
+    commands.mkdir(parents=True)
+    (project / "checked_worker" / "__init__.py").touch()
+    (commands / "runworker.py").touch()
+    settings.INSTALLED_APPS = ["checked_worker", *settings.INSTALLED_APPS]
+    (message,) = found()
+    assert message.id == "channels_classic.W004"
+    assert "`manage.py runworker` is that of 'checked_worker'" in message.msg
 
 
 def test_a_leftover_of_channels_2_names_its_other_setting(settings: Settings) -> None:
@@ -367,7 +405,44 @@ def test_a_check_can_be_silenced_and_run_by_tag(settings: Settings, capsys: pyte
     assert "no issues (1 silenced)" in capsys.readouterr().out
 
 
+# The table of wrong settings
+
+
+WRONG = re.findall(r"^\| `(\w+) = (.+?)` \| `(\w+)` \| (.+?) \|$", DOCS.read_text(), re.MULTILINE)
+
+
+def configured(name: str, value: Any) -> tuple[str, Any]:
+    """Return the setting, and its value, that a row of the table describes."""
+    if name not in ("BACKEND", "CONFIG", "TEST_CONFIG", "ROUTING", "hosts", "redis", "sentinel", "cluster"):
+        return name, value
+    entry: dict[str, Any] = {"ROUTING": []}
+    if name in ("hosts", "redis"):
+        entry |= {"BACKEND": REDIS, "CONFIG": {"hosts": value} if name == "hosts" else value}
+    elif name in ("sentinel", "cluster"):
+        backend = f"channels_classic.layers.redis.Redis{name.capitalize()}ChannelLayer"
+        entry |= {"BACKEND": backend, "CONFIG": value}
+    else:
+        entry[name] = value
+    return "CHANNEL_LAYERS", {"default": entry}
+
+
+@pytest.mark.parametrize(("name", "value", "id", "sentence"), WRONG)
+def test_each_wrong_setting_of_the_page_gets_the_sentence_that_stands_there(
+    settings: Settings, name: str, value: str, id: str, sentence: str
+) -> None:
+    setattr(settings, *configured(name, ast.literal_eval(value)))
+    (message,) = found()
+    beginning = r"^The (TEST_)?CONFIG of CHANNEL_LAYERS\['default'\] does not fit [\w.]+: "
+    assert (message.id, re.sub(beginning, "… ", message.msg)) == (f"channels_classic.{id}", sentence)
+    assert message.hint
+
+
+def test_the_page_has_many_of_them() -> None:
+    assert len(WRONG) >= 30
+    assert len({(name, value) for name, value, *_ in WRONG}) == len(WRONG)
+
+
 def test_the_page_lists_every_check_once() -> None:
-    documented = re.findall(r"^\| `channels_classic\.(\w+)` \|", DOCS.read_text(), re.MULTILINE)
+    documented = re.findall(r"^\| `channels_classic\.([EW]0[01]\d)` \|", DOCS.read_text(), re.MULTILINE)
     in_code = set(re.findall(r'"channels_classic\.([EW]\d+)"', Path(checks.__file__).read_text()))
     assert documented == sorted(in_code)

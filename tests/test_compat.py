@@ -274,6 +274,9 @@ def test_a_real_channels_is_named_and_not_hidden(tmp_path: Path) -> None:
     done = python("-c", "import channels_classic.compat", cwd=tmp_path, path=site)
     assert done.returncode == 1
     assert f"Channels 4.3.1 is installed, at {site}/channels/__init__.py. Uninstall that, or remove" in done.stderr
+    assert (
+        "A library that requires 'channels' installs it: pip install --no-deps keeps it from doing so." in done.stderr
+    )
 
 
 def test_so_is_a_package_of_the_project_that_has_the_name(tmp_path: Path) -> None:

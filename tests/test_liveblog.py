@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -242,13 +244,14 @@ def demo(folder: Path, free_port: int) -> Iterator[Process]:
         yield running
 
 
-def start_demo(folder: Path, port: int) -> Process:
-    environment = {
+def start_demo(folder: Path, port: int, **changes: str) -> Process:
+    environment: dict[str, str | None] = {
         "PORT": str(port),
         "LIVEBLOG_DB": str(folder / "liveblog.sqlite3"),
         "REDIS_URL": None,
         "DJANGO_SETTINGS_MODULE": None,
         "LIVEBLOG_KEY": str(folder),
+        **changes,
     }
     return Process([sys.executable, FOLDER / "demo.py"], env=environment)
 
@@ -269,11 +272,61 @@ def test_the_demo_stops_cleanly_and_leaves_nothing_behind(demo: Process, number:
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
 
 
-def test_the_demo_ends_with_the_last_lines_of_a_process_that_died(demo: Process) -> None:
-    worker = children_of(demo.pid)[1]
-    os.kill(worker, signal.SIGKILL)
-    assert demo.wait() == 1
-    assert "Worker 1 ended with status -9. It said last:" in demo.output
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+def test_the_demo_survives_every_worker_and_says_what_a_reader_sees(
+    demo: Process, free_port: int, number: signal.Signals
+) -> None:
+    with connect(f"ws://127.0.0.1:{free_port}{BLOG}stream/") as reader:
+        for round in range(1, 4):
+            first, *workers = children_of(demo.pid)
+            for worker in workers:
+                os.kill(worker, number)
+            demo.wait_for_line(r"Worker \d \(process \d+\) .*No page notices", occurrences=2 * round)
+            assert first in children_of(demo.pid) and len(children_of(demo.pid)) == 3
+        assert reader.ping().wait(5)
+        with urlopen(f"http://127.0.0.1:{free_port}/", timeout=30) as page:
+            assert page.status == 200
+    assert demo.running
+    assert "was ended by SIGKILL" in demo.output or number != signal.SIGKILL
+
+
+def test_the_demo_starts_its_interface_server_again(demo: Process, free_port: int) -> None:
+    os.kill(children_of(demo.pid)[0], signal.SIGKILL)
+    demo.wait_for_line("Interface .* was ended by SIGKILL. Pages reconnect")
+    demo.wait_for_port(free_port)
+
+    def connects() -> bool:
+        try:
+            with connect(f"ws://127.0.0.1:{free_port}{BLOG}stream/"):
+                return True
+        except (OSError, InvalidStatus):
+            return False
+
+    eventually(connects, timeout=30)
+
+
+def test_the_demo_invites_to_kill_a_worker(demo: Process) -> None:
+    workers = children_of(demo.pid)[1:]
+    assert f"kill -9 {workers[0]}" in demo.output or f"kill -9 {workers[1]}" in demo.output
+
+
+def test_the_demo_ends_with_the_last_lines_of_a_process_that_fails_again_and_again(
+    folder: Path, free_port: int
+) -> None:
+    (folder / "sitecustomize.py").write_text("import sys\nif 'runworker' in sys.argv: sys.exit('it cannot work')\n")
+    with start_demo(folder, free_port, PYTHONPATH=str(folder)) as demo:
+        assert demo.wait(60) == 1
+    assert re.search(
+        r"Worker \d ended with status 1\. Its last lines:\n.*SystemExit: it cannot work", demo.output, re.DOTALL
+    )
+
+
+def test_a_first_page_that_fails_is_explained_and_tried_again(folder: Path, free_port: int) -> None:
+    with start_demo(folder, free_port, REDIS_URL="redis://127.0.0.1:1/0") as demo:
+        assert demo.wait(60) == 1
+    assert demo.output.count("The first page failed: no worker answered it in time, or the channel layer") > 1
+    assert "channels_classic.E020" in demo.output
+    assert "127.0.0.1:1/0 cannot be reached" in demo.output
 
 
 def test_the_demo_says_that_its_port_is_in_use(folder: Path) -> None:

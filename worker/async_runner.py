@@ -22,9 +22,10 @@ from functools import partial
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections, connections
 
+from channels_classic._current import current_message
 from channels_classic._isolation import MessageContexts
 from channels_classic.exceptions import ConsumerTimeout
-from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.base import BaseChannelLayer, answering
 from channels_classic.layers.steps import Step
 from channels_classic.message import Message, pending_message_store
 from channels_classic.routing import Match
@@ -41,6 +42,7 @@ from .outstanding import RETRY_TIME
 from .result import ConsumerResult
 from .runner import collect, expire
 from .stats import Stats
+from .tracing import tracing_of_this_process
 
 logger = logging.getLogger("channels_classic.worker")
 
@@ -98,6 +100,7 @@ class AsyncConsumerRunner:
         self._contexts: MessageContexts | None = None
         self._closing: asyncio.Event | None = None
         self._check: asyncio.TimerHandle | None = None
+        self._tracing = tracing_of_this_process()
 
     # For other threads
 
@@ -210,13 +213,16 @@ class AsyncConsumerRunner:
         return ConsumerTimeout(running.attempt.message.channel.name, self._timeout)
 
     async def _consume(self, running: Running) -> None:
+        current_message.set(running.attempt.message)
         result = running.attempt.result
         deliver = partial(collect, sends=result.sends, wrapper=self._context.wrapper)
+        answering.set(result.running_report)
         with pending_message_store.deliver_with(deliver, partial(self._write_first, result)):
             try:
                 await self._run(running.attempt)
             except BaseException:
                 logger.exception("Could not run or finish a coroutine.")
+        result.is_over = True
         del self._running[id(running)]
         self._slots.release()
         self._endings.put(result)
@@ -234,7 +240,10 @@ class AsyncConsumerRunner:
         try:
             await self._hooks.start_async()
             attempt.begin()
-            await attempt.consumer(attempt.message, **attempt.kwargs)
+            consumer = attempt.consumer
+            if self._tracing is not None and self._tracing.is_used:
+                consumer = self._tracing.traced_async(consumer, attempt.stats.name)
+            await consumer(attempt.message, **attempt.kwargs)
             attempt.succeed()
         except BaseException as error:
             await attempt.fail_async(error)

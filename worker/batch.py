@@ -26,10 +26,15 @@ Order depends on this, so it ends only when the watchdog must have failed: on a 
 
 
 class Batch:
-    """The waiting messages of one worker thread, the one whose consumer runs, and the results not written yet."""
+    """The waiting messages of one worker thread, the one whose consumer runs, and the results not written yet.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    Without `shares_results` its thread writes each result by itself at once: the watchdog must not wait, and a
+    project's own way to send may.
+    """
+
+    def __init__(self, clock: Callable[[], float], shares_results: bool = True) -> None:
         self._clock = clock
+        self._shares_results = shares_results
         self._lock = threading.Lock()
         self.thread = threading.get_ident()
         self._unstarted: deque[Delivery] = deque()
@@ -67,7 +72,7 @@ class Batch:
             if not self._ended:
                 self._ended_since = self._since if started is None else started
             self._ended.append(result)
-            return self._since - self._ended_since > LINGER
+            return not self._shares_results or self._since - self._ended_since > LINGER
 
     def hand_over(self) -> None:
         """Drop the running message from the batch: it continues as a coroutine."""
@@ -102,7 +107,7 @@ class Batch:
     @property
     def holds(self) -> bool:
         """True if there is anything to steal."""
-        return bool(self._unstarted or self._ended)
+        return bool(self._unstarted or (self._ended and self._shares_results))
 
     def restore(self, deliveries: Sequence[Delivery]) -> None:
         """Put messages back to the head of those that wait: they could not be put back to their channel."""
@@ -130,7 +135,9 @@ class Batch:
         with self._lock:
             if self._since is None or self._since > before:
                 return [], []
-            ended, self._ended = self._ended, []
+            ended: list[ConsumerResult] = []
+            if self._shares_results:
+                ended, self._ended = self._ended, []
             unstarted = self._clear() if with_unstarted else []
             if ended or unstarted:
                 self._written.clear()

@@ -50,6 +50,9 @@ class WorkerConfig:
     limit: tuple[str, ...] = option(
         (), "Maximum number of consumers of matching channels at once in a process: `thumbnails.*=1`. May be repeated."
     )
+    health: str = option(
+        "", "HOST:PORT, not for the public, to answer /live and /ready on while the worker runs or stops."
+    )
     reload: bool = option(False, "Restart when a file of the project changes; for development.")
 
     def __post_init__(self) -> None:

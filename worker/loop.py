@@ -52,7 +52,7 @@ class Loop:
         self._clock = context.clock
         self._prefetch = context.prefetch
         self._overrides = Overrides(context)
-        self._batch = Batch(context.clock)
+        self._batch = Batch(context.clock, shares_results=not self._overrides.any_send)
         self._contexts = MessageContexts()
         self._connection = WorkerConnection(context, runtime.outage, on_disconnect=self._batch.pause)
         self._runner = ConsumerRunner(context, self._contexts, runtime.new_statistics(), runtime.async_runner.start)
@@ -66,11 +66,21 @@ class Loop:
                 while not self._progress.termed:
                     self._take()
                     self._work()
+                self._finish_received()
         finally:
             self._progress.in_job = False
             self._watchdog.remove(self._batch)
             self._leave(self._batch.abandon())
             self._connection.finish(self._batch.ended())
+
+    def _finish_received(self) -> None:
+        """Run, when the worker stops, what the project's own `receive` gave: it cannot be put back."""
+        while waiting := self._batch.waiting() if self._overrides.receives else []:
+            self._limits.open(waiting[:1], _AGAIN)
+            self._work()
+            self._connection.send(self._batch.ended())
+            self._connection.settle()
+            self._connection.retry()
 
     def _leave(self, deliveries: Sequence[Delivery]) -> None:
         """Put messages back when the thread ends, retrying as long as for a full channel."""
@@ -130,6 +140,15 @@ class Loop:
             deliveries = self._overrides.receive(channels, block=not waiting) if channels else []
         except LayerUnavailable as error:
             self._connection.disconnected(error)
+            return
+        except Exception as error:
+            self._context.failures.error(
+                "The `receive` of the channel layer",
+                "The `receive` of %s failed; it is called again.",
+                type(self._layer).__name__,
+                exc_info=error,
+            )
+            self._connection.pause()
             return
         if waiting and not deliveries:
             self._limits.open(waiting[:1], _AGAIN)

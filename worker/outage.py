@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 logger = logging.getLogger("channels_classic.worker")
 
 
 class Outage:
-    """Logs once that the layer is down and once that it is back. Thread-safe.
+    """Logs once that the layer is down and once that it is back, and calls `on_change`. Thread-safe.
 
     Outages are numbered: a thread that was busy may find its connection broken when others have reconnected already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[bool], object] = lambda is_down: None) -> None:
+        self._on_change = on_change
         self._lock = threading.Lock()
         self._number = 0
         self._is_down = False
+
+    @property
+    def is_down(self) -> bool:
+        """True while the layer is down."""
+        return self._is_down
 
     def begin(self, error: Exception, known: int) -> None:
         """Record that the layer is down; `known` is the number of outages that the caller knew of."""
@@ -25,6 +32,7 @@ class Outage:
             if known == self._number:
                 self._number += 1
                 self._is_down = True
+                self._on_change(True)
                 logger.error("%s Retrying until the layer is back; messages in transit may be lost.", error)
 
     def end(self) -> int:
@@ -32,5 +40,6 @@ class Outage:
         with self._lock:
             if self._is_down:
                 self._is_down = False
+                self._on_change(False)
                 logger.info("The channel layer is back.")
             return self._number

@@ -2,7 +2,7 @@
 
 Projects extend a layer by a subclass with a `send`, `send_group` or `receive` of its own, to meter messages for
 instance. As in Channels 1.1.8 these are called for what consumers send and for what a worker takes. That costs a round
-trip for each message, and a message that was received counts as consumed when it was taken.
+trip for each message, and a message that was received counts as consumed when it was taken: it cannot be put back.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from channels_classic._pending import pending_message_store
 from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers.base import answering
 from channels_classic.layers.planner import Delivery, Outgoing
 from channels_classic.layers.steps import Item
 
@@ -48,19 +51,22 @@ class Overrides:
         its token, which no method takes.
         """
         for result in results:
+            result.tie()
             sends, result.sends = result.sends, [send for send in result.sends if send.token is not None]
             for send in sends:
                 if send.token is None:
                     self._send(send, result)
 
     def _send(self, send: Outgoing, result: ConsumerResult) -> None:
-        call: Callable[..., object] = self._layer.send_group if send.group else self._layer.send
+        method: Callable[..., object] = self._layer.send_group if send.group else self._layer.send
+        options: dict[str, Any] = {"but": send.but} if send.but else {}  # methods written for 1.x know no options
+        if send.retention is not None:
+            options |= send.retention._asdict()
+        call = partial(method, send.name, send.message, **options)
         deadline = self._clock() + pending_message_store.retry_time
-        while True:
-            try:
-                call(send.name, send.message)
-                return
-            except Exception as error:
+        answer = answering.set(lambda channel: send.report if channel == send.name else None)
+        try:
+            while (error := self._error_of(call)) is not None:
                 full = isinstance(error, self._layer.ChannelFull)
                 if full and self._clock() < deadline:
                     time.sleep(pending_message_store.retry_interval)
@@ -69,6 +75,16 @@ class Overrides:
                 self._layer.losses.count("full" if full else _kind_of(error), str(send.name))
                 result.unsendable(send)
                 return
+        finally:
+            answering.reset(answer)
+
+    @staticmethod
+    def _error_of(call: Callable[[], object]) -> Exception | None:
+        try:
+            call()
+        except Exception as error:
+            return error
+        return None
 
     def receive(self, channels: Sequence[str], block: bool) -> list[Delivery]:
         """Return the next message; with `block` it may come within some seconds."""

@@ -23,8 +23,10 @@ def put_back(context: Context, deliveries: Sequence[Delivery]) -> tuple[list[Del
     A layer that refuses, because its memory is full for instance, or that cannot be reached, has not got a message: the
     caller keeps it. If the connection breaks before the answer, the message may be back: it is counted as lost.
     """
-    if not deliveries or deliveries[0].item.raw is None:  # which a project's own `receive` took
+    if not all(delivery.item.can_be_put_back for delivery in deliveries):  # a project's own `receive` took them
         return list(deliveries), []
+    if not deliveries:
+        return [], []
     for delivery in deliveries:
         # First: if this process dies, messages that others have must not be recorded here.
         context.record.release(delivery)

@@ -22,12 +22,15 @@ class ConsumerResult:
     consumer: object = None
     delegated: bool = False
     interrupt: KeyboardInterrupt | None = None
+    is_over: bool = False
+    """True once the consumer has ended; what runs in a copy of its context later, such as a task, sends for itself."""
 
     def reports(self) -> list[Report]:
         """Attach the report for the client's gate, if one is due, to the last send; return it if that is impossible.
 
         A request is answered by its response, so only failures are reported, and only if nothing else may answer.
         """
+        self.tie()
         token = self.delivery.token
         if token is None or self.outcome is None or self.reply_channel is None:
             return []
@@ -42,8 +45,29 @@ class ConsumerResult:
         last.report = report
         return []
 
+    def running_report(self, channel: str) -> Report | None:
+        """Return the report for a reply that goes to `channel` now, if any: it names the message that is answered.
+
+        By that the interface server recognises replies of a consumer that went on after the lease on its message had
+        ended. The response to a request has no order to keep.
+        """
+        token = self.delivery.token
+        if token is None or self.is_over or channel != self.reply_channel or self.delivery.channel == "http.request":
+            return None
+        return Report(channel, token, Outcome.RUNNING)
+
+    def tie(self) -> None:
+        """Let each reply name the message that it answers, see `running_report`."""
+        token = self.delivery.token
+        if token is None or self.reply_channel is None or self.delivery.channel == "http.request":
+            return
+        for send in self.sends:
+            if send.name == self.reply_channel and not send.group:
+                send.report = Report(self.reply_channel, token, Outcome.RUNNING)
+
     def split(self) -> ConsumerResult:
         """Move what was sent so far to a result of its own, which reports nothing."""
+        self.tie()
         sends = [send for send in self.sends if send.token is None]
         self.sends[:] = [send for send in self.sends if send.token is not None]  # the message itself, put back
         return ConsumerResult(replace(self.delivery, token=None), self.reply_channel, sends=sends)

@@ -13,9 +13,11 @@ from typing import Any
 
 from django.db import close_old_connections
 
+from channels_classic._current import current_message
 from channels_classic._isolation import MessageContexts
 from channels_classic._pending import Pair, Sender
 from channels_classic.channel import Group
+from channels_classic.layers.base import answering
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.names import inbox_of
 from channels_classic.layers.planner import Delivery, Outgoing
@@ -29,6 +31,7 @@ from .control_flow import shown
 from .hooks import ConsumerHooks
 from .result import ConsumerResult
 from .stats import ConsumerStats, Stats
+from .tracing import tracing_of_this_process
 
 logger = logging.getLogger("django.channels")
 
@@ -51,6 +54,7 @@ class ConsumerRunner:
         self._hooks = ConsumerHooks(context.sender)
         self._attempt: Attempt | None = None
         self._verbose = False
+        self._tracing = tracing_of_this_process()
 
     def begin_batch(self) -> None:
         """Look up whether each message gets a log line: once per batch, which is cheaper than for each message."""
@@ -75,7 +79,10 @@ class ConsumerRunner:
     def _consume(self, delivery: Delivery, result: ConsumerResult) -> ConsumerResult | None:
         try:
             message = Message(delivery.message, delivery.channel, self._wrapper)
+            current_message.set(message)
             message.in_turn = delivery.token is not None
+            if message.in_turn:
+                answering.set(result.running_report)
             message.is_stopping = self._context.is_stopping  # type: ignore[method-assign]  # in place of the default
             if message.get("__retries__") == self._context.message_retries:
                 message.__doomed__ = True  # type: ignore[attr-defined]  # as in Channels 1.1.8: informational
@@ -125,6 +132,8 @@ class ConsumerRunner:
         try:
             self._hooks.start()
             attempt.begin()
+            if self._tracing is not None and self._tracing.is_used:
+                consumer = self._tracing.traced(consumer, stats.name)
             returned = consumer(message, **kwargs)
             if returned is not None:
                 refuse_awaitable(consumer, returned)
@@ -134,6 +143,7 @@ class ConsumerRunner:
         duration = attempt.check_held()
         self._hooks.finish()
         attempt.finish(duration, self._verbose)
+        result.is_over = True
 
     def give_up(self, error: Exception, where: str) -> None:
         """From the watchdog: report the running consumer as timed out; `where` is its stack."""
@@ -153,7 +163,10 @@ def collect(pairs: list[Pair], sends: list[Outgoing], wrapper: Any) -> None:
     for sender, content in pairs:
         layer, own = sender.channel_layer, wrapper.channel_layer
         if layer is wrapper or layer is own or getattr(layer, "channel_layer", None) is own:
-            sends.append(Outgoing(sender.name, content, isinstance(sender, Group)))
+            if isinstance(sender, Group):
+                sends.append(Outgoing(sender.name, content, True, but=sender.but, retention=sender.retention))
+            else:
+                sends.append(Outgoing(sender.name, content))
         else:
             _send_elsewhere(sender, content)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from .announcer import Announcer
 from .async_runner import AsyncConsumerRunner
 from .concurrency import ConcurrencyLimits
 from .context import Context
@@ -16,7 +17,8 @@ from .watchdog import Watchdog
 class Runtime:
     """Made for each `run` of a worker or group of workers, which reads `channels`.
 
-    `ask_for_replacement` is called with a reason, by the watchdog when a consumer timed out, and by `recycling`.
+    `ask_for_replacement` is called with a reason, by the watchdog when a consumer timed out, and by `recycling`;
+    `on_outage` with whether the layer is down, when that changes.
     """
 
     def __init__(
@@ -26,14 +28,16 @@ class Runtime:
         limits: Mapping[str, int],
         recycling: Recycling,
         ask_for_replacement: Callable[[str], None],
+        on_outage: Callable[[bool], object],
     ) -> None:
         self.context = context
         self.channels = channels
         self._statistics: list[Stats] = []
-        self.outage = Outage()
+        self.outage = Outage(on_outage)
         self.recycling = recycling
         self.limits = ConcurrencyLimits(limits, channels)
         self.async_runner = AsyncConsumerRunner(context, self.outage, self.limits, self.new_statistics())
+        self.announcer = Announcer(context, channels)
         self.watchdog = Watchdog(context, self.outage, self.async_runner, ask_for_replacement)
 
     def new_statistics(self) -> Stats:

@@ -15,7 +15,8 @@ import time
 from collections.abc import Iterator
 from typing import NoReturn, Protocol
 
-from .signal_pipe import STOP_SIGNALS, SignalPipe
+from channels_classic._supervisor.signal_pipe import STOP_SIGNALS, SignalPipe
+from channels_classic._systemd import Heartbeat, Notifier
 
 logger = logging.getLogger("channels_classic.worker")
 
@@ -28,6 +29,7 @@ class Stoppable(Protocol):
 
     grace: float
     is_renewable: bool
+    notifier: Notifier
     to_be_replaced: bool
 
     def stop(self) -> None:
@@ -80,18 +82,23 @@ class Shutdown:
             signal_pipe.close()
 
     def _attend(self, signal_pipe: SignalPipe) -> None:
-        while (asked := signal_pipe.wait()) == signal.SIGUSR1:
-            self._worker.log_statistics()
+        asked = self._wait_for_request(signal_pipe)
         if self._over.is_set():
             return
         if asked == signal.SIGHUP:
             # A terminal that is closed sends SIGHUP too; then no new worker is wanted.
             self._worker.to_be_replaced = not self._terminal or os.isatty(0)
         logger.info("%s: finishing the messages taken so far.", signal.Signals(asked).name if asked else "Stopping")
+        if self._worker.to_be_replaced:
+            self._worker.notifier.reloading()
+        else:
+            self._worker.notifier.stopping()
+        heartbeat = Heartbeat(self._worker.notifier)
         deadline = time.monotonic() + self._worker.grace
         self._worker.stop()
         while not self._over.is_set():
             self._worker.wake()
+            heartbeat.tick()
             if self._worker.is_stuck():
                 logger.error("Only consumers that timed out still run: ending the process.")
                 self._end(1)
@@ -109,6 +116,16 @@ class Shutdown:
                     self._end(128 + again)
                 asked = again
                 self._worker.to_be_replaced = False
+
+    def _wait_for_request(self, signal_pipe: SignalPipe) -> int:
+        """Wait until the worker is to stop; return the signal, or 0. Meanwhile feed the watchdog of systemd."""
+        heartbeat = Heartbeat(self._worker.notifier)
+        while True:
+            asked = signal_pipe.wait(heartbeat.tick())
+            if asked == signal.SIGUSR1:
+                self._worker.log_statistics()
+            elif asked is not None:
+                return asked
 
     def _end(self, status: int) -> None:
         if self._worker.to_be_replaced:

@@ -20,7 +20,10 @@ from typing import Any
 
 from django.db import connections
 
+from channels_classic._health import Health
 from channels_classic._log_escapes import KEEP_LINES
+from channels_classic._supervisor.signal_pipe import STOP_SIGNALS
+from channels_classic._systemd import Notifier
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import InvalidChannelLayerError
 from channels_classic.layers import rng
@@ -36,7 +39,6 @@ from .loop import Loop
 from .recycling import Recycling
 from .runtime import Runtime
 from .shutdown import Shutdown, renew
-from .signal_pipe import STOP_SIGNALS
 
 logger = logging.getLogger("channels_classic.worker")
 
@@ -64,11 +66,14 @@ class Worker:
 
     limits: Mapping[str, int] = MappingProxyType({})
 
-    # Set by `runworker`: where the process records what it holds; callbacks for when it takes its first message and
-    # when it should be replaced; whether SIGHUP replaces it; whether its supervisor has logged the channels.
+    # Set by `runworker`: where the process records what it holds; callbacks for when it takes its first message, when
+    # it should be replaced, and when the layer goes or comes back; what notifies systemd; whether SIGHUP replaces it;
+    # whether its supervisor has logged the channels.
     record: Record = NoRecord()
     on_listening: Callable[[], object] | None = None
     on_replacement_needed: Callable[[], object] | None = None
+    on_outage: Callable[[bool], object] = staticmethod(lambda is_down: None)
+    notifier = Notifier()
     is_renewable = False
     is_one_of_many = False
 
@@ -140,12 +145,15 @@ class Worker:
             )
             self._runtime = runtime = self._make_runtime(channels)
             runtime.watchdog.start()
+            runtime.announcer.start()
             if self.on_listening is not None:
                 self.on_listening()
+            self.notifier.ready()
             try:
                 self._run_threads(runtime)
             finally:
                 runtime.async_runner.finish()
+                runtime.announcer.stop()
                 runtime.watchdog.stop()
                 if self.signal_handlers:  # a program of its own, not a thread of `runserver` or of a test
                     self.log_statistics()
@@ -179,6 +187,15 @@ class Worker:
         if table:
             logger.info("Consumed by this process:\n%s", table, extra=KEEP_LINES)
 
+    def health_state(self) -> Health:
+        """From any thread: return the state of this worker, for probes."""
+        runtime = self._runtime
+        if self.termed:
+            return Health.STOPPING
+        if runtime is None:
+            return Health.STARTING
+        return Health.LAYER_DOWN if runtime.outage.is_down else Health.READY
+
     def is_stuck(self) -> bool:
         """Return whether only consumers that timed out still run."""
         return self._runtime is not None and self._runtime.watchdog.is_stuck()
@@ -203,7 +220,7 @@ class Worker:
             failures=FailureLog(time.monotonic),
         )
         recycling = Recycling(self.max_messages, self.max_memory, self.ask_for_replacement, context.clock)
-        return Runtime(context, channels, self.limits, recycling, self.ask_for_replacement)
+        return Runtime(context, channels, self.limits, recycling, self.ask_for_replacement, self.on_outage)
 
     def _run_threads(self, runtime: Runtime) -> None:
         self._run_loop(runtime)

@@ -7,6 +7,8 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
+from benchmarks.project.counting import count_disconnect
+
 
 class Echo(AsyncWebsocketConsumer):
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
@@ -16,6 +18,11 @@ class Echo(AsyncWebsocketConsumer):
 class SyncEcho(WebsocketConsumer):
     def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         self.send(text_data=text_data)
+
+
+class CountingEcho(SyncEcho):
+    def disconnect(self, code: int) -> None:
+        count_disconnect(self.channel_name)
 
 
 class Room(AsyncWebsocketConsumer):
@@ -33,6 +40,7 @@ routes = URLRouter(
         re_path(r"^room$", Room.as_asgi()),
         re_path(r"^sync/echo$", SyncEcho.as_asgi()),
         re_path(r"^echo$", Echo.as_asgi()),
+        re_path(r"^storm$", CountingEcho.as_asgi()),
     ]
 )
 application = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": routes})

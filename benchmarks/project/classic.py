@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from benchmarks.project.counting import count_disconnect
 from benchmarks.project.work import compute
 from channels_classic import Group, route
 from channels_classic.message import Message
@@ -43,9 +44,15 @@ def say(message: Message) -> None:
     Group("room").send({"text": message["text"]})
 
 
+def count(message: Message) -> None:
+    assert message.reply_channel is not None
+    count_disconnect(message.reply_channel.name)
+
+
 channel_routing = [
     route("websocket.connect", join, path=r"^/room$"),
     route("websocket.disconnect", leave, path=r"^/room$"),
+    route("websocket.disconnect", count, path=r"^/storm$"),
     route("websocket.receive", say, path=r"^/room$"),
     route("websocket.receive", wait, path=r"^/wait$"),
     route("websocket.receive", calculate, path=r"^/calculate$"),

@@ -6,6 +6,7 @@ methods only carry the steps: `run` in a thread, `run_async` on an event loop. A
 
 from __future__ import annotations
 
+import math
 import warnings
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable, Generator, Sequence
@@ -15,13 +16,17 @@ from typing import Any, ClassVar, TypeVar
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, MessageTooLarge, StepRefused
 from channels_classic.layers import names, rng
 from channels_classic.layers.capacity import Capacities, Patterns
-from channels_classic.layers.codec import Kind, Outcome, encode
+from channels_classic.layers.codec import Kind, Outcome, decode_kept, encode
+from channels_classic.layers.history import ALL, SECONDS, Cursor, make_retention, parse_start
 from channels_classic.layers.legacy_names import LegacyNames
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report, member_of
 from channels_classic.layers.pool import ConnectionPool, Multiplexer
+from channels_classic.layers.presence import by_who, make_identity
 from channels_classic.layers.steps import (
     AsyncConnection,
+    Attend,
+    Attendance,
     Connection,
     Entry,
     Flush,
@@ -34,6 +39,9 @@ from channels_classic.layers.steps import (
     MemberCount,
     Members,
     Push,
+    ReadHistory,
+    Recorded,
+    SetStart,
     Step,
     Take,
     Taken,
@@ -52,6 +60,12 @@ before_run: ContextVar[BeforeRun | None] = ContextVar("channels_classic_before_r
 """Called with the layer and the steps before a thread carries them out. A worker, which collects what its consumers
 send, writes first what these steps must not overtake."""
 
+Answering = Callable[[str], Report | None]
+
+answering: ContextVar[Answering | None] = ContextVar("channels_classic_answering", default=None)
+"""Called with the channel of a message before it is sent; returns the report that travels along. A worker names in it
+the message whose consumer sends."""
+
 
 class BaseChannelLayer(LegacyNames):
     """The methods of every channel layer.
@@ -62,7 +76,7 @@ class BaseChannelLayer(LegacyNames):
 
     ChannelFull = ChannelFull
     MessageTooLarge = MessageTooLarge
-    extensions: ClassVar[list[str]] = ["groups", "flush", "async", "statistics"]
+    extensions: ClassVar[list[str]] = ["groups", "presence", "flush", "async", "statistics"]
 
     def __init__(
         self,
@@ -72,8 +86,10 @@ class BaseChannelLayer(LegacyNames):
         channel_capacity: Patterns | None = None,
     ) -> None:
         for name, value in {"expiry": expiry, "group_expiry": group_expiry, "capacity": capacity}.items():
-            if not isinstance(value, (int, float)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"`{name}` is {value!r}, but it is a number.")
+            if not (0 < value < math.inf or (name == "capacity" and value == 0)):
+                raise ValueError(f"`{name}` is {value!r}: expected a finite number above 0.")
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.capacity = capacity
@@ -130,12 +146,22 @@ class BaseChannelLayer(LegacyNames):
         """
         return self._drive(self._new_channel(pattern))
 
-    def group_add(self, group: str, channel: str) -> None:
+    def group_add(
+        self,
+        group: str,
+        channel: str,
+        who: str | None = None,
+        info: dict[str, Any] | None = None,
+        after: str | None = None,
+        keep: int = 0,
+    ) -> None:
         """Make a channel a member, or renew its membership; complete for every sender when this returns.
 
-        If the connection breaks (`LayerUnavailable`) it is done or not; doing it again is harmless.
+        With `who` it is known to `group_presence` who is at the channel, and `info` about it. With `keep`, as in
+        `send_group`, it first gets what the group keeps after the cursor `after`. If the connection breaks
+        (`LayerUnavailable`) it is done or not; doing it again is harmless. Raises `InvalidPresence`.
         """
-        self._drive(self._group_add(group, channel))
+        self._drive(self._group_add(group, channel, who, info, after, keep))
 
     def group_discard(self, group: str, channel: str) -> None:
         """End a membership, if there is one; complete for every sender when this returns.
@@ -152,13 +178,23 @@ class BaseChannelLayer(LegacyNames):
         """Return the number of members that `group_channels` would name, without naming them."""
         return self._drive(self._group_count(group))
 
-    def send_group(self, group: str, message: dict[str, Any]) -> None:
-        """Send a message to every member.
+    def group_presence(self, group: str) -> dict[str, list[dict[str, Any]]]:
+        """Return who is in a group: for each `who` the `info` of each of their sockets.
 
-        Members that are full miss it, and are counted; it never raises `ChannelFull`. If the connection breaks once
-        the members are known, some may have it and some not: `LayerUnavailable`, and it must not be sent again.
+        Members that were added without `who` are left out, and so are clients of interface servers that are gone.
         """
-        self._drive(self._send_group(group, message))
+        return self._drive(self._group_presence(group))
+
+    def send_group(
+        self, group: str, message: dict[str, Any], but: str = "", keep: int = 0, seconds: float = SECONDS
+    ) -> None:
+        """Send a message to every member, except for the channel `but`.
+
+        With `keep` the group keeps its last messages, as many as that and each for `seconds`, for members that come
+        back. Members that are full miss it, and are counted; it never raises `ChannelFull`. If the connection breaks
+        once the members are known, some may have it and some not: `LayerUnavailable`, and it must not be sent again.
+        """
+        self._drive(self._send_group(group, message, but, keep, seconds))
 
     def flush(self) -> None:
         """Drop all messages, groups and statistics, for every process; if the connection breaks, maybe only some."""
@@ -189,9 +225,17 @@ class BaseChannelLayer(LegacyNames):
         """`receive` with `block`, on an event loop."""
         return await self._drive_async(self._receive(channels, BLOCK), waits=True)
 
-    async def group_add_async(self, group: str, channel: str) -> None:
+    async def group_add_async(
+        self,
+        group: str,
+        channel: str,
+        who: str | None = None,
+        info: dict[str, Any] | None = None,
+        after: str | None = None,
+        keep: int = 0,
+    ) -> None:
         """`group_add` on an event loop."""
-        await self._drive_async(self._group_add(group, channel))
+        await self._drive_async(self._group_add(group, channel, who, info, after, keep))
 
     async def group_discard_async(self, group: str, channel: str) -> None:
         """`group_discard` on an event loop."""
@@ -205,9 +249,15 @@ class BaseChannelLayer(LegacyNames):
         """`group_count` on an event loop."""
         return await self._drive_async(self._group_count(group))
 
-    async def send_group_async(self, group: str, message: dict[str, Any]) -> None:
+    async def group_presence_async(self, group: str) -> dict[str, list[dict[str, Any]]]:
+        """`group_presence` on an event loop."""
+        return await self._drive_async(self._group_presence(group))
+
+    async def send_group_async(
+        self, group: str, message: dict[str, Any], but: str = "", keep: int = 0, seconds: float = SECONDS
+    ) -> None:
         """`send_group` on an event loop."""
-        await self._drive_async(self._send_group(group, message))
+        await self._drive_async(self._send_group(group, message, but, keep, seconds))
 
     async def global_statistics_async(self) -> dict[str, int]:
         """`global_statistics` on an event loop."""
@@ -220,7 +270,9 @@ class BaseChannelLayer(LegacyNames):
     # Flows: what each operation does
 
     def _send(self, channel: str, message: dict[str, Any]) -> Flow[None]:
-        pushes = self.planner.pushes([Outgoing(channel, message)], {})
+        report_of = answering.get()
+        report = report_of(channel) if report_of is not None else None
+        pushes = self.planner.pushes([Outgoing(channel, message, report=report)], {})
         results = yield pushes
         refusals = self.planner.refusals(pushes, results)
         for _, error in refusals.refused:
@@ -261,10 +313,38 @@ class BaseChannelLayer(LegacyNames):
             if not length:
                 return name
 
-    def _group_add(self, group: str, channel: str) -> Flow[None]:
+    def _group_add(
+        self, group: str, channel: str, who: str | None, info: dict[str, Any] | None, after: str | None, keep: int
+    ) -> Flow[None]:
         inbox, member = member_of(channel)
-        (change,) = yield from self._all([Join(names.check_group(group), inbox, [member])])
-        yield from self._all(self.planner.hint(Kind.JOINED, group, channel, change))
+        identity = None if who is None and info is None else make_identity(who, info)
+        retention = make_retention(keep, SECONDS) if keep else None
+        if retention is None and after is not None:
+            raise ValueError(f"after={after!r}: the group {group!r} keeps nothing, give `keep` to make it recoverable.")
+        step: Step = Join(names.check_group(group), inbox, [member])
+        if identity is not None:
+            step = Attend(group, inbox, {member: identity})
+        if retention is None:
+            (change,) = yield from self._all([step])
+            yield from self._all(self.planner.hint(Kind.JOINED, group, channel, change, identity))
+            return
+        cursor = parse_start(after, retention.keep)
+        if not names.is_managed(inbox):
+            yield from self._replay(group, channel, cursor, retention.keep)
+            yield from self._all([step])
+            return
+        # In this order: whoever reads that it is a member reads also from where it is served.
+        start, change = yield from self._all([SetStart(group, inbox, member, *cursor, keep == 1), step])
+        yield from self._all(self.planner.hint(Kind.JOINED, group, channel, change, identity, start))
+
+    def _replay(self, group: str, channel: str, cursor: Cursor, keep: int) -> Flow[None]:
+        """Send what a channel that no interface server of this release owns has missed; it may miss what comes now."""
+        (history,) = yield from self._all([ReadHistory(group, *cursor)])
+        if keep == 1 and history.kept is None:
+            (history,) = yield from self._all([ReadHistory(group, ALL, 0)])
+        kept = [decode_kept(entry.payload) for entry in history.kept or ()]
+        sends = [Outgoing(channel, message) for message, but in kept[-keep:] if but != channel]
+        yield from self._all(self.planner.pushes(sends, {}))
 
     def _group_discard(self, group: str, channel: str) -> Flow[None]:
         inbox, member = member_of(channel)
@@ -282,10 +362,26 @@ class BaseChannelLayer(LegacyNames):
         counts: list[int] = yield from self._all([MemberCount(group, inbox) for inbox in audience.inboxes])
         return len(audience.channels) + sum(counts)
 
-    def _send_group(self, group: str, message: dict[str, Any]) -> Flow[None]:
-        sends = [Outgoing(group, message, group=True)]
-        (found,) = yield from self._all(self.planner.lookups(sends))
-        pushes = self.planner.pushes(sends, {group: self.planner.audience(found)})
+    def _group_presence(self, group: str) -> Flow[dict[str, list[dict[str, Any]]]]:
+        (found,) = yield from self._all([Attendance(names.check_group(group))])
+        return by_who(found)
+
+    def _send_group(self, group: str, message: dict[str, Any], but: str, keep: int, seconds: float) -> Flow[None]:
+        send = Outgoing(group, message, group=True, but=but and names.check_channel(but))
+        recorded: Recorded | None = None
+        if keep:
+            send.retention = make_retention(keep, seconds)
+            (recorded,) = yield from self._all([self.planner.record(send)])
+            audience = recorded.audience
+        else:
+            (audience,) = yield from self._all(self.planner.lookups([send]))
+        questions = self.planner.foreign(group, audience)
+        rosters = yield from self._all(questions)
+        named = {question.inbox: roster for question, roster in zip(questions, rosters, strict=True)}
+        audience = self.planner.audience(audience, named)
+        if recorded is not None:
+            send.recorded = recorded._replace(audience=audience)
+        pushes = self.planner.pushes([send], {group: audience})
         if not pushes:
             return
         results = yield pushes

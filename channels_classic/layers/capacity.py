@@ -23,6 +23,8 @@ class Capacities:
     """
 
     def __init__(self, default: int, patterns: Patterns | None = None) -> None:
+        if not isinstance(patterns, (Mapping, type(None))):
+            raise ValueError(f"`channel_capacity` is {patterns!r}: expected a dict of pattern to capacity.")
         self.default = default
         self.patterns: list[tuple[_Pattern, int]] = list(self._compile((patterns or {}).items()))
         self._known: dict[str, int] = {}
@@ -30,10 +32,19 @@ class Capacities:
     @staticmethod
     def _compile(items: Iterable[tuple[str | re.Pattern[str], int]]) -> Iterable[tuple[_Pattern, int]]:
         for pattern, capacity in items:
+            if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 0:
+                raise ValueError(
+                    f"`channel_capacity` has {capacity!r} for {pattern!r}: expected a whole number, 0 or more."
+                )
             if isinstance(pattern, str):
                 yield re.compile(fnmatch.translate(pattern)), capacity
-            else:
+            elif isinstance(pattern, re.Pattern):
                 yield pattern, capacity
+            else:
+                raise ValueError(
+                    f"`channel_capacity` has the pattern {pattern!r}: expected text such as 'http.response!*', or a "
+                    "compiled regular expression."
+                )
 
     def of(self, name: str) -> int:
         """Entries that the list `name` may hold; for an inbox: entries that each of its clients may hold."""

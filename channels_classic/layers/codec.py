@@ -1,8 +1,9 @@
 """Payloads of entries, in msgpack, with the kind first. Pure.
 
-A reader ignores kinds that it does not know, and counts them. Two things stay the same in every release, so that
-releases can run side by side: the form of `MESSAGE`, and that a kind with a token for a gate has its message and the
-token where `MESSAGE` has them.
+A reader ignores kinds that it does not know, and counts them. Three things stay the same in every release, so that
+releases can run side by side: the form of `MESSAGE`; that a kind with a token for a gate has its message and the token
+where `MESSAGE` has them, and one with a report for a client the client, token and outcome; and that every outcome but
+`RUNNING` is an end. So no client waits for a report that came in an entry of another release.
 """
 
 from __future__ import annotations
@@ -27,17 +28,22 @@ class Kind(IntEnum):
     MESSAGE = 0
     """message, token, local: one message; a token that is not None asks for a `REPORT`.
 
-    In an inbox a report on another message may follow: token, outcome. It is for the same client.
+    In an inbox a report on another message may follow: token, outcome. It is for the same client, and this is a reply
+    of the consumer of that message. With the outcome `RUNNING` it is not the last one.
     """
     GROUP = 1
     """group, version, message: one message for all clients of one inbox that are members of a group.
 
-    The version is that of the memberships which the sender looked up.
+    The version is that of the memberships which the sender looked up. The local name of a client that is left out may
+    follow, and for a message that the group keeps its life and position.
     """
     REPORT = 2
     """local, token, outcome: the message that carried the token ended, or still runs."""
     JOINED = 3
-    """group, local, previous, version: a hint that a client became a member; the versions before and after."""
+    """group, local, previous, version: a hint that a client became a member; the versions before and after.
+
+    Who it is may follow, or twice None: who, info. Then for a member that recovers its start: life, position, last.
+    """
     LEFT = 4
     """group, local, previous, version: a hint that a client is not a member any more."""
     FORGET = 5
@@ -60,8 +66,7 @@ class Outcome(IntEnum):
     """The process that had taken it died; reported by its supervisor."""
 
 
-OUTCOMES = {int(outcome): outcome for outcome in Outcome}
-"""Each outcome by its number on the wire."""
+_OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 
 RUNNING_INTERVAL = 3.0
 """Most seconds between two reports of a worker that a consumer still runs."""
@@ -99,12 +104,25 @@ def _pack(name: str, message: Mapping[str, Any], value: object) -> bytes:
     return packed
 
 
-def encode_group(group: str, version: int, packed: bytes) -> bytes:
+def encode_group(group: str, version: int, packed: bytes, *fields: str | int) -> bytes:
     """Return a payload of kind `GROUP`. The message is packed once, however many inboxes it goes to."""
-    return _GROUP_HEAD + msgpack.packb(group) + msgpack.packb(version) + packed
+    payload = _GROUP_HEADS[len(fields)] + msgpack.packb(group) + msgpack.packb(version) + packed
+    return payload + b"".join(map(msgpack.packb, fields)) if fields else payload
 
 
-_GROUP_HEAD = bytes([0x94, Kind.GROUP])  # an array of four elements, and the first of them
+_GROUP_HEADS = [bytes([0x94 + fields, Kind.GROUP]) for fields in range(4)]
+"""An array of four elements or more, and the first of them."""
+
+
+def encode_kept(packed: bytes, but: str) -> bytes:
+    """Return what a group keeps of a message: the message, and the member that does not get it."""
+    return b"\x92" + packed + msgpack.packb(but)
+
+
+def decode_kept(payload: bytes) -> tuple[dict[str, Any], str]:
+    """Return a kept message, and the member that does not get it. Raises `ValueError`."""
+    message, but = msgpack.unpackb(payload, strict_map_key=False)
+    return message, but
 
 
 # One call and no loop for each entry that is read; `type` is enough for what msgpack makes.
@@ -139,6 +157,11 @@ _IS_VALID: dict[int, Callable[[list[Any]], bool]] = {
     int(Kind.LEFT): _is_hint,
 }
 """Checks of the fields that every release writes for a kind; later releases may append fields."""
+
+
+def outcome_of(number: int) -> Outcome:
+    """Return the outcome with a number on the wire; one of a later release is the end of a message that was lost."""
+    return _OUTCOMES.get(number, Outcome.DROPPED)
 
 
 def decode(payload: bytes) -> list[Any]:

@@ -11,6 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
+from channels_classic.layers.fork import renew_after_fork
+
 logger = logging.getLogger("channels_classic.layers")
 
 INTERVAL = 10.0
@@ -20,7 +22,7 @@ KINDS = {
     "full": "the channel held its capacity",
     "expired": "nobody took it before its expiry",
     "fenced": "the server came back with old data, which may have been delivered before",
-    "dead": "the interface server that owns the client is gone",
+    "dead": "its interface server has not been heard of lately",
     "unknown": "the client is gone",
     "broker": "the layer was lost while it was sent or taken",
     "refused": "the layer refused to carry it, for the reason that is logged beside this",
@@ -29,6 +31,9 @@ KINDS = {
     "undecodable": "it is of a kind or format this release does not know",
     "died": "the worker process that had taken it died",
     "unheard": "no worker reported in time what became of it",
+    "flood": "its client sent more than --frame-rate, --byte-rate or --sockets-per-address allow",
+    "gap": "a client of a recoverable group came back too late for what it missed",
+    "late": "its consumer ended after the lease on its frame, and a later frame had been handed out",
     "unhosted": "no interface server of this project and user runs: start `runinterface` or `runserver`",
 }
 """Each way in which a message can be lost, and why."""
@@ -71,10 +76,15 @@ class Losses:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._suppressed: Counter[str] = Counter()
         self._last_logged: dict[str, float] = {}
+        renew_after_fork(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Leave to the parent what the layer has not been told yet."""
+        self._lock = threading.Lock()
         self._unreported: Counter[tuple[str, str]] = Counter()
 
     def count(self, kind: str, channel: str, number: int = 1) -> None:
@@ -95,10 +105,16 @@ class Losses:
         level = logging.DEBUG if kind in QUIET else logging.WARNING
         logger.log(level, "Lost %d message(s), the last one for %s: %s.", suppressed, channel, KINDS[kind])
 
+    def take_back(self, kind: str, channel: str) -> None:
+        """Undo the count of one message: it was not lost, or it is counted under another kind."""
+        with self._lock:
+            self._counts[kind] -= 1
+            self._unreported[kind, counted_name(channel)] -= 1
+
     def as_dict(self) -> dict[str, int]:
         """Lost messages by kind, since the process started."""
         with self._lock:
-            return dict(self._counts)
+            return {kind: number for kind, number in self._counts.items() if number}
 
     def unreported(self) -> list[Count]:
         """Return and clear the counts that the layer has not yet; if the caller cannot write them they are dropped."""
@@ -106,4 +122,4 @@ class Losses:
             return []
         with self._lock:
             unreported, self._unreported = self._unreported, Counter()
-        return [(kind, name, number) for (kind, name), number in unreported.items()]
+        return [(kind, name, number) for (kind, name), number in unreported.items() if number]

@@ -12,10 +12,35 @@ from typing import Any
 
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.capacity import Capacities
-from channels_classic.layers.codec import Kind, Outcome, decode, encode, encode_group, encode_message, pack_message
+from channels_classic.layers.codec import (
+    Kind,
+    Outcome,
+    decode,
+    encode,
+    encode_group,
+    encode_kept,
+    encode_message,
+    pack_message,
+)
+from channels_classic.layers.history import Retention
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.names import check_channel, check_group, is_managed, split
-from channels_classic.layers.steps import Audience, Change, Entry, Item, Lookup, Push, Status, Step
+from channels_classic.layers.names import check_channel, check_group, is_managed, is_owned, random_text, split
+from channels_classic.layers.steps import (
+    Audience,
+    Change,
+    Entry,
+    Identity,
+    Item,
+    Lookup,
+    Members,
+    Push,
+    Record,
+    Recorded,
+    Roster,
+    Start,
+    Status,
+    Step,
+)
 
 GROUP_BACKLOG = 1000
 """Unread messages of one group that one inbox holds before further ones are dropped."""
@@ -26,7 +51,8 @@ class Outgoing:
     """A message for a channel or a group.
 
     With a `token` its consumer is asked for a report to the inbox of the reply channel. `report`, on another message,
-    is for the client with the reply channel `name`, and travels along.
+    is for the client with the reply channel `name`, and travels along. A message for a group does not go to the member
+    `but`; with a `retention` the group keeps it, where it was `recorded`.
     """
 
     name: str
@@ -34,6 +60,9 @@ class Outgoing:
     group: bool = False
     token: str | None = None
     report: Report | None = None
+    but: str = ""
+    retention: Retention | None = None
+    recorded: Recorded | None = None
 
 
 @dataclass(slots=True)  # frozen would be slower
@@ -87,14 +116,40 @@ class Planner:
         self.losses = losses
 
     def lookups(self, sends: Iterable[Outgoing]) -> list[Lookup]:
-        """Return the look-ups that `pushes` needs, one for each group named in `sends`."""
-        return [Lookup(name) for name in dict.fromkeys(check_group(send.name) for send in sends if send.group)]
+        """Return the look-ups that `pushes` needs, one for each group named in `sends` that keeps no messages."""
+        plain = (send.name for send in sends if send.group and send.retention is None)
+        return [Lookup(name) for name in dict.fromkeys(map(check_group, plain))]
 
-    def audience(self, found: Audience) -> Audience:
-        """Count the inboxes that a look-up found dead; return its result."""
+    @staticmethod
+    def record(send: Outgoing) -> Record:
+        """Return the step by which a group keeps a message. Raises what `pushes` does for one that cannot be sent."""
+        assert send.retention is not None
+        if send.but:
+            check_channel(send.but)
+        packed = pack_message(check_group(send.name), send.message)
+        return Record(send.name, encode_kept(packed, send.but), *send.retention, random_text(12))
+
+    @staticmethod
+    def foreign(group: str, found: Audience) -> list[Members]:
+        """Return the questions that `audience` needs: for members of inboxes that read no envelopes of this release.
+
+        Who is a member is stored in the same way by every release, or programs of two releases would undo each other's
+        changes.
+        """
+        return [Members(group, inbox) for inbox in found.inboxes if not is_managed(inbox)]
+
+    def audience(self, found: Audience, rosters: Mapping[str, Roster] | None = None) -> Audience:
+        """Return the receivers that a look-up found. Inboxes in `rosters` are replaced by their members.
+
+        The inboxes that it found dead are counted.
+        """
         for inbox in found.dead:
             self.losses.count("dead", inbox)
-        return found
+        if not rosters:
+            return found
+        inboxes = {inbox: version for inbox, version in found.inboxes.items() if inbox not in rosters}
+        named = [inbox + local for inbox, roster in rosters.items() for local in roster.members]
+        return Audience(inboxes, [*found.channels, *named], found.dead)
 
     def pushes(
         self, sends: Iterable[Outgoing], groups: Mapping[str, Audience], reports: Iterable[Report] = ()
@@ -113,7 +168,8 @@ class Planner:
     ) -> Iterator[tuple[str, bool, Entry]]:
         for send in sends:
             if send.group:
-                yield from self._group_entries(send, groups[send.name])
+                recorded = send.recorded
+                yield from self._group_entries(send, groups[send.name] if recorded is None else recorded.audience)
             else:
                 yield self._entry(send, send.name)
         for report in reports:
@@ -129,11 +185,19 @@ class Planner:
 
     def _group_entries(self, send: Outgoing, audience: Audience) -> Iterator[tuple[str, bool, Entry]]:
         packed = pack_message(send.name, send.message)  # also for nobody: a message that cannot be sent is an error
+        left_out, local = split(check_channel(send.but)) if send.but else ("", "")
         for inbox, version in audience.inboxes.items():
-            payload = encode_group(send.name, version, packed)
+            out = local if inbox == left_out else ""
+            if send.recorded is not None:
+                payload = encode_group(send.name, version, packed, out, *send.recorded[1:])
+            elif out:
+                payload = encode_group(send.name, version, packed, out)
+            else:
+                payload = encode_group(send.name, version, packed)
             yield inbox, True, Entry(payload, self.expiry, f"@{send.name}", GROUP_BACKLOG, send)
         for channel in audience.channels:
-            yield self._entry(send, channel)
+            if channel != send.but:
+                yield self._entry(send, channel)
 
     def refusals(self, pushes: Iterable[Push], results: Iterable[Any]) -> Refusals:
         """Return which messages did not arrive, from the results of `pushes`. Dead inboxes are counted here."""
@@ -149,15 +213,27 @@ class Planner:
                     self.losses.count("dead", push.queue)
         return found
 
-    def hint(self, kind: Kind, group: str, channel: str, change: Change) -> list[Step]:
+    def hint(
+        self,
+        kind: Kind,
+        group: str,
+        channel: str,
+        change: Change,
+        identity: Identity | None = None,
+        start: Start | None = None,
+    ) -> list[Step]:
         """Return the step that tells the owner of a client that the client joined or left a group.
 
-        Without a change there is nothing to tell. A hint may be lost: its owner notices by the versions.
+        Without a change there is nothing to tell. A hint may be lost: its owner notices by the versions. An owner of
+        another release, which may not read it, notices so too.
         """
         inbox, local = split(channel)
-        if change.previous == change.version:
+        if change.previous == change.version or not is_managed(inbox):
             return []
-        return [Push(inbox, [Entry(encode(kind, group, local, *change), self.group_expiry)])]
+        fields: tuple[Any, ...] = identity or ()
+        if start is not None:
+            fields = (*(identity or (None, None)), *start)
+        return [Push(inbox, [Entry(encode(kind, group, local, *change, *fields), self.group_expiry)])]
 
     def delivery(self, queue: str, item: Item) -> Delivery | Report | None:
         """Return the message in an item of a plain channel, or of an inbox that is not managed.
@@ -182,7 +258,7 @@ class Planner:
 def member_of(channel: str) -> tuple[str, str]:
     """Return the inbox and the member for which `channel` stands in a group.
 
-    The inbox is empty unless an interface server of this wire version owns the channel.
+    The inbox is empty unless an interface server, of whichever release, owns the channel.
     """
     inbox, local = split(check_channel(channel))
-    return (inbox, local) if is_managed(inbox) else ("", channel)
+    return (inbox, local) if is_owned(inbox) else ("", channel)

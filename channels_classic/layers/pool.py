@@ -7,7 +7,6 @@ coroutines of one event loop. They know neither messages nor what the steps do.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.steps import AsyncConnection, Connection, Step
 
 RETRY_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 0.8)
@@ -29,8 +29,12 @@ class ConnectionPool:
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
+        renew_after_fork(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Begin without connections."""
         self._idle: list[Connection] = []
-        self._pid = os.getpid()
         self._lock = threading.Lock()
 
     def run(self, steps: Sequence[Step]) -> list[Any]:
@@ -69,10 +73,6 @@ class ConnectionPool:
 
     def _borrow(self) -> Connection:
         with self._lock:
-            if self._pid != os.getpid():
-                # A fork shares sockets with its parent: two processes would read each other's replies.
-                self._pid = os.getpid()
-                self._idle.clear()
             connection = self._idle.pop() if self._idle else None
         if connection is not None:
             if connection.usable():
@@ -94,6 +94,9 @@ class ConnectionPool:
             connection.close()
 
 
+_Waiting = tuple[Sequence[Step], "asyncio.Future[list[Any]]"]
+
+
 class Multiplexer:
     """One connection for the steps of all coroutines, which travel together; a blocking caller gets its own."""
 
@@ -101,7 +104,7 @@ class Multiplexer:
         self._connect = connect
         self._shared: AsyncConnection | None = None
         self._idle: list[AsyncConnection] = []
-        self._waiting: list[tuple[Sequence[Step], asyncio.Future[list[Any]]]] = []
+        self._waiting: list[_Waiting] = []
         self._flushing: asyncio.Task[None] | None = None
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
@@ -110,6 +113,7 @@ class Multiplexer:
         self._waiting.append((steps, results))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
+            self._flushing.add_done_callback(self._flushed)
         return await results
 
     async def _flush(self) -> None:
@@ -121,7 +125,21 @@ class Multiplexer:
         finally:
             self._flushing = None
 
-    async def _carry(self, batch: list[tuple[Sequence[Step], asyncio.Future[list[Any]]]]) -> None:
+    def _flushed(self, task: asyncio.Task[None]) -> None:
+        """Let nobody wait for a task that was cancelled, even before it began; another one may have taken over."""
+        if self._flushing is task:
+            self._flushing = None
+        if self._flushing is None:
+            unsent, self._waiting = self._waiting, []
+            self._fail(unsent, _cancelled(written=False))
+
+    @staticmethod
+    def _fail(batch: list[_Waiting], error: BaseException) -> None:
+        for _, waiting in batch:
+            if not waiting.done():
+                waiting.set_exception(error)
+
+    async def _carry(self, batch: list[_Waiting]) -> None:
         steps = [step for some, _ in batch for step in some]
         try:
             if self._shared is None or not self._shared.usable():
@@ -141,14 +159,14 @@ class Multiplexer:
                         continue
                 for index, result in zip(refused, await self._shared.run([steps[i] for i in refused]), strict=True):
                     results[index] = result
-        except BaseException as error:
+        except Exception as error:
             await self._drop()
-            for _, waiting in batch:
-                if not waiting.done():
-                    waiting.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
+            self._fail(batch, error)
             return
+        except BaseException:
+            self._fail(batch, _cancelled(written=True))
+            await self._drop()
+            raise
         end = 0
         for some, waiting in batch:
             begin, end = end, end + len(some)
@@ -190,6 +208,13 @@ class Multiplexer:
         for connection in idle:
             await connection.close()
         await self._drop()
+
+
+def _cancelled(written: bool) -> LayerUnavailable:
+    reason = "the task that carries the steps of this event loop was cancelled"
+    error = LayerUnavailable("this event loop", reason, "Cancel only tasks that you started.")
+    error.written = written
+    return error
 
 
 def refused_for_now(results: Sequence[Any]) -> list[int]:

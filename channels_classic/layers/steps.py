@@ -28,6 +28,15 @@ class Status(IntEnum):
 LIVENESS = 30.0
 """Seconds after its last `Heartbeat` until an inbox counts as dead."""
 
+GRACE = 15.0
+"""Seconds after the end of somebody's last socket in a group until a `Notice` says so: a quick reconnect is no news."""
+
+LISTENING = 60.0
+"""Seconds after a `TakeNotices` for which notices are made: longer than a deploy of all workers takes."""
+
+MOST_NOTICES = 10_000
+"""Most notices that wait; further ones are dropped."""
+
 
 @dataclass(slots=True)  # frozen would be slower
 class Entry:
@@ -55,6 +64,11 @@ class Item:
     payload: bytes
     raw: Any
     left: float = field(default=math.inf, compare=False)
+
+    @property
+    def can_be_put_back(self) -> bool:
+        """True unless it came by a way that tells nothing of the entry, such as `receive`."""
+        return self.raw is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +134,64 @@ class Audience(NamedTuple):
     dead: Sequence[str]
 
 
+class Identity(NamedTuple):
+    """The identity of a member, as a consumer gave it: who it is, and packed facts about it."""
+
+    who: str
+    info: bytes
+
+
+class Notice(NamedTuple):
+    """Somebody came to a group with the first of their sockets (`arrived`), or has left it with the last one."""
+
+    arrived: bool
+    group: str
+    identity: Identity
+
+
+class Kept(NamedTuple):
+    """A message that a group keeps."""
+
+    position: int
+    payload: bytes
+
+
+class History(NamedTuple):
+    """The messages that a group keeps after a position; None if some of them are gone.
+
+    `life` is the number of these positions, which no other group has and no earlier data had; `head` is the last one.
+    `is_member` is False if the member that was asked about is none now.
+    """
+
+    life: int
+    head: int
+    kept: Sequence[Kept] | None
+    is_member: bool = True
+
+
+class Start(NamedTuple):
+    """The position up to which a member of a recoverable group has its messages.
+
+    With `last` the last message alone is of interest.
+    """
+
+    life: int
+    position: int
+    last: bool
+
+
 class Roster(NamedTuple):
     """The members that one inbox has in a group. `version` is 0 when there are none.
 
     `complete` is False when the layer lost data and the owner has not restored all of its memberships since.
+    `identities` are those of members that were given one, `starts` those of members that recover.
     """
 
     version: int
     members: Sequence[str]
     complete: bool
+    identities: Mapping[str, Identity] = {}
+    starts: Mapping[str, Start] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +205,29 @@ class Join:
     group: str
     inbox: str
     members: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Attend:
+    """Make channels members as `Join` does, and say who each of them is → `Change`, also where only that changed."""
+
+    group: str
+    inbox: str
+    members: Mapping[str, Identity]
+
+
+@dataclass(frozen=True, slots=True)
+class Reattend:
+    """Write again who members of an inbox are, for a layer that lost it → None.
+
+    It concerns those that are members and have no identity there, so a late one revives nobody. With `announce` those
+    that were announced as having left are announced again.
+    """
+
+    group: str
+    inbox: str
+    members: Mapping[str, Identity]
+    announce: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +251,59 @@ class Lookup:
     group: str
 
 
+class Recorded(NamedTuple):
+    """The receivers of a group message that is kept, and its position."""
+
+    audience: Audience
+    life: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Keep a message for a group, and find out where it must go → `Recorded`.
+
+    The group keeps at most `keep` messages, each for `seconds`. With `again` a message of the same `name` is not kept
+    twice.
+    """
+
+    group: str
+    payload: bytes
+    keep: int
+    seconds: float
+    name: str
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadHistory:
+    """Read what a group keeps after a position → `History`. `life` is that of the position, or `ALL` or `HEAD`.
+
+    With an `inbox` it is for a `member` of that: nobody else may get it.
+    """
+
+    group: str
+    life: int
+    position: int
+    inbox: str = ""
+    member: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetStart:
+    """Note the start of a client that is about to join a group → `Start`. The life `HEAD` is the last position now.
+
+    It is kept until the client leaves, so whoever reads that it is a member reads this too.
+    """
+
+    group: str
+    inbox: str
+    member: str
+    life: int
+    position: int
+    last: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Members:
     """Read which members an inbox has in a group → `Roster`."""
@@ -179,6 +318,30 @@ class MemberCount:
 
     group: str
     inbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attendance:
+    """Read who is in a group, with one `Identity` for each socket → list; those of dead inboxes are left out."""
+
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attended:
+    """Read in which groups members of an inbox have an identity → list. It may name some in which none has any more."""
+
+    inbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeNotices:
+    """Take up to `count` notices that are due → list of `Notice`, each for one caller alone.
+
+    Notices are made while somebody takes them, and for `LISTENING` seconds after the last time.
+    """
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +408,18 @@ Step = (
     | PutBack
     | Take
     | Join
+    | Attend
+    | Reattend
     | Leave
     | Lookup
+    | Record
+    | ReadHistory
+    | SetStart
     | Members
     | MemberCount
+    | Attendance
+    | Attended
+    | TakeNotices
     | Renew
     | Restore
     | Heartbeat

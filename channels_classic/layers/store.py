@@ -15,15 +15,23 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from channels_classic.layers.fork import renew_after_fork
+from channels_classic.layers.history import HEAD, SECONDS_LIMIT, Histories
 from channels_classic.layers.losses import Count, counted_name, describe
+from channels_classic.layers.presence import Presence
 from channels_classic.layers.steps import (
     LIVENESS,
+    Attend,
+    Attendance,
+    Attended,
     Audience,
     Change,
     Entry,
     Flush,
     GetStatistics,
     Heartbeat,
+    History,
+    Identity,
     Item,
     Join,
     Leave,
@@ -31,16 +39,24 @@ from channels_classic.layers.steps import (
     Lookup,
     MemberCount,
     Members,
+    Notice,
     Push,
     PutBack,
+    ReadHistory,
+    Reattend,
+    Record,
+    Recorded,
     Renew,
     Restore,
     Retire,
     Roster,
+    SetStart,
+    Start,
     Status,
     Step,
     Take,
     Taken,
+    TakeNotices,
 )
 
 INBOX_ENTRIES = 100_000
@@ -107,6 +123,7 @@ class _Owned:
 
     version: int = 0
     members: set[str] = field(default_factory=set)
+    starts: dict[str, Start] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     deadline: float = 0.0
     found_dead: bool = False
@@ -148,9 +165,11 @@ class Store:
     def __init__(self, group_expiry: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.group_expiry = group_expiry
         self.clock = clock
-        self.lock = threading.RLock()
+        renew_after_fork(self)
+        self.after_fork()
         self._queues: dict[str, _Queue] = {}
         self._groups: dict[str, _Group] = {}
+        self._presence = Presence(clock)
         self._owners: dict[str, _Owner] = {}
         self._watches: dict[str, list[Watch]] = {}
         self._counters: Counter[tuple[str, str]] = Counter()
@@ -160,6 +179,11 @@ class Store:
         self.epoch = secrets.randbits(48)
         # Versions never repeat, also not after another store took the place of this one: it begins at a later time.
         self._versions = count(time.time_ns() // 1000)
+        self._histories = Histories(clock, self._versions.__next__)
+
+    def after_fork(self) -> None:
+        """Begin with a lock that nobody holds."""
+        self.lock = threading.RLock()
 
     def run(self, step: Step) -> Any:
         """Return the result of one step, as described by its class."""
@@ -316,12 +340,43 @@ class Store:
             self._change(owned)
         return Change(previous, owned.version)
 
+    def _attend(self, step: Attend) -> Change:
+        change = self._join(Join(step.group, step.inbox, list(step.members)))
+        appeared = [
+            self._presence.appear(step.group, step.inbox, member, Identity(*identity))
+            for member, identity in step.members.items()
+        ]
+        if step.inbox and any(appeared) and change.previous == change.version:
+            owned = self._groups[step.group].owned[step.inbox]
+            self._change(owned)  # its owner is to hear of it
+            change = Change(change.previous, owned.version)
+        return change
+
+    def _reattend(self, step: Reattend) -> None:
+        owned = self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
+        for member, identity in step.members.items():
+            if member in owned.members and not self._presence.has(step.group, step.inbox, member):
+                self._presence.appear(step.group, step.inbox, member, Identity(*identity), step.announce)
+
+    def _attendance(self, step: Attendance) -> list[Identity]:
+        self._drop_lapsed(step.group)
+        now = self.clock()
+        return list(self._presence.everybody(step.group, lambda inbox: self._is_alive(inbox, now)))
+
+    def _attended(self, step: Attended) -> list[str]:
+        return self._presence.groups_of(step.inbox)
+
+    def _take_notices(self, step: TakeNotices) -> list[Notice]:
+        now = self.clock()
+        return self._presence.take(step.count, lambda inbox: self._is_alive(inbox, now))
+
     def _change(self, owned: _Owned) -> None:
         owned.version = next(self._versions)
         owned.found_dead = False
 
     def _leave(self, step: Leave) -> Change:
         group = self._groups.get(step.group, _Group())
+        self._presence.disappear(step.group, step.inbox, step.members)
         if not step.inbox:
             for channel in step.members:
                 group.channels.pop(channel, None)
@@ -329,6 +384,8 @@ class Store:
             return Change(0, 0)
         owned = group.owned.get(step.inbox, _Owned())
         previous = owned.version = owned.version if owned.members else 0
+        for member in step.members:
+            owned.starts.pop(member, None)
         if not owned.members.isdisjoint(step.members):
             owned.members.difference_update(step.members)
             if not step.gone:
@@ -358,10 +415,28 @@ class Store:
                 dead.append(inbox)
         return Audience(inboxes, list(group.channels), dead)
 
+    def _record(self, step: Record) -> Recorded:
+        life, position = self._histories.record(step)
+        return Recorded(self._lookup(Lookup(step.group)), life, position)
+
+    def _read_history(self, step: ReadHistory) -> History:
+        owned = self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
+        return self._histories.read(step)._replace(is_member=not step.inbox or step.member in owned.members)
+
+    def _set_start(self, step: SetStart) -> Start:
+        start = Start(step.life, step.position, step.last)
+        if step.life == HEAD:
+            start = Start(*self._histories.read(ReadHistory(step.group, HEAD, 0))[:2], step.last)
+        owned = self._groups.setdefault(step.group, _Group()).owned.setdefault(step.inbox, _Owned())
+        owned.starts[step.member] = start
+        owned.deadline = max(owned.deadline, self.clock() + self.group_expiry)
+        return start
+
     def _members(self, step: Members) -> Roster:
         owned = self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
         version = owned.version if owned.members else 0
-        return Roster(version, list(owned.members), self._is_restored(step.inbox))
+        identities = dict(self._presence.here(step.group, step.inbox))
+        return Roster(version, list(owned.members), self._is_restored(step.inbox), identities, dict(owned.starts))
 
     def _member_count(self, step: MemberCount) -> int:
         return len(self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned()).members)
@@ -388,6 +463,7 @@ class Store:
         oldest = now - self.group_expiry
         group.channels = {channel: joined for channel, joined in group.channels.items() if joined > oldest}
         group.owned = {inbox: owned for inbox, owned in group.owned.items() if owned.deadline > now}
+        self._presence.keep(name, group.owned, group.channels)
         self._forget_if_empty(name)
 
     def _forget_if_empty(self, name: str, inbox: str = "") -> None:
@@ -395,7 +471,7 @@ class Store:
         if group is None:
             return
         owned = group.owned.get(inbox)
-        if owned is not None and not owned.members and not owned.left:
+        if owned is not None and not owned.members and not owned.left and not owned.starts:
             del group.owned[inbox]
         if not group.owned and not group.channels:
             del self._groups[name]
@@ -418,6 +494,8 @@ class Store:
     def _flush(self, step: Flush) -> list[str]:
         self._queues.clear()
         self._groups.clear()
+        self._presence = Presence(self.clock)
+        self._histories.clear()
         self._counters.clear()
         now = self.clock()
         return [inbox for inbox in self._owners if self._is_alive(inbox, now)]
@@ -448,6 +526,7 @@ class Store:
         self._owners = {inbox: owner for inbox, owner in self._owners.items() if owner.alive_until > oldest}
         for group in list(self._groups):
             self._drop_lapsed(group)
+        self._histories.sweep(now - max(self.group_expiry, SECONDS_LIMIT))
 
 
 _RUN: dict[type, Callable[[Store, Any], Any]] = {
@@ -455,10 +534,18 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     PutBack: Store._put_back,
     Take: Store._take,
     Join: Store._join,
+    Attend: Store._attend,
+    Reattend: Store._reattend,
     Leave: Store._leave,
     Lookup: Store._lookup,
+    Record: Store._record,
+    ReadHistory: Store._read_history,
+    SetStart: Store._set_start,
     Members: Store._members,
     MemberCount: Store._member_count,
+    Attendance: Store._attendance,
+    Attended: Store._attended,
+    TakeNotices: Store._take_notices,
     Renew: Store._renew,
     Restore: Store._restore,
     Heartbeat: Store._heartbeat,

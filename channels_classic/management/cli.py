@@ -1,4 +1,6 @@
-"""`channels-classic`: both programs without `manage.py`. An interface server needs no project here, only a layer.
+"""`channels-classic`: both programs without `manage.py`, and the migration of projects from Channels 1.x.
+
+An interface server needs no project here, only a layer.
 
 A program is imported when its command is used, so that each machine needs only what it runs.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 import click
@@ -75,10 +78,43 @@ def _worker() -> click.Command:
 
 def _work(options: Mapping[str, Any]) -> None:
     import django
+    from django.apps import apps
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import call_command
 
     django.setup()
-    call_command("runworker", **options)
+    if not apps.is_installed("channels_classic"):
+        raise ImproperlyConfigured(
+            f"'channels_classic' is not in INSTALLED_APPS of {os.environ['DJANGO_SETTINGS_MODULE']}: put it first, "
+            "since its commands, templates and system checks are found through it."
+        )
+    from channels_classic.management.commands.runworker import Command
+
+    call_command(Command(), **options)  # not by its name, which Channels 2 and later have too
+
+
+def _migrate() -> click.Command:
+    from pathlib import Path
+
+    @click.command(
+        "migrate", help="Moves a project from Channels 1.x to this package. Without --write it shows a diff."
+    )
+    @click.argument("path", type=click.Path(exists=True, path_type=Path), default=".")
+    @click.option("--write", is_flag=True, help="Change the files.")
+    @click.option("--alias", is_flag=True, help="Keep the import names of 1.x: add the one line that provides them.")
+    def migrate(path: Path, write: bool, alias: bool) -> None:
+        try:
+            from channels_classic.migrate.command import run
+        except ModuleNotFoundError as error:
+            if error.name != "libcst":
+                raise
+            raise click.ClickException(MIGRATE_EXTRA) from error
+        run(path, write_changes=write, alias=alias)
+
+    return migrate
+
+
+MIGRATE_EXTRA = "LibCST is not installed: pip install 'channels-classic[migrate]'."
 
 
 def _redis(url: str) -> Any:
@@ -108,6 +144,15 @@ def _use(settings: str) -> None:
     """Set the settings module, and make a project in the current folder importable."""
     os.environ["DJANGO_SETTINGS_MODULE"] = settings
     sys.path.insert(0, os.getcwd())
+    try:
+        import_module(settings)
+    except ModuleNotFoundError as error:
+        if not f"{settings}.".startswith(f"{error.name}."):
+            raise click.ClickException(str(error)) from error  # something that the settings import
+        raise click.ClickException(
+            f"There are no settings {settings!r} in {os.getcwd()} or on the path of Python: {error}. Run it in the "
+            "folder of manage.py, or name other --settings."
+        ) from error
 
 
 def _clean_errors(run: Callable[[], None]) -> None:
@@ -126,7 +171,11 @@ def _clean_errors(run: Callable[[], None]) -> None:
 class _Programs(click.Group):
     """The commands by name, each made when it is used."""
 
-    programs: Mapping[str, Callable[[], click.Command]] = {"interface": _interface, "worker": _worker}
+    programs: Mapping[str, Callable[[], click.Command]] = {
+        "interface": _interface,
+        "migrate": _migrate,
+        "worker": _worker,
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self.programs)

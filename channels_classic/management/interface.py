@@ -47,8 +47,8 @@ def run(layer: Any, config: InterfaceConfig, options: Mapping[str, Any]) -> None
     Raises `CannotListen`, `InvalidChannelLayerError`, and `ImproperlyConfigured` for invalid options.
     """
     set_up_log(options)
-    program = configuration(Program, options)
     try:
+        program = configuration(Program, options)
         serve(layer, config, configuration(Listen, options), configuration(ClientLimits, options), program)
     except ChannelsError:
         raise

@@ -8,22 +8,28 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
 from channels_classic.asgi import ChannelLayerWrapper, channel_layers
+from channels_classic.conf import CHANNEL_LAYERS
 from channels_classic.exceptions import ChannelsError
 
-MISSING = """There is no channel layer {alias!r}, because the setting CHANNEL_LAYERS is missing or empty.
+MISSING = """There is no channel layer {alias!r}, because the setting {setting} is missing or empty.
 Add to your settings:
 
-CHANNEL_LAYERS = {{
+{setting} = {{
     "{alias}": {{"ROUTING": "mysite.routing.channel_routing"}},
 }}
 """
+
+
+def missing_layers(alias: str) -> CommandError:
+    """Return the error for a project without layers; it says what to write."""
+    return CommandError(MISSING.format(alias=alias, setting=CHANNEL_LAYERS.used_name))
 
 
 def layer_of(alias: str) -> ChannelLayerWrapper:
     """The layer `alias` with its routing. Raises `CommandError` when the settings give none that can be made."""
     try:
         if not channel_layers.configs and alias not in channel_layers.backends:
-            raise CommandError(MISSING.format(alias=alias))
+            raise missing_layers(alias)
         layer: ChannelLayerWrapper = channel_layers[alias]
     except (ChannelsError, ImproperlyConfigured) as error:
         raise CommandError(str(error)) from error
@@ -37,7 +43,7 @@ def bare_layer_of(alias: str) -> Any:
     """
     try:
         if not channel_layers.configs:
-            raise CommandError(MISSING.format(alias=alias))
+            raise missing_layers(alias)
         layer = channel_layers.make_layer(alias)
     except (ChannelsError, ImproperlyConfigured) as error:
         raise CommandError(str(error)) from error

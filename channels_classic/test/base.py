@@ -246,7 +246,8 @@ def _replace_layers(test_case: Any) -> None:
     for alias in test_case.test_channel_aliases:
         routing = routing_of_layer(alias)
         layer = ChannelLayer(capacity=CAPACITY)
-        put_back = replaced_layer(alias, ChannelLayerWrapper(layer, alias, routing))
+        on_commit = channel_layers.configs.get(alias, {}).get("ON_COMMIT", False)
+        put_back = replaced_layer(alias, ChannelLayerWrapper(layer, alias, routing, on_commit))
         if "_layers_replaced" not in test_case.__dict__:
             test_case.addClassCleanup(put_back)
     if "_layers_replaced" not in test_case.__dict__:

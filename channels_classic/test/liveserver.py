@@ -5,10 +5,12 @@ Both are forks of the test process. Each test has its own, on a channel layer of
 
 from __future__ import annotations
 
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from multiprocessing import get_start_method
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +22,7 @@ from django.db import connections
 from django.test import TransactionTestCase, override_settings
 
 from channels_classic.asgi import channel_layers, import_layer_class
-from channels_classic.conf import CHANNELS_WS_PROTOCOLS, DEFAULT_CHANNEL_LAYER
+from channels_classic.conf import CHANNEL_LAYERS, CHANNELS_WS_PROTOCOLS, DEFAULT_CHANNEL_LAYER
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
 from channels_classic.interface_server.server.listen import Listen
 from channels_classic.interface_server.server.server import Server
@@ -122,6 +124,10 @@ class ChannelLiveServerTestCase(TransactionTestCase):
     @classmethod
     def setUpClass(cls) -> None:
         """Set up the class; what was started for a first test that is skipped is stopped after the class."""
+        on_disk = ExitStack()
+        cls.addClassCleanup(on_disk.close)
+        for connection in connections.all():
+            on_disk.enter_context(_copied_to_disk(connection))
         cls.addClassCleanup(cls._stop)
         super().setUpClass()
 
@@ -160,6 +166,31 @@ class ChannelLiveServerTestCase(TransactionTestCase):
             running.close()
 
 
+@contextmanager
+def _copied_to_disk(connection: Any) -> Iterator[None]:
+    """Use a copy in a file in place of the copy in memory that Django makes for a process of a parallel test run.
+
+    It makes one where such processes are not forked, as from Python 3.14 on: each reads the file of its database into
+    memory. Django closes no database in memory, so the connection is put aside, and used again afterwards.
+    """
+    name = str(connection.settings_dict["NAME"])
+    if get_start_method() == "fork" or not re.match(rf"file:memorydb_{connection.alias}_\d+\?", name):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="channels-") as folder:
+        file = str(Path(folder, f"{connection.alias}.sqlite3"))
+        connection.ensure_connection()
+        in_memory = connection.connection
+        with closing(connection.Database.connect(file)) as copy:
+            in_memory.backup(copy)
+        connection.connection, connection.settings_dict["NAME"] = None, file
+        try:
+            yield
+        finally:
+            connection.close()
+            connection.connection, connection.settings_dict["NAME"] = in_memory, name
+
+
 def _refuse_databases_in_memory() -> None:
     connection: Any
     for connection in connections.all():
@@ -179,7 +210,7 @@ def _test_layer() -> Iterator[None]:
         config = _test_config(entry, folder)
         layers = {DEFAULT_CHANNEL_LAYER: {**entry, "CONFIG": config, "TEST_CONFIG": config}}
         previous = channel_layers.backends.copy()
-        with override_settings(CHANNEL_LAYERS=layers):
+        with override_settings(**{CHANNEL_LAYERS.used_name: layers}):
             channel_layers.backends.clear()
             # Not from the settings, which may be others by the end of the test.
             layer = channel_layers.make_test_backend(DEFAULT_CHANNEL_LAYER).channel_layer
@@ -199,7 +230,8 @@ def _checked_entry() -> dict[str, Any]:
     layers = channel_layers.configs
     if len(layers) > 1:
         raise ImproperlyConfigured(
-            f"ChannelLiveServerTestCase can be used with one channel layer; CHANNEL_LAYERS has {', '.join(layers)}."
+            f"ChannelLiveServerTestCase can be used with one channel layer; {CHANNEL_LAYERS.used_name} has "
+            f"{', '.join(layers)}."
         )
     if DEFAULT_CHANNEL_LAYER not in layers:
         channel_layers.make_backend(DEFAULT_CHANNEL_LAYER)  # raises an error that says what to write

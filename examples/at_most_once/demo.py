@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from progress import Bar
-from report import Phase, picture, table
+from report import Phase, explanation, picture, table
 
 HERE = Path(__file__).parent
 MANAGE = [sys.executable, "-u", "-m", "django"]
@@ -218,7 +218,7 @@ def main() -> int:
         )
         if options.picture is not None:
             options.picture.write_text(picture(phases, consumed))
-            print(f"The picture is in {options.picture}.")
+            print(f"The picture is in {options.picture}; a browser shows it. {explanation(phases, consumed)}")
     return int(max(consumed.values()) > 1)
 
 

@@ -43,7 +43,7 @@ def picture(phases: Sequence[Phase], consumed: Mapping[int, int]) -> str:
     """An SVG: one square per message, in the order in which they were sent, each part under its name."""
     y, parts = 30, [_legend()]
     for phase in phases:
-        parts.append(f'<text x="0" y="{y + 12}">{phase.name}</text>')
+        parts.append(f'<text x="0" y="{y + 12}">{_caption(phase, consumed)}</text>')
         y += 20
         for start in range(phase.numbers.start, phase.numbers.stop, _COLUMNS):
             row = [consumed.get(n, 0) for n in range(start, min(start + _COLUMNS, phase.numbers.stop))]
@@ -57,6 +57,25 @@ def picture(phases: Sequence[Phase], consumed: Mapping[int, int]) -> str:
         f'<rect x="-10" y="-10" width="{width + 20}" height="{y + 10}" fill="white"/>\n'
         + "\n".join(parts)
         + "\n</svg>\n"
+    )
+
+
+def explanation(phases: Sequence[Phase], consumed: Mapping[int, int]) -> str:
+    """Return how to read the picture, and what this one shows."""
+    shown = "\n".join(f"  * {_caption(phase, consumed)}" for phase in phases)
+    return (
+        "Each square is one message. Read it like a text, in the order in which they were sent: green was consumed "
+        f"once, red was lost, black would have been consumed twice. The fault strikes in the middle of each "
+        f"part.\n{shown}"
+    )
+
+
+def _caption(phase: Phase, consumed: Mapping[int, int]) -> str:
+    lost = sum(not consumed.get(number, 0) for number in phase.numbers)
+    twice = sum(consumed.get(number, 0) > 1 for number in phase.numbers)
+    return (
+        f"{phase.name}: {f'{lost} of {len(phase.numbers)} lost, because {phase.reason}' if lost else 'nothing lost'}, "
+        f"{twice or 'none'} twice"
     )
 
 

@@ -43,11 +43,20 @@ class KeptBody:
             self._extend()
             self._session.send(self._body.answer(question, closed=True))
 
+    is_open = False
+
     def broadcast(self, broadcast: Broadcast) -> None:
+        """The client is gone."""
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
         """The client is gone."""
 
     def report(self, token: str, outcome: Outcome) -> None:
         """The client is gone."""
+
+    def is_in_turn(self, token: str) -> bool:
+        """Return True: nothing is ordered."""
+        return True
 
     def layer_restored(self) -> None:
         """Nothing waits."""

@@ -16,7 +16,7 @@ from typing import Any
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
 
-from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
+from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
 from ..error_pages import page
 from ..layer.client import Broadcast
 from ..layer.question import QUESTION, question_of
@@ -79,7 +79,7 @@ class Request:
         responses: SpoolQuota,
     ) -> None:
         self.slot: int | None = None
-        self.local = session.registry.new_local()
+        self.local = client_id(scope)
         self.state = RequestState.WAITING
         self._session = session
         self._scope = scope
@@ -233,6 +233,11 @@ class Request:
             if limit and spool.size > limit:
                 self._give_up(f"{spool.size} bytes of its response wait for it, and --max-response is {limit}")
 
+    is_open = True
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
+        """Ignore it: a request has no cursor to come back with."""
+
     def broadcast(self, broadcast: Broadcast) -> None:
         """Take a group message like any other."""
         self.reply(broadcast.message)
@@ -246,6 +251,10 @@ class Request:
         elif outcome is Outcome.RUNNING:
             self._change(RequestEvent.TAKEN)
             self._deadline = max(self._deadline, self._limit)
+
+    def is_in_turn(self, token: str) -> bool:
+        """Return True: a request is one message."""
+        return True
 
     def layer_restored(self) -> None:
         """The message or the response may be lost: unless a worker reports that it runs, give up soon."""

@@ -11,14 +11,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers.codec import OUTCOMES, Kind, decode
+from channels_classic.layers.codec import Kind, decode, outcome_of
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.steps import Members, Roster, Take, Taken
+from channels_classic.layers.steps import Members, Roster, Start, Take, Taken
 
 from .client import Broadcast
 from .question import QUESTION, question_of
 from .reconnecting import ReconnectingConnection
+from .recovery import Recovery
 from .registry import Registry
 
 logger = logging.getLogger("channels_classic.interface_server")
@@ -39,10 +40,16 @@ class Reader:
     """Reads for as long as the process lives."""
 
     def __init__(
-        self, link: ReconnectingConnection, registry: Registry, losses: Losses, send: Callable[[Outgoing], None]
+        self,
+        link: ReconnectingConnection,
+        registry: Registry,
+        recovery: Recovery,
+        losses: Losses,
+        send: Callable[[Outgoing], None],
     ) -> None:
         self._connection = link
         self._registry = registry
+        self._recovery = recovery
         self._losses = losses
         self._send = send
         self._inbox = registry.inbox
@@ -51,9 +58,9 @@ class Reader:
             Kind.MESSAGE: self._message,
             Kind.GROUP: self._group,
             Kind.REPORT: self._report,
-            Kind.JOINED: registry.joined,
-            Kind.LEFT: registry.left,
-            Kind.FORGET: registry.forget,
+            Kind.JOINED: self._joined,
+            Kind.LEFT: self._left,
+            Kind.FORGET: self._forget,
         }
 
     @property
@@ -79,10 +86,10 @@ class Reader:
             self._average += (size - self._average) / 16
             try:
                 kind, *fields = decode(item.payload)
-                handle = self._kinds[kind]
-            except (ValueError, KeyError):
+            except ValueError:
                 self._losses.count("undecodable", self._inbox)
                 continue
+            handle = self._kinds.get(kind, self._unknown)
             try:
                 handled = handle(*fields)
                 if handled is not None:
@@ -104,11 +111,15 @@ class Reader:
         *_: object,
     ) -> None:
         client = self._registry.clients.get(local)
+        if type(token) is not str or type(outcome) is not int:
+            token = None
         try:
             if client is None:
                 self._answer_for(local, message)
-            else:
+            elif token is None or client.is_in_turn(token):
                 client.reply(message)
+            else:
+                self._losses.count("late", self._inbox + local)
         finally:
             if token is not None:
                 self._report(local, token, outcome)
@@ -121,14 +132,44 @@ class Reader:
         if message.keys() - {QUESTION}:
             self._losses.count("unknown", self._inbox + local)
 
-    async def _group(self, group: str, version: int, message: Mapping[str, Any], *_: object) -> None:
+    async def _group(
+        self,
+        group: str,
+        version: int,
+        message: Mapping[str, Any],
+        left_out: object = None,
+        life: object = 0,
+        position: object = 0,
+        *_: object,
+    ) -> None:
         groups = self._registry.groups
         if not groups.knows(group, version) and not await self._ask(group):
             self._losses.count("broker", group)
             return
         broadcast = Broadcast(message)
-        for client in groups.members(group):
-            client.broadcast(broadcast)
+        if self._recovery.is_used and type(life) is int and type(position) is int and life:
+            members = self._recovery.plain_members(group)
+            await self._recovery.received(group, message, left_out, life, position)
+        else:
+            members = groups.members(group)
+        for client in members:
+            if client.local != left_out:
+                client.broadcast(broadcast)
+
+    def _joined(self, group: str, local: str, *fields: Any) -> None:
+        self._registry.joined(group, local, *fields)
+        match fields:
+            case [_, _, _, _, int() as life, int() as position, bool() as last, *_]:
+                self._recovery.requested(group, local, Start(life, position, last))
+
+    def _left(self, group: str, local: str, *fields: Any) -> None:
+        self._registry.left(group, local, *fields)
+        if not self._registry.groups.has(group, local):
+            self._recovery.left(group, local)
+
+    def _forget(self, *_: object) -> None:
+        self._registry.forget()
+        self._recovery.clear()
 
     async def _ask(self, group: str) -> bool:
         """Ask the layer for the members of an uncertain group. Return False if it does not answer.
@@ -148,6 +189,7 @@ class Reader:
             logger.warning("A message for the group %s cannot be delivered: %s", group, error)
             return False
         self._registry.take_over(group, roster)
+        self._recovery.take_over(group, roster)
         return True
 
     async def _members(self, group: str) -> Roster:
@@ -158,7 +200,11 @@ class Reader:
         return found
 
     def _report(self, local: str, token: str, outcome: int, *_: object) -> None:
-        if outcome in OUTCOMES:
-            self._registry.reported(local, token, OUTCOMES[outcome])
-        else:
-            self._losses.count("undecodable", self._inbox)
+        self._registry.reported(local, token, outcome_of(outcome))
+
+    def _unknown(self, *fields: object) -> None:
+        """Count an entry of a kind of another release; a report that it carries where `MESSAGE` has one counts."""
+        self._losses.count("undecodable", self._inbox)
+        match fields:
+            case [_, _, str() as local, str() as token, int() as outcome, *_]:
+                self._report(local, token, outcome)

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from channels_classic.layers import rng
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.steps import Leave, Renew, Restore, Roster, Step
+from channels_classic.layers.steps import Leave, Reattend, Renew, Restore, Roster, Step
 
 from .client import Client
+from .identities import Identities
 
 CHUNK = 100
 """Members in one step, so that none keeps the layer busy for long."""
@@ -53,6 +54,11 @@ class GroupIndex:
         """Return True if all changes of a group up to `version` are known."""
         found = self._groups.get(group)
         return found is not None and found.version >= version
+
+    def has(self, group: str, local: str) -> bool:
+        """Return True if a client is known as a member of a group."""
+        found = self._groups.get(group)
+        return found is not None and local in found.members
 
     def members(self, group: str) -> list[Client]:
         """Return the clients of this process in a group."""
@@ -159,16 +165,15 @@ class Registry:
         self.inbox = inbox
         self.clients: dict[str, Client] = {}
         self.groups = GroupIndex()
+        self.identities = Identities()
+        self.on_left: Callable[[str, list[str]], None] = lambda local, groups: None
+        """Called with a client that is gone, and its groups."""
         self._leavers: dict[str, Client] = {}
         self._renewals = Renewals(half, clock)
         self._post = post
         self._leaving: dict[str, list[str]] = {}
         self._marks: dict[str, asyncio.Future[None]] = {}
         self._emptied: asyncio.Event | None = None
-
-    def new_local(self) -> str:
-        """Return a name for a client that nobody can guess."""
-        return secrets.token_hex(8)
 
     def add(self, client: Client) -> str:
         """Register a client; return its reply channel."""
@@ -179,7 +184,10 @@ class Registry:
         """A client is gone and leaves its groups, without a worker; only reports reach it, until `remove`."""
         if self.clients.pop(client.local, None) is not None:
             self._leavers[client.local] = client
-        for group in self.groups.drop(client.local):
+        self.identities.drop(client.local)
+        groups = self.groups.drop(client.local)
+        self.on_left(client.local, groups)
+        for group in groups:
             self.prune(group, [client.local])
 
     def remove(self, client: Client) -> None:
@@ -222,22 +230,28 @@ class Registry:
 
     # Hints from the inbox
 
-    def joined(self, group: str, local: str, previous: int, version: int, *_: object) -> None:
+    def joined(
+        self, group: str, local: str, previous: int, version: int, who: object = None, info: object = None, *_: object
+    ) -> None:
         """A client became a member; a client that is gone is removed again."""
         client = self.clients.get(local)
         if client is None:
             self.prune(group, [local])
             return
         self.groups.joined(group, client, previous, version)
+        if who is not None:
+            self.identities.note(group, local, who, info)
         self._renewals.add(group)
 
     def left(self, group: str, local: str, previous: int, version: int, *_: object) -> None:
         """A client is not a member any more."""
         self.groups.left(group, local, previous, version)
+        self.identities.forget(group, local)
 
     def forget(self, *_: object) -> None:
         """The layer was flushed."""
         self.groups.clear()
+        self.identities.clear()
 
     # Marks: entries that the process sends to itself, to know that all entries before were read
 
@@ -258,17 +272,37 @@ class Registry:
     def take_over(self, group: str, roster: Roster) -> None:
         """Deliver from now on to the members that the layer has."""
         here = [client for local in roster.members if (client := self.clients.get(local)) is not None]
-        gone = [local for local in roster.members if local not in self.clients]
         self.groups.take_over(group, roster.version, here)
+        known = {local: who for local, who in roster.identities.items() if local in self.clients}
+        self.identities.take_over(group, known)
         if here:
             self._renewals.add(group)
+        self.prune_gone(group, roster)
+
+    def prune_gone(self, group: str, roster: Roster) -> None:
+        """End memberships that the layer has of clients that are gone: what said so was lost."""
+        gone = [local for local in roster.members if local not in self.clients]
         if gone:
             self.prune(group, gone)
 
     def restore(self, group: str) -> list[Step]:
-        """Return the steps that write the members of one group again."""
+        """Return the steps that write the members of one group again, and who they are."""
         members = [client.local for client in self.groups.members(group)]
-        return [Restore(group, self.inbox, chunk) for chunk in chunks(members)]
+        return [
+            *(Restore(group, self.inbox, chunk) for chunk in chunks(members)),
+            *self._reattend(group, announce=False),
+        ]
+
+    def _reattend(self, group: str, announce: bool) -> Iterator[Step]:
+        known = self.identities.of(group)
+        for chunk in chunks(list(known)):
+            yield Reattend(group, self.inbox, {local: known[local] for local in chunk}, announce)
+
+    def reattend_all(self) -> None:
+        """Write again who all clients are: the layer took this process for dead, and may have said that they left."""
+        for group in self.identities.groups():
+            for step in self._reattend(group, announce=True):
+                self._post(step)
 
     def restore_all(self) -> Iterator[Step]:
         """Return the steps for all groups; each is made when it is asked for, from what is known by then."""

@@ -71,18 +71,20 @@ class Acceptor:
         """The number of connections that have no protocol yet."""
         return len(self._handshakes)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Accept what waits; return False if nothing more can be accepted now."""
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 client, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError):
-                return
+                return False
             except OSError as error:
                 if error.errno in _GONE:
                     continue  # the client left while it waited
                 self._pause(error)
-                return
+                return False
             self._admit(client)
+        return True
 
     def _pause(self, error: OSError) -> None:
         """Leave clients in the accept queue for a while: accepting in a loop would take all of a processor."""
@@ -135,14 +137,23 @@ class Acceptor:
 
     def close(self) -> None:
         """Accept nothing more, and end the handshakes under way."""
+        self._stop()
+        for task in self._handshakes:
+            task.cancel()
+
+    def drain(self) -> None:
+        """Accept the clients that wait, whom closing the socket would reset, then nothing more."""
+        while self._is_open and self._accept():
+            pass
+        self._stop()
+
+    def _stop(self) -> None:
         if self._is_open:
             self._is_open = False
             if self._retry is not None:
                 self._retry.cancel()
             else:
                 self._loop.remove_reader(self._listener)
-            for task in self._handshakes:
-                task.cancel()
 
     async def wait_closed(self) -> None:
         """Return when no handshake is under way."""

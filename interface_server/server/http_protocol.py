@@ -23,14 +23,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ..asgi import Event, Receive, Scope, SendEvent
 from ..config import ClientLimits
 from . import request_limits
+from .connect_rate import ConnectRate
 from .request_limits import BodyRate, Refused, RequestLimits, RequestPart
 from .request_syntax import check_headers, check_request_line, origin_form, status_of_error
 from .unread import Unread
+from .websocket_handshake import Handshake, read_handshake, websocket_scope
+from .websocket_protocol import WebSocketProtocol
 
 logger = logging.getLogger("channels_classic.interface_server")
-
-MAX_HANDSHAKE_LINE = 8192
-"""Bytes of a header line that the `websockets` library accepts."""
 
 MAX_PIPELINED = 100
 """Requests of one connection that may wait for those before them."""
@@ -39,6 +39,9 @@ REFUSAL_LINGER = 1.0
 """Seconds between an error response and the close: an immediate close could discard the response on its way."""
 
 
+REFUSAL_HEADERS = {426: "upgrade: websocket\r\nsec-websocket-version: 13\r\n"}
+"""Further headers of some error responses: RFC 9110, section 15.5.22, and RFC 6455, section 4.4."""
+
 MAX_IGNORED = 1024 * 1024
 """Bytes that are read and ignored, after a refusal or behind a request for another protocol, before the close."""
 
@@ -46,8 +49,6 @@ MAX_IGNORED = 1024 * 1024
 _AT_ONCE = struct.pack("ii", 1, 0)
 """The value of SO_LINGER with which `close` resets a connection."""
 
-
-_FURTHER_HEADERS = {426: "upgrade: websocket\r\nsec-websocket-version: 13\r\n"}
 
 _UPGRADE = re.compile(rb"^upgrade:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 
@@ -61,8 +62,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     _watcher: Callable[[], None] | None = None  # of the class: a request may end after `_upgrade` cleared the instance
 
-    def __init__(self, *args: Any, limits: ClientLimits | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, limits: ClientLimits | None = None, rate: ConnectRate | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._connect_rate = rate
         self._limits = limits or ClientLimits()
         self._extensions: dict[str, dict[object, object]] = {
             "channels_classic.raw": {"watch": self.watch, "unwatch": self.unwatch, "abort": self.abort}
@@ -71,6 +75,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._requests = RequestLimits(self._limits)
         self._rate = BodyRate(self._limits)
         self._unread = Unread()
+        self._handshake: Handshake | None = None
         self._ignores_input = False
         self._ignored = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -95,6 +100,11 @@ class HttpProtocol(HttpToolsProtocol):
         """
         reset_on_close(self.transport)
         self.transport.abort()
+
+    def finish(self) -> None:
+        """Let the request under way be the last; the first one of a connection may still come."""
+        if self.cycle is not None:
+            self.shutdown()
 
     # The connection
 
@@ -239,10 +249,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._admit()
         if not self.parser.should_upgrade():
             return
-        names = [name for name, _ in self.headers]
         if self._should_upgrade():
-            self._check_handshake(names)
-        elif b"content-length" in names or b"transfer-encoding" in names:
+            self._handshake = self._read_handshake()
+        elif any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
             raise _UpgradeWithBody
 
     def _admit(self) -> None:
@@ -254,25 +263,20 @@ class HttpProtocol(HttpToolsProtocol):
         if self.limit_concurrency is not None and len(self.connections) <= self.limit_concurrency:
             self.limit_concurrency = None
 
-    def _check_handshake(self, names: list[bytes]) -> None:
-        """Raise `Refused` for handshakes that the `websockets` library would not answer."""
+    def _read_handshake(self) -> Handshake:
+        """Return the handshake that the request is. Raises `Refused` if it is not valid, or one too many."""
         if self.cycle is not None and not self.cycle.response_complete:
             raise Refused(400)  # the previous request still uses the connection
-        if self.parser.get_http_version() == "1.0":
+        names = [name for name, _ in self.headers]
+        if self.parser.get_http_version() == "1.0" or self.parser.get_method() != b"GET":
             raise Refused(400)  # RFC 6455, section 4.2.1
-        if self.parser.get_method() != b"GET" or b"transfer-encoding" in names:
+        if b"transfer-encoding" in names:
             raise Refused(400)
-        versions = [value.strip() for name, value in self.headers if name == b"sec-websocket-version"]
-        if len(versions) == 1 and versions != [b"13"]:
-            raise Refused(426)  # RFC 6455, section 4.4
         if any(name == b"content-length" and value.strip(b"0 \t") for name, value in self.headers):
             raise Refused(400)
-        if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in self.headers):
-            raise Refused(400)  # the library fails on these before version 17
-        if any(len(name) + len(value) + 4 > MAX_HANDSHAKE_LINE for name, value in self.headers):
-            raise Refused(431)
         if self.limit_concurrency is not None:
             raise Refused(503)  # uvicorn applies the limit to requests only
+        return read_handshake(self.headers, compression=self.config.ws_per_message_deflate)
 
     def on_message_complete(self) -> None:
         """End the request."""
@@ -283,10 +287,15 @@ class HttpProtocol(HttpToolsProtocol):
         """Switch to the WebSocket protocol, if asked for; `rest` is data that follows the request."""
         self._stop_clock()
         self._ignores_input = True
-        if self._should_upgrade():
-            self.handle_websocket_upgrade()
+        if self._handshake is not None:
+            self.connections.discard(self)
+            scope = websocket_scope(dict(self.scope), self.url, self._handshake.subprotocols)
+            websocket = WebSocketProtocol(
+                self.config, self.server_state, self.transport, scope, self._handshake, self._connect_rate
+            )
+            self.transport.set_protocol(websocket)
             if rest:
-                self.transport.get_protocol().data_received(rest)  # type: ignore[attr-defined]
+                websocket.data_received(rest)
             self.__dict__.clear()  # no longer used, and full of cycles: three kilobytes of garbage per socket
         else:
             # Answered as HTTP. What follows may be its body or another request, so it is not read.
@@ -340,8 +349,9 @@ class HttpProtocol(HttpToolsProtocol):
         title = f"{status} {HTTPStatus(status).phrase}"
         head = (
             f"HTTP/1.1 {title}\r\ncontent-type: text/plain\r\ncontent-length: {len(title) + 1}\r\nconnection: close\r\n"
+            f"{REFUSAL_HEADERS.get(status, '')}"
         )
-        transport.write(f"{head}{_FURTHER_HEADERS.get(status, '')}\r\n{title}\n".encode("ascii"))
+        transport.write(f"{head}\r\n{title}\n".encode("ascii"))
         if transport.can_write_eof():
             transport.write_eof()
             self.loop.call_later(REFUSAL_LINGER, transport.close)

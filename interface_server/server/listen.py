@@ -8,7 +8,7 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -44,8 +44,10 @@ class Listen:
     certfile: str = option("", "A file with the certificate chain: serve TLS on all endpoints.", "--ssl-certfile")
     keyfile: str = option("", "The file of its private key, if that is not in --certfile.", "--ssl-keyfile")
 
-    def sockets(self) -> list[socket.socket]:
-        """Return bound, listening sockets. Raises `CannotListen`."""
+    def sockets(self, passed: Sequence[int] = ()) -> list[socket.socket]:
+        """Return bound, listening sockets: those `passed` by a supervisor, if any. Raises `CannotListen`."""
+        if passed:
+            return [_adopt(descriptor, self.backlog) for descriptor in passed]
         found: list[socket.socket] = []
         try:
             if self.fd is not None:

@@ -12,7 +12,7 @@ from enum import Enum
 from ..config import ClientLimits
 
 MAX_HEADERS = 128
-"""Headers, and trailers, of one request; the `websockets` library accepts no more either."""
+"""Headers, and trailers, of one request."""
 
 CHUNK_FRAMING = 24
 """Bytes around the content of one chunk: 16 digits of its size, two line ends and room for a short extension."""

@@ -6,20 +6,28 @@ Started by the commands, or in a thread of another program; knows nothing of Dja
 from __future__ import annotations
 
 import logging
+import math
 import signal
+import sys
 import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, TextIO
 
+from channels_classic._health import Health, HealthServer
 from channels_classic._options import option
+from channels_classic._supervisor.link import SupervisorLink
+from channels_classic._systemd import Heartbeat, Notifier
 
-from ..access_log import AccessLog
+from ..access_log import FORMATS, AccessLog
 from ..application import InterfaceServer
 from ..asgi import Application
 from ..config import ClientLimits, InterfaceConfig
+from .connect_rate import ConnectRate
 from .listen import Listen, url_of
-from .prefork import Prefork
-from .uvicorn_server import UvicornServer, uvicorn_config
+from .supervisor import InterfaceSupervisor
+from .uvicorn_server import ServerObserver, UvicornServer, stop_timeout, uvicorn_config
 
 logger = logging.getLogger("channels_classic.interface_server")
 
@@ -27,8 +35,9 @@ logger = logging.getLogger("channels_classic.interface_server")
 class Server:
     """Serves an ASGI application until it is stopped.
 
-    `application` is an `InterfaceServer`, or an application around one. The constructor binds the sockets and raises
-    `CannotListen`.
+    `application` is an `InterfaceServer`, or an application around one. The constructor binds the sockets, or adopts
+    the descriptors `passed` by a supervisor, and raises `CannotListen`. When the server stops, it closes its WebSockets
+    over `drain` seconds.
     """
 
     def __init__(
@@ -37,20 +46,29 @@ class Server:
         config: InterfaceConfig,
         listen: Listen | None = None,
         limits: ClientLimits | None = None,
+        drain: float = 0.0,
+        passed: Sequence[int] = (),
+        observer: ServerObserver | None = None,
     ) -> None:
         listen = listen or Listen()
         limits = limits or ClientLimits()
-        found = uvicorn_config(application, config, listen, limits)
-        self.sockets = listen.sockets()
+        rate = ConnectRate(limits.connect_rate) if limits.connect_rate else None
+        found = uvicorn_config(application, config, listen, limits, rate)
+        self.sockets = listen.sockets(passed)
         self.ready = threading.Event()
         """Set when the server accepts clients."""
         self._scheme = "https" if listen.certfile else "http"
-        self._uvicorn = UvicornServer(found, limits, self.ready)
+        self._uvicorn = UvicornServer(found, limits, rate, drain, self.ready.set, observer or ServerObserver())
 
     @property
     def addresses(self) -> list[str]:
         """The endpoints as URLs, or `unix:` and a path."""
         return [url_of(bound, self._scheme) for bound in self.sockets]
+
+    @property
+    def health(self) -> Health:
+        """The state of the server."""
+        return self._uvicorn.health
 
     def run(self) -> None:
         """Serve; returns after `stop`, or in the main thread after SIGTERM or Ctrl-C. A second signal stops at once.
@@ -74,19 +92,85 @@ class Program:
     group: ClassVar[str] = "The program"
 
     processes: int = option(1, "Processes that serve the same endpoints. One that dies is replaced.")
+    drain: float = option(
+        0.0,
+        "Seconds over which open WebSockets are closed, evenly, when the server stops or is replaced. 0: all at once.",
+    )
+    health: str = option(
+        "", "HOST:PORT, not for the public, to answer /live and /ready on while the program runs, stops or drains."
+    )
     access_log: str = option("", "A file to append a line to for each response and socket; - for standard output.")
+    access_log_format: str = option(
+        "daphne", "daphne; common or combined, followed by the seconds and the id of the request or socket; or json."
+    )
+
+    def __post_init__(self) -> None:
+        if self.processes < 1:
+            raise ValueError(f"--processes is {self.processes}: expected a number from 1.")
+        if self.access_log_format not in FORMATS:
+            raise ValueError(
+                f"--access-log-format is {self.access_log_format!r}: expected one of {', '.join(FORMATS)}."
+            )
+        if not 0 <= self.drain < math.inf:
+            raise ValueError(f"--drain is {self.drain:g}: expected a number of seconds from 0.")
+
+    @property
+    def is_supervised(self) -> bool:
+        """True if a supervisor runs: for several processes, and to start a successor while a process drains."""
+        return self.processes > 1 or self.drain > 0
 
 
 def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLimits, program: Program) -> None:
     """Run an interface server on `layer` until a signal stops it. Raises `CannotListen`, `OSError` and `ValueError`."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there are statistics; by default it kills
-    log = AccessLog(_stream(program.access_log)) if program.access_log else None
-    server = Server(InterfaceServer(layer, config, log), config, listen, limits)
+    log = AccessLog(_stream(program.access_log), program.access_log_format) if program.access_log else None
+    link = SupervisorLink.of_this_process()
+    passed = link.descriptors if link is not None else ()
+    observer = ProgramObserver(link)
+    server = Server(InterfaceServer(layer, config, log), config, listen, limits, program.drain, passed, observer)
+    if link is not None:
+        link.call_at_end(server.stop)
+        return server.run()
     logger.info("Serving %s on the channel layer %s", " and ".join(server.addresses), layer)
-    if program.processes > 1:
-        Prefork(program.processes, server.run, server.stop).run()
-    else:
-        server.run()
+    if not program.is_supervised:
+        with _probes(program, lambda: server.health):
+            return server.run()
+    supervisor = InterfaceSupervisor(server.sockets, program.processes, stop_timeout(program.drain))
+    with _probes(program, lambda: supervisor.health):
+        sys.exit(supervisor.run())
+
+
+def _probes(program: Program, health: Callable[[], Health]) -> AbstractContextManager[None]:
+    return HealthServer(program.health, health) if program.health else nullcontext()
+
+
+class ProgramObserver(ServerObserver):
+    """Logs what happens to a server, and reports it to the supervisor, or to systemd."""
+
+    def __init__(self, link: SupervisorLink | None) -> None:
+        self._link = link
+        self._notifier = Notifier.of_this_process()
+        self._heartbeat = Heartbeat(self._notifier)
+
+    def ready(self) -> None:
+        """Report that the server can be used."""
+        logger.info("Ready: the channel layer is reached.")
+        self._notifier.ready()
+        if self._link is not None:
+            self._link.is_ready()
+
+    def layer_lost(self) -> None:
+        """Report that it cannot; the log has the reason already."""
+        if self._link is not None:
+            self._link.is_not_ready()
+
+    def beat(self) -> None:
+        """Feed the watchdog of systemd."""
+        self._heartbeat.tick()
+
+    def stopping(self) -> None:
+        """Report that it stops."""
+        self._notifier.stopping()
 
 
 def _stream(path: str) -> TextIO:

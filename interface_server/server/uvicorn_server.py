@@ -8,35 +8,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 
+from channels_classic._health import Health
 from channels_classic.exceptions import CannotListen
+from channels_classic.layers import rng
 
 from ..application import SESSION
 from ..asgi import Application
 from ..config import ClientLimits, InterfaceConfig
 from ..http.request import Request
-from ..layer.session import LayerSession
+from ..layer.session import STOP_TIMEOUT, LayerSession
+from ..websocket.connection import WebSocket
 from .acceptor import TLS, Acceptor
+from .connect_rate import ConnectRate
+from .drain import REASON, DrainSchedule
 from .http_protocol import HttpProtocol
 from .listen import Listen
 from .websocket_protocol import WebSocketProtocol
 
 logger = logging.getLogger("channels_classic.interface_server")
 
+C = TypeVar("C", Request, WebSocket)
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 """Signals that stop a process; the last one does so at once."""
 
 GRACE = 10
-"""Seconds in which responses under way may finish when the server stops."""
+"""Seconds in which responses under way may finish when the server stops, if --drain does not allow more."""
 
 FLUSH_TIMEOUT = 2.0
 """Seconds in which the others are answered with 503."""
@@ -44,12 +52,18 @@ FLUSH_TIMEOUT = 2.0
 ABORT_TIMEOUT = 1.0
 """Seconds in which requests learn that their connection was cut off."""
 
+BEAT_INTERVAL = 0.2
+"""Seconds between two calls of `ServerObserver.beat`."""
+
+STUCK_AFTER = 10.0
+"""Seconds without one after which the process counts as stuck."""
+
 POLL_INTERVAL = 0.05
 """Seconds between checks of what is in progress, as in uvicorn."""
 
 
 def uvicorn_config(
-    application: Application, config: InterfaceConfig, listen: Listen, limits: ClientLimits
+    application: Application, config: InterfaceConfig, listen: Listen, limits: ClientLimits, rate: ConnectRate | None
 ) -> uvicorn.Config:
     """Return the configuration for uvicorn. Raises `CannotListen` for a certificate that cannot be loaded."""
     if listen.keyfile and not listen.certfile:
@@ -58,8 +72,8 @@ def uvicorn_config(
         )
     found = uvicorn.Config(
         application,
-        http=partial(HttpProtocol, limits=limits),  # type: ignore[arg-type]  # called like the class
-        ws=WebSocketProtocol,
+        http=partial(HttpProtocol, limits=limits, rate=rate),  # type: ignore[arg-type]  # called like the class
+        ws=WebSocketProtocol,  # which `HttpProtocol` makes
         ws_max_size=limits.max_message,
         ws_ping_interval=config.ping_interval,
         ws_ping_timeout=config.ping_timeout,
@@ -84,14 +98,54 @@ def uvicorn_config(
     return found
 
 
-class UvicornServer(uvicorn.Server):
-    """A `uvicorn.Server` that accepts connections itself, exits cleanly on a signal and sets `ready`."""
+def stop_timeout(drain: float) -> float:
+    """Return the most seconds that a process takes to stop."""
+    return max(GRACE, drain) + FLUSH_TIMEOUT + ABORT_TIMEOUT + STOP_TIMEOUT
 
-    def __init__(self, config: uvicorn.Config, limits: ClientLimits, ready: threading.Event) -> None:
+
+class ServerObserver:
+    """Is told of changes of a server, in its event loop. This one ignores them."""
+
+    def ready(self) -> None:
+        """The server accepts clients, and the channel layer is reached."""
+
+    def layer_lost(self) -> None:
+        """The channel layer is not reached any more; `ready` follows when it is back."""
+
+    def beat(self) -> None:
+        """The event loop runs."""
+
+    def stopping(self) -> None:
+        """The server accepts no more clients."""
+
+
+class UvicornServer(uvicorn.Server):
+    """A `uvicorn.Server` that accepts connections itself and exits cleanly on a signal.
+
+    It calls `on_listening` when it accepts clients, and reports further changes to `observer`. When it stops it closes
+    its WebSockets over `drain` seconds.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        limits: ClientLimits,
+        rate: ConnectRate | None,
+        drain: float,
+        on_listening: Callable[[], object],
+        observer: ServerObserver,
+    ) -> None:
         super().__init__(config)
+        self._drain_time = drain
         self._limits = limits
-        self._ready = ready
+        self._connect_rate = rate
+        self._on_listening = on_listening
+        self._observer = observer
+        self._had_layer = False
+        self._beat_at = math.inf
+        self._started_at = time.monotonic()
         self._signalled = False
+        self._hung_up = False
         self._wants_statistics = False
         self._session: LayerSession | None = None
 
@@ -110,7 +164,8 @@ class UvicornServer(uvicorn.Server):
             Acceptor(listener, self._make_protocol, self._count_connections, limit, tls) for listener in sockets or ()
         ]
         self.started = True
-        self._ready.set()
+        self._beat()
+        self._on_listening()
 
     def _make_protocol(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
@@ -121,13 +176,41 @@ class UvicornServer(uvicorn.Server):
     def _count_connections(self) -> int:
         return len(self.server_state.connections)
 
-    # Statistics
+    # While it serves
+
+    @property
+    def health(self) -> Health:
+        """The state of the server. May be asked for by any thread."""
+        if self.should_exit:
+            return Health.STOPPING
+        if not self.started:
+            return Health.STARTING
+        if time.monotonic() > self._beat_at + STUCK_AFTER:
+            return Health.STUCK
+        return Health.READY if self._has_layer else Health.LAYER_DOWN
+
+    @property
+    def _has_layer(self) -> bool:
+        return self._session is None or self._session.available
+
+    def _beat(self) -> None:
+        """Show that the event loop runs, until the end of the process, and report whether the layer is there."""
+        self._beat_at = time.monotonic()
+        if self._has_layer is not self._had_layer:
+            self._had_layer = self._has_layer
+            report = self._observer.ready if self._had_layer else self._observer.layer_lost
+            report()
+        self._observer.beat()
+        asyncio.get_running_loop().call_later(BEAT_INTERVAL, self._beat)
 
     async def on_tick(self, counter: int) -> bool:
-        """Log the statistics if a signal asked for them."""
+        """Do what signals asked for."""
         if self._wants_statistics:
             self._wants_statistics = False
             self._log_statistics()
+        if self._hung_up:
+            self._hung_up = False
+            logger.info("SIGHUP is ignored: only with --drain or --processes there is a parent to start a successor.")
         return await super().on_tick(counter)
 
     def _log_statistics(self) -> None:
@@ -136,11 +219,13 @@ class UvicornServer(uvicorn.Server):
         losses = self._session.losses.as_dict() if self._session else {}
         logger.info(
             "Statistics: %d connection(s), of which %d WebSocket(s); %d TLS handshake(s); %d response(s) since the "
-            "start; lost messages: %s.",
+            "start; %d handshake(s) waited for --connect-rate, %d were refused; lost messages: %s.",
             len(connections),
             sockets,
             sum(server.handshakes for server in self.servers) if self.config.ssl else 0,
             self.server_state.total_requests,
+            self._connect_rate.waited if self._connect_rate else 0,
+            self._connect_rate.refused if self._connect_rate else 0,
             ", ".join(f"{number} {kind}" for kind, number in sorted(losses.items())) or "none",
         )
 
@@ -152,30 +237,65 @@ class UvicornServer(uvicorn.Server):
         Unlike uvicorn's, this cancels no task: a request that is cancelled ends in a bare 500 and a traceback.
         """
         connections = self.server_state.connections
-        logger.info("Stopping: %d connection(s) are open; requests may finish within %d s.", len(connections), GRACE)
+        grace = max(GRACE, self._drain_time)
+        deadline = time.monotonic() + grace
+        self._observer.stopping()
+        logger.info("Stopping: %d connection(s) are open; requests may finish within %g s.", len(connections), grace)
+        if self._session is not None:
+            self._session.is_stopping = True
         for server in self.servers:
-            server.close()
+            stop_accepting = server.drain if self._drain_time else server.close
+            stop_accepting()
         for listener in sockets or ():
             listener.close()
+        if self._drain_time:
+            await self._drain()
+        for server in self.servers:
+            server.close()
         for connection in list(connections):
             connection.shutdown()
-        await self._wait_for_requests()
+        await self._wait_for_requests(deadline)
         for connection in list(connections):
             connection.transport.abort()
         await self._wait_until_idle(ABORT_TIMEOUT)
         if not self.force_exit:
             await self.lifespan.shutdown()
-        logger.info("Stopped." if not self.force_exit else "Stopped at once, by a second signal.")
+        logger.info(
+            "%d response(s) in %.0f s. %s",
+            self.server_state.total_requests,
+            time.monotonic() - self._started_at,
+            "Stopped." if not self.force_exit else "Stopped at once, by a second signal.",
+        )
 
-    async def _wait_for_requests(self) -> None:
-        deadline = time.monotonic() + GRACE
+    async def _drain(self) -> None:
+        """Close the sockets one by one, while requests are answered and handshakes under way are decided."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        schedule: DrainSchedule[WebSocket] = DrainSchedule(begun, self._drain_time, rng.shuffle)
+        schedule.add(self._clients(WebSocket))
+        logger.info("Draining: %d WebSocket(s) are closed within %g s.", schedule.waiting, self._drain_time)
+        closed = 0
+        while self._is_busy and not self.force_exit and (now := loop.time()) < begun + self._drain_time:
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, HttpProtocol):
+                    connection.finish()
+            schedule.add(self._clients(WebSocket))
+            for websocket in schedule.due(now, lambda websocket: websocket.is_idle(now)):  # used at once
+                websocket.restart(REASON)
+                closed += 1
+            for request in self._clients(Request):
+                request.stop_waiting(now)
+            await asyncio.sleep(POLL_INTERVAL)
+        logger.info("Drained: %d WebSocket(s) were closed in %.1f s.", closed, loop.time() - begun)
+
+    async def _wait_for_requests(self, deadline: float) -> None:
         while self._is_busy and not self.force_exit and time.monotonic() < deadline:
-            for request in self._requests():
+            for request in self._clients(Request):
                 request.stop_waiting(asyncio.get_running_loop().time())
             await asyncio.sleep(POLL_INTERVAL)
         if self.force_exit:
             return
-        for request in self._requests():
+        for request in self._clients(Request):
             request.flush()
         await self._wait_until_idle(FLUSH_TIMEOUT)
 
@@ -186,11 +306,12 @@ class UvicornServer(uvicorn.Server):
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self.server_state.connections or self.server_state.tasks)
+        handshakes = sum(server.handshakes for server in self.servers)
+        return bool(self.server_state.connections or self.server_state.tasks or handshakes)
 
-    def _requests(self) -> list[Request]:
+    def _clients(self, kind: type[C]) -> list[C]:
         clients = self._session.registry.clients.values() if self._session else ()
-        return [client for client in clients if isinstance(client, Request)]
+        return [client for client in clients if isinstance(client, kind)]
 
     # Signals
 
@@ -202,7 +323,8 @@ class UvicornServer(uvicorn.Server):
             return
         before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
         # A server outlives the terminal it was started from.
-        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under a supervisor, which handles it
+            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._on_hangup)
         before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._on_statistics)
         try:
             yield
@@ -214,6 +336,9 @@ class UvicornServer(uvicorn.Server):
         """Stop gracefully on the first signal, at once on the second."""
         self.force_exit = self._signalled or sig == signal.SIGQUIT
         self._signalled = self.should_exit = True
+
+    def _on_hangup(self, sig: int, frame: Any) -> None:
+        self._hung_up = True
 
     def _on_statistics(self, sig: int, frame: Any) -> None:
         self._wants_statistics = True

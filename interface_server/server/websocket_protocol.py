@@ -1,24 +1,49 @@
-"""Adaptor of uvicorn's WebSocket protocol and of `websockets`, with strict limits and paused reading.
+"""The WebSocket side of a connection: frames in and out, keep-alive pings, the closing handshake.
 
-The extension `channels_classic.raw` offers the application functions that ASGI lacks: `write` puts one encoded frame on
-the transport at once, so that a broadcast is encoded once; `listen` delivers the client's messages by a call, which
-saves a turn of the event loop per message; `resume_reading` continues after the listener has paused; `abort` closes the
+Takes over from `HttpProtocol` when a request asks for it, and runs the ASGI application for it. The extension
+`channels_classic.raw` offers the application functions that ASGI lacks: `write` puts one encoded frame on the
+transport at once, so that a broadcast is encoded once; `listen` delivers the client's messages by a call, which saves a
+turn of the event loop per message; `resume_reading` continues after the listener has paused; `abort` closes the
 connection at once.
+
+Before the handshake is answered nothing is read but kept, up to a bound: RFC 6455 allows a client to send nothing yet,
+and what it sends is answered after the 101 this way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+import random
+from collections.abc import Callable, Sequence
+from enum import Enum
+from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+import uvicorn
+from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request
-from websockets.server import ServerProtocol
 
+from ..asgi import Event, Scope
 from ..error_pages import RETRY_AFTER
+from ..frames import encode_frame
 from ..layer.budget import UNCOUNTED
+from .connect_rate import ConnectRate
+from .request_syntax import Header
+from .websocket_handshake import Handshake
+from .websocket_reader import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    InvalidFrame,
+    MessageReader,
+    close_frame,
+    control_frame,
+)
+
+logger = logging.getLogger("channels_classic.interface_server")
 
 WRITE_BUFFER = 64 * 1024
 """Bytes in a transport's buffer above which `write` declines and frames go through `send`, which waits."""
@@ -26,130 +51,128 @@ WRITE_BUFFER = 64 * 1024
 MAX_UNREAD_PONGS = 256 * 1024
 """Bytes in a transport's buffer above which a client that sends pings is cut off: it does not read the pongs."""
 
-SLICE = 16 * 1024
-"""Bytes parsed at a time: one read may hold tens of thousands of tiny frames, far more than may be queued."""
-
 MAX_EARLY_BYTES = 64 * 1024
 """Bytes that a client may send before its handshake is answered; RFC 6455 allows none."""
-
-MAX_FRAGMENTS = 1024
-"""Frames of one message: empty ones take memory, but do not count in the size of the message."""
 
 CLOSE_TIMEOUT = 10.0
 """Seconds a client has to answer a close frame before its connection is closed."""
 
-ABNORMAL, PROTOCOL_ERROR, BAD_DATA, POLICY = 1006, 1002, 1007, 1008
+ABNORMAL, INTERNAL_ERROR, SERVICE_RESTART = 1006, 1011, 1012
 
 
-# Small stand-ins for the `asyncio.Queue` and the `asyncio.Event` of uvicorn, which take 4 KiB in every idle socket.
+class ClientGone(Exception):
+    """Raised by `send` when the connection has ended."""
 
 
-class _Mailbox:
-    """A queue of events with one reader."""
+class ConnectionState(Enum):
+    """The state of a connection."""
 
-    __slots__ = ("_arrival", "_items")
-
-    def __init__(self) -> None:
-        self._items: list[Any] = []
-        self._arrival: asyncio.Future[None] | None = None
-
-    def put_nowait(self, item: Any) -> None:
-        self._items.append(item)
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
-
-    async def get(self) -> Any:
-        while not self._items:
-            self._arrival = asyncio.get_running_loop().create_future()
-            try:
-                await self._arrival
-            finally:
-                self._arrival = None
-        return self._items.pop(0)
-
-    def take_all(self) -> list[Any]:
-        items, self._items = self._items, []
-        return items
-
-    def empty(self) -> bool:
-        return not self._items
+    CONNECTING = "connecting"
+    """The handshake is not answered."""
+    OPEN = "open"
+    CLOSING = "closing"
+    """A close frame was sent; the client's is awaited."""
+    CLOSED = "closed"
+    """The last bytes were given to the transport; nothing more is read."""
 
 
-class _Valve:
-    """An event that is set until it is cleared."""
-
-    __slots__ = ("_opened",)
-
-    def __init__(self) -> None:
-        self._opened: asyncio.Future[None] | None = None
-
-    def clear(self) -> None:
-        if self._opened is None:
-            self._opened = asyncio.get_running_loop().create_future()
-
-    def set(self) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            opened.set_result(None)
-
-    async def wait(self) -> None:
-        while self._opened is not None:
-            await asyncio.wait([self._opened])
-
-
-class _ServerProtocol(ServerProtocol):
-    """The protocol of `websockets`, with control frames inside fragmented messages as in RFC 6455, section 5.4.
-
-    A close frame may come there as well. `websockets` takes it for a violation, and answers 1002.
-    """
-
-    def recv_frame(self, frame: Frame) -> None:
-        """Let a close frame end the message that it is in the middle of."""
-        if frame.opcode is Opcode.CLOSE:
-            self.current_size = None
-        super().recv_frame(frame)
-
-
-class WebSocketProtocol(WebSocketsSansIOProtocol):
+class WebSocketProtocol(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.close_timeout = CLOSE_TIMEOUT
-        self.conn.__class__ = _ServerProtocol  # uvicorn makes it; to make another would cost each handshake 50 µs
-        self.queue: Any = _Mailbox()
-        self.writable: Any = _Valve()
-        self._read_at = 0.0
-        self._unparsed = b""
-        self._note_buffered: Callable[[], None] | None = None
-        self._early_bytes = 0
-        self._early_pongs = b""
+    __slots__ = (
+        "_arrival",
+        "_config",
+        "_denial",
+        "_events",
+        "_handshake",
+        "_listener",
+        "_loop",
+        "_note_buffered",
+        "_ping",
+        "_read_at",
+        "_reader",
+        "_reading_paused",
+        "_server",
+        "_state",
+        "_timer",
+        "_writable",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server: ServerState,
+        transport: Any,
+        scope: Scope,
+        handshake: Handshake,
+        rate: ConnectRate | None,
+    ) -> None:
+        self.transport = transport
+        self._config = config
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._handshake: Handshake | None = handshake
+        self._state = ConnectionState.CONNECTING
+        self._reader = MessageReader(config.ws_max_size, handshake.extension)
+        self._events: list[Event] = [{"type": "websocket.connect"}]
+        self._arrival: asyncio.Future[None] | None = None  # of an event, while `receive` waits for one
+        self._writable: asyncio.Future[None] | None = None  # while the transport has too much to write
+        self._denial: tuple[int, list[Header], bytes] | None = None  # status, headers and body so far
         self._listener: Callable[[str | bytes], bool] | None = None
-
-    # The extension for the application
-
-    def handle_connect(self, event: Request) -> None:
-        """Add the extension to the scope; the application starts later in this turn of the loop."""
-        super().handle_connect(event)
-        if self.response.status_code == 101:
-            extensions: dict[str, Any] = self.scope["extensions"]
-            extensions["channels_classic.raw"] = {
+        self._note_buffered: Callable[[], None] | None = None
+        self._reading_paused = False
+        self._read_at = 0.0
+        self._ping: bytes | None = None  # the payload that a pong must have
+        self._timer: asyncio.TimerHandle | None = None  # of the next ping or its pong; then of the client's close frame
+        scope["extensions"] = {
+            "websocket.http.response": {},
+            "channels_classic.raw": {
                 "write": self.write_frame,
                 "listen": self.listen,
                 "resume_reading": self.resume_reading,
                 "abort": self.abort,
                 "buffered": self.buffered,
-            }
+            },
+        }
+        server.connections.add(self)  # type: ignore[arg-type]  # one of its kind
+        task = self._loop.create_task(self._serve(scope, rate))
+        server.tasks.add(task)
+        task.add_done_callback(server.tasks.discard)
+
+    async def _serve(self, scope: Scope, rate: ConnectRate | None) -> None:
+        if rate is not None and not await self._wait_for_turn(rate):
+            return
+        try:
+            await self._config.loaded_app(scope, self.receive, self.send)
+        except ClientGone:
+            pass
+        except Exception:
+            logger.exception("A WebSocket is closed: an error occurred that is the interface server's own.")
+            if self._state is ConnectionState.OPEN:
+                self._fail(INTERNAL_ERROR)
+        if self._state is ConnectionState.CONNECTING:
+            self._deny(500, [])
+        elif self._state is not ConnectionState.CLOSING:
+            self._end()
+
+    async def _wait_for_turn(self, rate: ConnectRate) -> bool:
+        """Return True when it is the turn of this handshake, False if it has been refused or its client left."""
+        delay = rate.reserve(self._loop.time())
+        if delay is None:
+            self._deny(503, [RETRY_AFTER], b"Service unavailable.\n")
+        elif delay:
+            await asyncio.sleep(delay)
+        return self._state is ConnectionState.CONNECTING
+
+    # The extension for the application
 
     def write_frame(self, frame: bytes) -> bool:
         """Write an encoded frame now and return True; return False if it must go through `send`."""
         transport = self.transport
         if (
-            not self.handshake_complete
-            or self.close_sent
-            or self.disconnected
-            or self.conn.close_sent is not None
-            or self.conn.extensions
+            self._state is not ConnectionState.OPEN
+            or self._reader.extension is not None
             or transport.is_closing()
             or transport.get_write_buffer_size() > WRITE_BUFFER
         ):
@@ -161,184 +184,264 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Pass the client's messages to `listener` instead of `receive`; reading pauses when it returns False.
 
         `note_buffered` is called while much of a message has come and its end has not.
-
-        Messages that were already read are passed now, all of them, as are those read together with the one for which
-        it returns False.
         """
         self._listener = listener
         self._note_buffered = note_buffered
-        room = True
-        for event in self.queue.take_all():
-            if event["type"] == "websocket.receive":
-                text = event.get("text")
-                room = listener(event.get("bytes") or b"" if text is None else text) and room
-            else:
-                self.queue.put_nowait(event)
-        if room:
-            self.resume_reading()  # the first of them had paused it
 
     def resume_reading(self) -> None:
         """Continue reading after a pause."""
-        if self.read_paused and not self.transport.is_closing():
-            self.read_paused = False
-            self._read_at = self.loop.time()
-            self._parse()
-            if not self.read_paused and not self.transport.is_closing():
+        if self._reading_paused and self._state is not ConnectionState.CLOSED:
+            self._reading_paused = False
+            self._read_at = self._loop.time()
+            self._read()
+            if not self._reading_paused and not self.transport.is_closing():
                 self.transport.resume_reading()
-
-    def _notify_listener(self, data: str | bytes) -> None:
-        assert self._listener is not None
-        if not self._listener(data):
-            self._pause()
-
-    def _pause(self) -> None:
-        if not self.read_paused:
-            self.read_paused = True
-            self.transport.pause_reading()
 
     def abort(self) -> None:
         """Close the connection at once, without a close frame."""
         self.transport.abort()
 
+    def buffered(self) -> int:
+        """Return the bytes of unfinished messages, and those that the client does not take."""
+        return self._reader.buffered + int(self.transport.get_write_buffer_size())
+
     # Data from the client
 
     def data_received(self, data: bytes) -> None:
-        """Parse data until reading pauses, and keep the rest."""
-        if not self.handshake_complete and self.handshake_initiated:
-            self._early_bytes += len(data)
-            if self._early_bytes > MAX_EARLY_BYTES:
-                self._reject(400, "Too much data before the handshake was answered.\n")
-                self.transport.close()
-                return
-        if self._unparsed or self.read_paused or len(data) > SLICE:
-            self._unparsed += data
-            self._parse()
-        else:
-            super().data_received(data)
-
-        if self._note_buffered is not None and len(self.conn.reader.buffer) + sum(map(len, self.frames)) > UNCOUNTED:
+        """Decode messages until reading pauses, and keep the rest."""
+        self._reader.feed(data)
+        if not self._reading_paused:
+            self._read()
+        if self._note_buffered is not None and self._reader.buffered > UNCOUNTED:
             self._note_buffered()
 
-    def buffered(self) -> int:
-        """Return the bytes of unfinished messages, and those that the client does not take."""
-        incoming = len(self.conn.reader.buffer) + sum(map(len, self.frames)) + len(self._unparsed)
-        return incoming + self.transport.get_write_buffer_size()
-
-    def _parse(self) -> None:
-        while self._unparsed and not self.read_paused and not self.transport.is_closing():
-            part, self._unparsed = self._unparsed[:SLICE], self._unparsed[SLICE:]
-            super().data_received(part)
-
-    def handle_cont(self, event: Any) -> None:
-        """Add a continuation frame to the message."""
-        if len(self.frames) >= MAX_FRAGMENTS:
-            self._fail(POLICY)
-        else:
-            super().handle_cont(event)
-
-    def handle_ping(self) -> None:
-        """Answer with a pong, or cut off a client that does not read its pongs."""
-        if not self.handshake_complete:
-            self._early_pongs += b"".join(self.conn.data_to_send())  # the 101 comes first
+    def _read(self) -> None:
+        if self._state is ConnectionState.CONNECTING:
+            if self._reader.buffered > MAX_EARLY_BYTES:
+                self._deny(400, [], b"Too much data before the handshake was answered.\n")
             return
+        read = self._reader.next
+        try:
+            while not self._reading_paused and self._state is not ConnectionState.CLOSED and (event := read()):
+                opcode, content = event
+                _RECEIVERS[opcode](self, content)
+        except InvalidFrame as error:
+            self._fail(error.code)
+
+    def _on_text(self, content: str) -> None:
+        self._on_message("text", content)
+
+    def _on_bytes(self, content: bytes) -> None:
+        self._on_message("bytes", content)
+
+    def _on_message(self, key: str, content: str | bytes) -> None:
+        if self._state is not ConnectionState.OPEN:
+            return  # behind our close frame
+        if self._listener is not None:
+            room = self._listener(content)
+        else:
+            self._put({"type": "websocket.receive", key: content})
+            room = False
+        if not room and not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _on_ping(self, payload: bytes) -> None:
+        """Answer with a pong, or cut off a client that does not read its pongs."""
         if self.transport.get_write_buffer_size() > MAX_UNREAD_PONGS:
             self.transport.abort()
-        else:
-            super().handle_ping()
+        elif self._state is ConnectionState.OPEN:
+            self.transport.write(control_frame(PONG, payload))
 
-    def send_receive_event_to_app(self) -> None:
-        """Deliver a complete message. Invalid UTF-8 is the client's fault and is not logged."""
-        data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
-        self.frames = []
-        if self.close_sent:
-            return
-        is_text = self.curr_msg_data_type == "text"
-        try:
-            content = data.decode() if is_text else data
-        except UnicodeDecodeError:
-            self._fail(BAD_DATA)
-            return
-        if self._listener is not None:
-            self._notify_listener(content)
-        else:
-            self.queue.put_nowait({"type": "websocket.receive", "text" if is_text else "bytes": content})
-            self._pause()
+    def _on_pong(self, payload: bytes) -> None:
+        if self._ping is not None and payload == self._ping:
+            self._ping = None
+            self._schedule(self._config.ws_ping_interval, self._send_ping)
 
-    def handle_close(self, event: Any) -> None:
-        """Answer the client's close frame; before the handshake is answered there is nothing to write."""
-        early = not self.handshake_complete
-        super().handle_close(event)
-        if early:
-            self.close_sent = self.handshake_complete = True
-
-    def handle_parser_exception(self) -> None:
-        """Close after an invalid frame; before the handshake is answered, without a close frame."""
-        if self.conn.close_sent is not None:
-            super().handle_parser_exception()
-            return
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": PROTOCOL_ERROR, "reason": ""})
-        self.close_sent = self.handshake_complete = True
-        self.transport.close()
+    def _on_close(self, content: tuple[int, str]) -> None:
+        """End with the client's close frame, or with its answer to ours."""
+        code, reason = content
+        if self._state is ConnectionState.OPEN:
+            self._disconnect(code, reason)
+            self.transport.write(close_frame(code))
+        self._end()
 
     def _fail(self, code: int) -> None:
-        if self.close_sent or self.conn.close_sent is not None:
-            return
-        if self.handshake_complete:
-            self.conn.fail(code)
-        self.handle_parser_exception()
-
-    # The end
-
-    def shutdown(self) -> None:
-        """Close because the server stops; an undecided handshake gets 503, so that the client tries again."""
-        if not self.handshake_complete and not self.close_sent and self.initial_response is None:
-            self._reject(503, "Service unavailable.\n")
-        super().shutdown()
-
-    def _reject(self, status: int, text: str) -> None:
-        """Answer the handshake with an error."""
-        response = self.conn.reject(status, text)
-        if status == 503:
-            response.headers["Retry-After"] = RETRY_AFTER[1].decode()
-        self.conn.send_response(response)
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.handshake_complete = self.close_sent = True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Report code 1006 for a connection that ended without a close frame (RFC 6455, section 7.1.5)."""
-        if self.conn.close_rcvd is None:
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""})
-        super().connection_lost(exc)
-
-    async def send(self, message: Any) -> None:
-        """Mark a handshake answered with a response as complete; uvicorn would log that it is not."""
-        await super().send(message)
-        if self.close_sent:
-            self.handshake_complete = True
-        if self.handshake_complete and message["type"] == "websocket.accept":
-            del self.request, self.response  # two kilobytes no longer needed
-            pongs, self._early_pongs = self._early_pongs, b""
-            self.transport.write(pongs)
-        if self.close_sent:
-            self._parse()  # it may contain the answer to our close frame
+        """Close after an invalid frame."""
+        if self._state is ConnectionState.OPEN:
+            self._disconnect(code)
+            self.transport.write(close_frame(code))
+        self._end()
 
     # Keep-alive
 
-    async def receive(self) -> Any:
-        """Record the time when reading continues."""
-        paused = self.read_paused
-        event = await super().receive()
-        if paused and not self.read_paused:
-            self._read_at = self.loop.time()
-            self._parse()
+    def _schedule(self, seconds: float | None, callback: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, callback) if seconds else None
+
+    def _send_ping(self) -> None:
+        self._ping = random.randbytes(4)
+        self.transport.write(control_frame(PING, self._ping))
+        self._schedule(self._config.ws_ping_timeout, self._pong_timed_out)
+
+    def _pong_timed_out(self) -> None:
+        """Close, unless the client had not its full time since reading continued: in a pause its pong cannot arrive."""
+        now = self._loop.time()
+        waits_since = now if self._reading_paused else self._read_at
+        left = waits_since + (self._config.ws_ping_timeout or 0) - now
+        if left > 0.001:
+            self._schedule(left, self._pong_timed_out)
+        else:
+            self._fail(INTERNAL_ERROR)
+
+    # The application
+
+    def _put(self, event: Event) -> None:
+        self._events.append(event)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    async def receive(self) -> Event:
+        """Return the next ASGI event; reading continues after the last one."""
+        while not self._events:
+            self._arrival = self._loop.create_future()
+            await self._arrival
+            self._arrival = None
+        event = self._events.pop(0)
+        if self._listener is None and not self._events:
+            self.resume_reading()
         return event
 
-    def keepalive_timeout(self) -> None:
-        """Give the client its full time from when reading continued: during a pause its pong cannot arrive."""
-        assert self.ping_timeout is not None
-        waits_since = self.loop.time() if self.read_paused else self._read_at
-        deadline = waits_since + self.ping_timeout
-        if deadline > self.loop.time() + 0.001:
-            self.pong_timer = self.loop.call_at(deadline, self.keepalive_timeout)
-            return
-        super().keepalive_timeout()
+    async def send(self, event: Event) -> None:
+        """Carry out an ASGI event, when the client has read enough. Raises `ClientGone` if it never will."""
+        if self._writable is not None:
+            await asyncio.wait([self._writable])
+        if self._state in (ConnectionState.CLOSING, ConnectionState.CLOSED) or self.transport.is_closing():
+            raise ClientGone
+        kind = event["type"]
+        performer = _PERFORMERS.get((self._state, kind))
+        if performer is None or (self._denial is None) == (kind == "websocket.http.response.body"):
+            raise RuntimeError(f"The event {kind!r} cannot be sent to a WebSocket that is {self._state.value}.")
+        performer(self, event)
+
+    def _accept(self, event: Event) -> None:
+        assert self._handshake is not None
+        response = self._handshake.response(event.get("headers") or (), event.get("subprotocol"))
+        self._handshake = None
+        self._state = ConnectionState.OPEN
+        self.transport.write(response)
+        self._schedule(self._config.ws_ping_interval, self._send_ping)
+        if not self._reading_paused:
+            self._read()
+
+    def _refuse(self, event: Event) -> None:
+        self._deny(403, [])
+
+    def _start_denial(self, event: Event) -> None:
+        self._denial = event["status"], list(event.get("headers") or ()), b""
+
+    def _send_denial(self, event: Event) -> None:
+        assert self._denial is not None
+        status, headers, body = self._denial
+        body += event.get("body", b"")
+        if event.get("more_body"):
+            self._denial = status, headers, body
+        else:
+            self._deny(status, headers, body)
+
+    def _send(self, event: Event) -> None:
+        text = event.get("text")
+        payload: str | bytes = event.get("bytes") or b"" if text is None else text
+        extension = self._reader.extension
+        if extension is None:
+            self.transport.write(encode_frame(payload))
+        else:
+            opcode, data = (Opcode.TEXT, payload.encode()) if isinstance(payload, str) else (Opcode.BINARY, payload)
+            self.transport.write(Frame(opcode, data).serialize(mask=False, extensions=[extension]))
+
+    def _close(self, event: Event) -> None:
+        self.close(event.get("code", 1000), event.get("reason") or "")
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Send a close frame, and wait for the client's."""
+        self._state = ConnectionState.CLOSING
+        self._disconnect(code, reason)
+        self.transport.write(close_frame(code, reason))
+        self._schedule(CLOSE_TIMEOUT, self._end)
+        self._listener = None
+        self.resume_reading()
+
+    # The end
+
+    def _deny(self, status: int, headers: Sequence[Header], body: bytes = b"") -> None:
+        """Answer the handshake with an error."""
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()]
+        extra = [(b"connection", b"close"), (b"content-length", b"%d" % len(body))]
+        if not any(name.lower() == b"content-type" for name, _ in headers):
+            extra.append((b"content-type", b"text/plain; charset=utf-8"))
+        for name, value in (*self._server.default_headers, *headers, *extra):
+            lines += [name, b": ", value, b"\r\n"]
+        self._disconnect(ABNORMAL)
+        self.transport.write(b"".join([*lines, b"\r\n", body]))
+        self._end()
+
+    def _disconnect(self, code: int, reason: str = "") -> None:
+        """Report the end to the application, once."""
+        if self._state is not ConnectionState.CLOSED:
+            self._put({"type": "websocket.disconnect", "code": code, "reason": reason})
+
+    def _end(self) -> None:
+        """Write what is left, and close the connection."""
+        self._state = ConnectionState.CLOSED
+        self._schedule(None, self._end)
+        self.transport.close()
+
+    def shutdown(self) -> None:
+        """Close because the server stops; an undecided handshake gets 503, so that the client tries again."""
+        if self._state is ConnectionState.CONNECTING:
+            self._deny(503, [RETRY_AFTER], b"Service unavailable.\n")
+        elif self._state is ConnectionState.OPEN:
+            self._disconnect(SERVICE_RESTART)
+            self.transport.write(close_frame(SERVICE_RESTART))
+        self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Report code 1006 for a connection that ended without a close frame (RFC 6455, section 7.1.5)."""
+        if self._state is not ConnectionState.CLOSING:
+            self._disconnect(ABNORMAL)
+        self._state = ConnectionState.CLOSED
+        self._schedule(None, self._end)
+        self._server.connections.discard(self)
+        self.resume_writing()
+
+    # Flow control of the transport
+
+    def pause_writing(self) -> None:
+        """Let `send` wait."""
+        if self._writable is None:
+            self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """Let `send` continue."""
+        writable, self._writable = self._writable, None
+        if writable is not None:
+            writable.set_result(None)
+
+
+_RECEIVERS: dict[int, Callable[[WebSocketProtocol, Any], None]] = {
+    TEXT: WebSocketProtocol._on_text,
+    BINARY: WebSocketProtocol._on_bytes,
+    PING: WebSocketProtocol._on_ping,
+    PONG: WebSocketProtocol._on_pong,
+    CLOSE: WebSocketProtocol._on_close,
+}
+
+_PERFORMERS: dict[tuple[ConnectionState, str], Callable[[WebSocketProtocol, Event], None]] = {
+    (ConnectionState.CONNECTING, "websocket.accept"): WebSocketProtocol._accept,
+    (ConnectionState.CONNECTING, "websocket.close"): WebSocketProtocol._refuse,
+    (ConnectionState.CONNECTING, "websocket.http.response.start"): WebSocketProtocol._start_denial,
+    (ConnectionState.CONNECTING, "websocket.http.response.body"): WebSocketProtocol._send_denial,
+    (ConnectionState.OPEN, "websocket.send"): WebSocketProtocol._send,
+    (ConnectionState.OPEN, "websocket.close"): WebSocketProtocol._close,
+}

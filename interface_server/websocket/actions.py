@@ -49,6 +49,14 @@ class Lost:
 
 
 @dataclass(slots=True)
+class Found:
+    """Take back that a message was counted as lost: what became of it is known now."""
+
+    kind: str
+    channel: str
+
+
+@dataclass(slots=True)
 class Overtaken:
     """Log that the disconnect does not wait any longer for the consumer of the last message, on `channel`."""
 
@@ -75,4 +83,4 @@ class Drained:
     """The last message has left."""
 
 
-Action = Send | Block | Unblock | Taken | Lost | Overtaken | Resume | TooLarge | Stalled | Drained
+Action = Send | Block | Unblock | Taken | Lost | Found | Overtaken | Resume | TooLarge | Stalled | Drained

@@ -35,9 +35,10 @@ class ClientWriter(SendQueue):
         if status == 403 or "websocket.http.response" not in extensions:
             self.put({"type": "websocket.close"})
             return
+        body = b"Too many requests.\n" if status == 429 else b"Service unavailable.\n"
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5")]
         self.put({"type": "websocket.http.response.start", "status": status, "headers": headers})
-        self.put({"type": "websocket.http.response.body", "body": b"Service unavailable.\n"})
+        self.put({"type": "websocket.http.response.body", "body": body})
 
     def write(self, frame: bytes) -> bool:
         """Write a frame to the transport; return False if the server declines or earlier events are still queued."""
@@ -51,9 +52,9 @@ class ClientWriter(SendQueue):
         self.put({"type": "websocket.send", key: payload}, len(payload))
         return False
 
-    def close(self, code: int) -> None:
+    def close(self, code: int, reason: str) -> None:
         """Send a close frame."""
-        self.put({"type": "websocket.close", "code": code})
+        self.put({"type": "websocket.close", "code": code, "reason": reason})
 
     def abort(self) -> None:
         """Close the connection at once, without a close frame, if the server offers that."""

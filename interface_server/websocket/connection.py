@@ -15,8 +15,9 @@ from typing import Any
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
 
-from ..asgi import Receive, Scope, SendEvent, connection_keys, raw_extension
+from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
 from ..config import InterfaceConfig
+from ..cursors import PROTOCOL, cursors_of, note, with_cursor
 from ..layer.budget import UNCOUNTED
 from ..layer.client import Broadcast
 from ..layer.session import LayerSession
@@ -25,13 +26,17 @@ from ..replies import NORMAL, ParsedReply, parse_reply
 from . import actions
 from .client_writer import ClientWriter
 from .inbound import CONNECT, DISCONNECT, RECEIVE, InboundLimits, InboundQueue
-from .state import ABNORMAL, NO_STATUS, POLICY, REFUSALS, TOO_BIG, TRY_AGAIN_LATER, SocketState
+from .rates import Allowance, Rates
+from .state import ABNORMAL, NO_STATUS, POLICY, REFUSALS, SERVICE_RESTART, TOO_BIG, TRY_AGAIN_LATER, SocketState
 
 logger = logging.getLogger("channels_classic.interface_server")
 
 MAX_EARLY_MESSAGES = 100
 """Group messages kept for a client during its handshake; further ones are lost."""
 
+
+IDLE_AFTER = 1.0
+"""Seconds since its last frame was consumed after which a socket counts as idle."""
 
 LAST_REPORT_TIMEOUT = 10.0
 """Seconds to wait for the report on a disconnect, where others wait for the room that it makes."""
@@ -41,8 +46,11 @@ class WebSocket:
     """A client of the session until its last message is sent, which may be after its connection ended."""
 
     __slots__ = (
+        "_address",
+        "_allowance",
         "_connect_deadline",
         "_connect_taken",
+        "_cursors",
         "_early",
         "_inbound",
         "_life_deadline",
@@ -52,6 +60,7 @@ class WebSocket:
         "_resume_reading",
         "_scope",
         "_session",
+        "_slowed_until",
         "_writer",
         "local",
         "slot",
@@ -60,7 +69,7 @@ class WebSocket:
 
     def __init__(self, session: LayerSession, scope: Scope, receive: Receive, send: SendEvent) -> None:
         self.slot: int | None = None
-        self.local = session.registry.new_local()
+        self.local = client_id(scope)
         self.state = SocketState.WAITING
         self._session = session
         self._scope = scope
@@ -70,8 +79,13 @@ class WebSocket:
         self._resume_reading: Callable[[], None] | None = None
         self._connect_taken = False  # a worker took the connect message
         self._early: list[Broadcast] = []
+        self._cursors = cursors_of(scope.get("subprotocols") or ())  # None unless the client recovers
         self._connect_deadline = math.inf
         self._life_deadline = math.inf
+        rates = _rates(session.config)
+        self._allowance = Allowance(rates, session.clock()) if rates.any else None
+        self._slowed_until = math.inf  # until then nothing is read, because it sends too much
+        self._address = str(scope["client"][0]) if scope.get("client") else None
         self._raw = raw_extension(scope)
         self._writer = ClientWriter(send, self._raw, self._send_failed)
 
@@ -82,6 +96,21 @@ class WebSocket:
         event = await self._receive()
         if event["type"] != CONNECT:
             return
+        if not self._session.addresses.admit(self._address):
+            await self._turn_away()
+            return
+        try:
+            await self._serve()
+        finally:
+            self._session.addresses.release(self._address)
+
+    async def _turn_away(self) -> None:
+        """Refuse a handshake before anything is known of it: its address has as many sockets as it may."""
+        self._session.losses.count("flood", CONNECT)
+        self._refuse(429)
+        await self._writer.sent()
+
+    async def _serve(self) -> None:
         self._begin()
         code = ABNORMAL
         try:
@@ -98,15 +127,31 @@ class WebSocket:
 
     def _frame(self, data: str | bytes) -> bool:
         """Queue a message of the client; return False if reading must pause."""
-        if self.state is SocketState.CLOSING:
+        if self.state is SocketState.CLOSING or (self._allowance is not None and self._is_too_much(len(data))):
             return True
         self._perform(self._inbound.frame(data, self._session.clock()))
         if self._inbound.size > UNCOUNTED:
             self._note_buffered()
-        if self._inbound.has_room:
+        if self._inbound.has_room and self._slowed_until == math.inf:
             return True
         if self._raw is not None:
             self._pause(self._raw["resume_reading"])
+        return False
+
+    def _is_too_much(self, size: int) -> bool:
+        """Charge a frame to the rate of this socket; close a socket that keeps exceeding it, and return True."""
+        assert self._allowance is not None
+        now = self._session.clock()
+        pause = self._allowance.take(size, now)
+        if pause:
+            if self._allowance.is_flooding(now):
+                self._session.losses.count("flood", RECEIVE)
+                self._warn(
+                    "The WebSocket %s is closed with 1008: its client sends more than --frame-rate or --byte-rate."
+                )
+                self._close(POLICY)
+                return True
+            self._slowed_until = now + pause
         return False
 
     async def _room(self) -> None:
@@ -117,8 +162,9 @@ class WebSocket:
 
     def _pause(self, resume_reading: Callable[[], None]) -> None:
         self._resume_reading = resume_reading
-        self._inbound.pause(self._session.clock())
-        self._session.timers.schedule(self, self._inbound.deadline)
+        if not self._inbound.has_room:
+            self._inbound.pause(self._session.clock())
+        self._session.timers.schedule(self, min(self._inbound.deadline, self._slowed_until))
 
     def _begin(self) -> None:
         session = self._session
@@ -127,11 +173,14 @@ class WebSocket:
             self._connect_deadline = session.clock() + timeout
             session.timers.schedule(self, self._connect_deadline)
         message = connection_keys(self._scope, session.add(self), "ws", session.config.root_path)
+        if self._cursors is not None:
+            message["cursors"] = self._cursors
         self._perform(self._inbound.connect(message, session.clock()))
 
     def _end(self, code: int) -> None:
         """Leave the client's groups now, and queue its disconnect after its last frame."""
         self.state = SocketState.GONE
+        self._slowed_until = math.inf
         self._note_buffered()
         self._connect_deadline = self._life_deadline = math.inf
         self._session.gone(self)
@@ -176,6 +225,9 @@ class WebSocket:
                 "No report arrived for the last message of the WebSocket %s to %s; sending the next one.", lost.channel
             )
 
+    def _take_back(self, found: actions.Found) -> None:
+        self._session.losses.take_back(found.kind, found.channel)
+
     def _note_overtaken(self, overtaken: actions.Overtaken) -> None:
         self._warn(
             "The disconnect of the WebSocket %s does not wait any longer for the consumer of its last %s message.",
@@ -183,6 +235,8 @@ class WebSocket:
         )
 
     def _resume(self, _: actions.Resume | None = None) -> None:
+        if self._slowed_until != math.inf:
+            return  # until its time is over
         resume_reading, self._resume_reading = self._resume_reading, None
         if resume_reading is not None:
             resume_reading()
@@ -224,6 +278,10 @@ class WebSocket:
         if self.state is SocketState.DRAINED:
             self._session.remove(self)
 
+    def is_in_turn(self, token: str) -> bool:
+        """Return False for a reply of a consumer whose lease ended, once later messages were handed out."""
+        return self._inbound.is_in_turn(token)
+
     def layer_restored(self) -> None:
         """Shorten the wait for a report: the outstanding message or its report may be lost with the layer."""
         self._inbound.shorten(self._session.clock())
@@ -245,8 +303,12 @@ class WebSocket:
         if now >= self._life_deadline:
             self._life_deadline = math.inf
             self._close(NORMAL)
+        if now >= self._slowed_until:
+            self._slowed_until = math.inf
+            if self._inbound.has_room:
+                self._resume()
         self._perform(self._inbound.due(now))
-        return min(self._connect_deadline, self._life_deadline, self._inbound.deadline)
+        return min(self._connect_deadline, self._life_deadline, self._inbound.deadline, self._slowed_until)
 
     def _connect_timed_out(self) -> None:
         unsent = not self._inbound.is_sent and not self._connect_taken
@@ -280,14 +342,26 @@ class WebSocket:
         accepted yet. The message waits for the decision.
         """
         parsed, frame = broadcast.parsed, broadcast.frame
+        if self._cursors is not None:
+            frame = broadcast.frame_with_cursor
         if self.state is SocketState.WAITING and frame is not None and broadcast.message.get("accept") is None:
             self._hold(broadcast)
         elif self.state is not SocketState.OPEN or parsed is None:
             self.reply(broadcast.message)
         elif frame is None or not self._writer.write(frame):
-            self._carry_out(parsed)
+            self._carry_out(parsed, broadcast.cursor)
         elif parsed.close is not None:
             self._close(parsed.close)
+
+    @property
+    def is_open(self) -> bool:
+        """True if messages can be sent."""
+        return self.state is SocketState.OPEN
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
+        """Tell a client that recovers up to where it has everything, or that something is gone."""
+        if self._cursors is not None:
+            self._deliver_raw(note(group, cursor, gap=gap))
 
     def _hold(self, broadcast: Broadcast) -> None:
         if len(self._early) < MAX_EARLY_MESSAGES:
@@ -298,13 +372,13 @@ class WebSocket:
     def _warn_ignored(self, error: ValueError) -> None:
         self._warn("A message for the WebSocket %s was ignored: %s.", error)
 
-    def _carry_out(self, parsed: ParsedReply) -> None:
+    def _carry_out(self, parsed: ParsedReply, cursor: str = "") -> None:
         if parsed.deny:
             self._refuse(403)
         if parsed.accept:
             self._accept()
         if parsed.payload is not None:
-            self._deliver(parsed.payload)
+            self._deliver(parsed.payload, cursor)
         if parsed.close is not None:
             self._close(parsed.close)
 
@@ -317,15 +391,19 @@ class WebSocket:
         if lifetime >= 0:
             self._life_deadline = self._session.clock() + lifetime
             self._session.timers.schedule(self, self._life_deadline)
-        known = self._session.config.ws_protocols
+        known = self._session.config.ws_protocols if self._cursors is None else (PROTOCOL,)
         offered = self._scope.get("subprotocols") or ()
         chosen = next((protocol for protocol in offered if protocol in known), None)
         self._writer.accept(chosen)
         early, self._early = self._early, []
         for broadcast in early:
             self.broadcast(broadcast)
+        self._session.opened(self)
 
-    def _deliver(self, payload: str | bytes) -> None:
+    def _deliver(self, payload: str | bytes, cursor: str) -> None:
+        self._deliver_raw(payload if self._cursors is None else with_cursor(cursor, payload))
+
+    def _deliver_raw(self, payload: str | bytes) -> None:
         if self.state is not SocketState.OPEN or self._writer.send(payload):
             return
         if self._writer.overfull:
@@ -342,13 +420,28 @@ class WebSocket:
         self._writer.deny(status, self._scope.get("extensions") or {})
         self._perform(self._inbound.resume())
 
-    def _close(self, code: int) -> None:
+    def _close(self, code: int, reason: str = "") -> None:
         if self.state is SocketState.WAITING:
             self._refuse(403)
         if self.state is SocketState.OPEN:
             self.state = SocketState.CLOSING
-            self._writer.close(code)
+            self._writer.close(code, reason)
+            self._slowed_until = math.inf
             self._perform(self._inbound.resume())  # to read the client's close frame
+            self._resume()
+
+    # The end of the process
+
+    def is_idle(self, now: float) -> bool:
+        """Return True if it can be closed without a loss: its frames are consumed, and it was not used of late."""
+        if self.state is SocketState.OPEN:
+            return self._writer.idle and self._inbound.is_idle(now - IDLE_AFTER)
+        return self.state is not SocketState.WAITING  # the others are leaving anyway
+
+    def restart(self, reason: str) -> None:
+        """Close it because the process ends, with a `reason` for the client; an undecided handshake gets 503."""
+        self._refuse(503)
+        self._close(SERVICE_RESTART, reason)
 
     # Memory
 
@@ -392,12 +485,18 @@ _PERFORMERS: dict[type[actions.Action], Callable[[WebSocket, Any], None]] = {
     actions.Unblock: WebSocket._unblock,
     actions.Taken: WebSocket._note_taken,
     actions.Lost: WebSocket._count_lost,
+    actions.Found: WebSocket._take_back,
     actions.Overtaken: WebSocket._note_overtaken,
     actions.Resume: WebSocket._resume,
     actions.TooLarge: WebSocket._refuse_too_large,
     actions.Stalled: WebSocket._close_stalled,
     actions.Drained: WebSocket._let_go,
 }
+
+
+@lru_cache(maxsize=16)
+def _rates(config: InterfaceConfig) -> Rates:
+    return Rates(config.frame_rate, config.byte_rate)
 
 
 @lru_cache(maxsize=16)

@@ -88,10 +88,12 @@ class Gate:
         "_last_at",
         "_lease",
         "_lease_over",
+        "_lost",
         "_passed",
         "_running",
         "_since",
         "_size",
+        "_turn",
         "_waiting",
         "state",
     )
@@ -102,6 +104,8 @@ class Gate:
         self._waiting: list[InboundMessage] = []  # a deque takes 700 bytes, also an empty one
         self._size = 0
         self._passed: InboundMessage | None = None
+        self._turn: str | None = None  # the token of the message that passed last in its turn
+        self._lost: tuple[tuple[str, str], ...] = ()  # tokens of messages that were counted as lost, and the kinds
         self._channel: str | None = None
         self._lease_over = math.inf
         self._running = False
@@ -127,6 +131,10 @@ class Gate:
     def channel(self) -> str | None:
         """The channel of the outstanding message, or of the one that passed last."""
         return self._channel
+
+    def is_idle(self, since: float) -> bool:
+        """Return True if nothing is outstanding or waits, and nothing has passed or ended from `since` on."""
+        return self.state is GateState.OPEN and not self._waiting and self._since < since
 
     @property
     def deadline(self) -> float:
@@ -155,7 +163,9 @@ class Gate:
         """Return the message that passes now, if any; the caller sends it with its token."""
         if self.state is not GateState.OPEN or not self._waiting:
             return None
-        return self._pass(now)
+        waiting = self._pass(now)
+        self._turn = waiting.token
+        return waiting
 
     def _pass(self, now: float) -> InboundMessage:
         self._passed = waiting = self._waiting.pop(0)
@@ -188,6 +198,34 @@ class Gate:
     def is_news(self, token: str) -> bool:
         """Return True if `token` is that of the outstanding message, of which no worker has reported yet."""
         return self._passed is not None and self._passed.token == token and not self._running
+
+    def is_in_turn(self, token: str) -> bool:
+        """Return True unless another message passed in its turn after the one with `token`.
+
+        A lease is no proof that nobody works on a message any more: the worker may stand still and go on later. What
+        its consumer sends then would reach the client behind replies to later messages.
+        """
+        return token == self._turn
+
+    @property
+    def outstanding(self) -> str | None:
+        """The token of the outstanding message."""
+        return self._passed.token if self._passed is not None else None
+
+    def lose(self, token: str, kind: str) -> bool:
+        """Note that a message counts as lost, without a proof. Return False if it does already."""
+        if any(token == lost for lost, _ in self._lost):
+            return False
+        self._lost = (*self._lost, (token, kind))
+        return True
+
+    def find(self, token: str, outcome: Outcome) -> str | None:
+        """Return the kind under which a message was counted as lost if a report ends it after all; once for each."""
+        if outcome is Outcome.RUNNING or not self._lost:
+            return None
+        kind = dict(self._lost).get(token)
+        self._lost = tuple(pair for pair in self._lost if pair[0] != token)
+        return kind
 
     def report(self, token: str, outcome: Outcome, now: float) -> bool:
         """Record a report. Return True if it opened the gate: it was an end, and that of the outstanding message."""

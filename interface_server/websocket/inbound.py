@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from channels_classic.layers.codec import Outcome
 
 from ..layer.writer import SendResult
-from .actions import Action, Block, Drained, Lost, Overtaken, Resume, Send, Stalled, Taken, TooLarge, Unblock
+from .actions import Action, Block, Drained, Found, Lost, Overtaken, Resume, Send, Stalled, Taken, TooLarge, Unblock
 from .gate import Gate, GateState, InboundMessage
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
+
+FIRST = "0"
+"""The token of the handshake."""
+TRACE_KEYS = ("traceparent", "tracestate")
 
 _NOT_WRITTEN = {SendResult.FULL: "full", SendResult.UNAVAILABLE: "broker", SendResult.REFUSED: "refused"}
 """Results after which a message is sent again → the kind of loss if that is no longer possible."""
@@ -43,6 +47,7 @@ class InboundQueue:
         "_path",
         "_paused_until",
         "_reply_channel",
+        "_trace",
         "is_sent",
     )
 
@@ -51,6 +56,7 @@ class InboundQueue:
         self._path = path
         self._gate = Gate(limits.expiry)
         self._reply_channel = ""
+        self._trace: dict[str, object] | None = None  # its trace context, if the handshake had one
         self._order = 0
         self._blocked: tuple[str, int] | None = None  # channel and order of the message that waits for room
         self._paused_until: float | None = None
@@ -83,6 +89,10 @@ class InboundQueue:
         """True if more may be read."""
         return self._gate.waiting < self._limits.frames and self._gate.size < self._limits.size
 
+    def is_idle(self, since: float) -> bool:
+        """Return True if no message waits or is being consumed, and none was from `since` on."""
+        return self._gate.is_idle(since)
+
     @property
     def deadline(self) -> float:
         """The time at which `due` has something to do."""
@@ -94,6 +104,7 @@ class InboundQueue:
     def connect(self, message: dict[str, object], now: float) -> list[Action]:
         """Queue the handshake."""
         self._reply_channel = str(message["reply_channel"])
+        self._trace = {name: message[name] for name in TRACE_KEYS if name in message} or None
         return self._put(InboundMessage(CONNECT, {**message, "order": 0}, 0), now)
 
     def frame(self, data: str | bytes, now: float) -> list[Action]:
@@ -101,6 +112,8 @@ class InboundQueue:
         key = "text" if isinstance(data, str) else "bytes"
         self._order += 1
         message = {"reply_channel": self._reply_channel, "path": self._path, "order": self._order, key: data}
+        if self._trace is not None:
+            message.update(self._trace)
         return self._put(InboundMessage(RECEIVE, message, self._order, len(data)), now)
 
     def end(self, code: int, now: float) -> list[Action]:
@@ -109,6 +122,7 @@ class InboundQueue:
             return [*self._unblock(), Drained()]
         self._order += 1
         message = {"reply_channel": self._reply_channel, "code": code, "path": self._path, "order": self._order}
+        message.update(self._trace or {})
         return self._put(InboundMessage(DISCONNECT, message, self._order, last=True), now)
 
     def _put(self, waiting: InboundMessage, now: float) -> list[Action]:
@@ -157,6 +171,7 @@ class InboundQueue:
         if result is SendResult.LOST:
             # It may have been written, so it is not sent again, and the gate stays shut until its lease is over.
             actions.append(Lost("broker", channel))
+            self._gate.lose(str(order), "broker")
         else:
             actions += [Lost("invalid", channel), TooLarge()]
             if self._gate.drop(str(order), now):
@@ -193,10 +208,20 @@ class InboundQueue:
         channel, self._blocked = self._blocked[0], None
         return [Unblock(channel)]
 
+    def is_in_turn(self, token: str) -> bool:
+        """Return True if a reply of the consumer of message `token` comes before those to later messages."""
+        return self._gate.is_in_turn(token)
+
     def report(self, token: str, outcome: Outcome, now: float) -> list[Action]:
-        """Record the outcome of a message."""
+        """Record the outcome of a message. One that was counted as lost is not any more, or under its true name."""
         channel = self._gate.channel
         actions: list[Action] = []
+        kind = self._gate.find(token, outcome)
+        if kind is not None:
+            found = CONNECT if token == FIRST else RECEIVE
+            actions.append(Found(kind, found))
+            if outcome is Outcome.DIED and token != self._gate.outstanding:
+                actions.append(Lost("died", found))
         if channel is not None and self._gate.is_news(token):
             actions.append(Taken(channel))
         if self._gate.report(token, outcome, now):
@@ -229,10 +254,11 @@ class InboundQueue:
         actions: list[Action] = []
         if now >= self._gate.deadline:
             channel = self._gate.channel or CONNECT  # with a deadline there is one
+            token = self._gate.outstanding or FIRST
             overtaking = self._gate.due(now)
             if overtaking:
                 actions += [*map(_without_token, overtaking), Overtaken(channel)]
-            else:
+            elif self._gate.lose(token, "unheard"):
                 actions.append(Lost("unheard", channel))
             actions += self._pump(now)
         if self._paused_until is not None and now >= self._paused_until:

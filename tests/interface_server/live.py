@@ -97,12 +97,14 @@ def live(
     layer: BaseChannelLayer | None = None,
     listen: Listen | None = None,
     limits: dict[str, Any] | None = None,
+    drain: float = 0.0,
     **options: Any,
 ) -> Iterator[Live]:
-    """Run a server with `options` of `InterfaceConfig` and `limits` until the end of the block."""
+    """Run a server with `options` of `InterfaceConfig`, `limits` and `drain` until the end of the block."""
     layer = layer or ChannelLayer()
     config = InterfaceConfig(**options)
-    server = Server(InterfaceServer(layer, config), config, listen or Listen(port=0), ClientLimits(**(limits or {})))
+    application = InterfaceServer(layer, config)
+    server = Server(application, config, listen or Listen(port=0), ClientLimits(**(limits or {})), drain)
     with running(server, layer) as found:
         yield found
 

@@ -113,6 +113,7 @@ def test_fields_of_other_types_are_an_error(fields: list[Any]) -> None:
 def test_a_group_message_is_packed_once_for_all_inboxes(group: str, version: int, message: dict[str, Any]) -> None:
     packed = pack_message(group, message)
     assert decode(encode_group(group, version, packed)) == [Kind.GROUP, group, version, message]
+    assert decode(encode_group(group, version, packed, "local")) == [Kind.GROUP, group, version, message, "local"]
 
 
 @pytest.mark.parametrize("message", ["text", b"bytes", None, [("a", 1)], 1])

@@ -33,6 +33,18 @@ def test_every_loss_is_counted_by_kind() -> None:
     assert counted.as_dict() == {"full": 5, "expired": 2}
 
 
+def test_a_count_that_is_taken_back_is_reported_neither_as_a_loss_nor_as_less_than_none() -> None:
+    counted = Losses()
+    counted.count("unheard", "chat")
+    counted.take_back("unheard", "chat")
+    assert counted.as_dict() == {}
+    assert counted.unreported() == []
+    counted.count("unheard", "chat")
+    assert counted.unreported() == [("unheard", "chat", 1)]
+    counted.take_back("unheard", "chat")
+    assert counted.unreported() == [("unheard", "chat", -1)]
+
+
 def test_no_loss_is_not_counted(caplog: pytest.LogCaptureFixture) -> None:
     counted = Losses()
     counted.count("full", "chat", 0)

@@ -94,6 +94,21 @@ def test_members_that_are_not_clients_of_an_interface_server_get_a_message_each(
     assert [entry[3] for entry in fields(pushes[2])] == ["a", "b"]
 
 
+def test_a_member_that_is_left_out_is_named_to_its_owner_alone(planner: Planner) -> None:
+    found = audience(INBOX, OTHER, channels=["plain", "box!a"])
+    sends = [Outgoing("g", {}, group=True, but=f"{OTHER}me"), Outgoing("g", {}, group=True, but="plain")]
+    pushes = planner.pushes(sends, {"g": found})
+    assert [(push.queue, *entry[1:]) for push in pushes for entry in fields(push)] == [
+        (INBOX, "g", 7, {}),
+        (OTHER, "g", 8, {}, "me"),
+        ("plain", {}, None, ""),
+        ("box!", {}, None, "a"),
+        (INBOX, "g", 7, {}),
+        (OTHER, "g", 8, {}),
+        ("box!", {}, None, "a"),
+    ]
+
+
 def test_an_inbox_found_dead_is_counted(planner: Planner, losses: Losses) -> None:
     planner.audience(Audience({}, (), [INBOX]))
     assert losses.as_dict() == {"dead": 1}
@@ -206,7 +221,7 @@ def test_a_hint_says_from_which_version_to_which(planner: Planner) -> None:
         ("box!me", ("", "box!me")),
         ("one?two", ("", "one?two")),
         (f"{INBOX}me", (INBOX, "me")),
-        ("interface.v1.x!me", ("", "interface.v1.x!me")),
+        ("interface.v1.x!me", ("interface.v1.x!", "me")),
     ],
 )
 def test_a_client_of_an_interface_server_of_this_version_is_a_member_of_its_inbox(

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.redis import RedisChannelLayer
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import scaled
 
 
 @pytest.fixture
@@ -46,3 +48,24 @@ def test_coroutines_that_receive_again_and_again_keep_their_connections(
     asyncio.run(scenario())
     after = int(own_redis.info("stats")["total_connections_received"])
     assert after - before == 5 + 1 + 1  # the receivers, one for all sends, and the question itself
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_nobody_waits_for_a_task_that_was_cancelled(layer: RedisChannelLayer, turns: int) -> None:
+    """As by a program that cancels all tasks of its event loop, before the one that carries steps began or later."""
+
+    async def scenario() -> None:
+        await layer.send_async("jobs", {})
+        before = asyncio.all_tasks()
+        sends = [asyncio.create_task(layer.send_async("jobs", {})) for _ in range(3)]
+        for _ in range(turns + 1):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - before - {*sends}:
+            task.cancel()
+        sends.append(asyncio.create_task(layer.send_async("jobs", {})))
+        results = await asyncio.wait_for(asyncio.gather(*sends, return_exceptions=True), scaled(5))
+        assert {type(result) for result in results} <= {LayerUnavailable, type(None)}
+        await layer.send_async("jobs", {})
+        await layer.close_async()
+
+    asyncio.run(scenario())

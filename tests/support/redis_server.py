@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -17,7 +18,23 @@ from typing import IO, Any
 
 from tests.support.waiting import eventually
 
-PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
+OLDEST = 7
+
+
+def _program() -> str | None:
+    """Return the server to test with: the one that `REDIS_SERVER` names, or Redis if it is new enough, or Valkey."""
+    if "REDIS_SERVER" in os.environ:
+        return shutil.which(os.environ["REDIS_SERVER"])
+    redis, valkey = shutil.which("redis-server"), shutil.which("valkey-server")
+    if redis is None or valkey is None:
+        return redis or valkey
+    found = re.search(
+        r"v=(\d+)", subprocess.run([redis, "--version"], capture_output=True, text=True, check=False).stdout
+    )
+    return redis if found and int(found[1]) >= OLDEST else valkey
+
+
+PROGRAM = _program()
 
 
 _SHARE = 2_000
@@ -43,6 +60,11 @@ class RedisServer:
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def folder(self) -> str:
+        """The folder in which it keeps snapshots."""
+        return self._folder.name
 
     @property
     def pid(self) -> int:

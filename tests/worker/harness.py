@@ -83,7 +83,8 @@ class Inbox:
         kind, *rest = decode(payload)
         if kind == Kind.MESSAGE:
             message, _, local, *report = rest
-            return [(local, message), *((local, Outcome(outcome)) for outcome in report[1:2])]
+            ends = [outcome for outcome in report[1:2] if outcome != Outcome.RUNNING]  # more replies follow
+            return [(local, message), *((local, Outcome(outcome)) for outcome in ends)]
         if kind == Kind.GROUP:
             return [(rest[0], rest[2])]
         if kind == Kind.REPORT:

@@ -12,10 +12,12 @@ import pytest
 
 from channels_classic import Channel, Group
 from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
+from channels_classic.worker import connection
 from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain, make_group, make_worker, running
 
@@ -45,11 +47,11 @@ class Metered:
         super().send_group(group, message)  # type: ignore[misc]
 
 
-class MeteredMemory(Metered, ChannelLayer):
+class MeteredMemory(Metered, ChannelLayer):  # type: ignore[misc]  # with the signatures of 1.x
     pass
 
 
-class MeteredRedis(Metered, RedisChannelLayer):
+class MeteredRedis(Metered, RedisChannelLayer):  # type: ignore[misc]  # the same
     pass
 
 
@@ -125,6 +127,80 @@ def test_messages_are_received_by_the_override_alone_while_one_waits_for_its_lim
         release.set()
         eventually(lambda: seen[6:] == ["slow"])
     assert layer.calls["receive"] == 7
+
+
+def test_a_message_that_waits_for_its_limit_when_the_worker_stops_is_consumed(layer: Any) -> None:
+    """It cannot be put back when a project's own `receive` gave it."""
+    release = threading.Event()
+    seen: list[int] = []
+
+    def slow(message: Message) -> None:
+        release.wait(10)
+        seen.append(message["n"])
+
+    group = make_group(layer, {"slow": slow}, 2)
+    group.limits = {"slow": 1}
+    timer = threading.Timer(0.5, release.set)
+    with running(group):
+        time.sleep(0.3)  # both threads wait for messages
+        for number in range(2):
+            layer.send("slow", {"n": number})
+        eventually(lambda: layer.calls["receive"] == 2)
+        timer.start()  # when it has been asked to stop
+    assert sorted(seen) == [0, 1]
+    assert layer.losses.as_dict() == {}
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("the project cannot receive"), StepRefused("the test", "no"), TypeError("not a pair")]
+)
+def test_a_worker_goes_on_when_the_receive_of_a_project_raises(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    monkeypatch.setattr(connection, "_BACKOFF", (0.01, 0.05))
+    layer = MeteredMemory()
+    receive = layer.receive
+    errors = [error, error]
+
+    def failing(channels: Sequence[str], block: bool = False) -> Any:
+        if errors:
+            raise errors.pop()
+        return receive(channels, block)
+
+    monkeypatch.setattr(layer, "receive", failing)
+    layer.send("test", {"n": 1})
+    with running(make_worker(layer, {"test": consumer})):
+        assert drain(layer, "answers", 1)[0]["n"] == 1
+    assert "The `receive` of MeteredMemory failed; it is called again." in caplog.text
+    assert layer.losses.as_dict() == {}
+
+
+class SendsByThread(ChannelLayer):
+    """Notes which threads send."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=1000)
+        self.threads: set[str] = set()
+
+    def send(self, channel: str, message: dict[str, Any]) -> None:
+        self.threads.add(threading.current_thread().name)
+        super().send(channel, message)
+
+
+def test_the_watchdog_never_waits_in_a_method_of_a_project() -> None:
+    layer = SendsByThread()
+
+    def quick(message: Message) -> None:
+        Channel("answers", channel_layer=layer).send({})
+
+    def slow(message: Message) -> None:
+        time.sleep(0.1)
+
+    with running(make_worker(layer, {"test": lambda message: (slow if message["n"] else quick)(message)})):
+        for number in [*[0] * 50, *[0, 1] * 10]:
+            BaseChannelLayer.send(layer, "test", {"n": number})
+        drain(layer, "answers", 60)
+    assert layer.threads == {"worker under test"}
 
 
 class MovedShard(StepRefused):

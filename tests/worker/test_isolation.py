@@ -11,6 +11,7 @@ import pytest
 import sentry_sdk
 import structlog
 from django.core.cache import caches
+from django.db import connections
 from django.db.models.signals import post_delete, post_save
 from django.test import override_settings
 from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
@@ -225,7 +226,14 @@ def test_delayed_messages_leave_nothing_behind(memory: ChannelLayer) -> None:
         color.set("red")
 
     worker = DelayWorker(memory, signal_handlers=False, database_sleep_duration=0)
-    thread = threading.Thread(target=worker.run)
+
+    def run() -> None:
+        try:
+            worker.run()
+        finally:
+            connections.close_all()  # of this thread
+
+    thread = threading.Thread(target=run)
     for signal in (post_save, post_delete):
         signal.connect(receiver, sender=DelayedMessage)
     try:

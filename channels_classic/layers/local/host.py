@@ -20,7 +20,7 @@ from typing import Any, cast
 import msgpack
 
 from channels_classic._line_limit import LineLimit
-from channels_classic.exceptions import StepRefused
+from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.local.address import is_abstract, user_of_peer
 from channels_classic.layers.local.claim import BACKLOG, Claim, claim
 from channels_classic.layers.local.wire import FRAME_LIMIT, Lose, decode_step, encode_result, unpacker
@@ -186,12 +186,18 @@ class _Session(asyncio.Protocol):
         self._stop_waiting()
 
     def data_received(self, data: bytes) -> None:
-        # Whatever a client wrote, and whatever comes of it, is the end of that client alone.
+        self._guard(lambda: self._read(data))
+
+    def _guard(self, act: Callable[[], object]) -> None:
+        """Do what `act` does, then run what can be run. Whatever comes of it is the end of this client alone."""
         try:
-            self._read(data)
+            act()
             self._advance()
         except (ValueError, msgpack.UnpackException) as error:
             logger.warning("A client of %s wrote no step and is dropped: %r", self._host.address, error)
+            self.drop()
+        except LayerUnavailable as error:  # another process hosts now
+            logger.warning("A client is dropped. %s", error)
             self.drop()
         except Exception:
             logger.exception("A client of %s is dropped, because of a mistake in channels_classic.", self._host.address)
@@ -260,8 +266,7 @@ class _Session(asyncio.Protocol):
     def _try_again(self) -> None:
         watch, self._watch = self._watch, None
         if watch is not None:
-            self._store.unwatch(watch)
-            self._advance()
+            self._guard(lambda: self._store.unwatch(watch))
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:
@@ -277,8 +282,7 @@ class _Session(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stalled = False
-        self._transport.resume_reading()
-        self._advance()
+        self._guard(self._transport.resume_reading)
 
     def drop(self) -> None:
         """End the connection now."""

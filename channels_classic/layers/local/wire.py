@@ -18,29 +18,43 @@ import msgpack
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.losses import Count
 from channels_classic.layers.steps import (
+    Attend,
+    Attendance,
+    Attended,
     Audience,
     Change,
     Entry,
     Flush,
     GetStatistics,
     Heartbeat,
+    History,
+    Identity,
     Item,
     Join,
+    Kept,
     Leave,
     Length,
     Lookup,
     MemberCount,
     Members,
+    Notice,
     Push,
     PutBack,
+    ReadHistory,
+    Reattend,
+    Record,
+    Recorded,
     Renew,
     Restore,
     Retire,
     Roster,
+    SetStart,
+    Start,
     Status,
     Step,
     Take,
     Taken,
+    TakeNotices,
 )
 
 FRAME_LIMIT = 256 * 1024 * 1024
@@ -72,6 +86,17 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     Restore: (21, {"group": str, "inbox": str, "members": list}),
     MemberCount: (23, {"group": str, "inbox": str}),
     Heartbeat: (22, {"inbox": str, "restored": list}),
+    Attend: (24, {"group": str, "inbox": str, "members": dict}),
+    Reattend: (25, {"group": str, "inbox": str, "members": dict, "announce": bool}),
+    Attendance: (26, {"group": str}),
+    Attended: (27, {"inbox": str}),
+    TakeNotices: (28, {"count": int}),
+    Record: (29, {"group": str, "payload": bytes, "keep": int, "seconds": _Number, "name": str, "again": bool}),
+    ReadHistory: (30, {"group": str, "life": int, "position": int, "inbox": str, "member": str}),
+    SetStart: (
+        31,
+        {"group": str, "inbox": str, "member": str, "life": int, "position": int, "last": bool},
+    ),
     Retire: (10, {"inbox": str}),
     Length: (11, {"queue": str}),
     Flush: (12, {}),
@@ -82,6 +107,7 @@ _COUNT = (str, str, int)
 _ENTRY = (bytes, _Number, str, (int, type(None)))
 _ITEM = (bytes, list)
 _RAW = (_Number, str)
+_IDENTITY = (str, bytes)
 
 Frame = Callable[[Any], tuple[Any, ...]]
 
@@ -146,6 +172,15 @@ def _restore_put_back(fields: list[Any]) -> list[Any]:
     return [fields[0], [Item(*item) for item in fields[1]]]
 
 
+def _restore_attend(fields: list[Any]) -> list[Any]:
+    members = fields[2]
+    for member, identity in members.items():
+        _check([member], (str,))
+        _check(identity, _IDENTITY)
+    identities = {member: Identity(*identity) for member, identity in members.items()}
+    return [*fields[:2], identities, *fields[3:]]
+
+
 def _restore_lose(fields: list[Any]) -> list[Any]:
     for count in fields[0]:
         _check(count, _COUNT)
@@ -155,6 +190,8 @@ def _restore_lose(fields: list[Any]) -> list[Any]:
 _RESTORE: dict[type, Callable[[list[Any]], list[Any]]] = {
     Push: _restore_push,
     PutBack: _restore_put_back,
+    Attend: _restore_attend,
+    Reattend: _restore_attend,
     Lose: _restore_lose,
 }
 
@@ -191,11 +228,32 @@ def decode_result(kind: type, answer: Any, where: str) -> Any:
     return restore(*answer) if restore else answer
 
 
+def _roster(
+    version: int, members: list[str], complete: bool, identities: dict[str, Any], starts: dict[str, Any]
+) -> Roster:
+    who = {member: Identity(*identity) for member, identity in identities.items()}
+    return Roster(version, members, complete, who, {member: Start(*start) for member, start in starts.items()})
+
+
+def _history(life: int, head: int, kept: list[Any] | None, is_member: bool) -> History:
+    return History(life, head, None if kept is None else [Kept(*entry) for entry in kept], is_member)
+
+
+def _notices(*notices: list[Any]) -> list[Notice]:
+    return [Notice(arrived, group, Identity(*identity)) for arrived, group, identity in notices]
+
+
 _RESULTS: dict[type, Callable[..., Any]] = {
     Join: Change,
+    Attend: Change,
     Leave: Change,
     Lookup: Audience,
-    Members: Roster,
+    Record: lambda audience, life, position: Recorded(Audience(*audience), life, position),
+    ReadHistory: _history,
+    SetStart: Start,
+    Members: _roster,
+    Attendance: lambda *found: [Identity(*identity) for identity in found],
+    TakeNotices: _notices,
     Heartbeat: lambda *epochs: epochs,
 }
 

@@ -9,37 +9,54 @@ import hashlib
 import math
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from channels_classic.layers.history import BYTES_LIMIT, SECONDS_LIMIT
 from channels_classic.layers.losses import KINDS, Count, counted_name, describe
 from channels_classic.layers.redis.cipher import Cipher
+from channels_classic.layers.redis.handover import UNPROVEN
 from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.steps import (
+    LISTENING,
     LIVENESS,
+    Attend,
+    Attendance,
+    Attended,
     Audience,
     Change,
     Flush,
     GetStatistics,
     Heartbeat,
+    History,
+    Identity,
     Item,
     Join,
+    Kept,
     Leave,
     Length,
     Lookup,
     MemberCount,
     Members,
+    Notice,
     Push,
     PutBack,
+    ReadHistory,
+    Reattend,
+    Record,
+    Recorded,
     Renew,
     Restore,
     Retire,
     Roster,
+    SetStart,
+    Start,
     Status,
     Step,
     Take,
     Taken,
+    TakeNotices,
 )
 from channels_classic.layers.store import INBOX_ENTRIES, QUEUE_BYTES
 
@@ -52,6 +69,7 @@ One client cannot fill a shorter queue at the default capacity.
 """
 
 _HEAD = struct.Struct(">IdIB")
+_KEPT_HEAD = struct.Struct(">dddB")
 _MAX_TTL = 2**32 - 1
 
 
@@ -74,16 +92,26 @@ class Script:
 PUT_BACK = Script("put_back")
 PUSH = Script("counters", "epoch", "push")
 RELEASE_QUOTA = Script("release_quota", allow_oom=True)
-JOIN, MEMBERS, RESTORE = (Script("epoch", "group", name) for name in ("join", "members", "restore"))
-LEAVE = Script("epoch", "group", "leave", allow_oom=True)
+_GROUP = ("epoch", "presence", "group")
+JOIN, ATTEND, MEMBERS = (Script(*_GROUP, name) for name in ("join", "attend", "members"))
+RESTORE, REATTEND = (Script(*_GROUP, name) for name in ("restore", "reattend"))
+LEAVE = Script(*_GROUP, "leave", allow_oom=True)
 JOIN_CHANNELS = Script("join_channels")
-LOOKUP = Script("lookup")
+ATTEND_CHANNELS = Script("presence", "attend_channels")
+LEAVE_CHANNELS = Script("presence", "leave_channels", allow_oom=True)
+ATTENDANCE = Script("presence", "attendance")
+TAKE_NOTICES = Script("presence", "take_notices", allow_oom=True)
+LOOKUP = Script("audience", "lookup")
+RECORD = Script("epoch", "history", "audience", "record")
+READ_HISTORY, SET_START = (Script("epoch", "history", name) for name in ("read_history", "set_start"))
 HEARTBEAT = Script("epoch", "heartbeat", allow_oom=True)
 FLUSH = Script("flush")
 RECORD_LOSSES = Script("counters", "record_losses", allow_oom=True)
 REGISTER = Script("epoch", "register", allow_oom=True)
 SCRIPTS = [
     *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE),
+    *(ATTEND, REATTEND, ATTEND_CHANNELS, LEAVE_CHANNELS, ATTENDANCE, TAKE_NOTICES),
+    *(RECORD, READ_HISTORY, SET_START),
     *(JOIN_CHANNELS, LOOKUP, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER),
 ]
 
@@ -104,9 +132,12 @@ class CommandBuilder:
         self.cipher = cipher
         self.membership = milliseconds(group_expiry)
 
-    def register(self, node: str = "", masters: Sequence[str] = ()) -> Command:
-        """Return what every connection runs first → the number of the epoch, and the lineage of the server."""
-        return REGISTER([self.keys.epoch], node, *masters)
+    def register(self, node: str = "", masters: Sequence[str] = (), proof: str = UNPROVEN) -> Command:
+        """Return what every connection runs first → the number of the epoch, and the lineage of the server.
+
+        With an empty `proof` the answer may name a former master of which it must be proven first, see `handover`.
+        """
+        return REGISTER([self.keys.epoch], node, proof, *masters)
 
     def commands(self, step: Step) -> list[Command]:
         """Return the commands of a step, in order."""
@@ -116,6 +147,9 @@ class CommandBuilder:
         """Return the result of a step from the replies to its commands, read by a client that registered at `epoch`."""
         if isinstance(step, Take):
             return self._taken(replies, epoch)
+        decrypt = _DECRYPTED.get(type(step))
+        if decrypt is not None:
+            return decrypt(self, replies[0])
         convert = _RESULTS.get(type(step))
         return convert(step, replies, epoch) if convert else None
 
@@ -180,11 +214,14 @@ class CommandBuilder:
                 items.append(Item(payload, entry, (stamp + ttl - now) / 1000))
         return Taken(_queue_of(key), items, lost)
 
-    def _group(self, script: Script, step: Join | Leave | Members | Restore, *arguments: str) -> list[Command]:
+    def _group(
+        self, script: Script, step: Join | Attend | Reattend | Leave | Members | Restore, *arguments: str | bytes
+    ) -> list[Command]:
         """A command about the members that one inbox has in one group."""
         group, inbox = step.group, step.inbox
         by_group = [self.keys.group(group), self.keys.members(group, inbox)]
-        keys = [*by_group, self.keys.epoch, self.keys.restored(inbox), self.keys.left(group, inbox)]
+        by_inbox = [self.keys.restored(inbox), self.keys.left(group, inbox)]
+        keys = [*by_group, self.keys.epoch, *by_inbox, self.keys.notices]
         return [script(keys, inbox, self.membership, *arguments)]
 
     def _join(self, step: Join) -> list[Command]:
@@ -192,14 +229,84 @@ class CommandBuilder:
             return [JOIN_CHANNELS([self.keys.channels(step.group)], self.membership, *step.members)]
         return self._group(JOIN, step, *step.members)
 
+    def _identities(self, members: Mapping[str, Identity]) -> Iterator[str | bytes]:
+        for member, (who, info) in members.items():
+            name = who.encode()
+            yield member
+            yield bytes([len(name)]) + name + self.cipher.encrypt(info)
+
+    def _attend(self, step: Attend) -> list[Command]:
+        if not step.inbox:
+            keys = [self.keys.channels(step.group), self.keys.notices]
+            return [ATTEND_CHANNELS(keys, step.group, self.membership, *self._identities(step.members))]
+        return self._group(ATTEND, step, *self._identities(step.members))
+
+    def _reattend(self, step: Reattend) -> list[Command]:
+        return self._group(REATTEND, step, "1" if step.announce else "0", *self._identities(step.members))
+
+    def _attendance(self, step: Attendance) -> list[Command]:
+        keys = [self.keys.group(step.group), self.keys.channels(step.group), self.keys.notices]
+        return [ATTENDANCE(keys, step.group, self.membership)]
+
+    def _attended(self, step: Attended) -> list[Command]:
+        return [("SMEMBERS", self.keys.attended(step.inbox))]
+
+    def _take_notices(self, step: TakeNotices) -> list[Command]:
+        return [TAKE_NOTICES([self.keys.notices], milliseconds(LISTENING), step.count)]
+
+    def identity(self, stored: bytes) -> Identity | None:
+        """Return an identity as it was given; None for one that was encrypted with another key."""
+        length = stored[0] + 1
+        try:
+            return Identity(stored[1:length].decode(), self.cipher.decrypt(stored[length:]))
+        except ValueError:
+            return None
+
     def _leave(self, step: Leave) -> list[Command]:
         if not step.inbox:
-            return [("ZREM", self.keys.channels(step.group), *step.members)]
+            return [LEAVE_CHANNELS([self.keys.channels(step.group), self.keys.notices], step.group, *step.members)]
         return self._group(LEAVE, step, "1" if step.gone else "0", *step.members)
 
     def _lookup(self, step: Lookup) -> list[Command]:
         keys = [self.keys.group(step.group), self.keys.channels(step.group)]
         return [LOOKUP(keys, self.membership, self.keys.alive(""), self.keys.members(step.group, ""))]
+
+    def _history_keys(self, group: str) -> list[str]:
+        by_group = (self.keys.history(group), self.keys.kept(group))
+        return [self.keys.group(group), self.keys.channels(group), self.keys.epoch, *by_group]
+
+    @property
+    def _positions(self) -> int:
+        """Milliseconds for which positions outlive the messages: whoever missed nothing is to be told so."""
+        return max(self.membership, milliseconds(SECONDS_LIMIT))
+
+    def _record(self, step: Record) -> list[Command]:
+        where = (self.membership, self.keys.alive(""), self.keys.members(step.group, ""))
+        bounds = (self._positions, step.keep, milliseconds(step.seconds), BYTES_LIMIT)
+        message = (step.name, "1" if step.again else "0", self.cipher.encrypt(step.payload))
+        return [RECORD(self._history_keys(step.group), *where, *bounds, *message)]
+
+    def _read_history(self, step: ReadHistory) -> list[Command]:
+        keys = [*self._history_keys(step.group), self.keys.members(step.group, step.inbox)]
+        return [READ_HISTORY(keys, self._positions, step.life, step.position, step.member)]
+
+    def _set_start(self, step: SetStart) -> list[Command]:
+        keys = [*self._history_keys(step.group), self.keys.starts(step.group, step.inbox)]
+        start = (step.life, step.position, int(step.last))
+        return [SET_START(keys, self._positions, self.membership, step.member, *start)]
+
+    def history(self, life: Any, head: int, complete: int, stored: Sequence[bytes], is_member: int) -> History:
+        """Return a history as it was recorded; one of another encryption key is not complete."""
+        kept: list[Kept] | None = [] if complete else None
+        for entry in stored:
+            position, _, _, name = _KEPT_HEAD.unpack_from(entry)
+            try:
+                payload = self.cipher.decrypt(entry[_KEPT_HEAD.size + name :])
+            except ValueError:
+                return History(int(life), head, None, bool(is_member))
+            if kept is not None:
+                kept.append(Kept(int(position), payload))
+        return History(int(life), head, kept, bool(is_member))
 
     def _members(self, step: Members) -> list[Command]:
         return self._group(MEMBERS, step)
@@ -208,7 +315,10 @@ class CommandBuilder:
         return [("SCARD", self.keys.members(step.group, step.inbox))]
 
     def _renew(self, step: Renew) -> list[Command]:
-        keys = [self.keys.group(step.group), self.keys.members(step.group, step.inbox)]
+        group, inbox = step.group, step.inbox
+        keys = [self.keys.group(group), self.keys.members(group, inbox), self.keys.attends(group, inbox)]
+        keys += [self.keys.people(group, inbox), self.keys.attended(inbox), self.keys.attending]
+        keys += [self.keys.starts(group, inbox)]
         return [("PEXPIRE", key, self.membership) for key in keys]
 
     def _restore(self, step: Restore) -> list[Command]:
@@ -272,31 +382,66 @@ def _statuses(step: Push, replies: Sequence[Any], epoch: int) -> list[Status]:
     return [_STATUSES[status] for status in replies[0]]
 
 
-def _change(step: Join | Leave, replies: Sequence[Any], epoch: int) -> Change:
+def _change(step: Join | Attend | Leave, replies: Sequence[Any], epoch: int) -> Change:
     return Change(*replies[0]) if step.inbox else Change(0, 0)
 
 
 def _audience(step: Lookup, replies: Sequence[Any], epoch: int) -> Audience:
-    inboxes, channels, dead = replies[0]
+    return _audience_of(replies[0])
+
+
+def _audience_of(reply: Sequence[Any]) -> Audience:
+    inboxes, channels, dead = reply
     found = iter(inboxes)
     versions = {inbox.decode(): int(version) for inbox, version in zip(found, found, strict=True)}
     return Audience(versions, [channel.decode() for channel in channels], [inbox.decode() for inbox in dead])
 
 
-def _roster(step: Members, replies: Sequence[Any], epoch: int) -> Roster:
-    version, complete, members = replies[0]
-    return Roster(version, [member.decode() for member in members], bool(complete))
+def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    found = iter(flat)
+    return zip(found, found, strict=True)
+
+
+def _roster(builder: CommandBuilder, reply: Any) -> Roster:
+    version, complete, members, stored, starts = reply
+    identities = {member.decode(): builder.identity(identity) for member, identity in _pairs(stored)}
+    known = {member: identity for member, identity in identities.items() if identity is not None}
+    found = {member.decode(): _start(start.split()) for member, start in _pairs(starts)}
+    return Roster(version, [member.decode() for member in members], bool(complete), known, found)
+
+
+def _start(fields: Sequence[Any]) -> Start:
+    life, position, last = map(int, fields)
+    return Start(life, position, bool(last))
+
+
+def _attendance(builder: CommandBuilder, reply: Any) -> list[Identity]:
+    return [identity for stored in reply if (identity := builder.identity(stored)) is not None]
+
+
+def _notices(builder: CommandBuilder, reply: Any) -> list[Notice]:
+    found = []
+    for notice, stored in _pairs(reply):
+        identity = builder.identity(stored)
+        if identity is not None:
+            found.append(Notice(notice[:1] == b"+", notice[1:].partition(b"\0")[0].decode(), identity))
+    return found
 
 
 def _epochs(step: Heartbeat, replies: Sequence[Any], epoch: int) -> tuple[int | None, ...]:
     return (int(replies[0]),)
 
 
+def _recorded(step: Record, replies: Sequence[Any], epoch: int) -> Recorded:
+    life, position = replies[0][3:]
+    return Recorded(_audience_of(replies[0][:3]), int(life), position)
+
+
 def _count(step: Length | MemberCount, replies: Sequence[Any], epoch: int) -> int:
     return int(replies[0])
 
 
-def _names(step: Flush, replies: Sequence[Any], epoch: int) -> list[str]:
+def _names(step: Flush | Attended, replies: Sequence[Any], epoch: int) -> list[str]:
     return [inbox.decode() for inbox in replies[0]]
 
 
@@ -323,10 +468,18 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     PutBack: CommandBuilder._put_back,
     Take: CommandBuilder._take,
     Join: CommandBuilder._join,
+    Attend: CommandBuilder._attend,
+    Reattend: CommandBuilder._reattend,
     Leave: CommandBuilder._leave,
     Lookup: CommandBuilder._lookup,
+    Record: CommandBuilder._record,
+    ReadHistory: CommandBuilder._read_history,
+    SetStart: CommandBuilder._set_start,
     Members: CommandBuilder._members,
     MemberCount: CommandBuilder._member_count,
+    Attendance: CommandBuilder._attendance,
+    Attended: CommandBuilder._attended,
+    TakeNotices: CommandBuilder._take_notices,
     Renew: CommandBuilder._renew,
     Restore: CommandBuilder._restore,
     Heartbeat: CommandBuilder._heartbeat,
@@ -336,13 +489,24 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     GetStatistics: CommandBuilder._statistics,
 }
 
+_DECRYPTED: dict[type, Callable[[CommandBuilder, Any], Any]] = {
+    Members: _roster,
+    Attendance: _attendance,
+    TakeNotices: _notices,
+    ReadHistory: lambda builder, reply: builder.history(*reply),
+}
+"""Results that need the cipher."""
+
 _RESULTS: dict[type, Callable[[Any, Sequence[Any], int], Any]] = {
     Push: _statuses,
     Join: _change,
+    Attend: _change,
     Leave: _change,
     Lookup: _audience,
-    Members: _roster,
+    Record: _recorded,
+    SetStart: lambda step, replies, epoch: _start(replies[0]),
     MemberCount: _count,
+    Attended: _names,
     Heartbeat: _epochs,
     Length: _count,
     Flush: _names,

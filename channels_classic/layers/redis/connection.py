@@ -48,7 +48,12 @@ class RedisConnection:
         self._reader = new_reader()
         introduction = self._ask(self._protocol.introduction())
         self._client_id = introduction[1]
-        self._protocol.registered(*self._ask([self._protocol.handshake(introduction)]))
+        (reply,) = self._ask([self._protocol.handshake(introduction)])
+        former = self._protocol.former(reply)
+        if former is not None:
+            proof = self._connector.find_proof(self._raw, former, reply[1].decode())
+            (reply,) = self._ask([self._protocol.proven(proof)])
+        self._protocol.registered(reply)
 
     def _ask(self, commands: Sequence[Command]) -> list[Any]:
         self._raw._sock.sendall(packed(commands))

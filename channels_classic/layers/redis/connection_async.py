@@ -93,7 +93,13 @@ class AsyncRedisConnection:
             self._line = _Line(self._raw._writer.transport)
             introduction = await self._ask(self._protocol.introduction())
             self._client_id = introduction[1]
-            self._protocol.registered(*await self._ask([self._protocol.handshake(introduction)]))
+            (reply,) = await self._ask([self._protocol.handshake(introduction)])
+            former = self._protocol.former(reply)
+            if former is not None:
+                find_proof = self._connector.find_proof
+                proof = await asyncio.to_thread(find_proof, self._raw, former, reply[1].decode())
+                (reply,) = await self._ask([self._protocol.proven(proof)])
+            self._protocol.registered(reply)
         except BaseException as error:
             await self._fail(error)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import redis
@@ -11,6 +14,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 
 from channels_classic.exceptions import LayerUnavailable
+from channels_classic.layers.redis.handover import IMPATIENT, UNPROVEN, Former, find_proof
 
 PATIENCE = 5.0
 """Seconds to wait for a reply, beyond the time a command may block, before the connection counts as lost."""
@@ -28,17 +32,9 @@ NEXT_STEPS = {
 }
 """The next step after an error of the server, by its code."""
 
-UNREACHABLE = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it."
+_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
-_CODES: dict[type[Exception], str] = {
-    redis.exceptions.NoPermissionError: "NOPERM",
-    redis.exceptions.OutOfMemoryError: "OOM",
-    redis.exceptions.ReadOnlyError: "READONLY",
-    redis.exceptions.BusyLoadingError: "LOADING",
-    redis.exceptions.MasterDownError: "MASTERDOWN",
-    redis.exceptions.ClusterDownError: "CLUSTERDOWN",
-}
-"""Codes of errors whose text redis-py strips of its code."""
+UNREACHABLE = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it."
 
 
 class Connector:
@@ -80,6 +76,13 @@ class Connector:
         """The same for asyncio."""
         return self._make(self._async_pool, _address(raw))
 
+    def find_proof(self, raw: Any, former: Former, lineage: str) -> str:
+        """Return whether the server of `raw`, which was promoted, has all data of the former master: see `handover`."""
+        here = _address(raw)
+        if not here:
+            return UNPROVEN  # a Unix socket: the replicas are elsewhere
+        return find_proof(former, lineage, lambda address: self._make(self._pool, {**here, **address, **IMPATIENT}))
+
     questions: Sequence[Sequence[str]] = ()
     """Commands whose replies tell `place` where in a cluster the server is."""
 
@@ -100,17 +103,48 @@ class Connector:
 
     def unavailable(self, error: BaseException) -> LayerUnavailable:
         """Return the error to raise when talking to this server failed."""
-        reason = str(error).rstrip(".") or type(error).__name__
-        return LayerUnavailable(f"Redis {self.where}", reason, next_step(error))
+        return LayerUnavailable(f"Redis {self.where}", described(error), next_step(error))
+
+
+def check_options(url: str, connection_kwargs: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for arguments that no connection of redis-py to `url` takes. Connects to nothing."""
+    try:
+        connector = Connector(url, dict(connection_kwargs))
+        connector._make(connector._pool, {})
+    except (TypeError, ValueError, redis.RedisError) as error:
+        names = _UNEXPECTED.search(str(error))
+        known = sorted(_parameters(redis.SSLConnection) | _parameters(redis.UnixDomainSocketConnection))
+        near = get_close_matches(names[1], known, 1) if names else []
+        problem = f"{names[1]!r} is not an argument of redis-py's connection" if names else str(error).rstrip(".")
+        raise ValueError(
+            f"`hosts` or `connection_kwargs`: {problem}{f' (did you mean {near[0]!r}?)' if near else ''}."
+        ) from error
+
+
+def _parameters(kind: type[Any]) -> set[str]:
+    return {name for base in kind.__mro__[:-1] for name in inspect.signature(base.__init__).parameters} - {"self"}  # type: ignore[misc]  # a look at its arguments
 
 
 def _address(raw: Any) -> dict[str, Any]:
     return {"host": raw.host, "port": raw.port} if hasattr(raw, "port") else {}
 
 
+def error_code(error: BaseException) -> str:
+    """Return the code of an error that a server answered, such as `NOPERM`; empty for others."""
+    # redis-py strips the code from the text of most errors that it reads itself.
+    first = getattr(error, "status_code", None) or str(error).partition(" ")[0]
+    return first if isinstance(error, redis.RedisError) and first.isalpha() and first.isupper() else ""
+
+
+def described(error: BaseException) -> str:
+    """Return the text of `error`, which begins with its code if the server answered it."""
+    text, code = str(error).rstrip(".") or type(error).__name__, error_code(error)
+    return text if code in ("", "ERR") or text.startswith(code) else f"{code} {text}"
+
+
 def next_step(error: BaseException) -> str:
     """Return the next step after `error`, that a server answered or its connection raised."""
-    code = _CODES.get(type(error)) or str(error).partition(" ")[0]  # type: ignore[arg-type]  # any other gives None
+    code = error_code(error)
     if isinstance(error, redis.AuthenticationError) and code not in NEXT_STEPS:
         code = "WRONGPASS"
     return NEXT_STEPS.get(code, UNREACHABLE)

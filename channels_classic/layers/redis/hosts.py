@@ -5,13 +5,25 @@ A form that cannot be understood is refused with the one that can, when the laye
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 SCHEMES = ("redis", "rediss", "unix")
 EXPECTED = "a URL such as 'redis://:password@localhost:6379/0', or a pair ('localhost', 6379)"
+
+_REPLACEMENTS = {
+    "tcp": "write 'redis://' for it",
+    "redis+tls": "write 'rediss://' for it",
+    "redis+ssl": "write 'rediss://' for it",
+    "redis+socket": "write 'unix:///path/of/the/socket?db=0'",
+    "redis+unix": "write 'unix:///path/of/the/socket?db=0'",
+    "valkey": "write 'redis://' for it, which Valkey understands",
+    "valkeys": "write 'rediss://' for it, which Valkey understands",
+}
+"""Schemes of other libraries, and what is written here."""
 
 _ENCODE = "percent-encode '#', '/', '?', '@' and '%' in a password"
 _SENTINEL = "use RedisSentinelChannelLayer, with the sentinels as `hosts` and the master's name in `services`"
@@ -40,6 +52,8 @@ def parse_hosts(hosts: Any) -> list[Host]:
         hosts = []
     if not isinstance(hosts, Iterable):
         raise ValueError(f"`hosts` is of type {type(hosts).__name__}: expected a list, each item {EXPECTED}.")
+    if isinstance(hosts, Set):
+        raise ValueError("`hosts` is a set, whose order differs from process to process: write a list.")
     found = list(hosts)
     if len(found) == 2 and isinstance(found[0], str) and isinstance(found[1], int):
         raise ValueError(f"`hosts` is {tuple(found)!r}, a single pair: write [{tuple(found)!r}].")
@@ -49,11 +63,19 @@ def parse_hosts(hosts: Any) -> list[Host]:
 def parse_sentinels(hosts: Any) -> list[tuple[str, int]]:
     """Return the sentinels that `hosts` names, as pairs of host and port. Raise `ValueError`."""
     example = "[('sentinel1', 26379), ('sentinel2', 26379)]"
+    for host in hosts if isinstance(hosts, (list, tuple)) else ():
+        if isinstance(host, Mapping) and {"sentinels", "master_name"} & set(host):
+            raise ValueError(
+                f"A dict in `hosts` names sentinels and their master: write hosts={host.get('sentinels', [])!r} and "
+                f"services={[host.get('master_name', 'mymaster')]!r} in CONFIG; other keys are `connection_kwargs`."
+            )
     if isinstance(hosts, (str, bytes, Mapping)):
         raise ValueError(
             f"`hosts` is a list of (host, port) pairs of sentinels, such as {example}, not {_hidden(hosts)}."
         )
     pairs = []
+    if not isinstance(hosts, (Iterable, type(None))):
+        raise ValueError(f"`hosts` is of type {type(hosts).__name__}: expected pairs of sentinels, such as {example}.")
     for host in hosts or [("localhost", 26379)]:
         if isinstance(host, (str, bytes)) or not isinstance(host, Sequence) or len(host) != 2:
             raise ValueError(
@@ -68,8 +90,10 @@ def _parse(host: Any) -> Host:
         return _from_url(host)
     if isinstance(host, Mapping):
         return _from_dict(host)
-    if isinstance(host, Sequence) and not isinstance(host, bytes) and len(host) == 2:
-        return _from_pair(host)
+    if isinstance(host, Sequence) and not isinstance(host, bytes):
+        if len(host) == 2:
+            return _from_pair(host)
+        raise ValueError(f"{_hidden(tuple(host))} in `hosts` has {len(host)} items: expected {EXPECTED}.")
     raise ValueError(f"{_hidden(host)} in `hosts` is of type {type(host).__name__}: expected {EXPECTED}.")
 
 
@@ -77,16 +101,30 @@ def _from_pair(pair: Sequence[Any]) -> Host:
     name, port = pair
     if not isinstance(name, str):
         raise ValueError(f"The host {name!r} in `hosts` is of type {type(name).__name__}: expected text.")
+    if "://" in name:
+        raise ValueError(
+            f"A pair or dict in `hosts` has the URL {_hidden(name)} as its host: write the URL alone, or as 'address'."
+        )
+    if not name or set("/@ ") & set(name) or (":" in name and not _is_ipv6(name)):
+        raise ValueError(f"The host {_hidden(name)} in `hosts` is not a name or an address: expected 'localhost'.")
     return Host(f"redis://{f'[{name}]' if ':' in name else name}:{_port(port)}/0")
+
+
+def _is_ipv6(name: str) -> bool:
+    try:
+        IPv6Address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _from_url(url: str) -> Host:
     scheme, mark, rest = url.partition("://")
     if not mark:
-        hint = f"write 'redis://{url}/0'" if _looks_like_an_address(url) else f"expected {EXPECTED}"
-        raise ValueError(f"{_hidden(url)} in `hosts` is not a URL: {hint}.")
+        raise ValueError(f"{_hidden(url)} in `hosts` is not a URL: {_as_url(url)}.")
     if scheme not in SCHEMES:
-        hint = _SENTINEL if "sentinel" in scheme else f"expected one of {', '.join(SCHEMES)}"
+        hint = _REPLACEMENTS.get(scheme, f"expected one of {', '.join(SCHEMES)}")
+        hint = _SENTINEL if "sentinel" in scheme else hint
         raise ValueError(f"A URL in `hosts` begins with {scheme!r}: {hint}.")
     if scheme == "unix":
         return Host(url)
@@ -105,9 +143,14 @@ def _from_url(url: str) -> Host:
     return Host(url)
 
 
-def _looks_like_an_address(text: str) -> bool:
+def _as_url(text: str) -> str:
+    """Return how to write as a URL what is not one."""
     name, _, port = text.rpartition(":")
-    return bool(name) and port.isdecimal() and "@" not in text
+    if text.startswith("/"):
+        return f"write 'unix://{text}?db=0'"
+    if name and port.isdecimal() and "@" not in text:
+        return f"write 'redis://{text}/0'"
+    return f"expected {EXPECTED}"
 
 
 def _from_dict(given: Mapping[str, Any]) -> Host:
@@ -125,7 +168,13 @@ def _from_dict(given: Mapping[str, Any]) -> Host:
     else:
         keys = ", ".join(map(repr, options)) or "nothing"
         raise ValueError(f"A dict in `hosts` has {keys}: expected 'address' or 'host', or {EXPECTED}.")
-    if options.pop("ssl", False):
+    secure = options.pop("ssl", False)
+    if not isinstance(secure, bool):
+        raise ValueError(
+            f"The 'ssl' of a dict in `hosts` is of type {type(secure).__name__}: expected True, with arguments of "
+            "redis-py such as 'ssl_ca_certs' and 'ssl_cert_reqs' beside it."
+        )
+    if secure:
         base = Host(base.url.replace("redis://", "rediss://", 1), base.options)
     return Host(base.url, {**base.options, **options})
 

@@ -14,6 +14,8 @@ class Keys:
         self._base = f"{prefix}{{{tag}}}:"
         self.epoch = f"{self._base}epoch"
         self.inboxes = f"{self._base}inboxes"
+        self.attending = f"{self._base}attending"
+        self.notices = f"{self._base}notices"
         self.counters = f"{prefix if stats_prefix is None else stats_prefix}{{{tag}}}:counters"
 
     def queue(self, queue: str) -> str:
@@ -48,7 +50,33 @@ class Keys:
         """Sorted set: the members of a group that no interface server owns, by the time they joined."""
         return f"{self._base}channels:{group}"
 
+    def history(self, group: str) -> str:
+        """Hash: the positions of the messages that a group keeps."""
+        return f"{self._base}history:{group}"
+
+    def kept(self, group: str) -> str:
+        """List: those messages."""
+        return f"{self._base}kept:{group}"
+
+    def starts(self, group: str, inbox: str) -> str:
+        """Hash: the starts of the members that recover; scripts make this name themselves."""
+        return f"{self._base}starts:{group}:{inbox}"
+
+    def attends(self, group: str, inbox: str) -> str:
+        """Hash: the identities of the members that an inbox has in a group; scripts make this name themselves."""
+        return f"{self._base}attends:{group}:{inbox}"
+
+    def people(self, group: str, inbox: str) -> str:
+        """Hash: the number of sockets of each person among them."""
+        return f"{self._base}people:{group}:{inbox}"
+
+    def attended(self, inbox: str) -> str:
+        """Set: the groups in which an inbox has members with an identity."""
+        return f"{self._base}attended:{inbox}"
+
     def flushable(self) -> list[str]:
         """Patterns of everything that `flush` removes."""
         escaped = "".join(f"\\{char}" if char in "*?[]^\\" else char for char in self._base)
-        return [f"{escaped}{kind}:*" for kind in ("queue", "quotas", "group", "members", "left", "channels")]
+        kinds = ["queue", "quotas", "group", "members", "left", "channels", "attends", "people", "attended"]
+        kinds += ["history", "kept", "starts"]
+        return [*(f"{escaped}{kind}:*" for kind in kinds), f"{escaped}attending", f"{escaped}notice[sd]"]

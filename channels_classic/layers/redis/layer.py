@@ -9,9 +9,10 @@ from typing import Any
 
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.redis.cipher import make_cipher
 from channels_classic.layers.redis.commands import CommandBuilder
-from channels_classic.layers.redis.connector import Connector
+from channels_classic.layers.redis.connector import Connector, check_options
 from channels_classic.layers.redis.endpoint import RedisEndpoint
 from channels_classic.layers.redis.hosts import Host, parse_hosts
 from channels_classic.layers.redis.keys import Keys
@@ -48,18 +49,31 @@ class RedisChannelLayer(BaseChannelLayer):
     ) -> None:
         super().__init__(expiry, group_expiry, capacity, channel_capacity)
         if not isinstance(prefix, str) or not isinstance(stats_prefix, (str, type(None))):
-            raise ValueError("`prefix` and `stats_prefix` must be text.")
+            raise ValueError(f"`prefix` is {prefix!r} and `stats_prefix` is {stats_prefix!r}: expected text.")
         self._hosts = self._parse_hosts(hosts)
         self.prefix = prefix
         self.stats_prefix = prefix if stats_prefix is None else stats_prefix
+        if not isinstance(connection_kwargs, (dict, type(None))):
+            raise ValueError(f"`connection_kwargs` is {connection_kwargs!r}: expected a dict of arguments of redis-py.")
         self.connection_kwargs = connection_kwargs or {}
+        self._check_options()
         self._cipher = make_cipher(symmetric_encryption_keys)
         self._topology: tuple[Shards, Routes] | None = None
+        renew_after_fork(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Begin with a lock that nobody holds: while sentinels are asked, it is held for long."""
         self._topology_lock = threading.Lock()
 
     def _parse_hosts(self, hosts: Any) -> list[Host]:
         """Return the servers that `hosts` names. Raise `ValueError`."""
         return parse_hosts(hosts)
+
+    def _check_options(self) -> None:
+        """Raise `ValueError` for arguments that redis-py does not take."""
+        for host in self._hosts:
+            check_options(host.url, {**self.connection_kwargs, **host.options})
 
     @property
     def hosts(self) -> list[str]:

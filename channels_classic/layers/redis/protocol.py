@@ -19,6 +19,7 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
+from channels_classic.layers.redis.handover import Former
 from channels_classic.layers.steps import Step, Take
 
 logger = logging.getLogger("channels_classic.layers")
@@ -59,6 +60,16 @@ def new_reader() -> hiredis.Reader:
     return hiredis.Reader(replyError=redis.ResponseError, protocolError=redis.ConnectionError)
 
 
+def fields_of(info: bytes) -> dict[str, str]:
+    """Return the fields of a reply to `INFO`."""
+    return dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
+
+
+def is_too_old(version: str) -> bool:
+    """Return whether a server of this version lacks what the layer needs."""
+    return tuple(int(part) for part in version.split(".")[:2]) < OLDEST
+
+
 class RedisProtocol:
     """The commands to send on one connection, and the meaning of the replies. No I/O; the clock is given."""
 
@@ -70,6 +81,7 @@ class RedisProtocol:
         self.losses = losses
         self.misplaced = False
         """True once the server answered that it is not the master: this connection must not be used again."""
+        self._place: tuple[str, Sequence[str]] = ("", ())
         self._epoch = 0
         self._lineage = b""
         self._clock = clock
@@ -87,14 +99,25 @@ class RedisProtocol:
 
     def handshake(self, replies: Sequence[Any]) -> Command:
         """Return the command that registers the connection. Raise `LayerUnavailable` for a server that is too old."""
-        info = dict(line.split(":", 1) for line in replies[0].decode().splitlines() if ":" in line)
-        version = info.get("redis_version", "0")
-        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        version = fields_of(replies[0]).get("redis_version", "0")
+        if is_too_old(version):
             raise LayerUnavailable(
                 f"Redis {self.connector.where}", f"it is version {version}", "Redis 7.0 or later, or Valkey, is needed"
             )
         end = len(INTRODUCTION) + len(self.connector.questions)
-        return self.shard.register(*self.connector.place(replies[len(INTRODUCTION) : end]))
+        self._place = self.connector.place(replies[len(INTRODUCTION) : end])
+        return self.shard.register(*self._place, proof="")
+
+    def former(self, reply: Sequence[Any]) -> Former | None:
+        """Return the master of which it must be proven that nothing is missing here, if the registration asks for it.
+
+        Then `proven` is the next command, and its reply is that to the registration.
+        """
+        return Former(reply[2].decode(), reply[3].decode()) if len(reply) > 2 else None
+
+    def proven(self, proof: str) -> Command:
+        """Return the command that registers the connection with what came of looking for a proof."""
+        return self.shard.register(*self._place, proof=proof)
 
     def registered(self, reply: Sequence[Any]) -> None:
         """Take note of the reply to the registration."""
@@ -102,9 +125,14 @@ class RedisProtocol:
         self._answered_at = self._clock()
         self._unregistered = False
 
+    @property
+    def _registration(self) -> Command:
+        """What registers the connection again: by then the data has gone back."""
+        return self.shard.register(*self._place)
+
     def due(self) -> list[Command]:
         """Return what must go before the next steps; `settle` takes the replies."""
-        due = [*(LOAD if self._scripts_lost else []), *([self.shard.register()] if self._unregistered else [])]
+        due = [*(LOAD if self._scripts_lost else []), *([self._registration] if self._unregistered else [])]
         due += [*self._owed, *self.shard.record_losses(self.losses.unreported())]
         self._scripts_lost, self._owed = False, []
         if due:
@@ -122,7 +150,7 @@ class RedisProtocol:
                 self.registered(reply)
             elif isinstance(reply, redis.ResponseError) and str(reply).startswith("NOSCRIPT"):
                 self._scripts_lost = True
-                if command != self.shard.register():
+                if command != self._registration:
                     self._owed.append(command)
 
     def commands(self, steps: Sequence[Step]) -> tuple[list[Command], list[int]]:

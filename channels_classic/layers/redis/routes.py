@@ -15,6 +15,9 @@ from typing import Any
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import rng
 from channels_classic.layers.steps import (
+    Attend,
+    Attendance,
+    Attended,
     Flush,
     GetStatistics,
     Heartbeat,
@@ -27,12 +30,17 @@ from channels_classic.layers.steps import (
     Members,
     Push,
     PutBack,
+    ReadHistory,
+    Reattend,
+    Record,
     Renew,
     Restore,
     Retire,
+    SetStart,
     Step,
     Take,
     Taken,
+    TakeNotices,
 )
 
 
@@ -125,8 +133,13 @@ def marked(taken: Taken, shard: int) -> Taken:
 
 _PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {
     **dict.fromkeys(
-        (Join, Leave, Lookup, MemberCount, Members, Renew, Restore), lambda routes, step: [routes.pin(step.group)]
+        (
+            *(Join, Attend, Reattend, Leave, Lookup, Record, ReadHistory, SetStart),
+            *(MemberCount, Members, Attendance, Renew, Restore),
+        ),
+        lambda routes, step: [routes.pin(step.group)],
     ),
+    **dict.fromkeys((Attended, TakeNotices), lambda routes, step: sorted(set(routes.pinned))),
     # On all shards that keep groups, the one of the inbox first: each knows which inboxes are alive, and has its epoch.
     **dict.fromkeys((Heartbeat, Retire), lambda routes, step: sorted(routes.pinned, key=routes.pin(step.inbox).__ne__)),
     Length: lambda routes, step: routes.of_queue(step.queue),
@@ -167,6 +180,10 @@ def _reachable(combine: Callable[[list[Any]], Any]) -> Callable[[Sequence[Any]],
     return merged
 
 
+def _joined(results: list[list[Any]]) -> list[Any]:
+    return [*chain.from_iterable(results)]
+
+
 def _inboxes(results: Sequence[Any]) -> Any:
     failed = next((result for result in results if isinstance(result, _ERRORS)), None)
     return failed or sorted({inbox for result in results for inbox in result})
@@ -185,6 +202,7 @@ def _statistics(results: Sequence[dict[str, int]]) -> dict[str, int]:
 _MERGES: dict[type, Callable[[Sequence[Any]], Any]] = {
     Heartbeat: _epochs,
     Retire: _first,
+    **dict.fromkeys((Attended, TakeNotices), _reachable(_joined)),
     Length: _reachable(sum),
     Flush: _inboxes,
     GetStatistics: _reachable(_statistics),

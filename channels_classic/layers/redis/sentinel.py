@@ -12,7 +12,8 @@ from redis.backoff import NoBackoff
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
-from channels_classic.layers.redis.connector import Connector
+from channels_classic.layers.fork import renew_after_fork
+from channels_classic.layers.redis.connector import Connector, check_options
 from channels_classic.layers.redis.hosts import Host, parse_sentinels
 from channels_classic.layers.redis.layer import RedisChannelLayer
 
@@ -63,10 +64,14 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
             raise ValueError(f"`services` is {services!r}: expected a list of names of services.")
         self.services = list(services or ())
         self.sentinel_refresh_interval = sentinel_refresh_interval
-        self._sentinels = Sentinels(parse_sentinels(hosts), self.connection_kwargs)
+        self._sentinels = Sentinels(self._pairs, self.connection_kwargs)
 
     def _parse_hosts(self, hosts: Any) -> list[Host]:
-        return [Host(f"sentinel://{host}:{port}") for host, port in parse_sentinels(hosts)]
+        self._pairs = parse_sentinels(hosts)
+        return [Host(f"sentinel://{host}:{port}") for host, port in self._pairs]
+
+    def _check_options(self) -> None:
+        check_options("redis://", self.connection_kwargs)
 
     def _connectors(self) -> list[tuple[Connector, str]]:
         services = self.services or self._sentinels.services()
@@ -148,9 +153,14 @@ class SentinelConnector(Connector):
         self._service = service
         self._sentinels = sentinels
         self._interval = refresh_interval
-        self._lock = threading.Lock()
         self._known: tuple[str, int] | None = None
         self._asked = 0.0
+        renew_after_fork(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Begin with a lock that nobody holds."""
+        self._lock = threading.Lock()
 
     def address(self) -> dict[str, Any]:
         with self._lock:

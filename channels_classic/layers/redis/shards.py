@@ -6,7 +6,6 @@ One that is away is asked again in the background, so that nobody who uses the o
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -14,9 +13,10 @@ from typing import NoReturn, Protocol
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers import rng
+from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.steps import AsyncConnection, Connection
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.layers")
 
 _PAUSES = (0.05, 1.0)
 """Seconds between attempts to reach a shard that is down: initial, maximum."""
@@ -62,9 +62,13 @@ class Shards:
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self.endpoints = endpoints
         self._down: dict[int, LayerUnavailable] = {}
+        renew_after_fork(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Begin without the thread that checks shards, which a fork does not copy."""
         self._lock = threading.Lock()
         self._prober: threading.Thread | None = None
-        self._pid = 0
 
     @property
     def down(self) -> frozenset[int]:
@@ -95,8 +99,8 @@ class Shards:
     def _check(self, shard: int) -> None:
         error = self._down.get(shard)
         if error is not None:
-            if self._pid != os.getpid():
-                self._mark(shard, error)  # a fork does not copy threads
+            if self._prober is None:
+                self._mark(shard, error)
             raise _copy(error)
 
     def _fail(self, shard: int, error: LayerUnavailable) -> NoReturn:
@@ -109,8 +113,7 @@ class Shards:
             if shard not in self._down:
                 logger.error("A shard is down: %s The others are used meanwhile.", error)
                 self._down[shard] = error
-            if self._pid != os.getpid() or self._prober is None:
-                self._pid = os.getpid()
+            if self._prober is None:
                 self._prober = threading.Thread(target=self._probe, name="redis-shards", daemon=True)
                 self._prober.start()
 

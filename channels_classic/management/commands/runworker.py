@@ -6,7 +6,8 @@ import atexit
 import logging
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from django.apps import apps
@@ -14,6 +15,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import autoreload
 
+from channels_classic._health import Health, HealthServer
+from channels_classic._supervisor.link import SupervisorLink
+from channels_classic._systemd import Notifier
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import ChannelsError
 from channels_classic.log import setup_logger
@@ -24,8 +28,8 @@ from channels_classic.routing import Consumer
 from channels_classic.signals import worker_process_ready
 from channels_classic.worker import Worker, WorkerGroup
 from channels_classic.worker.config import WorkerConfig
-from channels_classic.worker.supervisor.child import SupervisorLink
-from channels_classic.worker.supervisor.supervisor import Supervisor
+from channels_classic.worker.inflight import InFlightTable
+from channels_classic.worker.supervisor import WorkerSupervisor
 
 
 class Command(BaseCommand):
@@ -71,12 +75,28 @@ class Command(BaseCommand):
             sys.exit(self.supervise(config))
         if supervisor is not None:
             self.attach(supervisor, worker)
-        self.run_worker(worker, config)
+            self.run_worker(worker, config)
+            return
+        worker.notifier = Notifier.of_this_process()
+        with self.answering(config, worker.health_state):
+            self.run_worker(worker, config)
 
     def supervise(self, config: WorkerConfig) -> int:
         """Run worker processes until stopped; return the exit status."""
         layer = self.channel_layer.channel_layer
-        return Supervisor(layer, config.processes, config.grace, config.held, config.consumer_timeout).run()
+        supervisor = WorkerSupervisor(layer, config.processes, config.grace, config.held, config.consumer_timeout)
+        with self.answering(config, lambda: supervisor.health):
+            return supervisor.run()
+
+    @contextmanager
+    def answering(self, config: WorkerConfig, state: Callable[[], Health]) -> Iterator[None]:
+        """Answer probes inside the block. Raises `CommandError` if the address cannot be used."""
+        try:
+            probes = HealthServer(config.health, state) if config.health else None
+        except (ChannelsError, ValueError) as error:
+            raise CommandError(str(error)) from error
+        with probes or nullcontext():
+            yield
 
     def log_start(self, config: WorkerConfig, worker: Worker) -> None:
         """Log the number of processes and threads, the layer and the channels."""
@@ -91,10 +111,11 @@ class Command(BaseCommand):
 
     def attach(self, supervisor: SupervisorLink, worker: Worker) -> None:
         """Connect a worker to its supervisor: what it holds, when it is ready, when to replace and to stop it."""
-        worker.record = supervisor.table
+        worker.record = InFlightTable(*supervisor.descriptors)
         worker.is_one_of_many = True
         worker.on_listening = supervisor.is_ready
         worker.on_replacement_needed = supervisor.ask_for_replacement
+        worker.on_outage = lambda is_down: supervisor.is_not_ready() if is_down else supervisor.is_ready()
         supervisor.call_at_end(worker.stop_gracefully)
 
     def get_channel_layer(self, alias: str) -> ChannelLayerWrapper:

@@ -17,11 +17,12 @@ from channels_classic.layers.base import Received
 from channels_classic.test.conformance.case import PATIENCE, AsyncFace
 from channels_classic.test.conformance.channels import ChannelConformance
 from channels_classic.test.conformance.groups import GroupConformance
+from channels_classic.test.conformance.presence import PresenceConformance
 
 __all__ = ["AsyncLayerConformance", "LayerConformance"]
 
 
-class LayerConformance(ChannelConformance, GroupConformance):
+class LayerConformance(ChannelConformance, GroupConformance, PresenceConformance):
     """Every behaviour, through the synchronous methods."""
 
 

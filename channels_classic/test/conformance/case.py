@@ -54,8 +54,8 @@ class Face:
     def new_channel(self, pattern: str) -> str:
         return self.layer.new_channel(pattern)
 
-    def group_add(self, group: str, channel: str) -> None:
-        self.layer.group_add(group, channel)
+    def group_add(self, group: str, channel: str, **options: Any) -> None:
+        self.layer.group_add(group, channel, **options)
 
     def group_discard(self, group: str, channel: str) -> None:
         self.layer.group_discard(group, channel)
@@ -63,8 +63,14 @@ class Face:
     def group_channels(self, group: str) -> Iterable[str]:
         return self.layer.group_channels(group)
 
-    def send_group(self, group: str, message: dict[str, Any]) -> None:
-        self.layer.send_group(group, message)
+    def group_count(self, group: str) -> int:
+        return self.layer.group_count(group)
+
+    def group_presence(self, group: str) -> dict[str, list[dict[str, Any]]]:
+        return self.layer.group_presence(group)
+
+    def send_group(self, group: str, message: dict[str, Any], **options: Any) -> None:
+        self.layer.send_group(group, message, **options)
 
     def flush(self) -> None:
         self.layer.flush()
@@ -86,8 +92,8 @@ class AsyncFace(Face):
     def _block(self, channels: list[str]) -> Received:
         return self.loop.run_until_complete(self.layer.receive_async(channels))
 
-    def group_add(self, group: str, channel: str) -> None:
-        self.loop.run_until_complete(self.layer.group_add_async(group, channel))
+    def group_add(self, group: str, channel: str, **options: Any) -> None:
+        self.loop.run_until_complete(self.layer.group_add_async(group, channel, **options))
 
     def group_discard(self, group: str, channel: str) -> None:
         self.loop.run_until_complete(self.layer.group_discard_async(group, channel))
@@ -95,8 +101,14 @@ class AsyncFace(Face):
     def group_channels(self, group: str) -> Iterable[str]:
         return self.loop.run_until_complete(self.layer.group_channels_async(group))
 
-    def send_group(self, group: str, message: dict[str, Any]) -> None:
-        self.loop.run_until_complete(self.layer.send_group_async(group, message))
+    def group_count(self, group: str) -> int:
+        return self.loop.run_until_complete(self.layer.group_count_async(group))
+
+    def group_presence(self, group: str) -> dict[str, list[dict[str, Any]]]:
+        return self.loop.run_until_complete(self.layer.group_presence_async(group))
+
+    def send_group(self, group: str, message: dict[str, Any], **options: Any) -> None:
+        self.loop.run_until_complete(self.layer.send_group_async(group, message, **options))
 
     def close(self) -> None:
         self.loop.run_until_complete(self.layer.close_async())

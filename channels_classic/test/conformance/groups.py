@@ -60,6 +60,34 @@ class GroupConformance(Conformance):
         self.assertEqual(set(face.group_channels("members")), {"m", "m!2"})
         self.assertEqual(set(face.group_channels("unknown")), set())
 
+    def test_members_are_counted_without_naming_them(self) -> None:
+        face = self.open()
+        self.assertEqual(face.group_count("counted"), 0)
+        for name in ("m", "m!1", "m!2", "m?3", "m!1"):
+            face.group_add("counted", name)
+        self.assertEqual(face.group_count("counted"), 4)
+        face.group_discard("counted", "m!1")
+        self.assertEqual(face.group_count("counted"), 3)
+
+    def test_one_member_can_be_left_out(self) -> None:
+        face = self.open()
+        names = ["out", "out?a", "out!a", "out!b"]
+        for name in names:
+            face.group_add("but", name)
+        for left_out in [*names, "no.member", "out!c"]:
+            with self.subTest(left_out):
+                face.send_group("but", {"value": 1}, but=left_out)
+                expected = sorted({*names} - {left_out})
+                received = [face.receive("out", "out?a", "out!")[0] for _ in expected]
+                self.assertEqual(sorted(received), expected)
+                self.assert_nothing(face, "out", "out?a", "out!")
+
+    def test_what_cannot_be_a_member_cannot_be_left_out(self) -> None:
+        face = self.open()
+        for name in INVALID_CHANNELS[1:]:
+            with self.subTest(name), self.assertRaises(TypeError):
+                face.send_group("but", {}, but=name)
+
     def test_adding_and_discarding_twice_is_the_same_as_once(self) -> None:
         face = self.open()
         for _ in range(2):

@@ -127,8 +127,16 @@ class Client:
     def broadcast(self, broadcast: object) -> None:
         self.replies.append(broadcast)
 
+    is_open = True
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
+        """Nothing recovers."""
+
     def report(self, token: str, outcome: object) -> None:
         """Nothing waits."""
+
+    def is_in_turn(self, token: str) -> bool:
+        return True
 
     def layer_restored(self) -> None:
         """Nothing waits."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from channels_classic.interface_server.http import body
-from channels_classic.interface_server.server import http_protocol, request_limits, websocket_protocol
+from channels_classic.interface_server.server import http_protocol, request_limits
 from tests.interface_server.live import PATIENCE, Live, live
 from tests.support.waiting import eventually
 
@@ -140,7 +140,7 @@ def test_a_handshake_of_another_version_is_told_which_one_is_spoken(server: Live
         (HEAD + b"A: " + b"a" * 40000 + b"\r\n\r\n", 431),
         (HEAD + b"A: " + b"a" * 40000, 431),
         (HEAD + b"A: b\r\n" * 200 + b"\r\n", 431),
-        (UPGRADE[:-2] + b"A: " + b"a" * 9000 + b"\r\n\r\n", 431),
+        (UPGRADE[:-2] + b"A: " + b"a" * 40000 + b"\r\n\r\n", 431),
     ],
 )
 def test_a_head_that_is_too_large_is_refused(server: Live, head: bytes, status: int) -> None:
@@ -302,7 +302,7 @@ def test_what_follows_a_handshake_at_once_is_not_lost_nor_what_follows_that(earl
         assert server.consume("websocket.receive")["text"] == "later"
 
 
-def test_no_more_tiny_frames_are_kept_than_one_slice_holds_and_none_is_lost() -> None:
+def test_no_more_tiny_frames_of_one_read_are_queued_than_may_wait_and_none_is_lost() -> None:
     count = 8_000
     with live() as server, server.raw() as client:
         open_socket(server, client)
@@ -314,7 +314,7 @@ def test_no_more_tiny_frames_are_kept_than_one_slice_holds_and_none_is_lost() ->
         gate = socket_._inbound._gate
         eventually(lambda: gate.waiting >= 64)
         sending.join(0.2)  # what is read meanwhile would be too much
-        assert gate.waiting <= 64 + websocket_protocol.SLICE // 7 + 1
+        assert gate.waiting <= 64 + 1
         server.report(first)
         for number in range(count):
             assert server.consume("websocket.receive")["order"] == number + 2
@@ -357,23 +357,21 @@ def test_a_broken_frame_ends_the_socket_and_nothing_else(
     assert "Traceback" not in caplog.text
 
 
-def test_a_broken_frame_before_the_handshake_is_decided_ends_it(server: Live, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("early", "code"),
+    [(b"\xff\xff\xff", 1002), (frame(0x88, b"\x03\xe8"), 1000)],
+    ids=["a broken frame", "a good-bye"],
+)
+def test_frames_that_end_a_socket_before_its_handshake_is_decided_end_it_then(
+    server: Live, caplog: pytest.LogCaptureFixture, early: bytes, code: int
+) -> None:
     with server.raw() as client:
-        client.sendall(UPGRADE + b"\xff\xff\xff")
-        delivery = server.take("websocket.connect")
-        assert read_all(client) == b""
-    server.report(delivery)
-    server.consume("websocket.disconnect")
-    assert "Traceback" not in caplog.text
-
-
-def test_a_good_bye_before_the_handshake_is_decided_ends_it(server: Live, caplog: pytest.LogCaptureFixture) -> None:
-    with server.raw() as client:
-        client.sendall(UPGRADE + frame(0x88, b"\x03\xe8"))
-        delivery = server.take("websocket.connect")
-        assert read_all(client) == b""
-    server.report(delivery)
-    assert server.consume("websocket.disconnect")["code"] == 1000
+        client.sendall(UPGRADE + early)
+        server.consume("websocket.connect", {"accept": True})
+        head, _, frames = read_all(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert frames == b"\x88\x02" + code.to_bytes(2, "big")
+    assert server.consume("websocket.disconnect")["code"] == code
     assert "Traceback" not in caplog.text
 
 

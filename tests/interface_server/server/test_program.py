@@ -55,7 +55,7 @@ def test_several_processes_share_a_port_and_one_that_dies_is_replaced(tmp_path: 
         first = children_of(program.pid)
         eventually(lambda: status_of(free_port) == 200)
         os.kill(first[0], signal.SIGKILL)
-        program.wait_for_line(f"process {first[0]} ended with status 9 and is replaced")
+        program.wait_for_line(f"process {first[0]} ended with status -9; it is replaced")
         eventually(lambda: len(set(children_of(program.pid)) - {first[0]}) == 2)
         eventually(lambda: status_of(free_port) == 200)  # it may have been the one that hosts the layer
         assert program.stop() == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from channels_classic.interface_server.http.request import Request
 from channels_classic.layers.codec import Outcome
 from tests.interface_server.live import live
 from tests.interface_server.server.test_limits import UPGRADE, open_socket, read_all, statuses
@@ -51,7 +52,7 @@ def test_requests_that_no_worker_began_are_answered_with_503_when_the_program_st
         assert statuses(read_all(half)) == []
         received = read_all(handshake)
         assert statuses(received) == [503]
-        assert b"\r\nRetry-After: " in received
+        assert b"\r\nretry-after: " in received
         received = read_all(request)
         assert statuses(received) == [503]
         assert b"\r\nretry-after: " in received
@@ -67,7 +68,7 @@ def test_a_request_that_waited_for_long_is_answered_at_once_when_the_server_stop
     with live() as server, server.raw() as client:
         client.sendall(GET)
         server.take("http.request")
-        (request,) = server.server._uvicorn._requests()
+        (request,) = server.server._uvicorn._clients(Request)
         request._started_at -= 60.0
         server.server.stop()
         begun = time.monotonic()

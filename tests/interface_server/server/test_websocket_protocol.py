@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from typing import Any
@@ -16,7 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from channels_classic.interface_server.asgi import Receive, Scope, SendEvent
+from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.server import websocket_protocol
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.planner import Delivery
 from tests.interface_server.live import Live, live
 
@@ -358,3 +363,32 @@ def test_a_whole_conversation_on_the_wire(client: Client) -> None:
     assert client.read(len(wire)) == wire
     client.socket.shutdown(socket.SHUT_WR)
     assert client.read_all() == b""
+
+
+@pytest.mark.parametrize(("accepts", "answer"), [(True, b"\x88\x02\x03\xf3"), (False, b"HTTP/1.1 500 ")])
+def test_an_application_that_fails_closes_its_socket_and_leaves_a_traceback(
+    caplog: pytest.LogCaptureFixture, accepts: bool, answer: bytes
+) -> None:
+    async def application(scope: Scope, receive: Receive, send: SendEvent) -> None:
+        if scope["type"] == "websocket":
+            if accepts:
+                await send({"type": "websocket.accept"})
+            raise LookupError("for once")
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    server = Server(application, InterfaceConfig(), Listen(port=0))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert server.ready.wait(10)
+        with socket.create_connection(server.sockets[0].getsockname()[:2], 10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n" + HEADERS + b"\r\n")
+            received = b"".join(iter(lambda: client.recv(65536), b""))
+        assert received.rpartition(b"\r\n\r\n")[2 if accepts else 0].startswith(answer)
+    finally:
+        server.stop()
+        thread.join(10)
+    assert "LookupError: for once" in caplog.text

@@ -91,6 +91,39 @@ def test_the_lease_opens_the_gate_when_nothing_is_heard() -> None:
     assert gate.next(EXPIRY + MARGIN) == frame(2)
 
 
+def test_replies_are_in_turn_until_the_next_message_passes() -> None:
+    gate = gate_with(frame(1), frame(2))
+    assert not gate.is_in_turn("1")
+    gate.next(0.0)
+    assert gate.is_in_turn("1")
+    gate.due(EXPIRY + MARGIN)
+    assert gate.is_in_turn("1"), "nothing else was handed out"
+    gate.next(EXPIRY + MARGIN)
+    assert not gate.is_in_turn("1")
+    assert gate.is_in_turn("2")
+
+
+def test_what_overtakes_a_message_does_not_make_its_replies_late() -> None:
+    gate = gate_with(frame(1), disconnect(2))
+    gate.next(0.0)
+    assert gate.overtake(1.0) == [disconnect(2)]
+    assert gate.is_in_turn("1")
+
+
+def test_a_message_counts_as_lost_once_and_is_found_once() -> None:
+    gate = gate_with(frame(1), frame(2))
+    gate.next(0.0)
+    assert gate.outstanding == "1"
+    assert gate.find("1", Outcome.CONSUMED) is None
+    assert gate.lose("1", "broker")
+    assert not gate.lose("1", "unheard")
+    assert gate.lose("2", "unheard")
+    assert gate.find("1", Outcome.RUNNING) is None
+    assert gate.find("1", Outcome.CONSUMED) == "broker"
+    assert gate.find("1", Outcome.CONSUMED) is None
+    assert gate.find("2", Outcome.CONSUMED) == "unheard"
+
+
 def test_a_consumer_that_says_it_runs_keeps_the_gate_shut() -> None:
     gate = gate_with(frame(1), frame(2))
     gate.next(0.0)

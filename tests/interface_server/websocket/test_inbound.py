@@ -14,6 +14,7 @@ from channels_classic.interface_server.websocket.actions import (
     Action,
     Block,
     Drained,
+    Found,
     Lost,
     Overtaken,
     Resume,
@@ -87,6 +88,41 @@ def test_a_frame_waits_for_the_report_on_the_one_before() -> None:
     assert brief(inbound.report("1", Outcome.CONSUMED, 0.0)) == [Taken(RECEIVE), (RECEIVE, 2, "2")]
 
 
+@pytest.mark.parametrize(
+    ("outcome", "counted"),
+    [
+        (Outcome.CONSUMED, [Found("unheard", RECEIVE)]),
+        (Outcome.EXPIRED, [Found("unheard", RECEIVE)]),
+        (Outcome.DIED, [Found("unheard", RECEIVE), Lost("died", RECEIVE)]),
+        (Outcome.RUNNING, []),
+    ],
+)
+def test_a_frame_whose_report_comes_after_its_lease_is_counted_under_its_true_name(
+    outcome: Outcome, counted: list[Action]
+) -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    inbound.frame("b", 0.0)
+    assert brief(inbound.due(EXPIRY + MARGIN)) == [Lost("unheard", RECEIVE), (RECEIVE, 2, "2")]
+    assert not inbound.is_in_turn("1")
+    assert inbound.is_in_turn("2")
+    assert inbound.report("1", outcome, EXPIRY + MARGIN + 1) == counted
+
+
+def test_a_frame_that_may_not_have_been_written_is_counted_once_and_not_at_all_when_its_report_comes() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    inbound.frame("b", 0.0)
+    assert inbound.settled(1, RECEIVE, SendResult.LOST, 1.0) == [Lost("broker", RECEIVE)]
+    assert brief(inbound.report("1", Outcome.CONSUMED, 2.0)) == [
+        Found("broker", RECEIVE),
+        Taken(RECEIVE),
+        (RECEIVE, 2, "2"),
+    ]
+    assert inbound.settled(2, RECEIVE, SendResult.LOST, 3.0) == [Lost("broker", RECEIVE)]
+    assert inbound.due(EXPIRY + MARGIN + 3.0) == []
+
+
 def test_a_running_consumer_has_made_room_once() -> None:
     inbound = connected()
     inbound.frame("a", 0.0)
@@ -157,7 +193,7 @@ def test_a_message_that_may_have_been_written_is_not_sent_again() -> None:
     inbound.frame("b", 0.0)
     assert inbound.settled(1, RECEIVE, SendResult.LOST, 0.0) == [Lost("broker", RECEIVE)]
     assert inbound.due(EXPIRY + MARGIN - 0.1) == []
-    assert brief(inbound.due(EXPIRY + MARGIN)) == [Lost("unheard", RECEIVE), (RECEIVE, 2, "2")]
+    assert brief(inbound.due(EXPIRY + MARGIN)) == [(RECEIVE, 2, "2")], "it is counted already"
 
 
 def test_a_message_that_no_layer_carries_makes_way() -> None:
@@ -211,6 +247,7 @@ def test_a_dead_worker_is_counted_once_however_that_is_learned() -> None:
     inbound.frame("b", 0.0)
     assert inbound.due(1000.0) == [Lost("unheard", RECEIVE)]
     assert inbound.due(2000.0) == []
+    assert inbound.report("2", Outcome.DIED, 0.0) == [Found("unheard", RECEIVE), Lost("died", RECEIVE)]
     assert inbound.report("2", Outcome.DIED, 0.0) == []
 
 

@@ -515,3 +515,21 @@ def test_a_second_interface_server_on_uvloop_is_a_client_too(host: HostThread, p
     second.run(second.layer.send_async("chat", large))
     assert second.run(second.layer.receive_async(["chat"])) == ("chat", large)
     second.stop()
+
+
+def test_a_client_that_waits_learns_at_once_that_another_process_hosts(
+    host: HostThread, client: LocalChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = client.connect()
+    connection.write([Take(["jobs"], 1, 30.0)])
+    other = client.connect()
+    other.write([Length("jobs")])
+    assert other.read() == 0
+    assert host.layer.host is not None
+    host.loop.call_soon_threadsafe(host.layer.host.store.end, LayerUnavailable("here", "it ended", "Go on."))
+    began = time.monotonic()
+    with pytest.raises(LayerUnavailable):
+        connection.read()
+    assert time.monotonic() - began < SOON
+    assert "Exception in callback" not in caplog.text
+    other.close()

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+
+if "LOSS_FILE" in os.environ:
+    importlib.import_module("tests.projects.site.loss_file")
+if os.path.exists(os.environ.get("BROKEN", "")):
+    raise RuntimeError("this release is broken")
 
 SECRET_KEY = "a key for tests, and for nothing else"
 DEBUG = False
@@ -14,7 +20,10 @@ DATABASES: dict[str, object] = {}
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "formatters": {"json": {"()": "channels_classic.log.JSONFormatter"}, "plain": {}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": os.environ.get("LOG_FORMAT", "plain")},
+    },
     "root": {"handlers": ["console"], "level": "INFO"},
 }
 

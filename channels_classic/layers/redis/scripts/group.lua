@@ -1,10 +1,11 @@
--- Put before scripts about the members of one inbox in one group; follows epoch.lua.
+-- Put before scripts about the members of one inbox in one group; follows epoch.lua and presence.lua.
 -- KEYS[1]  group: sorted set of inboxes by version, negative where the inbox was found dead
 -- KEYS[2]  members of this inbox: set   KEYS[3]  epoch   KEYS[4]  epoch for which its owner has written its memberships
--- KEYS[5]  members to leave out when the owner restores them: sorted set by epoch
+-- KEYS[5]  members to leave out when the owner restores them: sorted set by epoch   KEYS[6]  notices
 -- ARGV[1]  inbox   ARGV[2]  milliseconds a membership lasts
 local group, members, epoch, restored, left, inbox, ttl = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1], ARGV[2]
 local since = epoch_start(epoch)
+local here = place(string.match(group, '[^:]*$'), inbox)
 
 local function is_restored() return redis.call('GET', restored) == since end
 
@@ -19,6 +20,8 @@ local function current_version()
     end
     redis.call('DEL', members)
     redis.call('ZREM', group, inbox)
+    clear(here, GRACE)
+    redis.call('DEL', here.starts)
     return 0
 end
 

@@ -5,7 +5,11 @@ local NOTED = 3600000  -- milliseconds within which an owner that lives, or stan
 local gone = ARGV[3] == '1'
 local previous = current_version()
 local version, removed = previous, 0
-for index = 4, #ARGV do removed = removed + redis.call('SREM', members, ARGV[index]) end
+for index = 4, #ARGV do
+    removed = removed + redis.call('SREM', members, ARGV[index])
+    redis.call('HDEL', here.starts, ARGV[index])
+    disappear(here, ARGV[index])
+end
 if redis.call('EXISTS', members) == 0 then
     redis.call('ZREM', group, inbox)
     if removed > 0 and not gone then version = next_version(epoch) end

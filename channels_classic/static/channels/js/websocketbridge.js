@@ -29,6 +29,9 @@
 
   const PROPERTIES = ["readyState", "bufferedAmount", "extensions", "protocol", "url", "binaryType"];
 
+  const RECOVER = "channels.recover.v1";
+  const CURSORS = "channels.cursors.";
+
   /* Times are in milliseconds. */
   const DEFAULTS = {
     minReconnectionDelay: 1500,
@@ -38,6 +41,10 @@
     maxRetries: Infinity,
     debug: false,
   };
+
+  /* Codes with which a server closes a socket that should come again later, perhaps with "retry=SECONDS" as the reason. */
+  const COME_AGAIN = [1012, 1013];
+  const RETRY = /(?:^|[;, ])retry=(\d{1,5}(?:\.\d{1,3})?)(?=$|[;, ])/;
 
   /*
    * A WebSocket that reconnects after every close, whoever closed it, unless it was closed with `keepClosed`.
@@ -61,7 +68,7 @@
       this._keepClosed = false;
       this._watch = [
         ["open", () => this._opened()],
-        ["close", () => this._closed()],
+        ["close", (event) => this._closed(event)],
       ];
       METHODS.forEach((name) => { this[name] = this[name].bind(this); });
       this._connect();
@@ -145,7 +152,7 @@
       const before = this._socket;
       this._reconnection = undefined;
       this._log("connect", url);
-      const socket = new Socket(url, this._protocols);
+      const socket = new Socket(url, typeof this._protocols === "function" ? this._protocols() : this._protocols);
       if (before) {
         socket.binaryType = before.binaryType;
         this._detach(before);
@@ -179,9 +186,10 @@
       this._delay = 0;
     }
 
-    _closed() {
+    _closed(event) {
       this._log("close");
       this._ended = this._socket;
+      this._nextDelay = this._nextDelay || askedDelay(event);
       clearTimeout(this._timeout);
       this._reconnect();
     }
@@ -257,16 +265,24 @@
     this.streams = {};
     this.default_cb = null;
     this.options = Object.assign({}, options);
+    if (this.options.recover) {
+      this.cursors = {};
+    }
   }
 
   Object.assign(WebSocketBridge.prototype, {
     /*
      * Open the socket. `url` is a path on the host of the page (its root, if omitted), a complete URL, or a function
-     * that returns one of them. `options` are those of the reconnecting socket, above.
+     * that returns one of them. `options` are those of the reconnecting socket, above. A bridge that recovers speaks a
+     * sub-protocol of its own.
      */
     connect(url, protocols, options) {
       const target = typeof url === "function" ? () => absolute(url()) : absolute(url);
-      this.socket = new ReconnectingWebSocket(target, protocols, options);
+      if (this.options.recover && protocols !== undefined && protocols !== null) {
+        throw new TypeError("A bridge that recovers speaks a sub-protocol of its own: connect it without protocols.");
+      }
+      const offered = this.options.recover ? () => [RECOVER, CURSORS + encoded(this.cursors)] : protocols;
+      this.socket = new ReconnectingWebSocket(target, offered, options);
     },
 
     /* Call `cb(message, null)` for each message without a stream. Without `cb`, only streams receive messages. */
@@ -275,7 +291,12 @@
         throw new TypeError("There is no socket to listen to: call connect() first.");
       }
       this.default_cb = cb;
-      this.socket.onmessage = (event) => dispatch(this, JSON.parse(event.data));
+      this.socket.onmessage = (event) => {
+        const text = this.options.recover ? recovered(this, event.data) : event.data;
+        if (text !== null) {
+          dispatch(this, JSON.parse(text));
+        }
+      };
     },
 
     /* Call `cb(payload, stream)` for each message of a stream, or no callback if `cb` is `null`. */
@@ -293,6 +314,31 @@
     },
   });
 
+  /*
+   * Return the message in a frame, and remember its cursor; null for a frame that only tells one. The first line is
+   * empty, or holds the group and the cursor, and `gap` if messages before it are gone. A server that does not know the
+   * sub-protocol sends messages without that line.
+   */
+  function recovered(bridge, data) {
+    if (bridge.socket.protocol !== RECOVER) {
+      return data;
+    }
+    const end = data.indexOf("\n");
+    const [group, cursor, note] = data.slice(0, end).split(" ");
+    if (group) {
+      bridge.cursors[group] = cursor;
+    }
+    if (note === "gap" && bridge.options.onGap) {
+      bridge.options.onGap(group);
+    }
+    return note ? null : data.slice(end + 1);
+  }
+
+  /* Names of groups and cursors are ASCII. */
+  function encoded(cursors) {
+    return root.btoa(JSON.stringify(cursors)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
+  }
+
   function dispatch(bridge, message) {
     if (message === null || message.stream === undefined) {
       if (bridge.default_cb) {
@@ -304,6 +350,12 @@
     if (cb && cb !== Object.prototype[message.stream]) {
       cb(message.payload, message.stream);
     }
+  }
+
+  /* The delay that the server asks for, and up to half of that more: others were closed at the same time. */
+  function askedDelay({code, reason}) {
+    const found = COME_AGAIN.includes(code) && RETRY.exec(reason);
+    return found ? Number(found[1]) * 1000 * (1 + Math.random() / 2) : 0;
   }
 
   function absolute(url) {

@@ -1,0 +1,201 @@
+"""A storm: a server with many sockets is replaced, while their clients come back as `WebSocketBridge` does.
+
+`python -m benchmarks.storm URL --programs "interface server=123" --sockets 5000 --drain 30` sends SIGHUP to the program
+when all sockets are open. A few of them talk all the time. The consumer of disconnects counts in Redis, which
+`REDIS_URL` names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, urlsplit
+
+import redis
+import uvloop
+
+from benchmarks.limits import more_descriptors
+from benchmarks.programs import Programs
+from benchmarks.project.counting import CONSUMED, SOCKETS
+from benchmarks.sockets import Socket, frame
+
+TALKERS = 50
+TALK_INTERVAL = 0.1
+"""Seconds between an echo and the next frame of a socket that talks."""
+
+CALM = 5.0
+"""Seconds for which the undisturbed echo is measured."""
+
+PATIENCE = 120.0
+"""Seconds within which all clients must be back."""
+
+TOGETHER = 50
+"""Handshakes at once while the sockets are opened."""
+
+RETRY = re.compile(rb"retry=(\d+)")
+
+# Of websocketbridge.js, in seconds.
+FIRST_DELAY, GROWTH, LAST_DELAY, TIMEOUT = 1.5, 1.3, 10.0, 4.0
+
+
+def percentile(seconds: list[float]) -> float:
+    return sorted(seconds)[int(len(seconds) * 0.99)] if seconds else float("nan")
+
+
+def peak(times: list[float]) -> int:
+    """Return the most events in any second."""
+    window: deque[float] = deque()
+    most = 0
+    for when in sorted(times):
+        window.append(when)
+        while window[0] <= when - 1:
+            window.popleft()
+        most = max(most, len(window))
+    return most
+
+
+@dataclass
+class Record:
+    """The events of all clients since it was cleared."""
+
+    handshakes: list[float] = field(default_factory=list)
+    echoes: list[float] = field(default_factory=list)
+    failed: int = 0
+    closed: int = 0
+
+
+class Client:
+    """A page: a socket that is opened again whenever it closes. It talks, if `talks`."""
+
+    def __init__(self, url: SplitResult, record: Record, talks: bool) -> None:
+        assert url.hostname is not None
+        self._host, self._port, self._path = url.hostname, url.port or 80, url.path
+        self._record = record
+        self._talks = talks
+        self.is_open = False
+
+    async def connect(self) -> Socket:
+        loop = asyncio.get_running_loop()
+        _, socket = await loop.create_connection(lambda: Socket(self._host, self._path), self._host, self._port)
+        try:
+            await asyncio.wait_for(asyncio.shield(socket.opened), TIMEOUT)
+        except BaseException:
+            socket.close()
+            raise
+        return socket
+
+    async def run(self, socket: Socket) -> None:
+        """Stay connected, for ever."""
+        while True:
+            self.is_open = True
+            await self._stay(socket)
+            self.is_open = False
+            self._record.closed += 1
+            found = RETRY.search(socket.close_frame)
+            asked = float(found[1]) * random.uniform(1, 1.5) if found else 0.0
+            socket = await self._return(asked)
+
+    async def _stay(self, socket: Socket) -> None:
+        if not self._talks:
+            await socket.gone.wait()
+            return
+        while not socket.gone.is_set():
+            echoed = asyncio.Event()
+            socket.on_text = lambda text, echoed=echoed: echoed.set()
+            begun = time.perf_counter()
+            socket.write(frame(b"hello"))
+            waits = [asyncio.ensure_future(echoed.wait()), asyncio.ensure_future(socket.gone.wait())]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+            if echoed.is_set():
+                self._record.echoes.append(time.perf_counter() - begun)
+                await asyncio.sleep(TALK_INTERVAL)
+
+    async def _return(self, asked: float) -> Socket:
+        delay = asked or random.uniform(FIRST_DELAY, 2 * FIRST_DELAY)
+        while True:
+            await asyncio.sleep(delay)
+            self._record.handshakes.append(time.perf_counter())
+            try:
+                return await self.connect()
+            except (OSError, asyncio.TimeoutError):
+                self._record.failed += 1
+                delay = min(delay * GROWTH, LAST_DELAY)
+
+
+async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, float]:
+    """Return the figures of one storm."""
+    record = Record()
+    clients = [Client(url, record, number < TALKERS) for number in range(options.sockets)]
+    tasks = []
+    for start in range(0, len(clients), TOGETHER):
+        batch = clients[start : start + TOGETHER]
+        sockets = await asyncio.gather(*(client.connect() for client in batch))
+        tasks += [asyncio.create_task(client.run(socket)) for client, socket in zip(batch, sockets, strict=True)]
+    await asyncio.sleep(1)
+    record.echoes.clear()
+    await asyncio.sleep(CALM)
+    calm = percentile(record.echoes)
+    record.echoes.clear()
+    begun = time.perf_counter()
+    os.kill(options.programs.pid("interface server", "server"), signal.SIGHUP)
+    while record.closed < len(clients) or not all(client.is_open for client in clients):
+        if time.perf_counter() - begun > PATIENCE:
+            missing = sum(not client.is_open for client in clients)
+            sys.exit(f"After {PATIENCE:g} s {record.closed} sockets were closed, and {missing} are not open.")
+        await asyncio.sleep(0.05)
+    elapsed = time.perf_counter() - begun
+    stormy = percentile(record.echoes)
+    consumed, sockets_seen = await disconnects(record.closed)
+    for task in tasks:
+        task.cancel()
+    return {
+        "failed attempts": record.failed,
+        "handshakes in the busiest second": peak(record.handshakes),
+        "times the paced rate": peak(record.handshakes) / (len(clients) / options.drain),
+        "s until all are back": elapsed,
+        "ms, 99 % before": calm * 1000,
+        "ms, 99 % meanwhile": stormy * 1000,
+        "times the 99 % before": stormy / calm,
+        "lost": record.closed - sockets_seen,
+        "twice": consumed - sockets_seen,
+    }
+
+
+async def disconnects(expected: int) -> tuple[int, int]:
+    """Return how many disconnects were consumed, and of how many sockets, once none is missing or no more come."""
+    counters = redis.Redis.from_url(os.environ["REDIS_URL"])
+    deadline = time.monotonic() + 10
+    while True:
+        consumed, seen = int(counters.get(CONSUMED) or 0), int(counters.scard(SOCKETS))
+        if seen >= expected or time.monotonic() > deadline:
+            counters.close()
+            return consumed, seen
+        await asyncio.sleep(0.1)
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("url")
+    parser.add_argument("--programs", type=Programs, required=True, help="interface server=123, or server=123")
+    parser.add_argument("--sockets", type=int, default=5000)
+    parser.add_argument("--drain", type=float, default=30.0, help="seconds, for the paced rate")
+    parser.add_argument("--seconds", type=float, help="not used: a storm takes as long as it takes")
+    options = parser.parse_args()
+    more_descriptors()
+    print(json.dumps(uvloop.run(storm(urlsplit(options.url), options))))
+
+
+if __name__ == "__main__":
+    main()

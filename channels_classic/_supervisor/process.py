@@ -1,0 +1,130 @@
+"""A process as its supervisor sees it, and the slot that it fills."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from . import link
+
+_BACKOFF = (0.5, 30.0)
+"""Seconds until a process that died young is replaced: initial, maximum."""
+
+_YOUNG = 10.0
+"""A process that ends within this many seconds died young."""
+
+_KILL_AFTER = 2.0
+"""Seconds after the end of the children's grace period until they are killed."""
+
+
+class Process:
+    """One child process, which runs `command` and is given `descriptors`."""
+
+    def __init__(self, command: Sequence[str], descriptors: Sequence[int], clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.link, theirs = socket.socketpair()
+        with theirs:
+            given = [theirs.fileno(), *descriptors]
+            self._popen = subprocess.Popen(
+                command,
+                env=link.mark(given),
+                pass_fds=given,
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C in the terminal reaches the parent alone, which stops its children in order.
+                start_new_session=True,
+            )
+        self.pid = self._popen.pid
+        self.started = self._clock()
+        self.is_ready = False
+        self.was_ready = False
+        """True once it has been ready; from then on it handles signals."""
+        self.wants_replacement = False
+        self.deadline: float | None = None
+        """When to kill it (by the clock), once it was asked to stop."""
+
+    def listen(self) -> None:
+        """Read from its socket, which is readable."""
+        with contextlib.suppress(OSError):
+            messages = self.link.recv(64)
+            last = max(messages.rfind(link.READY), messages.rfind(link.NOT_READY))
+            if last >= 0:
+                self.is_ready = messages[last : last + 1] == link.READY
+                self.was_ready = self.was_ready or link.READY in messages
+            self.wants_replacement = self.wants_replacement or link.REPLACE in messages
+            if messages:
+                return
+        self.link.close()
+
+    def stop(self, grace: float) -> None:
+        """Ask it to finish what it has taken, and to end within `grace` seconds."""
+        if self.deadline is None:
+            self.deadline = self._clock() + grace + _KILL_AFTER
+        # Not `close` alone: a process that a consumer forked holds the socket too.
+        with contextlib.suppress(OSError):
+            self.link.shutdown(socket.SHUT_RDWR)
+        self.link.close()
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._popen.kill()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._popen.send_signal(number)
+
+    def close(self) -> None:
+        """Close what is left of it after its end."""
+        self.link.close()
+
+    @property
+    def status(self) -> int | None:
+        """Exit status; None while it runs."""
+        return self._popen.poll()
+
+    @property
+    def died_at_once(self) -> bool:
+        """True if it failed too soon to be replaced without a pause."""
+        return self.status != 0 and self._clock() - self.started < _YOUNG
+
+
+P = TypeVar("P", bound=Process)
+
+
+class Slot(Generic[P]):
+    """A slot for one process: the current one, its successor, and when the next one may start."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.process: P | None = None
+        self.successor: P | None = None
+        self.is_outdated = False
+        """True if the current process runs old code."""
+        self.due = 0.0
+        self._pause = _BACKOFF[0]
+
+    @property
+    def needs_successor(self) -> bool:
+        """True if the current process is to be replaced."""
+        return self.process is not None and (self.is_outdated or self.process.wants_replacement)
+
+    def clear(self, process: P) -> None:
+        """Remove a process of this slot, which ended."""
+        if self.successor is process:
+            self.successor = None
+        else:
+            self.process, self.successor = self.successor, None
+            self.is_outdated = False
+        if process.died_at_once:
+            self.due = self._clock() + self._pause
+            self._pause = min(self._pause * 2, _BACKOFF[1])
+        else:
+            self.due, self._pause = 0.0, _BACKOFF[0]
+
+    def promote(self) -> P | None:
+        """Make the successor the current process; return its predecessor."""
+        predecessor, self.process, self.successor = self.process, self.successor, None
+        self.is_outdated = False
+        return predecessor

@@ -1,0 +1,83 @@
+"""The self-pipe trick: signals reach the thread that handles them as bytes on a pair of sockets.
+
+Python runs signal handlers in the main thread, between two byte codes: too late when a consumer waits in C code there.
+The interpreter's own C handler (`signal.set_wakeup_fd`) writes the number of the signal to the socket at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class SignalPipe:
+    """Carries numbers of signals, or 0. One thread waits; any thread and any signal handler may `notify`."""
+
+    def __init__(self) -> None:
+        self._outside, self._inside = socket.socketpair()
+        self._outside.setblocking(False)
+        self._inside.setblocking(False)
+        self._numbers: set[int] = {0, *STOP_SIGNALS}
+
+    def notify(self, number: int = 0) -> None:
+        """Wake the waiting thread, or make its next `wait` return at once."""
+        with contextlib.suppress(BlockingIOError):  # the buffer is full: a wake-up is pending anyway
+            self._outside.send(bytes([number]))
+
+    def fileno(self) -> int:
+        """Return the descriptor to select on; when it is readable, `wait(0)` returns the number."""
+        return self._inside.fileno()
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Return the next number, or None after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([self._inside], [], [], left)[0]:
+                return None
+            number = self._inside.recv(1)[0]
+            if number in self._numbers:
+                return number  # other signals have handlers of their own
+
+    @contextlib.contextmanager
+    def catching(self, others: Sequence[signal.Signals] = ()) -> Iterator[None]:
+        """Inside the block `wait` returns stop signals, and those of `others` that have no handler yet.
+
+        SIGUSR1 may be ignored up to here, so that it does not end a program that only starts. In the main thread only;
+        in other threads Python cannot set handlers.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = [*STOP_SIGNALS, *(number for number in others if number not in STOP_SIGNALS and _is_free(number))]
+        self._numbers.update(numbers)
+        handlers = {number: signal.signal(number, _ignore) for number in numbers}
+        previous = signal.set_wakeup_fd(self._outside.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(previous)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def close(self) -> None:
+        """Close both sockets."""
+        self._outside.close()
+        self._inside.close()
+
+
+def _is_free(number: signal.Signals) -> bool:
+    handler = signal.getsignal(number)
+    return handler is signal.SIG_DFL or (handler is signal.SIG_IGN and number is signal.SIGUSR1)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Keep the signal from ending the process; its number is on the sockets."""

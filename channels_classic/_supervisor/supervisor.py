@@ -1,0 +1,278 @@
+"""The parent of several processes of a program: starts, replaces and stops them.
+
+Each child runs the command line that started this process, so it gets fresh code and shares only what it is passed (see
+`link`). A successor is started before its predecessor is stopped: a release that fails to start leaves the running
+processes alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Generic
+
+from channels_classic._health import Health
+from channels_classic._systemd import Heartbeat, Notifier
+
+from .process import P, Slot
+from .signal_pipe import STOP_SIGNALS, SignalPipe
+
+_SUCCESSOR_TIMEOUT = 120.0
+"""Seconds in which a successor has to be ready; after that it is killed, and its predecessor stays."""
+
+
+class Supervisor(Generic[P]):
+    """Keeps `processes` processes running until a signal stops them; the second signal insists.
+
+    `grace` is the children's grace period in seconds. A program derives its own and overrides `_start`.
+    """
+
+    name = "Process"
+    """The start of log lines about one of them."""
+    names = "processes"
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        processes: int,
+        grace: float,
+        command: Sequence[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._grace = grace
+        self._command = command or [sys.executable, *sys.orig_argv[1:]]
+        self._signal_pipe = SignalPipe()
+        self._slots: list[Slot[P]] = [Slot(clock) for _ in range(processes)]
+        self._leaving: list[P] = []
+        self._stopping = False
+        self._killed = False
+        self._notifier = Notifier.of_this_process()
+        self._heartbeat = Heartbeat(self._notifier, clock)
+        self._notified: object = None
+
+    # What differs between programs
+
+    def _start(self) -> P:
+        """Start a process."""
+        raise NotImplementedError
+
+    def _watch(self) -> float | None:
+        """Look after the processes; return the seconds until the next time."""
+
+    def _ended(self, process: P) -> None:
+        """Clean up after a process that ended."""
+        process.close()
+
+    def _stopped(self) -> None:
+        """Called after the first signal to stop."""
+
+    def _insist(self, number: int) -> int | None:
+        """Act on the second signal to stop; return an exit status to end at once, which kills the processes."""
+        self._logger.error("%s again: killing the %s.", signal.Signals(number).name, self.names)
+        return 128 + number
+
+    # For systemd and probes
+
+    @property
+    def health(self) -> Health:
+        """The state of the whole: ready if one process is. May be asked for by any thread."""
+        if self._stopping:
+            return Health.STOPPING
+        processes = [slot.process for slot in self._slots if slot.process]
+        if any(process.is_ready for process in processes):
+            return Health.READY
+        return Health.LAYER_DOWN if any(process.was_ready for process in processes) else Health.STARTING
+
+    def _notify(self) -> float | None:
+        """Report changes to systemd; return the seconds until its watchdog is to be fed."""
+        is_rolling = any(slot.is_outdated for slot in self._slots)
+        state = (self.health, is_rolling)
+        if state != self._notified and state[0] is not Health.STARTING:
+            self._notified = state
+            if self._stopping:
+                self._notifier.stopping()
+            elif is_rolling:
+                self._notifier.reloading()
+            else:
+                self._notifier.ready()
+        return self._heartbeat.tick()
+
+    # The loop
+
+    def run(self) -> int:
+        """Supervise until stopped; return the exit status: 0, or 1 when processes had to be killed."""
+        with self._signal_pipe.catching([signal.Signals(number) for number in self._on_signal]):
+            try:
+                return self._supervise()
+            finally:
+                for process in self._processes():
+                    process.kill()
+
+    def _supervise(self) -> int:
+        while True:
+            number = self._wait(self._maintain())
+            for process in self._processes():
+                if process.status is not None:
+                    self._reap(process)
+            if number in STOP_SIGNALS and self._stopping:
+                status = self._insist(number)
+                if status is not None:
+                    return status
+            elif number:
+                self._on_signal[number](self, number)
+            if self._stopping and not self._processes():
+                return int(self._killed)
+
+    def _wait(self, timeout: float | None) -> int | None:
+        """Wait for a signal, the end of a process or a message from one; return the signal, if any."""
+        links = {process.link.fileno(): process for process in self._processes() if process.link.fileno() >= 0}
+        readable, _, _ = select.select([self._signal_pipe.fileno(), *links], [], [], timeout)
+        for link in readable:
+            if link in links:
+                self._listen(links[link])
+        return self._signal_pipe.wait(0)
+
+    def _listen(self, process: P) -> None:
+        was_ready = process.was_ready
+        process.listen()
+        if process.was_ready and not was_ready:
+            self._logger.info("%s %d listens.", self.name, process.pid)
+
+    def _processes(self) -> list[P]:
+        working = [process for slot in self._slots for process in (slot.process, slot.successor) if process]
+        return working + self._leaving
+
+    # Periodic work
+
+    def _maintain(self) -> float | None:
+        """Start, replace and kill processes that are due; return the seconds until there is more to do."""
+        times = [self._kill_overdue(), self._watch(), self._notify()]
+        if not self._stopping:
+            times += [self._fill(slot) for slot in self._slots]
+            times.append(self._roll())
+        return min((seconds for seconds in times if seconds is not None), default=None)
+
+    def _fill(self, slot: Slot[P]) -> float | None:
+        """Start a process in an empty slot; if that is not due yet, return the seconds until it is."""
+        if slot.process is None:
+            left = slot.due - self._clock()
+            if left > 0:
+                return left
+            slot.process = self._start()
+        return None
+
+    def _roll(self) -> float | None:
+        """Replace one outdated process; if that is not due yet, return the seconds until it is."""
+        for slot in self._slots:
+            if slot.successor is not None:
+                return self._promote(slot, slot.successor)
+        waiting = [slot for slot in self._slots if slot.needs_successor]
+        left = min((slot.due for slot in waiting), default=0.0) - self._clock()
+        if not waiting or left > 0:
+            return left if waiting else None
+        slot = min(waiting, key=lambda slot: slot.due)
+        slot.successor = self._start()
+        return None
+
+    def _promote(self, slot: Slot[P], successor: P) -> float | None:
+        """Let a successor that is ready take over; kill one that does not become ready."""
+        if successor.is_ready:
+            if predecessor := slot.promote():
+                self._logger.info("%s %d is replaced.", self.name, predecessor.pid)
+                predecessor.stop(self._grace)
+                self._leaving.append(predecessor)
+            return 0.0
+        left = successor.started + _SUCCESSOR_TIMEOUT - self._clock()
+        if left <= 0 and successor.status is None:
+            self._logger.error(
+                "%s %d was not ready within %g s: killing it.", self.name, successor.pid, _SUCCESSOR_TIMEOUT
+            )
+            successor.kill()
+            return None
+        return max(left, 0.0)
+
+    def _kill_overdue(self) -> float | None:
+        """Kill processes that did not stop in time; return the seconds until the next deadline."""
+        now = self._clock()
+        for process in self._leaving:
+            if process.deadline is not None and process.deadline <= now:
+                self._logger.error("%s %d still runs after its grace period: killing it.", self.name, process.pid)
+                self._killed = True
+                process.deadline = None
+                process.kill()
+        return min((process.deadline - now for process in self._leaving if process.deadline), default=None)
+
+    # Events
+
+    def _reap(self, process: P) -> None:
+        slot = next((slot for slot in self._slots if process in (slot.process, slot.successor)), None)
+        if slot is None:
+            self._leaving.remove(process)
+        else:
+            self._reap_from(slot, process)
+        self._ended(process)
+
+    def _reap_from(self, slot: Slot[P], process: P) -> None:
+        failed_to_follow = slot.successor is process and slot.is_outdated
+        slot.clear(process)
+        if failed_to_follow:
+            for other in self._slots:
+                other.is_outdated = False
+            self._logger.error(
+                "%s %d with the new code ended with status %d: the others keep running the old code.",
+                self.name,
+                process.pid,
+                process.status,
+            )
+            return
+        self._logger.log(
+            logging.ERROR if process.status else logging.INFO,
+            "%s %d ended with status %d; it is replaced in %.1f s.",
+            self.name,
+            process.pid,
+            process.status,
+            max(0.0, slot.due - self._clock()),
+        )
+
+    def _stop(self, number: int) -> None:
+        self._logger.info("%s: %s finish what they have taken.", signal.Signals(number).name, self.names)
+        self._stopping = True
+        for process in self._processes():
+            process.stop(self._grace)
+        self._leaving, slots = self._processes(), self._slots
+        for slot in slots:
+            slot.process = slot.successor = None
+        self._stopped()
+
+    def _renew(self, number: int) -> None:
+        if self._stopping:
+            return
+        self._logger.info("%s: replacing the %s one by one.", signal.Signals(number).name, self.names)
+        for slot in self._slots:
+            slot.is_outdated, slot.due = True, 0.0
+            if slot.successor is not None:  # it may have started before the code changed
+                slot.successor.stop(self._grace)
+                self._leaving.append(slot.successor)
+                slot.successor = None
+
+    def _forward(self, number: int) -> None:
+        for process in self._processes():
+            if process.was_ready:  # before that, the signal would end it
+                process.signal(number)
+
+    def _ignore(self, number: int) -> None:
+        """Do nothing: `_supervise` has looked after the processes already."""
+
+    _on_signal: ClassVar[dict[int, Callable[..., None]]] = {
+        signal.SIGTERM: _stop,
+        signal.SIGINT: _stop,
+        signal.SIGHUP: _renew,
+        signal.SIGUSR1: _forward,
+        signal.SIGCHLD: _ignore,
+    }

@@ -1,0 +1,104 @@
+-- Put before scripts about who the members of groups are; follows epoch.lua. The last key is that of the notices.
+-- Keys under the same start, for an inbox in a group (the empty text is the inbox of channels that nobody owns):
+--   starts:GROUP:INBOX   hash: member -> start of those that recover
+--   attends:GROUP:INBOX  hash: member -> identity       people:GROUP:INBOX  hash: who -> sockets
+--   attending            set: inboxes with anybody      attended:INBOX    set: groups in which it has anybody
+--   notices              sorted set: notices by the time they are due     noticed  hash: notice -> identity
+--   listening            present while somebody takes notices
+-- An identity is: length of who (byte), who, info. A notice is: '+' (came) or '-' (left), group, NUL, who.
+local GRACE = 15000          -- milliseconds until it is said that somebody has left
+local MOST_NOTICES = 10000
+local NOTICES_TTL = 3600000  -- milliseconds after which notices that nobody takes are forgotten
+
+local notices = KEYS[#KEYS]
+local base = string.sub(notices, 1, -(#'notices' + 1))
+local noticed, listening = base .. 'noticed', base .. 'listening'
+
+local function milliseconds()
+    local time = redis.call('TIME')
+    return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function place(group, inbox)
+    local name = group .. ':' .. inbox
+    return {group = group, inbox = inbox, attends = base .. 'attends:' .. name, people = base .. 'people:' .. name,
+        starts = base .. 'starts:' .. name}
+end
+
+local function who_of(identity) return string.sub(identity, 2, 1 + string.byte(identity)) end
+
+local function is_elsewhere(here, who)
+    local start = base .. 'people:' .. here.group .. ':'
+    for _, inbox in ipairs(redis.call('ZRANGE', base .. 'group:' .. here.group, 0, -1)) do
+        if inbox ~= here.inbox and redis.call('HEXISTS', start .. inbox, who) == 1 then return true end
+    end
+    return here.inbox ~= '' and redis.call('HEXISTS', start, who) == 1
+end
+
+local function notice_of(kind, here, who) return kind .. here.group .. '\0' .. who end
+
+local function notify(kind, here, identity, delay)
+    if redis.call('ZCARD', notices) >= MOST_NOTICES then return end
+    local notice = notice_of(kind, here, who_of(identity))
+    redis.call('ZADD', notices, milliseconds() + delay, notice)
+    redis.call('HSET', noticed, notice, identity)
+    redis.call('PEXPIRE', notices, NOTICES_TTL)
+    redis.call('PEXPIRE', noticed, NOTICES_TTL)
+end
+
+local function forget_notice(notice)
+    redis.call('HDEL', noticed, notice)
+    return redis.call('ZREM', notices, notice) == 1
+end
+
+-- A socket of somebody is gone.
+local function socket_ended(here, identity, delay)
+    local who = who_of(identity)
+    if redis.call('HINCRBY', here.people, who, -1) > 0 then return end
+    redis.call('HDEL', here.people, who)
+    if redis.call('EXISTS', listening) == 1 and not is_elsewhere(here, who) then notify('-', here, identity, delay) end
+end
+
+-- Say who a member is; return whether that was not known.
+local function appear(here, member, identity, announce)
+    local known = redis.call('HGET', here.attends, member)
+    if known == identity then return false end
+    redis.call('HSET', here.attends, member, identity)
+    local who = who_of(identity)
+    if known and who_of(known) == who then return true end
+    if redis.call('HINCRBY', here.people, who, 1) == 1 and redis.call('EXISTS', listening) == 1
+            and not is_elsewhere(here, who) and not forget_notice(notice_of('-', here, who)) and announce then
+        notify('+', here, identity, 0)
+    end
+    if known then socket_ended(here, known, GRACE) end
+    return true
+end
+
+local function disappear(here, member)
+    local identity = redis.call('HGET', here.attends, member)
+    if not identity then return end
+    redis.call('HDEL', here.attends, member)
+    socket_ended(here, identity, GRACE)
+end
+
+-- Forget everybody of one inbox in a group.
+local function clear(here, delay)
+    local found = redis.call('HGETALL', here.attends)
+    if #found == 0 then return end
+    redis.call('DEL', here.attends, here.people)
+    if redis.call('EXISTS', listening) == 0 then return end
+    local told = {}
+    for index = 2, #found, 2 do
+        local who = who_of(found[index])
+        if not told[who] and not is_elsewhere(here, who) then notify('-', here, found[index], delay) end
+        told[who] = true
+    end
+end
+
+local function keep_presence(here, ttl)
+    redis.call('SADD', base .. 'attending', here.inbox)
+    redis.call('SADD', base .. 'attended:' .. here.inbox, here.group)
+    for _, key in ipairs({here.attends, here.people, base .. 'attending', base .. 'attended:' .. here.inbox}) do
+        redis.call('PEXPIRE', key, ttl)
+    end
+end

@@ -1,0 +1,22 @@
+-- Take notices that are due, after those of inboxes that are dead were made. Follows presence.lua.
+-- ARGV[1]  milliseconds for which notices are made from now on   ARGV[2]  most notices to take
+-- Returns {notice, identity, …}. Members of a dead inbox are gone without a grace: they had theirs.
+local GROUPS = 50  -- of one dead inbox in one call, so that none keeps the server busy for long
+redis.call('SET', listening, '1', 'PX', ARGV[1])
+for _, inbox in ipairs(redis.call('SMEMBERS', base .. 'attending')) do
+    if inbox ~= '' and redis.call('EXISTS', base .. 'alive:' .. inbox) == 0 then
+        local groups = base .. 'attended:' .. inbox
+        for _, group in ipairs(redis.call('SPOP', groups, GROUPS)) do clear(place(group, inbox), 0) end
+        if redis.call('EXISTS', groups) == 0 then redis.call('SREM', base .. 'attending', inbox) end
+    end
+end
+local found = {}
+for _, notice in ipairs(redis.call('ZRANGE', notices, '-inf', milliseconds(), 'BYSCORE', 'LIMIT', 0, ARGV[2])) do
+    local identity = redis.call('HGET', noticed, notice)
+    forget_notice(notice)
+    if identity then
+        found[#found + 1] = notice
+        found[#found + 1] = identity
+    end
+end
+return found

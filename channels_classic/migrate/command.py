@@ -1,0 +1,26 @@
+"""The command `channels-classic migrate`: prints the diff and the report, or writes the changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .plan import plan, write
+
+
+def run(path: Path, *, write_changes: bool, alias: bool) -> None:
+    """Print the migration of the project at `path`; carry it out with `write_changes`."""
+    report = plan(path, alias=alias)
+    if write_changes:
+        try:
+            write(path, report.changes)
+        except OSError as error:
+            raise click.ClickException(f"{error}. Files before it may have changed: run this command again.") from error
+    else:
+        for line in report.diff():
+            click.echo(line, nl=False)
+        if report.changes:
+            click.echo()
+    for line in report.summary(written=write_changes):
+        click.echo(line)

@@ -1,0 +1,62 @@
+"""The files of a project that a migration reads, by their kind."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+
+
+class Kind(Enum):
+    """The kinds of files that are read."""
+
+    PYTHON = "Python"
+    REQUIREMENTS = "requirements"
+    PACKAGING = "packaging"
+    COMMANDS = "commands"
+    TEMPLATE = "template"
+
+
+NAMES: Mapping[Kind, str] = {
+    Kind.PYTHON: r".*\.py",
+    Kind.REQUIREMENTS: r".*(requirements|constraints).*\.(txt|in|pip)",
+    Kind.PACKAGING: r"setup\.cfg|tox\.ini|pytest\.ini|pyproject\.toml|Pipfile|environment\.ya?ml",
+    Kind.COMMANDS: r"Procfile.*|.*\.(conf|ini|service|sh)|Dockerfile.*|.*\.dockerfile|.*\.ya?ml|Makefile",
+    Kind.TEMPLATE: r".*\.html",
+}
+"""Kind → names of its files. The first that matches counts."""
+
+SKIPPED = {"__pycache__", "build", "dist", "node_modules", "site-packages"}
+
+
+def project_files(root: Path) -> Iterator[tuple[str, Kind]]:
+    """Yield the paths of the files below `root`, relative to it, and their kinds, in a fixed order.
+
+    Hidden folders, virtual environments and symbolic links are left out.
+    """
+    if root.is_file():
+        kind = kind_of(root.name)
+        if kind is not None:
+            yield root.name, kind
+        return
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if _is_walked(Path(folder, name)))
+        for name in sorted(names):
+            path = Path(folder, name).relative_to(root).as_posix()
+            kind = kind_of(path)
+            if kind is not None and not Path(folder, name).is_symlink():
+                yield path, kind
+
+
+def kind_of(path: str) -> Kind | None:
+    """Return the kind of a file by its name; a folder `requirements` holds requirements files."""
+    folder, _, name = path.rpartition("/")
+    if folder.rpartition("/")[2] == "requirements" and name.endswith((".txt", ".in", ".pip")):
+        return Kind.REQUIREMENTS
+    return next((kind for kind, pattern in NAMES.items() if re.fullmatch(pattern, name)), None)
+
+
+def _is_walked(folder: Path) -> bool:
+    return not (folder.name in SKIPPED or folder.name.startswith(".") or (folder / "pyvenv.cfg").exists())

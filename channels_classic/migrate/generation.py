@@ -1,0 +1,66 @@
+"""The release of Channels that a Python file was written for, from the names it imports and the settings it has."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from channels_classic.asgi import LEGACY_BACKENDS
+
+from .names import MODERN_PACKAGES, Generation, generation_of
+
+MODERN_STRINGS = (*(f"{package}." for package in sorted(MODERN_PACKAGES)), "channels.layers.")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A name that shows the release which a file was written for."""
+
+    generation: Generation
+    name: str
+    line: int
+
+
+def evidence(tree: ast.Module) -> list[Evidence]:
+    """Return what a file says about its release of Channels, in the order of its lines."""
+    beside = {id(node) for statement in tree.body if _defines_layers_beside(statement) for node in ast.walk(statement)}
+    found = [each for node in ast.walk(tree) if id(node) not in beside for each in _evidence(node)]
+    return sorted(found, key=lambda each: each.line)
+
+
+def _defines_layers_beside(statement: ast.stmt) -> bool:
+    """Return True for the layers of this package in a project that also has Channels 4, which are no longer 1.x."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    return any(isinstance(target, ast.Name) and target.id == "CHANNELS_CLASSIC_LAYERS" for target in targets)
+
+
+def first(found: list[Evidence], generation: Generation) -> Evidence | None:
+    """Return the first piece of evidence for one generation, if there is any."""
+    return next((each for each in found if each.generation is generation), None)
+
+
+def _evidence(node: ast.AST) -> Iterator[Evidence]:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            if generation := generation_of(alias.name):
+                yield Evidence(generation, alias.name, node.lineno)
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        for alias in node.names:
+            if generation := generation_of(node.module, alias.name):
+                yield Evidence(generation, f"{node.module}.{alias.name}", node.lineno)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        if node.value in LEGACY_BACKENDS:
+            yield Evidence(Generation.CLASSIC, node.value, node.lineno)
+        elif node.value.startswith(MODERN_STRINGS):
+            yield Evidence(Generation.MODERN, node.value, node.lineno)
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == "ASGI_APPLICATION":
+        yield Evidence(Generation.MODERN, "ASGI_APPLICATION", node.lineno)
+    elif isinstance(node, (ast.List, ast.Tuple)):
+        for element in node.elts:
+            if isinstance(element, ast.Constant) and element.value == "channels":  # an entry of INSTALLED_APPS
+                yield Evidence(Generation.EITHER, "channels", element.lineno)
+    elif isinstance(node, ast.Dict):
+        keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
+        if "ROUTING" in keys:
+            yield Evidence(Generation.CLASSIC, "ROUTING", node.lineno)

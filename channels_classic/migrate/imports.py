@@ -1,0 +1,235 @@
+"""Rewrites what a Python file imports from Channels 1.x, the uses of those names, and dotted paths in strings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import cast
+
+import libcst as cst
+from libcst.helpers import get_full_name_for_node
+from libcst.metadata import (
+    BaseAssignment,
+    ImportAssignment,
+    ParentNodeProvider,
+    PositionProvider,
+    Scope,
+    ScopeProvider,
+)
+
+from channels_classic._import_names import NAMES
+from channels_classic.asgi import LEGACY_BACKENDS
+
+from .names import RENAMED_NAMES, Generation, generation_of, names_in, new_module, new_path
+from .report import Finding
+
+CHANNEL_CALLS = {
+    "Channel",
+    "Group",
+    "Route",
+    "consume",
+    "getLogger",
+    "get_consumer_by_channel",
+    "get_next_message",
+    "route",
+    "send",
+    "send_and_consume",
+}
+"""Calls whose first argument is the name of a channel, a group or a logger, which may look like a dotted path."""
+
+WITHOUT_COUNTERPART = {
+    "asgi_amqp": "There is no layer for RabbitMQ: use Redis, or the embedded layer on one machine.",
+    "asgi_rabbitmq": "There is no layer for RabbitMQ: use Redis, or the embedded layer on one machine.",
+    "asgiref.base_layer": "Layers of your own derive from channels_classic.layers.base.BaseChannelLayer, which has "
+    "another contract.",
+    "asgiref.conformance": "The tests for layers of your own are in channels_classic.test.conformance.",
+    "daphne": "Daphne is not used any more: runinterface serves, channels_classic.interface_server is its ASGI "
+    "application.",
+}
+"""Module → what to do about an import of it."""
+
+
+class ImportRewriter(cst.CSTTransformer):
+    """Rewrites one module; `findings` are the imports that have no counterpart."""
+
+    METADATA_DEPENDENCIES = (ParentNodeProvider, PositionProvider, ScopeProvider)
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+        self.findings: list[Finding] = []
+        self._uses: dict[cst.CSTNode, str] = {}
+        self._kept: set[tuple[cst.CSTNode, str]] = set()
+
+    def visit_Module(self, node: cst.Module) -> None:
+        """Note the uses of imported names that change, before anything does."""
+        scopes = {scope for scope in self.metadata[ScopeProvider].values() if isinstance(scope, Scope)}
+        for scope in scopes:
+            for assignment in scope.assignments:
+                self._note_uses(assignment, list(scope[assignment.name]))
+
+    def _note_uses(self, assignment: BaseAssignment, others: Sequence[BaseAssignment]) -> None:
+        if not isinstance(assignment, ImportAssignment):
+            return
+        new = _new_name(assignment.node, assignment.name)
+        if new is None:
+            return
+        if not all(
+            isinstance(other, ImportAssignment) and _new_name(other.node, other.name) == new for other in others
+        ):
+            self._kept.add((assignment.node, assignment.name))  # bound in another way too: the name has to stay
+            return
+        for access in assignment.references:
+            self._uses[_root(access.node)] = new
+
+    def leave_Import(self, original_node: cst.Import, updated_node: cst.Import) -> cst.Import:
+        """Rewrite `import channels.routing`."""
+        aliases = [
+            self._imported(original_node, original, updated)
+            for original, updated in zip(original_node.names, updated_node.names, strict=True)
+        ]
+        return updated_node.with_changes(names=aliases)
+
+    def _imported(self, statement: cst.Import, original: cst.ImportAlias, updated: cst.ImportAlias) -> cst.ImportAlias:
+        name = get_full_name_for_node(original.name) or ""
+        restored = updated.with_changes(name=original.name)
+        if not self._is_classic(original, name):
+            return restored
+        new = new_module(name)
+        if new is None:
+            self._find(original, f"`{name}` has no counterpart here.")
+            return restored
+        kept = (statement, "channels") in self._kept or not (name + ".").startswith("channels.")
+        if original.asname is None and kept:
+            if "." in name:
+                self._find(original, f"Import {new} instead of `{name}`, and rename its uses.")
+                return restored
+            asname = cst.AsName(name=cst.Name(name))
+            return updated.with_changes(name=_dotted(new), asname=asname)
+        return updated.with_changes(name=_dotted(new))
+
+    def leave_ImportFrom(self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom) -> cst.ImportFrom:
+        """Rewrite `from channels.routing import route`."""
+        module = get_full_name_for_node(original_node.module) if original_node.module else ""
+        if original_node.relative or not module:
+            return updated_node
+        restored = updated_node.with_changes(module=original_node.module)
+        if isinstance(original_node.names, cst.ImportStar):
+            star = new_module(module) if self._is_classic(original_node, module) else None
+            return updated_node.with_changes(module=_dotted(star)) if star else restored
+        names = [alias.evaluated_name for alias in original_node.names]
+        if not any(self._is_classic(original_node, module, name) for name in names):
+            return restored
+        if module == "asgiref" and names == ["inmemory"]:
+            return updated_node.with_changes(module=_dotted("channels_classic.layers"))
+        new = new_module(module)
+        if new is None:
+            self._find(original_node, f"`{module}` has no counterpart here.")
+            return restored
+        self._check_names(original_node, module, new, names)
+        kept = {name for name in names if (original_node, name) in self._kept}
+        aliases = _renamed(module, new, original_node.names, kept)
+        return updated_node.with_changes(module=_dotted(new), names=aliases)
+
+    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
+        """Rename a use of an imported name."""
+        return _dotted(self._uses[original_node]) if original_node in self._uses else updated_node
+
+    def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
+        """Rename `channels.tests` as a whole, whose last part changes too."""
+        name = get_full_name_for_node(original_node)
+        if _root(original_node) in self._uses and name == "channels.tests":
+            return _dotted(new_module(name) or name)
+        return updated_node
+
+    def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:
+        """Rewrite a string that is a dotted path into Channels 1.x."""
+        value = original_node.evaluated_value
+        new = new_path(value) if isinstance(value, str) else None
+        if new is None or not isinstance(value, str) or self._names_a_channel(original_node):
+            return updated_node
+        return updated_node.with_changes(value=original_node.value.replace(value, new))
+
+    def _names_a_channel(self, node: cst.SimpleString) -> bool:
+        """Return True for a key of a dict, and for the first argument of a call that takes the name of a channel."""
+        if node.evaluated_value in LEGACY_BACKENDS:
+            return False
+        parent = self.get_metadata(ParentNodeProvider, node)
+        while isinstance(parent, (cst.List, cst.Tuple, cst.Element)):
+            parent = self.get_metadata(ParentNodeProvider, parent)
+        if isinstance(parent, cst.DictElement):
+            return parent.key is node
+        call = self.get_metadata(ParentNodeProvider, parent)
+        if not isinstance(parent, cst.Arg) or not isinstance(call, cst.Call):
+            return False
+        called = (get_full_name_for_node(call.func) or "").rpartition(".")[2]
+        return called in CHANNEL_CALLS and call.args[0] is parent
+
+    def _is_classic(self, node: cst.CSTNode, module: str, name: str = "") -> bool:
+        """Return True for a name that this package replaces; note those that have no counterpart."""
+        for prefix, sentence in WITHOUT_COUNTERPART.items():
+            if module == prefix or module.startswith(prefix + "."):
+                self._find(node, sentence)
+                return False
+        return generation_of(module, name) in (Generation.CLASSIC, Generation.EITHER)
+
+    def _check_names(self, node: cst.CSTNode, module: str, new: str, names: Collection[str]) -> None:
+        known = names_in(new)
+        for name in names:
+            there = NAMES.get(new, {}).get(name, name) in (known or ())
+            if not there and new_module(f"{module}.{name}") is None:
+                self._find(node, f"`{name}` of `{module}` has no counterpart here.")
+
+    def _find(self, node: cst.CSTNode, sentence: str) -> None:
+        position = self.get_metadata(PositionProvider, node)
+        finding = Finding(self.path, position.start.line, sentence, "names-without-a-counterpart")
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+
+def _new_name(node: cst.CSTNode, name: str) -> str | None:
+    """Return what an imported name is called in the rest of the file after the rewrite, if that changes."""
+    if isinstance(node, cst.Import) and name.split(".", maxsplit=1)[0] == "channels":
+        classic = any(
+            (get_full_name_for_node(alias.name) or "").split(".")[0] == "channels" and alias.asname is None
+            for alias in node.names
+        )
+        return "channels_classic" if classic else None
+    if isinstance(node, cst.ImportFrom) and node.module is not None and not isinstance(node.names, cst.ImportStar):
+        module = get_full_name_for_node(node.module) or ""
+        plain = any(alias.evaluated_name == name and alias.asname is None for alias in node.names)
+        return RENAMED_NAMES.get((module, name)) if plain and not node.relative else None
+    return None
+
+
+def _renamed(module: str, new: str, aliases: Sequence[cst.ImportAlias], kept: Collection[str]) -> list[cst.ImportAlias]:
+    """Return the imported names as they are called here, each once, in the layout of the statement.
+
+    Those in `kept` stay bound to their old names.
+    """
+    made: list[cst.ImportAlias] = []
+    seen: set[str] = set()
+    for alias in aliases:
+        name = alias.evaluated_name
+        present = RENAMED_NAMES.get((module, name)) or NAMES.get(new, {}).get(name, name)
+        if new_module(f"{module}.{name}") and f"{module}.{name}" == "channels.tests":
+            present = "test"
+        renamed = (module, name) in RENAMED_NAMES and name not in kept
+        bound = alias.evaluated_alias or (present if renamed else name)
+        if bound in seen:
+            continue
+        seen.add(bound)
+        asname = alias.asname or (cst.AsName(name=cst.Name(bound)) if bound != present else None)
+        made.append(alias.with_changes(name=cst.Name(present), asname=asname))
+    if len(made) < len(aliases):
+        made[-1] = made[-1].with_changes(comma=aliases[-1].comma)
+    return made
+
+
+def _root(node: cst.CSTNode) -> cst.CSTNode:
+    while isinstance(node, cst.Attribute):
+        node = node.value
+    return node
+
+
+def _dotted(name: str) -> cst.Attribute | cst.Name:
+    return cast("cst.Attribute | cst.Name", cst.parse_expression(name))

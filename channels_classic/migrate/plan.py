@@ -1,0 +1,174 @@
+"""Reads a project and works out its migration, without writing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from . import alias_line, command_lines, django_age, requirements
+from .files import Kind, project_files
+from .names import Generation
+from .python_files import PythonFile, parsed, rewritten
+from .report import Change, Finding, LeftAlone, Report, Section
+
+OWN_PACKAGE = (
+    "This is a package of the project called channels, so imports of that name are not those of Channels 1.x: "
+    "rename it first. No Python file was changed."
+)
+NO_SETTINGS = (
+    "No settings module was found: write `import channels_classic.compat` on the first line of the package that "
+    "holds the settings."
+)
+ALIAS_BESIDE_MODERN = (
+    "The project also uses Channels 2 to 4, whose name the alias line would take: run this command without --alias."
+)
+
+
+class Plan:
+    """Works out the migration of the project at `root`, into `report`."""
+
+    def __init__(self, root: Path, *, alias: bool) -> None:
+        base = root if root.is_dir() else root.parent
+        self.report = Report("" if base == Path() else f"{base.as_posix()}/")
+        self._alias = alias
+        self._files: list[tuple[str, Kind, bytes]] = []
+        for path, kind in project_files(root):
+            try:
+                self._files.append((path, kind, (base / path).read_bytes()))
+            except OSError as error:
+                self.report.findings.append(
+                    Finding(path, 1, f"This file cannot be read: {error.strerror}.", "the-steps")
+                )
+        self._python: dict[str, PythonFile] = {}
+
+    def make(self) -> Report:
+        """Return the report."""
+        for path, kind, content in self._files:
+            if kind is Kind.PYTHON:
+                file = parsed(path, content)
+                if isinstance(file, Finding):
+                    self.report.findings.append(file)
+                else:
+                    self._python[path] = file
+        self._python_files()
+        for path, kind, content in self._files:
+            text = content.decode("utf-8", "surrogateescape")
+            if kind is Kind.REQUIREMENTS:
+                self._text(path, content, requirements.rewrite(text, modern_project=self._is_modern()))
+            elif kind is Kind.COMMANDS:
+                self._text(path, content, command_lines.rewrite(text, self._settings_of))
+            if kind is Kind.PACKAGING or path.rpartition("/")[2] == "setup.py":
+                self._find(path, requirements.packaging_findings(text, modern_project=self._is_modern()))
+            elif kind is Kind.TEMPLATE:
+                self._find(path, django_age.template_findings(text))
+        return self.report
+
+    # Python
+
+    def _python_files(self) -> None:
+        own = [path for path in self._python if path in self._own_packages()]
+        if own:
+            self.report.findings.append(Finding(own[0], 1, OWN_PACKAGE, "names-without-a-counterpart"))
+            return
+        places = self._alias_places()
+        for path, file in self._python.items():
+            if not self._is_left_alone(file):
+                content, encoding, findings = rewritten(file, alias=self._alias, needs_line=path in places)
+                self.report.findings += findings
+                if content != file.content:
+                    self.report.changes.append(Change(path, file.content, content, encoding))
+            self._find(path, django_age.findings(file.tree))
+        old = sum(django_age.needs_django_upgrade(file.tree) for file in self._python.values())
+        if old:
+            self.report.notes.append(
+                f"{old} Python file{'s are' if old > 1 else ' is'} older than Django 5.2. After this: "
+                f"pip install django-upgrade && {django_age.COMMAND}"
+            )
+
+    def _own_packages(self) -> Iterable[str]:
+        folders = {path.removesuffix("manage.py") for path in self._python if path.rpartition("/")[2] == "manage.py"}
+        return {f"{folder}{name}" for folder in {*folders, ""} for name in ("channels.py", "channels/__init__.py")}
+
+    def _is_left_alone(self, file: PythonFile) -> bool:
+        """Return True for a file of Channels 2 to 4, and for one that may be; say so in the report."""
+        modern, classic = file.modern, file.classic
+        if modern is None and (classic is not None or not file.evidence or not self._is_modern()):
+            return False
+        if modern is None:
+            self._leave_shared(file)
+            return True
+        reason = f"`{modern.name}` in line {modern.line} belongs to {Generation.MODERN.value}."
+        if classic is not None:
+            reason = reason.rstrip(".") + f", `{classic.name}` in line {classic.line} to {Generation.CLASSIC.value}."
+            sentence = "This file has names of Channels 1.x and of Channels 2 to 4: separate them."
+            self.report.findings.append(Finding(file.path, classic.line, sentence, "channels-2-to-4"))
+        self.report.left_alone.append(LeftAlone(file.path, reason))
+        return True
+
+    def _leave_shared(self, file: PythonFile) -> None:
+        """Leave a file alone whose names belong to Channels of any release; ask if the project has code for both."""
+        name, line = file.evidence[0].name, file.evidence[0].line
+        if any(each.classic for each in self._python.values()):
+            sentence = f"`{name}` is a name of Channels of any release, and this project has code for both."
+            self.report.findings.append(Finding(file.path, line, sentence, "channels-2-to-4"))
+        else:
+            reason = f"`{name}` in line {line} is taken for {Generation.MODERN.value}, as the rest of the project."
+            self.report.left_alone.append(LeftAlone(file.path, reason))
+
+    def _is_modern(self) -> bool:
+        return any(file.modern is not None for file in self._python.values())
+
+    def _alias_places(self) -> set[str]:
+        if not self._alias:
+            return set()
+        modern = next((file for file in self._python.values() if file.modern), None)
+        if modern is not None and modern.modern is not None:
+            finding = Finding(modern.path, modern.modern.line, ALIAS_BESIDE_MODERN, "channels-2-to-4")
+            self.report.findings.append(finding)
+            return set()
+        classic = [path for path, file in self._python.items() if file.classic]
+        modules = alias_line.settings_modules(self._naming_settings())
+        places = set(alias_line.places(modules, self._python.keys(), classic))
+        if not places:
+            self.report.findings.append(Finding("manage.py", 1, NO_SETTINGS, "the-alias-line"))
+        return places
+
+    def _naming_settings(self) -> Iterable[str]:
+        """Return the texts that may name the settings module: entry points first, then configuration of tests."""
+        entry = [file.text for path, file in self._python.items() if path.rpartition("/")[2] in alias_line.ENTRY_POINTS]
+        tests = [content.decode("utf-8", "replace") for _, kind, content in self._files if kind is Kind.PACKAGING]
+        return [*entry, *tests]
+
+    # Other files
+
+    def _settings_of(self, module: str) -> str | None:
+        """Return the settings that a module such as `mysite.asgi` names, if it was written for Channels 1.x."""
+        name = module.replace(".", "/") + ".py"
+        for path, file in self._python.items():
+            if (path == name or path.endswith("/" + name)) and file.classic and not file.modern:
+                return next(iter(alias_line.settings_modules([file.text])), None)
+        return None
+
+    def _text(self, path: str, content: bytes, result: requirements.Rewritten | command_lines.Rewritten) -> None:
+        after = result.text.encode("utf-8", "surrogateescape")
+        if after != content:
+            self.report.changes.append(Change(path, content, after))
+        self._find(path, result.findings)
+        for line, what in result.modern:
+            reason = f"`{what}` in line {line} belongs to {Generation.MODERN.value}."
+            self.report.left_alone.append(LeftAlone(path, reason))
+
+    def _find(self, path: str, found: Iterable[tuple[int, str, Section]]) -> None:
+        self.report.findings += [Finding(path, line, sentence, section) for line, sentence, section in found]
+
+
+def plan(root: Path, *, alias: bool = False) -> Report:
+    """Return what migrating the file or folder `root` changes, and what it leaves to people."""
+    return Plan(root, alias=alias).make()
+
+
+def write(root: Path, changes: Iterable[Change]) -> None:
+    """Write the new contents of files."""
+    base = root if root.is_dir() else root.parent
+    for change in changes:
+        (base / change.path).write_bytes(change.after)

@@ -1,0 +1,114 @@
+"""The result of a migration: changes, findings for people, and files that were left alone; and its text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from difflib import unified_diff
+from typing import Literal
+
+PAGE = "docs/migrate.md"
+
+Section = Literal[
+    "channels-2-to-4",
+    "delayed-messages",
+    "django",
+    "layers",
+    "logs",
+    "names-without-a-counterpart",
+    "programs",
+    "python-2",
+    "requirements",
+    "settings",
+    "the-alias-line",
+    "the-steps",
+    "third-party-libraries",
+]
+"""The sections of the page that findings refer to, as their anchors."""
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """Something that a person has to look at; `section` is the part of the page about migration to read."""
+
+    path: str
+    line: int
+    sentence: str
+    section: Section
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.sentence} See {PAGE}#{self.section}"
+
+
+@dataclass(frozen=True, order=True)
+class Change:
+    """The new content of a file; `encoding` is that of its bytes."""
+
+    path: str
+    before: bytes
+    after: bytes
+    encoding: str = "utf-8"
+
+    def diff(self, folder: str = "") -> Iterator[str]:
+        """Yield the lines of a unified diff, as `patch -p1` and `git apply` read it; paths begin with `folder`."""
+        path = folder.lstrip("/") + self.path
+        before, after = (
+            [line.decode(self.encoding, "replace") for line in content.splitlines(keepends=True)]
+            for content in (self.before, self.after)
+        )
+        for line in unified_diff(before, after, f"a/{path}", f"b/{path}"):
+            yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+
+@dataclass(frozen=True, order=True)
+class LeftAlone:
+    """A file that was not changed although it names Channels, and the reason."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass
+class Report:
+    """Everything that a migration found, with paths relative to the project.
+
+    `folder` is the path to the project, with a slash at its end, which is put before them in the text.
+    """
+
+    folder: str = ""
+    changes: list[Change] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    left_alone: list[LeftAlone] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def diff(self) -> Iterator[str]:
+        """Yield the lines of the diff of all changes, in the order of their paths."""
+        for change in sorted(self.changes):
+            yield from change.diff(self.folder)
+
+    def summary(self, written: bool) -> Iterator[str]:
+        """Yield the lines that follow the diff."""
+        if not self.changes:
+            yield "Nothing to change."
+        elif written:
+            yield f"{_files(len(self.changes))} changed."
+        else:
+            yield f"{_files(len(self.changes))} would change. Write them with --write."
+        if self.left_alone:
+            yield ""
+            yield "Left alone:"
+            yield from (f"  {self.folder}{each}" for each in sorted(self.left_alone))
+        if self.findings:
+            yield ""
+            yield "For you to look at:"
+            yield from (f"  {self.folder}{each}" for each in sorted(set(self.findings)))
+        for note in self.notes:
+            yield ""
+            yield note
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' if count != 1 else ''}"

@@ -1,0 +1,147 @@
+"""Rewrites requirements files: what Channels 1.x needed is replaced or dropped, what people decide is listed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .report import Section
+
+_REQUIREMENT = re.compile(
+    r"^(?P<name>[A-Za-z0-9][\w.-]*)\s*(?P<extras>\[[^\]]*\])?\s*(?P<version>[^;#\\]*?)"
+    r"(?P<marker>\s*;[^#\\]*?)?(?P<comment>\s*#.*)?(?P<end>\s*\\?\s*)$"
+)
+_MAJOR = re.compile(r"(==|===|~=|>=|>|<=|<)\s*(\d+)")
+
+_OLD = r"(?:channels|daphne|asgi[_-]redis|asgi[_-]ipc)"
+_PACKAGING = re.compile(
+    rf"""(?<![\w.-]){_OLD}\s*(?:\[[^\]]*\])?["']?\s*(?P<version>[=~<>][^#]*)|["']{_OLD}["']|^\s+{_OLD}\s*$"""
+)
+_MAJOR_OF_PACKAGING = re.compile(r"""[=>^~"']\s*(\d+)""")
+_REPOSITORY = re.compile(r"github\.com[/:]django/(channels|daphne|asgi_redis|asgi_ipc)\b")
+
+DROPPED = {"asgi-ipc", "asgi-redis", "daphne"}
+"""Distributions that Channels 1.x needed and that channels-classic replaces."""
+
+OLD_DEPENDENCIES = {"autobahn", "msgpack-python", "posix-ipc", "twisted", "txaio", "txredisapi"}
+"""Distributions that were often pinned for Channels 1.x."""
+
+WITHOUT_LAYER = {"asgi-amqp", "asgi-rabbitmq"}
+
+SENTENCES: Mapping[str, tuple[str, Section]] = {
+    "both": ("`{name}` may be of any release: write channels-classic if it is Channels 1.x.", "requirements"),
+    "django": ("Django {version} is too old: channels-classic needs Django 5.2 to 6.1.", "django"),
+    "hashes": ("`{name}` has hashes: require channels-classic instead of what Channels 1.x needed.", "requirements"),
+    "layer": ("There is no layer for RabbitMQ: use Redis, or the embedded layer on one machine.", "layers"),
+    "leftover": ("`{name}` was needed by Channels 1.x: remove it unless you use it yourself.", "requirements"),
+    "packaging": (
+        "Require channels-classic instead of channels and asgi_redis or asgi_ipc, and drop daphne.",
+        "requirements",
+    ),
+    "redis": ("redis {version} is too old: remove the pin, channels-classic brings redis 8.", "requirements"),
+    "third party": (
+        "If `{name}` was written for Channels 1.x, install it with pip --no-deps.",
+        "third-party-libraries",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """The new text of a requirements file, findings as line, sentence and section, and the lines left alone."""
+
+    text: str
+    findings: list[tuple[int, str, Section]]
+    modern: list[tuple[int, str]]
+
+
+def rewrite(text: str, *, modern_project: bool) -> Rewritten:
+    """Return the file as channels-classic needs it; in a `modern_project` a line without a version is ambiguous."""
+    kept: list[str] = []
+    result = Rewritten("", [], [])
+    has_ours = "channels-classic" in {_name(line) for line in text.splitlines()}
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        new = _line(line, number, result, modern_project)
+        if new is not None and _name(new) == "channels-classic" and _name(line) != "channels-classic":
+            if has_ours:
+                continue
+            has_ours = True
+        if new is not None:
+            kept.append(new)
+    return Rewritten("".join(kept), result.findings, result.modern)
+
+
+def packaging_findings(text: str, *, modern_project: bool) -> list[tuple[int, str, Section]]:
+    """Return findings for the requirements in a file of another form, such as setup.py and pyproject.toml.
+
+    In a `modern_project` names without a version are not taken for those of Channels 1.x.
+    """
+    lines = enumerate(text.splitlines(), 1)
+    found = [(number, match) for number, line in lines if (match := _PACKAGING.search(line))]
+    majors = [(number, _MAJOR_OF_PACKAGING.search(match["version"] or "")) for number, match in found]
+    old = [number for number, major in majors if (not modern_project if major is None else int(major[1]) < 2)]
+    return [(number, *SENTENCES["packaging"]) for number in old]
+
+
+def _line(line: str, number: int, result: Rewritten, modern_project: bool) -> str | None:
+    """Return the new text of a line, or None to drop it."""
+    content = line.rstrip("\r\n")
+    match = _REQUIREMENT.match(content)
+    if repository := _REPOSITORY.search(content):
+        result.findings.append((number, *SENTENCES["packaging"]))
+    if match is None or repository:
+        return line
+    name, version = _normalised(match["name"]), match["version"].strip()
+    kind = _kind(name, version, modern_project)
+    if kind in ("replaced", "dropped") and (match["end"].strip() or "--hash" in content):
+        kind = "hashes"
+    if kind in SENTENCES:
+        sentence, section = SENTENCES[kind]
+        result.findings.append((number, sentence.format(name=match["name"], version=version), section))
+    if kind == "modern":
+        result.modern.append((number, f"{match['name']}{version}"))
+    if kind == "replaced":
+        return f"channels-classic{match['marker'] or ''}{match['comment'] or ''}{line[len(content) :]}"
+    return None if kind == "dropped" else line
+
+
+def _kind(name: str, version: str, modern_project: bool) -> str:
+    if name in ("channels", "daphne"):
+        if _at_least(version, 2):
+            return "modern"
+        if not version and modern_project:
+            return "both"
+        return "replaced" if name == "channels" else "dropped"
+    if name == "asgiref":
+        return "dropped" if version and _below(version, 2) else ""
+    if name in ("django", "redis"):
+        return name if _below(version, {"django": 5, "redis": 8}[name]) else ""
+    table = {**dict.fromkeys(DROPPED, "dropped"), **dict.fromkeys(OLD_DEPENDENCIES, "leftover")}
+    table |= dict.fromkeys(WITHOUT_LAYER, "layer")
+    known = {"channels-classic", "channels-postgres", "channels-rabbitmq", "channels-redis"}
+    third_party = "channels" in name.split("-") and name not in known
+    return table.get(name, "third party" if third_party else "")
+
+
+def _at_least(version: str, major: int) -> bool:
+    return any(
+        operator in ("==", "===", "~=", ">=", ">") and int(n) >= major for operator, n in _MAJOR.findall(version)
+    )
+
+
+def _below(version: str, major: int) -> bool:
+    """Return True if the version cannot be `major` or later."""
+    exact = [int(n) < major for operator, n in _MAJOR.findall(version) if operator in ("==", "===", "~=")]
+    upper = [int(n) <= major for operator, n in _MAJOR.findall(version) if operator == "<"]
+    upper += [int(n) < major for operator, n in _MAJOR.findall(version) if operator == "<="]
+    return any(exact + upper)
+
+
+def _name(line: str) -> str:
+    match = _REQUIREMENT.match(line.rstrip("\r\n"))
+    return _normalised(match["name"]) if match else ""
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

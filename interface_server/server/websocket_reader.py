@@ -1,0 +1,176 @@
+"""Reads the messages of a WebSocket client out of bytes (RFC 6455, sections 5 and 7.1). Pure.
+
+Frames are decoded one at a time, when they are asked for: one read may hold tens of thousands of tiny ones, far more
+than may be queued.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.extensions import Extension
+from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]  # its C function, where it is built
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+"""Opcodes."""
+
+FIN, COMPRESSED = 0x80, 0x40
+
+PROTOCOL_ERROR, NO_STATUS, BAD_DATA, POLICY, TOO_BIG = 1002, 1005, 1007, 1008, 1009
+
+MAX_CONTROL = 125
+"""Bytes of a control frame's payload."""
+
+MAX_FRAGMENTS = 1024
+"""Frames of one message: empty ones take memory, but do not count in the size of the message."""
+
+PLAIN = frozenset(
+    [opcode | fin for opcode in (CONTINUATION, TEXT, BINARY) for fin in (0, FIN)]
+    + [opcode | FIN for opcode in (CLOSE, PING, PONG)]
+)
+"""Valid first bytes of a frame without compression."""
+
+WITH_COMPRESSION = PLAIN | {opcode | fin | COMPRESSED for opcode in (TEXT, BINARY) for fin in (0, FIN)}
+"""Valid first bytes of a frame with it (RFC 7692, section 6)."""
+
+Event = tuple[int, Any]
+"""An opcode, and its content: text for TEXT, the code and the reason for CLOSE, bytes for the others."""
+
+
+class InvalidFrame(ValueError):
+    """The client broke the protocol or a limit; `code` is the code to close with."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"The client sent a frame that is answered with {code}.")
+        self.code = code
+
+
+class MessageReader:
+    """Turns the bytes of one client into messages and control frames."""
+
+    __slots__ = ("_buffer", "_fragments", "_max_size", "_opcode", "_size", "_start", "_valid", "extension")
+
+    def __init__(self, max_size: int, extension: Extension | None = None) -> None:
+        self._max_size = max_size
+        self.extension = extension
+        self._valid = WITH_COMPRESSION if extension else PLAIN
+        self._buffer: bytes | bytearray = b""
+        self._start = 0
+        # The message of which some frames have come, and others not.
+        self._opcode = 0
+        self._fragments: list[bytes] | None = None
+        self._size = 0
+
+    @property
+    def buffered(self) -> int:
+        """The bytes that no event was made from yet."""
+        return len(self._buffer) - self._start + self._size
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes from the client."""
+        if not self._buffer:
+            self._buffer = data
+            return
+        if self._start or isinstance(self._buffer, bytes):
+            self._buffer = bytearray(memoryview(self._buffer)[self._start :])
+            self._start = 0
+        self._buffer += data
+
+    def next(self) -> Event | None:
+        """Return the next event, or None if more bytes are needed. Raises `InvalidFrame`."""
+        while True:
+            buffer, start = self._buffer, self._start
+            if len(buffer) - start < 2:
+                return None
+            first, length = buffer[start], buffer[start + 1] - 0x80
+            head = start + 6
+            if length < 0 or first not in self._valid:
+                raise InvalidFrame(PROTOCOL_ERROR)  # not masked, an unknown opcode, or a bit without a meaning
+            if length > MAX_CONTROL:
+                head += 2 if length == 126 else 8
+                if first & 0x08:
+                    raise InvalidFrame(PROTOCOL_ERROR)
+                if len(buffer) < head:
+                    return None
+                length = int.from_bytes(buffer[start + 2 : head - 4], "big")
+            if length + self._size > self._max_size and not first & 0x08:
+                raise InvalidFrame(TOO_BIG)
+            end = head + length
+            if len(buffer) < end:
+                return None
+            payload = apply_mask(buffer[head:end], buffer[head - 4 : head])
+            if end == len(buffer):
+                self._buffer, self._start = b"", 0
+            else:
+                self._start = end
+            event = self._control(first, payload) if first & 0x08 else self._data(first, payload)
+            if event is not None:
+                return event
+
+    def _data(self, first: int, payload: bytes) -> Event | None:
+        opcode, final = first & 0x0F, first & FIN
+        if (opcode == CONTINUATION) != (self._fragments is not None):
+            raise InvalidFrame(PROTOCOL_ERROR)
+        if self.extension is not None:
+            payload = self._decompressed(first, payload)
+        if self._fragments is not None:
+            if len(self._fragments) >= MAX_FRAGMENTS:
+                raise InvalidFrame(POLICY)
+            self._fragments.append(payload)
+            if not final:
+                self._size += len(payload)
+                return None
+            opcode, payload = self._opcode, b"".join(self._fragments)
+            self._fragments, self._size = None, 0
+        elif not final:
+            self._opcode, self._fragments, self._size = opcode, [payload], len(payload)
+            return None
+        if opcode == BINARY:
+            return BINARY, payload
+        return TEXT, _text(payload)
+
+    def _decompressed(self, first: int, payload: bytes) -> bytes:
+        assert self.extension is not None
+        frame = Frame(Opcode(first & 0x0F), payload, fin=bool(first & FIN), rsv1=bool(first & COMPRESSED))
+        try:
+            return bytes(self.extension.decode(frame, max_size=self._max_size - self._size).data)
+        except PayloadTooBig:
+            raise InvalidFrame(TOO_BIG) from None
+        except ProtocolError:
+            raise InvalidFrame(PROTOCOL_ERROR) from None
+
+    def _control(self, first: int, payload: bytes) -> Event:
+        opcode = first & 0x0F
+        if opcode != CLOSE:
+            return opcode, payload
+        # Also one in the middle of a message in fragments (RFC 6455, section 5.4).
+        if not payload:
+            return CLOSE, (NO_STATUS, "")
+        if len(payload) == 1 or not _is_sendable(code := int.from_bytes(payload[:2], "big")):
+            raise InvalidFrame(PROTOCOL_ERROR)
+        return CLOSE, (code, _text(payload[2:]))
+
+
+def _text(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        raise InvalidFrame(BAD_DATA) from None
+
+
+def _is_sendable(code: int) -> bool:
+    """Return True for the codes that may be in a close frame: RFC 6455, section 7.4, and IANA's registry."""
+    return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
+
+
+def close_frame(code: int, reason: str = "") -> bytes:
+    """Return a close frame, with an empty payload for `NO_STATUS`."""
+    payload = b"" if code == NO_STATUS else struct.pack("!H", code) + reason.encode()
+    return control_frame(CLOSE, payload)
+
+
+def control_frame(opcode: int, payload: bytes) -> bytes:
+    """Return a control frame; its payload has at most `MAX_CONTROL` bytes."""
+    return bytes((FIN | opcode, len(payload))) + payload

@@ -1,0 +1,62 @@
+"""The command `channels-classic migrate` as a process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = "from channels_classic.management.cli import main; main()"
+
+
+def run(*arguments: str, cwd: Path, code: str = PROGRAM) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, "migrate", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_it_shows_a_diff_and_writes_when_told(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("from channels import Group\n")
+    done = run(cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--- a/app.py\n+++ b/app.py\n" in done.stdout
+    assert "-from channels import Group\n+from channels_classic import Group\n" in done.stdout
+    assert "1 file would change. Write them with --write." in done.stdout
+    assert (tmp_path / "app.py").read_text() == "from channels import Group\n"
+
+    assert run(".", "--write", cwd=tmp_path).stdout == "1 file changed.\n"
+    assert (tmp_path / "app.py").read_text() == "from channels_classic import Group\n"
+    assert run(".", "--write", cwd=tmp_path).stdout == "Nothing to change.\n"
+
+
+def test_findings_name_file_line_and_page(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import os\nfrom daphne.server import Server\n")
+    done = run(cwd=tmp_path)
+    assert done.returncode == 0
+    assert "\n  app.py:2: Daphne is not used any more" in done.stdout
+    assert "See docs/migrate.md#names-without-a-counterpart\n" in done.stdout
+
+
+def test_paths_are_those_from_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "app.py").write_text("from channels import Group\nimport daphne\n")
+    for path in ("src", "src/app.py"):
+        done = run(path, cwd=tmp_path)
+        assert "--- a/src/app.py\n+++ b/src/app.py\n" in done.stdout
+        assert "\n  src/app.py:2: Daphne is not used any more" in done.stdout
+
+
+def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    done = run("nowhere", cwd=tmp_path)
+    assert done.returncode == 2 and "'nowhere' does not exist" in done.stderr
+
+
+def test_without_libcst_it_names_the_extra(tmp_path: Path) -> None:
+    done = run(cwd=tmp_path, code=f"import sys; sys.modules['libcst'] = None; {PROGRAM}")
+    assert done.returncode == 1
+    assert done.stderr == "Error: LibCST is not installed: pip install 'channels-classic[migrate]'.\n"

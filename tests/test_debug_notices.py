@@ -1,0 +1,87 @@
+"""While `DEBUG` is on, messages that nobody will ever see are warned of, once each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from channels_classic import Channel, _debug_notices, route
+from channels_classic.asgi import ChannelLayerWrapper, channel_layers
+from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.message import Message
+from channels_classic.routing import null_consumer
+from tests.support.waiting import eventually
+from tests.worker.harness import make_worker, running
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+Lines = Callable[[], list[str]]
+
+
+def consume(message: Message) -> None:
+    """Consume a message."""
+
+
+@pytest.fixture(autouse=True)
+def debug(settings: Settings) -> Iterator[None]:
+    """`DEBUG`, and a layer with one route."""
+    settings.DEBUG = True
+    _debug_notices._seen.clear()
+    layer = ChannelLayerWrapper(ChannelLayer(), "default", [route("thumbnails", consume)])
+    previous = channel_layers.set("default", layer)
+    yield
+    channel_layers.set("default", previous)
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Lines:
+    caplog.set_level(logging.WARNING)
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_a_channel_without_a_route_is_warned_of_once_with_the_nearest(warnings: Lines) -> None:
+    for _ in range(3):
+        Channel("thumbnail").send({})
+    (line,) = warnings()
+    assert line == "No route of the layer 'default' consumes what is sent to 'thumbnail': did you mean 'thumbnails'?"
+
+
+def test_one_that_resembles_none_says_what_to_do(warnings: Lines) -> None:
+    Channel("mail").send({})
+    assert "add a route() for it" in warnings()[0]
+
+
+@pytest.mark.parametrize("name", ["thumbnails", "http.response!abc", "reply?xyz", "asgi.delay", "websocket.receive"])
+def test_channels_that_somebody_reads_are_not(warnings: Lines, name: str) -> None:
+    Channel(name).send({})
+    assert warnings() == []
+
+
+def test_without_debug_nothing_is_said(settings: Settings, warnings: Lines) -> None:
+    settings.DEBUG = False
+    Channel("thumbnail").send({})
+    assert warnings() == []
+
+
+def test_frames_that_no_route_takes_are_warned_of_once_for_each_path(warnings: Lines) -> None:
+    layer = ChannelLayer()
+    worker: Any = make_worker(layer, {"websocket.receive": null_consumer, "other": consume})
+    for path in ("/chat", "/chat", "/elsewhere"):
+        layer.send("websocket.receive", {"path": path, "reply_channel": "reply!x", "text": "hello"})
+    with running(worker):
+        eventually(lambda: len(warnings()) == 2)
+    assert sorted(line.partition(": ")[0] for line in warnings()) == [
+        "No consumer but the null consumer takes the frames of sockets at '/chat'",
+        "No consumer but the null consumer takes the frames of sockets at '/elsewhere'",
+    ]
+
+
+def test_paths_without_number_do_not_fill_the_memory(warnings: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_debug_notices, "_MOST", 3)
+    for number in range(10):
+        Channel(f"missing{number}").send({})
+    assert len(warnings()) == 3

@@ -1,0 +1,101 @@
+"""Announces who came to a group and who left: takes the notices of the layer and sends them as messages.
+
+Only workers that listen on one of these channels do that, so a site without such routes pays nothing. A notice is
+taken by one worker alone; it is sent where a route would take it, once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Collection
+from typing import Any
+
+from channels_classic.exceptions import ChannelFull, LayerUnavailable
+from channels_classic.layers.presence import read_info
+from channels_classic.layers.steps import Notice, TakeNotices
+from channels_classic.message import Message
+
+from .context import Context
+from .outstanding import RETRY_TIME
+
+logger = logging.getLogger("channels_classic.worker")
+
+CHANNELS = {True: "group.join", False: "group.leave"}
+"""The channel for those that came, and the one for those that left."""
+
+INTERVAL = 1.0
+"""Seconds between two looks for notices."""
+
+AT_ONCE = 100
+"""Notices that are taken together."""
+
+_PAUSE = 0.1
+"""Seconds between attempts to send to a full channel."""
+
+
+class Announcer:
+    """A thread that announces until it is stopped, if the worker listens on one of `CHANNELS`."""
+
+    def __init__(self, context: Context, channels: Collection[str]) -> None:
+        self._context = context
+        self._is_wanted = not {*CHANNELS.values()}.isdisjoint(channels)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="worker-announcer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, if it is wanted."""
+        if self._is_wanted:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what was taken, and end the thread."""
+        self._stopping.set()
+        if self._is_wanted:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                if self._announce() == AT_ONCE:
+                    continue
+            except LayerUnavailable as error:
+                logger.debug("No notices can be taken: %s", error)
+            except Exception:
+                logger.exception("The announcer failed and goes on.")
+            self._stopping.wait(INTERVAL)
+
+    def _announce(self) -> int:
+        """Take and send notices; return how many there were."""
+        (found,) = self._context.layer.run([TakeNotices(AT_ONCE)])
+        if isinstance(found, Exception):
+            logger.error("No notices can be taken: %s", found)
+            return 0
+        for notice in found:
+            try:
+                self._send(notice)
+            except Exception as error:
+                channel = CHANNELS[notice.arrived]
+                kind = "full" if isinstance(error, ChannelFull) else "broker"
+                self._context.layer.losses.count(kind, channel)
+                logger.error("Lost a message for %s about the group %s: %s", channel, notice.group, error)
+        return len(found)
+
+    def _send(self, notice: Notice) -> None:
+        channel, wrapper = CHANNELS[notice.arrived], self._context.wrapper
+        content = {"group": notice.group, "who": notice.identity.who, "info": read_info(notice.identity)}
+        if wrapper.router.match(Message(content, channel, wrapper)) is None:
+            return
+        deadline = self._context.clock() + RETRY_TIME
+        while not self._is_sent(channel, content, deadline):
+            time.sleep(_PAUSE)
+
+    def _is_sent(self, channel: str, content: dict[str, Any], deadline: float) -> bool:
+        try:
+            self._context.wrapper.send(channel, content)
+        except ChannelFull:
+            if self._context.clock() >= deadline:
+                raise
+            return False
+        return True
