@@ -139,7 +139,7 @@ def be_good(server: Live) -> None:
 @pytest.mark.timeout(0 if COUNT > 400 else 120)
 def test_hostile_clients_break_nothing(caplog: pytest.LogCaptureFixture) -> None:
     limits = {"head_timeout": scaled(0.3), "keep_alive": 0.3}  # also the time of the witness
-    options: dict[str, Any] = {"ping_interval": 0.2, "ping_timeout": 0.3, "websocket_connect_timeout": 0.3}
+    options: dict[str, Any] = {"ping_interval": 0.2, "ping_timeout": 0.3, "websocket_connect_timeout": scaled(1.0)}
     with live(limits=limits, **options) as server, answering(server), witness(server) as kinds:
 
         @settings(
