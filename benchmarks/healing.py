@@ -49,10 +49,14 @@ class Client:
     """A client that notes that it got something."""
 
     slot: int | None = None
+    is_open = True
 
     def __init__(self, local: str) -> None:
         self.local = local
         self.served = False
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
+        """No group keeps messages."""
 
     def broadcast(self, broadcast: Broadcast) -> None:
         self.served = True

@@ -257,6 +257,13 @@ SCENARIOS = (
         ),
     ),
     Scenario(
+        "slow-clients",
+        "an honest client beside 160 slow, silent and vanished ones, 2 workers",
+        ("benchmarks.slow_clients", "{http}"),
+        ("redis-2", "local-2"),
+        (Goal((), 2, "times the 99 % alone", "redis-2"), Goal((), 2, "times the 99 % alone", "local-2")),
+    ),
+    Scenario(
         "start",
         "starting, until the first echo",
         (*SOCKETS, "first", "{ws}/echo", "--since", "{since}"),

@@ -6,6 +6,7 @@ methods only carry the steps: `run` in a thread, `run_async` on an event loop. A
 
 from __future__ import annotations
 
+import math
 import warnings
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable, Generator, Sequence
@@ -87,8 +88,8 @@ class BaseChannelLayer(LegacyNames):
         for name, value in {"expiry": expiry, "group_expiry": group_expiry, "capacity": capacity}.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"`{name}` is {value!r}, but it is a number.")
-            if not (value > 0 or (name == "capacity" and value == 0)):
-                raise ValueError(f"`{name}` is {value!r}: expected a number above 0.")
+            if not (0 < value < math.inf or (name == "capacity" and value == 0)):
+                raise ValueError(f"`{name}` is {value!r}: expected a finite number above 0.")
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.capacity = capacity

@@ -14,6 +14,7 @@ class Keys:
         self._base = f"{prefix}{{{tag}}}:"
         self.epoch = f"{self._base}epoch"
         self.inboxes = f"{self._base}inboxes"
+        self.programs = f"{self._base}programs"
         self.attending = f"{self._base}attending"
         self.notices = f"{self._base}notices"
         self.counters = f"{prefix if stats_prefix is None else stats_prefix}{{{tag}}}:counters"
@@ -66,9 +67,9 @@ class Keys:
         """Hash: the identities of the members that an inbox has in a group; scripts make this name themselves."""
         return f"{self._base}attends:{group}:{inbox}"
 
-    def whos(self, group: str, inbox: str) -> str:
+    def people(self, group: str, inbox: str) -> str:
         """Hash: the number of sockets of each person among them."""
-        return f"{self._base}whos:{group}:{inbox}"
+        return f"{self._base}people:{group}:{inbox}"
 
     def attended(self, inbox: str) -> str:
         """Set: the groups in which an inbox has members with an identity."""
@@ -77,6 +78,6 @@ class Keys:
     def flushable(self) -> list[str]:
         """Patterns of everything that `flush` removes."""
         escaped = "".join(f"\\{char}" if char in "*?[]^\\" else char for char in self._base)
-        kinds = ["queue", "quotas", "group", "members", "left", "channels", "attends", "whos", "attended"]
+        kinds = ["queue", "quotas", "group", "members", "left", "channels", "attends", "people", "attended"]
         kinds += ["history", "kept", "starts"]
         return [*(f"{escaped}{kind}:*" for kind in kinds), f"{escaped}attending", f"{escaped}notice[sd]"]
