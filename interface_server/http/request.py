@@ -97,9 +97,20 @@ class Request:
         self._deadline = math.inf  # of the next part from the workers
         self._limit = math.inf
         self._started_at = 0.0  # when the workers had all of it
+        self._status = 0  # that of the response
+        self._is_answered = False  # all of a response was written
 
     async def run(self) -> None:
         """Serve the request until it is answered, or the client left."""
+        stats, begun_at = self._session.stats, self._session.clock()
+        stats.begun += 1
+        try:
+            await self._serve()
+        finally:
+            outcome = self._status if self._is_answered else "left"
+            stats.request_ended(outcome, self._session.clock() - begun_at)
+
+    async def _serve(self) -> None:
         if not self._session.available:
             await self._answer(503)
             return
@@ -313,6 +324,7 @@ class Request:
     def _give_up(self, reason: str) -> None:
         """Cut off a client that does not read what it is sent."""
         if self._change(RequestEvent.LEFT):
+            self._session.stats.cut_off["slow_response"] += 1
             logger.info("The client of %s is cut off: %s.", self._name, reason)
             self._response.spool.close()
             if self._raw is not None:
@@ -346,7 +358,7 @@ class Request:
                 for event in events:
                     await self._send_in_time(event)
                 if self._response.is_finished:
-                    self._change(RequestEvent.WRITTEN)
+                    self._is_answered = self._change(RequestEvent.WRITTEN)
             elif self.state is RequestState.FAILED:
                 return
             else:
@@ -362,6 +374,7 @@ class Request:
         """
         if self.state is RequestState.GONE:
             return
+        self._status = event.get("status", self._status)
         timeout = self._session.config.stall_timeout
         if self._raw is not None:
             timer = asyncio.get_running_loop().call_later(timeout, self._give_up, STALLED)
@@ -401,3 +414,4 @@ class Request:
         await self._send_in_time({"type": "http.response.body", "body": content, "more_body": True})
         await self._body.drain()
         await self._send_in_time({"type": "http.response.body", "body": b""})
+        self._is_answered = self.state is not RequestState.GONE
