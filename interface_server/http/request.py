@@ -153,8 +153,9 @@ class Request:
 
     def _await_part(self) -> None:
         """Give the workers `http_timeout` from now."""
-        self._deadline = self._limit = self._session.clock() + self._session.config.http_timeout
-        self._session.timers.schedule(self, self._deadline)
+        now = self._session.clock()
+        self._deadline = self._limit = now + self._session.config.http_timeout
+        self._session.timers.schedule(self, min(self._deadline, now + MARGIN))
 
     def _watch(self) -> None:
         """Notice when the client leaves: our own server calls, others need a task that waits."""
@@ -264,7 +265,7 @@ class Request:
 
     def stop_waiting(self, now: float) -> None:
         """Answer 503 if no worker can have begun, because it would have reported that it runs."""
-        if self.state is RequestState.WAITING and now >= self._started_at + MARGIN:
+        if self._is_untaken(now):
             self._fail(503)
 
     def flush(self) -> None:
@@ -283,7 +284,18 @@ class Request:
                 self._session.config.http_timeout,
             )
             self._fail(503)
+        elif self._is_untaken(now):
+            self._session.throttled_log.warn(
+                logger,
+                "No worker has begun with %s for %.0f s. Is `runworker` running, and free?",
+                self._name,
+                now - self._started_at,
+            )
         return self._deadline
+
+    def _is_untaken(self, now: float) -> bool:
+        """Return True if no worker can have begun, because it would have reported that it runs."""
+        return self.state is RequestState.WAITING and now >= self._started_at + MARGIN
 
     @property
     def disk_size(self) -> int:

@@ -6,7 +6,7 @@ from collections import Counter
 
 
 class Addresses:
-    """How many sockets each address has open."""
+    """The number of sockets that each address has open."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -1,4 +1,4 @@
-"""What recoverable groups keep: the steps of every layer, and what members that no interface server owns get of it."""
+"""The messages that recoverable groups keep: the steps of every layer, and the part of channels that nobody owns."""
 
 from __future__ import annotations
 
