@@ -323,12 +323,33 @@ class Request:
 
     def _give_up(self, reason: str) -> None:
         """Cut off a client that does not read what it is sent."""
-        if self._change(RequestEvent.LEFT):
+        if self._cut_off():
             self._session.stats.cut_off["slow_response"] += 1
             logger.info("The client of %s is cut off: %s.", self._name, reason)
-            self._response.spool.close()
-            if self._raw is not None:
-                self._raw["abort"]()
+
+    def _cut_off(self) -> bool:
+        if not self._change(RequestEvent.LEFT):
+            return False
+        self._response.spool.close()
+        if self._raw is not None:
+            self._raw["abort"]()
+        return True
+
+    # The end of the process
+
+    @property
+    def is_event_stream(self) -> bool:
+        """True for server-sent events that have not ended."""
+        return self._response.is_event_stream and not self._response.is_finished
+
+    def is_idle(self, now: float) -> bool:
+        """Return True if the client has everything that was sent to it."""
+        return not self._response.spool.size
+
+    def restart(self, reason: str) -> None:
+        """End server-sent events because the process ends; their client connects again by itself."""
+        if self.is_event_stream:
+            self._cut_off()
 
     def _settled(self, send: Outgoing, result: SendResult) -> None:
         if result in _STATUSES:
