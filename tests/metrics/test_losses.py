@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from channels_classic._metrics.site import lost
 from channels_classic.channel import Channel
@@ -141,6 +142,19 @@ def late(stage: Stage) -> None:
         server.report(second)
 
 
+def gap(stage: Stage) -> None:
+    with live(stage.layer) as server, server.websocket() as client:
+        client.send("x")
+        channel = str(server.consume("websocket.receive")["reply_channel"])
+        stage.layer.group_add("room", channel, after="1-1", keep=5)
+        eventually(stage.layer.losses.as_dict)
+
+
+def flood(stage: Stage) -> None:
+    with live(stage.layer, sockets_per_address=1) as server, server.websocket(), pytest.raises(InvalidStatus):
+        server.handshake()
+
+
 def retries(stage: Stage) -> None:
     def consumer(message: Message) -> None:
         raise ConsumeLater
@@ -181,6 +195,8 @@ SCENARIOS: dict[str, tuple[Callable[[Stage], None], str]] = {
     "died": (died, "websocket.receive"),
     "unheard": (unheard, "websocket.receive"),
     "late": (late, "inboxes"),
+    "gap": (gap, "room"),
+    "flood": (flood, "websocket.connect"),
 }
 """A way to bring each kind about → the channel by which it is counted."""
 
