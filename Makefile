@@ -6,7 +6,7 @@ DEMO   := $(VENV)/.ready-for-demos
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install docs demo demo-at-most-once test coverage test-all newest test-hosting faults hostile deploys \
+.PHONY: help install site docs links demo demo-at-most-once test coverage test-all newest test-hosting faults hostile deploys \
 	soak-sockets soak-streams bench lint format types build audit constraints clean
 
 help:  ## list the verbs
@@ -39,8 +39,8 @@ test-hosting: $(READY) .venv-channels-4/.ready  ## try other ASGI servers, Chann
 faults: $(READY)  ## break Redis in every way: 10,000 messages each
 	@scripts/provide redis iproute2 && FAULTS=long $(BIN)/python -m pytest -n 2 tests/faults tests/layers/test_against_model.py
 
-hostile: $(READY)  ## send 50,000 hostile inputs to the interface server, and 5,000 replies
-	@HOSTILE=50000 $(BIN)/python -m pytest -q -s tests/interface_server/test_hostile.py
+hostile: $(READY)  ## send 50,000 hostile inputs to the interface server, 5,000 replies, and every value to bindings
+	@HOSTILE=50000 $(BIN)/python -m pytest -q -s tests/interface_server/test_hostile.py tests/binding/test_hostile_values.py
 
 deploys: $(READY)  ## restart and kill workers behind 1,000 busy sockets; DEPLOYS=… for fewer
 	@scripts/provide redis && DEPLOYS=$${DEPLOYS:-1000} $(BIN)/python -m pytest tests/worker/test_sockets.py tests/worker/test_streaming.py
@@ -63,8 +63,14 @@ format: $(READY)  ## rewrite the Python files in the project's format
 types: $(READY)  ## check types, strictly
 	@$(BIN)/mypy
 
-docs: $(READY)  ## check the pages: links, verbs, names, tables of options and settings, text of the examples
-	@$(BIN)/python -m pytest -q tests/test_documents.py tests/test_reference.py tests/test_checks.py
+site: $(READY)  ## build the pages into a site in build/docs; warnings are errors
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+
+docs: site  ## build the site, check the pages and follow those with code
+	@scripts/provide redis chromium && $(BIN)/python -m pytest -q -n 2 tests/test_documents.py tests/test_reference.py tests/test_checks.py tests/test_messages.py tests/test_troubleshooting.py tests/test_snippets.py
+
+links: $(READY)  ## follow the links of the pages to other sites
+	@$(BIN)/python -m sphinx -q -b linkcheck docs build/links
 
 build: $(READY)  ## build and check the source distribution and the wheel in dist/
 	@rm -rf dist && $(BIN)/python -m build && $(BIN)/uvx twine check --strict dist/*

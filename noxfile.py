@@ -2,21 +2,25 @@
 
 Each session has an environment of its own below `.nox`. `tests` has a session for each supported pair of Python and
 Django; a Python that is not installed here is left out, unless `CI` is set. With `--tags ci` only the newest of both
-is tried. What follows `--` on the command line is for pytest.
+that is installed is tried. What follows `--` on the command line is for pytest.
 """
 
 from __future__ import annotations
 
+import shutil
+
 import nox
 
-OLDEST_PYTHON = {"5.2": 10, "6.0": 12, "6.1": 12}
-"""The supported releases of Django, and the minor version of the oldest Python that each runs on."""
+PYTHONS = {"5.2": range(10, 15), "6.0": range(12, 16), "6.1": range(12, 16)}
+"""The supported releases of Django, and the minor versions of Python to try each with.
 
-NEWEST_PYTHON = 13
+Python 3.10 has reached its end; it stays for as long as Django 5.2, which runs on it: until April 2028.
+"""
 
-PAIRS = [
-    (f"3.{minor}", django) for django, oldest in OLDEST_PYTHON.items() for minor in range(oldest, NEWEST_PYTHON + 1)
-]
+NEWEST_PYTHON = max((minor for minor in PYTHONS["6.1"] if shutil.which(f"python3.{minor}")), default=12)
+"""The newest that is installed here."""
+
+PAIRS = [(f"3.{minor}", django) for django, minors in PYTHONS.items() for minor in minors]
 
 REQUIREMENTS = ("django", "redis[hiredis]", "uvicorn", "websockets", "httptools", "msgpack", "click", "uvloop")
 """The packages that `newest` installs, whatever upper bounds setup.cfg has."""
@@ -28,7 +32,10 @@ nox.options.reuse_venv = "yes"
 @nox.session
 @nox.parametrize(
     "python,django",
-    [nox.param(*pair, id="-".join(pair), tags=["ci"] if pair == PAIRS[-1] else []) for pair in PAIRS],
+    [
+        nox.param(*pair, id="-".join(pair), tags=["ci"] if pair == (f"3.{NEWEST_PYTHON}", "6.1") else [])
+        for pair in PAIRS
+    ],
 )
 def tests(session: nox.Session, django: str) -> None:
     """Run the tests with one pair of Python and Django."""

@@ -102,24 +102,20 @@ def _for(seconds: float) -> Iterator[float]:
 def group(options: argparse.Namespace) -> Figures:
     """Seconds that a sender spends on one group send, for growing groups; nobody else uses the layer meanwhile."""
     costs = _our_group(options) if _is_ours() else uvloop.run(_their_group(options))
+    sizes = _our_bytes() if os.environ["LAYER"] == "redis" else {}
     # Where the cost does not grow with members the slope is noise, of either sign.
     slope = max(0.0, (costs[SIZES[-1]] - costs[SIZES[0]]) / (SIZES[-1] - SIZES[0]))
     each = {f"µs for {size}": cost * 1e6 for size, cost in costs.items()}
-    return {**each, "µs a member": slope * 1e6, "times as long for 10000": costs[SIZES[-1]] / costs[SIZES[0]]}
+    return {**each, "µs a member": slope * 1e6, "times as long for 10000": costs[SIZES[-1]] / costs[SIZES[0]], **sizes}
 
 
 def _our_group(options: argparse.Namespace) -> dict[int, float]:
     """Members are clients of one interface server, whose part is played here: it lives, and takes what arrives."""
-    from channels_classic.layers import names
-    from channels_classic.layers.steps import Heartbeat, Join, Take
+    from channels_classic.layers.steps import Take
 
-    layer, inbox, costs = _ours(), names.new_inbox(), {}
+    layer, costs = _ours(), {}
     for size in SIZES:
-        members = [names.random_text(12) for _ in range(size)]
-        layer.run([Heartbeat(inbox)])
-        for start in range(0, size, 500):
-            layer.run([Join(f"group{size}", inbox, members[start : start + 500])])
-        times = []
+        inbox, times = _join(f"group{size}", size), []
         for begun in _for(options.seconds / len(SIZES)):
             layer.send_group(f"group{size}", MESSAGE)
             times.append(time.perf_counter() - begun)
@@ -127,6 +123,42 @@ def _our_group(options: argparse.Namespace) -> dict[int, float]:
             assert taken is not None
         costs[size] = sorted(times)[len(times) // 2]
     return costs
+
+
+def _our_bytes() -> Figures:
+    """Bytes that a group send takes through Redis, in either direction, for each further member."""
+    import redis
+
+    layer, server = _ours(), redis.Redis.from_url(os.environ["REDIS_URL"])
+
+    def transferred() -> int:
+        found = server.info("stats")
+        return int(found["total_net_input_bytes"]) + int(found["total_net_output_bytes"])
+
+    def size_of_send(size: int) -> float:
+        group = f"bytes{size:05}"  # names of one length
+        _join(group, size)
+        layer.send_group(group, MESSAGE)
+        before = transferred()
+        for _ in range(TOGETHER):
+            layer.send_group(group, MESSAGE)
+        return (transferred() - before) / TOGETHER  # the question is as long for any size
+
+    smallest, largest = size_of_send(SIZES[0]), size_of_send(SIZES[-1])
+    return {"bytes a member": max(0.0, round((largest - smallest) / (SIZES[-1] - SIZES[0]), 1))}
+
+
+def _join(group: str, size: int) -> str:
+    """Make clients of an interface server that lives members of a group; return its inbox."""
+    from channels_classic.layers import names
+    from channels_classic.layers.steps import Heartbeat, Join
+
+    layer, inbox = _ours(), names.new_inbox()
+    members = [names.random_text(12) for _ in range(size)]
+    layer.run([Heartbeat(inbox)])
+    for start in range(0, size, 500):
+        layer.run([Join(group, inbox, members[start : start + 500])])
+    return inbox
 
 
 def inboxes(options: argparse.Namespace) -> Figures:

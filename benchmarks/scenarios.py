@@ -78,6 +78,7 @@ def _broadcast(sockets: int) -> Scenario:
             Goal(("nchan",), 1, "deliveries/s"),
             Goal(PUBSUB, 20, "deliveries/s"),
             Goal((), 0, "lost"),
+            *((Goal((), 4, "µs of interface server"),) if sockets == 1000 else ()),
             *_not_slower("deliveries/s"),
         ),
     )
@@ -142,6 +143,7 @@ SCENARIOS = (
         ("redis-layer", "local-layer", "core-layer", "core-apart"),
         (
             Goal((), 1.3, "times as long for 10000", "redis-layer"),
+            Goal((), 0, "bytes a member", "redis-layer"),
             Goal(("core-apart",), 1 / 50, "µs for 10000", "redis-layer"),
             Goal(("core-layer",), None, "µs for 10000", "redis-layer"),
             *_not_slower("µs for 10000", local="local-layer", redis="redis-layer"),
@@ -153,6 +155,20 @@ SCENARIOS = (
         ("benchmarks.inside", "inboxes"),
         ("redis-layer", "local-layer"),
         (Goal((), 25, "µs an inbox", "redis-layer"), Goal((), 5, "ms for 1000000", "redis-layer")),
+    ),
+    Scenario(
+        "healing",
+        "groups of 10 × 10,000 members after Redis lost its data",
+        ("benchmarks.healing",),
+        ("redis-layer",),
+        tuple(
+            goal
+            for groups in (1, 1000)
+            for goal in (
+                Goal((), 5, f"s for {groups} groups", "redis-layer"),
+                Goal((), 50, f"ms, longest ping, {groups} groups", "redis-layer"),
+            )
+        ),
     ),
     Scenario(
         "layer",
@@ -239,6 +255,13 @@ SCENARIOS = (
             Goal(("local",), 1.7, "messages/s", "local-2"),
             *_not_slower("messages/s", local="local-2", redis="redis-2"),
         ),
+    ),
+    Scenario(
+        "slow-clients",
+        "an honest client beside 160 slow, silent and vanished ones, 2 workers",
+        ("benchmarks.slow_clients", "{http}"),
+        ("redis-2", "local-2"),
+        (Goal((), 2, "times the 99 % alone", "redis-2"), Goal((), 2, "times the 99 % alone", "local-2")),
     ),
     Scenario(
         "start",

@@ -8,6 +8,7 @@ Module paths of Channels 1.1.8   apps asgi auth binding channel delay exceptions
                                  worker
 Of this package                  checks  system checks           compat  the import names of Channels 1.x
                                  conf    settings                layers  channel layers
+                                 migrate the command that moves projects from 1.x; no program imports it
                                  interface_server, worker        the programs: links to the folders at the root
                                  modules with an underscore      internal
 """

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from channels_classic.layers.fork import renew_after_fork
+
 LINES_PER_SECOND = 10
 """Most lines of one kind. The next line says how many were omitted."""
 
@@ -15,10 +17,15 @@ class LineLimit:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
         self._second = 0
         self._lines = 0
         self._omitted = 0
+        renew_after_fork(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Begin with a lock that nobody holds."""
+        self._lock = threading.Lock()
 
     def admit(self) -> str | None:
         """Return the end of a line that may be logged, often empty, or ``None`` for one that is to be omitted."""

@@ -13,7 +13,7 @@ _CONTROL = re.compile("[\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\
 KEEP_LINES = {"keep_lines": True}
 """The `extra` of a record with line breaks of our own, a table or a stack, and nothing from clients."""
 
-_LOGGERS = (
+LOGGERS = (
     "channels_classic.interface_server",
     "channels_classic.layers",
     "channels_classic.worker",
@@ -66,5 +66,5 @@ _escape_control_characters = _EscapeControlCharacters()
 
 def protect_loggers() -> None:
     """Escape control characters in everything that the loggers of this package write. May be called again."""
-    for name in _LOGGERS:
+    for name in LOGGERS:
         logging.getLogger(name).addFilter(_escape_control_characters)

@@ -17,7 +17,7 @@ from channels_classic.conf import CHANNELS_IMPLICIT_ACCEPT
 from channels_classic.layers.base import BeforeRun, before_run
 from channels_classic.signals import consumer_finished, consumer_started
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("django.channels")
 
 
 class Sender(Protocol):

@@ -6,6 +6,7 @@ from importlib import import_module
 
 from django.apps import AppConfig
 
+from channels_classic.log import enable_loggers
 from channels_classic.package_checks import check_all
 
 __all__ = ["ChannelsConfig"]
@@ -19,10 +20,11 @@ class ChannelsConfig(AppConfig):
     verbose_name = "Channels Classic"
 
     def ready(self) -> None:
-        """Register the system checks, and the bindings, whose models are loaded by now.
+        """Register the system checks, and the bindings, whose models are loaded by now; let our loggers log.
 
         Raises `RuntimeError` when a library is too old, and `ValueError` for an incomplete binding.
         """
         check_all()
+        enable_loggers()
         import_module("channels_classic.checks")
         import_module("channels_classic.binding.base").BindingMetaclass.register_all()

@@ -16,6 +16,7 @@ from channels_classic._pending import pending_message_store
 from channels_classic.asgi import channel_layers
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import InvalidMessage
+from channels_classic.layers.history import SECONDS, Retention, make_retention
 from channels_classic.layers.names import check_channel
 
 __all__ = ["Channel", "Group"]
@@ -96,10 +97,24 @@ class Group(_Address):
 
     Members that are full miss a message, without an error. ``add`` and ``discard`` act at once, also inside a
     consumer, whose sends wait: a channel that is discarded after a send does not get that message.
+
+    With ``keep`` the group is recoverable: it keeps the last messages, as many as that and each for ``seconds``, and
+    members that come back get what they missed. Raises ``ValueError`` for numbers that mean nothing.
     """
 
     but: str = ""
     """The member that messages of this object do not go to."""
+
+    def __init__(
+        self,
+        name: str | bytes,
+        alias: str = DEFAULT_CHANNEL_LAYER,
+        channel_layer: Any = None,
+        keep: int = 0,
+        seconds: float = SECONDS,
+    ) -> None:
+        super().__init__(name, alias, channel_layer)
+        self.retention: Retention | None = make_retention(keep, seconds) if keep else None
 
     def send(
         self,
@@ -119,15 +134,31 @@ class Group(_Address):
         group.but = check_channel(_name_of(but))
         return group
 
-    def add(self, channel: Channel | str, who: str | None = None, info: dict[str, Any] | None = None) -> None:
+    def add(
+        self,
+        channel: Channel | str,
+        who: str | None = None,
+        info: dict[str, Any] | None = None,
+        after: str | None = None,
+    ) -> None:
         """Make ``channel`` a member, or renew its membership, which ends after the layer's ``group_expiry``.
 
         With ``who`` it counts for ``presence`` as a socket of that person, and ``info`` is said of it. Raises
         ``InvalidPresence`` for what cannot be kept.
+
+        A member of a recoverable group first gets what was sent after the cursor ``after``, in order; without one, what
+        is sent from now on. Raises ``ValueError`` for a cursor where nothing is kept.
         """
         name = _name_of(channel)
         pending_message_store.added(name)
-        options = {} if who is None and info is None else {"who": who, "info": info}
+        options: dict[str, Any] = {} if who is None and info is None else {"who": who, "info": info}
+        if self.retention is not None:
+            options |= {"after": after, "keep": self.retention.keep}
+        elif after is not None:
+            raise ValueError(
+                f"after={after!r}: this group keeps nothing. Write Group({self.name!r}, keep=…, seconds=…), wherever "
+                "it is sent to and joined."
+            )
         self.channel_layer.group_add(self.name, name, **options)
 
     def discard(self, channel: Channel | str) -> None:
@@ -145,7 +176,9 @@ class Group(_Address):
         return found
 
     def _send_now(self, content: dict[str, Any]) -> None:
-        options = {"but": self.but} if self.but else {}  # layers of other packages know no options
+        options: dict[str, Any] = {"but": self.but} if self.but else {}  # layers of other packages know no options
+        if self.retention is not None:
+            options |= self.retention._asdict()
         self.channel_layer.send_group(self.name, content, **options)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import traceback
 from datetime import datetime, timezone
 
 from django.utils.log import AdminEmailHandler
 
 from channels_classic._current import current_message
-from channels_classic._log_escapes import protect_loggers
+from channels_classic._log_escapes import LOGGERS, protect_loggers
 
 __all__ = ["JSONFormatter", "MessageFilter", "handler", "setup_logger"]
 
@@ -27,6 +29,19 @@ _our_levels: dict[str, int] = {}
 """Levels set here, by logger: what differs was set by the project."""
 
 
+def enable_loggers() -> None:
+    """Let the loggers of this package log, whatever was imported before `LOGGING` was applied and handlers raise.
+
+    Unless it says otherwise, Python switches off all loggers that exist by then and that it does not name: those of
+    modules which `asgi.py`, `channels-classic` or the settings import. Call when it was applied.
+    """
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.disabled = False
+        if type(logger) is logging.Logger:
+            logger.__class__ = _ShieldedLogger
+
+
 def setup_logger(name: str, verbosity: int = 1) -> logging.Logger:
     """Return the logger `name`, which logs to `handler` what no handler of the project gets.
 
@@ -34,6 +49,7 @@ def setup_logger(name: str, verbosity: int = 1) -> logging.Logger:
     with 3 everything. The same goes for the loggers of this package. Records propagate to the handlers of the project,
     and a logger that the `LOGGING` setting gave a level or handlers is left as it is.
     """
+    enable_loggers()
     protect_loggers()
     handler.setFormatter(logging.Formatter(_FORMAT))
     if not any(isinstance(existing, _Unheard) for existing in handler.filters):
@@ -95,6 +111,23 @@ def _message_fields() -> dict[str, str]:
         return {"request_id": "", "channel": "", "trace_id": ""}
     trace_id = message.trace_context.get("traceparent", "")[3:35]
     return {"request_id": message.request_id, "channel": message.channel.name, "trace_id": trace_id}
+
+
+class _ShieldedLogger(logging.Logger):
+    """A logger whose handlers cannot fail the program that logs.
+
+    Handlers of the standard library report their own errors; those of others raise them, such as Django's handler that
+    mails to the admins. A message whose error is logged would have no outcome then.
+    """
+
+    def callHandlers(self, record: logging.LogRecord) -> None:
+        """Call the handlers; write to the standard error what one of them raised, and the record."""
+        try:
+            super().callHandlers(record)
+        except Exception:
+            if logging.raiseExceptions and sys.stderr:
+                text = logging.Formatter(_FORMAT).format(record)
+                sys.stderr.write(f"{text}\nA handler of this record failed:\n{traceback.format_exc()}")
 
 
 class _Unheard(logging.Filter):

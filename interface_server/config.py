@@ -72,6 +72,15 @@ class InterfaceConfig:
     waiting_timeout: float = option(
         60.0, "Seconds of paused reading after which a WebSocket is closed with 1013 (try again later)."
     )
+    frame_rate: int = option(
+        0,
+        "Maximum frames per second of a WebSocket client; beyond it the socket is read more slowly, and closed with "
+        "1008 if that goes on for 10 seconds. 0: unlimited.",
+    )
+    byte_rate: int = option(0, "Maximum bytes per second of a WebSocket client, likewise. 0: unlimited.")
+    sockets_per_address: int = option(
+        0, "Maximum WebSockets of one client address in a process; further handshakes get 429. 0: unlimited."
+    )
     socket_memory: int = option(
         1024**3,
         "Maximum bytes queued for and from all WebSockets of a process; beyond it those that use most are closed. "

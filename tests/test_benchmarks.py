@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks.contenders import CONTENDERS
+from benchmarks.limits import more_descriptors
 from benchmarks.report import figures_table, goals_table
 from benchmarks.results import Comparison, Measurement, Results, read
+from benchmarks.rounds import Course
 from benchmarks.scenarios import SCENARIOS
 from tests.support.processes import Process
+from tests.support.waiting import scaled
 
 ROOT = Path(__file__).parent.parent
-ECHO = next(scenario for scenario in SCENARIOS if scenario.key == "echo")
+SCENARIOS_BY_KEY = {scenario.key: scenario for scenario in SCENARIOS}
+ECHO = SCENARIOS_BY_KEY["echo"]
 
 
 def test_a_scenario_is_measured_and_reported(redis_url: str, tmp_path: Path) -> None:
@@ -30,6 +34,29 @@ def test_a_scenario_is_measured_and_reported(redis_url: str, tmp_path: Path) -> 
     results = read(path)
     assert goals_table(results) in benchmarks.output
     assert figures_table(results) in benchmarks.output
+
+
+def test_a_small_storm_fails_nobody_and_is_spread() -> None:
+    more_descriptors()
+    with Course(1.0, {"storm": "60", "drain": "3"}) as course:
+        measured = course.measure(SCENARIOS_BY_KEY["storm"], "redis-drain", 0)
+    assert not measured.failure
+    assert {name: measured.figures[name] for name in ("failed attempts", "lost", "twice")} == {
+        "failed attempts": 0,
+        "lost": 0,
+        "twice": 0,
+    }
+    assert measured.figures["handshakes in the busiest second"] < 60
+
+
+def test_slow_clients_are_not_cut_off_and_hold_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    options = ["--rounds", "1", "--seconds", "0.3", "--only", "slow-clients", "--contenders", "local-2"]
+    with Process([sys.executable, "-m", "benchmarks", *options, "--results", path], cwd=ROOT) as benchmarks:
+        assert benchmarks.wait(90) == 0, benchmarks.output
+    (figures,) = (found["figures"] for found in json.loads(path.read_text())["measurements"])
+    assert figures["wrong"] == 0
+    assert figures["ms, slowest"] < scaled(5000)
 
 
 def test_a_goal_is_against_the_best_of_the_peers_round_by_round() -> None:

@@ -1,14 +1,17 @@
-"""Names in the documents exist: targets of links, verbs of the Makefile, files of the rooms."""
+"""Names in the documents exist: targets of links, verbs of the Makefile, files of the rooms, pictures."""
 
 from __future__ import annotations
 
 import re
+from configparser import ConfigParser
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ["", "docs", "docs/deploy", "docs/reference", "examples/at_most_once", "examples/liveblog"]
+FOLDERS = ["", "docs", "docs/deploy", "docs/howto", "docs/move", "docs/reference", "docs/tutorial"]
+FOLDERS += ["examples/at_most_once", "examples/liveblog"]
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 ROOMS = ["channels_classic", "interface_server", "worker", "tests"]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
@@ -34,6 +37,34 @@ def test_every_verb_is_in_the_makefile(document: str) -> None:
 
 def test_every_verb_is_in_the_list() -> None:
     assert set(re.findall(r"^([a-z-]+):.*  ## \w", (ROOT / "Makefile").read_text(), re.M)) == VERBS
+
+
+def test_the_address_of_the_repository_is_the_one_in_the_metadata() -> None:
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    url = config["metadata"]["url"]
+    texts = [(document, (ROOT / document).read_text()) for document in DOCUMENTS]
+    cloned = [(document, found) for document, text in texts for found in re.findall(r"git clone (\S+)", text)]
+    assert {document for document, _ in cloned} == {"README.md", "CONTRIBUTING.md"}
+    assert [entry for entry in cloned if entry[1] != url] == []
+    links = [
+        (document, found) for document, text in texts for found in re.findall(r"https://[^)\s]*/blob/[^)\s]*", text)
+    ]
+    assert [entry for entry in links if not entry[1].startswith(f"{url}/blob/main/")] == []
+
+
+def test_the_links_of_the_readme_are_absolute_on_a_package_index() -> None:
+    absolute_links = run_path(str(ROOT / "setup.py"))["absolute_links"]
+    text = absolute_links((ROOT / "README.md").read_text(), "https://example.net/repo")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert "https://example.net/repo/raw/main/docs/liveblog.png" in targets
+    assert "https://example.net/repo/blob/main/docs/security.md#origins" in targets
+    assert [target for target in targets if not target.startswith("https://")] == []
+
+
+def test_the_pictures_are_those_that_the_script_draws() -> None:
+    drawings = [draw() for draw in run_path(str(ROOT / "docs/images/draw.py"))["DRAWINGS"]]
+    assert [drawing.path.name for drawing in drawings if drawing.path.read_text() != drawing.svg()] == []
 
 
 def test_the_files_that_a_contributor_is_sent_to_are_there() -> None:

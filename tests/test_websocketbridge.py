@@ -12,6 +12,7 @@ import pytest
 from django.contrib.staticfiles import finders
 from django.templatetags.static import static
 
+from channels_classic.interface_server.cursors import PROTOCOL, cursors_of
 from tests.support.bridge_server import BridgeServer
 
 if TYPE_CHECKING:
@@ -616,3 +617,48 @@ def test_the_script_can_be_loaded_as_a_node_or_amd_module(page: Page) -> None:
         return Object.keys(found);
     }"""
     assert page.evaluate(loaded, source) == ["WebSocketBridge"]
+
+
+# Recovering
+
+RECOVER = """
+window.recorded = [];
+window.record = (name) => (...facts) => recorded.push([name, ...facts]);
+window.bridge = new channels.WebSocketBridge({recover: true, onGap: record("gap")});
+bridge.connect("/ws/", undefined, {minReconnectionDelay: 10, maxReconnectionDelay: 50});
+bridge.listen(record("message"));
+"""
+
+
+def offered(connection: Any) -> tuple[str, dict[str, str] | None]:
+    """The first sub-protocol that a page offers, and the cursors in the second one, as our server reads them."""
+    protocols = connection.request.headers["Sec-WebSocket-Protocol"].split(", ")
+    return protocols[0], cursors_of(protocols)
+
+
+def test_a_bridge_that_recovers_comes_back_with_its_cursors(page: Page, server: BridgeServer) -> None:
+    page.evaluate(RECOVER)
+    first = server.socket()
+    assert offered(first) == (PROTOCOL, {})
+    for message in ('room 12-1\n{"n": 1}', '\n{"n": 2}', "hall 13-7 at\n", 'room 12-2\n{"n": 3}'):
+        first.send(message)
+    assert recorded(page, 3) == [["message", {"n": n}, None] for n in (1, 2, 3)]
+    first.close()
+    second = server.socket()
+    assert offered(second) == (PROTOCOL, {"room": "12-2", "hall": "13-7"})
+    second.send("room 14-9 gap\n")
+    second.send('room 14-10\n{"n": 4}')
+    assert recorded(page, 5)[3:] == [["gap", "room"], ["message", {"n": 4}, None]]
+    second.close()
+    assert offered(server.socket()) == (PROTOCOL, {"room": "14-10", "hall": "13-7"})
+
+
+def test_a_bridge_that_recovers_has_no_protocols_of_the_page(page: Page, server: BridgeServer) -> None:
+    with pytest.raises(Exception, match="a sub-protocol of its own"):
+        page.evaluate("new channels.WebSocketBridge({recover: true}).connect('/ws/', ['chat'])")
+
+
+def test_a_bridge_that_recovers_understands_a_server_that_does_not(page: Page, server: BridgeServer) -> None:
+    page.evaluate("window.WebSocket = class extends WebSocket { constructor(url) { super(url); } };" + RECOVER)
+    server.socket().send('{"n": 1}')
+    assert recorded(page, 1) == [["message", {"n": 1}, None]]

@@ -12,13 +12,25 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import rng
 from channels_classic.layers.names import check_group
 from channels_classic.layers.planner import Delivery, Outgoing, Report
-from channels_classic.layers.steps import Audience, Connection, Length, Lookup, Members, Push, Step, Take, Taken
+from channels_classic.layers.steps import (
+    Audience,
+    Connection,
+    Length,
+    Lookup,
+    Members,
+    Push,
+    Recorded,
+    Step,
+    Take,
+    Taken,
+)
 
 from .context import Context
 from .outage import Outage
@@ -212,30 +224,47 @@ class WorkerConnection:
 
     def _look_up(self, sends: Sequence[Outgoing]) -> dict[str, Audience] | None:
         """Return the audiences of all groups in `sends` once the layer is up; None if the worker stops before that."""
-        names = list(dict.fromkeys(send.name for send in sends if send.group and _is_group(send.name)))
+        plain = (send.name for send in sends if send.group and send.retention is None)
+        names = list(dict.fromkeys(name for name in plain if _is_group(name)))
+        records = self._outstanding.records(sends)
         tries = 0
         while self._connect():
-            if not names:
+            if not names and not records:
                 return {}
             tries += 1
             try:
-                self._live.write([Lookup(name) for name in names])
+                self._live.write([*map(Lookup, names), *(step for _, step in records)])
                 self._settle()
                 found = dict(zip(names, [self._live.read() for _ in names], strict=True))
-                rosters = self._members(found)
+                recorded = [self._live.read() for _ in records]
+                kept = (
+                    (send.name, result.audience)
+                    for (send, _), result in zip(records, recorded, strict=True)
+                    if isinstance(result, Recorded)
+                )
+                rosters = self._members([*found.items(), *kept])
                 self._used = self._clock()
             except LayerUnavailable as error:
-                self._lose(error)  # a look-up may be repeated: none of `sends` has been written yet
+                self._lose(error)  # may be repeated: none of `sends` has been written yet
+                records = [(send, replace(step, again=True)) for send, step in records]
                 continue
-            results = [*found.values(), *rosters.values()]
+            results = [*found.values(), *recorded, *rosters.values()]
             if tries > 2 or not any(isinstance(result, StepRefused) and result.again for result in results):
+                for (send, _), result in zip(records, recorded, strict=True):
+                    send.recorded = self._recorded(send.name, result, rosters)
                 return {name: self._audience(name, result, rosters) for name, result in found.items()}
             self._close_if_misplaced()
+            records = [(send, replace(step, again=True)) for send, step in records]
         return None
 
-    def _members(self, found: Mapping[str, Any]) -> dict[Members, Any]:
+    def _recorded(self, name: str, found: Any, rosters: Mapping[Members, Any]) -> Recorded:
+        if isinstance(found, StepRefused):
+            return Recorded(self._audience(name, found, rosters), 0, 0)
+        return Recorded(self._audience(name, found.audience, rosters), found.life, found.position)
+
+    def _members(self, found: Sequence[tuple[str, Any]]) -> dict[Members, Any]:
         """Return the rosters of inboxes of other releases among the audiences of groups."""
-        audiences = [(name, result) for name, result in found.items() if isinstance(result, Audience)]
+        audiences = [(name, result) for name, result in found if isinstance(result, Audience)]
         questions = [each for name, audience in audiences for each in self._layer.planner.foreign(name, audience)]
         if questions:
             self._live.write(questions)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,9 @@ from channels_classic.exceptions import InvalidMessage, MessageTooLarge, StepRef
 from channels_classic.layers.codec import Outcome, pack_message
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report
-from channels_classic.layers.steps import Audience, Entry, Push, Status
+from channels_classic.layers.steps import Audience, Entry, Push, Record, Status
 
-from .inflight import Record
+from . import inflight
 from .result import ConsumerResult
 
 logger = logging.getLogger("channels_classic.worker")
@@ -51,7 +52,7 @@ class _KeptReport(Entry):
 class Outstanding:
     """The state of one connection between what consumers sent and what the layer has answered."""
 
-    def __init__(self, planner: Planner, losses: Losses, record: Record) -> None:
+    def __init__(self, planner: Planner, losses: Losses, record: inflight.Record) -> None:
         self._planner = planner
         self._losses = losses
         self._record = record
@@ -97,6 +98,15 @@ class Outstanding:
                 result.sends = [send for send in result.sends if self._is_sendable(send, groups, result)]
             return self._pushes(results, groups)
 
+    def records(self, sends: Sequence[Outgoing]) -> list[tuple[Outgoing, Record]]:
+        """Return the steps by which groups keep messages; one that cannot be sent is dropped by `plan`."""
+        found = []
+        for send in sends:
+            if send.retention is not None:
+                with suppress(Exception):
+                    found.append((send, self._planner.record(send)))
+        return found
+
     def _pushes(self, results: Sequence[ConsumerResult], groups: Mapping[str, Audience]) -> list[Push]:
         sends = [send for result in results for send in result.sends]
         # First, because a report may be attached to the last send.
@@ -106,6 +116,8 @@ class Outstanding:
     def _is_sendable(self, send: Outgoing, groups: Mapping[str, Audience], result: ConsumerResult) -> bool:
         try:
             self._planner.lookups([send])  # checks the name
+            if send.retention is not None and send.recorded is None:
+                self._planner.record(send)
             self._planner.pushes([send], groups)
         except Exception as error:
             self._losses.count("invalid", str(send.name))

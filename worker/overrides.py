@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from channels_classic._pending import pending_message_store
 from channels_classic.exceptions import LayerUnavailable, StepRefused
@@ -58,7 +59,9 @@ class Overrides:
 
     def _send(self, send: Outgoing, result: ConsumerResult) -> None:
         method: Callable[..., object] = self._layer.send_group if send.group else self._layer.send
-        options = {"but": send.but} if send.but else {}  # methods that projects wrote for 1.x know no options
+        options: dict[str, Any] = {"but": send.but} if send.but else {}  # methods written for 1.x know no options
+        if send.retention is not None:
+            options |= send.retention._asdict()
         call = partial(method, send.name, send.message, **options)
         deadline = self._clock() + pending_message_store.retry_time
         answer = answering.set(lambda channel: send.report if channel == send.name else None)

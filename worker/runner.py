@@ -169,8 +169,10 @@ def collect(pairs: list[Pair], sends: list[Outgoing], wrapper: Any) -> None:
     for sender, content in pairs:
         layer, own = sender.channel_layer, wrapper.channel_layer
         if layer is wrapper or layer is own or getattr(layer, "channel_layer", None) is own:
-            but = sender.but if isinstance(sender, Group) else ""
-            sends.append(Outgoing(sender.name, content, isinstance(sender, Group), but=but))
+            if isinstance(sender, Group):
+                sends.append(Outgoing(sender.name, content, True, but=sender.but, retention=sender.retention))
+            else:
+                sends.append(Outgoing(sender.name, content))
         else:
             _send_elsewhere(sender, content)
 

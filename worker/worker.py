@@ -145,6 +145,7 @@ class Worker:
         """
         channels = [check_receivable(name) for name in self.apply_channel_filters(self.channel_layer.router.channels)]
         self.to_be_replaced = False
+        begun = time.monotonic()
         with self._shutdown.attending(self.signal_handlers):
             logger.log(
                 logging.DEBUG if self.is_one_of_many else logging.INFO,
@@ -168,6 +169,7 @@ class Worker:
                 runtime.watchdog.stop()
                 if self.signal_handlers:  # a program of its own, not a thread of `runserver` or of a test
                     self.log_statistics()
+                    logger.info("Stopped after %.0f s.", time.monotonic() - begun)
                 self._runtime = None
         if self.to_be_replaced and self.is_renewable:
             logger.info("Restarting.")

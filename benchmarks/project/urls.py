@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
 
@@ -17,4 +20,18 @@ def page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"Hello, {request.user.get_username()}. Here are {names}.", content_type="text/plain")
 
 
-urlpatterns = [path("", hello), path("page", page)]
+def download(request: HttpRequest) -> StreamingHttpResponse:
+    """Five megabytes in parts."""
+    return StreamingHttpResponse(b"x" * 65536 for _ in range(80))
+
+
+def endless(request: HttpRequest) -> StreamingHttpResponse:
+    def ticks() -> Iterator[bytes]:
+        while True:
+            yield b"tick"
+            time.sleep(0.05)
+
+    return StreamingHttpResponse(ticks())
+
+
+urlpatterns = [path("", hello), path("page", page), path("download", download), path("endless", endless)]

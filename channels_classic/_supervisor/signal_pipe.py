@@ -57,7 +57,7 @@ class SignalPipe:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = [*STOP_SIGNALS, *filter(_is_free, others)]
+        numbers = [*STOP_SIGNALS, *(number for number in others if number not in STOP_SIGNALS and _is_free(number))]
         self._numbers.update(numbers)
         handlers = {number: signal.signal(number, _ignore) for number in numbers}
         previous = signal.set_wakeup_fd(self._outside.fileno(), warn_on_full_buffer=False)

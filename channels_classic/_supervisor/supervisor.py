@@ -107,7 +107,7 @@ class Supervisor(Generic[P]):
 
     def run(self) -> int:
         """Supervise until stopped; return the exit status: 0, or 1 when processes had to be killed."""
-        with self._signal_pipe.catching([signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1]):
+        with self._signal_pipe.catching([signal.Signals(number) for number in self._on_signal]):
             try:
                 return self._supervise()
             finally:
@@ -269,7 +269,7 @@ class Supervisor(Generic[P]):
     def _ignore(self, number: int) -> None:
         """Do nothing: `_supervise` has looked after the processes already."""
 
-    _on_signal: ClassVar[dict[int, Callable[[Supervisor[P], int], None]]] = {
+    _on_signal: ClassVar[dict[int, Callable[..., None]]] = {
         signal.SIGTERM: _stop,
         signal.SIGINT: _stop,
         signal.SIGHUP: _renew,

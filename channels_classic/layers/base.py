@@ -6,6 +6,7 @@ methods only carry the steps: `run` in a thread, `run_async` on an event loop. A
 
 from __future__ import annotations
 
+import math
 import warnings
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable, Generator, Sequence
@@ -15,7 +16,8 @@ from typing import Any, ClassVar, TypeVar
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, MessageTooLarge, StepRefused
 from channels_classic.layers import names, rng
 from channels_classic.layers.capacity import Capacities, Patterns
-from channels_classic.layers.codec import Kind, Outcome, encode
+from channels_classic.layers.codec import Kind, Outcome, decode_kept, encode
+from channels_classic.layers.history import ALL, SECONDS, Cursor, make_retention, parse_start
 from channels_classic.layers.legacy_names import LegacyNames
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report, member_of
@@ -37,6 +39,9 @@ from channels_classic.layers.steps import (
     MemberCount,
     Members,
     Push,
+    ReadHistory,
+    Recorded,
+    SetStart,
     Step,
     Take,
     Taken,
@@ -83,8 +88,8 @@ class BaseChannelLayer(LegacyNames):
         for name, value in {"expiry": expiry, "group_expiry": group_expiry, "capacity": capacity}.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError(f"`{name}` is {value!r}, but it is a number.")
-            if not (value > 0 or (name == "capacity" and value == 0)):
-                raise ValueError(f"`{name}` is {value!r}: expected a number above 0.")
+            if not (0 < value < math.inf or (name == "capacity" and value == 0)):
+                raise ValueError(f"`{name}` is {value!r}: expected a finite number above 0.")
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.capacity = capacity
@@ -141,13 +146,22 @@ class BaseChannelLayer(LegacyNames):
         """
         return self._drive(self._new_channel(pattern))
 
-    def group_add(self, group: str, channel: str, who: str | None = None, info: dict[str, Any] | None = None) -> None:
+    def group_add(
+        self,
+        group: str,
+        channel: str,
+        who: str | None = None,
+        info: dict[str, Any] | None = None,
+        after: str | None = None,
+        keep: int = 0,
+    ) -> None:
         """Make a channel a member, or renew its membership; complete for every sender when this returns.
 
-        With `who` it is known to `group_presence` who is at the channel, and `info` about it. If the connection breaks
+        With `who` it is known to `group_presence` who is at the channel, and `info` about it. With `keep`, as in
+        `send_group`, it first gets what the group keeps after the cursor `after`. If the connection breaks
         (`LayerUnavailable`) it is done or not; doing it again is harmless. Raises `InvalidPresence`.
         """
-        self._drive(self._group_add(group, channel, who, info))
+        self._drive(self._group_add(group, channel, who, info, after, keep))
 
     def group_discard(self, group: str, channel: str) -> None:
         """End a membership, if there is one; complete for every sender when this returns.
@@ -171,13 +185,16 @@ class BaseChannelLayer(LegacyNames):
         """
         return self._drive(self._group_presence(group))
 
-    def send_group(self, group: str, message: dict[str, Any], but: str = "") -> None:
+    def send_group(
+        self, group: str, message: dict[str, Any], but: str = "", keep: int = 0, seconds: float = SECONDS
+    ) -> None:
         """Send a message to every member, except for the channel `but`.
 
-        Members that are full miss it, and are counted; it never raises `ChannelFull`. If the connection breaks once
-        the members are known, some may have it and some not: `LayerUnavailable`, and it must not be sent again.
+        With `keep` the group keeps its last messages, as many as that and each for `seconds`, for members that come
+        back. Members that are full miss it, and are counted; it never raises `ChannelFull`. If the connection breaks
+        once the members are known, some may have it and some not: `LayerUnavailable`, and it must not be sent again.
         """
-        self._drive(self._send_group(group, message, but))
+        self._drive(self._send_group(group, message, but, keep, seconds))
 
     def flush(self) -> None:
         """Drop all messages, groups and statistics, for every process; if the connection breaks, maybe only some."""
@@ -209,10 +226,16 @@ class BaseChannelLayer(LegacyNames):
         return await self._drive_async(self._receive(channels, BLOCK), waits=True)
 
     async def group_add_async(
-        self, group: str, channel: str, who: str | None = None, info: dict[str, Any] | None = None
+        self,
+        group: str,
+        channel: str,
+        who: str | None = None,
+        info: dict[str, Any] | None = None,
+        after: str | None = None,
+        keep: int = 0,
     ) -> None:
         """`group_add` on an event loop."""
-        await self._drive_async(self._group_add(group, channel, who, info))
+        await self._drive_async(self._group_add(group, channel, who, info, after, keep))
 
     async def group_discard_async(self, group: str, channel: str) -> None:
         """`group_discard` on an event loop."""
@@ -230,9 +253,11 @@ class BaseChannelLayer(LegacyNames):
         """`group_presence` on an event loop."""
         return await self._drive_async(self._group_presence(group))
 
-    async def send_group_async(self, group: str, message: dict[str, Any], but: str = "") -> None:
+    async def send_group_async(
+        self, group: str, message: dict[str, Any], but: str = "", keep: int = 0, seconds: float = SECONDS
+    ) -> None:
         """`send_group` on an event loop."""
-        await self._drive_async(self._send_group(group, message, but))
+        await self._drive_async(self._send_group(group, message, but, keep, seconds))
 
     async def global_statistics_async(self) -> dict[str, int]:
         """`global_statistics` on an event loop."""
@@ -288,14 +313,38 @@ class BaseChannelLayer(LegacyNames):
             if not length:
                 return name
 
-    def _group_add(self, group: str, channel: str, who: str | None, info: dict[str, Any] | None) -> Flow[None]:
+    def _group_add(
+        self, group: str, channel: str, who: str | None, info: dict[str, Any] | None, after: str | None, keep: int
+    ) -> Flow[None]:
         inbox, member = member_of(channel)
         identity = None if who is None and info is None else make_identity(who, info)
+        retention = make_retention(keep, SECONDS) if keep else None
+        if retention is None and after is not None:
+            raise ValueError(f"after={after!r}: the group {group!r} keeps nothing, give `keep` to make it recoverable.")
         step: Step = Join(names.check_group(group), inbox, [member])
         if identity is not None:
             step = Attend(group, inbox, {member: identity})
-        (change,) = yield from self._all([step])
-        yield from self._all(self.planner.hint(Kind.JOINED, group, channel, change, identity))
+        if retention is None:
+            (change,) = yield from self._all([step])
+            yield from self._all(self.planner.hint(Kind.JOINED, group, channel, change, identity))
+            return
+        cursor = parse_start(after, retention.keep)
+        if not names.is_managed(inbox):
+            yield from self._replay(group, channel, cursor, retention.keep)
+            yield from self._all([step])
+            return
+        # In this order: whoever reads that it is a member reads also from where it is served.
+        start, change = yield from self._all([SetStart(group, inbox, member, *cursor, keep == 1), step])
+        yield from self._all(self.planner.hint(Kind.JOINED, group, channel, change, identity, start))
+
+    def _replay(self, group: str, channel: str, cursor: Cursor, keep: int) -> Flow[None]:
+        """Send what a channel that no interface server of this release owns has missed; it may miss what comes now."""
+        (history,) = yield from self._all([ReadHistory(group, *cursor)])
+        if keep == 1 and history.kept is None:
+            (history,) = yield from self._all([ReadHistory(group, ALL, 0)])
+        kept = [decode_kept(entry.payload) for entry in history.kept or ()]
+        sends = [Outgoing(channel, message) for message, but in kept[-keep:] if but != channel]
+        yield from self._all(self.planner.pushes(sends, {}))
 
     def _group_discard(self, group: str, channel: str) -> Flow[None]:
         inbox, member = member_of(channel)
@@ -317,13 +366,22 @@ class BaseChannelLayer(LegacyNames):
         (found,) = yield from self._all([Attendance(names.check_group(group))])
         return by_who(found)
 
-    def _send_group(self, group: str, message: dict[str, Any], but: str) -> Flow[None]:
-        sends = [Outgoing(group, message, group=True, but=but and names.check_channel(but))]
-        (found,) = yield from self._all(self.planner.lookups(sends))
-        questions = self.planner.foreign(group, found)
+    def _send_group(self, group: str, message: dict[str, Any], but: str, keep: int, seconds: float) -> Flow[None]:
+        send = Outgoing(group, message, group=True, but=but and names.check_channel(but))
+        recorded: Recorded | None = None
+        if keep:
+            send.retention = make_retention(keep, seconds)
+            (recorded,) = yield from self._all([self.planner.record(send)])
+            audience = recorded.audience
+        else:
+            (audience,) = yield from self._all(self.planner.lookups([send]))
+        questions = self.planner.foreign(group, audience)
         rosters = yield from self._all(questions)
         named = {question.inbox: roster for question, roster in zip(questions, rosters, strict=True)}
-        pushes = self.planner.pushes(sends, {group: self.planner.audience(found, named)})
+        audience = self.planner.audience(audience, named)
+        if recorded is not None:
+            send.recorded = recorded._replace(audience=audience)
+        pushes = self.planner.pushes([send], {group: audience})
         if not pushes:
             return
         results = yield pushes

@@ -35,14 +35,14 @@ class Kind(IntEnum):
     """group, version, message: one message for all clients of one inbox that are members of a group.
 
     The version is that of the memberships which the sender looked up. The local name of a client that is left out may
-    follow.
+    follow, and for a message that the group keeps its life and position.
     """
     REPORT = 2
     """local, token, outcome: the message that carried the token ended, or still runs."""
     JOINED = 3
     """group, local, previous, version: a hint that a client became a member; the versions before and after.
 
-    Who it is may follow: who, info.
+    Who it is may follow, or twice None: who, info. Then for a member that recovers its start: life, position, last.
     """
     LEFT = 4
     """group, local, previous, version: a hint that a client is not a member any more."""
@@ -104,15 +104,25 @@ def _pack(name: str, message: Mapping[str, Any], value: object) -> bytes:
     return packed
 
 
-def encode_group(group: str, version: int, packed: bytes, but: str = "") -> bytes:
+def encode_group(group: str, version: int, packed: bytes, *fields: str | int) -> bytes:
     """Return a payload of kind `GROUP`. The message is packed once, however many inboxes it goes to."""
-    if but:
-        return _GROUP_BUT_HEAD + msgpack.packb(group) + msgpack.packb(version) + packed + msgpack.packb(but)
-    return _GROUP_HEAD + msgpack.packb(group) + msgpack.packb(version) + packed
+    payload = _GROUP_HEADS[len(fields)] + msgpack.packb(group) + msgpack.packb(version) + packed
+    return payload + b"".join(map(msgpack.packb, fields)) if fields else payload
 
 
-_GROUP_HEAD = bytes([0x94, Kind.GROUP])  # an array of four elements, and the first of them
-_GROUP_BUT_HEAD = bytes([0x95, Kind.GROUP])
+_GROUP_HEADS = [bytes([0x94 + fields, Kind.GROUP]) for fields in range(4)]
+"""An array of four elements or more, and the first of them."""
+
+
+def encode_kept(packed: bytes, but: str) -> bytes:
+    """Return what a group keeps of a message: the message, and the member that does not get it."""
+    return b"\x92" + packed + msgpack.packb(but)
+
+
+def decode_kept(payload: bytes) -> tuple[dict[str, Any], str]:
+    """Return a kept message, and the member that does not get it. Raises `ValueError`."""
+    message, but = msgpack.unpackb(payload, strict_map_key=False)
+    return message, but
 
 
 # One call and no loop for each entry that is read; `type` is enough for what msgpack makes.

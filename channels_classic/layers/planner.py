@@ -12,9 +12,19 @@ from typing import Any
 
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.capacity import Capacities
-from channels_classic.layers.codec import Kind, Outcome, decode, encode, encode_group, encode_message, pack_message
+from channels_classic.layers.codec import (
+    Kind,
+    Outcome,
+    decode,
+    encode,
+    encode_group,
+    encode_kept,
+    encode_message,
+    pack_message,
+)
+from channels_classic.layers.history import Retention
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.names import check_channel, check_group, is_managed, is_owned, split
+from channels_classic.layers.names import check_channel, check_group, is_managed, is_owned, random_text, split
 from channels_classic.layers.steps import (
     Audience,
     Change,
@@ -24,7 +34,10 @@ from channels_classic.layers.steps import (
     Lookup,
     Members,
     Push,
+    Record,
+    Recorded,
     Roster,
+    Start,
     Status,
     Step,
 )
@@ -39,7 +52,7 @@ class Outgoing:
 
     With a `token` its consumer is asked for a report to the inbox of the reply channel. `report`, on another message,
     is for the client with the reply channel `name`, and travels along. A message for a group does not go to the member
-    `but`.
+    `but`; with a `retention` the group keeps it, where it was `recorded`.
     """
 
     name: str
@@ -48,6 +61,8 @@ class Outgoing:
     token: str | None = None
     report: Report | None = None
     but: str = ""
+    retention: Retention | None = None
+    recorded: Recorded | None = None
 
 
 @dataclass(slots=True)  # frozen would be slower
@@ -101,8 +116,18 @@ class Planner:
         self.losses = losses
 
     def lookups(self, sends: Iterable[Outgoing]) -> list[Lookup]:
-        """Return the look-ups that `pushes` needs, one for each group named in `sends`."""
-        return [Lookup(name) for name in dict.fromkeys(check_group(send.name) for send in sends if send.group)]
+        """Return the look-ups that `pushes` needs, one for each group named in `sends` that keeps no messages."""
+        plain = (send.name for send in sends if send.group and send.retention is None)
+        return [Lookup(name) for name in dict.fromkeys(map(check_group, plain))]
+
+    @staticmethod
+    def record(send: Outgoing) -> Record:
+        """Return the step by which a group keeps a message. Raises what `pushes` does for one that cannot be sent."""
+        assert send.retention is not None
+        if send.but:
+            check_channel(send.but)
+        packed = pack_message(check_group(send.name), send.message)
+        return Record(send.name, encode_kept(packed, send.but), *send.retention, random_text(12))
 
     @staticmethod
     def foreign(group: str, found: Audience) -> list[Members]:
@@ -143,7 +168,8 @@ class Planner:
     ) -> Iterator[tuple[str, bool, Entry]]:
         for send in sends:
             if send.group:
-                yield from self._group_entries(send, groups[send.name])
+                recorded = send.recorded
+                yield from self._group_entries(send, groups[send.name] if recorded is None else recorded.audience)
             else:
                 yield self._entry(send, send.name)
         for report in reports:
@@ -161,7 +187,13 @@ class Planner:
         packed = pack_message(send.name, send.message)  # also for nobody: a message that cannot be sent is an error
         left_out, local = split(check_channel(send.but)) if send.but else ("", "")
         for inbox, version in audience.inboxes.items():
-            payload = encode_group(send.name, version, packed, local if inbox == left_out else "")
+            out = local if inbox == left_out else ""
+            if send.recorded is not None:
+                payload = encode_group(send.name, version, packed, out, *send.recorded[1:])
+            elif out:
+                payload = encode_group(send.name, version, packed, out)
+            else:
+                payload = encode_group(send.name, version, packed)
             yield inbox, True, Entry(payload, self.expiry, f"@{send.name}", GROUP_BACKLOG, send)
         for channel in audience.channels:
             if channel != send.but:
@@ -182,7 +214,13 @@ class Planner:
         return found
 
     def hint(
-        self, kind: Kind, group: str, channel: str, change: Change, identity: Identity | None = None
+        self,
+        kind: Kind,
+        group: str,
+        channel: str,
+        change: Change,
+        identity: Identity | None = None,
+        start: Start | None = None,
     ) -> list[Step]:
         """Return the step that tells the owner of a client that the client joined or left a group.
 
@@ -192,7 +230,9 @@ class Planner:
         inbox, local = split(channel)
         if change.previous == change.version or not is_managed(inbox):
             return []
-        fields = identity or ()
+        fields: tuple[Any, ...] = identity or ()
+        if start is not None:
+            fields = (*(identity or (None, None)), *start)
         return [Push(inbox, [Entry(encode(kind, group, local, *change, *fields), self.group_expiry)])]
 
     def delivery(self, queue: str, item: Item) -> Delivery | Report | None:

@@ -149,17 +149,49 @@ class Notice(NamedTuple):
     identity: Identity
 
 
+class Kept(NamedTuple):
+    """A message that a group keeps."""
+
+    position: int
+    payload: bytes
+
+
+class History(NamedTuple):
+    """The messages that a group keeps after a position; None if some of them are gone.
+
+    `life` is the number of these positions, which no other group has and no earlier data had; `head` is the last one.
+    `is_member` is False if the member that was asked about is none now.
+    """
+
+    life: int
+    head: int
+    kept: Sequence[Kept] | None
+    is_member: bool = True
+
+
+class Start(NamedTuple):
+    """The position up to which a member of a recoverable group has its messages.
+
+    With `last` the last message alone is of interest.
+    """
+
+    life: int
+    position: int
+    last: bool
+
+
 class Roster(NamedTuple):
     """The members that one inbox has in a group. `version` is 0 when there are none.
 
     `complete` is False when the layer lost data and the owner has not restored all of its memberships since.
-    `identities` are those of members that were given one.
+    `identities` are those of members that were given one, `starts` those of members that recover.
     """
 
     version: int
     members: Sequence[str]
     complete: bool
     identities: Mapping[str, Identity] = {}
+    starts: Mapping[str, Start] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +249,59 @@ class Lookup:
     """Find out where a message for a group must go → `Audience`. Its size depends on inboxes, not on members."""
 
     group: str
+
+
+class Recorded(NamedTuple):
+    """The receivers of a group message that is kept, and its position."""
+
+    audience: Audience
+    life: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Keep a message for a group, and find out where it must go → `Recorded`.
+
+    The group keeps at most `keep` messages, each for `seconds`. With `again` a message of the same `name` is not kept
+    twice.
+    """
+
+    group: str
+    payload: bytes
+    keep: int
+    seconds: float
+    name: str
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadHistory:
+    """Read what a group keeps after a position → `History`. `life` is that of the position, or `ALL` or `HEAD`.
+
+    With an `inbox` it is for a `member` of that: nobody else may get it.
+    """
+
+    group: str
+    life: int
+    position: int
+    inbox: str = ""
+    member: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetStart:
+    """Note the start of a client that is about to join a group → `Start`. The life `HEAD` is the last position now.
+
+    It is kept until the client leaves, so whoever reads that it is a member reads this too.
+    """
+
+    group: str
+    inbox: str
+    member: str
+    life: int
+    position: int
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +445,9 @@ Step = (
     | Reattend
     | Leave
     | Lookup
+    | Record
+    | ReadHistory
+    | SetStart
     | Members
     | MemberCount
     | Attendance

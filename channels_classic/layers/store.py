@@ -16,6 +16,7 @@ from itertools import count
 from typing import Any
 
 from channels_classic.layers.fork import renew_after_fork
+from channels_classic.layers.history import HEAD, SECONDS_LIMIT, Histories
 from channels_classic.layers.losses import Count, counted_name, describe
 from channels_classic.layers.presence import Presence
 from channels_classic.layers.steps import (
@@ -33,6 +34,7 @@ from channels_classic.layers.steps import (
     GetPrograms,
     GetStatistics,
     Heartbeat,
+    History,
     Identity,
     Item,
     Join,
@@ -44,11 +46,16 @@ from channels_classic.layers.steps import (
     Notice,
     Push,
     PutBack,
+    ReadHistory,
     Reattend,
+    Record,
+    Recorded,
     Renew,
     Restore,
     Retire,
     Roster,
+    SetStart,
+    Start,
     Status,
     Step,
     Take,
@@ -120,6 +127,7 @@ class _Owned:
 
     version: int = 0
     members: set[str] = field(default_factory=set)
+    starts: dict[str, Start] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     deadline: float = 0.0
     found_dead: bool = False
@@ -176,6 +184,7 @@ class Store:
         self.epoch = secrets.randbits(48)
         # Versions never repeat, also not after another store took the place of this one: it begins at a later time.
         self._versions = count(time.time_ns() // 1000)
+        self._histories = Histories(clock, self._versions.__next__)
 
     def after_fork(self) -> None:
         """Begin with a lock that nobody holds."""
@@ -380,6 +389,8 @@ class Store:
             return Change(0, 0)
         owned = group.owned.get(step.inbox, _Owned())
         previous = owned.version = owned.version if owned.members else 0
+        for member in step.members:
+            owned.starts.pop(member, None)
         if not owned.members.isdisjoint(step.members):
             owned.members.difference_update(step.members)
             if not step.gone:
@@ -409,11 +420,28 @@ class Store:
                 dead.append(inbox)
         return Audience(inboxes, list(group.channels), dead)
 
+    def _record(self, step: Record) -> Recorded:
+        life, position = self._histories.record(step)
+        return Recorded(self._lookup(Lookup(step.group)), life, position)
+
+    def _read_history(self, step: ReadHistory) -> History:
+        owned = self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
+        return self._histories.read(step)._replace(is_member=not step.inbox or step.member in owned.members)
+
+    def _set_start(self, step: SetStart) -> Start:
+        start = Start(step.life, step.position, step.last)
+        if step.life == HEAD:
+            start = Start(*self._histories.read(ReadHistory(step.group, HEAD, 0))[:2], step.last)
+        owned = self._groups.setdefault(step.group, _Group()).owned.setdefault(step.inbox, _Owned())
+        owned.starts[step.member] = start
+        owned.deadline = max(owned.deadline, self.clock() + self.group_expiry)
+        return start
+
     def _members(self, step: Members) -> Roster:
         owned = self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
         version = owned.version if owned.members else 0
         identities = dict(self._presence.here(step.group, step.inbox))
-        return Roster(version, list(owned.members), self._is_restored(step.inbox), identities)
+        return Roster(version, list(owned.members), self._is_restored(step.inbox), identities, dict(owned.starts))
 
     def _member_count(self, step: MemberCount) -> int:
         return len(self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned()).members)
@@ -448,7 +476,7 @@ class Store:
         if group is None:
             return
         owned = group.owned.get(inbox)
-        if owned is not None and not owned.members and not owned.left:
+        if owned is not None and not owned.members and not owned.left and not owned.starts:
             del group.owned[inbox]
         if not group.owned and not group.channels:
             del self._groups[name]
@@ -472,6 +500,7 @@ class Store:
         self._queues.clear()
         self._groups.clear()
         self._presence = Presence(self.clock)
+        self._histories.clear()
         self._counters.clear()
         now = self.clock()
         return [inbox for inbox in self._owners if self._is_alive(inbox, now)]
@@ -518,6 +547,7 @@ class Store:
         self._owners = {inbox: owner for inbox, owner in self._owners.items() if owner.alive_until > oldest}
         for group in list(self._groups):
             self._drop_lapsed(group)
+        self._histories.sweep(now - max(self.group_expiry, SECONDS_LIMIT))
 
 
 _RUN: dict[type, Callable[[Store, Any], Any]] = {
@@ -529,6 +559,9 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     Reattend: Store._reattend,
     Leave: Store._leave,
     Lookup: Store._lookup,
+    Record: Store._record,
+    ReadHistory: Store._read_history,
+    SetStart: Store._set_start,
     Members: Store._members,
     MemberCount: Store._member_count,
     Attendance: Store._attendance,

@@ -24,8 +24,15 @@ class Evidence:
 
 def evidence(tree: ast.Module) -> list[Evidence]:
     """Return what a file says about its release of Channels, in the order of its lines."""
-    found = [each for node in ast.walk(tree) for each in _evidence(node)]
+    beside = {id(node) for statement in tree.body if _defines_layers_beside(statement) for node in ast.walk(statement)}
+    found = [each for node in ast.walk(tree) if id(node) not in beside for each in _evidence(node)]
     return sorted(found, key=lambda each: each.line)
+
+
+def _defines_layers_beside(statement: ast.stmt) -> bool:
+    """Return True for the layers of this package in a project that also has Channels 4, which are no longer 1.x."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    return any(isinstance(target, ast.Name) and target.id == "CHANNELS_CLASSIC_LAYERS" for target in targets)
 
 
 def first(found: list[Evidence], generation: Generation) -> Evidence | None:

@@ -28,9 +28,9 @@ class Plan:
     """Works out the migration of the project at `root`, into `report`."""
 
     def __init__(self, root: Path, *, alias: bool) -> None:
-        self.report = Report()
-        self._alias = alias
         base = root if root.is_dir() else root.parent
+        self.report = Report("" if base == Path() else f"{base.as_posix()}/")
+        self._alias = alias
         self._files: list[tuple[str, Kind, bytes]] = []
         for path, kind in project_files(root):
             try:
@@ -58,7 +58,7 @@ class Plan:
             elif kind is Kind.COMMANDS:
                 self._text(path, content, command_lines.rewrite(text, self._settings_of))
             if kind is Kind.PACKAGING or path.rpartition("/")[2] == "setup.py":
-                self._find(path, requirements.packaging_findings(text))
+                self._find(path, requirements.packaging_findings(text, modern_project=self._is_modern()))
             elif kind is Kind.TEMPLATE:
                 self._find(path, django_age.template_findings(text))
         return self.report
@@ -92,13 +92,11 @@ class Plan:
     def _is_left_alone(self, file: PythonFile) -> bool:
         """Return True for a file of Channels 2 to 4, and for one that may be; say so in the report."""
         modern, classic = file.modern, file.classic
+        if modern is None and (classic is not None or not file.evidence or not self._is_modern()):
+            return False
         if modern is None:
-            shared = file.evidence and classic is None and self._is_modern()
-            if shared:
-                name = file.evidence[0].name
-                sentence = f"`{name}` is a name of Channels of any release, and this project has code for both."
-                self.report.findings.append(Finding(file.path, file.evidence[0].line, sentence, "channels-2-to-4"))
-            return bool(shared)
+            self._leave_shared(file)
+            return True
         reason = f"`{modern.name}` in line {modern.line} belongs to {Generation.MODERN.value}."
         if classic is not None:
             reason = reason.rstrip(".") + f", `{classic.name}` in line {classic.line} to {Generation.CLASSIC.value}."
@@ -106,6 +104,16 @@ class Plan:
             self.report.findings.append(Finding(file.path, classic.line, sentence, "channels-2-to-4"))
         self.report.left_alone.append(LeftAlone(file.path, reason))
         return True
+
+    def _leave_shared(self, file: PythonFile) -> None:
+        """Leave a file alone whose names belong to Channels of any release; ask if the project has code for both."""
+        name, line = file.evidence[0].name, file.evidence[0].line
+        if any(each.classic for each in self._python.values()):
+            sentence = f"`{name}` is a name of Channels of any release, and this project has code for both."
+            self.report.findings.append(Finding(file.path, line, sentence, "channels-2-to-4"))
+        else:
+            reason = f"`{name}` in line {line} is taken for {Generation.MODERN.value}, as the rest of the project."
+            self.report.left_alone.append(LeftAlone(file.path, reason))
 
     def _is_modern(self) -> bool:
         return any(file.modern is not None for file in self._python.values())

@@ -49,7 +49,7 @@ def parsed(path: str, content: bytes) -> PythonFile | Finding:
     """Return the parsed file, or a finding that names the line that Python 3 cannot parse."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes are the project's own matter
+            warnings.simplefilter("ignore")  # of invalid escapes, such as those of old regular expressions
             tree = ast.parse(content)
             cst.parse_module(content)
     except SyntaxError as error:
@@ -74,7 +74,9 @@ def rewritten(file: PythonFile, *, alias: bool, needs_line: bool) -> tuple[bytes
     if not needs_line and not _RELEVANT.search(file.content):
         return file.content, "utf-8", []
     try:
-        return _rewritten(file, alias, needs_line)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _rewritten(file, alias, needs_line)
     except RecursionError:
         sentence = "This file has an expression that is nested too deeply: it was not rewritten."
         return file.content, "utf-8", [Finding(file.path, 1, sentence, "the-steps")]

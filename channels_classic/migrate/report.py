@@ -49,13 +49,14 @@ class Change:
     after: bytes
     encoding: str = "utf-8"
 
-    def diff(self) -> Iterator[str]:
-        """Yield the lines of a unified diff, as `patch -p1` and `git apply` read it."""
+    def diff(self, folder: str = "") -> Iterator[str]:
+        """Yield the lines of a unified diff, as `patch -p1` and `git apply` read it; paths begin with `folder`."""
+        path = folder.lstrip("/") + self.path
         before, after = (
             [line.decode(self.encoding, "replace") for line in content.splitlines(keepends=True)]
             for content in (self.before, self.after)
         )
-        for line in unified_diff(before, after, f"a/{self.path}", f"b/{self.path}"):
+        for line in unified_diff(before, after, f"a/{path}", f"b/{path}"):
             yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
@@ -72,8 +73,12 @@ class LeftAlone:
 
 @dataclass
 class Report:
-    """Everything that a migration found."""
+    """Everything that a migration found, with paths relative to the project.
 
+    `folder` is the path to the project, with a slash at its end, which is put before them in the text.
+    """
+
+    folder: str = ""
     changes: list[Change] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     left_alone: list[LeftAlone] = field(default_factory=list)
@@ -82,7 +87,7 @@ class Report:
     def diff(self) -> Iterator[str]:
         """Yield the lines of the diff of all changes, in the order of their paths."""
         for change in sorted(self.changes):
-            yield from change.diff()
+            yield from change.diff(self.folder)
 
     def summary(self, written: bool) -> Iterator[str]:
         """Yield the lines that follow the diff."""
@@ -95,11 +100,11 @@ class Report:
         if self.left_alone:
             yield ""
             yield "Left alone:"
-            yield from (f"  {each}" for each in sorted(self.left_alone))
+            yield from (f"  {self.folder}{each}" for each in sorted(self.left_alone))
         if self.findings:
             yield ""
             yield "For you to look at:"
-            yield from (f"  {each}" for each in sorted(set(self.findings)))
+            yield from (f"  {self.folder}{each}" for each in sorted(set(self.findings)))
         for note in self.notes:
             yield ""
             yield note

@@ -72,12 +72,16 @@ def rewrite(text: str, *, modern_project: bool) -> Rewritten:
     return Rewritten("".join(kept), result.findings, result.modern)
 
 
-def packaging_findings(text: str) -> list[tuple[int, str, Section]]:
-    """Return findings for the requirements in a file of another form, such as setup.py and pyproject.toml."""
+def packaging_findings(text: str, *, modern_project: bool) -> list[tuple[int, str, Section]]:
+    """Return findings for the requirements in a file of another form, such as setup.py and pyproject.toml.
+
+    In a `modern_project` names without a version are not taken for those of Channels 1.x.
+    """
     lines = enumerate(text.splitlines(), 1)
     found = [(number, match) for number, line in lines if (match := _PACKAGING.search(line))]
     majors = [(number, _MAJOR_OF_PACKAGING.search(match["version"] or "")) for number, match in found]
-    return [(number, *SENTENCES["packaging"]) for number, major in majors if major is None or int(major[1]) < 2]
+    old = [number for number, major in majors if (not modern_project if major is None else int(major[1]) < 2)]
+    return [(number, *SENTENCES["packaging"]) for number in old]
 
 
 def _line(line: str, number: int, result: Rewritten, modern_project: bool) -> str | None:

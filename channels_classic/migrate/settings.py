@@ -31,7 +31,7 @@ FINDINGS: Mapping[str, tuple[str, Section]] = {
     "order": ("Put the channels app first: otherwise another app's runserver runs.", "settings"),
     "two lists": ("Django reads MIDDLEWARE only: merge MIDDLEWARE_CLASSES into it.", "django"),
 }
-"""What people have to look at: the sentence and the section of the page."""
+"""Findings: the sentence and the section of the page."""
 
 Sequence_ = TypeVar("Sequence_", cst.List, cst.Tuple)
 
@@ -115,16 +115,19 @@ class SettingsRewriter(cst.CSTTransformer):
     def _rearranged(self, original: Sequence_, updated: Sequence_) -> Sequence_:
         setting = self._setting_of(original)
         elements: Sequence[cst.BaseElement] = updated.elements
+        changes: dict[str, object] = {}
         if setting.startswith("MIDDLEWARE"):
             elements = _without(elements, REMOVED_MIDDLEWARE)
         texts = [_text(element.value) for element in elements]
-        place = texts.index(self.app) if setting.endswith("APPS") and self.app in texts else 0
+        place: int = texts.index(self.app) if setting.endswith("APPS") and self.app in texts else 0
         if RUNSERVER_APPS.intersection(texts[:place]):
-            moved = _moved_to_front(elements, place)
-            if moved is None:
+            if place < len(elements) - 1:
+                elements = [elements[place], *elements[:place], *elements[place + 1 :]]
+            elif (closing := _closing(updated)) and (moved := _last_to_front(elements, closing)):
+                elements, changes = moved[0], _with_closing(updated, moved[1])
+            else:
                 self._find(original.elements[place], "order")
-            elements = moved or elements
-        return updated if elements is updated.elements else updated.with_changes(elements=elements)
+        return updated if elements is updated.elements else updated.with_changes(elements=elements, **changes)
 
     def _setting_of(self, node: cst.CSTNode) -> str:
         """Return the name of the setting whose value `node` is a part of, or an empty text.
@@ -186,16 +189,34 @@ def _without_ipc_arguments(item: cst.BaseDictElement) -> cst.BaseDictElement:
     return item.with_changes(value=config.with_changes(elements=kept))
 
 
-def _moved_to_front(elements: Sequence[cst.BaseElement], place: int) -> list[cst.BaseElement] | None:
-    """Return the elements with that at `place` first, or None if a comment would lose its element.
+_Closing = cst.RightSquareBracket | cst.RightParen
 
-    The white space up to the next element belongs to the comma of each: the last one, which may have none, exchanges
-    it with the one before.
+
+def _closing(node: cst.List | cst.Tuple) -> _Closing | None:
+    return node.rbracket if isinstance(node, cst.List) else node.rpar[0] if node.rpar else None
+
+
+def _with_closing(node: cst.List | cst.Tuple, closing: _Closing) -> dict[str, object]:
+    return {"rbracket": closing} if isinstance(node, cst.List) else {"rpar": [closing, *node.rpar[1:]]}
+
+
+def _last_to_front(
+    elements: Sequence[cst.BaseElement], closing: _Closing
+) -> tuple[list[cst.BaseElement], _Closing] | None:
+    """Return the elements with the last one first, and the closing bracket; None if a comment would lose its line.
+
+    The white space behind an element, with its comment, belongs to its comma; behind the last one it belongs to the
+    bracket. So the last element and the one before it exchange their commas and their ends of line.
     """
-    moved, before = elements[place], elements[place - 1]
-    rest = [*elements[:place], *elements[place + 1 :]]
-    if place == len(elements) - 1:
-        if any(matchers.findall(each.comma, matchers.Comment()) for each in (moved, before)):
-            return None
-        moved, rest[-1] = moved.with_changes(comma=before.comma), before.with_changes(comma=moved.comma)
-    return [moved, *rest]
+    *rest, before, moved = elements
+    space, end = getattr(before.comma, "whitespace_after", None), closing.whitespace_before
+    swapped = before.with_changes(comma=moved.comma)
+    if isinstance(space, cst.ParenthesizedWhitespace) and isinstance(end, cst.ParenthesizedWhitespace):
+        after = space.with_changes(first_line=end.first_line, empty_lines=[])
+        moved = moved.with_changes(comma=cst.Comma(whitespace_after=after))
+        return [moved, *rest, swapped], closing.with_changes(
+            whitespace_before=end.with_changes(first_line=space.first_line)
+        )
+    if matchers.findall(before.comma, matchers.Comment()) or matchers.findall(closing, matchers.Comment()):
+        return None
+    return [moved.with_changes(comma=before.comma), *rest, swapped], closing

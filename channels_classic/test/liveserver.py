@@ -5,6 +5,7 @@ Both are forks of the test process. Each test has its own, on a channel layer of
 
 from __future__ import annotations
 
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -173,7 +174,7 @@ def _copied_to_disk(connection: Any) -> Iterator[None]:
     memory. Django closes no database in memory, so the connection is put aside, and used again afterwards.
     """
     name = str(connection.settings_dict["NAME"])
-    if connection.vendor != "sqlite" or not name.startswith("file:memorydb_") or get_start_method() == "fork":
+    if get_start_method() == "fork" or not re.match(rf"file:memorydb_{connection.alias}_\d+\?", name):
         yield
         return
     with tempfile.TemporaryDirectory(prefix="channels-") as folder:

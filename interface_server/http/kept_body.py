@@ -43,7 +43,12 @@ class KeptBody:
             self._extend()
             self._session.send(self._body.answer(question, closed=True))
 
+    is_open = False
+
     def broadcast(self, broadcast: Broadcast) -> None:
+        """The client is gone."""
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
         """The client is gone."""
 
     def report(self, token: str, outcome: Outcome) -> None:

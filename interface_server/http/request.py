@@ -11,7 +11,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any
 
 from channels_classic.layers.codec import Outcome
@@ -26,6 +25,7 @@ from ..layer.writer import SendResult
 from ..websocket.gate import MARGIN
 from .body import DISCONNECT, RequestBody
 from .kept_body import KeptBody
+from .request_state import TRANSITIONS, UNHEARD, RequestEvent, RequestState
 from .response import IgnoredPart, Response
 from .spool import NoSpace, SpoolQuota
 
@@ -66,14 +66,6 @@ _OUTCOMES = {
 """The answer when a message ended like this before any response began."""
 
 
-class ResponseState(Enum):
-    """The part of the response that was written to the client."""
-
-    WAITING = "waiting"
-    STARTED = "started"
-    COMPLETE = "complete"
-
-
 class Request:
     """A client of the layer session from its request to the end of its response, and longer if its body is kept."""
 
@@ -88,7 +80,7 @@ class Request:
     ) -> None:
         self.slot: int | None = None
         self.local = client_id(scope)
-        self.state = ResponseState.WAITING
+        self.state = RequestState.WAITING
         self._session = session
         self._scope = scope
         self._receive = receive
@@ -101,13 +93,10 @@ class Request:
         self._raw = raw_extension(scope)
         self._watcher: asyncio.Task[None] | None = None
         self._changed: asyncio.Future[None] | None = None
-        self._failure: int | None = None
-        self._left = False
-        self._ending = False  # the last piece is being written
+        self._failure = 500  # the status, once the state is FAILED
         self._deadline = math.inf  # of the next part from the workers
         self._limit = math.inf
         self._started_at = 0.0  # when the workers had all of it
-        self._is_running = False
         self._status: int | None = None  # that of the response
 
     async def run(self) -> None:
@@ -117,8 +106,14 @@ class Request:
         try:
             await self._serve()
         finally:
-            status = self._status if self.state is ResponseState.COMPLETE else None
-            stats.request_ended("left" if status is None else status, self._session.clock() - begun_at)
+            stats.request_ended(self._outcome, self._session.clock() - begun_at)
+
+    @property
+    def _outcome(self) -> int | str:
+        """The status of the response that the client got, or why it got none."""
+        if self.state is RequestState.GONE or self._status is None:
+            return "left"
+        return "cut_off" if self.state is RequestState.FAILED and self._response.is_started else self._status
 
     async def _serve(self) -> None:
         if not self._session.available:
@@ -146,13 +141,13 @@ class Request:
             self._unwatch()
             self._responses.reclaimables.discard(self)
             self._response.spool.close()
-            if self._left and self.state is not ResponseState.COMPLETE:
+            if self.state is RequestState.GONE:
                 message = {"reply_channel": reply_channel, "path": self._scope["path"]}
                 self._session.send(Outgoing(DISCONNECT, message), self._count_loss)
             self._session.remove(self)
             if self._body.is_spooled:
                 self._kept_body = KeptBody(self._session, self.local, self._body, self._bodies)
-        if self._failure is not None and not self._left and self.state is not ResponseState.COMPLETE:
+        if self.state is RequestState.FAILED:
             await self._answer(self._failure)
 
     # From the client
@@ -174,8 +169,9 @@ class Request:
 
     def _await_part(self) -> None:
         """Give the workers `http_timeout` from now."""
-        self._deadline = self._limit = self._session.clock() + self._session.config.http_timeout
-        self._session.timers.schedule(self, self._deadline)
+        now = self._session.clock()
+        self._deadline = self._limit = now + self._session.config.http_timeout
+        self._session.timers.schedule(self, min(self._deadline, now + MARGIN))
 
     def _watch(self) -> None:
         """Notice when the client leaves: our own server calls, others need a task that waits."""
@@ -198,12 +194,17 @@ class Request:
     def _gone(self) -> None:
         # Our own server reports only clients that left before the last byte was written. Others also report the end of
         # a complete response, some before the call that wrote its last piece returns.
-        if self._raw is not None or not self._ending:
-            self._leave()
+        if self._raw is not None or not self._response.is_finished:
+            self._change(RequestEvent.LEFT)
 
-    def _leave(self) -> None:
-        self._left = True
+    def _change(self, event: RequestEvent) -> bool:
+        """Move to the next state; return False if there is none for this event."""
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            return False
+        self.state = state
         self._wake()
+        return True
 
     # From the layer
 
@@ -217,12 +218,12 @@ class Request:
         finally:
             question = question_of(message)
             if question is not None:
-                closed = self._left or self._failure is not None
+                closed = self.state in (RequestState.FAILED, RequestState.GONE)
                 self._session.send(self._body.answer(question, closed=closed), self._count_loss)
 
     def _add(self, message: Mapping[str, Any]) -> None:
         """Add a part to the response, unless that failed already or is complete."""
-        if self._left or self._failure is not None or self._response.is_complete:
+        if self.state in UNHEARD or self._response.is_complete:
             return
         try:
             self._response.add(message)
@@ -236,9 +237,10 @@ class Request:
             self._give_up(str(error))
         else:
             self._after_part()
-        self._wake()
 
     def _after_part(self) -> None:
+        self._change(RequestEvent.TAKEN)
+        self._wake()
         self._deadline = math.inf
         if not self._response.is_complete:
             self._await_part()
@@ -248,18 +250,23 @@ class Request:
             if limit and spool.size > limit:
                 self._give_up(f"{spool.size} bytes of its response wait for it, and --max-response is {limit}")
 
+    is_open = True
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
+        """Ignore it: a request has no cursor to come back with."""
+
     def broadcast(self, broadcast: Broadcast) -> None:
         """Take a group message like any other."""
         self.reply(broadcast.message)
 
     def report(self, token: str, outcome: Outcome) -> None:
         """Record that no response comes, or that a worker still works on it."""
-        if outcome is Outcome.DIED and self.state is not ResponseState.COMPLETE:
+        if outcome is Outcome.DIED and self.state is not RequestState.COMPLETE:
             self._session.losses.count("died", REQUEST)
         if outcome in _OUTCOMES:
             self._fail(_OUTCOMES[outcome])
         elif outcome is Outcome.RUNNING:
-            self._is_running = True
+            self._change(RequestEvent.TAKEN)
             self._deadline = max(self._deadline, self._limit)
 
     def is_in_turn(self, token: str) -> bool:
@@ -274,7 +281,7 @@ class Request:
 
     def stop_waiting(self, now: float) -> None:
         """Answer 503 if no worker can have begun, because it would have reported that it runs."""
-        if self.state is ResponseState.WAITING and not self._is_running and now >= self._started_at + MARGIN:
+        if self._is_untaken(now):
             self._fail(503)
 
     def flush(self) -> None:
@@ -293,7 +300,18 @@ class Request:
                 self._session.config.http_timeout,
             )
             self._fail(503)
+        elif self._is_untaken(now):
+            self._session.throttled_log.warn(
+                logger,
+                "No worker has begun with %s for %.0f s. Is `runworker` running, and free?",
+                self._name,
+                now - self._started_at,
+            )
         return self._deadline
+
+    def _is_untaken(self, now: float) -> bool:
+        """Return True if no worker can have begun, because it would have reported that it runs."""
+        return self.state is RequestState.WAITING and now >= self._started_at + MARGIN
 
     @property
     def disk_size(self) -> int:
@@ -310,14 +328,12 @@ class Request:
 
     def _give_up(self, reason: str) -> None:
         """Cut off a client that does not read what it is sent."""
-        if self._left or self.state is ResponseState.COMPLETE:
-            return
-        self._session.stats.cut_off["slow_response"] += 1
-        logger.info("The client of %s is cut off: %s.", self._name, reason)
-        self._response.spool.close()
-        if self._raw is not None:
-            self._raw["abort"]()
-        self._leave()
+        if self._change(RequestEvent.LEFT):
+            self._session.stats.cut_off["slow_response"] += 1
+            logger.info("The client of %s is cut off: %s.", self._name, reason)
+            self._response.spool.close()
+            if self._raw is not None:
+                self._raw["abort"]()
 
     def _settled(self, send: Outgoing, result: SendResult) -> None:
         if result in _STATUSES:
@@ -329,9 +345,8 @@ class Request:
             self._session.losses.count(_LOSSES[result], send.name)
 
     def _fail(self, status: int) -> None:
-        if self._failure is None:
+        if self._change(RequestEvent.FAILED):
             self._failure = status
-        self._wake()
 
     def _wake(self) -> None:
         if self._changed is not None and not self._changed.done():
@@ -342,28 +357,19 @@ class Request:
     async def _respond(self) -> None:
         """Write the response as its parts arrive, no faster than the client reads it."""
         loop = asyncio.get_running_loop()
-        while not self._left and self.state is not ResponseState.COMPLETE:
+        while self.state not in (RequestState.GONE, RequestState.COMPLETE):
             # What arrived before a failure is written first: a consumer may raise after its response.
             if events := self._response.next_events():
                 for event in events:
-                    await self._write(event)
-            elif self._failure is not None:
+                    await self._send_in_time(event)
+                if self._response.is_finished:
+                    self._change(RequestEvent.WRITTEN)
+            elif self.state is RequestState.FAILED:
                 return
             else:
                 self._changed = loop.create_future()
                 await self._changed
                 self._changed = None
-
-    async def _write(self, event: dict[str, Any]) -> None:
-        self._ending = not event.get("more_body", True)
-        self._status = event.get("status", self._status)
-        await self._send_in_time(event)
-        if self._left:
-            return
-        if self._ending:
-            self.state = ResponseState.COMPLETE
-        elif event["type"] == "http.response.body":
-            self.state = ResponseState.STARTED
 
     async def _send_in_time(self, event: dict[str, Any]) -> None:
         """Send an event; cut off a client that does not take it within `stall_timeout`.
@@ -371,6 +377,9 @@ class Request:
         After `abort` our own server returns from `send` at once. That is awaited here, not in a task: one would end
         one turn of the event loop later, and by then the connection may serve the next pipelined request.
         """
+        if self.state is RequestState.GONE:
+            return
+        self._status = event.get("status", self._status)
         timeout = self._session.config.stall_timeout
         if self._raw is not None:
             timer = asyncio.get_running_loop().call_later(timeout, self._give_up, STALLED)
@@ -400,15 +409,13 @@ class Request:
 
     async def _answer(self, status: int) -> None:
         """End the request here: with an error page, or by cutting off a response that has begun."""
-        if self.state is ResponseState.STARTED:
+        if self._response.is_started:
             if self._raw is not None:
                 self._raw["abort"]()
                 await asyncio.sleep(0)
             return
-        self._status = status
         headers, content = page(status)
         await self._send_in_time({"type": "http.response.start", "status": status, "headers": headers})
         await self._send_in_time({"type": "http.response.body", "body": content, "more_body": True})
         await self._body.drain()
         await self._send_in_time({"type": "http.response.body", "body": b""})
-        self.state = ResponseState.COMPLETE

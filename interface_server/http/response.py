@@ -43,7 +43,13 @@ class Response:
         self._method = method
         self._head: dict[str, Any] | None = None
         self._content: Content
-        self._is_finished = False
+        self.is_finished = False
+        """Its last piece went out."""
+
+    @property
+    def is_started(self) -> bool:
+        """True if its head went out."""
+        return self.has_begun and self._head is None
 
     def add(self, message: Mapping[str, Any]) -> None:
         """Take the next part. Raises `IgnoredPart`, `ValueError` for what cannot be sent, and `NoSpace`."""
@@ -65,15 +71,15 @@ class Response:
 
     def next_events(self) -> list[dict[str, Any]]:
         """Return the events that the client gets next; none when it has everything that arrived so far."""
-        if self._is_finished:
+        if self.is_finished:
             return []
         events = [] if self._head is None else [self._head]
         self._head = None
         piece = self.spool.read(PIECE)
         self.written += len(piece)
-        self._is_finished = self.is_complete and not self.spool.size
-        if piece or events or self._is_finished:
-            events.append({"type": "http.response.body", "body": piece, "more_body": not self._is_finished})
+        self.is_finished = self.is_complete and not self.spool.size
+        if piece or events or self.is_finished:
+            events.append({"type": "http.response.body", "body": piece, "more_body": not self.is_finished})
         return events
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from channels_classic.layers.codec import Outcome
 
+from ..cursors import with_cursor
 from ..frames import encode_frame
 from ..replies import ParsedReply, parse_reply
 from .timers import Timed
@@ -16,19 +17,29 @@ from .timers import Timed
 class Broadcast:
     """One message for many clients: parsed, and its frame encoded, once for all open WebSockets.
 
-    `parsed` is None for a message that is not a valid reply, `frame` is None for one without content.
+    `parsed` is None for a message that is not a valid reply, `frame` is None for one without content. `cursor` names
+    the group that keeps the message, and its position, for clients that ask for it.
     """
 
-    __slots__ = ("frame", "message", "parsed")
+    __slots__ = ("_frame_with_cursor", "cursor", "frame", "message", "parsed")
 
-    def __init__(self, message: Mapping[str, Any]) -> None:
+    def __init__(self, message: Mapping[str, Any], cursor: str = "") -> None:
         self.message = message
+        self.cursor = cursor
         self.parsed: ParsedReply | None = None
         self.frame: bytes | None = None
+        self._frame_with_cursor: bytes | None = None
         with suppress(ValueError):  # each client logs the error with its path
             self.parsed = parse_reply(message, waiting=False)
             if self.parsed.payload is not None:
                 self.frame = encode_frame(self.parsed.payload)
+
+    @property
+    def frame_with_cursor(self) -> bytes | None:
+        """The frame for clients that ask for cursors."""
+        if self._frame_with_cursor is None and self.parsed is not None and self.parsed.payload is not None:
+            self._frame_with_cursor = encode_frame(with_cursor(self.cursor, self.parsed.payload))
+        return self._frame_with_cursor
 
 
 class Client(Timed, Protocol):
@@ -37,11 +48,18 @@ class Client(Timed, Protocol):
     local: str
     """The part of its reply channel after the `!`."""
 
+    @property
+    def is_open(self) -> bool:
+        """True if messages can be sent to it now: it is accepted, and not closing."""
+
     def reply(self, message: Mapping[str, Any]) -> None:
         """Handle a message on the reply channel."""
 
     def broadcast(self, broadcast: Broadcast) -> None:
         """Handle a message to a group that the client is a member of."""
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
+        """Record that the client has all messages of a group up to a cursor, or with `gap` that some are gone."""
 
     def report(self, token: str, outcome: Outcome) -> None:
         """Record a worker's report: the outcome of the message that carried `token`."""

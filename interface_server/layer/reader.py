@@ -14,11 +14,12 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.codec import Kind, decode, outcome_of
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.steps import Members, Roster, Take, Taken
+from channels_classic.layers.steps import Members, Roster, Start, Take, Taken
 
 from .client import Broadcast
 from .question import QUESTION, question_of
 from .reconnecting import ReconnectingConnection
+from .recovery import Recovery
 from .registry import Registry
 
 logger = logging.getLogger("channels_classic.interface_server")
@@ -39,10 +40,16 @@ class Reader:
     """Reads for as long as the process lives."""
 
     def __init__(
-        self, link: ReconnectingConnection, registry: Registry, losses: Losses, send: Callable[[Outgoing], None]
+        self,
+        link: ReconnectingConnection,
+        registry: Registry,
+        recovery: Recovery,
+        losses: Losses,
+        send: Callable[[Outgoing], None],
     ) -> None:
         self._connection = link
         self._registry = registry
+        self._recovery = recovery
         self._losses = losses
         self._send = send
         self._inbox = registry.inbox
@@ -51,9 +58,9 @@ class Reader:
             Kind.MESSAGE: self._message,
             Kind.GROUP: self._group,
             Kind.REPORT: self._report,
-            Kind.JOINED: registry.joined,
-            Kind.LEFT: registry.left,
-            Kind.FORGET: registry.forget,
+            Kind.JOINED: self._joined,
+            Kind.LEFT: self._left,
+            Kind.FORGET: self._forget,
         }
 
     @property
@@ -126,16 +133,43 @@ class Reader:
             self._losses.count("unknown", self._inbox + local)
 
     async def _group(
-        self, group: str, version: int, message: Mapping[str, Any], left_out: object = None, *_: object
+        self,
+        group: str,
+        version: int,
+        message: Mapping[str, Any],
+        left_out: object = None,
+        life: object = 0,
+        position: object = 0,
+        *_: object,
     ) -> None:
         groups = self._registry.groups
         if not groups.knows(group, version) and not await self._ask(group):
             self._losses.count("broker", group)
             return
         broadcast = Broadcast(message)
-        for client in groups.members(group):
+        if self._recovery.is_used and type(life) is int and type(position) is int and life:
+            members = self._recovery.plain_members(group)
+            await self._recovery.received(group, message, left_out, life, position)
+        else:
+            members = groups.members(group)
+        for client in members:
             if client.local != left_out:
                 client.broadcast(broadcast)
+
+    def _joined(self, group: str, local: str, *fields: Any) -> None:
+        self._registry.joined(group, local, *fields)
+        match fields:
+            case [_, _, _, _, int() as life, int() as position, bool() as last, *_]:
+                self._recovery.requested(group, local, Start(life, position, last))
+
+    def _left(self, group: str, local: str, *fields: Any) -> None:
+        self._registry.left(group, local, *fields)
+        if not self._registry.groups.has(group, local):
+            self._recovery.left(group, local)
+
+    def _forget(self, *_: object) -> None:
+        self._registry.forget()
+        self._recovery.clear()
 
     async def _ask(self, group: str) -> bool:
         """Ask the layer for the members of an uncertain group. Return False if it does not answer.
@@ -155,6 +189,7 @@ class Reader:
             logger.warning("A message for the group %s cannot be delivered: %s", group, error)
             return False
         self._registry.take_over(group, roster)
+        self._recovery.take_over(group, roster)
         return True
 
     async def _members(self, group: str) -> Roster:

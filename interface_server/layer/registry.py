@@ -57,6 +57,11 @@ class GroupIndex:
         found = self._groups.get(group)
         return found is not None and found.version >= version
 
+    def has(self, group: str, local: str) -> bool:
+        """Return True if a client is known as a member of a group."""
+        found = self._groups.get(group)
+        return found is not None and local in found.members
+
     def members(self, group: str) -> list[Client]:
         """Return the clients of this process in a group."""
         found = self._groups.get(group)
@@ -175,6 +180,8 @@ class Registry:
         self.clients: dict[str, Client] = {}
         self.groups = GroupIndex()
         self.identities = Identities()
+        self.on_left: Callable[[str, list[str]], None] = lambda local, groups: None
+        """Called with a client that is gone, and its groups."""
         self._leavers: dict[str, Client] = {}
         self._renewals = Renewals(half, clock)
         self._post = post
@@ -192,7 +199,9 @@ class Registry:
         if self.clients.pop(client.local, None) is not None:
             self._leavers[client.local] = client
         self.identities.drop(client.local)
-        for group in self.groups.drop(client.local):
+        groups = self.groups.drop(client.local)
+        self.on_left(client.local, groups)
+        for group in groups:
             self.prune(group, [client.local])
 
     def remove(self, client: Client) -> None:

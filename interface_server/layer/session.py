@@ -22,10 +22,12 @@ from channels_classic.layers.steps import LIVENESS, Attended, Entry, Heartbeat, 
 
 from ..config import InterfaceConfig
 from ..log_throttle import ThrottledLog
+from .addresses import Addresses
 from .budget import ByteBudget
 from .client import Client
 from .reader import Reader
 from .reconnecting import ReconnectingConnection
+from .recovery import Recovery
 from .registry import Registry
 from .retry_queue import RetryQueues
 from .stats import InterfaceStats
@@ -37,8 +39,12 @@ logger = logging.getLogger("channels_classic.interface_server")
 HEARTBEAT_INTERVAL = 2.0
 """Seconds between two heartbeats."""
 
-STEPS_AT_ONCE = 50
-"""Steps in one batch while memberships are restored, so that messages of clients are sent in between."""
+STEPS_AT_ONCE = 10
+"""Steps in one batch while memberships are restored, so that messages of clients are sent in between.
+
+Redis carries out the batches of all interface servers before it serves anybody else: 10 take it 2 ms, each with 100
+members.
+"""
 
 CATCH_UP_TIMEOUT = LIVENESS / 3
 """Most seconds until the inbox has been read up to now; no heartbeat is sent meanwhile."""
@@ -82,6 +88,7 @@ class LayerSession:
         """Clients for which something waited lately. Metrics look at these alone, and remove those that are done."""
         self.throttled_log = ThrottledLog()
         self.budget = ByteBudget(config.socket_memory)
+        self.addresses = Addresses(config.sockets_per_address)
         self.inbox = names.new_inbox()
         self.timers = Timers(self.clock)
         self.retry_queues = RetryQueues(self.timers, self.clock, lambda: self.available)
@@ -89,7 +96,9 @@ class LayerSession:
         self._writing = ReconnectingConnection(layer, self._on_disconnect, self._on_connect)
         self._writer = Writer(self._writing, layer.planner)
         self.registry = Registry(self.inbox, layer.group_expiry / 2, self.clock, self._writer.post)
-        self._reader = Reader(self._reading, self.registry, self.losses, self._writer.send)
+        self._recovery = Recovery(self.registry, self._writer.ask, self.losses)
+        self.registry.on_left = self._recovery.gone
+        self._reader = Reader(self._reading, self.registry, self._recovery, self.losses, self._writer.send)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
         self._announcer = Announcer()
@@ -138,6 +147,7 @@ class LayerSession:
         """Send the last messages of clients, end their memberships and retire the inbox."""
         await asyncio.wait([asyncio.create_task(self._finish())], timeout=STOP_TIMEOUT)
         self.timers.stop()
+        await self._recovery.stop()
         await self._cancel_tasks()
         await self._reading.close()
         await self._writing.close()
@@ -188,6 +198,10 @@ class LayerSession:
     def add(self, client: Client) -> str:
         """Register a client; gives its reply channel."""
         return self.registry.add(client)
+
+    def opened(self, client: Client) -> None:
+        """A client is open; it gets what it missed of its groups."""
+        self._recovery.begin(client.local)
 
     def gone(self, client: Client) -> None:
         """A client is gone; reports still reach it."""
@@ -246,11 +260,13 @@ class LayerSession:
     async def _heartbeat(self) -> None:
         epochs: tuple[int | None, ...] = await self._writer.ask(Heartbeat(self.inbox, self._restored))
         self._alive.set()  # groups deliver to the inbox from now on
+        self._writer.repeat()
         silence, self._heard = self.clock() - self._heard, self.clock()
         # Of a shard that cannot be reached nothing is known, so what was known of it stays.
         earlier = self._restored or (None,) * len(epochs)
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
         if epochs != self._restored:
+            self._may_have_ghosts = True
             await self._restore()
             self._restored = epochs
             await self._writer.ask(Heartbeat(self.inbox, epochs))
@@ -258,6 +274,7 @@ class LayerSession:
             self.registry.reattend_all()
         if self._may_have_ghosts:
             await self._remove_ghosts()
+            await self._recovery.catch_up_all()
         self.registry.renew()
 
     def _announce(self) -> None:

@@ -59,6 +59,7 @@ class Writer:
         self._throttled_log = ThrottledLog()
         self._sends: list[tuple[Outgoing, SendCallback | None]] = []
         self._steps: list[tuple[Step, asyncio.Future[Any] | None]] = []
+        self._undone: list[Step] = []
         self._wake: asyncio.Future[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -69,9 +70,15 @@ class Writer:
         self._wake_up()
 
     def post(self, step: Step) -> None:
-        """Run a step and ignore its result."""
+        """Run a step that may be repeated, and ignore its result; if it fails, `repeat` runs it again."""
         self._steps.append((step, None))
         self._wake_up()
+
+    def repeat(self) -> None:
+        """Run the posted steps again that failed: the connection broke, or the layer refused them."""
+        undone, self._undone = self._undone, []
+        for step in undone:
+            self.post(step)
 
     async def ask(self, step: Step) -> Any:
         """Run a step and return its result. Raises `LayerUnavailable` or `StepRefused`."""
@@ -109,9 +116,7 @@ class Writer:
             results = await self._connection.run([*pushes, *(step for step, _ in steps)])
         except LayerUnavailable as error:
             self._fail(sends, SendResult.LOST if error.written else SendResult.UNAVAILABLE)
-            for _, future in steps:
-                if future is not None and not future.done():
-                    future.set_exception(error)
+            self._answer(steps, [error] * len(steps))
             # Messages that gathered meanwhile were certainly not written, and would go out much too late.
             gathered, self._sends = self._sends, []
             self._fail(gathered, SendResult.UNAVAILABLE)
@@ -156,12 +161,13 @@ class Writer:
                 if callback is not None:
                     callback(send, SendResult.REFUSED if refused else _RESULTS[result[index]])
 
-    @staticmethod
-    def _answer(steps: list[tuple[Step, asyncio.Future[Any] | None]], results: Sequence[Any]) -> None:
-        for (_, future), result in zip(steps, results, strict=True):
-            if future is None or future.done():
-                continue
-            if isinstance(result, StepRefused):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+    def _answer(self, steps: list[tuple[Step, asyncio.Future[Any] | None]], results: Sequence[Any]) -> None:
+        for (step, future), result in zip(steps, results, strict=True):
+            failed = isinstance(result, (LayerUnavailable, StepRefused))
+            if future is None:
+                self._undone += [step] if failed else []
+            elif not future.done():
+                if failed:
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 import struct
 from collections.abc import Callable
@@ -48,6 +49,13 @@ MAX_IGNORED = 1024 * 1024
 
 _AT_ONCE = struct.pack("ii", 1, 0)
 """The value of SO_LINGER with which `close` resets a connection."""
+
+
+_UPGRADE = re.compile(rb"^upgrade:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
+
+
+class _UpgradeWithBody(Exception):
+    """Raised for a request that offers another protocol and has a body."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -136,11 +144,25 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._refuse(self._status_of(error))
+            if isinstance(error.__context__, _UpgradeWithBody):
+                self._parse_without_upgrade()
+            else:
+                self._refuse(self._status_of(error))
         except Refused as refusal:
             self._refuse(refusal.status)
         else:
             self._after_read(len(data))
+
+    def _parse_without_upgrade(self) -> None:
+        """Parse a request again, without the protocol that it offers: a server may ignore it (RFC 9110, section 7.8).
+
+        Some clients offer HTTP/2 with the first request of every connection. The parser takes what follows such a
+        request for data of the other protocol, and would drop its body.
+        """
+        head, rest = self._unread.split_head()
+        self._unread.clear()
+        self.parser = _new_parser(self)
+        self.data_received(_UPGRADE.sub(b"", head) + rest)
 
     def _after_read(self, size: int) -> None:
         part = self._requests.part
@@ -228,8 +250,12 @@ class HttpProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise Refused(429)
         self._admit()
-        if self.parser.should_upgrade() and self._should_upgrade():
+        if not self.parser.should_upgrade():
+            return
+        if self._should_upgrade():
             self._handshake = self._read_handshake()
+        elif any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
+            raise _UpgradeWithBody
 
     def _admit(self) -> None:
         """Exempt this connection from the limit, for good, if it is not one too many.
@@ -342,6 +368,13 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+
+
+def _new_parser(protocol: HttpToolsProtocol) -> Any:
+    """Return a parser, set up as uvicorn does it."""
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
 
 
 def reset_on_close(transport: asyncio.BaseTransport) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import signal
 import socket
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from channels_classic._supervisor.process import Process
 from channels_classic._supervisor.supervisor import Supervisor
+
+from .listen import move_from_standard_streams
 
 logger = logging.getLogger("channels_classic.interface_server")
 
@@ -25,7 +27,7 @@ class InterfaceSupervisor(Supervisor[Process]):
 
     def __init__(self, sockets: Sequence[socket.socket], processes: int, grace: float, **options: Any) -> None:
         super().__init__(logger, processes, grace, **options)
-        self._sockets = sockets
+        self._sockets = [move_from_standard_streams(listener) for listener in sockets]
 
     def _start(self) -> Process:
         return Process(self._command, [listener.fileno() for listener in self._sockets], self._clock)
@@ -36,7 +38,14 @@ class InterfaceSupervisor(Supervisor[Process]):
             listener.close()
 
     def _insist(self, number: int) -> int | None:
-        """Let the processes end at once: connections are cut off, and the log tells how many."""
+        """Let the processes end at once: they cut their connections off, and return."""
         for process in self._processes():
             process.signal(signal.SIGQUIT)
         return None
+
+    def _quit(self, number: int) -> None:
+        if not self._stopping:
+            self._stop(number)
+        self._insist(number)
+
+    _on_signal: ClassVar[dict[int, Callable[..., None]]] = {**Supervisor._on_signal, signal.SIGQUIT: _quit}

@@ -38,6 +38,10 @@ class Unread:
         """The bytes from the request line on: the empty lines before it mean nothing."""
         return self._bytes[self._at :].lstrip(_END_OF_LINE)
 
+    def split_head(self) -> tuple[bytes, bytes]:
+        """Return the head that was taken last, and what follows."""
+        return self._bytes[: self._at], self._bytes[self._at :]
+
     def take_head(self) -> bytes:
         """Skip a complete head; returns it with what follows."""
         self._bytes = self.head

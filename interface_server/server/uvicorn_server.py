@@ -289,10 +289,10 @@ class UvicornServer(uvicorn.Server):
         if not self.force_exit:
             await self.lifespan.shutdown()
         logger.info(
-            "Stopped%s: %d response(s) in %.0f s.",
-            " at once, by a second signal" if self.force_exit else "",
+            "%d response(s) in %.0f s. %s",
             self.server_state.total_requests,
             time.monotonic() - self._started_at,
+            "Stopped." if not self.force_exit else "Stopped at once, by a second signal.",
         )
 
     async def _drain(self) -> None:
@@ -334,7 +334,8 @@ class UvicornServer(uvicorn.Server):
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self.server_state.connections or self.server_state.tasks)
+        handshakes = sum(server.handshakes for server in self.servers)
+        return bool(self.server_state.connections or self.server_state.tasks or handshakes)
 
     def _clients(self, kind: type[C]) -> list[C]:
         clients = self._session.registry.clients.values() if self._session else ()

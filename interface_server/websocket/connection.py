@@ -9,7 +9,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -18,33 +17,28 @@ from channels_classic.layers.planner import Outgoing
 
 from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
 from ..config import InterfaceConfig
-from ..frames import encode_frame
+from ..cursors import PROTOCOL, cursors_of, note, with_cursor
 from ..layer.budget import UNCOUNTED
 from ..layer.client import Broadcast
 from ..layer.session import LayerSession
 from ..layer.writer import SendResult
 from ..replies import NORMAL, ParsedReply, parse_reply
 from . import actions
+from .client_writer import ClientWriter
 from .inbound import CONNECT, DISCONNECT, RECEIVE, InboundLimits, InboundQueue
-from .send_queue import SendQueue
+from .rates import Allowance, Rates
+from .state import (
+    ABNORMAL,
+    NO_STATUS,
+    POLICY,
+    REFUSALS,
+    SERVICE_RESTART,
+    TOO_BIG,
+    TRY_AGAIN_LATER,
+    SocketState,
+)
 
 logger = logging.getLogger("channels_classic.interface_server")
-
-NO_STATUS = 1005
-ABNORMAL = 1006
-POLICY = 1008
-TOO_BIG = 1009
-SERVICE_RESTART = 1012
-TRY_AGAIN_LATER = 1013
-
-REFUSALS = {
-    Outcome.RAISED: 403,
-    Outcome.UNROUTED: 403,
-    Outcome.DIED: 503,
-    Outcome.EXPIRED: 503,
-    Outcome.DROPPED: 503,
-}
-"""The status of an undecided handshake, by the outcome of its connect message."""
 
 MAX_EARLY_MESSAGES = 100
 """Group messages kept for a client during its handshake; further ones are lost."""
@@ -53,30 +47,22 @@ MAX_EARLY_MESSAGES = 100
 IDLE_AFTER = 1.0
 """Seconds since its last frame was consumed after which a socket counts as idle."""
 
+STANDSTILL = 1.0
+"""Seconds by which a deadline is noticed too late only if the process, or its event loop, stood still."""
+
 LAST_REPORT_TIMEOUT = 10.0
 """Seconds to wait for the report on a disconnect, where others wait for the room that it makes."""
-
-
-class SocketState(Enum):
-    """The state of the connection."""
-
-    WAITING = "waiting"
-    """The handshake is undecided."""
-    OPEN = "open"
-    CLOSING = "closing"
-    """The handshake was refused or a close frame was sent; nothing further is sent."""
-    GONE = "gone"
-    """The client has left; its last messages may still wait in the gate."""
-    DRAINED = "drained"
-    """Its last message has left as well; the report on that is awaited, because others wait for its place."""
 
 
 class WebSocket:
     """A client of the session until its last message is sent, which may be after its connection ended."""
 
     __slots__ = (
+        "_address",
+        "_allowance",
         "_connect_deadline",
         "_connect_taken",
+        "_cursors",
         "_early",
         "_inbound",
         "_life_deadline",
@@ -85,11 +71,11 @@ class WebSocket:
         "_receive",
         "_resume_reading",
         "_scope",
-        "_send_queue",
         "_session",
+        "_slowed_until",
         "_started_at",
         "_was_accepted",
-        "_write",
+        "_writer",
         "local",
         "slot",
         "state",
@@ -103,17 +89,21 @@ class WebSocket:
         self._scope = scope
         self._path: str = scope["path"]
         self._receive = receive
-        self._send_queue = SendQueue(send, self._send_failed)
         self._inbound = InboundQueue(_inbound_limits(session.layer.expiry, session.config), self._path)
         self._resume_reading: Callable[[], None] | None = None
         self._connect_taken = False  # a worker took the connect message
         self._early: list[Broadcast] = []
         self._started_at = session.clock()
         self._was_accepted = False
+        self._cursors = cursors_of(scope.get("subprotocols") or ())  # None unless the client recovers
         self._connect_deadline = math.inf
         self._life_deadline = math.inf
+        rates = _rates(session.config)
+        self._allowance = Allowance(rates, session.clock()) if rates.any else None
+        self._slowed_until = math.inf  # until then nothing is read, because it sends too much
+        self._address = str(scope["client"][0]) if scope.get("client") else None
         self._raw = raw_extension(scope)
-        self._write: Callable[[bytes], bool] | None = self._raw["write"] if self._raw else None
+        self._writer = ClientWriter(send, self._raw, self._send_failed)
 
     # From the client
 
@@ -122,6 +112,21 @@ class WebSocket:
         event = await self._receive()
         if event["type"] != CONNECT:
             return
+        if not self._session.addresses.admit(self._address):
+            await self._turn_away()
+            return
+        try:
+            await self._serve()
+        finally:
+            self._session.addresses.release(self._address)
+
+    async def _turn_away(self) -> None:
+        """Refuse a handshake before anything is known of it: its address has as many sockets as it may."""
+        self._session.losses.count("flood", CONNECT)
+        self._refuse(429)
+        await self._writer.sent()
+
+    async def _serve(self) -> None:
         self._begin()
         code = ABNORMAL
         try:
@@ -134,21 +139,37 @@ class WebSocket:
             code = event.get("code") or NO_STATUS
         finally:
             self._end(code)
-        await self._send_queue.sent()
+        await self._writer.sent()
 
     def _frame(self, data: str | bytes) -> bool:
         """Queue a message of the client; return False if reading must pause."""
-        if self.state is SocketState.CLOSING:
+        if self.state is SocketState.CLOSING or (self._allowance is not None and self._is_too_much(len(data))):
             return True
         self._perform(self._inbound.frame(data, self._session.clock()))
         if self._inbound.waiting:
             self._session.waiting.add(self)
         if self._inbound.size > UNCOUNTED:
             self._note_buffered()
-        if self._inbound.has_room:
+        if self._inbound.has_room and self._slowed_until == math.inf:
             return True
         if self._raw is not None:
             self._pause(self._raw["resume_reading"])
+        return False
+
+    def _is_too_much(self, size: int) -> bool:
+        """Charge a frame to the rate of this socket; close a socket that keeps exceeding it, and return True."""
+        assert self._allowance is not None
+        now = self._session.clock()
+        pause = self._allowance.take(size, now)
+        if pause:
+            if self._allowance.is_flooding(now):
+                self._session.losses.count("flood", RECEIVE)
+                self._warn(
+                    "The WebSocket %s is closed with 1008: its client sends more than --frame-rate or --byte-rate."
+                )
+                self._close(POLICY)
+                return True
+            self._slowed_until = now + pause
         return False
 
     async def _room(self) -> None:
@@ -159,8 +180,9 @@ class WebSocket:
 
     def _pause(self, resume_reading: Callable[[], None]) -> None:
         self._resume_reading = resume_reading
-        self._inbound.pause(self._session.clock())
-        self._session.timers.schedule(self, self._inbound.deadline)
+        if not self._inbound.has_room:
+            self._inbound.pause(self._session.clock())
+        self._session.timers.schedule(self, min(self._inbound.deadline, self._slowed_until))
 
     def _begin(self) -> None:
         session = self._session
@@ -169,12 +191,15 @@ class WebSocket:
             self._connect_deadline = session.clock() + timeout
             session.timers.schedule(self, self._connect_deadline)
         message = connection_keys(self._scope, session.add(self), "ws", session.config.root_path)
+        if self._cursors is not None:
+            message["cursors"] = self._cursors
         self._perform(self._inbound.connect(message, session.clock()))
 
     def _end(self, code: int) -> None:
         """Leave the client's groups now, and queue its disconnect after its last frame."""
         self._count_end(code)
         self.state = SocketState.GONE
+        self._slowed_until = math.inf
         self._note_buffered()
         self._connect_deadline = self._life_deadline = math.inf
         self._session.gone(self)
@@ -241,6 +266,8 @@ class WebSocket:
         )
 
     def _resume(self, _: actions.Resume | None = None) -> None:
+        if self._slowed_until != math.inf:
+            return  # until its time is over
         resume_reading, self._resume_reading = self._resume_reading, None
         if resume_reading is not None:
             resume_reading()
@@ -308,8 +335,14 @@ class WebSocket:
         if now >= self._life_deadline:
             self._life_deadline = math.inf
             self._close(NORMAL)
+        if now - self._inbound.deadline > STANDSTILL:
+            self._inbound.stood_still(now)
+        if now >= self._slowed_until:
+            self._slowed_until = math.inf
+            if self._inbound.has_room:
+                self._resume()
         self._perform(self._inbound.due(now))
-        return min(self._connect_deadline, self._life_deadline, self._inbound.deadline)
+        return min(self._connect_deadline, self._life_deadline, self._inbound.deadline, self._slowed_until)
 
     def _connect_timed_out(self) -> None:
         unsent = not self._inbound.is_sent and not self._connect_taken
@@ -343,14 +376,26 @@ class WebSocket:
         accepted yet. The message waits for the decision.
         """
         parsed, frame = broadcast.parsed, broadcast.frame
+        if self._cursors is not None:
+            frame = broadcast.frame_with_cursor
         if self.state is SocketState.WAITING and frame is not None and broadcast.message.get("accept") is None:
             self._hold(broadcast)
         elif self.state is not SocketState.OPEN or parsed is None:
             self.reply(broadcast.message)
-        elif frame is None or not self._write_now(frame):
-            self._carry_out(parsed)
+        elif frame is None or not self._writer.write(frame):
+            self._carry_out(parsed, broadcast.cursor)
         elif parsed.close is not None:
             self._close(parsed.close)
+
+    @property
+    def is_open(self) -> bool:
+        """True if messages can be sent."""
+        return self.state is SocketState.OPEN
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
+        """Tell a client that recovers up to where it has everything, or that something is gone."""
+        if self._cursors is not None:
+            self._deliver_raw(note(group, cursor, gap=gap))
 
     def _hold(self, broadcast: Broadcast) -> None:
         if len(self._early) < MAX_EARLY_MESSAGES:
@@ -361,13 +406,13 @@ class WebSocket:
     def _warn_ignored(self, error: ValueError) -> None:
         self._warn("A message for the WebSocket %s was ignored: %s.", error)
 
-    def _carry_out(self, parsed: ParsedReply) -> None:
+    def _carry_out(self, parsed: ParsedReply, cursor: str = "") -> None:
         if parsed.deny:
             self._refuse(403)
         if parsed.accept:
             self._accept()
         if parsed.payload is not None:
-            self._deliver(parsed.payload)
+            self._deliver(parsed.payload, cursor)
         if parsed.close is not None:
             self._close(parsed.close)
 
@@ -382,42 +427,35 @@ class WebSocket:
         if lifetime >= 0:
             self._life_deadline = self._session.clock() + lifetime
             self._session.timers.schedule(self, self._life_deadline)
-        known = self._session.config.ws_protocols
+        known = self._session.config.ws_protocols if self._cursors is None else (PROTOCOL,)
         offered = self._scope.get("subprotocols") or ()
         chosen = next((protocol for protocol in offered if protocol in known), None)
-        self._send_queue.put({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
+        self._writer.accept(chosen)
         early, self._early = self._early, []
         for broadcast in early:
             self.broadcast(broadcast)
+        self._session.opened(self)
 
-    def _deliver(self, payload: str | bytes) -> None:
-        if self.state is not SocketState.OPEN or self._write_now(encode_frame(payload)):
+    def _deliver(self, payload: str | bytes, cursor: str) -> None:
+        self._deliver_raw(payload if self._cursors is None else with_cursor(cursor, payload))
+
+    def _deliver_raw(self, payload: str | bytes) -> None:
+        if self.state is not SocketState.OPEN or self._writer.send(payload):
             return
-        key = "text" if isinstance(payload, str) else "bytes"
-        self._send_queue.put({"type": "websocket.send", key: payload}, len(payload))
         self._session.waiting.add(self)
-        if self._send_queue.overfull:
+        if self._writer.overfull:
             self._give_up()
-        elif self._send_queue.size > UNCOUNTED:
+        elif self._writer.size > UNCOUNTED:
             self._note_buffered()
 
-    def _write_now(self, frame: bytes) -> bool:
-        """Write directly to the transport, unless the server declines or earlier events are still queued."""
-        return self._write is not None and self._send_queue.idle and self._write(frame)
-
     def _refuse(self, status: int) -> None:
-        """Answer the handshake with an HTTP status; servers without the denial extension can only send 403."""
+        """Answer the handshake with an HTTP status."""
         if self.state is not SocketState.WAITING:
             return
         self.state = SocketState.CLOSING
         self._session.stats.handshake_ended(str(status), self._age)
         self._connect_deadline = math.inf
-        if status != 403 and "websocket.http.response" in (self._scope.get("extensions") or {}):
-            headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5")]
-            self._send_queue.put({"type": "websocket.http.response.start", "status": status, "headers": headers})
-            self._send_queue.put({"type": "websocket.http.response.body", "body": b"Service unavailable.\n"})
-        else:
-            self._send_queue.put({"type": "websocket.close"})
+        self._writer.deny(status, self._scope.get("extensions") or {})
         self._perform(self._inbound.resume())
 
     def _close(self, code: int, reason: str = "") -> None:
@@ -425,15 +463,17 @@ class WebSocket:
             self._refuse(403)
         if self.state is SocketState.OPEN:
             self.state = SocketState.CLOSING
-            self._send_queue.put({"type": "websocket.close", "code": code, "reason": reason})
+            self._writer.close(code, reason)
+            self._slowed_until = math.inf
             self._perform(self._inbound.resume())  # to read the client's close frame
+            self._resume()
 
     # The end of the process
 
     def is_idle(self, now: float) -> bool:
         """Return True if it can be closed without a loss: its frames are consumed, and it was not used of late."""
         if self.state is SocketState.OPEN:
-            return self._send_queue.idle and self._inbound.is_idle(now - IDLE_AFTER)
+            return self._writer.idle and self._inbound.is_idle(now - IDLE_AFTER)
         return self.state is not SocketState.WAITING  # the others are leaving anyway
 
     def restart(self, reason: str) -> None:
@@ -451,14 +491,14 @@ class WebSocket:
     @property
     def waiting_bytes(self) -> tuple[int, int]:
         """The bytes of these, and of what the client has yet to read."""
-        return self._inbound.size, self._send_queue.size + (self._raw["buffered"]() if self._raw else 0)
+        return self._inbound.size, self._writer.buffered
 
     @property
     def buffered(self) -> int:
         """The bytes that wait, in either direction."""
         if self.state is SocketState.GONE:
             return self._inbound.size
-        return self._inbound.size + self._send_queue.size + (self._raw["buffered"]() if self._raw else 0)
+        return self._inbound.size + self._writer.buffered
 
     def _note_buffered(self) -> None:
         for client in self._session.budget.note(self, self.buffered):
@@ -471,20 +511,18 @@ class WebSocket:
             "holds the most."
         )
         self._session.stats.cut_off["memory"] += 1
-        self._send_queue.clear()
+        self._writer.clear()
         self._perform(self._inbound.discard(self._session.clock()))
         self._close(TRY_AGAIN_LATER)
-        if self._raw is not None:
-            self._raw["abort"]()
+        self._writer.abort()
 
     def _give_up(self) -> None:
         """Cut off a client that does not read."""
         self._warn("The WebSocket %s is closed: its client does not read.")
         self._session.stats.cut_off["slow_socket"] += 1
-        self._send_queue.clear()
+        self._writer.clear()
         self._close(POLICY)
-        if self._raw is not None:
-            self._raw["abort"]()
+        self._writer.abort()
 
     def _send_failed(self, error: BaseException) -> None:
         # The client is gone; the server reports its disconnect through `receive`.
@@ -504,6 +542,11 @@ _PERFORMERS: dict[type[actions.Action], Callable[[WebSocket, Any], None]] = {
     actions.Stalled: WebSocket._close_stalled,
     actions.Drained: WebSocket._let_go,
 }
+
+
+@lru_cache(maxsize=16)
+def _rates(config: InterfaceConfig) -> Rates:
+    return Rates(config.frame_rate, config.byte_rate)
 
 
 @lru_cache(maxsize=16)

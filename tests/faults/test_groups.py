@@ -22,7 +22,7 @@ from channels_classic.layers import names
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import SIZE_LIMIT, Kind, encode
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, PUSH, RESTORE
+from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, LEAVE, PUSH, RESTORE
 from channels_classic.layers.steps import LIVENESS, Entry, Heartbeat, Join, Push
 from tests.faults.conftest import IMPATIENT
 from tests.faults.traffic import LONG
@@ -165,6 +165,11 @@ class Client:
     def broadcast(self, broadcast: Broadcast) -> None:
         self.got.append(broadcast.message["text"])
 
+    is_open = True
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
+        """Nothing recovers."""
+
     def report(self, token: str, outcome: object) -> None:
         """Nothing waits."""
 
@@ -235,6 +240,28 @@ def test_an_add_that_broke_in_the_middle_can_be_repeated(
         await eventually_async(lambda: [client.got for client in clients.values()] == [["x"], ["x"]])
         await end(session)
         await layer.close_async()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+def test_a_client_that_left_while_the_connection_broke_is_no_member_for_long(
+    own_redis: RedisServer, proxy: RedisProxy, fault: Fault
+) -> None:
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url])
+        session, clients = await session_on(RedisChannelLayer(hosts=[proxy.url], connection_kwargs=IMPATIENT), 2)
+        for channel in clients:
+            await layer.group_add_async("room", channel)
+        await eventually_async(lambda: len(session.registry.groups.members("room")) == 2)
+        armed = proxy.arm(fault, LEAVE.sha)
+        (leaver, stays) = clients.values()
+        session.remove(leaver)
+        await eventually_async(armed.happened.is_set, 10)
+        await eventually_async(lambda: layer.group_channels("room") == [session.inbox + stays.local], 10)
+        await end(session)
+        await layer.close_async()
+        layer.close()
 
     asyncio.run(main())
 

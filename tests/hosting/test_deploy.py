@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.core.management import load_command_class
 
 from tests.hosting.test_asgi_hosts import ROOT, get
 from tests.support.liveblog_site import FOLDER, LiveBlog
@@ -60,7 +61,7 @@ class Deployed(LiveBlog):
         for theirs, ours in changes.items():
             assert theirs in text, f"{name} does not say {theirs}"
             text = text.replace(theirs, ours)
-        path = self.configuration / name
+        path = self.configuration / Path(name).name
         path.write_text(text)
         return path
 
@@ -232,12 +233,12 @@ def test_everything_under_supervisor_serves_the_live_blog(site: Deployed, browse
         f"{'user=root' if os.getuid() == 0 else ''}\n[include]\nfiles={path}\n"
     )
     supervisor = site.start(str(shutil.which("supervisord")), "-c", str(main))
-    for name in ("interface-3", "worker-1"):
+    for name in ("interface", "worker-1"):
         supervisor.wait_for_line(f"success: {name} entered RUNNING state")
     port = start_nginx(site, unix_socket)
     eventually(lambda: get(port, path=BLOG)[0] == 200, timeout=20)
-    logs = [site.configuration / f"interface-{number}.log" for number in range(4)]
-    eventually(lambda: all("Serving" in log.read_text() for log in logs), timeout=20)
+    logs = [site.configuration / "interface.log"]
+    eventually(lambda: logs[0].read_text().count(" listens.") == 4, timeout=20)
     visit(site, browser, port)
     logs += [site.configuration / f"worker-{number}.log" for number in range(2)]
     assert not [log for log in logs if "Traceback" in log.read_text()]
@@ -270,3 +271,106 @@ def test_systemd_understands_the_unit(unit: str) -> None:
         program.wait()
     # The program of the unit is on the host of the site, not here.
     assert [line for line in program.output.splitlines() if "venv/bin/python is not executable" not in line] == []
+
+
+DRAIN, STOP = 30.0, 20.0
+"""Seconds that the files give to a drain, and that a program takes to end besides."""
+
+
+def test_the_time_to_stop_is_longer_than_a_drain() -> None:
+    times = {
+        "mysite-interface.service": r"TimeoutStopSec=(\d+)",
+        "supervisor.conf": r"--drain 30\n(?:.*\n)+?stopwaitsecs=(\d+)",
+        "docker/compose.yaml": r"--drain=30\n(?:.*\n)+?    stop_grace_period: (\d+)s",
+    }
+    for name, pattern in times.items():
+        found = re.search(pattern, (DEPLOY / name).read_text())
+        assert found is not None, name
+        assert int(found[1]) > DRAIN + STOP, name
+
+
+@needs_nginx
+def test_nginx_understands_the_file_of_the_containers(site: Deployed) -> None:
+    path = site.configured("docker/nginx.conf", {"listen 80;": f"listen 127.0.0.1:{free_port()};"})
+    main = site.configuration / "main.conf"
+    main.write_text(
+        f"pid {site.configuration}/nginx.pid; {_user()} events {{}} http {{ access_log off; include {path}; }}"
+    )
+    assert NGINX is not None
+    with Process([NGINX, "-t", "-c", str(main), "-p", str(site.configuration)]) as program:
+        assert program.wait() == 0, program.output
+
+
+def test_the_containers_are_a_valid_compose_file_whose_services_are_there() -> None:
+    yaml = pytest.importorskip("yaml")
+    models = pytest.importorskip("compose_spec").models
+    content = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text())
+    models.ComposeSpecification.model_validate(content)
+    services = content["services"]
+    assert set(services) == {"nginx", "interface", "worker", "redis"}
+    assert services["worker"]["deploy"]["replicas"] == 2
+    for service in services.values():
+        assert set(service.get("depends_on", {})) <= set(services)
+    dockerfile = (DEPLOY / "docker" / "Dockerfile").read_text()
+    assert f"uid {10001} " in dockerfile
+
+
+def manifests() -> list[dict[str, Any]]:
+    yaml = pytest.importorskip("yaml")
+    found = []
+    for path in sorted((DEPLOY / "kubernetes").glob("*.yaml")):
+        found += list(yaml.safe_load_all(path.read_text()))
+    return found
+
+
+def test_the_manifests_are_those_of_kubernetes() -> None:
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    for manifest in manifests():
+        kubernetes_validate.validate(manifest, "1.32", strict=True)
+
+
+def test_the_manifests_fit_together() -> None:
+    found = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in manifests()}
+    for part in ("interface", "worker"):
+        deployment = found["Deployment", f"mysite-{part}"]["spec"]
+        template = deployment["template"]
+        budget = found["PodDisruptionBudget", f"mysite-{part}"]["spec"]
+        assert deployment["selector"] == budget["selector"] == {"matchLabels": template["metadata"]["labels"]}
+        assert deployment["replicas"] >= 2
+        (container,) = template["spec"]["containers"]
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        for probe, path in (("startupProbe", "/live"), ("readinessProbe", "/ready"), ("livenessProbe", "/live")):
+            assert container[probe]["httpGet"]["path"] == path
+            assert container[probe]["httpGet"]["port"] in ports
+        assert f"--health=0.0.0.0:{ports['health']}" in container["args"]
+    service = found["Service", "mysite"]["spec"]
+    assert service["selector"] == found["Deployment", "mysite-interface"]["spec"]["template"]["metadata"]["labels"]
+    pod = found["Deployment", "mysite-interface"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    drain = int(next(argument.partition("=")[2] for argument in container["args"] if argument.startswith("--drain=")))
+    assert pod["terminationGracePeriodSeconds"] >= pause + drain + STOP
+
+
+def command_lines() -> Iterator[tuple[str, list[str]]]:
+    """Every command of this package in the files, with the file it is in."""
+    yaml = pytest.importorskip("yaml")
+    for path in [*DEPLOY.glob("*.service"), DEPLOY / "supervisor.conf"]:
+        for found in re.findall(r"manage\.py (.*)", path.read_text()):
+            yield path.name, found.split()
+    for service in yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text())["services"].values():
+        if "manage.py" in service.get("command", ()):
+            yield "compose.yaml", service["command"][2:]
+    for manifest in manifests():
+        if manifest["kind"] == "Deployment":
+            (container,) = manifest["spec"]["template"]["spec"]["containers"]
+            yield manifest["metadata"]["name"], [*container["command"], *container["args"]][2:]
+
+
+def test_the_options_of_every_file_are_understood() -> None:
+    found = list(command_lines())
+    assert {words[0] for _, words in found} == {"runinterface", "runworker", "rundelay"}
+    assert len(found) == 10
+    for name, (command, *arguments) in found:
+        parser = load_command_class("channels_classic", command).create_parser("manage.py", command)
+        assert parser.parse_args(arguments), name

@@ -36,6 +36,7 @@ class Input:
 
     pieces: tuple[bytes, ...]
     end: End
+    kind: str = ""
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{piece[:300]!r}{'…' * (len(piece) > 300)}" for piece in self.pieces)
@@ -111,20 +112,45 @@ _frames = st.one_of(
     ]),
 )  # fmt: skip
 _CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-_endless = st.builds(
-    lambda start, part, times: start + part * times,
-    st.sampled_from([
-        b"GET /", HEAD + b"A: ", HEAD, _CHUNKED + b"1;a=", _CHUNKED + b"1\r\na\r\n1;", _CHUNKED + b"0\r\nA: ",
-        _CHUNKED + b"0\r\n", _CHUNKED, UPGRADE, HEAD + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n", b"",
-        UPGRADE + frame(0x01, b"a"),
-    ]),
-    st.sampled_from([
-        b"x" * 1000, b"A: b\r\n" * 100, b"1;a=" + b"x" * 500 + b"\r\na\r\n", b"\r\n" * 100, (HEAD + b"\r\n") * 20,
-        frame(0x89, b"a" * 125) * 10, frame(0x00, b"") * 100, frame(0x01, b"x" * 4000),
-    ]),
-    st.integers(1, 200),
-)  # fmt: skip
-_sockets = st.lists(_frames, max_size=6).map(lambda frames: UPGRADE + b"".join(frames))
+_PART = b"x" * 1000
+_CALL = b"GET / HTTP/1.1\r\n"
+UNDECIDED = UPGRADE.replace(b"GET /", b"GET /undecided")
+"""A handshake that no consumer answers."""
+
+H2C = HEAD + b"Connection: upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+
+
+def _repeated(*starts_and_parts: tuple[bytes, bytes], most: int = 200) -> st.SearchStrategy[bytes]:
+    """A beginning, and a part that is repeated behind it, often beyond any limit."""
+    return st.builds(
+        lambda both, times: both[0] + both[1] * times, st.sampled_from(starts_and_parts), st.integers(1, most)
+    )
+
+
+def _with_headers(headers: Sequence[bytes], least: int = 1) -> st.SearchStrategy[bytes]:
+    """A request with some of these headers and a body of a few bytes."""
+    return st.builds(
+        lambda some, body: b"\r\n".join([b"POST / HTTP/1.1", b"Host: x", *some, b"", b""]) + body,
+        st.lists(st.sampled_from(headers), min_size=least, max_size=4),
+        st.sampled_from([b"", b"abc", b"0\r\n\r\n", b"3\r\nabc\r\n0\r\n\r\n", b"3\r\nabc\r\n0\r\nA: b\r\n\r\n"]),
+    )
+
+
+def _lines(targets: Sequence[bytes], versions: Sequence[bytes]) -> st.SearchStrategy[bytes]:
+    return st.builds(
+        lambda method, target, version: method + b" " + target + b" " + version + b"\r\nHost: x\r\n\r\n",
+        st.sampled_from(METHODS),
+        st.sampled_from(targets),
+        st.sampled_from(versions),
+    )
+
+
+def _joined(some: Sequence[bytes], most: int) -> st.SearchStrategy[bytes]:
+    return st.lists(st.sampled_from(some), min_size=1, max_size=most).map(b"".join)
+
+
+_frames_of_a_socket = st.lists(_frames, max_size=6).map(b"".join)
+_sockets = _frames_of_a_socket.map(lambda frames: UPGRADE + frames)
 _valid = st.sampled_from(
     [HEAD + b"\r\n", (HEAD + b"\r\n") * 3, UPGRADE, UPGRADE + frame(0x81, b"hello"), *FAULTS.values()]
 )
@@ -135,20 +161,101 @@ def _damage(data: bytes, at: float, cut: int, extra: bytes) -> bytes:
     return data[:position] + extra + data[position + cut :]
 
 
-_damaged = st.builds(_damage, st.one_of(_valid, _sockets), st.floats(0, 1), st.integers(0, 20), st.binary(max_size=8))
+CODINGS = [b"Transfer-Encoding: " + coding for coding in (
+    b"chunked", b"gzip, chunked", b"chunked, chunked", b"chunked, identity", b"xchunked", b"identity", b"", b",chunked",
+    b"chunked;a=b", b"\x0bchunked", b"CHUNKED", b"chunked\x00",
+)]  # fmt: skip
+LENGTHS = [b"Content-Length: " + length for length in (
+    b"3", b"03", b"+3", b"-1", b"0x3", b"3, 3", b"3 3", b"", b"99999", b"18446744073709551616", b"3\x00",
+)]  # fmt: skip
+ABSOLUTE = [target for target in TARGETS if b":" in target] + [
+    b"http://" + b"a" * 9000, b"http://x:99999/", b"http://x:/", b"http://[::1]/", b"http://%41/", b"http://x?y", b"http://x#",
+]  # fmt: skip
+
+KINDS: dict[str, st.SearchStrategy[bytes]] = {
+    "request lines": st.one_of(
+        _lines(TARGETS, [b"HTTP/1.1"]),
+        _repeated((b"GET /", _PART), (b"G", _PART), (b"GET ", b" " * 99), (b"", b"\r\n" * 99)),
+    ),
+    "absolute targets": _lines(ABSOLUTE, [b"HTTP/1.1", b"HTTP/1.0"]),
+    "versions": _lines([b"/"], [*VERSIONS, b"HTTP/1.2", b"HTTP/01.1", b"HTTP/1.1.1", b"HTTP/1", b"HTTP /1.1"]),
+    "lengths and codings": _with_headers([*CODINGS, *LENGTHS]),
+    "headers": st.one_of(
+        _with_headers(HEADERS),
+        _repeated(
+            (HEAD, b"A: b\r\n" * 100), (HEAD + b"A: ", _PART), (HEAD, b"A" * 99 + b":\r\n"), (_CALL, b"Host: x\r\n")
+        ),
+    ),
+    "trailers": _repeated(
+        (_CHUNKED + b"0\r\n", b"A: b\r\n" * 100),
+        (_CHUNKED + b"0\r\nA: ", _PART),
+        (_CHUNKED + b"1\r\na\r\n0\r\n", _PART),
+        (_CHUNKED + b"0\r\n", b"Content-Length: 9\r\n"),
+        (_CHUNKED + b"0\r\n", b"Transfer-Encoding: chunked\r\n"),
+        (_CHUNKED + b"0\r\nHost: y\r\n", b"\r\n"),
+    ),
+    "chunk extensions": _repeated(
+        (_CHUNKED + b"1;a=", _PART),
+        (_CHUNKED + b"1\r\na\r\n1;", _PART),
+        (_CHUNKED, b"1;a=" + b"x" * 500 + b"\r\na\r\n"),
+        (_CHUNKED, b"1\r\na\r\n" * 50),
+        (_CHUNKED, b"0" * 99),
+        (_CHUNKED + b'1;a="', b'\\"'),
+        (_CHUNKED, b"ffffffffffffffff\r\n"),
+    ),
+    "pipelining": st.one_of(
+        _repeated((b"", (HEAD + b"\r\n") * 20), (_CHUNKED + b"0\r\n\r\n", (HEAD + b"\r\n") * 5)),
+        _joined([HEAD + b"\r\n", UPGRADE, H2C, _CHUNKED + b"1\r\na\r\n0\r\n\r\n", *FAULTS.values()], 6),
+    ),
+    "upgrade attempts": st.one_of(
+        _with_headers([header for header in HEADERS if b"pgrade" in header or b"WebSocket" in header], 2),
+        _repeated((H2C, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), (H2C, _PART), (UPGRADE.replace(b"13", b"12"), _PART)),
+        st.builds(_damage, st.just(UPGRADE), st.floats(0, 1), st.integers(0, 20), st.binary(max_size=8)),
+    ),
+    "bytes before a handshake's answer": st.one_of(
+        _frames_of_a_socket.map(lambda frames: UNDECIDED + frames),
+        _repeated((UNDECIDED, frame(0x89, b"a" * 125) * 10), (UNDECIDED, frame(0x01, _PART)), (UNDECIDED, _PART)),
+    ),
+    "frames": st.one_of(
+        _sockets, _repeated((UPGRADE, frame(0x89, b"a" * 125) * 10), (UPGRADE + frame(1, b"a"), frame(0, b"") * 100))
+    ),
+    "requests of any parts": _requests,
+    "damaged": st.builds(
+        _damage, st.one_of(_valid, _sockets), st.floats(0, 1), st.integers(0, 20), st.binary(max_size=8)
+    ),
+    "bytes": st.one_of(_valid, st.binary(max_size=300)),
+}
+"""Every class of hostile input, by name."""
 
 
-def _cut(data: bytes, cuts: list[float], end: End) -> Input:
+def _cut(kind: str, data: bytes, cuts: list[float], end: End) -> Input:
     places = sorted({0, *(int(cut * len(data)) for cut in cuts), len(data)})
-    return Input(tuple(data[a:b] for a, b in pairwise(places)), end)
+    return Input(tuple(data[a:b] for a, b in pairwise(places)), end, kind)
 
 
-inputs = st.builds(
+inputs = st.one_of(
+    *(
+        st.builds(_cut, st.just(kind), data, st.lists(st.floats(0, 1), max_size=3), st.sampled_from(End))
+        for kind, data in KINDS.items()
+    )
+)
+
+HELLO_OF_TLS = bytes.fromhex(
+    "16030100c8010000c403030000000000000000000000000000000000000000000000000000000000000000000004130113020100"
+)
+stalls = st.builds(
     _cut,
-    st.one_of(_requests, _sockets, _damaged, _valid, _endless, st.binary(max_size=300)),
+    st.just("TLS stalls"),
+    st.one_of(
+        st.sampled_from(
+            [b"", b"\x16", HELLO_OF_TLS, HELLO_OF_TLS[:20], HEAD + b"\r\n", b"\x16\x03\x01\xff\xff" + _PART * 16]
+        ),
+        st.builds(_damage, st.just(HELLO_OF_TLS), st.floats(0, 1), st.integers(0, 20), st.binary(max_size=8)),
+    ),
     st.lists(st.floats(0, 1), max_size=3),
     st.sampled_from(End),
 )
+"""Clients of a server with TLS that never get beyond their handshake."""
 
 
 async def attack(port: int, some: Sequence[Input], patience: float) -> None:

@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import ssl
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,11 +27,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from channels_classic.exceptions import InvalidMessage
+from channels_classic.interface_server.server.listen import Listen
 from channels_classic.layers.codec import Outcome
-from tests.interface_server.hostile import End, Input, attack, inputs
+from tests.interface_server.hostile import KINDS, End, Input, attack, inputs, stalls
 from tests.interface_server.live import Live, live
 from tests.interface_server.server.test_limits import FAULTS, HEAD, UPGRADE
+from tests.interface_server.server.test_program import certificate
 from tests.support.waiting import eventually, scaled
+
+__all__ = ["certificate"]
 
 TOGETHER = 20
 COUNT = int(os.environ.get("HOSTILE", "400"))
@@ -48,7 +55,7 @@ def answering(server: Live) -> Iterator[None]:
             "websocket.connect": {"accept": True},
             "websocket.receive": {key: message[key] for key in ("text", "bytes") if key in message},
         }
-        if channel in replies:
+        if channel in replies and message.get("path") != "/undecided":
             server.layer.send(message["reply_channel"], replies[channel])
 
     def work() -> None:
@@ -68,34 +75,45 @@ def answering(server: Live) -> Iterator[None]:
 
 
 @contextmanager
-def witness(server: Live) -> Iterator[None]:
-    """Another client, which asks again and again while others are hostile."""
-    stop, answers = threading.Event(), []
+def witness(server: Live, tls: bool = False) -> Iterator[Counter[str]]:
+    """Another client, which asks again and again while others are hostile. Gives a counter of those, by kind."""
+    stop, answers, kinds = threading.Event(), [], Counter[str]()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def ask() -> None:
         while not stop.wait(0.05):
             begun = time.monotonic()
-            connection = server.http()
-            connection.request("GET", "/witness")
-            assert connection.getresponse().read() == b"ok"
-            connection.close()
+            assert status_line(server, tls).startswith(b"HTTP/1.1 200 ")
             answers.append(time.monotonic() - begun)
 
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(ask)
         try:
-            yield
+            yield kinds
         finally:
             stop.set()
             asking.result()
     growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+    table = "".join(f"{number:8} {kind}\n" for kind, number in sorted(kinds.items()))
     sys.stdout.write(
-        f"\n{COUNT} hostile clients; {len(answers)} answers to another one, the slowest after {max(answers):.3f} s; "
-        f"the process grew by {growth} MiB\n"
+        f"\n{kinds.total()} hostile clients:\n{table}{len(answers)} answers to another one, the slowest after "
+        f"{max(answers):.3f} s; the process grew by {growth} MiB\n"
     )
     assert max(answers) < scaled(5.0)
     assert growth < 300
+
+
+def status_line(server: Live, tls: bool) -> bytes:
+    """Ask for a page; return the beginning of the response."""
+    with ExitStack() as stack:
+        client = stack.enter_context(server.raw())
+        if tls:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            client = stack.enter_context(context.wrap_socket(client))
+        client.sendall(b"GET /witness HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return client.recv(65536)
 
 
 def left_behind(server: Live) -> list[object]:
@@ -120,8 +138,9 @@ def be_good(server: Live) -> None:
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module", "ignore:Generating overly large repr")
 @pytest.mark.timeout(0 if COUNT > 400 else 120)
 def test_hostile_clients_break_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    limits = {"head_timeout": 0.3, "keep_alive": 0.3}
-    with live(limits=limits, ping_interval=0.2, ping_timeout=0.3) as server, answering(server), witness(server):
+    limits = {"head_timeout": scaled(0.3), "keep_alive": 0.3}  # also the time of the witness
+    options: dict[str, Any] = {"ping_interval": 0.2, "ping_timeout": 0.3, "websocket_connect_timeout": 0.3}
+    with live(limits=limits, **options) as server, answering(server), witness(server) as kinds:
 
         @settings(
             max_examples=COUNT // TOGETHER,
@@ -132,6 +151,7 @@ def test_hostile_clients_break_nothing(caplog: pytest.LogCaptureFixture) -> None
         )
         @given(st.lists(inputs, min_size=TOGETHER, max_size=TOGETHER))
         def rounds(some: list[Input]) -> None:
+            kinds.update(one.kind for one in some)
             asyncio.run(attack(server.port, some, patience=0.05))
             be_good(server)
             assert "Traceback" not in caplog.text, some
@@ -139,12 +159,43 @@ def test_hostile_clients_break_nothing(caplog: pytest.LogCaptureFixture) -> None
 
         rounds()
         eventually(lambda: not left_behind(server), timeout=10)
+        assert kinds.keys() == KINDS.keys()
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+@pytest.mark.timeout(0 if COUNT > 400 else 120)
+def test_tls_handshakes_that_stall_break_nothing(certificate: Path, caplog: pytest.LogCaptureFixture) -> None:
+    listen = Listen(port=0, certfile=str(certificate))
+    with (
+        live(listen=listen, limits={"head_timeout": scaled(0.3)}) as server,
+        answering(server),
+        witness(server, tls=True) as kinds,
+    ):
+
+        @settings(
+            max_examples=COUNT // TOGETHER // 10,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        )
+        @given(st.lists(stalls, min_size=TOGETHER, max_size=TOGETHER))
+        def rounds(some: list[Input]) -> None:
+            kinds.update(one.kind for one in some)
+            asyncio.run(attack(server.port, some, patience=0.05))
+            assert "Traceback" not in caplog.text, some
+            caplog.clear()
+
+        rounds()
+        accepting = server.server._uvicorn.servers
+        eventually(lambda: not left_behind(server) and not sum(one.handshakes for one in accepting), timeout=10)
     assert "Traceback" not in caplog.text
 
 
 def test_a_flood_of_connections_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
     flood = [Input((data,), end) for data in (b"", HEAD, UPGRADE, HEAD + b"\r\n", *FAULTS.values()) for end in End]
-    limits = {"head_timeout": 0.3, "keep_alive": 0.3}
+    limits = {"head_timeout": scaled(0.3), "keep_alive": 0.3}
     with live(limits=limits, ping_interval=0.2, ping_timeout=0.3) as server, answering(server):
         for _ in range(3):
             asyncio.run(attack(server.port, flood, patience=0.1))

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from channels_classic.interface_server.layer.client import Broadcast
 from channels_classic.interface_server.layer.reader import Reader
+from channels_classic.interface_server.layer.recovery import Recovery
 from channels_classic.interface_server.layer.registry import Registry
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, decode
@@ -82,7 +83,8 @@ class GroupMachine(RuleBasedStateMachine):
         self.registry = Registry(self.inbox, 0.0, self.loop.time, self.posted.append)
         connection: Any = Direct(self.layer)  # it has all that a reader needs
         self.answers: list[Outgoing] = []
-        self.reader = Reader(connection, self.registry, self.layer.losses, self.answers.append)
+        recovery = Recovery(self.registry, connection.run, self.layer.losses)
+        self.reader = Reader(connection, self.registry, recovery, self.layer.losses, self.answers.append)
         self.pending: list[Item] = []
         self.restored: Sequence[int | None] = ()
         self.whole = True

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from channels_classic._metrics.site import lost
 from channels_classic.channel import Channel
@@ -141,6 +142,11 @@ def late(stage: Stage) -> None:
         server.report(second)
 
 
+def flood(stage: Stage) -> None:
+    with live(stage.layer, sockets_per_address=1) as server, server.websocket(), suppress(InvalidStatus):
+        server.handshake()
+
+
 def retries(stage: Stage) -> None:
     def consumer(message: Message) -> None:
         raise ConsumeLater
@@ -180,13 +186,15 @@ SCENARIOS: dict[str, tuple[Callable[[Stage], None], str]] = {
     "undecodable": (undecodable, "jobs"),
     "died": (died, "websocket.receive"),
     "unheard": (unheard, "websocket.receive"),
+    "flood": (flood, "websocket.connect"),
     "late": (late, "inboxes"),
 }
 """A way to bring each kind about → the channel by which it is counted."""
 
 
 def test_every_kind_is_brought_about() -> None:
-    assert set(SCENARIOS) == set(KINDS) - {"unhosted"}
+    """Without a host there is no status; the way to a gap is in the tests of recoverable groups."""
+    assert set(SCENARIOS) == set(KINDS) - {"unhosted", "gap"}
 
 
 @pytest.mark.parametrize("kind", SCENARIOS)
@@ -195,12 +203,14 @@ def test_a_loss_is_seen_by_its_kind_and_channel(own_redis: RedisServer, kind: st
     before = read(stage.layer)
     bring_about, channel = SCENARIOS[kind]
     bring_about(stage)
-    assert stage.layer.losses.as_dict() == {kind: 1}
+    others = {"unheard"} if kind == "late" else set()  # the lease ends in either case
+    assert stage.layer.losses.as_dict()[kind] == 1
+    assert set(stage.layer.losses.as_dict()) <= {kind, *others}
     metrics = [(labels, value) for _, labels, value in lost(stage.layer.losses)]
-    assert metrics == [((kind, channel), 1)]
+    assert ((kind, channel), 1) in metrics
     stage.layer.global_statistics()  # carries the counts to the layer
     status = read(stage.layer)
-    assert status.losses == {kind: 1}
+    assert status.losses == stage.layer.losses.as_dict()
     assert re.search(rf"^  {kind} +1$", text(status), re.M)
     assert (f"1 message(s) were lost a moment ago ({kind})" in text(status.since(before))) == (kind not in NORMAL)
     stage.layer.close()

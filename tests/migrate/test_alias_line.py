@@ -1,4 +1,4 @@
-"""Where the line belongs that keeps the import names of 1.x, and how it is put there."""
+"""The line that keeps the import names of 1.x: its places, and how it gets there."""
 
 from __future__ import annotations
 

@@ -42,6 +42,15 @@ def test_findings_name_file_line_and_page(tmp_path: Path) -> None:
     assert "See docs/migrate.md#names-without-a-counterpart\n" in done.stdout
 
 
+def test_paths_are_those_from_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "app.py").write_text("from channels import Group\nimport daphne\n")
+    for path in ("src", "src/app.py"):
+        done = run(path, cwd=tmp_path)
+        assert "--- a/src/app.py\n+++ b/src/app.py\n" in done.stdout
+        assert "\n  src/app.py:2: Daphne is not used any more" in done.stdout
+
+
 def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     done = run("nowhere", cwd=tmp_path)
     assert done.returncode == 2 and "'nowhere' does not exist" in done.stderr

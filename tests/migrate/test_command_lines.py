@@ -1,4 +1,4 @@
-"""What becomes of the commands of process managers."""
+"""The commands of process managers."""
 
 from __future__ import annotations
 

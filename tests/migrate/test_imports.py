@@ -1,4 +1,4 @@
-"""What becomes of imports, their uses and dotted paths in strings."""
+"""Imports, their uses and dotted paths in strings."""
 
 from __future__ import annotations
 

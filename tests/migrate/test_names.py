@@ -1,4 +1,4 @@
-"""Which release of Channels a name belongs to, and what it is here."""
+"""The release of Channels that a name belongs to, and its name here."""
 
 from __future__ import annotations
 
@@ -92,6 +92,11 @@ def test_code_shows_the_release_it_was_written_for(code: str, generation: Genera
     assert [each.generation for each in found] == [generation]
     shown = first(found, generation)
     assert shown is not None and shown.line == 2
+
+
+def test_layers_beside_channels_4_are_not_those_of_1_x() -> None:
+    code = "CHANNELS_CLASSIC_LAYERS = {'default': {'ROUTING': 'mysite.routing.channel_routing'}}"
+    assert evidence(ast.parse(code)) == []
 
 
 def test_code_without_channels_shows_nothing() -> None:

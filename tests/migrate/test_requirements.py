@@ -1,4 +1,4 @@
-"""What becomes of requirements files."""
+"""Requirements files."""
 
 from __future__ import annotations
 
@@ -93,4 +93,8 @@ def test_a_name_without_a_version_is_left_to_people_in_a_project_that_uses_both(
     ],
 )
 def test_requirements_in_other_files_are_found(line: str, found: bool) -> None:
-    assert bool(packaging_findings(line + "\n")) is found
+    assert bool(packaging_findings(line + "\n", modern_project=False)) is found
+
+
+def test_names_without_a_version_belong_to_a_modern_project() -> None:
+    assert packaging_findings("    'channels', 'daphne',\n", modern_project=True) == []

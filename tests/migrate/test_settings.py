@@ -1,4 +1,4 @@
-"""What becomes of settings: apps, layers and middleware."""
+"""Settings: apps, layers and middleware."""
 
 from __future__ import annotations
 
@@ -76,6 +76,35 @@ def test_it_moves_from_the_end_too(last: str) -> None:
     assert findings == []
     assert code.startswith("INSTALLED_APPS = [\n    'channels',\n    'django.contrib.staticfiles'")
     assert rewrite(code, alias=True) == (code, [])
+
+
+@pytest.mark.parametrize("brackets", ["[]", "()"])
+@pytest.mark.parametrize("comma", [",", ""])
+def test_it_moves_from_the_end_with_its_comment(brackets: str, comma: str) -> None:
+    code, findings = rewrite(
+        f"""
+        INSTALLED_APPS = {brackets[0]}
+            'django.contrib.staticfiles',  # files
+
+            'chat',  # rooms
+
+            'channels'{comma}  # sockets
+            # the end
+        {brackets[1]}
+        """
+    )
+    assert findings == []
+    assert code == textwrap.dedent(
+        f"""
+        INSTALLED_APPS = {brackets[0]}
+            'channels_classic',  # sockets
+            'django.contrib.staticfiles',  # files
+
+            'chat'{comma}  # rooms
+            # the end
+        {brackets[1]}
+        """
+    )
 
 
 def test_it_stays_where_a_comment_would_lose_its_line() -> None:

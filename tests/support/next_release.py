@@ -63,6 +63,11 @@ class Client:
     def broadcast(self, broadcast: Broadcast) -> None:
         self.reply(broadcast.message)
 
+    is_open = True
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
+        """Nothing recovers."""
+
     def is_in_turn(self, token: str) -> bool:
         return True
 

@@ -75,6 +75,10 @@ class RedisProxy:
         self._armed.append(armed)
         return armed
 
+    def disarm(self) -> None:
+        """Let no fault happen any more."""
+        self._armed.clear()
+
     def inject(self, fault: Fault, text: str, timeout: float = 10) -> None:
         """Arm a fault and wait until it happened."""
         eventually(self.arm(fault, text).happened.is_set, timeout)

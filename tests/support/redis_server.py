@@ -62,6 +62,11 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
+    def folder(self) -> str:
+        """The folder in which it keeps snapshots."""
+        return self._folder.name
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid

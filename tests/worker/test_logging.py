@@ -107,6 +107,90 @@ def test_without_handlers_of_the_project_the_command_writes_with_names(project: 
     assert worker.output.count("ERROR - django.channels - The consumer") == 1
 
 
+DISABLING = {key: value for key, value in ON_ROOT.items() if key != "disable_existing_loggers"}
+"""As many projects write it: Python then switches off the loggers of modules that were imported before."""
+
+
+@pytest.mark.parametrize("program", ["channels-classic", "manage.py"])
+def test_a_project_that_disables_existing_loggers_still_gets_our_records(
+    tmp_path: Path, redis: RedisChannelLayer, redis_url: str, program: str
+) -> None:
+    handler = {**ON_ROOT["handlers"]["root"], "filename": str(tmp_path / "root.log")}
+    text = SETTINGS.format(mails="", logging={**DISABLING, "handlers": {"root": handler}}, old_admins=False)
+    text = f"{text}\nADMINS = []\n"
+    (tmp_path / "disabling_settings.py").write_text(text)
+    environment = {
+        "DJANGO_SETTINGS_MODULE": "disabling_settings",
+        "REDIS_URL": redis_url,
+        "PYTHONPATH": f"{tmp_path}:{ROOT}",
+    }
+    command = [sys.executable, "-m", "django", "runworker"]
+    if program == "channels-classic":
+        command = [str(Path(sys.executable).with_name(program)), "worker"]
+    with Process(command, cwd=ROOT, env=environment) as worker:
+        redis.send("fail", {})
+        consumed(redis)
+        assert worker.stop() == 0
+    lines = (tmp_path / "root.log").read_text()
+    assert "ERROR|django.channels|The consumer" in lines
+    assert "INFO|channels_classic.worker|Listening on channels" in lines
+
+
+def test_the_layer_in_an_asgi_module_logs_whatever_was_imported_first(tmp_path: Path) -> None:
+    text = SETTINGS.format(mails="", logging={**DISABLING, "handlers": {}, "root": {}}, old_admins=False)
+    (tmp_path / "asgi_settings.py").write_text(text)
+    program = """
+import logging
+from channels_classic.asgi import get_channel_layer
+from channels_classic.interface_server import InterfaceServer
+get_channel_layer()
+names = ["channels_classic.interface_server", "channels_classic.layers", "django.channels"]
+print([name for name in names if logging.getLogger(name).disabled])
+"""
+    environment = {
+        "DJANGO_SETTINGS_MODULE": "asgi_settings",
+        "REDIS_URL": "redis://localhost",
+        "PYTHONPATH": f"{tmp_path}:{ROOT}",
+    }
+    with Process([sys.executable, "-c", program], cwd=ROOT, env=environment) as process:
+        assert process.wait() == 0, process.output
+    assert process.output.strip() == "[]"
+
+
+RAISING = """
+import logging
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        raise RuntimeError("the handler is broken")
+"""
+
+
+def test_a_handler_that_raises_costs_no_message_its_outcome(
+    project: Any, tmp_path: Path, redis: RedisChannelLayer
+) -> None:
+    (tmp_path / "raising.py").write_text(RAISING)
+    handlers = {"raising": {"class": "raising.Handler", "level": "ERROR"}}
+    logging = {**ON_ROOT, "handlers": handlers, "root": {"handlers": ["raising"]}}
+    with project(logging) as worker:
+        for _ in range(3):
+            redis.send("fail", {})
+        consumed(redis)
+        assert worker.stop() == 0
+    assert "the handler is broken" in worker.output
+    assert "a consumer's own mistake" in worker.output
+    assert "The loop of the worker failed" not in worker.output
+    assert re.search(r"consumers\.fail +3 +3 ", worker.output), worker.output
+
+
+def test_no_logger_is_named_after_its_file() -> None:
+    sources = [
+        path for room in ("channels_classic", "worker", "interface_server") for path in (ROOT / room).rglob("*.py")
+    ]
+    assert len(sources) > 100
+    assert [str(path) for path in sources if "getLogger(__name__)" in path.read_text()] == []
+
+
 @pytest.mark.parametrize(
     ("verbosity", "expected"),
     [

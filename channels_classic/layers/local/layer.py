@@ -16,6 +16,7 @@ from typing import Any
 from channels_classic.exceptions import InvalidChannelLayerError, LayerUnavailable
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
+from channels_classic.layers.history import SECONDS
 from channels_classic.layers.inmemory import AsyncStoreConnection, StoreConnection
 from channels_classic.layers.local.address import check_address, default_address
 from channels_classic.layers.local.claim import claim
@@ -180,15 +181,19 @@ class LocalChannelLayer(BaseChannelLayer):
             await connection.connect()
         return connection
 
-    def send_group(self, group: str, message: dict[str, Any], but: str = "") -> None:
+    def send_group(
+        self, group: str, message: dict[str, Any], but: str = "", keep: int = 0, seconds: float = SECONDS
+    ) -> None:
         try:
-            super().send_group(group, message, but)
+            super().send_group(group, message, but, keep, seconds)
         except LayerUnavailable as error:
             self._reached_nobody(group, error)
 
-    async def send_group_async(self, group: str, message: dict[str, Any], but: str = "") -> None:
+    async def send_group_async(
+        self, group: str, message: dict[str, Any], but: str = "", keep: int = 0, seconds: float = SECONDS
+    ) -> None:
         try:
-            await super().send_group_async(group, message, but)
+            await super().send_group_async(group, message, but, keep, seconds)
         except LayerUnavailable as error:
             self._reached_nobody(group, error)
 

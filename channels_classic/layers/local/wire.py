@@ -31,9 +31,11 @@ from channels_classic.layers.steps import (
     GetPrograms,
     GetStatistics,
     Heartbeat,
+    History,
     Identity,
     Item,
     Join,
+    Kept,
     Leave,
     Length,
     Lookup,
@@ -42,11 +44,16 @@ from channels_classic.layers.steps import (
     Notice,
     Push,
     PutBack,
+    ReadHistory,
     Reattend,
+    Record,
+    Recorded,
     Renew,
     Restore,
     Retire,
     Roster,
+    SetStart,
+    Start,
     Status,
     Step,
     Take,
@@ -88,6 +95,12 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     Attendance: (26, {"group": str}),
     Attended: (27, {"inbox": str}),
     TakeNotices: (28, {"count": int}),
+    Record: (29, {"group": str, "payload": bytes, "keep": int, "seconds": _Number, "name": str, "again": bool}),
+    ReadHistory: (30, {"group": str, "life": int, "position": int, "inbox": str, "member": str}),
+    SetStart: (
+        31,
+        {"group": str, "inbox": str, "member": str, "life": int, "position": int, "last": bool},
+    ),
     Retire: (10, {"inbox": str}),
     Length: (11, {"queue": str}),
     Flush: (12, {}),
@@ -222,10 +235,15 @@ def decode_result(kind: type, answer: Any, where: str) -> Any:
     return restore(*answer) if restore else answer
 
 
-def _roster(version: int, members: list[str], complete: bool, identities: dict[str, Any] | None = None) -> Roster:
-    # A host of an earlier release gives no identities.
-    found = {member: Identity(*identity) for member, identity in (identities or {}).items()}
-    return Roster(version, members, complete, found)
+def _roster(
+    version: int, members: list[str], complete: bool, identities: dict[str, Any], starts: dict[str, Any]
+) -> Roster:
+    who = {member: Identity(*identity) for member, identity in identities.items()}
+    return Roster(version, members, complete, who, {member: Start(*start) for member, start in starts.items()})
+
+
+def _history(life: int, head: int, kept: list[Any] | None, is_member: bool) -> History:
+    return History(life, head, None if kept is None else [Kept(*entry) for entry in kept], is_member)
 
 
 def _notices(*notices: list[Any]) -> list[Notice]:
@@ -237,6 +255,9 @@ _RESULTS: dict[type, Callable[..., Any]] = {
     Attend: Change,
     Leave: Change,
     Lookup: Audience,
+    Record: lambda audience, life, position: Recorded(Audience(*audience), life, position),
+    ReadHistory: _history,
+    SetStart: Start,
     Members: _roster,
     Attendance: lambda *found: [Identity(*identity) for identity in found],
     TakeNotices: _notices,

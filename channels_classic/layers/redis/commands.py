@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from channels_classic.layers.history import BYTES_LIMIT, SECONDS_LIMIT
 from channels_classic.layers.losses import KINDS, Count, counted_name, describe
 from channels_classic.layers.redis.cipher import Cipher
 from channels_classic.layers.redis.handover import UNPROVEN
@@ -32,9 +33,11 @@ from channels_classic.layers.steps import (
     GetPrograms,
     GetStatistics,
     Heartbeat,
+    History,
     Identity,
     Item,
     Join,
+    Kept,
     Leave,
     Length,
     Lookup,
@@ -43,11 +46,16 @@ from channels_classic.layers.steps import (
     Notice,
     Push,
     PutBack,
+    ReadHistory,
     Reattend,
+    Record,
+    Recorded,
     Renew,
     Restore,
     Retire,
     Roster,
+    SetStart,
+    Start,
     Status,
     Step,
     Take,
@@ -67,6 +75,7 @@ One client cannot fill a shorter queue at the default capacity.
 _HEAD = struct.Struct(">IdIB")
 _ANNOUNCED = struct.Struct(">dd")
 """Before the facts of a program: when it reported them and until when they count, in milliseconds."""
+_KEPT_HEAD = struct.Struct(">dddB")
 _MAX_TTL = 2**32 - 1
 
 
@@ -98,7 +107,9 @@ ATTEND_CHANNELS = Script("presence", "attend_channels")
 LEAVE_CHANNELS = Script("presence", "leave_channels", allow_oom=True)
 ATTENDANCE = Script("presence", "attendance")
 TAKE_NOTICES = Script("presence", "take_notices", allow_oom=True)
-LOOKUP = Script("lookup")
+LOOKUP = Script("audience", "lookup")
+RECORD = Script("epoch", "history", "audience", "record")
+READ_HISTORY, SET_START = (Script("epoch", "history", name) for name in ("read_history", "set_start"))
 HEARTBEAT = Script("epoch", "heartbeat", allow_oom=True)
 FLUSH = Script("flush")
 RECORD_LOSSES = Script("counters", "record_losses", allow_oom=True)
@@ -107,6 +118,7 @@ ANNOUNCE = Script("announce", allow_oom=True)
 SCRIPTS = [
     *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE),
     *(ATTEND, REATTEND, ATTEND_CHANNELS, LEAVE_CHANNELS, ATTENDANCE, TAKE_NOTICES),
+    *(RECORD, READ_HISTORY, SET_START),
     *(JOIN_CHANNELS, LOOKUP, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE),
 ]
 
@@ -142,8 +154,9 @@ class CommandBuilder:
         """Return the result of a step from the replies to its commands, read by a client that registered at `epoch`."""
         if isinstance(step, Take):
             return self._taken(replies, epoch)
-        if isinstance(step, (Members, Attendance, TakeNotices)):
-            return _PRESENCE[type(step)](self, replies[0])
+        decrypt = _DECRYPTED.get(type(step))
+        if decrypt is not None:
+            return decrypt(self, replies[0])
         convert = _RESULTS.get(type(step))
         return convert(step, replies, epoch) if convert else None
 
@@ -265,6 +278,43 @@ class CommandBuilder:
         keys = [self.keys.group(step.group), self.keys.channels(step.group)]
         return [LOOKUP(keys, self.membership, self.keys.alive(""), self.keys.members(step.group, ""))]
 
+    def _history_keys(self, group: str) -> list[str]:
+        by_group = (self.keys.history(group), self.keys.kept(group))
+        return [self.keys.group(group), self.keys.channels(group), self.keys.epoch, *by_group]
+
+    @property
+    def _positions(self) -> int:
+        """Milliseconds for which positions outlive the messages: whoever missed nothing is to be told so."""
+        return max(self.membership, milliseconds(SECONDS_LIMIT))
+
+    def _record(self, step: Record) -> list[Command]:
+        where = (self.membership, self.keys.alive(""), self.keys.members(step.group, ""))
+        bounds = (self._positions, step.keep, milliseconds(step.seconds), BYTES_LIMIT)
+        message = (step.name, "1" if step.again else "0", self.cipher.encrypt(step.payload))
+        return [RECORD(self._history_keys(step.group), *where, *bounds, *message)]
+
+    def _read_history(self, step: ReadHistory) -> list[Command]:
+        keys = [*self._history_keys(step.group), self.keys.members(step.group, step.inbox)]
+        return [READ_HISTORY(keys, self._positions, step.life, step.position, step.member)]
+
+    def _set_start(self, step: SetStart) -> list[Command]:
+        keys = [*self._history_keys(step.group), self.keys.starts(step.group, step.inbox)]
+        start = (step.life, step.position, int(step.last))
+        return [SET_START(keys, self._positions, self.membership, step.member, *start)]
+
+    def history(self, life: Any, head: int, complete: int, stored: Sequence[bytes], is_member: int) -> History:
+        """Return a history as it was recorded; one of another encryption key is not complete."""
+        kept: list[Kept] | None = [] if complete else None
+        for entry in stored:
+            position, _, _, name = _KEPT_HEAD.unpack_from(entry)
+            try:
+                payload = self.cipher.decrypt(entry[_KEPT_HEAD.size + name :])
+            except ValueError:
+                return History(int(life), head, None, bool(is_member))
+            if kept is not None:
+                kept.append(Kept(int(position), payload))
+        return History(int(life), head, kept, bool(is_member))
+
     def _members(self, step: Members) -> list[Command]:
         return self._group(MEMBERS, step)
 
@@ -274,7 +324,8 @@ class CommandBuilder:
     def _renew(self, step: Renew) -> list[Command]:
         group, inbox = step.group, step.inbox
         keys = [self.keys.group(group), self.keys.members(group, inbox), self.keys.attends(group, inbox)]
-        keys += [self.keys.whos(group, inbox), self.keys.attended(inbox), self.keys.attending]
+        keys += [self.keys.people(group, inbox), self.keys.attended(inbox), self.keys.attending]
+        keys += [self.keys.starts(group, inbox)]
         return [("PEXPIRE", key, self.membership) for key in keys]
 
     def _restore(self, step: Restore) -> list[Command]:
@@ -354,7 +405,11 @@ def _change(step: Join | Attend | Leave, replies: Sequence[Any], epoch: int) -> 
 
 
 def _audience(step: Lookup, replies: Sequence[Any], epoch: int) -> Audience:
-    inboxes, channels, dead = replies[0]
+    return _audience_of(replies[0])
+
+
+def _audience_of(reply: Sequence[Any]) -> Audience:
+    inboxes, channels, dead = reply
     found = iter(inboxes)
     versions = {inbox.decode(): int(version) for inbox, version in zip(found, found, strict=True)}
     return Audience(versions, [channel.decode() for channel in channels], [inbox.decode() for inbox in dead])
@@ -366,10 +421,16 @@ def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _roster(builder: CommandBuilder, reply: Any) -> Roster:
-    version, complete, members, stored = reply
+    version, complete, members, stored, starts = reply
     identities = {member.decode(): builder.identity(identity) for member, identity in _pairs(stored)}
     known = {member: identity for member, identity in identities.items() if identity is not None}
-    return Roster(version, [member.decode() for member in members], bool(complete), known)
+    found = {member.decode(): _start(start.split()) for member, start in _pairs(starts)}
+    return Roster(version, [member.decode() for member in members], bool(complete), known, found)
+
+
+def _start(fields: Sequence[Any]) -> Start:
+    life, position, last = map(int, fields)
+    return Start(life, position, bool(last))
 
 
 def _attendance(builder: CommandBuilder, reply: Any) -> list[Identity]:
@@ -387,6 +448,11 @@ def _notices(builder: CommandBuilder, reply: Any) -> list[Notice]:
 
 def _epochs(step: Heartbeat, replies: Sequence[Any], epoch: int) -> tuple[int | None, ...]:
     return (int(replies[0]),)
+
+
+def _recorded(step: Record, replies: Sequence[Any], epoch: int) -> Recorded:
+    life, position = replies[0][3:]
+    return Recorded(_audience_of(replies[0][:3]), int(life), position)
 
 
 def _count(step: Length | MemberCount, replies: Sequence[Any], epoch: int) -> int:
@@ -445,6 +511,9 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     Reattend: CommandBuilder._reattend,
     Leave: CommandBuilder._leave,
     Lookup: CommandBuilder._lookup,
+    Record: CommandBuilder._record,
+    ReadHistory: CommandBuilder._read_history,
+    SetStart: CommandBuilder._set_start,
     Members: CommandBuilder._members,
     MemberCount: CommandBuilder._member_count,
     Attendance: CommandBuilder._attendance,
@@ -462,10 +531,11 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     GetPrograms: CommandBuilder._get_programs,
 }
 
-_PRESENCE: dict[type, Callable[[CommandBuilder, Any], Any]] = {
+_DECRYPTED: dict[type, Callable[[CommandBuilder, Any], Any]] = {
     Members: _roster,
     Attendance: _attendance,
     TakeNotices: _notices,
+    ReadHistory: lambda builder, reply: builder.history(*reply),
 }
 """Results that need the cipher."""
 
@@ -475,6 +545,8 @@ _RESULTS: dict[type, Callable[[Any, Sequence[Any], int], Any]] = {
     Attend: _change,
     Leave: _change,
     Lookup: _audience,
+    Record: _recorded,
+    SetStart: lambda step, replies, epoch: _start(replies[0]),
     MemberCount: _count,
     Attended: _names,
     Heartbeat: _epochs,

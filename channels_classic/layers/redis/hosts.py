@@ -5,7 +5,7 @@ A form that cannot be understood is refused with the one that can, when the laye
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Any
@@ -52,6 +52,8 @@ def parse_hosts(hosts: Any) -> list[Host]:
         hosts = []
     if not isinstance(hosts, Iterable):
         raise ValueError(f"`hosts` is of type {type(hosts).__name__}: expected a list, each item {EXPECTED}.")
+    if isinstance(hosts, Set):
+        raise ValueError("`hosts` is a set, whose order differs from process to process: write a list.")
     found = list(hosts)
     if len(found) == 2 and isinstance(found[0], str) and isinstance(found[1], int):
         raise ValueError(f"`hosts` is {tuple(found)!r}, a single pair: write [{tuple(found)!r}].")
@@ -72,6 +74,8 @@ def parse_sentinels(hosts: Any) -> list[tuple[str, int]]:
             f"`hosts` is a list of (host, port) pairs of sentinels, such as {example}, not {_hidden(hosts)}."
         )
     pairs = []
+    if not isinstance(hosts, (Iterable, type(None))):
+        raise ValueError(f"`hosts` is of type {type(hosts).__name__}: expected pairs of sentinels, such as {example}.")
     for host in hosts or [("localhost", 26379)]:
         if isinstance(host, (str, bytes)) or not isinstance(host, Sequence) or len(host) != 2:
             raise ValueError(

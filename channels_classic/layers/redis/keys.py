@@ -51,13 +51,25 @@ class Keys:
         """Sorted set: the members of a group that no interface server owns, by the time they joined."""
         return f"{self._base}channels:{group}"
 
+    def history(self, group: str) -> str:
+        """Hash: the positions of the messages that a group keeps."""
+        return f"{self._base}history:{group}"
+
+    def kept(self, group: str) -> str:
+        """List: those messages."""
+        return f"{self._base}kept:{group}"
+
+    def starts(self, group: str, inbox: str) -> str:
+        """Hash: the starts of the members that recover; scripts make this name themselves."""
+        return f"{self._base}starts:{group}:{inbox}"
+
     def attends(self, group: str, inbox: str) -> str:
         """Hash: the identities of the members that an inbox has in a group; scripts make this name themselves."""
         return f"{self._base}attends:{group}:{inbox}"
 
-    def whos(self, group: str, inbox: str) -> str:
+    def people(self, group: str, inbox: str) -> str:
         """Hash: the number of sockets of each person among them."""
-        return f"{self._base}whos:{group}:{inbox}"
+        return f"{self._base}people:{group}:{inbox}"
 
     def attended(self, inbox: str) -> str:
         """Set: the groups in which an inbox has members with an identity."""
@@ -66,5 +78,6 @@ class Keys:
     def flushable(self) -> list[str]:
         """Patterns of everything that `flush` removes."""
         escaped = "".join(f"\\{char}" if char in "*?[]^\\" else char for char in self._base)
-        kinds = ("queue", "quotas", "group", "members", "left", "channels", "attends", "whos", "attended")
+        kinds = ["queue", "quotas", "group", "members", "left", "channels", "attends", "people", "attended"]
+        kinds += ["history", "kept", "starts"]
         return [*(f"{escaped}{kind}:*" for kind in kinds), f"{escaped}attending", f"{escaped}notice[sd]"]

@@ -35,10 +35,13 @@ from channels_classic.layers.steps import (
     Members,
     Push,
     PutBack,
+    ReadHistory,
     Reattend,
+    Record,
     Renew,
     Restore,
     Retire,
+    SetStart,
     Step,
     Take,
     Taken,
@@ -135,7 +138,10 @@ def marked(taken: Taken, shard: int) -> Taken:
 
 _PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {
     **dict.fromkeys(
-        (Join, Attend, Reattend, Leave, Lookup, MemberCount, Members, Attendance, Renew, Restore),
+        (
+            *(Join, Attend, Reattend, Leave, Lookup, Record, ReadHistory, SetStart),
+            *(MemberCount, Members, Attendance, Renew, Restore),
+        ),
         lambda routes, step: [routes.pin(step.group)],
     ),
     **dict.fromkeys((Attended, TakeNotices), lambda routes, step: sorted(set(routes.pinned))),

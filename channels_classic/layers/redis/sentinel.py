@@ -64,10 +64,11 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
             raise ValueError(f"`services` is {services!r}: expected a list of names of services.")
         self.services = list(services or ())
         self.sentinel_refresh_interval = sentinel_refresh_interval
-        self._sentinels = Sentinels(parse_sentinels(hosts), self.connection_kwargs)
+        self._sentinels = Sentinels(self._pairs, self.connection_kwargs)
 
     def _parse_hosts(self, hosts: Any) -> list[Host]:
-        return [Host(f"sentinel://{host}:{port}") for host, port in parse_sentinels(hosts)]
+        self._pairs = parse_sentinels(hosts)
+        return [Host(f"sentinel://{host}:{port}") for host, port in self._pairs]
 
     def _check_options(self) -> None:
         check_options("redis://", self.connection_kwargs)

@@ -16,7 +16,7 @@ from channels_classic.layers import rng
 from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.steps import AsyncConnection, Connection
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("channels_classic.layers")
 
 _PAUSES = (0.05, 1.0)
 """Seconds between attempts to reach a shard that is down: initial, maximum."""

@@ -127,6 +127,11 @@ class Client:
     def broadcast(self, broadcast: object) -> None:
         self.replies.append(broadcast)
 
+    is_open = True
+
+    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
+        """Nothing recovers."""
+
     def report(self, token: str, outcome: object) -> None:
         """Nothing waits."""
 

@@ -53,7 +53,7 @@ def test_handshakes_wait_for_their_turn_and_further_ones_get_503(caplog: pytest.
         assert time.monotonic() - begun > 1.5
         answers = [read_all(client) for client in clients]
         assert sorted(statuses(answer)[0] for answer in answers) == [403] * 5 + [503] * 7
-        assert all(b"\r\nRetry-After: 5\r\n" in answer for answer in answers if b" 503 " in answer)
+        assert all(b"\r\nretry-after: 5\r\n" in answer for answer in answers if b" 503 " in answer)
         for client in clients:
             client.close()
         assert server.has_none("websocket.connect")

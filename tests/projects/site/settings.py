@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
+if "LOSS_FILE" in os.environ:
+    importlib.import_module("tests.projects.site.loss_file")
 if os.path.exists(os.environ.get("BROKEN", "")):
     raise RuntimeError("this release is broken")
 

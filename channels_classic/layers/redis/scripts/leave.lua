@@ -7,6 +7,7 @@ local previous = current_version()
 local version, removed = previous, 0
 for index = 4, #ARGV do
     removed = removed + redis.call('SREM', members, ARGV[index])
+    redis.call('HDEL', here.starts, ARGV[index])
     disappear(here, ARGV[index])
 end
 if redis.call('EXISTS', members) == 0 then

@@ -1,5 +1,6 @@
 -- Read the members of an inbox in a group. Follows group.lua.
--- Returns their version, whether the owner has restored all of its memberships in this epoch, the members, and their
--- identities.
+-- Returns their version, whether the owner has restored all of its memberships in this epoch, the members, their
+-- identities and their starts.
 local version = current_version()
-return {version, is_restored() and 1 or 0, redis.call('SMEMBERS', members), redis.call('HGETALL', here.attends)}
+local identities, starts = redis.call('HGETALL', here.attends), redis.call('HGETALL', here.starts)
+return {version, is_restored() and 1 or 0, redis.call('SMEMBERS', members), identities, starts}

@@ -1,6 +1,7 @@
 -- Put before scripts about who the members of groups are; follows epoch.lua. The last key is that of the notices.
 -- Keys under the same start, for an inbox in a group (the empty text is the inbox of channels that nobody owns):
---   attends:GROUP:INBOX  hash: member -> identity       whos:GROUP:INBOX  hash: who -> sockets
+--   starts:GROUP:INBOX   hash: member -> start of those that recover
+--   attends:GROUP:INBOX  hash: member -> identity       people:GROUP:INBOX  hash: who -> sockets
 --   attending            set: inboxes with anybody      attended:INBOX    set: groups in which it has anybody
 --   notices              sorted set: notices by the time they are due     noticed  hash: notice -> identity
 --   listening            present while somebody takes notices
@@ -20,13 +21,14 @@ end
 
 local function place(group, inbox)
     local name = group .. ':' .. inbox
-    return {group = group, inbox = inbox, attends = base .. 'attends:' .. name, whos = base .. 'whos:' .. name}
+    return {group = group, inbox = inbox, attends = base .. 'attends:' .. name, people = base .. 'people:' .. name,
+        starts = base .. 'starts:' .. name}
 end
 
 local function who_of(identity) return string.sub(identity, 2, 1 + string.byte(identity)) end
 
 local function is_elsewhere(here, who)
-    local start = base .. 'whos:' .. here.group .. ':'
+    local start = base .. 'people:' .. here.group .. ':'
     for _, inbox in ipairs(redis.call('ZRANGE', base .. 'group:' .. here.group, 0, -1)) do
         if inbox ~= here.inbox and redis.call('HEXISTS', start .. inbox, who) == 1 then return true end
     end
@@ -52,8 +54,8 @@ end
 -- A socket of somebody is gone.
 local function socket_ended(here, identity, delay)
     local who = who_of(identity)
-    if redis.call('HINCRBY', here.whos, who, -1) > 0 then return end
-    redis.call('HDEL', here.whos, who)
+    if redis.call('HINCRBY', here.people, who, -1) > 0 then return end
+    redis.call('HDEL', here.people, who)
     if redis.call('EXISTS', listening) == 1 and not is_elsewhere(here, who) then notify('-', here, identity, delay) end
 end
 
@@ -64,7 +66,7 @@ local function appear(here, member, identity, announce)
     redis.call('HSET', here.attends, member, identity)
     local who = who_of(identity)
     if known and who_of(known) == who then return true end
-    if redis.call('HINCRBY', here.whos, who, 1) == 1 and redis.call('EXISTS', listening) == 1
+    if redis.call('HINCRBY', here.people, who, 1) == 1 and redis.call('EXISTS', listening) == 1
             and not is_elsewhere(here, who) and not forget_notice(notice_of('-', here, who)) and announce then
         notify('+', here, identity, 0)
     end
@@ -83,7 +85,7 @@ end
 local function clear(here, delay)
     local found = redis.call('HGETALL', here.attends)
     if #found == 0 then return end
-    redis.call('DEL', here.attends, here.whos)
+    redis.call('DEL', here.attends, here.people)
     if redis.call('EXISTS', listening) == 0 then return end
     local told = {}
     for index = 2, #found, 2 do
@@ -96,7 +98,7 @@ end
 local function keep_presence(here, ttl)
     redis.call('SADD', base .. 'attending', here.inbox)
     redis.call('SADD', base .. 'attended:' .. here.inbox, here.group)
-    for _, key in ipairs({here.attends, here.whos, base .. 'attending', base .. 'attended:' .. here.inbox}) do
+    for _, key in ipairs({here.attends, here.people, base .. 'attending', base .. 'attended:' .. here.inbox}) do
         redis.call('PEXPIRE', key, ttl)
     end
 end

@@ -29,6 +29,9 @@
 
   const PROPERTIES = ["readyState", "bufferedAmount", "extensions", "protocol", "url", "binaryType"];
 
+  const RECOVER = "channels.recover.v1";
+  const CURSORS = "channels.cursors.";
+
   /* Times are in milliseconds. */
   const DEFAULTS = {
     minReconnectionDelay: 1500,
@@ -149,7 +152,7 @@
       const before = this._socket;
       this._reconnection = undefined;
       this._log("connect", url);
-      const socket = new Socket(url, this._protocols);
+      const socket = new Socket(url, typeof this._protocols === "function" ? this._protocols() : this._protocols);
       if (before) {
         socket.binaryType = before.binaryType;
         this._detach(before);
@@ -262,16 +265,24 @@
     this.streams = {};
     this.default_cb = null;
     this.options = Object.assign({}, options);
+    if (this.options.recover) {
+      this.cursors = {};
+    }
   }
 
   Object.assign(WebSocketBridge.prototype, {
     /*
      * Open the socket. `url` is a path on the host of the page (its root, if omitted), a complete URL, or a function
-     * that returns one of them. `options` are those of the reconnecting socket, above.
+     * that returns one of them. `options` are those of the reconnecting socket, above. A bridge that recovers speaks a
+     * sub-protocol of its own.
      */
     connect(url, protocols, options) {
       const target = typeof url === "function" ? () => absolute(url()) : absolute(url);
-      this.socket = new ReconnectingWebSocket(target, protocols, options);
+      if (this.options.recover && protocols !== undefined && protocols !== null) {
+        throw new TypeError("A bridge that recovers speaks a sub-protocol of its own: connect it without protocols.");
+      }
+      const offered = this.options.recover ? () => [RECOVER, CURSORS + encoded(this.cursors)] : protocols;
+      this.socket = new ReconnectingWebSocket(target, offered, options);
     },
 
     /* Call `cb(message, null)` for each message without a stream. Without `cb`, only streams receive messages. */
@@ -280,7 +291,12 @@
         throw new TypeError("There is no socket to listen to: call connect() first.");
       }
       this.default_cb = cb;
-      this.socket.onmessage = (event) => dispatch(this, JSON.parse(event.data));
+      this.socket.onmessage = (event) => {
+        const text = this.options.recover ? recovered(this, event.data) : event.data;
+        if (text !== null) {
+          dispatch(this, JSON.parse(text));
+        }
+      };
     },
 
     /* Call `cb(payload, stream)` for each message of a stream, or no callback if `cb` is `null`. */
@@ -297,6 +313,31 @@
       return {send: (payload) => this.socket.send(JSON.stringify({stream, payload}))};
     },
   });
+
+  /*
+   * Return the message in a frame, and remember its cursor; null for a frame that only tells one. The first line is
+   * empty, or holds the group and the cursor, and `gap` if messages before it are gone. A server that does not know the
+   * sub-protocol sends messages without that line.
+   */
+  function recovered(bridge, data) {
+    if (bridge.socket.protocol !== RECOVER) {
+      return data;
+    }
+    const end = data.indexOf("\n");
+    const [group, cursor, note] = data.slice(0, end).split(" ");
+    if (group) {
+      bridge.cursors[group] = cursor;
+    }
+    if (note === "gap" && bridge.options.onGap) {
+      bridge.options.onGap(group);
+    }
+    return note ? null : data.slice(end + 1);
+  }
+
+  /* Names of groups and cursors are ASCII. */
+  function encoded(cursors) {
+    return root.btoa(JSON.stringify(cursors)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
+  }
 
   function dispatch(bridge, message) {
     if (message === null || message.stream === undefined) {

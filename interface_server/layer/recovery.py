@@ -1,0 +1,285 @@
+"""Recoverable groups: messages in the order of their positions, to clients that have all of those before.
+
+A client that joins has a start, which is read with its membership: the position up to which it has the messages. What
+came after that it gets from what the layer keeps, once its handshake is accepted, and from then on what is delivered to
+all. A position that is missing, because an entry was lost or came late, is read from the layer too. So each client gets
+everything once and in order, or is told that there is a *gap*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers.codec import decode_kept
+from channels_classic.layers.history import ALL, HEAD, Cursor
+from channels_classic.layers.losses import Losses
+from channels_classic.layers.steps import History, Kept, Members, ReadHistory, Roster, Start, Step
+
+from .client import Broadcast, Client
+from .registry import Registry
+
+logger = logging.getLogger("channels_classic.interface_server")
+
+RETRY_PAUSE = 1.0
+"""Seconds until a client that could not be served, because the layer was down, is tried again."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """The cursor of a client that joins a group. With `last` the last message alone is of interest."""
+
+    cursor: Cursor
+    last: bool
+    is_begun: bool = False
+
+
+@dataclass(slots=True)
+class Stream:
+    """The messages of one group in one life: delivered up to `position` to clients with a floor below that.
+
+    `floors` are the positions up to which each client has been served apart from the others. With `last` a message that
+    is gone is no gap, if a later one is there.
+    """
+
+    life: int
+    position: int
+    last: bool
+    floors: dict[str, int] = field(default_factory=dict)
+
+    def receivers(self, position: int) -> list[str]:
+        """Return the clients that have not got the message at a position."""
+        return [local for local, floor in self.floors.items() if floor < position]
+
+
+class Recovery:
+    """The streams of this process; `ask` runs a step."""
+
+    def __init__(self, registry: Registry, ask: Callable[[Step], Awaitable[Any]], losses: Losses) -> None:
+        self._registry = registry
+        self._ask = ask
+        self._losses = losses
+        self._streams: dict[str, Stream] = {}
+        self._requests: dict[str, dict[str, Request]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_used(self) -> bool:
+        """True if any client is, or asks to be, in a recoverable group."""
+        return bool(self._streams or self._requests)
+
+    # Clients
+
+    def requested(self, group: str, local: str, start: Start) -> None:
+        """A client that joined has the messages up to a position. One that is added again has them all."""
+        stream = self._streams.get(group)
+        if not self._registry.groups.has(group, local) or (stream is not None and local in stream.floors):
+            return
+        request = Request(Cursor(start.life, start.position), start.last)
+        requests = self._requests.setdefault(local, {})
+        if group not in requests or requests[group].cursor != request.cursor:
+            requests[group] = request
+        self.begin(local)
+
+    def begin(self, local: str) -> None:
+        """Serve a client in its groups, if it is open by now."""
+        client = self._registry.clients.get(local)
+        if client is None or not client.is_open:
+            return
+        for group, request in self._requests.get(local, {}).items():
+            if not request.is_begun:
+                request.is_begun = True
+                task = asyncio.get_running_loop().create_task(self._serve(client, group, request))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    def left(self, group: str, local: str, *_: object) -> None:
+        """A client is not a member any more."""
+        requests = self._requests.get(local)
+        if requests is not None:
+            requests.pop(group, None)
+            if not requests:
+                del self._requests[local]
+        stream = self._streams.get(group)
+        if stream is not None:
+            stream.floors.pop(local, None)
+            if not stream.floors:
+                del self._streams[group]
+
+    def gone(self, local: str, groups: Iterable[str]) -> None:
+        """A client is gone."""
+        for group in groups:
+            self.left(group, local)
+        self._requests.pop(local, None)
+
+    def clear(self) -> None:
+        """Nobody is a member of any group any more."""
+        self._streams.clear()
+        self._requests.clear()
+
+    def take_over(self, group: str, roster: Roster) -> None:
+        """The members of a group were read from the layer: forget those that are none, serve those that are."""
+        stream = self._streams.get(group)
+        for local in list(stream.floors) if stream is not None else ():
+            if not self._registry.groups.has(group, local):
+                self.left(group, local)
+        for local, start in roster.starts.items():
+            self.requested(group, local, start)
+
+    def _is_pending(self, group: str, local: str) -> bool:
+        return group in self._requests.get(local, ())
+
+    def plain_members(self, group: str) -> list[Client]:
+        """Return the members that were added without recovery: they get messages as they come."""
+        stream = self._streams.get(group)
+        floors: Mapping[str, int] = {} if stream is None else stream.floors
+        members = self._registry.groups.members(group)
+        return [
+            member for member in members if member.local not in floors and not self._is_pending(group, member.local)
+        ]
+
+    # Serving one client
+
+    async def _serve(self, client: Client, group: str, request: Request) -> None:
+        """Give a client what it missed, until it has all that was delivered to the others meanwhile."""
+        cursor, last = request.cursor, request.last
+        while self._requests.get(client.local, {}).get(group) is request:  # otherwise it left, or asked again
+            try:
+                history: History = await self._ask(ReadHistory(group, *cursor, self._registry.inbox, client.local))
+            except (LayerUnavailable, StepRefused) as error:
+                logger.debug("What %s missed of the group %s cannot be read yet: %s", client.local, group, error)
+                await asyncio.sleep(RETRY_PAUSE)
+                continue
+            if self._requests.get(client.local, {}).get(group) is not request:
+                return
+            if not history.is_member:
+                self.left(group, client.local)  # what was sent since may be in the history
+                return
+            if last and history.kept is None:
+                cursor = Cursor(ALL, 0)
+                continue
+            self._give(client, group, history, last)
+            stream = self._stream(group, history, request.last)
+            if stream.position <= history.head:
+                self._finish(client, group, stream, history.head)
+                return
+            cursor, last = Cursor(history.life, history.head), False
+
+    def _finish(self, client: Client, group: str, stream: Stream, position: int) -> None:
+        stream.floors[client.local] = position
+        requests = self._requests[client.local]
+        del requests[group]
+        if not requests:
+            del self._requests[client.local]
+
+    def _give(self, client: Client, group: str, history: History, last: bool) -> None:
+        if history.kept is None:
+            self._tell_gap([client], group, Cursor(history.life, history.head))
+            return
+        kept = history.kept[-1:] if last else history.kept
+        for entry in kept:
+            self._deliver(group, history.life, entry, [client.local])
+        if not kept:
+            client.note_cursor(group, str(Cursor(history.life, history.head)), gap=False)
+
+    def _stream(self, group: str, history: History, last: bool) -> Stream:
+        """Return the stream of a group, in the life of its history."""
+        stream = self._streams.get(group)
+        if stream is None:
+            stream = self._streams[group] = Stream(history.life, history.head, last)
+        elif stream.life != history.life:
+            self._begin_life(stream, group, history)
+        return stream
+
+    # Messages
+
+    async def received(
+        self, group: str, message: Mapping[str, Any], left_out: object, life: int, position: int
+    ) -> None:
+        """Deliver a message that came by the inbox, after those before it."""
+        stream = self._streams.get(group)
+        if stream is None or (stream.life == life and position <= stream.position):
+            return
+        if stream.life == life and position == stream.position + 1:
+            locals_ = [local for local in stream.receivers(position) if local != left_out]
+            self._broadcast(Broadcast(message, f"{group} {life}-{position}"), locals_)
+            stream.position = position
+        else:
+            await self._catch_up(group, stream, position)
+
+    async def _catch_up(self, group: str, stream: Stream, limit: float = math.inf) -> None:
+        """Deliver what the layer keeps beyond the position of a stream, up to `limit`.
+
+        A message beyond the one that came may be from after a member was discarded, of which nothing is known here yet.
+        """
+        try:
+            history: History = await self._ask(ReadHistory(group, stream.life, stream.position))
+            if history.kept is None and stream.last:
+                history = await self._ask(ReadHistory(group, ALL, 0))
+        except (LayerUnavailable, StepRefused) as error:
+            logger.warning("Messages of the group %s cannot be delivered yet: %s", group, error)
+            return
+        if self._streams.get(group) is not stream:
+            return
+        if history.kept is None or (stream.last and history.life != stream.life):
+            self._begin_life(stream, group, history)
+            return
+        for entry in history.kept:
+            if entry.position <= limit and (entry.position == stream.position + 1 or stream.last):
+                self._deliver(group, stream.life, entry, stream.receivers(entry.position))
+                stream.position = entry.position
+
+    async def catch_up_all(self) -> None:
+        """Catch up with all streams: entries were lost, or the layer lost its data."""
+        for group, stream in list(self._streams.items()):
+            roster: Roster = await self._ask(Members(group, self._registry.inbox))
+            head: History = await self._ask(ReadHistory(group, HEAD, 0))
+            if roster.complete and self._streams.get(group) is stream:
+                self._registry.take_over(group, roster)
+                self.take_over(group, roster)
+                await self._catch_up(group, stream, head.head)
+
+    def _begin_life(self, stream: Stream, group: str, history: History) -> None:
+        """Go on from the last position; what lies between is gone, but for the last message where that is enough."""
+        clients = self._registry.clients
+        stream.life, stream.position = history.life, history.head
+        if stream.last and history.kept is not None:
+            for entry in history.kept[-1:]:
+                self._deliver(group, history.life, entry, stream.floors)
+        else:
+            waiting = [clients[local] for local in stream.floors if local in clients]
+            self._tell_gap(waiting, group, Cursor(history.life, history.head))
+        stream.floors = dict.fromkeys(stream.floors, history.head)
+
+    def _deliver(self, group: str, life: int, entry: Kept, locals_: Iterable[str]) -> None:
+        try:
+            message, but = decode_kept(entry.payload)
+        except ValueError:
+            self._losses.count("undecodable", group)
+            return
+        owner = self._registry.inbox
+        receivers = [local for local in locals_ if owner + local != but]
+        self._broadcast(Broadcast(message, f"{group} {life}-{entry.position}"), receivers)
+
+    def _broadcast(self, broadcast: Broadcast, locals_: Iterable[str]) -> None:
+        clients = self._registry.clients
+        for local in locals_:
+            if local in clients:
+                clients[local].broadcast(broadcast)
+
+    def _tell_gap(self, clients: list[Client], group: str, cursor: Cursor) -> None:
+        self._losses.count("gap", group, len(clients))
+        for client in clients:
+            client.note_cursor(group, str(cursor), gap=True)
+
+    async def stop(self) -> None:
+        """End what still serves clients."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)

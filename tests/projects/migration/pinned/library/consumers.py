@@ -1,0 +1,10 @@
+def inner(message, **kwargs):
+    return kwargs
+
+
+def first(message, **kwargs):
+    pass
+
+
+def second(message, **kwargs):
+    pass
