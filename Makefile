@@ -67,7 +67,7 @@ site: $(READY)  ## build the pages into a site in build/docs; warnings are error
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 
 docs: site  ## build the site, check the pages and follow those with code
-	@scripts/provide redis chromium && $(BIN)/python -m pytest -q -n 2 tests/test_documents.py tests/test_reference.py tests/test_checks.py tests/test_messages.py tests/test_troubleshooting.py tests/test_snippets.py
+	@scripts/provide redis chromium && $(BIN)/python -m pytest -q -n 2 tests/test_documents.py tests/test_reference.py tests/test_checks.py tests/test_messages.py tests/test_troubleshooting.py tests/test_prose.py tests/test_snippets.py
 
 links: $(READY)  ## follow the links of the pages to other sites
 	@$(BIN)/python -m sphinx -q -b linkcheck docs build/links

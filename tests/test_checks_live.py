@@ -332,6 +332,7 @@ def test_no_command_of_the_documented_rule_can_be_left_out(server: RedisServer, 
     commands = [word for word in RULES[1].split() if word.startswith("+")]
     left_out = random.sample(commands, 4)
     for command in left_out:
-        output = check([user(server, "resetpass", ">secret", f"-{command[1:]}", rule=RULES[1])])
+        url = user(server, "resetpass", ">secret", f"-{command[1:]}", rule=RULES[1])
+        output = check([f"{url.removesuffix('/0')}/1"])  # database 0 needs no SELECT
         assert ids(output) in (["E022"], ["E021"]), (command, output)
         assert "NOPERM" in output

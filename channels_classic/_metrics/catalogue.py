@@ -57,7 +57,7 @@ INTERFACE = (
     _gauge("requests_in_progress", "Requests that are not answered yet."),
     _histogram(
         "request_duration_seconds",
-        "Requests, by status, left for a client that went away, or cut_off for a response that failed halfway.",
+        "Requests, by status, or left for a client that did not get all of its response.",
         "status",
     ),
     _counter(

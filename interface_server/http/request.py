@@ -97,7 +97,8 @@ class Request:
         self._deadline = math.inf  # of the next part from the workers
         self._limit = math.inf
         self._started_at = 0.0  # when the workers had all of it
-        self._status: int | None = None  # that of the response
+        self._status = 0  # that of the response
+        self._is_answered = False  # all of a response was written
 
     async def run(self) -> None:
         """Serve the request until it is answered, or the client left."""
@@ -106,14 +107,8 @@ class Request:
         try:
             await self._serve()
         finally:
-            stats.request_ended(self._outcome, self._session.clock() - begun_at)
-
-    @property
-    def _outcome(self) -> int | str:
-        """The status of the response that the client got, or why it got none."""
-        if self.state is RequestState.GONE or self._status is None:
-            return "left"
-        return "cut_off" if self.state is RequestState.FAILED and self._response.is_started else self._status
+            outcome = self._status if self._is_answered else "left"
+            stats.request_ended(outcome, self._session.clock() - begun_at)
 
     async def _serve(self) -> None:
         if not self._session.available:
@@ -328,12 +323,33 @@ class Request:
 
     def _give_up(self, reason: str) -> None:
         """Cut off a client that does not read what it is sent."""
-        if self._change(RequestEvent.LEFT):
+        if self._cut_off():
             self._session.stats.cut_off["slow_response"] += 1
             logger.info("The client of %s is cut off: %s.", self._name, reason)
-            self._response.spool.close()
-            if self._raw is not None:
-                self._raw["abort"]()
+
+    def _cut_off(self) -> bool:
+        if not self._change(RequestEvent.LEFT):
+            return False
+        self._response.spool.close()
+        if self._raw is not None:
+            self._raw["abort"]()
+        return True
+
+    # The end of the process
+
+    @property
+    def is_event_stream(self) -> bool:
+        """True for server-sent events that have not ended."""
+        return self._response.is_event_stream and not self._response.is_finished
+
+    def is_idle(self, now: float) -> bool:
+        """Return True if the client has everything that was sent to it."""
+        return not self._response.spool.size
+
+    def restart(self, reason: str) -> None:
+        """End server-sent events because the process ends; their client connects again by itself."""
+        if self.is_event_stream:
+            self._cut_off()
 
     def _settled(self, send: Outgoing, result: SendResult) -> None:
         if result in _STATUSES:
@@ -363,7 +379,7 @@ class Request:
                 for event in events:
                     await self._send_in_time(event)
                 if self._response.is_finished:
-                    self._change(RequestEvent.WRITTEN)
+                    self._is_answered = self._change(RequestEvent.WRITTEN)
             elif self.state is RequestState.FAILED:
                 return
             else:
@@ -419,3 +435,4 @@ class Request:
         await self._send_in_time({"type": "http.response.body", "body": content, "more_body": True})
         await self._body.drain()
         await self._send_in_time({"type": "http.response.body", "body": b""})
+        self._is_answered = self.state is not RequestState.GONE

@@ -275,6 +275,7 @@ class LayerSession:
         if self._may_have_ghosts:
             await self._remove_ghosts()
             await self._recovery.catch_up_all()
+            self._may_have_ghosts = False
         self.registry.renew()
 
     def _announce(self) -> None:
@@ -295,9 +296,12 @@ class LayerSession:
 
     async def _remove_ghosts(self) -> None:
         """End what the layer has of clients that left while it was down: others would see them for ever."""
-        for group in await self._writer.ask(Attended(self.inbox)):
-            self.registry.prune_gone(group, await self._writer.ask(Members(group, self.inbox)))
-        self._may_have_ghosts = False
+        groups = await self._writer.ask(Attended(self.inbox))
+        for start in range(0, len(groups), STEPS_AT_ONCE):
+            batch = groups[start : start + STEPS_AT_ONCE]
+            rosters = await asyncio.gather(*(self._writer.ask(Members(group, self.inbox)) for group in batch))
+            for group, roster in zip(batch, rosters, strict=True):
+                self.registry.prune_gone(group, roster)
 
     async def _restore(self) -> None:
         """Write all memberships, for a layer that lost them. What was not lost stays as it is, see `Restore`.

@@ -32,7 +32,7 @@ class InterfaceStats:
         self.begun = 0
         """Requests that were begun."""
         self.requests: dict[str, Durations] = {}
-        """Requests that ended, by HTTP status, `left`, or `cut_off`."""
+        """Requests that ended, by HTTP status, or `left`."""
         self.cut_off: Counter[str] = Counter()
         """Clients that were cut off, by reason."""
         self.outages = 0

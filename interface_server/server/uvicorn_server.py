@@ -299,22 +299,26 @@ class UvicornServer(uvicorn.Server):
         """Close the sockets one by one, while requests are answered and handshakes under way are decided."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        schedule: DrainSchedule[WebSocket] = DrainSchedule(begun, self._drain_time, rng.shuffle)
-        schedule.add(self._clients(WebSocket))
+        schedule: DrainSchedule[WebSocket | Request] = DrainSchedule(begun, self._drain_time, rng.shuffle)
+        schedule.add(self._to_be_drained())
         logger.info("Draining: %d WebSocket(s) are closed within %g s.", schedule.waiting, self._drain_time)
         closed = 0
         while self._is_busy and not self.force_exit and (now := loop.time()) < begun + self._drain_time:
             for connection in list(self.server_state.connections):
                 if isinstance(connection, HttpProtocol):
                     connection.finish()
-            schedule.add(self._clients(WebSocket))
-            for websocket in schedule.due(now, lambda websocket: websocket.is_idle(now)):  # used at once
-                websocket.restart(REASON)
+            schedule.add(self._to_be_drained())
+            for client in schedule.due(now, lambda client: client.is_idle(now)):  # used at once
+                client.restart(REASON)
                 closed += 1
             for request in self._clients(Request):
                 request.stop_waiting(now)
             await asyncio.sleep(POLL_INTERVAL)
         logger.info("Drained: %d WebSocket(s) were closed in %.1f s.", closed, loop.time() - begun)
+
+    def _to_be_drained(self) -> list[WebSocket | Request]:
+        """Return the clients that would not leave by themselves."""
+        return [*self._clients(WebSocket), *(each for each in self._clients(Request) if each.is_event_stream)]
 
     async def _wait_for_requests(self, deadline: float) -> None:
         while self._is_busy and not self.force_exit and time.monotonic() < deadline:

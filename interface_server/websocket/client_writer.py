@@ -35,9 +35,9 @@ class ClientWriter(SendQueue):
         if status == 403 or "websocket.http.response" not in extensions:
             self.put({"type": "websocket.close"})
             return
+        body = b"Too many requests.\n" if status == 429 else b"Service unavailable.\n"
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5")]
         self.put({"type": "websocket.http.response.start", "status": status, "headers": headers})
-        body = b"Too many requests.\n" if status == 429 else b"Service unavailable.\n"
         self.put({"type": "websocket.http.response.body", "body": body})
 
     def write(self, frame: bytes) -> bool:

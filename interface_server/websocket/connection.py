@@ -93,9 +93,9 @@ class WebSocket:
         self._resume_reading: Callable[[], None] | None = None
         self._connect_taken = False  # a worker took the connect message
         self._early: list[Broadcast] = []
+        self._cursors = cursors_of(scope.get("subprotocols") or ())  # None unless the client recovers
         self._started_at = session.clock()
         self._was_accepted = False
-        self._cursors = cursors_of(scope.get("subprotocols") or ())  # None unless the client recovers
         self._connect_deadline = math.inf
         self._life_deadline = math.inf
         rates = _rates(session.config)

@@ -105,7 +105,7 @@ class Visitor:
 
 
 class Faults:
-    """What can happen to the site; each method is a fault, and returns when it is over."""
+    """Faults that happen to the site; each method is a fault, and returns when it is over."""
 
     def __init__(self, site: RunningSite, server: RedisServer, proxy: RedisProxy, rng: random.Random) -> None:
         self._site = site

@@ -73,9 +73,9 @@ One client cannot fill a shorter queue at the default capacity.
 """
 
 _HEAD = struct.Struct(">IdIB")
+_KEPT_HEAD = struct.Struct(">dddB")
 _ANNOUNCED = struct.Struct(">dd")
 """Before the facts of a program: when it reported them and until when they count, in milliseconds."""
-_KEPT_HEAD = struct.Struct(">dddB")
 _MAX_TTL = 2**32 - 1
 
 
