@@ -18,6 +18,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from channels_classic._version import __version__
+
 if TYPE_CHECKING:
     from channels_classic.asgi import channel_layers as channel_layers
     from channels_classic.channel import Channel as Channel
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from channels_classic.routing import route as route
     from channels_classic.routing import route_class as route_class
 
-__version__ = "0.1.0"
 
 default_app_config = "channels_classic.apps.ChannelsConfig"  # Django finds it by itself; the name is that of 1.x
 

@@ -55,14 +55,13 @@ def _common(method: str, details: Details) -> str:
 
 
 def _combined(method: str, details: Details) -> str:
-    referer, agent = (_quoted(_header(details, name) or "-") for name in (b"referer", b"user-agent"))
+    referer, agent = (_quoted(details[name] or "-") for name in ("referer", "user_agent"))
     return f'{_common_fields(method, details)} "{referer}" "{agent}" {_trailer(details)}'
 
 
 def _common_fields(method: str, details: Details) -> str:
     host = (details["client"] or UNIX).rpartition(":")[0].strip("[]") or UNIX
-    version = details["scope"].get("http_version", "1.1")
-    request = _quoted(f"{method} {details['path']} HTTP/{version}")
+    request = _quoted(f"{method} {details['path']} HTTP/{details['http_version']}")
     return f'{_quoted(host)} - - [{_date()}] "{request}" {details.get("status") or "-"} {details.get("size") or "-"}'
 
 
@@ -78,13 +77,13 @@ def _json(method: str, details: Details) -> str:
         "client": details["client"] or UNIX,
         "method": method,
         "path": details["path"],
-        "protocol": f"HTTP/{details['scope'].get('http_version', '1.1')}",
+        "protocol": f"HTTP/{details['http_version']}",
         "status": details.get("status"),
         "size": details.get("size"),
         "seconds": None if seconds is None else round(seconds, 6),
         "request_id": details["id"],
-        "referer": _header(details, b"referer"),
-        "user_agent": _header(details, b"user-agent"),
+        "referer": details["referer"],
+        "user_agent": details["user_agent"],
     }
     return json.dumps({name: value for name, value in fields.items() if value is not None})
 
@@ -99,11 +98,6 @@ FORMATS: Mapping[str, Callable[[str, Details], str]] = {
 
 def _date() -> str:
     return datetime.now().astimezone().strftime("%d/%b/%Y:%H:%M:%S %z")
-
-
-def _header(details: Details, name: bytes) -> str | None:
-    found = next((value for key, value in details["scope"].get("headers") or () if key.lower() == name), None)
-    return None if found is None else found.decode("latin-1")
 
 
 def _quoted(text: str) -> str:

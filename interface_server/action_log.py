@@ -82,8 +82,19 @@ class ActionLogMiddleware:
 
 
 def _common(scope: Scope) -> dict[str, Any]:
-    """Return the details of a request and of a handshake."""
-    return {"client": _client(scope), "id": client_id(scope), "scope": scope}
+    """Return the details that a request and a handshake have."""
+    return {
+        "client": _client(scope),
+        "id": client_id(scope),
+        "http_version": scope.get("http_version", "1.1"),
+        "referer": _header(scope, b"referer"),
+        "user_agent": _header(scope, b"user-agent"),
+    }
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    found = next((value for key, value in scope.get("headers") or () if key.lower() == name), None)
+    return None if found is None else found.decode("latin-1")
 
 
 def _path(scope: Scope) -> str:

@@ -30,8 +30,9 @@ Application = Callable[[Scope, Receive, SendEvent], Awaitable[None]]
 
 def client_id(scope: Scope) -> str:
     """Return the name of a request or socket, which nobody can guess: in its reply channel and in the logs."""
-    found: str = scope.setdefault(_ID, "") or secrets.token_hex(8)
-    scope[_ID] = found
+    if _ID not in scope:
+        scope[_ID] = secrets.token_hex(8)
+    found: str = scope[_ID]
     return found
 
 

@@ -202,6 +202,16 @@ def test_a_server_that_is_not_there_is_named_with_its_setting(check: Check, free
     assert f"127.0.0.1:{free_port}/0 cannot be reached" in output and "`hosts`" in output
 
 
+def test_a_server_that_stands_still_is_named(server: RedisServer, check: Check) -> None:
+    server.pause()
+    try:
+        output = check([server.url], connection_kwargs={"socket_timeout": 0.5})
+    finally:
+        server.resume()
+    assert ids(output) == ["E020"]
+    assert "Timeout" in output
+
+
 def test_each_of_several_servers_is_inspected(server: RedisServer, check: Check, free_port: int) -> None:
     output = check([server.url, f"redis://127.0.0.1:{free_port}"])
     assert ids(output) == ["E020"]
@@ -322,6 +332,7 @@ def test_no_command_of_the_documented_rule_can_be_left_out(server: RedisServer, 
     commands = [word for word in RULES[1].split() if word.startswith("+")]
     left_out = random.sample(commands, 4)
     for command in left_out:
-        output = check([user(server, "resetpass", ">secret", f"-{command[1:]}", rule=RULES[1])])
+        url = user(server, "resetpass", ">secret", f"-{command[1:]}", rule=RULES[1])
+        output = check([f"{url.removesuffix('/0')}/1"])  # database 0 needs no SELECT
         assert ids(output) in (["E022"], ["E021"]), (command, output)
         assert "NOPERM" in output

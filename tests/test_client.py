@@ -98,14 +98,21 @@ def test_a_reply_channel_of_somebody_else_is_not_asked(server: Server) -> None:
     assert not RemoteClient(None).is_gone()
 
 
-def test_parts_are_confirmed_once_per_window(server: Server) -> None:
+def test_the_first_part_is_confirmed_and_then_one_per_window(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("channels_classic._client.INTERVAL", 60.0)
     sender = PartSender(server.channel, 0.05)
     half = {"content": b"x" * (WINDOW // 2), "more_content": True}
+    with server.answering({"closed": False}):
+        sender.send(half)
     sender.send(half)
     with server.answering({"closed": False}):
         sender.send(half)
     sender.send(half)
-    assert len(server.parts) == 2
+    assert len(server.parts) == 3
+
+
+def test_the_last_part_is_not_confirmed(server: Server) -> None:
+    PartSender(server.channel, 0.05).send({"content": b"x" * WINDOW})
 
 
 def test_a_client_that_is_gone_ends_the_response(server: Server) -> None:

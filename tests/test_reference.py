@@ -245,8 +245,8 @@ def test_the_names_can_be_imported_under_their_old_modules_too() -> None:
 # Options
 
 
-COMMANDS = ["runinterface", "runworker", "runserver", "rundelay"]
-PROGRAMS = {"interface": "runinterface", "worker": "runworker"}
+COMMANDS = ["runinterface", "runworker", "runserver", "rundelay", "channels"]
+PROGRAMS = {"interface": "runinterface", "worker": "runworker", "status": "channels"}
 
 
 def _options(command: str) -> list[Action]:

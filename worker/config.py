@@ -53,6 +53,9 @@ class WorkerConfig:
     health: str = option(
         "", "HOST:PORT, not for the public, to answer /live and /ready on while the worker runs or stops."
     )
+    metrics: str = option(
+        "", "HOST:PORT where Prometheus reads the metrics of all processes, at /metrics. Not for the public."
+    )
     reload: bool = option(False, "Restart when a file of the project changes; for development.")
 
     def __post_init__(self) -> None:

@@ -151,6 +151,7 @@ class WorkerConnection:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            self._outage.closed()
 
     def disconnected(self, error: LayerUnavailable) -> None:
         """Record that the layer was lost on another connection, and wait until it is back."""
@@ -351,7 +352,7 @@ class WorkerConnection:
             try:
                 self._connection = self._layer.connect()
                 self._used = self._clock()
-                self._outages = self._outage.end()
+                self._outages = self._outage.connected()
             except LayerUnavailable as error:
                 self._outage.begin(error, self._outages)
                 if self._on_disconnect is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from channels_classic.asgi import ChannelLayerWrapper
@@ -27,6 +27,14 @@ class Progress(Protocol):
     """Set by the loop while a consumer runs."""
 
 
+@dataclass(slots=True)
+class Counts:
+    """Counts that threads share; one may be missed when two of them count at once."""
+
+    put_back: int = 0
+    """Messages that were put back because the consumer before them took too long."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """The configuration that the threads of a worker process share. Times are in seconds."""
@@ -42,6 +50,8 @@ class Context:
 
     failures: FailureLog
     """Logs failures of consumers."""
+
+    counts: Counts = field(default_factory=Counts)
 
     is_stopping: Callable[[], bool]
     """Tells whether the worker was asked to stop; long responses ask it."""

@@ -20,6 +20,13 @@ class Outage:
         self._lock = threading.Lock()
         self._number = 0
         self._is_down = False
+        self.connections = 0
+        """Open connections to the layer."""
+
+    @property
+    def number(self) -> int:
+        """The number of outages so far."""
+        return self._number
 
     @property
     def is_down(self) -> bool:
@@ -35,11 +42,17 @@ class Outage:
                 self._on_change(True)
                 logger.error("%s Retrying until the layer is back; messages in transit may be lost.", error)
 
-    def end(self) -> int:
-        """Record that the layer is back; return the number of outages so far."""
+    def connected(self) -> int:
+        """Record a connection, so that the layer is up; return the number of outages so far."""
         with self._lock:
+            self.connections += 1
             if self._is_down:
                 self._is_down = False
                 self._on_change(False)
                 logger.info("The channel layer is back.")
             return self._number
+
+    def closed(self) -> None:
+        """Record that a connection was closed."""
+        with self._lock:
+            self.connections -= 1

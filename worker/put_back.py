@@ -51,6 +51,7 @@ def put_back(context: Context, deliveries: Sequence[Delivery]) -> tuple[list[Del
             len(lost),
             refusal,
         )
+    context.counts.put_back += len(deliveries) - len(kept) - len(lost)
     context.record.hold(kept)
     return kept, lose(context, lost, Outcome.DROPPED)
 

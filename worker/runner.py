@@ -56,6 +56,12 @@ class ConsumerRunner:
         self._verbose = False
         self._tracing = tracing_of_this_process()
 
+    @property
+    def running(self) -> str | None:
+        """The name of the consumer that runs now. Other threads may look."""
+        attempt = self._attempt
+        return attempt.stats.name if self.result is not None and attempt is not None else None
+
     def begin_batch(self) -> None:
         """Look up whether each message gets a log line: once per batch, which is cheaper than for each message."""
         self._verbose = logger.isEnabledFor(logging.DEBUG)

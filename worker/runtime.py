@@ -45,6 +45,20 @@ class Runtime:
         self._statistics.append(Stats())
         return self._statistics[-1]
 
+    def running(self) -> tuple[list[str], list[str]]:
+        """Return the names of the consumers that run in threads, and of those that run as coroutines."""
+        coroutines = [running.attempt.stats.name for running in self.async_runner.running()]
+        return self.watchdog.running(), coroutines
+
+    @property
+    def consumed(self) -> int:
+        """The number of messages taken and consumed so far, whatever their outcome."""
+        return sum(stats.taken for one in self._statistics for stats in one.all())
+
+    def statistics(self) -> list[Stats]:
+        """Return the counters of all threads."""
+        return list(self._statistics)
+
     def report(self) -> str:
         """Return the counters of all threads as a table."""
         return report(self._statistics, self.context.layer.losses.as_dict())

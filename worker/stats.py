@@ -5,11 +5,11 @@ Each thread has its own counters. A report adds them up while threads go on coun
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from channels_classic._durations import Durations
 from channels_classic.layers.codec import Outcome
 from channels_classic.utils import name_that_thing
 
@@ -27,8 +27,7 @@ class ConsumerStats:
     is_async: bool = False
     consumed: int = 0
     others: Counter[Outcome | None] = field(default_factory=Counter)
-    durations: dict[int, int] = field(default_factory=dict)
-    """Messages by duration, in steps of 6 to 12 %."""
+    durations: Durations = field(default_factory=Durations)
     was_slow: bool = False
     """True if a warning about held messages was logged."""
 
@@ -39,30 +38,18 @@ class ConsumerStats:
         else:
             self.others[outcome] += 1
         if duration:
-            mantissa, exponent = math.frexp(duration)
-            step = exponent * 8 + int(mantissa * 16)
-            self.durations[step] = self.durations.get(step, 0) + 1
+            self.durations.add(duration)
 
     def include(self, other: ConsumerStats) -> None:
         """Add the counters of `other`."""
         self.consumed += other.consumed
         self.others.update(other.others.copy())
-        for step, number in other.durations.copy().items():
-            self.durations[step] = self.durations.get(step, 0) + number
+        self.durations.include(other.durations)
 
     @property
     def taken(self) -> int:
         """Number of messages, whatever their outcome."""
         return self.consumed + sum(self.others.values())
-
-    def percentile(self, percent: float) -> float:
-        """Return the seconds within which `percent` of the messages were consumed, within 6 %."""
-        rank, seen = math.ceil(sum(self.durations.values()) * percent / 100), 0
-        for step, number in sorted(self.durations.items()):
-            seen += number
-            if seen >= rank:
-                return math.ldexp((step % 8 + 8.5) / 16, step // 8 - 1)
-        return 0.0
 
 
 class Stats:
@@ -92,12 +79,18 @@ class Stats:
         return list(self._by_name.values())
 
 
-def report(statistics: Iterable[Stats], losses: Mapping[str, int]) -> str:
-    """Return a table of counters of several threads and the layer's losses, for the log; empty without messages."""
+def merge(statistics: Iterable[Stats]) -> dict[str, ConsumerStats]:
+    """Return the counters of several threads together, by consumer."""
     merged: dict[str, ConsumerStats] = {}
     for one in statistics:
         for stats in one.all():
             merged.setdefault(stats.name, ConsumerStats(stats.name)).include(stats)
+    return merged
+
+
+def report(statistics: Iterable[Stats], losses: Mapping[str, int]) -> str:
+    """Return a table of counters of several threads and the layer's losses, for the log; empty without messages."""
+    merged = merge(statistics)
     if not merged:
         return ""
     total = ConsumerStats("all consumers")
@@ -113,7 +106,8 @@ def report(statistics: Iterable[Stats], losses: Mapping[str, int]) -> str:
 
 def _line(stats: ConsumerStats, width: int) -> str:
     failed = stats.others[Outcome.RAISED] + stats.others[Outcome.UNROUTED]
+    p50, p99 = (stats.durations.percentile(percent) * 1000 for percent in (50, 99))
     return (
         f"{stats.name:{width}} {stats.taken:9} {failed:7} {stats.others[None]:7} "
-        f"{stats.others[Outcome.DROPPED]:7} {stats.percentile(50) * 1000:9.2f} {stats.percentile(99) * 1000:9.2f}"
+        f"{stats.others[Outcome.DROPPED]:7} {p50:9.2f} {p99:9.2f}"
     )

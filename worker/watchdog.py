@@ -100,6 +100,10 @@ class Watchdog:
         """Stop watching a batch."""
         self._watched.pop(id(batch), None)
 
+    def running(self) -> list[str]:
+        """Return the names of the consumers that run in worker threads."""
+        return [name for watched in list(self._watched.values()) if (name := watched.runner.running)]
+
     def wake_for(self, messages: int) -> None:
         """Wake up for a batch that was filled with `messages`. Costs almost nothing when awake already."""
         wanted = _TICK if messages > 1 else PACE

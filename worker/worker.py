@@ -22,6 +22,7 @@ from django.db import connections
 
 from channels_classic._health import Health
 from channels_classic._log_escapes import KEEP_LINES
+from channels_classic._metrics.samples import Samples
 from channels_classic._supervisor.signal_pipe import STOP_SIGNALS
 from channels_classic._systemd import Notifier
 from channels_classic.asgi import ChannelLayerWrapper
@@ -36,9 +37,11 @@ from .context import Callback, Context
 from .failure_log import FailureLog
 from .inflight import NoRecord, Record
 from .loop import Loop
+from .metrics import samples
 from .recycling import Recycling
 from .runtime import Runtime
 from .shutdown import Shutdown, renew
+from .status import StatusReporter
 
 logger = logging.getLogger("channels_classic.worker")
 
@@ -125,6 +128,11 @@ class Worker:
             found = [name for name in found if not _matches(name, self.exclude_channels)]
         return found
 
+    @property
+    def thread_count(self) -> int:
+        """The number of threads that take messages."""
+        return 1
+
     def ready(self) -> None:
         """Send the signal `worker_ready`."""
         worker_ready.send(sender=self)
@@ -137,6 +145,7 @@ class Worker:
         """
         channels = [check_receivable(name) for name in self.apply_channel_filters(self.channel_layer.router.channels)]
         self.to_be_replaced = False
+        begun = time.monotonic()
         with self._shutdown.attending(self.signal_handlers):
             logger.log(
                 logging.DEBUG if self.is_one_of_many else logging.INFO,
@@ -146,17 +155,21 @@ class Worker:
             self._runtime = runtime = self._make_runtime(channels)
             runtime.watchdog.start()
             runtime.announcer.start()
+            reporter = StatusReporter(runtime, self.thread_count, has_supervisor=self.is_one_of_many)
+            reporter.start()
             if self.on_listening is not None:
                 self.on_listening()
             self.notifier.ready()
             try:
                 self._run_threads(runtime)
             finally:
+                reporter.stop()
                 runtime.async_runner.finish()
                 runtime.announcer.stop()
                 runtime.watchdog.stop()
                 if self.signal_handlers:  # a program of its own, not a thread of `runserver` or of a test
                     self.log_statistics()
+                    logger.info("Stopped after %.0f s.", time.monotonic() - begun)
                 self._runtime = None
         if self.to_be_replaced and self.is_renewable:
             logger.info("Restarting.")
@@ -186,6 +199,11 @@ class Worker:
         table = runtime.report() if runtime is not None else ""
         if table:
             logger.info("Consumed by this process:\n%s", table, extra=KEEP_LINES)
+
+    def samples(self) -> Samples:
+        """From any thread: return the values of the metrics of this process."""
+        runtime = self._runtime
+        return samples(runtime, self.thread_count) if runtime is not None else Samples()
 
     def health_state(self) -> Health:
         """From any thread: return the state of this worker, for probes."""
@@ -256,6 +274,10 @@ class WorkerGroup(Worker):
         number = multiprocessing.cpu_count() if n_threads is None else n_threads
         self.workers = [Worker(*args, **kwargs) for _ in range(number - 1)]
         self.threads: list[threading.Thread] = []
+
+    @property
+    def thread_count(self) -> int:
+        return 1 + len(self.workers)
 
     def ready(self) -> None:
         """Send the signal `worker_ready` for every worker."""

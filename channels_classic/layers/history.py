@@ -36,7 +36,7 @@ _CURSOR = re.compile(r"([1-9][0-9]{0,17})-([0-9]{1,15})")
 
 
 class Retention(NamedTuple):
-    """The number of messages that a group keeps, and for how many seconds."""
+    """The number of messages that a group keeps, and the seconds for which it does."""
 
     keep: int
     seconds: float

@@ -44,8 +44,8 @@ QUIET = {"unknown", "died", "unheard"}
 Count = tuple[str, str, int]
 """Kind, name as in `counted_name`, and how many."""
 
-MAX_UNREPORTED_NAMES = 1000
-"""Most channel names buffered for the statistics; beyond it losses are summed."""
+MAX_NAMES = 1000
+"""Most pairs of kind and channel that a process counts separately; beyond it losses are summed."""
 
 
 def counted_name(name: str) -> str:
@@ -77,6 +77,7 @@ class Losses:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
+        self._by_channel: Counter[tuple[str, str]] = Counter()
         self._suppressed: Counter[str] = Counter()
         self._last_logged: dict[str, float] = {}
         renew_after_fork(self)
@@ -94,9 +95,9 @@ class Losses:
         with self._lock:
             self._counts[kind] += number
             self._suppressed[kind] += number
-            self._unreported[kind, counted_name(channel) if len(self._unreported) < MAX_UNREPORTED_NAMES else ""] += (
-                number
-            )
+            name = counted_name(channel)
+            for counts in (self._by_channel, self._unreported):
+                counts[kind, name if len(counts) < MAX_NAMES else ""] += number
             now = time.monotonic()
             if now - self._last_logged.get(kind, -INTERVAL) < INTERVAL:
                 return
@@ -115,6 +116,11 @@ class Losses:
         """Lost messages by kind, since the process started."""
         with self._lock:
             return {kind: number for kind, number in self._counts.items() if number}
+
+    def by_channel(self) -> list[Count]:
+        """Lost messages by kind and channel, since the process started."""
+        with self._lock:
+            return [(kind, name, number) for (kind, name), number in self._by_channel.items()]
 
     def unreported(self) -> list[Count]:
         """Return and clear the counts that the layer has not yet; if the caller cannot write them they are dropped."""

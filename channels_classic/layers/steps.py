@@ -403,6 +403,39 @@ class GetStatistics:
     queue: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class GetCounters:
+    """Read all counters, by kind (`messages`, `full`, `lost_…`) and name → a list of `Count`.
+
+    The name is empty for those that were summed because there were too many.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Keep what a program reports about itself for `ttl` seconds, in place of what it reported before → None.
+
+    With `ttl` 0 the program ends, and what it reported is removed.
+    """
+
+    program: str
+    facts: bytes
+    ttl: float
+
+
+class Announcement(NamedTuple):
+    """The facts that a program reported, `age` seconds ago."""
+
+    program: str
+    facts: bytes
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class GetPrograms:
+    """Read what programs report about themselves → a list of `Announcement`, in any order."""
+
+
 Step = (
     Push
     | PutBack
@@ -427,6 +460,9 @@ Step = (
     | Length
     | Flush
     | GetStatistics
+    | GetCounters
+    | Announce
+    | GetPrograms
 )
 
 

@@ -21,6 +21,8 @@ from channels_classic.layers.losses import Count, counted_name, describe
 from channels_classic.layers.presence import Presence
 from channels_classic.layers.steps import (
     LIVENESS,
+    Announce,
+    Announcement,
     Attend,
     Attendance,
     Attended,
@@ -28,6 +30,8 @@ from channels_classic.layers.steps import (
     Change,
     Entry,
     Flush,
+    GetCounters,
+    GetPrograms,
     GetStatistics,
     Heartbeat,
     History,
@@ -173,6 +177,7 @@ class Store:
         self._owners: dict[str, _Owner] = {}
         self._watches: dict[str, list[Watch]] = {}
         self._counters: Counter[tuple[str, str]] = Counter()
+        self._programs: dict[str, tuple[bytes, float, float]] = {}  # facts, when they were reported, deadline
         self._swept = clock()
         self.ended: Exception | None = None
         """The error that every later step raises, once another store has taken the place of this one."""
@@ -513,6 +518,22 @@ class Store:
             return describe(counts, 0)
         return describe(counts, len(found.entries), self.clock() - found.entries[0].since)
 
+    def _get_counters(self, step: GetCounters) -> list[Count]:
+        return [(kind, name, number) for (kind, name), number in self._counters.items()]
+
+    def _announce(self, step: Announce) -> None:
+        now = self.clock()
+        self._programs = {name: known for name, known in self._programs.items() if known[2] > now}
+        if step.ttl > 0:
+            self._programs[step.program] = step.facts, now, now + step.ttl
+        else:
+            self._programs.pop(step.program, None)
+
+    def _get_programs(self, step: GetPrograms) -> list[Announcement]:
+        now = self.clock()
+        found = self._programs.items()
+        return [Announcement(name, facts, now - since) for name, (facts, since, deadline) in found if deadline > now]
+
     def _sweep(self, now: float) -> None:
         if now - self._swept < SWEEP_INTERVAL:
             return
@@ -553,4 +574,7 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     Length: Store._length,
     Flush: Store._flush,
     GetStatistics: Store._statistics,
+    GetCounters: Store._get_counters,
+    Announce: Store._announce,
+    GetPrograms: Store._get_programs,
 }

@@ -46,17 +46,9 @@ def _serve(layer: str | None, settings: str | None, options: Mapping[str, Any]) 
     from channels_classic.management.interface import configured, run
     from channels_classic.management.options import configuration
 
-    if layer is not None and ":" in layer:
-        run(_layer_at(layer), configuration(InterfaceConfig, options), options)
-        return
-    if settings is None:
-        raise click.UsageError(
-            "Give --layer, such as redis://localhost:6379/0, or --settings, such as mysite.settings."
-        )
-    from channels_classic.management.layer import bare_layer_of
-
-    _use(settings)
-    run(bare_layer_of(layer or DEFAULT_CHANNEL_LAYER), configured(options), options)
+    found = _bare_layer(layer, settings)
+    has_project = layer is None or ":" not in layer
+    run(found, configured(options) if has_project else configuration(InterfaceConfig, options), options)
 
 
 def _worker() -> click.Command:
@@ -117,6 +109,46 @@ def _migrate() -> click.Command:
 MIGRATE_EXTRA = "LibCST is not installed: pip install 'channels-classic[migrate]'."
 
 
+def _status() -> click.Command:
+    from channels_classic.management.options import click_options
+    from channels_classic.management.status import StatusConfig
+
+    @click.command("status", help="Shows what runs on a channel layer, as manage.py channels does.")
+    @click.option("--layer", help="redis://host:port/db, local:/path/to/socket, or an alias of the project's layers.")
+    @SETTINGS
+    @VERBOSITY
+    @click_options(StatusConfig)
+    def status(layer: str | None, settings: str | None, **options: Any) -> None:
+        _clean_errors(lambda: _show(layer, settings, options))
+
+    return status
+
+
+def _show(layer: str | None, settings: str | None, options: Mapping[str, Any]) -> None:
+    from channels_classic.management.options import configuration
+    from channels_classic.management.status import StatusConfig, run
+
+    try:
+        config = configuration(StatusConfig, options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    run(_bare_layer(layer, settings), config, sys.stdout)
+
+
+def _bare_layer(layer: str | None, settings: str | None) -> Any:
+    """Return the layer at a URL, or that of a project."""
+    if layer is not None and ":" in layer:
+        return _layer_at(layer)
+    if settings is None:
+        raise click.UsageError(
+            "Give --layer, such as redis://localhost:6379/0, or --settings, such as mysite.settings."
+        )
+    from channels_classic.management.layer import bare_layer_of
+
+    _use(settings)
+    return bare_layer_of(layer or DEFAULT_CHANNEL_LAYER)
+
+
 def _redis(url: str) -> Any:
     from channels_classic.layers.redis import RedisChannelLayer
 
@@ -165,7 +197,8 @@ def _clean_errors(run: Callable[[], None]) -> None:
     try:
         run()
     except (ChannelsError, CommandError, ImproperlyConfigured, ImportError) as error:
-        raise click.ClickException(str(error)) from error
+        click.ClickException(str(error)).show()
+        sys.exit(getattr(error, "returncode", 1))
 
 
 class _Programs(click.Group):
@@ -175,6 +208,7 @@ class _Programs(click.Group):
         "interface": _interface,
         "migrate": _migrate,
         "worker": _worker,
+        "status": _status,
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

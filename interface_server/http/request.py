@@ -97,9 +97,20 @@ class Request:
         self._deadline = math.inf  # of the next part from the workers
         self._limit = math.inf
         self._started_at = 0.0  # when the workers had all of it
+        self._status = 0  # that of the response
+        self._is_answered = False  # all of a response was written
 
     async def run(self) -> None:
         """Serve the request until it is answered, or the client left."""
+        stats, begun_at = self._session.stats, self._session.clock()
+        stats.begun += 1
+        try:
+            await self._serve()
+        finally:
+            outcome = self._status if self._is_answered else "left"
+            stats.request_ended(outcome, self._session.clock() - begun_at)
+
+    async def _serve(self) -> None:
         if not self._session.available:
             await self._answer(503)
             return
@@ -153,8 +164,9 @@ class Request:
 
     def _await_part(self) -> None:
         """Give the workers `http_timeout` from now."""
-        self._deadline = self._limit = self._session.clock() + self._session.config.http_timeout
-        self._session.timers.schedule(self, self._deadline)
+        now = self._session.clock()
+        self._deadline = self._limit = now + self._session.config.http_timeout
+        self._session.timers.schedule(self, min(self._deadline, now + MARGIN))
 
     def _watch(self) -> None:
         """Notice when the client leaves: our own server calls, others need a task that waits."""
@@ -264,7 +276,7 @@ class Request:
 
     def stop_waiting(self, now: float) -> None:
         """Answer 503 if no worker can have begun, because it would have reported that it runs."""
-        if self.state is RequestState.WAITING and now >= self._started_at + MARGIN:
+        if self._is_untaken(now):
             self._fail(503)
 
     def flush(self) -> None:
@@ -283,7 +295,18 @@ class Request:
                 self._session.config.http_timeout,
             )
             self._fail(503)
+        elif self._is_untaken(now):
+            self._session.throttled_log.warn(
+                logger,
+                "No worker has begun with %s for %.0f s. Is `runworker` running, and free?",
+                self._name,
+                now - self._started_at,
+            )
         return self._deadline
+
+    def _is_untaken(self, now: float) -> bool:
+        """Return True if no worker can have begun, because it would have reported that it runs."""
+        return self.state is RequestState.WAITING and now >= self._started_at + MARGIN
 
     @property
     def disk_size(self) -> int:
@@ -300,11 +323,33 @@ class Request:
 
     def _give_up(self, reason: str) -> None:
         """Cut off a client that does not read what it is sent."""
-        if self._change(RequestEvent.LEFT):
+        if self._cut_off():
+            self._session.stats.cut_off["slow_response"] += 1
             logger.info("The client of %s is cut off: %s.", self._name, reason)
-            self._response.spool.close()
-            if self._raw is not None:
-                self._raw["abort"]()
+
+    def _cut_off(self) -> bool:
+        if not self._change(RequestEvent.LEFT):
+            return False
+        self._response.spool.close()
+        if self._raw is not None:
+            self._raw["abort"]()
+        return True
+
+    # The end of the process
+
+    @property
+    def is_event_stream(self) -> bool:
+        """True for server-sent events that have not ended."""
+        return self._response.is_event_stream and not self._response.is_finished
+
+    def is_idle(self, now: float) -> bool:
+        """Return True if the client has everything that was sent to it."""
+        return not self._response.spool.size
+
+    def restart(self, reason: str) -> None:
+        """End server-sent events because the process ends; their client connects again by itself."""
+        if self.is_event_stream:
+            self._cut_off()
 
     def _settled(self, send: Outgoing, result: SendResult) -> None:
         if result in _STATUSES:
@@ -334,7 +379,7 @@ class Request:
                 for event in events:
                     await self._send_in_time(event)
                 if self._response.is_finished:
-                    self._change(RequestEvent.WRITTEN)
+                    self._is_answered = self._change(RequestEvent.WRITTEN)
             elif self.state is RequestState.FAILED:
                 return
             else:
@@ -350,6 +395,7 @@ class Request:
         """
         if self.state is RequestState.GONE:
             return
+        self._status = event.get("status", self._status)
         timeout = self._session.config.stall_timeout
         if self._raw is not None:
             timer = asyncio.get_running_loop().call_later(timeout, self._give_up, STALLED)
@@ -389,3 +435,4 @@ class Request:
         await self._send_in_time({"type": "http.response.body", "body": content, "more_body": True})
         await self._body.drain()
         await self._send_in_time({"type": "http.response.body", "body": b""})
+        self._is_answered = self.state is not RequestState.GONE

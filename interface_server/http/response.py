@@ -19,6 +19,8 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 LENGTH = b"content-length"
 
+EVENT_STREAM = b"text/event-stream"
+
 OURS = (LENGTH, b"transfer-encoding", b"date")
 """Headers that the server writes; a second one of any of them is an error (RFC 9110, section 5.2)."""
 
@@ -45,6 +47,8 @@ class Response:
         self._content: Content
         self.is_finished = False
         """Its last piece went out."""
+        self.is_event_stream = False
+        """Its content type is that of server-sent events, whose clients connect again when it ends."""
 
     @property
     def is_started(self) -> bool:
@@ -64,6 +68,9 @@ class Response:
             head, self._content = begin(message, self._method, None if more else len(content))
             content = self._content.part(content, more)
             self._head, self.has_begun = head, True
+            self.is_event_stream = any(
+                name == b"content-type" and value.startswith(EVENT_STREAM) for name, value in head["headers"]
+            )
         else:
             content = self._content.part(content, more)
         self.spool.write(content)

@@ -33,6 +33,11 @@ class ReconnectingConnection:
         self._running = False
         self._is_stale = False
 
+    @property
+    def is_connected(self) -> bool:
+        """True if there is a connection that is not known to be lost."""
+        return self._connection is not None
+
     async def run(self, steps: Sequence[Step]) -> list[Any]:
         """Run steps, waiting for a connection first, and return their results.
 

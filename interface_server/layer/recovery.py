@@ -26,6 +26,9 @@ from .registry import Registry
 
 logger = logging.getLogger("channels_classic.interface_server")
 
+AT_ONCE = 50
+"""Streams that catch up together, so that messages of clients are sent in between."""
+
 RETRY_PAUSE = 1.0
 """Seconds until a client that could not be served, because the layer was down, is tried again."""
 
@@ -194,6 +197,7 @@ class Recovery:
             stream = self._streams[group] = Stream(history.life, history.head, last)
         elif stream.life != history.life:
             self._begin_life(stream, group, history)
+        stream.last = stream.last or last
         return stream
 
     # Messages
@@ -203,7 +207,12 @@ class Recovery:
     ) -> None:
         """Deliver a message that came by the inbox, after those before it."""
         stream = self._streams.get(group)
-        if stream is None or (stream.life == life and position <= stream.position):
+        if stream is None:
+            if any(group in requests for requests in self._requests.values()):
+                # Whoever is served now may have read what is kept before this one was: it reads on up to here.
+                self._streams[group] = Stream(life, position, last=False)
+            return
+        if stream.life == life and position <= stream.position:
             return
         if stream.life == life and position == stream.position + 1:
             locals_ = [local for local in stream.receivers(position) if local != left_out]
@@ -236,13 +245,18 @@ class Recovery:
 
     async def catch_up_all(self) -> None:
         """Catch up with all streams: entries were lost, or the layer lost its data."""
-        for group, stream in list(self._streams.items()):
-            roster: Roster = await self._ask(Members(group, self._registry.inbox))
-            head: History = await self._ask(ReadHistory(group, HEAD, 0))
-            if roster.complete and self._streams.get(group) is stream:
-                self._registry.take_over(group, roster)
-                self.take_over(group, roster)
-                await self._catch_up(group, stream, head.head)
+        streams = list(self._streams.items())
+        for start in range(0, len(streams), AT_ONCE):
+            await asyncio.gather(*(self._restart(*each) for each in streams[start : start + AT_ONCE]))
+
+    async def _restart(self, group: str, stream: Stream) -> None:
+        """Catch up with a stream whose entries may have been lost, among them what said that a member was discarded."""
+        head: History = await self._ask(ReadHistory(group, HEAD, 0))
+        roster: Roster = await self._ask(Members(group, self._registry.inbox))
+        if roster.complete and self._streams.get(group) is stream:
+            self._registry.take_over(group, roster)
+            self.take_over(group, roster)
+            await self._catch_up(group, stream, head.head)
 
     def _begin_life(self, stream: Stream, group: str, history: History) -> None:
         """Go on from the last position; what lies between is gone, but for the last message where that is enough."""

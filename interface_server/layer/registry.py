@@ -49,6 +49,8 @@ class GroupIndex:
     def __init__(self) -> None:
         self._groups: dict[str, _Group] = {}
         self._by_local: dict[str, set[str]] = {}
+        self.member_count = 0
+        """The number of memberships of clients of this process."""
 
     def knows(self, group: str, version: int) -> bool:
         """Return True if all changes of a group up to `version` are known."""
@@ -69,12 +71,24 @@ class GroupIndex:
         """Return every group with members here."""
         return list(self._groups)
 
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def largest(self, count: int) -> dict[str, int]:
+        """Return the number of members here of the `count` groups with most."""
+        sizes = ((name, len(group.members)) for name, group in self._groups.items())
+        return dict(heapq.nlargest(count, sizes, key=lambda pair: pair[1]))
+
     def joined(self, group: str, client: Client, previous: int, version: int) -> None:
         """A client became a member."""
         found = self._groups.setdefault(group, _Group())
         if self._follows(found, previous, version):
-            found.members[client.local] = client
-            self._by_local.setdefault(client.local, set()).add(group)
+            self._add(group, found, client)
+
+    def _add(self, group: str, found: _Group, client: Client) -> None:
+        self.member_count += client.local not in found.members
+        found.members[client.local] = client
+        self._by_local.setdefault(client.local, set()).add(group)
 
     def left(self, group: str, local: str, previous: int, version: int) -> None:
         """A client is not a member any more."""
@@ -93,7 +107,7 @@ class GroupIndex:
 
     def _remove(self, group: str, local: str) -> None:
         found = self._groups[group]
-        found.members.pop(local, None)
+        self.member_count -= found.members.pop(local, None) is not None
         if not found.members:
             del self._groups[group]
         groups = self._by_local.get(local, set())
@@ -115,8 +129,7 @@ class GroupIndex:
         for client in clients:
             found = self._groups.setdefault(group, _Group())
             found.version = version
-            found.members[client.local] = client
-            self._by_local.setdefault(client.local, set()).add(group)
+            self._add(group, found, client)
 
     def doubt_all(self) -> None:
         """Make all groups uncertain."""
@@ -127,6 +140,7 @@ class GroupIndex:
         """Forget all memberships."""
         self._groups.clear()
         self._by_local.clear()
+        self.member_count = 0
 
 
 class Renewals:

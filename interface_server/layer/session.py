@@ -17,6 +17,7 @@ from channels_classic.layers import names, rng
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.planner import Outgoing
+from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts
 from channels_classic.layers.steps import LIVENESS, Attended, Entry, Heartbeat, Members, Push, Retire
 
 from ..config import InterfaceConfig
@@ -29,6 +30,7 @@ from .reconnecting import ReconnectingConnection
 from .recovery import Recovery
 from .registry import Registry
 from .retry_queue import RetryQueues
+from .stats import InterfaceStats
 from .timers import Timers
 from .writer import SendCallback, Writer
 
@@ -52,6 +54,9 @@ TAKEN_FOR_DEAD = LIVENESS - 2 * HEARTBEAT_INTERVAL
 
 RESTORE_SPREAD = 1.0
 """Most seconds until memberships are restored: all interface servers find at once that the layer lost its data."""
+
+ANNOUNCED_GROUPS = 20
+"""Groups that are announced with their size."""
 
 START_TIMEOUT = 3.0
 """Seconds for which a start waits for the layer; then clients may come, and it keeps trying."""
@@ -78,6 +83,9 @@ class LayerSession:
         self.layer = layer
         self.config = config
         self.losses = layer.losses
+        self.stats = InterfaceStats()
+        self.waiting: set[Client] = set()
+        """Clients for which something waited lately. Metrics look at these alone, and remove those that are done."""
         self.throttled_log = ThrottledLog()
         self.budget = ByteBudget(config.socket_memory)
         self.addresses = Addresses(config.sockets_per_address)
@@ -93,6 +101,8 @@ class LayerSession:
         self._reader = Reader(self._reading, self.registry, self._recovery, self.losses, self._writer.send)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
+        self._announcer = Announcer()
+        self._announce_at = self.clock()
         self.is_stopping = False
         """True once the server accepts no more clients."""
         self._restored: tuple[int | None, ...] = ()  # the epochs for which all memberships are written
@@ -106,6 +116,11 @@ class LayerSession:
     def available(self) -> bool:
         """True unless the layer is known to be unreachable."""
         return not self._down
+
+    @property
+    def connections(self) -> int:
+        """The number of open connections to the layer."""
+        return sum(link.is_connected for link in (self._reading, self._writing))
 
     @property
     def health(self) -> Health:
@@ -159,6 +174,7 @@ class LayerSession:
             self.remove(client)
         self.registry.leave()
         try:
+            self._writer.post(self._announcer.withdraw())
             await self._writer.ask(Retire(self.inbox))
         except (LayerUnavailable, StepRefused) as error:
             logger.warning("%s", error)
@@ -194,6 +210,7 @@ class LayerSession:
     def remove(self, client: Client) -> None:
         """A client is gone for good."""
         self.timers.cancel(client)
+        self.waiting.discard(client)
         self.registry.remove(client)
 
     # Outages of the layer
@@ -201,6 +218,7 @@ class LayerSession:
     def _on_disconnect(self, link: ReconnectingConnection, error: LayerUnavailable) -> None:
         if not self._is_interrupted:
             self._is_interrupted = True
+            self.stats.outages += 1
             text = str(error).rstrip(".")
             logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
         self._down.add(link)
@@ -230,6 +248,7 @@ class LayerSession:
         while True:
             try:
                 await self._heartbeat()
+                self._announce()
             except LayerUnavailable:
                 pass  # logged where it happened
             except StepRefused as error:
@@ -256,13 +275,33 @@ class LayerSession:
         if self._may_have_ghosts:
             await self._remove_ghosts()
             await self._recovery.catch_up_all()
+            self._may_have_ghosts = False
         self.registry.renew()
+
+    def _announce(self) -> None:
+        """Report what this process does to whoever asks what runs on the layer."""
+        if self.clock() < self._announce_at:
+            return
+        self._announce_at = self.clock() + ANNOUNCE_INTERVAL - HEARTBEAT_INTERVAL / 2
+        groups = self.registry.groups
+        facts = self._announcer.announce(
+            InterfaceFacts,
+            inbox=self.inbox,
+            sockets=self.stats.sockets,
+            requests=self.stats.open_requests,
+            groups=len(groups),
+            largest_groups=groups.largest(ANNOUNCED_GROUPS),
+        )
+        self._writer.post(facts)
 
     async def _remove_ghosts(self) -> None:
         """End what the layer has of clients that left while it was down: others would see them for ever."""
-        for group in await self._writer.ask(Attended(self.inbox)):
-            self.registry.prune_gone(group, await self._writer.ask(Members(group, self.inbox)))
-        self._may_have_ghosts = False
+        groups = await self._writer.ask(Attended(self.inbox))
+        for start in range(0, len(groups), STEPS_AT_ONCE):
+            batch = groups[start : start + STEPS_AT_ONCE]
+            rosters = await asyncio.gather(*(self._writer.ask(Members(group, self.inbox)) for group in batch))
+            for group, roster in zip(batch, rosters, strict=True):
+                self.registry.prune_gone(group, roster)
 
     async def _restore(self) -> None:
         """Write all memberships, for a layer that lost them. What was not lost stays as it is, see `Restore`.

@@ -26,6 +26,7 @@ from . import request_limits
 from .connect_rate import ConnectRate
 from .request_limits import BodyRate, Refused, RequestLimits, RequestPart
 from .request_syntax import check_headers, check_request_line, origin_form, status_of_error
+from .server_state import ServerState
 from .unread import Unread
 from .websocket_handshake import Handshake, read_handshake, websocket_scope
 from .websocket_protocol import WebSocketProtocol
@@ -126,6 +127,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
+        if app is not self.app:  # uvicorn's own answer to one connection too many
+            self._count_refusal(503)
         super()._start_asgi_task(cycle, _unchunked(cycle, app) if cycle.scope["http_version"] == "1.0" else app)
 
     def data_received(self, data: bytes) -> None:
@@ -327,6 +330,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         """Answer an invalid request with `status` if it is its turn, and ignore further input."""
         logger.debug("Refused a request of %s with status %d.", self.client, status)
+        self._count_refusal(status)
         self._ignores_input = True
         self._stop_clock()
         cycle = self.cycle
@@ -338,6 +342,10 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._answer(status)
+
+    def _count_refusal(self, status: int) -> None:
+        if isinstance(self.server_state, ServerState):
+            self.server_state.refused[status] += 1
 
     def _last_cycle(self) -> Any:
         return self.pipeline[0][0] if self.pipeline else self.cycle

@@ -169,6 +169,21 @@ def _adopt(fd: int, backlog: int) -> socket.socket:
     return adopted
 
 
+def move_from_standard_streams(listener: socket.socket) -> socket.socket:
+    """Return a socket that can be passed to a child process, whose standard streams are its own.
+
+    supervisor gives a program its socket as descriptor 0, which is the null device from then on.
+    """
+    if listener.fileno() > 2:
+        return listener
+    moved = listener.dup()
+    standard = listener.detach()
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, standard)
+    os.close(null)
+    return moved
+
+
 def _limit_unread(listener: socket.socket) -> None:
     """Let the kernel drop clients that acknowledge no data; accepted connections inherit the option."""
     if listener.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):

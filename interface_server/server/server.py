@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TextIO
 
 from channels_classic._health import Health, HealthServer
+from channels_classic._metrics.exchange import Collect
+from channels_classic._metrics.program import ProgramMetrics, report_to_supervisor
+from channels_classic._metrics.samples import Samples
 from channels_classic._options import option
 from channels_classic._supervisor.link import SupervisorLink
 from channels_classic._systemd import Heartbeat, Notifier
@@ -70,6 +73,10 @@ class Server:
         """The state of the server."""
         return self._uvicorn.health
 
+    def samples(self) -> Samples:
+        """Return the values of its metrics. May be called from any thread but that of the event loop."""
+        return self._uvicorn.samples()
+
     def run(self) -> None:
         """Serve; returns after `stop`, or in the main thread after SIGTERM or Ctrl-C. A second signal stops at once.
 
@@ -103,6 +110,9 @@ class Program:
     access_log_format: str = option(
         "daphne", "daphne; common or combined, followed by the seconds and the id of the request or socket; or json."
     )
+    metrics: str = option(
+        "", "HOST:PORT where Prometheus reads the metrics of all processes, at /metrics. Not for the public."
+    )
 
     def __post_init__(self) -> None:
         if self.processes < 1:
@@ -130,18 +140,23 @@ def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLim
     server = Server(InterfaceServer(layer, config, log), config, listen, limits, program.drain, passed, observer)
     if link is not None:
         link.call_at_end(server.stop)
+        report_to_supervisor(server.samples)
         return server.run()
     logger.info("Serving %s on the channel layer %s", " and ".join(server.addresses), layer)
     if not program.is_supervised:
-        with _probes(program, lambda: server.health):
+        with _probes(program, lambda: server.health), _metrics(program, layer, server.samples):
             return server.run()
     supervisor = InterfaceSupervisor(server.sockets, program.processes, stop_timeout(program.drain))
-    with _probes(program, lambda: supervisor.health):
+    with _probes(program, lambda: supervisor.health), _metrics(program, layer, None):
         sys.exit(supervisor.run())
 
 
 def _probes(program: Program, health: Callable[[], Health]) -> AbstractContextManager[None]:
     return HealthServer(program.health, health) if program.health else nullcontext()
+
+
+def _metrics(program: Program, layer: Any, collect: Collect | None) -> AbstractContextManager[None]:
+    return ProgramMetrics(program.metrics, layer, collect) if program.metrics else nullcontext()
 
 
 class ProgramObserver(ServerObserver):

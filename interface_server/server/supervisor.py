@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 from channels_classic._supervisor.process import Process
 from channels_classic._supervisor.supervisor import Supervisor
 
+from .listen import move_from_standard_streams
+
 logger = logging.getLogger("channels_classic.interface_server")
 
 
@@ -25,7 +27,7 @@ class InterfaceSupervisor(Supervisor[Process]):
 
     def __init__(self, sockets: Sequence[socket.socket], processes: int, grace: float, **options: Any) -> None:
         super().__init__(logger, processes, grace, **options)
-        self._sockets = sockets
+        self._sockets = [move_from_standard_streams(listener) for listener in sockets]
 
     def _start(self) -> Process:
         return Process(self._command, [listener.fileno() for listener in self._sockets], self._clock)

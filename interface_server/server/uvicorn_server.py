@@ -14,12 +14,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
 import uvicorn
 
 from channels_classic._health import Health
+from channels_classic._metrics.samples import Samples
 from channels_classic.exceptions import CannotListen
 from channels_classic.layers import rng
 
@@ -28,12 +30,14 @@ from ..asgi import Application
 from ..config import ClientLimits, InterfaceConfig
 from ..http.request import Request
 from ..layer.session import STOP_TIMEOUT, LayerSession
+from ..metrics import samples
 from ..websocket.connection import WebSocket
 from .acceptor import TLS, Acceptor
 from .connect_rate import ConnectRate
 from .drain import REASON, DrainSchedule
 from .http_protocol import HttpProtocol
 from .listen import Listen
+from .server_state import ServerState
 from .websocket_protocol import WebSocketProtocol
 
 logger = logging.getLogger("channels_classic.interface_server")
@@ -51,6 +55,9 @@ FLUSH_TIMEOUT = 2.0
 
 ABORT_TIMEOUT = 1.0
 """Seconds in which requests learn that their connection was cut off."""
+
+SAMPLES_TIMEOUT = 2.0
+"""Seconds that the event loop has to answer a scrape."""
 
 BEAT_INTERVAL = 0.2
 """Seconds between two calls of `ServerObserver.beat`."""
@@ -136,6 +143,8 @@ class UvicornServer(uvicorn.Server):
         observer: ServerObserver,
     ) -> None:
         super().__init__(config)
+        self._state = self.server_state = ServerState()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._drain_time = drain
         self._limits = limits
         self._connect_rate = rate
@@ -163,6 +172,7 @@ class UvicornServer(uvicorn.Server):
         self.servers: list[Any] = [
             Acceptor(listener, self._make_protocol, self._count_connections, limit, tls) for listener in sockets or ()
         ]
+        self._loop = asyncio.get_running_loop()
         self.started = True
         self._beat()
         self._on_listening()
@@ -202,6 +212,24 @@ class UvicornServer(uvicorn.Server):
             report()
         self._observer.beat()
         asyncio.get_running_loop().call_later(BEAT_INTERVAL, self._beat)
+
+    def samples(self) -> Samples:
+        """Return the values of the metrics. In another thread than that of the event loop, which owns them."""
+        if self._loop is None or self._session is None:
+            return Samples()
+        found: Future[Samples] = Future()
+        self._loop.call_soon_threadsafe(self._collect, self._session, found)
+        return found.result(SAMPLES_TIMEOUT)
+
+    def _collect(self, session: LayerSession, found: Future[Samples]) -> None:
+        try:
+            collected = samples(session)
+            for status, number in self._state.refused.items():
+                collected.add("refused_requests_total", number, str(status))
+        except Exception as error:
+            found.set_exception(error)
+        else:
+            found.set_result(collected)
 
     async def on_tick(self, counter: int) -> bool:
         """Do what signals asked for."""
@@ -271,22 +299,26 @@ class UvicornServer(uvicorn.Server):
         """Close the sockets one by one, while requests are answered and handshakes under way are decided."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        schedule: DrainSchedule[WebSocket] = DrainSchedule(begun, self._drain_time, rng.shuffle)
-        schedule.add(self._clients(WebSocket))
+        schedule: DrainSchedule[WebSocket | Request] = DrainSchedule(begun, self._drain_time, rng.shuffle)
+        schedule.add(self._to_be_drained())
         logger.info("Draining: %d WebSocket(s) are closed within %g s.", schedule.waiting, self._drain_time)
         closed = 0
         while self._is_busy and not self.force_exit and (now := loop.time()) < begun + self._drain_time:
             for connection in list(self.server_state.connections):
                 if isinstance(connection, HttpProtocol):
                     connection.finish()
-            schedule.add(self._clients(WebSocket))
-            for websocket in schedule.due(now, lambda websocket: websocket.is_idle(now)):  # used at once
-                websocket.restart(REASON)
+            schedule.add(self._to_be_drained())
+            for client in schedule.due(now, lambda client: client.is_idle(now)):  # used at once
+                client.restart(REASON)
                 closed += 1
             for request in self._clients(Request):
                 request.stop_waiting(now)
             await asyncio.sleep(POLL_INTERVAL)
         logger.info("Drained: %d WebSocket(s) were closed in %.1f s.", closed, loop.time() - begun)
+
+    def _to_be_drained(self) -> list[WebSocket | Request]:
+        """Return the clients that would not leave by themselves."""
+        return [*self._clients(WebSocket), *(each for each in self._clients(Request) if each.is_event_stream)]
 
     async def _wait_for_requests(self, deadline: float) -> None:
         while self._is_busy and not self.force_exit and time.monotonic() < deadline:

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -19,34 +18,27 @@ from channels_classic.layers.planner import Outgoing
 from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
 from ..config import InterfaceConfig
 from ..cursors import PROTOCOL, cursors_of, note, with_cursor
-from ..frames import encode_frame
 from ..layer.budget import UNCOUNTED
 from ..layer.client import Broadcast
 from ..layer.session import LayerSession
 from ..layer.writer import SendResult
 from ..replies import NORMAL, ParsedReply, parse_reply
 from . import actions
+from .client_writer import ClientWriter
 from .inbound import CONNECT, DISCONNECT, RECEIVE, InboundLimits, InboundQueue
 from .rates import Allowance, Rates
-from .send_queue import SendQueue
+from .state import (
+    ABNORMAL,
+    NO_STATUS,
+    POLICY,
+    REFUSALS,
+    SERVICE_RESTART,
+    TOO_BIG,
+    TRY_AGAIN_LATER,
+    SocketState,
+)
 
 logger = logging.getLogger("channels_classic.interface_server")
-
-NO_STATUS = 1005
-ABNORMAL = 1006
-POLICY = 1008
-TOO_BIG = 1009
-SERVICE_RESTART = 1012
-TRY_AGAIN_LATER = 1013
-
-REFUSALS = {
-    Outcome.RAISED: 403,
-    Outcome.UNROUTED: 403,
-    Outcome.DIED: 503,
-    Outcome.EXPIRED: 503,
-    Outcome.DROPPED: 503,
-}
-"""The status of an undecided handshake, by the outcome of its connect message."""
 
 MAX_EARLY_MESSAGES = 100
 """Group messages kept for a client during its handshake; further ones are lost."""
@@ -55,22 +47,11 @@ MAX_EARLY_MESSAGES = 100
 IDLE_AFTER = 1.0
 """Seconds since its last frame was consumed after which a socket counts as idle."""
 
+STANDSTILL = 1.0
+"""Seconds by which a deadline is noticed too late only if the process, or its event loop, stood still."""
+
 LAST_REPORT_TIMEOUT = 10.0
 """Seconds to wait for the report on a disconnect, where others wait for the room that it makes."""
-
-
-class SocketState(Enum):
-    """The state of the connection."""
-
-    WAITING = "waiting"
-    """The handshake is undecided."""
-    OPEN = "open"
-    CLOSING = "closing"
-    """The handshake was refused or a close frame was sent; nothing further is sent."""
-    GONE = "gone"
-    """The client has left; its last messages may still wait in the gate."""
-    DRAINED = "drained"
-    """Its last message has left as well; the report on that is awaited, because others wait for its place."""
 
 
 class WebSocket:
@@ -90,10 +71,11 @@ class WebSocket:
         "_receive",
         "_resume_reading",
         "_scope",
-        "_send_queue",
         "_session",
         "_slowed_until",
-        "_write",
+        "_started_at",
+        "_was_accepted",
+        "_writer",
         "local",
         "slot",
         "state",
@@ -107,12 +89,13 @@ class WebSocket:
         self._scope = scope
         self._path: str = scope["path"]
         self._receive = receive
-        self._send_queue = SendQueue(send, self._send_failed)
         self._inbound = InboundQueue(_inbound_limits(session.layer.expiry, session.config), self._path)
         self._resume_reading: Callable[[], None] | None = None
         self._connect_taken = False  # a worker took the connect message
         self._early: list[Broadcast] = []
         self._cursors = cursors_of(scope.get("subprotocols") or ())  # None unless the client recovers
+        self._started_at = session.clock()
+        self._was_accepted = False
         self._connect_deadline = math.inf
         self._life_deadline = math.inf
         rates = _rates(session.config)
@@ -120,7 +103,7 @@ class WebSocket:
         self._slowed_until = math.inf  # until then nothing is read, because it sends too much
         self._address = str(scope["client"][0]) if scope.get("client") else None
         self._raw = raw_extension(scope)
-        self._write: Callable[[bytes], bool] | None = self._raw["write"] if self._raw else None
+        self._writer = ClientWriter(send, self._raw, self._send_failed)
 
     # From the client
 
@@ -141,7 +124,7 @@ class WebSocket:
         """Refuse a handshake before anything is known of it: its address has as many sockets as it may."""
         self._session.losses.count("flood", CONNECT)
         self._refuse(429)
-        await self._send_queue.sent()
+        await self._writer.sent()
 
     async def _serve(self) -> None:
         self._begin()
@@ -156,13 +139,15 @@ class WebSocket:
             code = event.get("code") or NO_STATUS
         finally:
             self._end(code)
-        await self._send_queue.sent()
+        await self._writer.sent()
 
     def _frame(self, data: str | bytes) -> bool:
         """Queue a message of the client; return False if reading must pause."""
         if self.state is SocketState.CLOSING or (self._allowance is not None and self._is_too_much(len(data))):
             return True
         self._perform(self._inbound.frame(data, self._session.clock()))
+        if self._inbound.waiting:
+            self._session.waiting.add(self)
         if self._inbound.size > UNCOUNTED:
             self._note_buffered()
         if self._inbound.has_room and self._slowed_until == math.inf:
@@ -212,12 +197,24 @@ class WebSocket:
 
     def _end(self, code: int) -> None:
         """Leave the client's groups now, and queue its disconnect after its last frame."""
+        self._count_end(code)
         self.state = SocketState.GONE
         self._slowed_until = math.inf
         self._note_buffered()
         self._connect_deadline = self._life_deadline = math.inf
         self._session.gone(self)
         self._perform(self._inbound.end(code, self._session.clock()))
+
+    def _count_end(self, code: int) -> None:
+        if self._was_accepted:
+            self._session.stats.socket_closed(code)
+        elif self.state is SocketState.WAITING:
+            self._session.stats.handshake_ended("left", self._age)
+
+    @property
+    def _age(self) -> float:
+        """Seconds since the handshake began."""
+        return self._session.clock() - self._started_at
 
     # To the layer: what `inbound` decides is carried out here
 
@@ -243,6 +240,7 @@ class WebSocket:
         self._perform(self._inbound.retry(self._session.clock()))
 
     def _block(self, block: actions.Block) -> None:
+        self._session.waiting.add(self)
         self._session.retry_queues.refused(block.channel, self)
 
     def _unblock(self, unblock: actions.Unblock) -> None:
@@ -283,6 +281,7 @@ class WebSocket:
             self._session.config.waiting_timeout,
             RECEIVE,
         )
+        self._session.stats.cut_off["stalled"] += 1
         self._close(TRY_AGAIN_LATER)
 
     def _let_go(self, _: actions.Drained) -> None:
@@ -336,6 +335,8 @@ class WebSocket:
         if now >= self._life_deadline:
             self._life_deadline = math.inf
             self._close(NORMAL)
+        if now - self._inbound.deadline > STANDSTILL:
+            self._inbound.stood_still(now)
         if now >= self._slowed_until:
             self._slowed_until = math.inf
             if self._inbound.has_room:
@@ -381,7 +382,7 @@ class WebSocket:
             self._hold(broadcast)
         elif self.state is not SocketState.OPEN or parsed is None:
             self.reply(broadcast.message)
-        elif frame is None or not self._write_now(frame):
+        elif frame is None or not self._writer.write(frame):
             self._carry_out(parsed, broadcast.cursor)
         elif parsed.close is not None:
             self._close(parsed.close)
@@ -419,6 +420,8 @@ class WebSocket:
         if self.state is not SocketState.WAITING:
             return
         self.state = SocketState.OPEN
+        self._was_accepted = True
+        self._session.stats.socket_opened(self._age)
         self._connect_deadline = math.inf
         lifetime = self._session.config.websocket_timeout
         if lifetime >= 0:
@@ -427,7 +430,7 @@ class WebSocket:
         known = self._session.config.ws_protocols if self._cursors is None else (PROTOCOL,)
         offered = self._scope.get("subprotocols") or ()
         chosen = next((protocol for protocol in offered if protocol in known), None)
-        self._send_queue.put({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
+        self._writer.accept(chosen)
         early, self._early = self._early, []
         for broadcast in early:
             self.broadcast(broadcast)
@@ -437,32 +440,22 @@ class WebSocket:
         self._deliver_raw(payload if self._cursors is None else with_cursor(cursor, payload))
 
     def _deliver_raw(self, payload: str | bytes) -> None:
-        if self.state is not SocketState.OPEN or self._write_now(encode_frame(payload)):
+        if self.state is not SocketState.OPEN or self._writer.send(payload):
             return
-        key = "text" if isinstance(payload, str) else "bytes"
-        self._send_queue.put({"type": "websocket.send", key: payload}, len(payload))
-        if self._send_queue.overfull:
+        self._session.waiting.add(self)
+        if self._writer.overfull:
             self._give_up()
-        elif self._send_queue.size > UNCOUNTED:
+        elif self._writer.size > UNCOUNTED:
             self._note_buffered()
 
-    def _write_now(self, frame: bytes) -> bool:
-        """Write directly to the transport, unless the server declines or earlier events are still queued."""
-        return self._write is not None and self._send_queue.idle and self._write(frame)
-
     def _refuse(self, status: int) -> None:
-        """Answer the handshake with an HTTP status; servers without the denial extension can only send 403."""
+        """Answer the handshake with an HTTP status."""
         if self.state is not SocketState.WAITING:
             return
         self.state = SocketState.CLOSING
+        self._session.stats.handshake_ended(str(status), self._age)
         self._connect_deadline = math.inf
-        if status != 403 and "websocket.http.response" in (self._scope.get("extensions") or {}):
-            headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5")]
-            body = b"Too many requests.\n" if status == 429 else b"Service unavailable.\n"
-            self._send_queue.put({"type": "websocket.http.response.start", "status": status, "headers": headers})
-            self._send_queue.put({"type": "websocket.http.response.body", "body": body})
-        else:
-            self._send_queue.put({"type": "websocket.close"})
+        self._writer.deny(status, self._scope.get("extensions") or {})
         self._perform(self._inbound.resume())
 
     def _close(self, code: int, reason: str = "") -> None:
@@ -470,7 +463,7 @@ class WebSocket:
             self._refuse(403)
         if self.state is SocketState.OPEN:
             self.state = SocketState.CLOSING
-            self._send_queue.put({"type": "websocket.close", "code": code, "reason": reason})
+            self._writer.close(code, reason)
             self._slowed_until = math.inf
             self._perform(self._inbound.resume())  # to read the client's close frame
             self._resume()
@@ -480,7 +473,7 @@ class WebSocket:
     def is_idle(self, now: float) -> bool:
         """Return True if it can be closed without a loss: its frames are consumed, and it was not used of late."""
         if self.state is SocketState.OPEN:
-            return self._send_queue.idle and self._inbound.is_idle(now - IDLE_AFTER)
+            return self._writer.idle and self._inbound.is_idle(now - IDLE_AFTER)
         return self.state is not SocketState.WAITING  # the others are leaving anyway
 
     def restart(self, reason: str) -> None:
@@ -491,11 +484,21 @@ class WebSocket:
     # Memory
 
     @property
+    def waiting_frames(self) -> int:
+        """The messages of the client that wait for their turn."""
+        return self._inbound.waiting
+
+    @property
+    def waiting_bytes(self) -> tuple[int, int]:
+        """The bytes of these, and of what the client has yet to read."""
+        return self._inbound.size, self._writer.buffered
+
+    @property
     def buffered(self) -> int:
         """The bytes that wait, in either direction."""
         if self.state is SocketState.GONE:
             return self._inbound.size
-        return self._inbound.size + self._send_queue.size + (self._raw["buffered"]() if self._raw else 0)
+        return self._inbound.size + self._writer.buffered
 
     def _note_buffered(self) -> None:
         for client in self._session.budget.note(self, self.buffered):
@@ -507,19 +510,19 @@ class WebSocket:
             "The WebSocket %s is closed: the sockets of this process together exceed --socket-memory, and this one "
             "holds the most."
         )
-        self._send_queue.clear()
+        self._session.stats.cut_off["memory"] += 1
+        self._writer.clear()
         self._perform(self._inbound.discard(self._session.clock()))
         self._close(TRY_AGAIN_LATER)
-        if self._raw is not None:
-            self._raw["abort"]()
+        self._writer.abort()
 
     def _give_up(self) -> None:
         """Cut off a client that does not read."""
         self._warn("The WebSocket %s is closed: its client does not read.")
-        self._send_queue.clear()
+        self._session.stats.cut_off["slow_socket"] += 1
+        self._writer.clear()
         self._close(POLICY)
-        if self._raw is not None:
-            self._raw["abort"]()
+        self._writer.abort()
 
     def _send_failed(self, error: BaseException) -> None:
         # The client is gone; the server reports its disconnect through `receive`.

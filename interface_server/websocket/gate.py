@@ -263,6 +263,11 @@ class Gate:
         if self.state is GateState.IN_FLIGHT:
             self._lease_over = min(self._lease_over, now + MARGIN)
 
+    def extend(self, until: float) -> None:
+        """Extend the lease: this process stood still, and has yet to read what was reported meanwhile."""
+        if self.state is GateState.IN_FLIGHT:
+            self._lease_over = max(self._lease_over, until)
+
     def _grace_counts(self) -> bool:
         """Return True if the waiting messages may overtake the outstanding one after the grace.
 

@@ -13,7 +13,7 @@ from channels_classic.layers.codec import Outcome
 
 from ..layer.writer import SendResult
 from .actions import Action, Block, Drained, Found, Lost, Overtaken, Resume, Send, Stalled, Taken, TooLarge, Unblock
-from .gate import Gate, GateState, InboundMessage
+from .gate import MARGIN, Gate, GateState, InboundMessage
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
@@ -233,6 +233,10 @@ class InboundQueue:
     def shorten(self, now: float) -> None:
         """Shorten the lease: the outstanding message, or its report, may be lost with the layer."""
         self._gate.shorten(now)
+
+    def stood_still(self, now: float) -> None:
+        """Extend the lease: this process did not run when it ended, and reports wait in its inbox."""
+        self._gate.extend(now + MARGIN)
 
     def flush(self, now: float) -> list[Action]:
         """Let everything pass, in order, because the process stops; what is refused now is lost."""

@@ -32,7 +32,7 @@ class Rates:
 
 
 class Allowance:
-    """The messages that one socket may still send now: a bucket of frames and one of bytes, refilled with time."""
+    """The frames and bytes that one socket may still send now: two buckets, refilled with time."""
 
     __slots__ = ("_frames", "_held_since", "_held_until", "_rates", "_size", "_updated")
 

@@ -103,3 +103,21 @@ def test_a_frame_that_expired_with_a_worker_that_stood_still_is_counted_once(own
 
     with ShortLived(own_redis.url) as site, site.layer() as layer:
         asyncio.run(main(site, layer))
+
+
+def test_replies_that_came_while_the_interface_server_stood_still_are_not_late(own_redis: RedisServer) -> None:
+    """When it goes on leases have ended, and the reports are in its inbox."""
+
+    async def main(site: ShortLived, layer: BaseChannelLayer) -> None:
+        async with site.socket("/sleep") as socket:
+            await socket.send("1")
+            assert await text(socket) == "started"
+            await socket.send("0")
+            await asyncio.sleep(0.3)  # it waits for the first one
+            async with stopped(site.interface):
+                await asyncio.sleep(11)  # longer than the lease
+            assert [await text(socket) for _ in range(3)] == ["done", "started", "done"]
+            await losses(layer)
+
+    with ShortLived(own_redis.url) as site, site.layer() as layer:
+        asyncio.run(main(site, layer))

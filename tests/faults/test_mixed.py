@@ -1,7 +1,8 @@
 """A site under all faults, one after the other at random: sockets echo numbers and get numbered group messages.
 
-Nothing may come twice or out of order, each frame without an echo is counted, and in the end every socket is in its
-group. `MIXED_SECONDS` is how long the faults last, `MIXED_SEEDS` with commas between says which runs there are.
+Others come and go. Nothing may come twice or out of order, each frame without an echo is counted, and in the end every
+socket is in its group, and nobody else. `MIXED_SECONDS` is how long the faults last, `MIXED_SEEDS` with commas between
+says which runs there are.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import WebSocketException
 
 from channels_classic.exceptions import ChannelsError
 from channels_classic.layers.redis import RedisChannelLayer
@@ -36,7 +38,7 @@ SEEDS = [int(seed) for seed in os.environ.get("MIXED_SEEDS", "1,2,3" if LONG els
 
 pytestmark = pytest.mark.timeout(SECONDS + 180)
 
-SOCKETS = 10
+SOCKETS, PASSERS_BY = 10, 3
 WINDOW = 10
 """Frames of a socket that may be unanswered; those that are lost stay so, and after `LEASE` the next one is sent."""
 
@@ -227,6 +229,15 @@ async def send_to_group(url: str, until: float) -> None:
     layer.close()
 
 
+async def come_and_go(site: RunningSite, until: float, rng: random.Random) -> None:
+    """Be a visitor who joins the group and soon leaves; in the middle of a fault there may be no answer."""
+    while time.monotonic() < until:
+        with suppress(OSError, asyncio.TimeoutError, WebSocketException):
+            async with site.socket("/room"):
+                await asyncio.sleep(rng.uniform(0.0, 2.0))
+        await asyncio.sleep(0.1)
+
+
 def say(*texts: str) -> None:
     sys.stdout.write("\n".join([*texts, ""]))
 
@@ -236,7 +247,8 @@ def counted(path: Path) -> Counter[str]:
     found: Counter[str] = Counter()
     for line in path.read_text().splitlines() if path.exists() else ():
         _, kind, channel, number = line.split()
-        if channel == "websocket.receive" or channel.startswith("interface."):
+        # `unknown` is for those who come and go.
+        if kind != "unknown" and (channel == "websocket.receive" or channel.startswith("interface.")):
             found[kind] += int(number)
     return found
 
@@ -255,9 +267,12 @@ def test_a_site_survives_all_faults(own_redis: RedisServer, proxy: RedisProxy, t
                 asyncio.to_thread(faults.run, until),
                 send_to_group(own_redis.url, until),
                 *(visitor.send(until) for visitor in visitors),
+                *(come_and_go(site, until, random.Random(f"{seed}.{number}")) for number in range(PASSERS_BY)),
             )
             proxy.disarm()
             await asyncio.gather(*(visitor.finish() for visitor in visitors))
+            # A hint that was lost is noticed by the next message.
+            await asyncio.to_thread(layer.send_group, "room", {"text": "group 999999"})
             await asyncio.to_thread(eventually, lambda: len(layer.group_channels("room")) == SOCKETS, 20)
             await asyncio.to_thread(layer.send_group, "room", {"text": "group 1000000"})
             await asyncio.sleep(2)  # so that what comes twice has come

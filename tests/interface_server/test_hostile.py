@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -134,30 +134,39 @@ def be_good(server: Live) -> None:
         assert client.recv(10) == "hello"
 
 
-# The server draws the payloads of its pings while Hypothesis draws, in another thread.
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module", "ignore:Generating overly large repr")
-@pytest.mark.timeout(0 if COUNT > 400 else 120)
-def test_hostile_clients_break_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    limits = {"head_timeout": 0.3, "keep_alive": 0.3}
-    options: dict[str, Any] = {"ping_interval": 0.2, "ping_timeout": 0.3, "websocket_connect_timeout": 0.3}
-    with live(limits=limits, **options) as server, answering(server), witness(server) as kinds:
+def in_rounds(count: int, clients: st.SearchStrategy[Input], round_of: Callable[[list[Input]], None]) -> None:
+    """Call `round_of` with hostile clients, `TOGETHER` at a time.
 
-        @settings(
-            max_examples=COUNT // TOGETHER,
+    Hypothesis keeps what it has drawn: after some hundred clients it begins anew, so that the memory of this process is
+    that of the server.
+    """
+    while count > 0:
+        some, count = min(count, 500), count - 500
+        settings(
+            max_examples=max(some // TOGETHER, 1),
             deadline=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
             database=None,
-        )
-        @given(st.lists(inputs, min_size=TOGETHER, max_size=TOGETHER))
-        def rounds(some: list[Input]) -> None:
+        )(given(st.lists(clients, min_size=TOGETHER, max_size=TOGETHER))(round_of))()
+
+
+# The server draws the payloads of its pings while Hypothesis draws, in another thread.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module", "ignore:Generating overly large repr")
+@pytest.mark.timeout(0 if COUNT > 400 else 120)
+def test_hostile_clients_break_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    limits = {"head_timeout": scaled(0.3), "keep_alive": 0.3}  # also the time of the witness
+    options: dict[str, Any] = {"ping_interval": 0.2, "ping_timeout": 0.3, "websocket_connect_timeout": scaled(1.0)}
+    with live(limits=limits, **options) as server, answering(server), witness(server) as kinds:
+
+        def round_of(some: list[Input]) -> None:
             kinds.update(one.kind for one in some)
             asyncio.run(attack(server.port, some, patience=0.05))
             be_good(server)
             assert "Traceback" not in caplog.text, some
             caplog.clear()
 
-        rounds()
+        in_rounds(COUNT, inputs, round_of)
         eventually(lambda: not left_behind(server), timeout=10)
         assert kinds.keys() == KINDS.keys()
     assert "Traceback" not in caplog.text
@@ -168,26 +177,18 @@ def test_hostile_clients_break_nothing(caplog: pytest.LogCaptureFixture) -> None
 def test_tls_handshakes_that_stall_break_nothing(certificate: Path, caplog: pytest.LogCaptureFixture) -> None:
     listen = Listen(port=0, certfile=str(certificate))
     with (
-        live(listen=listen, limits={"head_timeout": 0.3}) as server,
+        live(listen=listen, limits={"head_timeout": scaled(0.3)}) as server,
         answering(server),
         witness(server, tls=True) as kinds,
     ):
 
-        @settings(
-            max_examples=COUNT // TOGETHER // 10,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-            database=None,
-        )
-        @given(st.lists(stalls, min_size=TOGETHER, max_size=TOGETHER))
-        def rounds(some: list[Input]) -> None:
+        def round_of(some: list[Input]) -> None:
             kinds.update(one.kind for one in some)
             asyncio.run(attack(server.port, some, patience=0.05))
             assert "Traceback" not in caplog.text, some
             caplog.clear()
 
-        rounds()
+        in_rounds(COUNT // 10, stalls, round_of)
         accepting = server.server._uvicorn.servers
         eventually(lambda: not left_behind(server) and not sum(one.handshakes for one in accepting), timeout=10)
     assert "Traceback" not in caplog.text
@@ -195,7 +196,7 @@ def test_tls_handshakes_that_stall_break_nothing(certificate: Path, caplog: pyte
 
 def test_a_flood_of_connections_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
     flood = [Input((data,), end) for data in (b"", HEAD, UPGRADE, HEAD + b"\r\n", *FAULTS.values()) for end in End]
-    limits = {"head_timeout": 0.3, "keep_alive": 0.3}
+    limits = {"head_timeout": scaled(0.3), "keep_alive": 0.3}
     with live(limits=limits, ping_interval=0.2, ping_timeout=0.3) as server, answering(server):
         for _ in range(3):
             asyncio.run(attack(server.port, flood, patience=0.1))

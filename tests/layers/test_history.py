@@ -1,4 +1,4 @@
-"""Messages that recoverable groups keep: the steps of every layer, and those for members that no program owns."""
+"""The messages that recoverable groups keep: the steps of every layer, and the part of channels that nobody owns."""
 
 from __future__ import annotations
 

@@ -16,11 +16,15 @@ from channels_classic.layers.local import wire
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import commands, routes
 from channels_classic.layers.steps import (
+    Announce,
+    Announcement,
     Audience,
     Change,
     Connection,
     Entry,
     Flush,
+    GetCounters,
+    GetPrograms,
     Heartbeat,
     Join,
     Leave,
@@ -380,6 +384,41 @@ def test_one_of_many_who_wait_gets_each_entry(layer: BaseChannelLayer, number: i
         run(layer, Push("chat", entries(*[b"stop"] * number)))
         list(readers)
     assert sorted(taken, key=int) == [b"%d" % value for value in range(100)]
+
+
+def programs(layer: BaseChannelLayer) -> list[Announcement]:
+    (found,) = run(layer, GetPrograms())
+    assert isinstance(found, list)
+    return sorted(found)
+
+
+def test_a_program_is_known_by_its_last_announcement_for_as_long_as_it_said(layer: BaseChannelLayer) -> None:
+    run(layer, Announce("one", b"old", 60.0), Announce("one", b"new", 60.0), Announce("two", b"", 0.3))
+    first, second = programs(layer)
+    assert (first[:2], second[:2]) == (("one", b"new"), ("two", b""))
+    assert 0 <= first.age < 30
+    eventually(lambda: [found.program for found in programs(layer)] == ["one"])
+    assert programs(layer)[0].age > 0
+
+
+def test_a_program_that_withdraws_is_known_no_longer(layer: BaseChannelLayer) -> None:
+    run(layer, Announce("one", b"x", 60.0), Announce("two", b"y", 60.0), Announce("one", b"", 0), Announce("3", b"", 0))
+    assert [found.program for found in programs(layer)] == ["two"]
+
+
+def test_a_flush_leaves_the_programs(layer: BaseChannelLayer) -> None:
+    run(layer, Announce("one", b"x", 60.0), Flush())
+    assert [found.program for found in programs(layer)] == ["one"]
+
+
+def test_the_counters_are_read_by_kind_and_channel(layer: BaseChannelLayer) -> None:
+    layer.losses.count("died", "jobs", 3)
+    run(layer, Push("jobs", entries(b"1", b"2", limit=1)), Push("box?x", entries(b"1", limit=9)))
+    (counts,) = run(layer, GetCounters())
+    kinds = {"full": ["jobs"], "lost_died": ["jobs"], "messages": ["box?", "jobs"]}
+    assert sorted(counts) == [
+        (kind, name, 3 if kind == "lost_died" else 1) for kind, names in kinds.items() for name in names
+    ]
 
 
 class _Blocked:

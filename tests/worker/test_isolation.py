@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import decimal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 import sentry_sdk
 import structlog
+from asgiref.local import Local
 from django.core.cache import caches
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models.signals import post_delete, post_save
 from django.test import override_settings
 from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
@@ -28,8 +30,13 @@ from tests.worker.harness import make_group, make_worker, running
 
 color: contextvars.ContextVar[str] = contextvars.ContextVar("color", default="none")
 
+local = Local()
+"""As packages for several tenants keep the present one."""
+
 AS_CONFIGURED: dict[str, Any] = {
     "color": "none",
+    "tenant": "none",
+    "decimal places": 28,
     "language": "en-us",
     "time zone": "Europe/Berlin",
     "prefix": "/",
@@ -43,6 +50,8 @@ def state() -> dict[str, Any]:
     """The state that a message could leave behind."""
     return {
         "color": color.get(),
+        "tenant": getattr(local, "tenant", "none"),
+        "decimal places": decimal.getcontext().prec,
         "language": translation.get_language(),
         "time zone": timezone.get_current_timezone_name(),
         "prefix": get_script_prefix(),
@@ -54,6 +63,8 @@ def state() -> dict[str, Any]:
 
 def change_everything() -> None:
     color.set("red")
+    local.tenant = "alice's"
+    decimal.getcontext().prec = 3
     translation.activate("de")
     timezone.activate("Asia/Tokyo")
     set_script_prefix("/elsewhere/")
@@ -184,6 +195,18 @@ def test_a_thread_keeps_its_caches_as_under_any_other_server(memory: ChannelLaye
     seen: list[int] = []
     consume(memory, make_worker(memory, {"test": lambda message: seen.append(id(caches["default"]))}), 3, seen)
     assert len(set(seen)) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_consumer_that_leaves_autocommit_off_does_so_for_itself_alone(memory: ChannelLayer) -> None:
+    seen: list[bool] = []
+
+    def consumer(message: Message) -> None:
+        seen.append(transaction.get_autocommit())
+        transaction.set_autocommit(False)
+
+    consume(memory, make_worker(memory, {"test": consumer}), 3, seen)
+    assert seen == [True] * 3
 
 
 def test_an_event_of_sentry_has_the_user_of_its_own_message_alone(memory: ChannelLayer) -> None:

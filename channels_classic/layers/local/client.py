@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any, NoReturn, cast
 
 from channels_classic.exceptions import LayerUnavailable
+from channels_classic.layers.answer_timer import AnswerTimer
 from channels_classic.layers.local.address import check_address, socket_address, user_of_peer
 from channels_classic.layers.local.wire import WAKE, Lose, decode_result, encode_step, unpacker
 from channels_classic.layers.losses import Losses
@@ -173,7 +174,7 @@ class AsyncSocketConnection:
                 self._stream = await self._open()
             unreported = self._losses.unreported()
             telling = [Lose(unreported)] if unreported else []
-            answers = await asyncio.wait_for(self._stream.ask([*telling, *steps]), limit)
+            answers = await self._stream.ask([*telling, *steps], limit)
             del answers[: len(telling)]
         return [decode_result(type(step), answer, self._address) for step, answer in zip(steps, answers, strict=True)]
 
@@ -227,12 +228,20 @@ class _Stream(asyncio.Protocol):
         self._answers: list[Any] = []
         self._done: asyncio.Future[list[Any]] | None = None
 
-    def ask(self, steps: Sequence[Step | Lose]) -> asyncio.Future[list[Any]]:
-        """Write `steps`; their answers come together."""
+    async def ask(self, steps: Sequence[Step | Lose], limit: float) -> list[Any]:
+        """Write `steps`; their answers come together. Raise `asyncio.TimeoutError` after `limit` seconds."""
         self._done = asyncio.get_running_loop().create_future()
         self._count = len(steps)
         self.transport.write(b"".join(map(encode_step, steps)))
-        return self._done
+        timer = AnswerTimer(limit, self._give_up)
+        try:
+            return await self._done
+        finally:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(asyncio.TimeoutError())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's own are none by inheritance

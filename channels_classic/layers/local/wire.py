@@ -18,6 +18,8 @@ import msgpack
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.losses import Count
 from channels_classic.layers.steps import (
+    Announce,
+    Announcement,
     Attend,
     Attendance,
     Attended,
@@ -25,6 +27,8 @@ from channels_classic.layers.steps import (
     Change,
     Entry,
     Flush,
+    GetCounters,
+    GetPrograms,
     GetStatistics,
     Heartbeat,
     History,
@@ -102,6 +106,9 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     Flush: (12, {}),
     Lose: (14, {"counts": list}),
     GetStatistics: (15, {"queue": (str, type(None))}),
+    GetCounters: (29, {}),
+    Announce: (30, {"program": str, "facts": bytes, "ttl": _Number}),
+    GetPrograms: (31, {}),
 }
 _COUNT = (str, str, int)
 _ENTRY = (bytes, _Number, str, (int, type(None)))
@@ -255,6 +262,8 @@ _RESULTS: dict[type, Callable[..., Any]] = {
     Attendance: lambda *found: [Identity(*identity) for identity in found],
     TakeNotices: _notices,
     Heartbeat: lambda *epochs: epochs,
+    GetCounters: lambda *counts: [tuple(count) for count in counts],
+    GetPrograms: lambda *found: [Announcement(*one) for one in found],
 }
 
 

@@ -21,12 +21,16 @@ from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.steps import (
     LISTENING,
     LIVENESS,
+    Announce,
+    Announcement,
     Attend,
     Attendance,
     Attended,
     Audience,
     Change,
     Flush,
+    GetCounters,
+    GetPrograms,
     GetStatistics,
     Heartbeat,
     History,
@@ -70,6 +74,8 @@ One client cannot fill a shorter queue at the default capacity.
 
 _HEAD = struct.Struct(">IdIB")
 _KEPT_HEAD = struct.Struct(">dddB")
+_ANNOUNCED = struct.Struct(">dd")
+"""Before the facts of a program: when it reported them and until when they count, in milliseconds."""
 _MAX_TTL = 2**32 - 1
 
 
@@ -108,11 +114,12 @@ HEARTBEAT = Script("epoch", "heartbeat", allow_oom=True)
 FLUSH = Script("flush")
 RECORD_LOSSES = Script("counters", "record_losses", allow_oom=True)
 REGISTER = Script("epoch", "register", allow_oom=True)
+ANNOUNCE = Script("announce", allow_oom=True)
 SCRIPTS = [
     *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE),
     *(ATTEND, REATTEND, ATTEND_CHANNELS, LEAVE_CHANNELS, ATTENDANCE, TAKE_NOTICES),
     *(RECORD, READ_HISTORY, SET_START),
-    *(JOIN_CHANNELS, LOOKUP, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER),
+    *(JOIN_CHANNELS, LOOKUP, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE),
 ]
 
 _COUNTED = ("messages", "full", *(f"lost_{kind}" for kind in KINDS))
@@ -360,6 +367,17 @@ class CommandBuilder:
         entries = self.keys.queue(step.queue)
         return [("HMGET", self.keys.counters, *fields), ("LLEN", entries), ("LINDEX", entries, 0), ("TIME",)]
 
+    def _get_counters(self, step: GetCounters) -> list[Command]:
+        return [("HGETALL", self.keys.counters)]
+
+    def _announce(self, step: Announce) -> list[Command]:
+        if step.ttl <= 0:
+            return [("HDEL", self.keys.programs, step.program)]
+        return [ANNOUNCE([self.keys.programs], step.program, milliseconds(step.ttl), step.facts)]
+
+    def _get_programs(self, step: GetPrograms) -> list[Command]:
+        return [("HGETALL", self.keys.programs), ("TIME",)]
+
 
 def _inboxes(step: Take) -> list[str]:
     return [queue for queue in step.queues if queue.endswith("!")]
@@ -448,14 +466,35 @@ def _names(step: Flush | Attended, replies: Sequence[Any], epoch: int) -> list[s
 def _statistics(step: GetStatistics, replies: Sequence[Any], epoch: int) -> dict[str, int]:
     counts: Counter[str] = Counter()
     if step.queue is None:
-        found = iter(replies[0])
-        for field, number in zip(found, found, strict=True):
-            counts[field.decode().partition(":")[0]] += int(number)
+        for kind, _, number in _counts(step, replies, epoch):
+            counts[kind] += number
         return describe(counts)
     counts.update({kind: int(number or 0) for kind, number in zip(_COUNTED, replies[0], strict=True)})
     oldest, now = replies[2], _now(replies[3])
     age = 0.0 if oldest is None or len(oldest) < _HEAD.size else now - _HEAD.unpack_from(oldest)[1]
     return describe(counts, replies[1], age / 1000 if math.isfinite(age) else 0.0)
+
+
+def _counts(step: GetStatistics | GetCounters, replies: Sequence[Any], epoch: int) -> list[Count]:
+    found = iter(replies[0])
+    counts = []
+    for field, number in zip(found, found, strict=True):
+        kind, _, name = field.decode().partition(":")
+        counts.append((kind, name, int(number)))
+    return counts
+
+
+def _programs(step: GetPrograms, replies: Sequence[Any], epoch: int) -> list[Announcement]:
+    found, now = iter(replies[0]), _now(replies[1])
+    programs = []
+    for name, value in zip(found, found, strict=True):
+        if len(value) < _ANNOUNCED.size:
+            continue  # written by something else
+        since, deadline = _ANNOUNCED.unpack_from(value)
+        if deadline > now:
+            age = max(0.0, (now - since) / 1000)
+            programs.append(Announcement(name.decode(errors="replace"), value[_ANNOUNCED.size :], age))
+    return programs
 
 
 def _now(time: Sequence[bytes]) -> int:
@@ -487,6 +526,9 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     Length: CommandBuilder._length,
     Flush: CommandBuilder._flush,
     GetStatistics: CommandBuilder._statistics,
+    GetCounters: CommandBuilder._get_counters,
+    Announce: CommandBuilder._announce,
+    GetPrograms: CommandBuilder._get_programs,
 }
 
 _DECRYPTED: dict[type, Callable[[CommandBuilder, Any], Any]] = {
@@ -511,4 +553,6 @@ _RESULTS: dict[type, Callable[[Any, Sequence[Any], int], Any]] = {
     Length: _count,
     Flush: _names,
     GetStatistics: _statistics,
+    GetCounters: _counts,
+    GetPrograms: _programs,
 }

@@ -13,6 +13,7 @@ from typing import Any
 import redis
 
 from channels_classic.exceptions import LayerUnavailable
+from channels_classic.layers.answer_timer import AnswerTimer
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.commands import Command, CommandBuilder
 from channels_classic.layers.redis.connector import Connector
@@ -42,7 +43,7 @@ class _Line(asyncio.Protocol):
         self._wanted = len(commands)
         self._answered = loop.create_future()
         self._transport.write(packed(commands))
-        timer = loop.call_later(timeout, self._late, timeout)
+        timer = AnswerTimer(timeout, lambda: self._late(timeout))
         try:
             return await self._answered
         finally:

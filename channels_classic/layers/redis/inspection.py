@@ -7,8 +7,9 @@ of a type that it refuses: the server checks the permission first, and then chan
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -33,10 +34,10 @@ CLOCKS_DIFFER = 5.0
 
 PROBES = """
     INFO | TIME | CLIENT ID | CLIENT UNBLOCK 0 | EVALSHA none 0 | EXISTS k | GET k | PEXPIRE k 5000 | PTTL k
-    MEMORY USAGE k | BLMPOP 0.01 1 k LEFT | LMPOP 1 k LEFT | LINDEX k 0 | LLEN k | LPOP k | LPUSH k x | LRANGE k 0 0
-    RPUSH k x | HDEL k x | HGET k x | HGETALL k | HINCRBY k x 1 | HLEN k | HMGET k x | HSET k x x | SADD k x | SCARD k
-    SMEMBERS k | SREM k x | ZADD k 1 x | ZRANGE k 0 -1 | ZREM k x | ZREMRANGEBYSCORE k 0 0 | ZSCORE k x
-    SCAN 0 COUNT 1 | UNLINK k | DEL k
+    MEMORY USAGE k | BLMPOP 0.01 1 k LEFT | LMPOP 1 k LEFT | LINDEX k 0 | LLEN k | LPOP k | LPUSH k x
+    LRANGE k 0 0 | RPUSH k x | HDEL k x | HGET k x | HGETALL k | HINCRBY k x 1 | HLEN k | HMGET k x | HSET k x x
+    SADD k x | SCARD k | SISMEMBER k x | SMEMBERS k | SPOP k | SREM k x | HEXISTS k x | HVALS k | ZADD k 1 x
+    ZCARD k | ZRANGE k 0 -1 | ZREM k x | ZREMRANGEBYSCORE k 0 0 | ZSCORE k x | SCAN 0 COUNT 1 | UNLINK k | DEL k
 """
 """Every command of the layer but `SET` and `SCRIPT LOAD`; `k` is a key that holds a string, which `DEL` removes."""
 
@@ -240,14 +241,10 @@ def _rules(commands: Sequence[str]) -> Iterator[str]:
 
 
 def kinds(keys: Keys, name: str) -> list[str]:
-    """Return a key of every kind; those that exist once keep their names."""
-    by_one: tuple[Callable[[str], str], ...] = (keys.queue, keys.quotas, keys.alive, keys.restored, keys.group)
-    by_two = (keys.members, keys.left)
-    return [
-        *(make(name) for make in (*by_one, keys.channels)),
-        *(make(name, name) for make in by_two),
-        *(keys.epoch, keys.inboxes, keys.counters),
-    ]
+    """Return a key of every kind, those that have names with `name`."""
+    methods = [method for attribute, method in vars(Keys).items() if attribute[0] != "_" and attribute != "flushable"]
+    named = [method(keys, *[name] * (len(inspect.signature(method).parameters) - 1)) for method in methods]
+    return [*named, *(key for attribute, key in vars(keys).items() if attribute[0] != "_")]
 
 
 def _is_forbidden(reply: Any, a_key: bool) -> bool:

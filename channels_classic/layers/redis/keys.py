@@ -14,6 +14,7 @@ class Keys:
         self._base = f"{prefix}{{{tag}}}:"
         self.epoch = f"{self._base}epoch"
         self.inboxes = f"{self._base}inboxes"
+        self.programs = f"{self._base}programs"
         self.attending = f"{self._base}attending"
         self.notices = f"{self._base}notices"
         self.counters = f"{prefix if stats_prefix is None else stats_prefix}{{{tag}}}:counters"

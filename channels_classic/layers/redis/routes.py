@@ -14,11 +14,16 @@ from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import rng
+from channels_classic.layers.losses import Count
 from channels_classic.layers.steps import (
+    Announce,
+    Announcement,
     Attend,
     Attendance,
     Attended,
     Flush,
+    GetCounters,
+    GetPrograms,
     GetStatistics,
     Heartbeat,
     Item,
@@ -143,7 +148,9 @@ _PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {
     # On all shards that keep groups, the one of the inbox first: each knows which inboxes are alive, and has its epoch.
     **dict.fromkeys((Heartbeat, Retire), lambda routes, step: sorted(routes.pinned, key=routes.pin(step.inbox).__ne__)),
     Length: lambda routes, step: routes.of_queue(step.queue),
-    Flush: lambda routes, step: routes.everywhere,
+    **dict.fromkeys((Flush, GetCounters), lambda routes, step: routes.everywhere),
+    # Also on all of these, so that a shard that is down hides no program.
+    **dict.fromkeys((Announce, GetPrograms), lambda routes, step: sorted(routes.pinned)),
     GetStatistics: lambda routes, step: routes.everywhere if step.queue is None else routes.of_queue(step.queue),
 }
 
@@ -199,6 +206,23 @@ def _statistics(results: Sequence[dict[str, int]]) -> dict[str, int]:
     return found
 
 
+def _counters(results: Sequence[Sequence[Count]]) -> list[Count]:
+    total: Counter[tuple[str, str]] = Counter()
+    for kind, name, number in chain.from_iterable(results):
+        total[kind, name] += number
+    return [(kind, name, number) for (kind, name), number in total.items()]
+
+
+def _programs(results: Sequence[Sequence[Announcement]]) -> list[Announcement]:
+    """Return the latest announcement of each program."""
+    latest: dict[str, Announcement] = {}
+    for found in chain.from_iterable(results):
+        known = latest.setdefault(found.program, found)
+        if found.age < known.age:
+            latest[found.program] = found
+    return list(latest.values())
+
+
 _MERGES: dict[type, Callable[[Sequence[Any]], Any]] = {
     Heartbeat: _epochs,
     Retire: _first,
@@ -206,4 +230,7 @@ _MERGES: dict[type, Callable[[Sequence[Any]], Any]] = {
     Length: _reachable(sum),
     Flush: _inboxes,
     GetStatistics: _reachable(_statistics),
+    GetCounters: _reachable(_counters),
+    Announce: _reachable(_first),
+    GetPrograms: _reachable(_programs),
 }

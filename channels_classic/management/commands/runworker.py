@@ -16,6 +16,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import autoreload
 
 from channels_classic._health import Health, HealthServer
+from channels_classic._metrics.exchange import Collect
+from channels_classic._metrics.program import ProgramMetrics, report_to_supervisor
 from channels_classic._supervisor.link import SupervisorLink
 from channels_classic._systemd import Notifier
 from channels_classic.asgi import ChannelLayerWrapper
@@ -75,27 +77,30 @@ class Command(BaseCommand):
             sys.exit(self.supervise(config))
         if supervisor is not None:
             self.attach(supervisor, worker)
+            report_to_supervisor(worker.samples)
             self.run_worker(worker, config)
             return
         worker.notifier = Notifier.of_this_process()
-        with self.answering(config, worker.health_state):
+        with self.answering(config, worker.health_state, worker.samples):
             self.run_worker(worker, config)
 
     def supervise(self, config: WorkerConfig) -> int:
         """Run worker processes until stopped; return the exit status."""
         layer = self.channel_layer.channel_layer
         supervisor = WorkerSupervisor(layer, config.processes, config.grace, config.held, config.consumer_timeout)
-        with self.answering(config, lambda: supervisor.health):
+        with self.answering(config, lambda: supervisor.health, None):
             return supervisor.run()
 
     @contextmanager
-    def answering(self, config: WorkerConfig, state: Callable[[], Health]) -> Iterator[None]:
-        """Answer probes inside the block. Raises `CommandError` if the address cannot be used."""
+    def answering(self, config: WorkerConfig, state: Callable[[], Health], samples: Collect | None) -> Iterator[None]:
+        """Answer probes and serve metrics inside the block. Raises `CommandError` if an address cannot be used."""
+        layer = self.channel_layer.channel_layer
         try:
             probes = HealthServer(config.health, state) if config.health else None
+            metrics = ProgramMetrics(config.metrics, layer, samples) if config.metrics else None
         except (ChannelsError, ValueError) as error:
             raise CommandError(str(error)) from error
-        with probes or nullcontext():
+        with probes or nullcontext(), metrics or nullcontext():
             yield
 
     def log_start(self, config: WorkerConfig, worker: Worker) -> None:

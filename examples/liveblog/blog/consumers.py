@@ -17,7 +17,10 @@ def ws_connect(message: Message, slug: str) -> None:
         message.reply_channel.send({"close": True})
         return
     message.reply_channel.send({"accept": True})
-    blog.readers.add(message.reply_channel)
+    group = blog.readers
+    # Who reads is what the browser calls itself: several tabs are one reader. It is only counted.
+    who = message["query_string"].decode("ascii", "replace")[:50] or message.reply_channel.name
+    group.add(message.reply_channel, who=who, after=message.get("cursors", {}).get(group.name))
     tell_how_many_read(blog)
 
 
@@ -29,6 +32,5 @@ def ws_disconnect(message: Message, slug: str) -> None:
 
 
 def tell_how_many_read(blog: Blog) -> None:
-    # Counted afresh each time: a number kept by adding and subtracting goes wrong for good when a worker dies.
-    group = blog.readers
-    blog.tell(readers=len(group.channel_layer.group_channels(group.name)))
+    # Asked afresh each time: a number kept by adding and subtracting goes wrong for good when a worker dies.
+    blog.tell(readers=len(blog.readers.presence()))

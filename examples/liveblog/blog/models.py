@@ -26,12 +26,12 @@ class Blog(models.Model):
 
     @property
     def readers(self) -> Group:
-        """The sockets of everyone who has this blog open."""
-        return Group(f"blog-{self.pk}")
+        """The sockets of everyone who has this blog open. One that drops gets what it missed when it is back."""
+        return Group(f"blog-{self.pk}", keep=100, seconds=3600)
 
     def tell(self, **news: object) -> None:
-        """Send news to all readers. ``blog.js`` says which names it knows and what it does with each."""
-        self.readers.send({"text": json.dumps(news)})
+        """Send news to all readers, once the change is committed. ``blog.js`` says what it does with each name."""
+        self.readers.send({"text": json.dumps(news)}, on_commit=True)
 
 
 class BlogUpdate(models.Model):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from channels_classic.interface_server.http import request
 from channels_classic.interface_server.http.body import CHUNK
 from channels_classic.interface_server.http.response import header_pair
 from channels_classic.layers.codec import Outcome
@@ -345,6 +346,19 @@ def test_a_request_without_an_answer_ends_with_503_and_a_word_where_to_look(capl
     assert response.status == 503
     assert "No response to GET /slow came within 0.3 s" in caplog.text
     assert "Is `runworker` running?" in caplog.text
+
+
+def test_a_request_that_no_worker_takes_is_warned_of_long_before_its_time_is_over(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request, "MARGIN", 0.3)
+    with live(http_timeout=60) as server, caplog.at_level(logging.WARNING):
+        answer = ask(server, path="/waiting")
+        eventually(lambda: "No worker has begun with GET /waiting for" in caplog.text)
+        delivery = server.take("http.request")
+        server.layer.send(str(delivery.reply_channel), {"status": 200, "content": b"all"})
+        assert answer.result()[1] == b"all"
+    assert "Is `runworker` running" in caplog.text
 
 
 def test_a_stream_that_stalls_is_cut_off_and_time_goes_on_for_others() -> None:

@@ -23,7 +23,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Heartbeat, Leave, Take
+from channels_classic.layers.steps import Heartbeat, Leave, ReadHistory, Step, Take
 from tests.support.waiting import eventually_async
 
 KEEP = {"keep": 50, "seconds": 60}
@@ -267,6 +267,31 @@ def test_a_member_that_was_discarded_gets_nothing_more_and_may_come_back(make_la
             await room.send(3)
             await eventually_async(lambda: watch.got == [1, 2, 3])
             assert client.got == [1, 2]
+
+    asyncio.run(main())
+
+
+def test_a_message_that_comes_while_the_first_member_is_served_is_not_lost(make_layer: Make) -> None:
+    """Nothing was delivered to the group here before, and no later message shows that one is missing."""
+
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            recovery = room.session._recovery
+            ask, asked = recovery._ask, []
+
+            async def answer_late(step: Step) -> Any:
+                result = await ask(step)
+                if isinstance(step, ReadHistory) and not asked:
+                    asked.append(step)
+                    await room.send(1)
+                    await room.session._caught_up()  # the message was read
+                return result
+
+            recovery._ask = answer_late
+            client = await room.join()
+            await eventually_async(lambda: client.got == [1])
+            await room.send(2)
+            await eventually_async(lambda: client.got == [1, 2])
 
     asyncio.run(main())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 from channels_classic.interface_server.layer.registry import CHUNK, GroupIndex, Registry, Renewals, chunks
@@ -246,6 +247,26 @@ def test_nothing_is_left_of_a_flush() -> None:
     index.clear()
     assert index.groups() == []
     assert index.drop("a") == []
+
+
+def test_memberships_are_counted_and_the_largest_groups_known_whatever_becomes_of_them() -> None:
+    index, clients, dice = GroupIndex(), [client(str(number)) for number in range(6)], Random(1)
+    for version in range(1, 500):
+        group, some = dice.choice("abcd"), dice.sample(clients, 3)
+        match dice.randrange(5):
+            case 0 | 1:
+                index.joined(group, some[0], version - 1, version)
+            case 2:
+                index.left(group, some[0].local, version - 1, version)
+            case 3:
+                index.take_over(group, version, some)
+            case 4:
+                index.drop(some[0].local)
+        sizes = {group: len(members(index, group)) for group in index.groups()}
+        assert (index.member_count, len(index)) == (sum(sizes.values()), len(sizes))
+        assert list(index.largest(2).values()) == sorted(sizes.values(), reverse=True)[:2]
+    index.clear()
+    assert (index.member_count, len(index), index.largest(2)) == (0, 0, {})
 
 
 def test_a_group_is_renewed_once_in_half_the_expiry_however_long_it_lives() -> None:

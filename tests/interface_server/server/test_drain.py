@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -12,7 +13,7 @@ import pytest
 from channels_classic.interface_server.server.drain import MAX_BUSY, REASON, DrainSchedule
 from tests.interface_server.live import live
 from tests.interface_server.server.test_limits import UPGRADE, open_socket, read_all, statuses
-from tests.support.waiting import accepts_connections, eventually
+from tests.support.waiting import accepts_connections, eventually, scaled
 
 SEED = 7
 
@@ -137,6 +138,25 @@ def test_a_handshake_under_way_is_decided_and_the_socket_closed_in_its_turn() ->
         received = read_all(client)
         assert received.startswith(b"HTTP/1.1 101 ")
         assert received.endswith(close_frame(1012, "retry=1"))
+
+
+def test_server_sent_events_end_in_their_turn_and_downloads_are_finished() -> None:
+    with live(drain=4.0) as server, server.raw() as events, server.raw() as download:
+        for kind, client in ((b"text/event-stream; charset=utf-8", events), (b"application/octet-stream", download)):
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            part = {"status": 200, "headers": [(b"content-type", kind)], "content": b"data", "more_content": True}
+            delivery = server.take("http.request")
+            server.layer.send(str(delivery.reply_channel), part)
+            received = b""
+            while b"data" not in received:
+                received += client.recv(1000)
+        server.server.stop()
+        begun = time.monotonic()
+        read_all(events)
+        assert time.monotonic() - begun < scaled(3.9)
+        server.take("http.disconnect")
+        server.layer.send(str(delivery.reply_channel), {"content": b"rest"})
+        assert b"rest" in read_all(download)
 
 
 def test_a_server_without_clients_stops_at_once() -> None:

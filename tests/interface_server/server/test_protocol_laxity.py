@@ -1,4 +1,4 @@
-"""Bytes that RFC 9112 and RFC 6455 forbid, and what must come out of those that they allow. Bytes over real sockets."""
+"""Requests and handshakes that RFC 9112 and RFC 6455 forbid, and some that they allow. Bytes over real sockets."""
 
 from __future__ import annotations
 

@@ -171,8 +171,8 @@ def test_a_second_signal_or_sigquit_ends_a_drain_at_once(
 PASS_A_SOCKET = """
 import os, socket, sys
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-os.dup2(listener.fileno(), 9)
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+os.dup2(listener.fileno(), int(sys.argv[2]))
+os.execv(sys.executable, [sys.executable, *sys.argv[3:]])
 """
 
 
@@ -191,7 +191,8 @@ class SiteOn(RunningSite):
             arguments = ["--unix-socket", self.path_of_socket, "--port", str(self.port)]
             self.interface = self.run("runinterface", *arguments, *self.options)
         else:
-            command = ["manage.py", "runinterface", "--fd", "9", *self.options]
+            descriptor = self.kind.removeprefix("fd ")
+            command = [descriptor, "manage.py", "runinterface", "--fd", descriptor, *self.options]
             self.interface = self.start(sys.executable, "-c", PASS_A_SOCKET, str(self.port), *command)
         return self.interface.wait_for_port(self.port)
 
@@ -201,7 +202,7 @@ class SiteOn(RunningSite):
         return self.socket("/room")
 
 
-@pytest.mark.parametrize("kind", ["port", "unix", "fd"])
+@pytest.mark.parametrize("kind", ["port", "unix", "fd 9", "fd 0"])
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_hangup_replaces_the_processes_and_no_attempt_fails(
     redis_url: str, tmp_path: Path, kind: str, processes: int

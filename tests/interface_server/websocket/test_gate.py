@@ -147,6 +147,16 @@ def test_losing_the_layer_shortens_the_lease_but_a_running_consumer_prolongs_it_
     assert gate.deadline > 10.0 + MARGIN
 
 
+def test_a_lease_that_ended_in_a_standstill_is_extended_and_never_shortened() -> None:
+    gate = gate_with(frame(1), frame(2))
+    gate.extend(10.0)
+    gate.next(0.0)
+    gate.extend(10.0)
+    assert gate.deadline == EXPIRY + MARGIN
+    gate.extend(EXPIRY + 2 * MARGIN)
+    assert gate.deadline == EXPIRY + 2 * MARGIN
+
+
 def test_losing_the_layer_never_prolongs_a_lease() -> None:
     gate = gate_with(frame(1))
     gate.next(0.0)

@@ -10,6 +10,7 @@ import pytest
 
 from channels_classic.layers import names
 from channels_classic.layers.planner import Outgoing
+from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Heartbeat, Join, Members, Step, Take
 from tests.support.redis_server import RedisServer
@@ -108,6 +109,16 @@ def test_a_group_send_is_a_lookup_and_one_push_per_interface_server(
     assert (found["evalsha"], found["rpush"], found["zrange"]) == (2, 1, 2)
     assert sum(found.values()) - found["evalsha"] == 13
     assert len(layer.run([Members("room", inbox)])[0].members) == members
+
+
+def test_an_announcement_is_four_commands_in_five_seconds(layer: CountingLayer, redis_server: RedisServer) -> None:
+    announcer = Announcer()
+    layer.run([announcer.announce(InterfaceFacts)])
+    layer.trips, cost = 0, Cost(redis_server)
+    layer.run([announcer.announce(InterfaceFacts)])
+    assert layer.trips == 1
+    assert cost.commands() == {"evalsha": 1, "time": 1, "hset": 1, "pexpire": 1}
+    assert sum(cost.commands().values()) / ANNOUNCE_INTERVAL < 1
 
 
 def test_joining_a_group_is_one_round_trip_and_one_for_the_hint(layer: CountingLayer) -> None:

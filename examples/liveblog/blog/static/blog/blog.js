@@ -1,5 +1,5 @@
 // The page of one blog: it joins the blog's readers over a WebSocket and shows what arrives.
-// When the connection is lost it says so, comes back by itself and fetches what it missed.
+// When the connection is lost it says so, comes back by itself and gets what it missed.
 
 const FIRST_PAUSE = 500; // milliseconds before the first attempt to come back,
 const LONGEST_PAUSE = 20_000; // doubled with each one that fails up to this
@@ -8,6 +8,8 @@ const list = document.getElementById("updates");
 const status = document.getElementById("status");
 const readers = document.getElementById("readers");
 const form = document.getElementById("post");
+
+const cursors = {}; // what we have of each group: the first line of a message names it
 
 let pause = FIRST_PAUSE;
 let timer;
@@ -22,15 +24,23 @@ const on = {
 function connect() {
   clearTimeout(timer);
   timer = undefined;
-  const socket = new WebSocket(new URL("stream/", location).href.replace(/^http/, "ws"));
+  const reader = (localStorage.reader ??= Math.random().toString(36).slice(2));
+  const url = new URL(`stream/?${reader}`, location).href.replace(/^http/, "ws");
+  const socket = new WebSocket(url, ["channels.recover.v1", `channels.cursors.${encode(cursors)}`]);
   let current; // settles once the list is as the server has it; what arrives meanwhile waits, in order
 
+  const update = () => (current = refresh().then(live, () => socket.close()));
   socket.onopen = () => {
-    current = refresh().then(live, () => socket.close());
+    if (Object.keys(cursors).length) current = Promise.resolve(live()); // what we missed comes by itself
+    else update();
   };
   socket.onmessage = async ({ data }) => {
+    const [head, text] = data.split(/\n(.*)/s);
+    const [group, cursor, note] = head.split(" ");
+    if (group) cursors[group] = cursor;
+    if (note === "gap") update(); // too much for the server to keep
     await current;
-    for (const [name, value] of Object.entries(JSON.parse(data))) on[name]?.(value);
+    for (const [name, value] of Object.entries(JSON.parse(text || "{}"))) on[name]?.(value);
   };
   socket.onclose = async () => {
     if (!current && (await isGone())) return say("gone", "This blog is no longer here.");
@@ -44,6 +54,10 @@ function connect() {
 function live() {
   pause = FIRST_PAUSE;
   say("live", "Live");
+}
+
+function encode(value) {
+  return btoa(JSON.stringify(value)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
 // A browser does not tell why a handshake was refused; the same address over HTTP does.

@@ -1,7 +1,7 @@
 from __future__ import unicode_literals
 
 from channels import route
-from channels.binding.base import CREATE, DELETE, UPDATE
+from channels.binding.base import CREATE, DELETE, UPDATE, BindingMetaclass
 from channels.binding.websockets import WebsocketBinding
 from channels.generic.websockets import WebsocketDemultiplexer
 from channels.test import ChannelTestCase, WSClient, apply_routes
@@ -42,6 +42,12 @@ class Demultiplexer(WebsocketDemultiplexer):
 
 
 class BindingTests(ChannelTestCase):
+
+    def setUp(self):
+        self.binding_classes = list(BindingMetaclass.binding_classes)
+
+    def tearDown(self):
+        BindingMetaclass.binding_classes = self.binding_classes
 
     def client_of(self, group):
         client = WSClient()

@@ -18,8 +18,6 @@ MIDDLEWARE_CLASSES = []
 
 DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': os.path.join(BASE_DIR, 'db.sqlite3')}}
 
-EMAIL_BACKEND = 'django.core.mail.backends.locmem.EmailBackend'
-
 LOGGING = {
     'version': 1,
     'disable_existing_loggers': False,

@@ -1,0 +1,107 @@
+"""Problems of a site, as sentences made from the status of its layer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from channels_classic.layers.losses import KINDS
+from channels_classic.layers.programs import ANNOUNCE_INTERVAL
+from channels_classic.layers.status import Status, WorkerStatus
+
+SILENT_AFTER = 2.5 * ANNOUNCE_INTERVAL
+"""Seconds since its last announcement after which a program is not what it should be."""
+
+SLOW_AFTER = 1
+"""Seconds that a message may wait for a worker, or in an inbox for its interface server."""
+
+NORMAL = {"unknown"}
+"""Kinds of loss that need no look: clients leave while messages are on their way to them."""
+
+LONG_INBOX = 1000
+"""Entries of an inbox that are more than one moment's."""
+
+
+def problems(status: Status) -> list[str]:
+    """Return a sentence for each thing that an operator should look at."""
+    return [sentence for look in _LOOKS for sentence in look(status)]
+
+
+def as_dict(status: Status) -> dict[str, Any]:
+    """Return a status as JSON has it, with the problems that were found."""
+    found = asdict(status)
+    del found["read_at"]
+    found["interface_servers"] = [
+        {**server["facts"], "heard": server["heard"]} for server in found["interface_servers"]
+    ]
+    return {**found, "problems": problems(status)}
+
+
+def _missing(status: Status) -> Iterator[str]:
+    if not status.interface_servers:
+        yield "No interface server runs on this layer: start `runinterface`."
+    if not status.workers:
+        yield "No worker runs on this layer: start `runworker`."
+
+
+def _silent(status: Status) -> Iterator[str]:
+    programs = [(f"interface server {one.facts.host}:{one.facts.pid}", one.heard) for one in status.interface_servers]
+    programs += [(f"worker {one.host}:{one.pid}", one.heard) for one in status.workers]
+    for name, heard in programs:
+        if heard > SILENT_AFTER:
+            yield (
+                f"The {name} has not reported for {heard:.0f} s: it stands still, is cut off from the layer, or was "
+                "killed."
+            )
+
+
+def _unserved(status: Status) -> Iterator[str]:
+    if not status.workers:
+        return
+    for channel in status.plain_channels:
+        if channel.waiting and not channel.workers:
+            yield (
+                f"No worker listens on {channel.name}, where {channel.waiting} message(s) wait, the oldest for "
+                f"{channel.oldest} s."
+            )
+
+
+def _slow(status: Status) -> Iterator[str]:
+    waiting = {channel.name: channel for channel in status.plain_channels if channel.oldest > SLOW_AFTER}
+    for worker in status.workers:
+        late = [waiting[name] for name in worker.channels if name in waiting]
+        if late and _is_busy(worker):
+            yield (
+                f"The worker {worker.host}:{worker.pid} runs {_running(worker)} in {worker.busy} of {worker.threads} "
+                f"thread(s), while {sum(channel.waiting for channel in late)} message(s) wait on "
+                f"{', '.join(channel.name for channel in late)}, the oldest for "
+                f"{max(channel.oldest for channel in late)} s."
+            )
+
+
+def _is_busy(worker: WorkerStatus) -> bool:
+    return bool(worker.running) and worker.busy >= worker.threads
+
+
+def _running(worker: WorkerStatus) -> str:
+    return ", ".join(f"{name} × {number}" for name, number in worker.running.items())
+
+
+def _full_inboxes(status: Status) -> Iterator[str]:
+    for channel in status.channels:
+        if channel.owner and (channel.waiting >= LONG_INBOX or channel.oldest > SLOW_AFTER):
+            yield (
+                f"{channel.waiting} entries, the oldest for {channel.oldest} s, wait in the inbox of the interface "
+                f"server {channel.owner}: it reads too slowly, stands still, or cannot reach the layer."
+            )
+
+
+def _losses(status: Status) -> Iterator[str]:
+    for kind, number in status.new_losses.items():
+        if kind in NORMAL:
+            continue
+        yield f"{number} message(s) were lost a moment ago ({kind}): {KINDS.get(kind, 'see docs/delivery.md')}."
+
+
+_LOOKS = (_missing, _silent, _unserved, _slow, _full_inboxes, _losses)

@@ -1,0 +1,35 @@
+"""`manage.py channels`: shows what runs on a channel layer, and checks it for health checks."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
+from channels_classic.management.layer import bare_layer_of
+from channels_classic.management.options import add_arguments, configuration
+from channels_classic.management.status import StatusConfig, run
+
+
+class Command(BaseCommand):
+    """Shows interface servers, workers, channels and groups."""
+
+    help = "Shows what runs on a channel layer: interface servers, workers, channels and groups."
+    # It is needed most when something is wrong.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options of `StatusConfig`."""
+        parser.add_argument(
+            "--layer", default=DEFAULT_CHANNEL_LAYER, help="The alias of the channel layer, a key of CHANNEL_LAYERS."
+        )
+        add_arguments(parser, StatusConfig)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Show the status. The exit status is 1 when a check failed, 2 when the layer cannot be asked."""
+        try:
+            config = configuration(StatusConfig, options)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        run(bare_layer_of(options["layer"]), config, cast(Any, self.stdout))

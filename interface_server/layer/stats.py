@@ -1,0 +1,74 @@
+"""Counts of what happens to clients: plain numbers, from which metrics and announcements are made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Sized
+from typing import Protocol
+
+from channels_classic._durations import Durations
+
+MOST_LABELS = 50
+"""Most codes or statuses that are counted separately."""
+
+OTHER = "other"
+"""The label of all further ones."""
+
+
+class _Known(Container[str], Sized, Protocol):
+    """Labels that are counted already."""
+
+
+class InterfaceStats:
+    """The counts of one process. Only its event loop adds to them."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        """WebSockets that were accepted."""
+        self.closed: Counter[str] = Counter()
+        """Accepted WebSockets that ended, by close code."""
+        self.handshakes: dict[str, Durations] = {}
+        """Handshakes by outcome: `accepted`, the HTTP status of the refusal, or `left`."""
+        self.begun = 0
+        """Requests that were begun."""
+        self.requests: dict[str, Durations] = {}
+        """Requests that ended, by HTTP status, or `left`."""
+        self.cut_off: Counter[str] = Counter()
+        """Clients that were cut off, by reason."""
+        self.outages = 0
+        """Outages of the channel layer."""
+        self._ended = 0
+
+    @property
+    def sockets(self) -> int:
+        """The number of open WebSockets."""
+        return self.opened - self.closed.total()
+
+    @property
+    def open_requests(self) -> int:
+        """The number of requests that have not ended."""
+        return self.begun - self._ended
+
+    def socket_opened(self, duration: float) -> None:
+        """Count a handshake that was accepted after `duration` seconds."""
+        self.opened += 1
+        self.handshake_ended("accepted", duration)
+
+    def socket_closed(self, code: int) -> None:
+        """Count the end of an accepted WebSocket."""
+        self.closed[_label(self.closed, code)] += 1
+
+    def handshake_ended(self, outcome: str, duration: float) -> None:
+        """Count a handshake that took `duration` seconds."""
+        self.handshakes.setdefault(outcome, Durations()).add(duration)
+
+    def request_ended(self, status: int | str, duration: float) -> None:
+        """Count a request that took `duration` seconds."""
+        self._ended += 1
+        self.requests.setdefault(_label(self.requests, status), Durations()).add(duration)
+
+
+def _label(known: _Known, value: int | str) -> str:
+    """Return the label of a code that a client or consumer chose: there must not be any number of them."""
+    label = str(value)
+    return label if label in known or len(known) < MOST_LABELS else OTHER

@@ -1,0 +1,37 @@
+"""The states of a WebSocket, the close codes that are sent, and the answers to undecided handshakes."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from channels_classic.layers.codec import Outcome
+
+NO_STATUS = 1005
+ABNORMAL = 1006
+POLICY = 1008
+TOO_BIG = 1009
+SERVICE_RESTART = 1012
+TRY_AGAIN_LATER = 1013
+
+REFUSALS = {
+    Outcome.RAISED: 403,
+    Outcome.UNROUTED: 403,
+    Outcome.DIED: 503,
+    Outcome.EXPIRED: 503,
+    Outcome.DROPPED: 503,
+}
+"""The status of an undecided handshake, by the outcome of its connect message."""
+
+
+class SocketState(Enum):
+    """The state of the connection."""
+
+    WAITING = "waiting"
+    """The handshake is undecided."""
+    OPEN = "open"
+    CLOSING = "closing"
+    """The handshake was refused or a close frame was sent; nothing further is sent."""
+    GONE = "gone"
+    """The client has left; its last messages may still wait in the gate."""
+    DRAINED = "drained"
+    """Its last message has left as well; the report on that is awaited, because others wait for its place."""

@@ -1,0 +1,48 @@
+"""`channels-classic` outside of a project, and in one that lacks the app: each time the missing part is named."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import Process
+
+PROGRAM = str(Path(sys.executable).with_name("channels-classic"))
+SETTINGS = 'SECRET_KEY = "x"\nINSTALLED_APPS = []\nDATABASES = {}\nCHANNEL_LAYERS = {"default": {"ROUTING": []}}\n'
+
+
+def refused(folder: Path, *arguments: str) -> str:
+    """Return the output of the program, which must end with an error."""
+    with Process([PROGRAM, *arguments], cwd=folder, env={"DJANGO_SETTINGS_MODULE": None}) as program:
+        assert program.wait() != 0
+    assert "Traceback" not in program.output
+    return program.output
+
+
+@pytest.mark.parametrize("command", ["worker", "interface"])
+def test_without_settings_the_option_is_named(tmp_path: Path, command: str) -> None:
+    assert "--settings, such as mysite.settings" in refused(tmp_path, command)
+
+
+@pytest.mark.parametrize("command", ["worker", "interface"])
+def test_settings_that_are_not_there_name_the_folder_in_which_they_were_looked_for(
+    tmp_path: Path, command: str
+) -> None:
+    output = refused(tmp_path, command, "--settings", "mysite.settings")
+    assert f"There are no settings 'mysite.settings' in {tmp_path}" in output
+    assert "Run it in the folder of manage.py" in output
+
+
+def test_settings_that_import_what_is_missing_name_that(tmp_path: Path) -> None:
+    (tmp_path / "settings_of_mine.py").write_text("import nothing_of_that_name\n")
+    output = refused(tmp_path, "worker", "--settings", "settings_of_mine")
+    assert "No module named 'nothing_of_that_name'" in output
+    assert "There are no settings" not in output
+
+
+def test_a_project_without_the_app_is_told_to_add_it(tmp_path: Path) -> None:
+    (tmp_path / "settings_of_mine.py").write_text(SETTINGS)
+    output = refused(tmp_path, "worker", "--settings", "settings_of_mine")
+    assert "'channels_classic' is not in INSTALLED_APPS of settings_of_mine" in output

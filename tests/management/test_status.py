@@ -1,0 +1,172 @@
+"""`manage.py channels` and `channels-classic status`, with real programs on every kind of layer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from channels_classic.layers.status import Status
+from channels_classic.management.checks import VALUES, Condition
+from tests.support.processes import Process
+from tests.support.redis_server import RedisServer
+from tests.support.running_site import RunningSite
+from tests.support.waiting import eventually
+
+PROGRAM = [sys.executable, "-c", "from channels_classic.management.cli import main; main()", "status"]
+EMPTY = Status([], [], [], {}, {})
+
+
+@pytest.fixture(params=["local", "redis"])
+def site(request: pytest.FixtureRequest) -> Iterator[RunningSite]:
+    url = request.getfixturevalue("redis_url") if request.param == "redis" else None
+    with RunningSite(url, workers=1) as site:
+        yield site
+
+
+def status(site: RunningSite) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(site.manage("channels", "--json", "--interval", "0.1"))
+    return found
+
+
+def test_what_runs_is_shown(site: RunningSite) -> None:
+    async def with_sockets() -> None:
+        async with site.sockets(3):
+            await asyncio.to_thread(look)
+
+    def look() -> None:
+        eventually(lambda: status(site)["groups"] == {"room": 3}, timeout=20)
+        found = status(site)
+        (server,), (worker,) = found["interface_servers"], found["workers"]
+        assert (server["sockets"], server["groups"], server["pid"]) == (3, 1, site.interface.pid)
+        assert (worker["processes"], worker["threads"], worker["pid"]) == (1, 1, site.workers[0].pid)
+        assert "websocket.receive" in worker["channels"]
+        channels = {channel["name"]: channel for channel in found["channels"]}
+        assert channels["websocket.connect"]["messages"] == 3
+        assert channels["websocket.connect"]["workers"] == 1
+        assert found["problems"] == []
+        text = site.manage("channels")
+        assert re.search(rf"Interface servers\n.*sockets.*\n.* {site.interface.pid} .* 3 ", text)
+        assert re.search(r"room +3", text)
+        assert "No problem was found." in text
+
+    asyncio.run(with_sockets())
+
+
+def test_a_program_that_stops_is_gone_at_once(site: RunningSite) -> None:
+    assert status(site)["workers"]
+    site.stop_workers()
+    assert status(site)["workers"] == []
+    assert "No worker runs on this layer: start `runworker`." in site.manage("channels", "--interval", "0.1")
+
+
+def test_the_processes_and_threads_of_one_command_are_one_worker(redis_url: str) -> None:
+    with RunningSite(redis_url, workers=0) as site:
+        worker = site.run("runworker", "--processes", "2", "--threads", "3")
+        worker.wait_for_line("Worker process .* listens", occurrences=2)
+        eventually(lambda: [one["processes"] for one in status(site)["workers"]] == [2])
+        (found,) = status(site)["workers"]
+        assert (found["pid"], found["threads"]) == (worker.pid, 6)
+
+
+def test_a_consumer_that_runs_is_named(redis_url: str) -> None:
+    async def keep_busy() -> None:
+        async with site.socket("/sleep") as socket:
+            await socket.send("8")
+            assert await socket.recv() == "started"
+            await asyncio.to_thread(eventually, is_named, timeout=20)
+
+    def is_named() -> bool:
+        (worker,) = status(site)["workers"]
+        return worker["busy"] == 1 and "tests.projects.site.consumers.sleep" in worker["running"]
+
+    with RunningSite(redis_url, workers=1) as site:
+        site.page = "/"
+        asyncio.run(keep_busy())
+
+
+# Checks
+
+
+def test_a_check_that_holds_ends_with_0_and_others_with_1(redis_url: str) -> None:
+    with RunningSite(redis_url, workers=1) as site:
+        site.manage("channels", "--check", "workers>=1", "--check", "oldest<5", "--check", "interface_servers == 1")
+        failing = site.run("channels", "--check", "workers>=2", "--check", "oldest<5", "--check", "sockets>0")
+        assert failing.wait() == 1
+        assert "workers is 1, expected >= 2. sockets is 0, expected > 0." in failing.output
+
+
+def test_a_layer_that_is_down_ends_with_2(own_redis: RedisServer) -> None:
+    own_redis.stop()
+    site = RunningSite(own_redis.url, workers=0)
+    for arguments in (["--check", "workers>=1"], ["--json"], []):
+        command = site.run("channels", *arguments)
+        assert command.wait() == 2
+        assert "check that the server runs" in command.output.lower()
+        assert "Traceback" not in command.output
+    site.stop()
+
+
+def test_without_a_host_of_the_local_layer_it_ends_with_2() -> None:
+    site = RunningSite(workers=0)
+    command = site.run("channels")
+    assert command.wait() == 2
+    assert "no interface server of this project and user hosts it" in command.output
+    site.stop()
+
+
+@pytest.mark.parametrize("text", ["workers", "workers>=", "workers>=two", "works>=2", "workers=>2", "", "1>=workers"])
+def test_a_condition_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a condition: expected one of interface_servers"):
+        Condition.parse(text)
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize(("comparison", "holds"), [(">=", 5), ("<=", 5), ("==", 1), ("!=", 5), (">", 5), ("<", 5)])
+def test_every_value_can_be_compared(name: str, comparison: str, holds: int) -> None:
+    value = VALUES[name](EMPTY)
+    failure = Condition.parse(f"{name}{comparison}{value:g}").failure(EMPTY)
+    assert (failure is None) == (comparison in (">=", "<=", "=="))
+
+
+# Options
+
+
+def test_the_memory_layer_cannot_be_seen_from_outside() -> None:
+    with pytest.raises(CommandError, match="lives in one process"):
+        call_command("channels", stdout=StringIO())
+
+
+def test_an_interval_that_means_nothing_is_refused() -> None:
+    with pytest.raises(CommandError, match="--interval is 0: expected a number of seconds above 0"):
+        call_command("channels", interval=0)
+
+
+def test_a_layer_needs_no_project(redis_url: str) -> None:
+    with RunningSite(redis_url, workers=1) as site:
+        environment = {"DJANGO_SETTINGS_MODULE": None}
+        options = ["--layer", redis_url, "--json", "--interval", "0.1"]
+        with Process([*PROGRAM, *options], env=environment) as command:
+            assert command.wait() == 0, command.output
+        assert json.loads(command.output)["interface_servers"][0]["pid"] == site.interface.pid
+        with Process([*PROGRAM, "--layer", redis_url, "--check", "workers>=2"], env=environment) as command:
+            assert command.wait() == 1
+        assert "Error: workers is 1, expected >= 2." in command.output
+
+
+def test_watching_through_a_pipe_writes_plain_text_again_and_again(redis_url: str) -> None:
+    with RunningSite(redis_url, workers=1) as site:
+        watch = site.run("channels", "--watch", "--interval", "0.2")
+        watch.wait_for_line("Interface servers", occurrences=3)
+        assert "\x1b" not in watch.output
+        lines = site.run("channels", "--watch", "--json", "--interval", "0.2")
+        lines.wait_for_line('^{"interface_servers"', occurrences=3)
+        assert json.loads(lines.output.splitlines()[0])["workers"]

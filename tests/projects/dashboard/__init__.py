@@ -1,0 +1,1 @@
+"""A site with users and the dashboard of `channels_classic`."""
