@@ -55,7 +55,11 @@ INTERFACE = (
         "outcome",
     ),
     _gauge("requests_in_progress", "Requests that are not answered yet."),
-    _histogram("request_duration_seconds", "Requests, by status, or left for a client that went away.", "status"),
+    _histogram(
+        "request_duration_seconds",
+        "Requests, by status, or left for a client that did not get all of its response.",
+        "status",
+    ),
     _counter(
         "refused_requests_total",
         "Requests and handshakes refused before workers could know of them, by status: malformed, too large, too slow, "

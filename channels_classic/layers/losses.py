@@ -110,7 +110,8 @@ class Losses:
         """Undo the count of one message: it was not lost, or it is counted under another kind."""
         with self._lock:
             self._counts[kind] -= 1
-            self._unreported[kind, counted_name(channel)] -= 1
+            for counts in (self._by_channel, self._unreported):
+                counts[kind, counted_name(channel)] -= 1
 
     def as_dict(self) -> dict[str, int]:
         """Lost messages by kind, since the process started."""
@@ -120,7 +121,7 @@ class Losses:
     def by_channel(self) -> list[Count]:
         """Lost messages by kind and channel, since the process started."""
         with self._lock:
-            return [(kind, name, number) for (kind, name), number in self._by_channel.items()]
+            return [(kind, name, number) for (kind, name), number in self._by_channel.items() if number > 0]
 
     def unreported(self) -> list[Count]:
         """Return and clear the counts that the layer has not yet; if the caller cannot write them they are dropped."""

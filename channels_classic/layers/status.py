@@ -199,4 +199,4 @@ def _losses(counters: Iterable[Count]) -> dict[str, int]:
     for kind, _, number in counters:
         if kind.startswith("lost_"):
             losses[kind.removeprefix("lost_")] += number
-    return dict(sorted(losses.items()))
+    return {kind: number for kind, number in sorted(losses.items()) if number > 0}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from io import StringIO
@@ -19,7 +22,7 @@ from channels_classic.management.checks import VALUES, Condition
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
 from tests.support.running_site import RunningSite
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 PROGRAM = [sys.executable, "-c", "from channels_classic.management.cli import main; main()", "status"]
 EMPTY = Status([], [], [], {}, {})
@@ -170,3 +173,25 @@ def test_watching_through_a_pipe_writes_plain_text_again_and_again(redis_url: st
         lines = site.run("channels", "--watch", "--json", "--interval", "0.2")
         lines.wait_for_line('^{"interface_servers"', occurrences=3)
         assert json.loads(lines.output.splitlines()[0])["workers"]
+
+
+def test_a_terminal_gets_a_whole_screen(redis_url: str) -> None:
+    with RunningSite(redis_url, workers=1) as site:
+        terminal, side = os.openpty()
+        environment = {name: value for name, value in {**os.environ, **site.environment}.items() if value is not None}
+        command = [sys.executable, "manage.py", "channels", "--watch", "--interval", "0.2"]
+        watch = subprocess.Popen(
+            command, cwd=site.folder, env={**environment, "TERM": "xterm"}, stdin=side, stdout=side, stderr=side
+        )
+        os.close(side)
+        try:
+            shown = b""
+            while b"Interface servers" not in shown or b"Channels" not in shown:
+                shown += os.read(terminal, 65536)
+            assert b"\x1b[?1049h" in shown, "the alternate screen"
+            watch.send_signal(signal.SIGINT)
+            assert watch.wait(scaled(20)) == 0
+        finally:
+            watch.kill()
+            watch.wait()
+            os.close(terminal)

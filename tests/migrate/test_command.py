@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.waiting import scaled
+
 PROGRAM = "from channels_classic.management.cli import main; main()"
 
 
@@ -16,7 +18,7 @@ def run(*arguments: str, cwd: Path, code: str = PROGRAM) -> subprocess.Completed
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=scaled(60),
     )
 
 
