@@ -15,13 +15,13 @@ from django.apps import apps
 from django.core.checks import CheckMessage, Error, Info
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
-from django.utils.json import normalize_json
 from django.utils.module_loading import import_string
 
 try:
     from django.tasks.backends.base import BaseTaskBackend
     from django.tasks.base import Task, TaskContext, TaskError, TaskResult, TaskResultStatus
     from django.tasks.signals import task_enqueued, task_finished, task_started
+    from django.utils.json import normalize_json
 except ImportError as error:
     raise ImportError("channels_classic.tasks needs Django 6 or later, which has django.tasks.") from error
 

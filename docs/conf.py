@@ -49,7 +49,7 @@ linkcheck_ignore = [r"https://example\.(com|org)", r"http://localhost"]
 
 CONTENTS = {
     "index": {
-        "Learn": ["tutorial/index", "howto/index", "migrate", "move/index", "channels-4", "faq"],
+        "Learn": ["tutorial/index", "howto/index", "migrate", "move/index", "channels-4", "tasks", "faq"],
         "Run": ["worker", "tasks", "deploy", "deploy/README", "logs", "metrics", "checks", "troubleshooting"],
         "Look up": ["messages", "reference/README", "api", "compatibility", "glossary"],
         "Understand": ["delivery", "ordering", "groups", "security", "performance", "architecture", "design"],

@@ -57,6 +57,12 @@ class InterfaceConfig:
         "A path for load balancers, answered with 200, or with 503 while the channel layer is down.",
         group=REQUESTS,
     )
+    ready_worker: float = option(
+        0.0,
+        "Seconds within which a worker must have announced itself, every 5 seconds, for the server to be ready. "
+        "0: not asked.",
+        group=REQUESTS,
+    )
     websocket_connect_timeout: float = option(
         5.0, "Seconds a consumer has to accept a WebSocket before it is refused with 403. -1: unlimited."
     )

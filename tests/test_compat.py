@@ -131,7 +131,11 @@ def test_both_names_are_the_same_modules_and_classes(tmp_path: Path) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         assert channels is channels_classic
         for module in pkgutil.walk_packages(channels_classic.__path__, "channels_classic."):
-            ours = importlib.import_module(module.name)
+            try:
+                ours = importlib.import_module(module.name)
+            except ImportError as error:
+                assert str(error).startswith("channels_classic.tasks needs Django 6"), (module, error)
+                continue
             assert importlib.import_module(module.name.replace("channels_classic", "channels", 1)) is ours
             assert ours.__name__ == ours.__spec__.name == module.name
         """,

@@ -104,6 +104,22 @@ def test_a_worker_is_ready_while_its_layer_is_there(own_redis: RedisServer, opti
         assert probe(port) == (0, "refused")
 
 
+@PROCESSES
+def test_a_server_that_asks_for_a_worker_is_ready_while_one_announces_itself(
+    redis_url: str, options: tuple[str, ...]
+) -> None:
+    port = free_port()
+    with RunningSite(
+        redis_url, workers=0, options=("--health", f"127.0.0.1:{port}", "--ready-worker", "8", *options)
+    ) as site:
+        eventually(lambda: probe(port) == (503, "no worker was heard of"), timeout=20)
+        assert probe(port, "/live")[0] == 200
+        worker = site.run("runworker")
+        eventually(lambda: probe(port) == (200, "ok"), timeout=20)
+        worker.kill()
+        eventually(lambda: probe(port) == (503, "no worker was heard of"), timeout=30)
+
+
 def test_a_server_that_drains_is_live_and_not_ready(redis_url: str) -> None:
     port = free_port()
     options = ("--drain", "600", "--health", f"127.0.0.1:{port}")

@@ -19,6 +19,7 @@ _MARK = "CHANNELS_CLASSIC_PROCESS"
 
 READY = b"r"
 NOT_READY = b"n"
+NO_WORKER = b"w"
 REPLACE = b"x"
 
 
@@ -56,6 +57,10 @@ class SupervisorLink:
     def is_not_ready(self) -> None:
         """Report that the process has lost the channel layer."""
         self._send(NOT_READY)
+
+    def has_no_worker(self) -> None:
+        """Report that an interface server is ready but for a worker."""
+        self._send(NO_WORKER)
 
     def ask_for_replacement(self) -> None:
         """Ask for another process in the place of this one, which continues until then."""

@@ -39,6 +39,7 @@ class Process:
         self.pid = self._popen.pid
         self.started = self._clock()
         self.is_ready = False
+        self.lacks_worker = False
         self.was_ready = False
         """True once it has been ready; from then on it handles signals."""
         self.wants_replacement = False
@@ -49,10 +50,11 @@ class Process:
         """Read from its socket, which is readable."""
         with contextlib.suppress(OSError):
             messages = self.link.recv(64)
-            last = max(messages.rfind(link.READY), messages.rfind(link.NOT_READY))
+            last = max(map(messages.rfind, (link.READY, link.NO_WORKER, link.NOT_READY)))
             if last >= 0:
-                self.is_ready = messages[last : last + 1] == link.READY
-                self.was_ready = self.was_ready or link.READY in messages
+                self.lacks_worker = messages[last : last + 1] == link.NO_WORKER
+                self.is_ready = messages[last : last + 1] != link.NOT_READY
+                self.was_ready = self.was_ready or self.is_ready
             self.wants_replacement = self.wants_replacement or link.REPLACE in messages
             if messages:
                 return

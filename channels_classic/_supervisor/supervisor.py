@@ -85,8 +85,9 @@ class Supervisor(Generic[P]):
         if self._stopping:
             return Health.STOPPING
         processes = [slot.process for slot in self._slots if slot.process]
-        if any(process.is_ready for process in processes):
-            return Health.READY
+        ready = [process for process in processes if process.is_ready]
+        if ready:
+            return Health.NO_WORKER if all(process.lacks_worker for process in ready) else Health.READY
         return Health.LAYER_DOWN if any(process.was_ready for process in processes) else Health.STARTING
 
     def _notify(self) -> float | None:

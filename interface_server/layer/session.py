@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
@@ -17,8 +18,18 @@ from channels_classic.layers import names, rng
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts
-from channels_classic.layers.steps import LIVENESS, Attended, Entry, Heartbeat, Members, Push, Retire
+from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts, WorkerFacts, decode
+from channels_classic.layers.steps import (
+    LIVENESS,
+    Announcement,
+    Attended,
+    Entry,
+    GetPrograms,
+    Heartbeat,
+    Members,
+    Push,
+    Retire,
+)
 
 from ..config import InterfaceConfig
 from ..log_throttle import ThrottledLog
@@ -102,6 +113,7 @@ class LayerSession:
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
         self._announcer = Announcer()
+        self._worker_heard_at = -math.inf
         self._announce_at = self.clock()
         self.is_stopping = False
         """True once the server accepts no more clients."""
@@ -127,7 +139,18 @@ class LayerSession:
         """The state of the process as clients find it."""
         if self.is_stopping:
             return Health.STOPPING
-        return Health.READY if self.available else Health.LAYER_DOWN
+        if not self.available:
+            return Health.LAYER_DOWN
+        limit = self.config.ready_worker
+        return Health.NO_WORKER if limit and self.clock() - self._worker_heard_at > limit else Health.READY
+
+    async def _look_for_workers(self) -> None:
+        """Find out when a worker last announced itself, if that is asked for."""
+        if not self.config.ready_worker:
+            return
+        found = [program for program in await self._writer.ask(GetPrograms()) if _is_worker(program)]
+        if found:
+            self._worker_heard_at = self.clock() - min(program.age for program in found)
 
     async def start(self) -> None:
         """Begin to read, write and send heartbeats. Without the layer it returns as well, and keeps trying."""
@@ -277,6 +300,7 @@ class LayerSession:
             await self._recovery.catch_up_all()
             self._may_have_ghosts = False
         self.registry.renew()
+        await self._look_for_workers()
 
     def _announce(self) -> None:
         """Report what this process does to whoever asks what runs on the layer."""
@@ -323,3 +347,7 @@ class LayerSession:
         entry = Entry(encode(Kind.REPORT, "", token, int(Outcome.CONSUMED)), self.layer.expiry)
         await self._writer.ask(Push(self.inbox, [entry]))
         await asyncio.wait([marked], timeout=CATCH_UP_TIMEOUT)
+
+
+def _is_worker(program: Announcement) -> bool:
+    return isinstance(decode(program.facts), WorkerFacts)

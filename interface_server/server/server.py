@@ -167,17 +167,19 @@ class ProgramObserver(ServerObserver):
         self._notifier = Notifier.of_this_process()
         self._heartbeat = Heartbeat(self._notifier)
 
-    def ready(self) -> None:
-        """Report that the server can be used."""
-        logger.info("Ready: the channel layer is reached.")
-        self._notifier.ready()
-        if self._link is not None:
-            self._link.is_ready()
+    def changed(self, state: Health) -> None:
+        """Report whether the server can be used.
 
-    def layer_lost(self) -> None:
-        """Report that it cannot; the log has the reason already."""
+        systemd and a supervisor are not kept waiting for a worker: it may be started after this server.
+        """
+        if state is Health.READY or state is Health.NO_WORKER:
+            logger.info(
+                "Ready: the channel layer is reached%s.", "" if state is Health.READY else ", but no worker yet"
+            )
+            self._notifier.ready()
         if self._link is not None:
-            self._link.is_not_ready()
+            report = {Health.READY: self._link.is_ready, Health.NO_WORKER: self._link.has_no_worker}
+            report.get(state, self._link.is_not_ready)()
 
     def beat(self) -> None:
         """Feed the watchdog of systemd."""

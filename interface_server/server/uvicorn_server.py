@@ -113,11 +113,8 @@ def stop_timeout(drain: float) -> float:
 class ServerObserver:
     """Is told of changes of a server, in its event loop. This one ignores them."""
 
-    def ready(self) -> None:
-        """The server accepts clients, and the channel layer is reached."""
-
-    def layer_lost(self) -> None:
-        """The channel layer is not reached any more; `ready` follows when it is back."""
+    def changed(self, state: Health) -> None:
+        """The server accepts clients, and is in this state: ready, or what it lacks."""
 
     def beat(self) -> None:
         """The event loop runs."""
@@ -150,7 +147,7 @@ class UvicornServer(uvicorn.Server):
         self._connect_rate = rate
         self._on_listening = on_listening
         self._observer = observer
-        self._had_layer = False
+        self._reported: Health | None = None
         self._beat_at = math.inf
         self._started_at = time.monotonic()
         self._signalled = False
@@ -197,19 +194,19 @@ class UvicornServer(uvicorn.Server):
             return Health.STARTING
         if time.monotonic() > self._beat_at + STUCK_AFTER:
             return Health.STUCK
-        return Health.READY if self._has_layer else Health.LAYER_DOWN
+        return self._session_health
 
     @property
-    def _has_layer(self) -> bool:
-        return self._session is None or self._session.available
+    def _session_health(self) -> Health:
+        return Health.READY if self._session is None else self._session.health
 
     def _beat(self) -> None:
-        """Show that the event loop runs, until the end of the process, and report whether the layer is there."""
+        """Show that the event loop runs, until the end of the process, and report whether clients can be served."""
         self._beat_at = time.monotonic()
-        if self._has_layer is not self._had_layer:
-            self._had_layer = self._has_layer
-            report = self._observer.ready if self._had_layer else self._observer.layer_lost
-            report()
+        state = self._session_health
+        if state is not self._reported and state is not Health.STOPPING:
+            self._reported = state
+            self._observer.changed(state)
         self._observer.beat()
         asyncio.get_running_loop().call_later(BEAT_INTERVAL, self._beat)
 

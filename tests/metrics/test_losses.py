@@ -142,6 +142,14 @@ def late(stage: Stage) -> None:
         server.report(second)
 
 
+def gap(stage: Stage) -> None:
+    with live(stage.layer) as server, server.websocket() as client:
+        client.send("x")
+        channel = str(server.consume("websocket.receive")["reply_channel"])
+        stage.layer.group_add("room", channel, after="1-1", keep=5)
+        eventually(stage.layer.losses.as_dict)
+
+
 def flood(stage: Stage) -> None:
     with live(stage.layer, sockets_per_address=1) as server, server.websocket(), suppress(InvalidStatus):
         server.handshake()
@@ -186,8 +194,9 @@ SCENARIOS: dict[str, tuple[Callable[[Stage], None], str]] = {
     "undecodable": (undecodable, "jobs"),
     "died": (died, "websocket.receive"),
     "unheard": (unheard, "websocket.receive"),
-    "flood": (flood, "websocket.connect"),
     "late": (late, "inboxes"),
+    "gap": (gap, "room"),
+    "flood": (flood, "websocket.connect"),
 }
 """A way to bring each kind about → the channel by which it is counted."""
 

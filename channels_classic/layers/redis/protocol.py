@@ -127,7 +127,7 @@ class RedisProtocol:
 
     @property
     def _registration(self) -> Command:
-        """Return the step that registers the connection again: by then the data has gone back."""
+        """The command that registers the connection again: by then the data has gone back."""
         return self.shard.register(*self._place)
 
     def due(self) -> list[Command]:

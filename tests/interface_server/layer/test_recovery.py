@@ -277,7 +277,8 @@ def test_a_message_that_comes_while_the_first_member_is_served_is_not_lost(make_
     async def main() -> None:
         async with opened(make_layer()) as room:
             recovery = room.session._recovery
-            ask, asked = recovery._ask, []
+            ask = recovery._ask
+            asked: list[Step] = []
 
             async def answer_late(step: Step) -> Any:
                 result = await ask(step)

@@ -84,7 +84,9 @@ def test_it_is_refused_byte_by_byte_as_well(server: Live, kind: str) -> None:
                 received += part
         except OSError:
             pass
-    assert statuses(received) in ([status], []), "a reset may discard the answer"
+    # A reset may discard the answer. A method is judged by its first letters, before the line shows what else is wrong.
+    expected = [[status], [], [400]] if status == 501 else [[status], []]
+    assert statuses(received) in expected
     assert server.has_none("http.request")
     assert server.has_none("websocket.connect")
 
