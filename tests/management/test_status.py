@@ -83,16 +83,16 @@ def test_the_processes_and_threads_of_one_command_are_one_worker(redis_url: str)
 def test_a_consumer_that_runs_is_named(redis_url: str) -> None:
     async def keep_busy() -> None:
         async with site.socket("/sleep") as socket:
-            await socket.send("8")
+            await socket.send("40")
             assert await socket.recv() == "started"
-            await asyncio.to_thread(eventually, is_named, timeout=20)
+            await asyncio.to_thread(eventually, is_named, timeout=30)
+            site.workers[0].kill()
 
     def is_named() -> bool:
         (worker,) = status(site)["workers"]
         return worker["busy"] == 1 and "tests.projects.site.consumers.sleep" in worker["running"]
 
     with RunningSite(redis_url, workers=1) as site:
-        site.page = "/"
         asyncio.run(keep_busy())
 
 
