@@ -57,6 +57,12 @@ def test_every_layer_knows_every_step() -> None:
     assert set(routes._PLACES) == every - {Push, PutBack, Take}, "these three go by queue, in `Routes` itself"
 
 
+def test_no_two_steps_have_one_code_on_the_local_wire() -> None:
+    """The host would take one for the other."""
+    codes = [code for code, _ in wire._SHAPES.values()]
+    assert len(codes) == len(set(codes))
+
+
 def run(layer: BaseChannelLayer, *steps: Step) -> list[Any]:
     return layer.run(list(steps))
 

@@ -95,10 +95,10 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     Attendance: (26, {"group": str}),
     Attended: (27, {"inbox": str}),
     TakeNotices: (28, {"count": int}),
-    Record: (29, {"group": str, "payload": bytes, "keep": int, "seconds": _Number, "name": str, "again": bool}),
-    ReadHistory: (30, {"group": str, "life": int, "position": int, "inbox": str, "member": str}),
+    Record: (32, {"group": str, "payload": bytes, "keep": int, "seconds": _Number, "name": str, "again": bool}),
+    ReadHistory: (33, {"group": str, "life": int, "position": int, "inbox": str, "member": str}),
     SetStart: (
-        31,
+        34,
         {"group": str, "inbox": str, "member": str, "life": int, "position": int, "last": bool},
     ),
     Retire: (10, {"inbox": str}),
