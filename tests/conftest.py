@@ -22,6 +22,9 @@ from tests.support import redis_server as redis_programs
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import scaled
 
+collect_ignore = ["projects/migration"]
+"""Projects with tests of their own, which run when they have been moved."""
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 

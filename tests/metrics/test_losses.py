@@ -202,8 +202,8 @@ SCENARIOS: dict[str, tuple[Callable[[Stage], None], str]] = {
 
 
 def test_every_kind_is_brought_about() -> None:
-    """Without a host there is no status; the way to a gap is in the tests of recoverable groups."""
-    assert set(SCENARIOS) == set(KINDS) - {"unhosted", "gap"}
+    """Without a host there is no status."""
+    assert set(SCENARIOS) == set(KINDS) - {"unhosted"}
 
 
 @pytest.mark.parametrize("kind", SCENARIOS)

@@ -23,6 +23,7 @@ class RunWorkerTests(ChannelTestCase):
     test_channel_aliases = []
 
     def setUp(self):
+        channel_layers.backends.pop('fake_channel', None)  # that of another test
         self.layer = channel_layers['fake_channel']
 
     def tearDown(self):
