@@ -168,11 +168,11 @@ def test_a_server_that_reads_its_data_is_named(server: RedisServer, check: Check
     loading = RedisServer()
     try:
         loading.start()
-        for number in range(100):
+        for number in range(80):
             loading.command("SET", str(number), "x" * 10_000)
         assert loading.command("SAVE") == "+OK"
         loading.stop()
-        arguments = {"port": loading.port, "dir": loading._folder.name, "key-load-delay": 500_000, "save": "1 1"}
+        arguments = {"port": loading.port, "dir": loading._folder.name, "key-load-delay": 100_000, "save": "1 1"}
         words = [word for name, value in arguments.items() for word in (f"--{name}", *str(value).split())]
         words += ["--loading-process-events-interval-bytes", "1024"]
         assert loading._program is not None

@@ -85,6 +85,9 @@ class Room:
         return {who: len(sockets) for who, sockets in self.layer.group_presence("room").items()}
 
 
+long = pytest.mark.skipif(not LONG, reason="It waits for half a minute: see `make faults`.")
+
+
 @pytest.fixture
 def room(own_redis: RedisServer) -> Iterator[Room]:
     with ExitStack() as stack:
@@ -127,7 +130,7 @@ def test_people_of_a_killed_interface_server_are_gone_and_announced_once(room: R
     run(room, scenario)
 
 
-@pytest.mark.parametrize("seconds", [0, 5])
+@pytest.mark.parametrize("seconds", [0, 5] if LONG else [0])
 def test_a_quick_reconnect_and_a_deploy_of_the_workers_are_not_announced(room: Room, seconds: float) -> None:
     async def scenario() -> None:
         async with room.socket("eve"):
@@ -153,6 +156,7 @@ def test_a_deploy_of_the_workers_is_not_announced_and_hides_nothing(room: Room) 
     run(room, scenario)
 
 
+@long
 def test_presence_comes_back_after_a_flush_without_a_word(room: Room, own_redis: RedisServer) -> None:
     async def scenario() -> None:
         async with room.socket("ada"), room.socket("bob", 1):
@@ -168,6 +172,7 @@ def test_presence_comes_back_after_a_flush_without_a_word(room: Room, own_redis:
     run(room, scenario)
 
 
+@long
 def test_sockets_that_closed_while_the_layer_was_down_are_gone(room: Room, own_redis: RedisServer) -> None:
     async def scenario() -> None:
         async with room.socket("ada"):
@@ -182,6 +187,7 @@ def test_sockets_that_closed_while_the_layer_was_down_are_gone(room: Room, own_r
     run(room, scenario)
 
 
+@long
 def test_an_interface_server_that_stood_still_is_there_again(room: Room, own_redis: RedisServer) -> None:
     """Its people were announced as gone, so they are announced as coming."""
 

@@ -68,6 +68,7 @@ def test_what_was_not_written_is_surrendered_once() -> None:
     batch.start()
     _, ended = batch.steal(later())
     assert len(ended) == 1
+    batch.written()
     assert batch.ended() == []
 
 
