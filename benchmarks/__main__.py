@@ -16,7 +16,7 @@ from benchmarks.limits import more_descriptors
 from benchmarks.report import costs_table, figures_table, flaws, goals_table, heading
 from benchmarks.results import Results, write
 from benchmarks.rounds import Course, busy, plan
-from benchmarks.scenarios import SCENARIOS, SMALL_STORM, STORM
+from benchmarks.scenarios import FULL_SIZES, QUICK_SIZES, SCENARIOS
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> Results:
             print(f"{contender.name} is left out: {contender.needs} is not installed.", flush=True)
     measurements = list(plan(scenarios, options.contenders or CONTENDERS, options.rounds))
     results = Results(options.seconds)
-    with Course(options.seconds, SMALL_STORM if options.quick else STORM) as course, bar(len(measurements)) as say:
+    with Course(options.seconds, QUICK_SIZES if options.quick else FULL_SIZES) as course, bar(len(measurements)) as say:
         for number, scenario, key in measurements:
             say(f"round {number + 1} of {options.rounds}: {scenario.title}, {CONTENDERS[key].name}")
             results.busy.append(busy())

@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.contenders import CONTENDERS, Contender, Words
 from benchmarks.programs import descendants
 from benchmarks.results import Measurement
-from benchmarks.scenarios import STORM, Scenario
+from benchmarks.scenarios import FULL_SIZES, Scenario
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer, free_port
 
@@ -33,9 +33,9 @@ PATIENCE = 180.0
 class Course:
     """Shared by all measurements: a Redis, a folder, a database with a user. Use it in a `with` statement."""
 
-    def __init__(self, seconds: float, storm: Mapping[str, str] = STORM) -> None:
+    def __init__(self, seconds: float, sizes: Mapping[str, str] = FULL_SIZES) -> None:
         self._seconds = seconds
-        self._storm = storm
+        self._sizes = sizes
         self._redis = RedisServer()
         self._stack = ExitStack()
         self._cookie = ""
@@ -69,7 +69,7 @@ class Course:
         environment = self._environment(scenario, contender, port)
         with ExitStack() as stack:
             programs = [
-                Process([sys.executable, "-m", *_fill(words, port=str(port), **self._storm)], cwd=ROOT, env=environment)
+                Process([sys.executable, "-m", *_fill(words, port=str(port), **self._sizes)], cwd=ROOT, env=environment)
                 for words in contender.programs
             ]
             for program in programs:
@@ -83,7 +83,7 @@ class Course:
                 programs=",".join(f"{name}={pid}" for name, pid in self._programs(programs)),
                 cookie=self._cookie,
                 since=repr(since),
-                **self._storm,
+                **self._sizes,
             )
             output = subprocess.run(
                 [sys.executable, "-m", *words, "--seconds", str(self._seconds)],

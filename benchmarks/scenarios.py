@@ -20,8 +20,9 @@ DJANGO = ("django", "django-2")
 GUNICORN = ("gunicorn", "gunicorn-2")
 
 
-STORM, SMALL_STORM = {"storm": "5000", "drain": "30"}, {"storm": "500", "drain": "5"}
-"""The sockets whose server is replaced, and the seconds that it takes; and those of `--quick`."""
+FULL_SIZES = {"storm": "5000", "drain": "30", "crowd": "20000"}
+QUICK_SIZES = {"storm": "500", "drain": "5", "crowd": "2000"}
+"""The sockets whose server is replaced, the seconds that takes, and the sockets of a crowd; and those of `--quick`."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ SCENARIOS = (
     Scenario(
         "crowd",
         "64 echoing sockets among 20,000, and a broadcast to them",
-        (*SOCKETS, "crowd", "{ws}/echo", "--sockets", "20000"),
+        (*SOCKETS, "crowd", "{ws}/echo", "--sockets", "{crowd}"),
         ("redis", "local", "channels"),
         (
             Goal((), 2, "times as long"),
