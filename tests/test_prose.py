@@ -33,8 +33,11 @@ NOT_OURS = {
 
 
 def prose(text: str) -> str:
-    """Return the text of a page without code, links' targets and comments; lines keep their numbers."""
-    without = re.compile(r"^```.*?^```|<!--.*?-->|`[^`\n]+`|\]\([^)]*\)|https?://\S+", re.M | re.S)
+    """Return the text of a page without code, measured tables, links and comments; lines keep their numbers."""
+    without = re.compile(
+        r"<!-- results:.*?<!-- end of results -->|^```.*?^```|<!--.*?-->|`[^`\n]+`|\]\([^)]*\)|https?://\S+",
+        re.M | re.S,
+    )
     text = re.sub(r"^(#+ .*)$", r"\1.", text, flags=re.M)  # headings are sentences of their own
     words = map("".join, itertools.product("bcdfg", repeat=8))  # so that no word seems to be written twice
     return without.sub(lambda found: "\n" * found[0].count("\n") or f"q{next(words)}", text)
