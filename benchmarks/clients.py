@@ -33,7 +33,7 @@ QUIET = 10.0
 """Seconds without any delivery after which what is missing of a broadcast counts as lost, and no more follow."""
 
 RESERVED = 500
-"""Descriptors that are no sockets of clients, here and in the server."""
+"""Descriptors kept for files and other sockets, in the client and in the server."""
 
 PATIENCE = 60.0
 """Seconds within which something must happen."""

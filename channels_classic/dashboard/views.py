@@ -41,7 +41,7 @@ def staff_only(view: View) -> View:
 @never_cache
 @staff_only
 def page(request: HttpRequest) -> HttpResponse:
-    """The page, with the status of this moment."""
+    """Return the page with the current status."""
     return render(request, "channels_classic/dashboard.html", {"status": current(), "losses": KINDS})
 
 

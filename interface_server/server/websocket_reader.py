@@ -65,7 +65,7 @@ class MessageReader:
 
     @property
     def buffered(self) -> int:
-        """The bytes that no event was made from yet."""
+        """The number of bytes that are not part of an event yet."""
         return len(self._buffer) - self._start + self._size
 
     def feed(self, data: bytes) -> None:
