@@ -99,6 +99,7 @@ class Worker:
         self.in_job = False
         self.to_be_replaced = False
         self._runtime: Runtime | None = None
+        self._last_samples = Samples()
         self._loop: Loop | None = None
         self._shutdown = Shutdown(self)
 
@@ -170,6 +171,7 @@ class Worker:
                 if self.signal_handlers:  # a program of its own, not a thread of `runserver` or of a test
                     self.log_statistics()
                     logger.info("Stopped after %.0f s.", time.monotonic() - begun)
+                self._last_samples = samples(runtime, self.thread_count).lasting()
                 self._runtime = None
         if self.to_be_replaced and self.is_renewable:
             logger.info("Restarting.")
@@ -201,9 +203,9 @@ class Worker:
             logger.info("Consumed by this process:\n%s", table, extra=KEEP_LINES)
 
     def samples(self) -> Samples:
-        """From any thread: return the values of the metrics of this process."""
+        """From any thread: return the values of the metrics of this process; the counters alone once it has stopped."""
         runtime = self._runtime
-        return samples(runtime, self.thread_count) if runtime is not None else Samples()
+        return samples(runtime, self.thread_count) if runtime is not None else self._last_samples
 
     def health_state(self) -> Health:
         """From any thread: return the state of this worker, for probes."""

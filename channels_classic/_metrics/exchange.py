@@ -1,18 +1,20 @@
 """The samples of several processes of one program, through a folder that only they may enter.
 
-Each process answers on a Unix socket there, and the supervisor asks them all for each scrape. It keeps their last
-answers, and when one ends its counters stay: without that the sums would fall, and Prometheus would take that for a
-restart of them all.
+Each process answers on a Unix socket there, and the supervisor asks them all for each scrape. When one ends its
+counters stay: without that the sums would fall, and Prometheus would take that for a restart of them all. A process
+leaves them in a file beside its socket; of one that was killed, its last answer stays.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from channels_classic._metrics.samples import Samples
@@ -41,30 +43,56 @@ class Exchange:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def answer(self, collect: Collect) -> None:
-        """Answer for this process from now on, in a thread."""
+    @contextmanager
+    def answering(self, collect: Collect) -> Iterator[None]:
+        """Answer for this process inside the block, in a thread; leave its counters at the end."""
+        path = self.folder / f"{random_text(8)}.sock"
+        unnamed = path.with_suffix(".new")  # a socket that does not listen yet would pass for one of an ended process
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(self.folder / f"{random_text(8)}.sock"))
+        listener.bind(str(unnamed))
         listener.listen()
+        unnamed.rename(path)
         threading.Thread(target=_answer, args=(listener, collect), name="metrics", daemon=True).start()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(FileNotFoundError):  # the folder, if the supervisor ended first
+                unnamed.write_bytes(collect().lasting().encode())
+                unnamed.rename(_counters_left_by(path))
 
     def collect(self) -> Samples:
         """Return the samples of all processes, and the counters of those that have ended."""
         total = Samples()
         with self._lock:
             for path in sorted(self.folder.glob("*.sock")):
-                try:
-                    self._last[path] = answer = _ask(path)
-                except ConnectionRefusedError:
-                    path.unlink()
-                    self._ended.include(self._last.pop(path, Samples()).lasting())
-                except OSError as error:
-                    logger.warning("A process did not report its metrics: %s", error)
-                    total.include(self._last.get(path, Samples()).lasting())
-                else:
-                    total.include(answer)
+                total.include(self._collect_from(path))
             total.include(self._ended)
         return total
+
+    def _collect_from(self, path: Path) -> Samples:
+        """Return the samples of the process with this socket; nothing if it has ended, and its counters are kept."""
+        left = _counters_left_by(path)
+        try:
+            if left.exists():
+                return self._end(path, Samples.decode(left.read_bytes()))
+            self._last[path] = answer = _ask(path)
+            return answer
+        except ConnectionRefusedError:  # it was killed
+            return self._end(path, self._last.get(path, Samples()).lasting())
+        except (OSError, ValueError) as error:
+            logger.warning("A process did not report its metrics: %s", error)
+            return self._last.get(path, Samples()).lasting()
+
+    def _end(self, path: Path, counters: Samples) -> Samples:
+        self._ended.include(counters)
+        self._last.pop(path, None)
+        path.unlink()
+        _counters_left_by(path).unlink(missing_ok=True)
+        return Samples()
+
+
+def _counters_left_by(path: Path) -> Path:
+    return path.with_suffix(".counters")
 
 
 def _answer(listener: socket.socket, collect: Collect) -> None:
@@ -81,14 +109,11 @@ def _answer(listener: socket.socket, collect: Collect) -> None:
 
 
 def _ask(path: Path) -> Samples:
-    """Return the answer of the process at a socket. Raise `OSError`."""
+    """Return the answer of the process at a socket. Raise `OSError`, and `ValueError` if it is cut short."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(TIMEOUT)
         connection.connect(str(path))
         parts = []
         while part := connection.recv(_READ):
             parts.append(part)
-    try:
-        return Samples.decode(b"".join(parts))
-    except ValueError as error:
-        raise OSError(f"its answer cannot be read: {error}") from error
+    return Samples.decode(b"".join(parts))

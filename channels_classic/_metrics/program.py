@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ class ProgramMetrics:
     """Serves the metrics of a program at `HOST:PORT` inside a `with` block.
 
     `collect` returns the samples of this process. None is for a supervisor: then those are served of the processes that
-    it starts inside the block, and that call `report_to_supervisor`. Raises `CannotListen`, and `ValueError` for an
+    it starts inside the block, and that call `reporting_to_supervisor`. Raises `CannotListen`, and `ValueError` for an
     address that means nothing or without `prometheus_client`.
     """
 
@@ -51,8 +52,10 @@ class ProgramMetrics:
         return samples
 
 
-def report_to_supervisor(collect: Collect) -> None:
-    """Report the samples of this process to the supervisor that started it, if that serves metrics."""
+def reporting_to_supervisor(collect: Collect) -> AbstractContextManager[None]:
+    """Report the samples of this process, inside the block, to the supervisor that started it, if that serves metrics.
+
+    `collect` is called once more at the end of the block, for the counters that stay.
+    """
     folder = os.environ.pop(_FOLDER, None)
-    if folder is not None:
-        Exchange(Path(folder)).answer(collect)
+    return nullcontext() if folder is None else Exchange(Path(folder)).answering(collect)

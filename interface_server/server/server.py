@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TextIO
 
 from channels_classic._health import Health, HealthServer
 from channels_classic._metrics.exchange import Collect
-from channels_classic._metrics.program import ProgramMetrics, report_to_supervisor
+from channels_classic._metrics.program import ProgramMetrics, reporting_to_supervisor
 from channels_classic._metrics.samples import Samples
 from channels_classic._options import option
 from channels_classic._supervisor.link import SupervisorLink
@@ -140,8 +140,8 @@ def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLim
     server = Server(InterfaceServer(layer, config, log), config, listen, limits, program.drain, passed, observer)
     if link is not None:
         link.call_at_end(server.stop)
-        report_to_supervisor(server.samples)
-        return server.run()
+        with reporting_to_supervisor(server.samples):
+            return server.run()
     logger.info("Serving %s on the channel layer %s", " and ".join(server.addresses), layer)
     if not program.is_supervised:
         with _probes(program, lambda: server.health), _metrics(program, layer, server.samples):

@@ -211,11 +211,17 @@ class UvicornServer(uvicorn.Server):
         asyncio.get_running_loop().call_later(BEAT_INTERVAL, self._beat)
 
     def samples(self) -> Samples:
-        """Return the values of the metrics. In another thread than that of the event loop, which owns them."""
+        """Return the values of the metrics. In another thread than that of the event loop, which owns them.
+
+        Once the loop is closed, nothing changes them.
+        """
         if self._loop is None or self._session is None:
             return Samples()
         found: Future[Samples] = Future()
-        self._loop.call_soon_threadsafe(self._collect, self._session, found)
+        if self._loop.is_closed():
+            self._collect(self._session, found)
+        else:
+            self._loop.call_soon_threadsafe(self._collect, self._session, found)
         return found.result(SAMPLES_TIMEOUT)
 
     def _collect(self, session: LayerSession, found: Future[Samples]) -> None:

@@ -15,9 +15,9 @@ import sys, threading
 from pathlib import Path
 from channels_classic._metrics.exchange import Exchange
 from tests.metrics.test_samples import some
-Exchange(Path(sys.argv[1])).answer(some)
-print("answers", flush=True)
-threading.Event().wait()
+with Exchange(Path(sys.argv[1])).answering(some):
+    print("answers", flush=True)
+    threading.Event().wait()
 """
 
 

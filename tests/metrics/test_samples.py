@@ -75,3 +75,23 @@ def test_the_counters_of_a_process_that_ended_stay_and_its_gauges_go() -> None:
     finally:
         exchange.remove()
     assert not exchange.folder.exists()
+
+
+def test_a_process_that_ends_leaves_what_it_counted_since_it_was_last_asked() -> None:
+    exchange, sockets = Exchange(), 0
+
+    def count() -> Samples:
+        found = Samples()
+        found.add("sockets", sockets)
+        found.add("sockets_opened_total", sockets)
+        return found
+
+    try:
+        with exchange.answering(count):
+            assert exchange.collect().values["sockets_opened_total"] == {(): 0}
+            sockets = 7
+        for _ in range(2):
+            assert exchange.collect().values == {"sockets_opened_total": {(): 7}}
+        assert not list(exchange.folder.iterdir())
+    finally:
+        exchange.remove()

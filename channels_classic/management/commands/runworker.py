@@ -17,7 +17,7 @@ from django.utils import autoreload
 
 from channels_classic._health import Health, HealthServer
 from channels_classic._metrics.exchange import Collect
-from channels_classic._metrics.program import ProgramMetrics, report_to_supervisor
+from channels_classic._metrics.program import ProgramMetrics, reporting_to_supervisor
 from channels_classic._supervisor.link import SupervisorLink
 from channels_classic._systemd import Notifier
 from channels_classic.asgi import ChannelLayerWrapper
@@ -77,8 +77,8 @@ class Command(BaseCommand):
             sys.exit(self.supervise(config))
         if supervisor is not None:
             self.attach(supervisor, worker)
-            report_to_supervisor(worker.samples)
-            self.run_worker(worker, config)
+            with reporting_to_supervisor(worker.samples):
+                self.run_worker(worker, config)
             return
         worker.notifier = Notifier.of_this_process()
         with self.answering(config, worker.health_state, worker.samples):
