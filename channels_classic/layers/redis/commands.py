@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -95,7 +96,7 @@ class Script:
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
-PUT_BACK = Script("put_back")
+PUT_BACK = Script("put_back", allow_oom=True)
 PUSH = Script("counters", "epoch", "push")
 RELEASE_QUOTA = Script("release_quota", allow_oom=True)
 _GROUP = ("epoch", "presence", "group")
@@ -262,11 +263,11 @@ class CommandBuilder:
         return [TAKE_NOTICES([self.keys.notices], milliseconds(LISTENING), step.count)]
 
     def identity(self, stored: bytes) -> Identity | None:
-        """Return an identity as it was given; None for one that was encrypted with another key."""
-        length = stored[0] + 1
+        """Return an identity as it was given; None for one of another key, or that something else has written."""
         try:
+            length = stored[0] + 1
             return Identity(stored[1:length].decode(), self.cipher.decrypt(stored[length:]))
-        except ValueError:
+        except (ValueError, IndexError):
             return None
 
     def _leave(self, step: Leave) -> list[Command]:
@@ -306,10 +307,10 @@ class CommandBuilder:
         """Return a history as it was recorded; one of another encryption key is not complete."""
         kept: list[Kept] | None = [] if complete else None
         for entry in stored:
-            position, _, _, name = _KEPT_HEAD.unpack_from(entry)
             try:
+                position, _, _, name = _KEPT_HEAD.unpack_from(entry)
                 payload = self.cipher.decrypt(entry[_KEPT_HEAD.size + name :])
-            except ValueError:
+            except (ValueError, struct.error):
                 return History(int(life), head, None, bool(is_member))
             if kept is not None:
                 kept.append(Kept(int(position), payload))
@@ -411,8 +412,18 @@ def _audience(step: Lookup, replies: Sequence[Any], epoch: int) -> Audience:
 def _audience_of(reply: Sequence[Any]) -> Audience:
     inboxes, channels, dead = reply
     found = iter(inboxes)
-    versions = {inbox.decode(): int(version) for inbox, version in zip(found, found, strict=True)}
-    return Audience(versions, [channel.decode() for channel in channels], [inbox.decode() for inbox in dead])
+    versions = {_text(inbox): _version(score) for inbox, score in zip(found, found, strict=True)}
+    return Audience(versions, [*map(_text, channels)], [*map(_text, dead)])
+
+
+def _version(score: bytes) -> int:
+    """Return a version; one that something else has written may be any number."""
+    return int(min(float(score), 2.0**62))
+
+
+def _text(name: bytes) -> str:
+    """Return a name; whatever something else has written there is not a valid one."""
+    return name.decode(errors="replace")
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -422,10 +433,13 @@ def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 def _roster(builder: CommandBuilder, reply: Any) -> Roster:
     version, complete, members, stored, starts = reply
-    identities = {member.decode(): builder.identity(identity) for member, identity in _pairs(stored)}
+    identities = {_text(member): builder.identity(identity) for member, identity in _pairs(stored)}
     known = {member: identity for member, identity in identities.items() if identity is not None}
-    found = {member.decode(): _start(start.split()) for member, start in _pairs(starts)}
-    return Roster(version, [member.decode() for member in members], bool(complete), known, found)
+    found = {_text(member): _start(start.split()) for member, start in _pairs(starts) if _IS_START.fullmatch(start)}
+    return Roster(version, [*map(_text, members)], bool(complete), known, found)
+
+
+_IS_START = re.compile(rb"-?[0-9]{1,18} [0-9]{1,18} [01]")
 
 
 def _start(fields: Sequence[Any]) -> Start:
@@ -460,7 +474,7 @@ def _count(step: Length | MemberCount, replies: Sequence[Any], epoch: int) -> in
 
 
 def _names(step: Flush | Attended, replies: Sequence[Any], epoch: int) -> list[str]:
-    return [inbox.decode() for inbox in replies[0]]
+    return [*map(_text, replies[0])]
 
 
 def _statistics(step: GetStatistics, replies: Sequence[Any], epoch: int) -> dict[str, int]:
@@ -479,8 +493,9 @@ def _counts(step: GetStatistics | GetCounters, replies: Sequence[Any], epoch: in
     found = iter(replies[0])
     counts = []
     for field, number in zip(found, found, strict=True):
-        kind, _, name = field.decode().partition(":")
-        counts.append((kind, name, int(number)))
+        kind, _, name = _text(field).partition(":")
+        if number.lstrip(b"-").isdigit():  # otherwise something else has written it
+            counts.append((kind, name, int(number)))
     return counts
 
 
