@@ -16,7 +16,8 @@ from typing import Any
 from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
 from channels_classic.layers.losses import kind_of
 from channels_classic.layers.presence import read_info
-from channels_classic.layers.steps import Notice, TakeNotices
+from channels_classic.layers.results import Notice
+from channels_classic.layers.steps import TakeNotices
 from channels_classic.message import Message
 
 from .context import Context
