@@ -311,11 +311,11 @@ class CommandBuilder:
         for entry in stored:
             try:
                 position, _, _, name = _KEPT_HEAD.unpack_from(entry)
-                payload = self.cipher.decrypt(entry[_KEPT_HEAD.size + name :])
-            except (ValueError, struct.error):
+                one = Kept(int(position), self.cipher.decrypt(entry[_KEPT_HEAD.size + name :]))
+            except (ValueError, OverflowError, struct.error):
                 return History(int(life), head, None, bool(is_member))
             if kept is not None:
-                kept.append(Kept(int(position), payload))
+                kept.append(one)
         return History(int(life), head, kept, bool(is_member))
 
     def _members(self, step: Members) -> list[Command]:
