@@ -27,6 +27,7 @@ from channels_classic.layers.steps import (
     AsyncConnection,
     Attend,
     Attendance,
+    Audience,
     Connection,
     Entry,
     Flush,
@@ -38,6 +39,7 @@ from channels_classic.layers.steps import (
     Lookup,
     MemberCount,
     Members,
+    Published,
     Push,
     ReadHistory,
     Recorded,
@@ -191,8 +193,8 @@ class BaseChannelLayer(LegacyNames):
         """Send a message to every member, except for the channel `but`.
 
         With `keep` the group keeps its last messages, as many as that and each for `seconds`, for members that come
-        back. Members that are full miss it, and are counted; it never raises `ChannelFull`. If the connection breaks
-        once the members are known, some may have it and some not: `LayerUnavailable`, and it must not be sent again.
+        back. Members that are full miss it, and are counted; it never raises `ChannelFull`. If the connection breaks,
+        some may have it and some not: `LayerUnavailable`, and unless its `written` is false it must not be sent again.
         """
         self._drive(self._send_group(group, message, but, keep, seconds))
 
@@ -374,7 +376,7 @@ class BaseChannelLayer(LegacyNames):
             (recorded,) = yield from self._all([self.planner.record(send)])
             audience = recorded.audience
         else:
-            (audience,) = yield from self._all(self.planner.lookups([send]))
+            audience = yield from self._publish(send)
         questions = self.planner.foreign(group, audience)
         rosters = yield from self._all(questions)
         named = {question.inbox: roster for question, roster in zip(questions, rosters, strict=True)}
@@ -389,6 +391,18 @@ class BaseChannelLayer(LegacyNames):
         self.losses.count("full", group, len(refusals.full))
         for _, error in refusals.refused:
             raise error
+
+    def _publish(self, send: Outgoing) -> Flow[Audience]:
+        """Send a message to a group, and return the receivers that this step did not reach."""
+        published: Published | StepRefused
+        (published,) = yield [self.planner.publish(send)]
+        if isinstance(published, Published):
+            self.losses.count("full", send.name, published.full)
+            return published.left
+        if not published.unknown:
+            raise published
+        audience: list[Audience] = yield from self._all(self.planner.lookups([send]))
+        return audience[0]
 
     def _flush(self) -> Flow[None]:
         (inboxes,) = yield from self._all([Flush()])

@@ -251,6 +251,44 @@ class Lookup:
     group: str
 
 
+class Envelope(NamedTuple):
+    """A payload for the inboxes of a group, without the version of the members there: that comes between these."""
+
+    before: bytes
+    after: bytes
+
+
+EMPTY = Envelope(b"", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Push a message to all inboxes with members of a group, as one step → `Published`.
+
+    Only inboxes whose names begin with `reading` read the envelope, and not more than a few hundred in one step: the
+    sender must push to the others, and to single channels. Each inbox holds `limit` entries of the `quota_key`, which
+    live for `ttl` seconds. The inbox `apart` gets an envelope of its own.
+    """
+
+    group: str
+    envelope: Envelope
+    reading: str
+    ttl: float
+    quota_key: str
+    limit: int
+    apart: str = ""
+    apart_envelope: Envelope = EMPTY
+    direct: bool = True
+    """False where inboxes are in other places than their groups: then all of them are left to the sender."""
+
+
+class Published(NamedTuple):
+    """The receivers that do not have the message yet, and the number of inboxes that were full."""
+
+    left: Audience
+    full: int
+
+
 class Recorded(NamedTuple):
     """The receivers of a group message that is kept, and its position."""
 
@@ -445,6 +483,7 @@ Step = (
     | Reattend
     | Leave
     | Lookup
+    | Publish
     | Record
     | ReadHistory
     | SetStart

@@ -13,7 +13,7 @@ from typing import Any
 
 from channels_classic.layers.history import BYTES_LIMIT, SECONDS_LIMIT
 from channels_classic.layers.losses import Count, counted_name
-from channels_classic.layers.redis.cipher import Cipher
+from channels_classic.layers.redis.cipher import Cipher, Plain
 from channels_classic.layers.redis.handover import UNPROVEN
 from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.redis.results import COUNTED, ENTRY_HEAD, queue_of, quota_key_of
@@ -36,6 +36,7 @@ from channels_classic.layers.steps import (
     Lookup,
     MemberCount,
     Members,
+    Publish,
     Push,
     PutBack,
     ReadHistory,
@@ -62,16 +63,20 @@ One client cannot fill a shorter queue at the default capacity.
 _MAX_TTL = 2**32 - 1
 
 
+_HEADS = {None: b"", False: b"#!lua\n", True: b"#!lua flags=allow-oom\n"}
+
+
 class Script:
     """Lua files beside this module, one after the other, addressed by their digest.
 
     With `allow_oom` it runs also when the server has reached `maxmemory`: what it writes is little and keeps the layer
-    alive, or makes room.
+    alive, or makes room. With `allow_oom` False it is refused then, as a whole; otherwise at the first command that
+    needs memory, but not once it has written anything.
     """
 
-    def __init__(self, *names: str, allow_oom: bool = False) -> None:
+    def __init__(self, *names: str, allow_oom: bool | None = None) -> None:
         sources = [(files(__package__) / "scripts" / f"{name}.lua").read_bytes() for name in names]
-        self.source = b"".join([b"#!lua flags=allow-oom\n" if allow_oom else b"", *sources])
+        self.source = b"".join([_HEADS[allow_oom], *sources])
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *arguments: str | bytes | int | float) -> Command:
@@ -79,7 +84,7 @@ class Script:
 
 
 PUT_BACK = Script("put_back")
-PUSH = Script("counters", "epoch", "push")
+PUSH = Script("counters", "epoch", "append", "push")
 RELEASE_QUOTA = Script("release_quota", allow_oom=True)
 _GROUP = ("epoch", "presence", "group")
 JOIN, ATTEND, MEMBERS = (Script(*_GROUP, name) for name in ("join", "attend", "members"))
@@ -91,6 +96,7 @@ LEAVE_CHANNELS = Script("presence", "leave_channels", allow_oom=True)
 ATTENDANCE = Script("presence", "attendance")
 TAKE_NOTICES = Script("presence", "take_notices", allow_oom=True)
 LOOKUP = Script("audience", "lookup")
+PUBLISH = Script("counters", "epoch", "append", "audience", "publish", allow_oom=False)
 RECORD = Script("epoch", "history", "audience", "record")
 READ_HISTORY, SET_START = (Script("epoch", "history", name) for name in ("read_history", "set_start"))
 HEARTBEAT = Script("epoch", "heartbeat", allow_oom=True)
@@ -102,7 +108,7 @@ SCRIPTS = [
     *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE),
     *(ATTEND, REATTEND, ATTEND_CHANNELS, LEAVE_CHANNELS, ATTENDANCE, TAKE_NOTICES),
     *(RECORD, READ_HISTORY, SET_START),
-    *(JOIN_CHANNELS, LOOKUP, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE),
+    *(JOIN_CHANNELS, LOOKUP, PUBLISH, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE),
 ]
 
 
@@ -219,6 +225,17 @@ class CommandBuilder:
         keys = [self.keys.group(step.group), self.keys.channels(step.group)]
         return [LOOKUP(keys, self.membership, self.keys.alive(""), self.keys.members(step.group, ""))]
 
+    def _publish(self, step: Publish) -> list[Command]:
+        if not step.direct or not isinstance(self.cipher, Plain):
+            # A script cannot write the version into what is encrypted.
+            return self._lookup(Lookup(step.group))
+        keys = [self.keys.group(step.group), self.keys.channels(step.group), self.keys.epoch, self.keys.counters]
+        where = (self.membership, self.keys.alive(""), self.keys.members(step.group, ""))
+        starts = (self.keys.queue(""), self.keys.quotas(""))
+        bounds = (INBOX_ENTRIES, QUEUE_BYTES, QUOTAS_FROM)
+        entry = (step.quota_key, step.limit, milliseconds(step.ttl), step.reading)
+        return [PUBLISH(keys, *where, *starts, *bounds, *entry, *step.envelope, step.apart, *step.apart_envelope)]
+
     def _history_keys(self, group: str) -> list[str]:
         by_group = (self.keys.history(group), self.keys.kept(group))
         return [self.keys.group(group), self.keys.channels(group), self.keys.epoch, *by_group]
@@ -320,6 +337,7 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     Reattend: CommandBuilder._reattend,
     Leave: CommandBuilder._leave,
     Lookup: CommandBuilder._lookup,
+    Publish: CommandBuilder._publish,
     Record: CommandBuilder._record,
     ReadHistory: CommandBuilder._read_history,
     SetStart: CommandBuilder._set_start,

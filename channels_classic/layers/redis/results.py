@@ -36,6 +36,8 @@ from channels_classic.layers.steps import (
     MemberCount,
     Members,
     Notice,
+    Publish,
+    Published,
     Push,
     ReadHistory,
     Record,
@@ -122,6 +124,11 @@ def _audience_of(reply: Sequence[Any]) -> Audience:
     inboxes, channels, dead = reply
     versions = {inbox.decode(): int(version) for inbox, version in _pairs(inboxes)}
     return Audience(versions, [channel.decode() for channel in channels], [inbox.decode() for inbox in dead])
+
+
+def _published(step: Publish, replies: Sequence[Any], cipher: Cipher) -> Published:
+    full = replies[0][3:]  # nothing when all was left to the sender
+    return Published(_audience_of(replies[0][:3]), sum(full))
 
 
 def _recorded(step: Record, replies: Sequence[Any], cipher: Cipher) -> Recorded:
@@ -240,6 +247,7 @@ _RESULTS: dict[type, Callable[[Any, Sequence[Any], Cipher], Any]] = {
     Attend: _change,
     Leave: _change,
     Lookup: _audience,
+    Publish: _published,
     Record: _recorded,
     ReadHistory: _history,
     SetStart: lambda step, replies, cipher: _start(replies[0]),

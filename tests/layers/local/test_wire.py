@@ -13,6 +13,7 @@ from channels_classic.layers.steps import (
     Audience,
     Change,
     Entry,
+    Envelope,
     Flush,
     Heartbeat,
     Item,
@@ -22,6 +23,8 @@ from channels_classic.layers.steps import (
     Lookup,
     MemberCount,
     Members,
+    Publish,
+    Published,
     Push,
     PutBack,
     Renew,
@@ -38,6 +41,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 number = st.floats(0, 1e9)
 entry = st.builds(Entry, st.binary(max_size=9), number, text, st.none() | st.integers(0, 2**31))
 item = st.builds(Item, st.binary(max_size=9), st.tuples(number, text).map(list))
+envelope = st.builds(Envelope, st.binary(max_size=9), st.binary(max_size=9))
 members = st.lists(text, max_size=3)
 steps = st.one_of(
     st.builds(Push, text, st.lists(entry, max_size=3), st.booleans()),
@@ -46,6 +50,7 @@ steps = st.one_of(
     st.builds(Join, text, text, members),
     st.builds(Leave, text, text, members, st.booleans()),
     st.builds(Lookup, text),
+    st.builds(Publish, text, envelope, text, number, text, st.integers(0, 2**31), text, envelope, st.booleans()),
     st.builds(Members, text, text),
     st.builds(MemberCount, text, text),
     st.builds(Renew, text, text),
@@ -91,6 +96,7 @@ def test_each_entry_has_its_status(statuses: list[Status]) -> None:
     [
         (Take, None),
         (Lookup, Audience({"inbox!": 2**51}, ["plain"], ["dead!"])),
+        (Publish, Published(Audience({"inbox!": 2**51}, ["plain"], ["dead!"]), 3)),
         (Members, Roster(2**51, ["a", "b"], True)),
         (Heartbeat, (2**47,)),
         (Length, 3),
@@ -107,6 +113,7 @@ def test_a_refusal_comes_back_as_one() -> None:
     refusal = _answered(Push, StepRefused("there", "the reason"))
     assert isinstance(refusal, StepRefused)
     assert (refusal.where, refusal.reason) == ("here", "the reason")
+    assert refusal.unknown
 
 
 def test_a_wake_up_is_no_step() -> None:
