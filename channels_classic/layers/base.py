@@ -47,6 +47,7 @@ from channels_classic.layers.steps import (
     Step,
     Take,
     Taken,
+    waits,
 )
 
 T = TypeVar("T")
@@ -225,7 +226,7 @@ class BaseChannelLayer(LegacyNames):
 
     async def receive_async(self, channels: Sequence[str]) -> Received:
         """`receive` with `block`, on an event loop."""
-        return await self._drive_async(self._receive(channels, BLOCK), waits=True)
+        return await self._drive_async(self._receive(channels, BLOCK, look=True))
 
     async def group_add_async(
         self,
@@ -283,7 +284,7 @@ class BaseChannelLayer(LegacyNames):
             queue = names.inbox_of(channel)
             raise ChannelFull(channel, self.planner.capacities.of(queue))
 
-    def _receive(self, channels: Sequence[str], timeout: float) -> Flow[Received]:
+    def _receive(self, channels: Sequence[str], timeout: float, look: bool = False) -> Flow[Received]:
         if isinstance(channels, str):
             raise InvalidChannelName(channels, "receive takes a list of channel names")
         if not channels:
@@ -293,7 +294,12 @@ class BaseChannelLayer(LegacyNames):
             if names.is_owned(queue):
                 raise InvalidChannelName(queue, "only the interface server that made this inbox reads it")
         rng.shuffle(queues)
-        (taken,) = yield [Take(queues, 1, timeout)]
+        taken = None
+        if look:
+            # Coroutines share the round trip of a take that does not wait; to wait each needs a connection of its own.
+            (taken,) = yield [Take(queues, 1)]
+        if taken is None:
+            (taken,) = yield [Take(queues, 1, timeout)]
         if isinstance(taken, StepRefused):
             raise taken
         if taken is None:
@@ -483,12 +489,12 @@ class BaseChannelLayer(LegacyNames):
             result: T = stop.value
             return result
 
-    async def _drive_async(self, flow: Flow[T], waits: bool = False) -> T:
+    async def _drive_async(self, flow: Flow[T]) -> T:
         pool = self._on_this_loop()
-        run = pool.run_alone if waits else pool.run
         try:
             steps = next(flow)
             while True:
+                run = pool.run_alone if any(map(waits, steps)) else pool.run
                 steps = flow.send(await run(steps))
         except StopIteration as stop:
             result: T = stop.value

@@ -113,6 +113,11 @@ class Take:
     timeout: float = 0.0
 
 
+def waits(step: Step) -> bool:
+    """Return True for a step that may wait for what others do."""
+    return isinstance(step, Take) and step.timeout > 0
+
+
 class Change(NamedTuple):
     """The effect of a `Join` or `Leave` on the members that one inbox has in a group.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.redis.commands import QUOTAS_FROM
 from channels_classic.layers.steps import Heartbeat, Join, Length, Members, Step, Take
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import eventually_async
 
 
 class CountingLayer(RedisChannelLayer):
@@ -81,6 +83,38 @@ def test_a_receive_that_waits_is_one_round_trip_however_long_it_waits(
     (taken,) = layer.run([Take(["jobs"], 1, 1.0)])
     assert taken is None
     assert cost.commands() == {"blmpop": 1, "time": 1}
+
+
+def test_coroutines_take_what_waits_in_shared_round_trips_and_wait_only_for_what_is_to_come(
+    layer: CountingLayer, redis_server: RedisServer
+) -> None:
+    channels = [f"jobs.{number}" for number in range(16)]
+
+    def clients() -> int:
+        listed = redis_server.command_text("CLIENT", "LIST").splitlines()
+        return sum("cmd=client|list" not in client for client in listed)
+
+    async def take_all() -> list[Any]:
+        received = await asyncio.gather(*(layer.receive_async([channel]) for channel in channels))
+        connections = clients()
+        await layer.close_async()
+        return [sorted(channel for channel, _ in received), connections]
+
+    async def wait() -> Any:
+        waiting = asyncio.ensure_future(layer.receive_async(["jobs"]))
+        await eventually_async(lambda: "cmd=blmpop" in redis_server.command_text("CLIENT", "LIST"))
+        await layer.send_async("jobs", {"n": 1})
+        received = await waiting
+        await layer.close_async()
+        return received
+
+    for channel in channels:
+        layer.send(channel, {})
+    before = clients()
+    cost = Cost(redis_server)
+    assert asyncio.run(take_all()) == [sorted(channels), before + 1]
+    assert (cost.commands()["lmpop"], cost.commands()["time"], "blmpop" in cost.commands()) == (16, 16, False)
+    assert asyncio.run(wait()) == ("jobs", {"n": 1})
 
 
 def test_a_step_of_a_worker_is_one_round_trip(layer: CountingLayer, redis_server: RedisServer) -> None:
