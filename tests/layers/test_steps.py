@@ -17,11 +17,17 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.local import wire
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import commands, routes
-from channels_classic.layers.steps import (
-    Announce,
+from channels_classic.layers.results import (
     Announcement,
     Audience,
     Change,
+    Published,
+    Roster,
+    Status,
+    Taken,
+)
+from channels_classic.layers.steps import (
+    Announce,
     Connection,
     Entry,
     Envelope,
@@ -35,17 +41,13 @@ from channels_classic.layers.steps import (
     Lookup,
     Members,
     Publish,
-    Published,
     Push,
     PutBack,
     Renew,
     Restore,
     Retire,
-    Roster,
-    Status,
     Step,
     Take,
-    Taken,
 )
 from tests.support.waiting import eventually, scaled
 

@@ -1,4 +1,4 @@
-"""Steps as Redis commands; `results` is the way back. Pure: no socket, no clock; used by both kinds of connections.
+"""Steps as Redis commands; `replies` is the way back. Pure: no socket, no clock; used by both kinds of connections.
 
 Time is the server's own: scripts stamp what they store, and a `TIME` behind each take tells what has expired.
 """
@@ -16,7 +16,8 @@ from channels_classic.layers.losses import Count, counted_name
 from channels_classic.layers.redis.cipher import Cipher, Plain
 from channels_classic.layers.redis.handover import UNPROVEN
 from channels_classic.layers.redis.keys import Keys
-from channels_classic.layers.redis.results import COUNTED, ENTRY_HEAD, queue_of, quota_key_of
+from channels_classic.layers.redis.replies import COUNTED, ENTRY_HEAD, queue_of, quota_key_of
+from channels_classic.layers.results import Identity
 from channels_classic.layers.steps import (
     LISTENING,
     LIVENESS,
@@ -29,7 +30,6 @@ from channels_classic.layers.steps import (
     GetPrograms,
     GetStatistics,
     Heartbeat,
-    Identity,
     Join,
     Leave,
     Length,

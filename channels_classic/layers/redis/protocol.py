@@ -20,7 +20,7 @@ from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
 from channels_classic.layers.redis.handover import Former
-from channels_classic.layers.redis.results import result_of
+from channels_classic.layers.redis.replies import result_of
 from channels_classic.layers.steps import Step, Take
 
 logger = logging.getLogger("channels_classic.layers")

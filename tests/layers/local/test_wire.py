@@ -9,14 +9,20 @@ from hypothesis import strategies as st
 
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.local.wire import WAKE, decode_result, decode_step, encode_result, encode_step, unpacker
-from channels_classic.layers.steps import (
+from channels_classic.layers.results import (
     Audience,
     Change,
+    Item,
+    Published,
+    Roster,
+    Status,
+    Taken,
+)
+from channels_classic.layers.steps import (
     Entry,
     Envelope,
     Flush,
     Heartbeat,
-    Item,
     Join,
     Leave,
     Length,
@@ -24,17 +30,13 @@ from channels_classic.layers.steps import (
     MemberCount,
     Members,
     Publish,
-    Published,
     Push,
     PutBack,
     Renew,
     Restore,
     Retire,
-    Roster,
-    Status,
     Step,
     Take,
-    Taken,
 )
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
