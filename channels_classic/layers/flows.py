@@ -17,12 +17,12 @@ from channels_classic.layers.planner import Outgoing, Planner, Report, member_of
 from channels_classic.layers.presence import by_who, make_identity
 from channels_classic.layers.results import Recorded
 from channels_classic.layers.steps import (
-    Attend,
-    Attendance,
     Entry,
     Flush,
+    GetPresence,
     GetStatistics,
     Join,
+    JoinAs,
     Leave,
     Length,
     Lookup,
@@ -106,7 +106,7 @@ class Flows:
             raise ValueError(f"after={after!r}: the group {group!r} keeps nothing, give `keep` to make it recoverable.")
         step: Step = Join(names.check_group(group), inbox, [member])
         if identity is not None:
-            step = Attend(group, inbox, {member: identity})
+            step = JoinAs(group, inbox, {member: identity})
         if retention is None:
             (change,) = yield from self._all([step])
             yield from self._all(self._planner.hint(Kind.JOINED, group, channel, change, identity))
@@ -146,7 +146,7 @@ class Flows:
         return len(audience.channels) + sum(counts)
 
     def group_presence(self, group: str) -> Flow[dict[str, list[dict[str, Any]]]]:
-        (found,) = yield from self._all([Attendance(names.check_group(group))])
+        (found,) = yield from self._all([GetPresence(names.check_group(group))])
         return by_who(found)
 
     def send_group(self, group: str, message: dict[str, Any], but: str, keep: int, seconds: float) -> Flow[None]:

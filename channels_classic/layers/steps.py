@@ -86,7 +86,7 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
-class Attend:
+class JoinAs:
     """Make channels members as `Join` does, and say who each of them is → `Change`, also where only that changed."""
 
     group: str
@@ -95,7 +95,7 @@ class Attend:
 
 
 @dataclass(frozen=True, slots=True)
-class Reattend:
+class RestoreIdentities:
     """Write again who members of an inbox are, for a layer that lost it → None.
 
     It concerns those that are members and have no identity there, so a late one revives nobody. With `announce` those
@@ -191,14 +191,14 @@ class MemberCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Attendance:
+class GetPresence:
     """Read who is in a group, with one `Identity` for each socket → list; those of dead inboxes are left out."""
 
     group: str
 
 
 @dataclass(frozen=True, slots=True)
-class Attended:
+class GetPresenceGroups:
     """Read in which groups members of an inbox have an identity → list. It may name some in which none has any more."""
 
     inbox: str
@@ -303,8 +303,8 @@ Step = (
     | PutBack
     | Take
     | Join
-    | Attend
-    | Reattend
+    | JoinAs
+    | RestoreIdentities
     | Leave
     | Lookup
     | Record
@@ -312,8 +312,8 @@ Step = (
     | SetStart
     | Members
     | MemberCount
-    | Attendance
-    | Attended
+    | GetPresence
+    | GetPresenceGroups
     | TakeNotices
     | Renew
     | Restore

@@ -36,16 +36,16 @@ from channels_classic.layers.results import (
 from channels_classic.layers.steps import (
     LIVENESS,
     Announce,
-    Attend,
-    Attendance,
-    Attended,
     Entry,
     Flush,
     GetCounters,
+    GetPresence,
+    GetPresenceGroups,
     GetPrograms,
     GetStatistics,
     Heartbeat,
     Join,
+    JoinAs,
     Leave,
     Length,
     Lookup,
@@ -54,10 +54,10 @@ from channels_classic.layers.steps import (
     Push,
     PutBack,
     ReadHistory,
-    Reattend,
     Record,
     Renew,
     Restore,
+    RestoreIdentities,
     Retire,
     SetStart,
     Step,
@@ -347,7 +347,7 @@ class Store:
             self._change(owned)
         return Change(previous, owned.version)
 
-    def _attend(self, step: Attend) -> Change:
+    def _join_as(self, step: JoinAs) -> Change:
         change = self._join(Join(step.group, step.inbox, list(step.members)))
         appeared = [
             self._presence.appear(step.group, step.inbox, member, Identity(*identity))
@@ -359,18 +359,18 @@ class Store:
             change = Change(change.previous, owned.version)
         return change
 
-    def _reattend(self, step: Reattend) -> None:
+    def _restore_identities(self, step: RestoreIdentities) -> None:
         owned = self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
         for member, identity in step.members.items():
             if member in owned.members and not self._presence.has(step.group, step.inbox, member):
                 self._presence.appear(step.group, step.inbox, member, Identity(*identity), step.announce)
 
-    def _attendance(self, step: Attendance) -> list[Identity]:
+    def _get_presence(self, step: GetPresence) -> list[Identity]:
         self._drop_lapsed(step.group)
         now = self.clock()
         return list(self._presence.everybody(step.group, lambda inbox: self._is_alive(inbox, now)))
 
-    def _attended(self, step: Attended) -> list[str]:
+    def _get_presence_groups(self, step: GetPresenceGroups) -> list[str]:
         return self._presence.groups_of(step.inbox)
 
     def _take_notices(self, step: TakeNotices) -> list[Notice]:
@@ -557,8 +557,8 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     PutBack: Store._put_back,
     Take: Store._take,
     Join: Store._join,
-    Attend: Store._attend,
-    Reattend: Store._reattend,
+    JoinAs: Store._join_as,
+    RestoreIdentities: Store._restore_identities,
     Leave: Store._leave,
     Lookup: Store._lookup,
     Record: Store._record,
@@ -566,8 +566,8 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     SetStart: Store._set_start,
     Members: Store._members,
     MemberCount: Store._member_count,
-    Attendance: Store._attendance,
-    Attended: Store._attended,
+    GetPresence: Store._get_presence,
+    GetPresenceGroups: Store._get_presence_groups,
     TakeNotices: Store._take_notices,
     Renew: Store._renew,
     Restore: Store._restore,

@@ -20,7 +20,16 @@ from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts, WorkerFacts, decode
 from channels_classic.layers.results import Announcement
-from channels_classic.layers.steps import LIVENESS, Attended, Entry, GetPrograms, Heartbeat, Members, Push, Retire
+from channels_classic.layers.steps import (
+    LIVENESS,
+    Entry,
+    GetPresenceGroups,
+    GetPrograms,
+    Heartbeat,
+    Members,
+    Push,
+    Retire,
+)
 
 from ..config import InterfaceConfig
 from ..log_throttle import ThrottledLog
@@ -285,7 +294,7 @@ class LayerSession:
             self._restored = epochs
             await self._writer.ask(Heartbeat(self.inbox, epochs))
         if silence > TAKEN_FOR_DEAD:
-            self.registry.reattend_all()
+            self.registry.restore_all_identities()
         if self._may_have_ghosts:
             await self._remove_ghosts()
             await self._recovery.catch_up_all()
@@ -311,7 +320,7 @@ class LayerSession:
 
     async def _remove_ghosts(self) -> None:
         """End what the layer has of clients that left while it was down: others would see them for ever."""
-        groups = await self._writer.ask(Attended(self.inbox))
+        groups = await self._writer.ask(GetPresenceGroups(self.inbox))
         for start in range(0, len(groups), STEPS_AT_ONCE):
             batch = groups[start : start + STEPS_AT_ONCE]
             rosters = await asyncio.gather(*(self._writer.ask(Members(group, self.inbox)) for group in batch))

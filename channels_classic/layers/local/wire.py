@@ -34,16 +34,16 @@ from channels_classic.layers.results import (
 )
 from channels_classic.layers.steps import (
     Announce,
-    Attend,
-    Attendance,
-    Attended,
     Entry,
     Flush,
     GetCounters,
+    GetPresence,
+    GetPresenceGroups,
     GetPrograms,
     GetStatistics,
     Heartbeat,
     Join,
+    JoinAs,
     Leave,
     Length,
     Lookup,
@@ -52,10 +52,10 @@ from channels_classic.layers.steps import (
     Push,
     PutBack,
     ReadHistory,
-    Reattend,
     Record,
     Renew,
     Restore,
+    RestoreIdentities,
     Retire,
     SetStart,
     Step,
@@ -92,10 +92,10 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     Restore: (21, {"group": str, "inbox": str, "members": list}),
     MemberCount: (23, {"group": str, "inbox": str}),
     Heartbeat: (22, {"inbox": str, "restored": list}),
-    Attend: (24, {"group": str, "inbox": str, "members": dict}),
-    Reattend: (25, {"group": str, "inbox": str, "members": dict, "announce": bool}),
-    Attendance: (26, {"group": str}),
-    Attended: (27, {"inbox": str}),
+    JoinAs: (24, {"group": str, "inbox": str, "members": dict}),
+    RestoreIdentities: (25, {"group": str, "inbox": str, "members": dict, "announce": bool}),
+    GetPresence: (26, {"group": str}),
+    GetPresenceGroups: (27, {"inbox": str}),
     TakeNotices: (28, {"count": int}),
     Record: (32, {"group": str, "payload": bytes, "keep": int, "seconds": _Number, "name": str, "again": bool}),
     ReadHistory: (33, {"group": str, "life": int, "position": int, "inbox": str, "member": str}),
@@ -181,7 +181,7 @@ def _restore_put_back(fields: list[Any]) -> list[Any]:
     return [fields[0], [Item(*item) for item in fields[1]]]
 
 
-def _restore_attend(fields: list[Any]) -> list[Any]:
+def _restore_members(fields: list[Any]) -> list[Any]:
     members = fields[2]
     for member, identity in members.items():
         _check([member], (str,))
@@ -199,8 +199,8 @@ def _restore_lose(fields: list[Any]) -> list[Any]:
 _RESTORE: dict[type, Callable[[list[Any]], list[Any]]] = {
     Push: _restore_push,
     PutBack: _restore_put_back,
-    Attend: _restore_attend,
-    Reattend: _restore_attend,
+    JoinAs: _restore_members,
+    RestoreIdentities: _restore_members,
     Lose: _restore_lose,
 }
 
@@ -254,14 +254,14 @@ def _notices(*notices: list[Any]) -> list[Notice]:
 
 _RESULTS: dict[type, Callable[..., Any]] = {
     Join: Change,
-    Attend: Change,
+    JoinAs: Change,
     Leave: Change,
     Lookup: Audience,
     Record: lambda audience, life, position: Recorded(Audience(*audience), life, position),
     ReadHistory: _history,
     SetStart: Start,
     Members: _roster,
-    Attendance: lambda *found: [Identity(*identity) for identity in found],
+    GetPresence: lambda *found: [Identity(*identity) for identity in found],
     TakeNotices: _notices,
     Heartbeat: lambda *epochs: epochs,
     GetCounters: lambda *counts: [tuple(count) for count in counts],

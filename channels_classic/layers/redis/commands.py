@@ -37,15 +37,15 @@ from channels_classic.layers.steps import (
     LISTENING,
     LIVENESS,
     Announce,
-    Attend,
-    Attendance,
-    Attended,
     Flush,
     GetCounters,
+    GetPresence,
+    GetPresenceGroups,
     GetPrograms,
     GetStatistics,
     Heartbeat,
     Join,
+    JoinAs,
     Leave,
     Length,
     Lookup,
@@ -54,10 +54,10 @@ from channels_classic.layers.steps import (
     Push,
     PutBack,
     ReadHistory,
-    Reattend,
     Record,
     Renew,
     Restore,
+    RestoreIdentities,
     Retire,
     SetStart,
     Step,
@@ -101,13 +101,13 @@ PUT_BACK = Script("put_back")
 PUSH = Script("counters", "epoch", "push")
 RELEASE_QUOTA = Script("release_quota", allow_oom=True)
 _GROUP = ("epoch", "presence", "group")
-JOIN, ATTEND, MEMBERS = (Script(*_GROUP, name) for name in ("join", "attend", "members"))
-RESTORE, REATTEND = (Script(*_GROUP, name) for name in ("restore", "reattend"))
+JOIN, JOIN_AS, MEMBERS = (Script(*_GROUP, name) for name in ("join", "join_as", "members"))
+RESTORE, RESTORE_IDENTITIES = (Script(*_GROUP, name) for name in ("restore", "restore_identities"))
 LEAVE = Script(*_GROUP, "leave", allow_oom=True)
 JOIN_CHANNELS = Script("join_channels")
-ATTEND_CHANNELS = Script("presence", "attend_channels")
+JOIN_CHANNELS_AS = Script("presence", "join_channels_as")
 LEAVE_CHANNELS = Script("presence", "leave_channels", allow_oom=True)
-ATTENDANCE = Script("presence", "attendance")
+GET_PRESENCE = Script("presence", "get_presence")
 TAKE_NOTICES = Script("presence", "take_notices", allow_oom=True)
 LOOKUP = Script("audience", "lookup")
 RECORD = Script("epoch", "history", "audience", "record")
@@ -119,7 +119,7 @@ REGISTER = Script("epoch", "register", allow_oom=True)
 ANNOUNCE = Script("announce", allow_oom=True)
 SCRIPTS = [
     *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE),
-    *(ATTEND, REATTEND, ATTEND_CHANNELS, LEAVE_CHANNELS, ATTENDANCE, TAKE_NOTICES),
+    *(JOIN_AS, RESTORE_IDENTITIES, JOIN_CHANNELS_AS, LEAVE_CHANNELS, GET_PRESENCE, TAKE_NOTICES),
     *(RECORD, READ_HISTORY, SET_START),
     *(JOIN_CHANNELS, LOOKUP, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE),
 ]
@@ -224,7 +224,10 @@ class CommandBuilder:
         return Taken(_queue_of(key), items, lost)
 
     def _group(
-        self, script: Script, step: Join | Attend | Reattend | Leave | Members | Restore, *arguments: str | bytes
+        self,
+        script: Script,
+        step: Join | JoinAs | RestoreIdentities | Leave | Members | Restore,
+        *arguments: str | bytes,
     ) -> list[Command]:
         """A command about the members that one inbox has in one group."""
         group, inbox = step.group, step.inbox
@@ -244,21 +247,21 @@ class CommandBuilder:
             yield member
             yield bytes([len(name)]) + name + self.cipher.encrypt(info)
 
-    def _attend(self, step: Attend) -> list[Command]:
+    def _join_as(self, step: JoinAs) -> list[Command]:
         if not step.inbox:
             keys = [self.keys.channels(step.group), self.keys.notices]
-            return [ATTEND_CHANNELS(keys, step.group, self.membership, *self._identities(step.members))]
-        return self._group(ATTEND, step, *self._identities(step.members))
+            return [JOIN_CHANNELS_AS(keys, step.group, self.membership, *self._identities(step.members))]
+        return self._group(JOIN_AS, step, *self._identities(step.members))
 
-    def _reattend(self, step: Reattend) -> list[Command]:
-        return self._group(REATTEND, step, "1" if step.announce else "0", *self._identities(step.members))
+    def _restore_identities(self, step: RestoreIdentities) -> list[Command]:
+        return self._group(RESTORE_IDENTITIES, step, "1" if step.announce else "0", *self._identities(step.members))
 
-    def _attendance(self, step: Attendance) -> list[Command]:
+    def _get_presence(self, step: GetPresence) -> list[Command]:
         keys = [self.keys.group(step.group), self.keys.channels(step.group), self.keys.notices]
-        return [ATTENDANCE(keys, step.group, self.membership)]
+        return [GET_PRESENCE(keys, step.group, self.membership)]
 
-    def _attended(self, step: Attended) -> list[Command]:
-        return [("SMEMBERS", self.keys.attended(step.inbox))]
+    def _get_presence_groups(self, step: GetPresenceGroups) -> list[Command]:
+        return [("SMEMBERS", self.keys.presence_groups(step.inbox))]
 
     def _take_notices(self, step: TakeNotices) -> list[Command]:
         return [TAKE_NOTICES([self.keys.notices], milliseconds(LISTENING), step.count)]
@@ -325,8 +328,8 @@ class CommandBuilder:
 
     def _renew(self, step: Renew) -> list[Command]:
         group, inbox = step.group, step.inbox
-        keys = [self.keys.group(group), self.keys.members(group, inbox), self.keys.attends(group, inbox)]
-        keys += [self.keys.people(group, inbox), self.keys.attended(inbox), self.keys.attending]
+        keys = [self.keys.group(group), self.keys.members(group, inbox), self.keys.identities(group, inbox)]
+        keys += [self.keys.people(group, inbox), self.keys.presence_groups(inbox), self.keys.presence_inboxes]
         keys += [self.keys.starts(group, inbox)]
         return [("PEXPIRE", key, self.membership) for key in keys]
 
@@ -402,7 +405,7 @@ def _statuses(step: Push, replies: Sequence[Any], epoch: int) -> list[Status]:
     return [_STATUSES[status] for status in replies[0]]
 
 
-def _change(step: Join | Attend | Leave, replies: Sequence[Any], epoch: int) -> Change:
+def _change(step: Join | JoinAs | Leave, replies: Sequence[Any], epoch: int) -> Change:
     return Change(*replies[0]) if step.inbox else Change(0, 0)
 
 
@@ -435,7 +438,7 @@ def _start(fields: Sequence[Any]) -> Start:
     return Start(life, position, bool(last))
 
 
-def _attendance(builder: CommandBuilder, reply: Any) -> list[Identity]:
+def _get_presence(builder: CommandBuilder, reply: Any) -> list[Identity]:
     return [identity for stored in reply if (identity := builder.identity(stored)) is not None]
 
 
@@ -461,7 +464,7 @@ def _count(step: Length | MemberCount, replies: Sequence[Any], epoch: int) -> in
     return int(replies[0])
 
 
-def _names(step: Flush | Attended, replies: Sequence[Any], epoch: int) -> list[str]:
+def _names(step: Flush | GetPresenceGroups, replies: Sequence[Any], epoch: int) -> list[str]:
     return [inbox.decode() for inbox in replies[0]]
 
 
@@ -509,8 +512,8 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     PutBack: CommandBuilder._put_back,
     Take: CommandBuilder._take,
     Join: CommandBuilder._join,
-    Attend: CommandBuilder._attend,
-    Reattend: CommandBuilder._reattend,
+    JoinAs: CommandBuilder._join_as,
+    RestoreIdentities: CommandBuilder._restore_identities,
     Leave: CommandBuilder._leave,
     Lookup: CommandBuilder._lookup,
     Record: CommandBuilder._record,
@@ -518,8 +521,8 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     SetStart: CommandBuilder._set_start,
     Members: CommandBuilder._members,
     MemberCount: CommandBuilder._member_count,
-    Attendance: CommandBuilder._attendance,
-    Attended: CommandBuilder._attended,
+    GetPresence: CommandBuilder._get_presence,
+    GetPresenceGroups: CommandBuilder._get_presence_groups,
     TakeNotices: CommandBuilder._take_notices,
     Renew: CommandBuilder._renew,
     Restore: CommandBuilder._restore,
@@ -535,7 +538,7 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
 
 _DECRYPTED: dict[type, Callable[[CommandBuilder, Any], Any]] = {
     Members: _roster,
-    Attendance: _attendance,
+    GetPresence: _get_presence,
     TakeNotices: _notices,
     ReadHistory: lambda builder, reply: builder.history(*reply),
 }
@@ -544,13 +547,13 @@ _DECRYPTED: dict[type, Callable[[CommandBuilder, Any], Any]] = {
 _RESULTS: dict[type, Callable[[Any, Sequence[Any], int], Any]] = {
     Push: _statuses,
     Join: _change,
-    Attend: _change,
+    JoinAs: _change,
     Leave: _change,
     Lookup: _audience,
     Record: _recorded,
     SetStart: lambda step, replies, epoch: _start(replies[0]),
     MemberCount: _count,
-    Attended: _names,
+    GetPresenceGroups: _names,
     Heartbeat: _epochs,
     Length: _count,
     Flush: _names,

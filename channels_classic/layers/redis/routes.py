@@ -18,15 +18,15 @@ from channels_classic.layers.losses import Count
 from channels_classic.layers.results import Announcement, Item, Taken
 from channels_classic.layers.steps import (
     Announce,
-    Attend,
-    Attendance,
-    Attended,
     Flush,
     GetCounters,
+    GetPresence,
+    GetPresenceGroups,
     GetPrograms,
     GetStatistics,
     Heartbeat,
     Join,
+    JoinAs,
     Leave,
     Length,
     Lookup,
@@ -35,10 +35,10 @@ from channels_classic.layers.steps import (
     Push,
     PutBack,
     ReadHistory,
-    Reattend,
     Record,
     Renew,
     Restore,
+    RestoreIdentities,
     Retire,
     SetStart,
     Step,
@@ -137,12 +137,12 @@ def marked(taken: Taken, shard: int) -> Taken:
 _PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {
     **dict.fromkeys(
         (
-            *(Join, Attend, Reattend, Leave, Lookup, Record, ReadHistory, SetStart),
-            *(MemberCount, Members, Attendance, Renew, Restore),
+            *(Join, JoinAs, RestoreIdentities, Leave, Lookup, Record, ReadHistory, SetStart),
+            *(MemberCount, Members, GetPresence, Renew, Restore),
         ),
         lambda routes, step: [routes.pin(step.group)],
     ),
-    **dict.fromkeys((Attended, TakeNotices), lambda routes, step: sorted(set(routes.pinned))),
+    **dict.fromkeys((GetPresenceGroups, TakeNotices), lambda routes, step: sorted(set(routes.pinned))),
     # On all shards that keep groups, the one of the inbox first: each knows which inboxes are alive, and has its epoch.
     **dict.fromkeys((Heartbeat, Retire), lambda routes, step: sorted(routes.pinned, key=routes.pin(step.inbox).__ne__)),
     Length: lambda routes, step: routes.of_queue(step.queue),
@@ -224,7 +224,7 @@ def _programs(results: Sequence[Sequence[Announcement]]) -> list[Announcement]:
 _MERGES: dict[type, Callable[[Sequence[Any]], Any]] = {
     Heartbeat: _epochs,
     Retire: _first,
-    **dict.fromkeys((Attended, TakeNotices), _reachable(_joined)),
+    **dict.fromkeys((GetPresenceGroups, TakeNotices), _reachable(_joined)),
     Length: _reachable(sum),
     Flush: _inboxes,
     GetStatistics: _reachable(_statistics),
