@@ -84,7 +84,7 @@ class Losses:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Leave to the parent what the layer has not been told yet."""
+        """Leave to the parent the losses that were not reported to the layer."""
         self._lock = threading.Lock()
         self._unreported: Counter[tuple[str, str]] = Counter()
 

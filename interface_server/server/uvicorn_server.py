@@ -112,7 +112,7 @@ def stop_timeout(drain: float) -> float:
 
 
 class ServerObserver:
-    """Is told of changes of a server, in its event loop. This one ignores them."""
+    """Receives the state changes of a server, in its event loop. This one ignores them."""
 
     def changed(self, state: Health) -> None:
         """The server accepts clients, and is in this state: ready, or what it lacks."""
