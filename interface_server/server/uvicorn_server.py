@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import uvicorn
 
-from channels_classic._health import Health
+from channels_classic._health import STUCK_AFTER, Health
 from channels_classic._metrics.samples import Samples
 from channels_classic.exceptions import CannotListen
 from channels_classic.layers import rng
@@ -61,9 +61,6 @@ SAMPLES_TIMEOUT = 2.0
 
 BEAT_INTERVAL = 0.2
 """Seconds between two calls of `ServerObserver.beat`."""
-
-STUCK_AFTER = 10.0
-"""Seconds without one after which the process counts as stuck."""
 
 POLL_INTERVAL = 0.05
 """Seconds between checks of what is in progress, as in uvicorn."""
