@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from channels_classic.layers.limits import LIMITS, WORRYING
 from channels_classic.layers.losses import KINDS
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL
-from channels_classic.layers.status import Status, WorkerStatus
+from channels_classic.layers.status import ChannelStatus, Status, WorkerStatus
 
 SILENT_AFTER = 2.5 * ANNOUNCE_INTERVAL
 """Seconds since its last announcement after which a program is not what it should be."""
@@ -19,13 +20,22 @@ SLOW_AFTER = 1
 NORMAL = {"unknown"}
 """Kinds of loss that need no look: clients leave while messages are on their way to them."""
 
+MOST_ALIKE = 10
+"""Most sentences about one kind of problem, and most names in a sentence."""
+
 LONG_INBOX = 1000
 """Entries of an inbox that are more than one moment's."""
 
 
 def problems(status: Status) -> list[str]:
     """Return a sentence for each thing that an operator should look at."""
-    return [sentence for look in _LOOKS for sentence in look(status)]
+    found: list[str] = []
+    for look in _LOOKS:
+        sentences = list(look(status))
+        found += sentences[:MOST_ALIKE]
+        if len(sentences) > MOST_ALIKE:
+            found.append(f"… and {len(sentences) - MOST_ALIKE} more like the last one.")
+    return found
 
 
 def as_dict(status: Status) -> dict[str, Any]:
@@ -59,7 +69,7 @@ def _silent(status: Status) -> Iterator[str]:
 def _unserved(status: Status) -> Iterator[str]:
     if not status.workers:
         return
-    for channel in status.plain_channels:
+    for channel in sorted(status.plain_channels, key=lambda channel: -channel.oldest):
         if channel.waiting and not channel.workers:
             yield (
                 f"No worker listens on {channel.name}, where {channel.waiting} message(s) wait, the oldest for "
@@ -75,9 +85,15 @@ def _slow(status: Status) -> Iterator[str]:
             yield (
                 f"The worker {worker.host}:{worker.pid} runs {_running(worker)} in {worker.busy} of {worker.threads} "
                 f"thread(s), while {sum(channel.waiting for channel in late)} message(s) wait on "
-                f"{', '.join(channel.name for channel in late)}, the oldest for "
+                f"{_names(late)}, the oldest for "
                 f"{max(channel.oldest for channel in late)} s."
             )
+
+
+def _names(channels: Sequence[ChannelStatus]) -> str:
+    names = [channel.name for channel in channels[:MOST_ALIKE]]
+    more = len(channels) - len(names)
+    return ", ".join(names) + (f" and {more} more channel(s)" if more else "")
 
 
 def _is_busy(worker: WorkerStatus) -> bool:
@@ -104,4 +120,10 @@ def _losses(status: Status) -> Iterator[str]:
         yield f"{number} message(s) were lost a moment ago ({kind}): {KINDS.get(kind, 'see docs/delivery.md')}."
 
 
-_LOOKS = (_missing, _silent, _unserved, _slow, _full_inboxes, _losses)
+def _reached_limits(status: Status) -> Iterator[str]:
+    for limit, number in status.new_limits.items():
+        if limit in WORRYING:
+            yield f"{number} client(s) reached a limit a moment ago ({limit}): {LIMITS[limit]}."
+
+
+_LOOKS = (_missing, _silent, _unserved, _slow, _full_inboxes, _losses, _reached_limits)

@@ -80,6 +80,10 @@ class Status:
     """Groups of all interface servers; one with members at several counts several times."""
     new_losses: Mapping[str, int] = field(default_factory=dict)
     """Those of `losses` that came between two readings."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """How often clients reached a limit of the interface servers that run, see `limits.LIMITS`."""
+    new_limits: Mapping[str, int] = field(default_factory=dict)
+    """Those of `limits` that came between two readings."""
     read_at: float = 0.0
     """By `time.monotonic`."""
 
@@ -87,6 +91,11 @@ class Status:
     def plain_channels(self) -> list[ChannelStatus]:
         """The channels that workers read: all but inboxes."""
         return [channel for channel in self.channels if not channel.owner]
+
+    @property
+    def channels_by_urgency(self) -> list[ChannelStatus]:
+        """All channels, for a screen that has room for some: first those where something waits, then the busiest."""
+        return sorted(self.channels, key=lambda channel: (-channel.oldest, -channel.waiting, -(channel.rate or 0.0)))
 
     def since(self, earlier: Status) -> Status:
         """Return this status with the rates of the time since an earlier one."""
@@ -96,10 +105,17 @@ class Status:
             replace(channel, rate=max(0, channel.messages - before.get(channel.name, 0)) / seconds)
             for channel in self.channels
         ]
-        lost = {kind: number - earlier.losses.get(kind, 0) for kind, number in self.losses.items()}
         return replace(
-            self, channels=channels, new_losses={kind: number for kind, number in lost.items() if number > 0}
+            self,
+            channels=channels,
+            new_losses=_growth(earlier.losses, self.losses),
+            new_limits=_growth(earlier.limits, self.limits),
         )
+
+
+def _growth(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    grown = {name: number - before.get(name, 0) for name, number in now.items()}
+    return {name: number for name, number in grown.items() if number > 0}
 
 
 def read(layer: BaseChannelLayer) -> Status:
@@ -123,6 +139,7 @@ def read(layer: BaseChannelLayer) -> Status:
         _groups(interfaces),
         _losses(counters),
         sum(server.facts.groups for server in interfaces),
+        limits=_limits(interfaces),
         read_at=time.monotonic(),
     )
 
@@ -192,6 +209,13 @@ def _groups(interfaces: Iterable[InterfaceStatus]) -> dict[str, int]:
     for server in interfaces:
         members.update(server.facts.largest_groups)
     return dict(members.most_common())
+
+
+def _limits(interfaces: Iterable[InterfaceStatus]) -> dict[str, int]:
+    reached: Counter[str] = Counter()
+    for server in interfaces:
+        reached.update(server.facts.limits)
+    return {limit: reached[limit] for limit in sorted(reached)}
 
 
 def _losses(counters: Iterable[Count]) -> dict[str, int]:

@@ -160,6 +160,8 @@ class UvicornServer(uvicorn.Server):
         if self.lifespan.should_exit:
             raise SystemExit(1)
         self._session = self.lifespan.state.pop(SESSION, None)
+        if self._session is not None:
+            self._session.stats.refused = self._state.refused
         context = self.config.ssl
         tls = TLS(context, self._limits.head_timeout) if context is not None else None
         limit = self._limits.max_connections
@@ -224,8 +226,6 @@ class UvicornServer(uvicorn.Server):
     def _collect(self, session: LayerSession, found: Future[Samples]) -> None:
         try:
             collected = samples(session)
-            for status, number in self._state.refused.items():
-                collected.add("refused_requests_total", number, str(status))
         except Exception as error:
             found.set_exception(error)
         else:

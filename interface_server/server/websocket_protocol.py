@@ -21,7 +21,6 @@ from http import HTTPStatus
 from typing import Any
 
 import uvicorn
-from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 
 from ..asgi import Event, Scope
@@ -30,6 +29,7 @@ from ..frames import encode_frame
 from ..layer.budget import UNCOUNTED
 from .connect_rate import ConnectRate
 from .request_syntax import Header
+from .server_state import ServerState
 from .websocket_handshake import Handshake
 from .websocket_reader import (
     BINARY,
@@ -160,6 +160,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """Return True when it is the turn of this handshake, False if it has been refused or its client left."""
         delay = rate.reserve(self._loop.time())
         if delay is None:
+            self._server.refused[503] += 1
             self._deny(503, [RETRY_AFTER], b"Service unavailable.\n")
         elif delay:
             await asyncio.sleep(delay)

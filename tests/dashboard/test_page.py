@@ -181,7 +181,8 @@ def test_a_page_whose_worker_is_gone_says_so_and_is_live_again_afterwards(window
     page = live(window())
     site.stop_workers()
     try:
-        page.get_by_text("no worker takes the messages of this page").wait_for(timeout=scaled(60_000))
+        page.get_by_text("No worker takes the messages of this page").wait_for(timeout=scaled(60_000))
+        assert page.get_by_text("No problem was found").count() == 0
     finally:
         site.start_workers(1)
     live(page)

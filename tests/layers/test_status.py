@@ -11,7 +11,7 @@ import pytest
 
 from channels_classic.exceptions import ChannelFull, LayerUnavailable
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.diagnosis import problems
+from channels_classic.layers.diagnosis import MOST_ALIKE, problems
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.programs import Announcer, InterfaceFacts, WorkerFacts
 from channels_classic.layers.redis import RedisChannelLayer, RedisClusterChannelLayer, RedisSentinelChannelLayer
@@ -175,8 +175,31 @@ def test_a_site_that_is_well_has_no_problems() -> None:
         (replace(WELL, workers=[replace(WORKER, heard=20.0)]), "worker jobs:2 has not reported for 20 s"),
         (replace(WELL, new_losses={"refused": 2}), r"2 message\(s\) were lost a moment ago \(refused\): the layer ref"),
         (replace(WELL, new_losses={"of a later release": 2}), "see docs/delivery.md"),
+        (
+            replace(WELL, new_limits={"cut_off memory": 2, "closed 1009": 5}),
+            r"^2 client\(s\) .*\(cut_off memory\): .*--so",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(status: Status, sentence: str) -> None:
     (found,) = problems(status)
     assert re.search(sentence, found)
+
+
+def test_a_site_of_thousands_of_channels_is_described_in_a_few_lines() -> None:
+    many = [replace(JOBS, name=f"jobs.{number}", waiting=1, oldest=number, workers=0) for number in range(5000)]
+    status = replace(WELL, channels=many)
+    found = problems(status)
+    assert len(found) == MOST_ALIKE + 1
+    assert found[0].startswith("No worker listens on jobs.4999, "), "the one that waits longest comes first"
+    assert found[-1] == "… and 4990 more like the last one."
+    worker = replace(WORKER, busy=2, running={"slow": 2}, channels=[channel.name for channel in many])
+    (sentence,) = problems(replace(status, workers=[worker], channels=[replace(one, workers=1) for one in many]))
+    assert len(sentence) < 500 and "and 4988 more channel(s)" in sentence
+
+
+def test_the_channels_where_something_waits_come_first() -> None:
+    names = [("idle", 0, 0, 0.0), ("busy", 0, 0, 9.0), ("waits", 1, 5, 0.0), ("waits longer", 1, 7, 0.0)]
+    channels = [replace(JOBS, name=name, waiting=number, oldest=age, rate=rate) for name, number, age, rate in names]
+    found = [channel.name for channel in replace(WELL, channels=channels).channels_by_urgency]
+    assert found == ["waits longer", "waits", "busy", "idle"]
