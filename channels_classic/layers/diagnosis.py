@@ -9,7 +9,7 @@ from typing import Any
 from channels_classic.layers.limits import LIMITS, WORRYING
 from channels_classic.layers.losses import KINDS
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL
-from channels_classic.layers.status import ChannelStatus, Status, WorkerStatus
+from channels_classic.layers.status import Status, WorkerStatus
 
 SILENT_AFTER = 2.5 * ANNOUNCE_INTERVAL
 """Seconds since its last announcement after which a program is not what it should be."""
@@ -20,8 +20,8 @@ SLOW_AFTER = 1
 NORMAL = {"unknown"}
 """Kinds of loss that need no look: clients leave while messages are on their way to them."""
 
-MOST_ALIKE = 10
-"""Most sentences about one kind of problem, and most names in a sentence."""
+MOST_ALIKE = 5
+"""Most sentences about one kind of problem, and most names in a sentence or a cell."""
 
 LONG_INBOX = 1000
 """Entries of an inbox that are more than one moment's."""
@@ -66,6 +66,14 @@ def _silent(status: Status) -> Iterator[str]:
             )
 
 
+def _ended_silently(status: Status) -> Iterator[str]:
+    for one in sorted(status.missing, key=lambda one: one.heard):
+        yield (
+            f"A process of {_PROGRAMS.get(one.kind, one.kind)}, {one.host}:{one.pid}, was last heard of "
+            f"{one.heard:.0f} s ago and did not report its end: it was killed, stands still, or is cut off."
+        )
+
+
 def _unserved(status: Status) -> Iterator[str]:
     if not status.workers:
         return
@@ -83,25 +91,26 @@ def _slow(status: Status) -> Iterator[str]:
         late = [waiting[name] for name in worker.channels if name in waiting]
         if late and _is_busy(worker):
             yield (
-                f"The worker {worker.host}:{worker.pid} runs {_running(worker)} in {worker.busy} of {worker.threads} "
+                f"The worker {worker.host}:{worker.pid} runs {running(worker)} in {worker.busy} of {worker.threads} "
                 f"thread(s), while {sum(channel.waiting for channel in late)} message(s) wait on "
-                f"{_names(late)}, the oldest for "
+                f"{listed([channel.name for channel in late])}, the oldest for "
                 f"{max(channel.oldest for channel in late)} s."
             )
-
-
-def _names(channels: Sequence[ChannelStatus]) -> str:
-    names = [channel.name for channel in channels[:MOST_ALIKE]]
-    more = len(channels) - len(names)
-    return ", ".join(names) + (f" and {more} more channel(s)" if more else "")
 
 
 def _is_busy(worker: WorkerStatus) -> bool:
     return bool(worker.running) and worker.busy >= worker.threads
 
 
-def _running(worker: WorkerStatus) -> str:
-    return ", ".join(f"{name} × {number}" for name, number in worker.running.items())
+def listed(names: Sequence[str]) -> str:
+    """Return names as a text: the first, and how many more there are."""
+    more = len(names) - MOST_ALIKE
+    return ", ".join(names[:MOST_ALIKE]) + (f" and {more} more" if more > 0 else "")
+
+
+def running(worker: WorkerStatus) -> str:
+    """Return the consumers that run in a worker as a text."""
+    return listed([f"{name} × {number}" for name, number in worker.running.items()])
 
 
 def _full_inboxes(status: Status) -> Iterator[str]:
@@ -126,4 +135,6 @@ def _reached_limits(status: Status) -> Iterator[str]:
             yield f"{number} client(s) reached a limit a moment ago ({limit}): {LIMITS[limit]}."
 
 
-_LOOKS = (_missing, _silent, _unserved, _slow, _full_inboxes, _losses, _reached_limits)
+_PROGRAMS = {"interface": "an interface server", "worker": "a worker"}
+
+_LOOKS = (_missing, _silent, _ended_silently, _unserved, _slow, _full_inboxes, _losses, _reached_limits)

@@ -17,7 +17,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.losses import KINDS, Count
 from channels_classic.layers.names import is_owned
 from channels_classic.layers.programs import InterfaceFacts, WorkerFacts, decode
-from channels_classic.layers.steps import GetCounters, GetPrograms, GetStatistics, Step
+from channels_classic.layers.steps import LIVENESS, GetCounters, GetPrograms, GetStatistics, Step
 
 MOST_CHANNELS = 500
 """Most channels that are looked at; those with workers come first, then those with most messages."""
@@ -45,6 +45,16 @@ class WorkerStatus:
     running: Mapping[str, int]
     channels: Sequence[str]
     uptime: float
+    heard: float
+
+
+@dataclass(frozen=True, slots=True)
+class MissingProgram:
+    """A process that counts as ended, `heard` seconds after its last report, and did not report its end."""
+
+    kind: str
+    host: str
+    pid: int
     heard: float
 
 
@@ -84,6 +94,8 @@ class Status:
     """How often clients reached a limit of the interface servers that run, see `limits.LIMITS`."""
     new_limits: Mapping[str, int] = field(default_factory=dict)
     """Those of `limits` that came between two readings."""
+    missing: Sequence[MissingProgram] = ()
+    """Processes that ended within the last minutes and did not say so."""
     read_at: float = 0.0
     """By `time.monotonic`."""
 
@@ -121,7 +133,8 @@ def _growth(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]
 def read(layer: BaseChannelLayer) -> Status:
     """Return the status of a layer. Raise `LayerUnavailable` or `StepRefused`."""
     announced, counters = _run(layer, [GetPrograms(), GetCounters()])
-    programs = [(facts, found.age) for found in announced if (facts := decode(found.facts)) is not None]
+    every = [(facts, found.age) for found in announced if (facts := decode(found.facts)) is not None]
+    programs = [(facts, age) for facts, age in every if age <= LIVENESS]
     interfaces = [InterfaceStatus(facts, age) for facts, age in programs if isinstance(facts, InterfaceFacts)]
     workers = [(facts, age) for facts, age in programs if isinstance(facts, WorkerFacts)]
     names = _channels(counters, [facts for facts, _ in workers], [server.facts.inbox for server in interfaces])
@@ -140,6 +153,7 @@ def read(layer: BaseChannelLayer) -> Status:
         _losses(counters),
         sum(server.facts.groups for server in interfaces),
         limits=_limits(interfaces),
+        missing=[MissingProgram(facts.kind, facts.host, facts.pid, age) for facts, age in every if age > LIVENESS],
         read_at=time.monotonic(),
     )
 

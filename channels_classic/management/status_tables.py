@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from channels_classic.layers.diagnosis import problems
+from channels_classic.layers.diagnosis import listed, problems, running
 from channels_classic.layers.limits import LIMITS
 from channels_classic.layers.losses import KINDS
 from channels_classic.layers.status import ChannelStatus, Status
@@ -46,7 +46,7 @@ def tables(status: Status) -> Iterator[Table]:
                 *(worker.host, str(worker.pid), worker.version, duration(worker.uptime)),
                 *map(str, (worker.processes, worker.threads, worker.busy)),
                 f"{worker.heard:.0f} s ago",
-                ", ".join(f"{name} × {number}" for name, number in worker.running.items()),
+                running(worker),
             )
             for worker in status.workers
         ],
@@ -79,7 +79,7 @@ def _channel(channel: ChannelStatus) -> Sequence[str]:
         str(channel.messages),
         "" if channel.owner else str(channel.workers),
         str(channel.refused) if channel.refused else "",
-        ", ".join(f"{number} {kind}" for kind, number in channel.losses.items()),
+        listed([f"{number} {kind}" for kind, number in channel.losses.items()]),
     )
 
 
