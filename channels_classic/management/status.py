@@ -21,7 +21,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.diagnosis import as_dict, problems
 from channels_classic.layers.status import Status, read
 from channels_classic.management.checks import Condition
-from channels_classic.management.status_tables import tables, text
+from channels_classic.management.status_tables import NAMES, tables, text
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 CHECK_FAILED = 1
 UNKNOWN = 2
 """Exit statuses."""
+
+
+LEAST_NAME = 16
+"""Least width of the first column of a table on a screen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +159,14 @@ class _Screen:
 
         parts = [*map(_warning, problems(status))]
         for table in tables(status):
-            shown = Table(title=table.title, title_justify="left", title_style="bold", box=None)
+            shown = Table(title=table.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
             for column in table.columns:
-                shown.add_column(column)
+                # On a narrow screen names are folded; what there is no room for is seen to be cut.
+                is_text = column in NAMES
+                width = LEAST_NAME if column == table.columns[0] else None
+                shown.add_column(
+                    column, overflow="fold" if is_text else "ellipsis", no_wrap=not is_text, min_width=width
+                )
             for row in table.rows:
                 shown.add_row(*row)
             parts.append(shown)

@@ -11,6 +11,9 @@ from channels_classic.layers.losses import KINDS
 from channels_classic.layers.status import ChannelStatus, Status
 
 MOST_GROUPS = 20
+NAMES = {"host", "runs", "channel", "lost", "group", "reason", "meaning"}
+"""The columns of names and sentences; others have figures."""
+
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
