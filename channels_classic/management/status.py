@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from django.core.management.base import CommandError
 
 from channels_classic._options import option
-from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.exceptions import ChannelsError, LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.diagnosis import as_dict, problems
 from channels_classic.layers.status import Status, read
@@ -74,9 +74,11 @@ def run(layer: BaseChannelLayer, config: StatusConfig, out: TextIO) -> None:
             with _display(config, out) as display:
                 _watch(layer, config, display)
         else:
-            earlier = _read(layer)
+            earlier = read(layer)
             time.sleep(config.interval)
-            _Lines(config, out).show(_read(layer).since(earlier))
+            _Lines(config, out).show(read(layer).since(earlier))
+    except ChannelsError as error:
+        raise CommandError(str(error), returncode=UNKNOWN) from error
     except BrokenPipeError:  # a program such as `head` has read what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -87,19 +89,12 @@ def check(layer: BaseChannelLayer, config: StatusConfig, out: TextIO) -> None:
         conditions = [Condition.parse(condition) for condition in config.check]
     except ValueError as error:
         raise CommandError(str(error), returncode=UNKNOWN) from error
-    status = _read(layer)
+    status = read(layer)
     failures = [failure for condition in conditions if (failure := condition.failure(status))]
     if config.json:
         _Lines(config, out).show(status)
     if failures:
         raise CommandError(" ".join(failures), returncode=CHECK_FAILED)
-
-
-def _read(layer: BaseChannelLayer) -> Status:
-    try:
-        return read(layer)
-    except (LayerUnavailable, StepRefused) as error:
-        raise CommandError(str(error), returncode=UNKNOWN) from error
 
 
 def _watch(layer: BaseChannelLayer, config: StatusConfig, display: Display) -> None:

@@ -12,6 +12,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from channels_classic.dashboard.status import MOST_ROWS
+from channels_classic.layers.programs import Announcer, WorkerFacts
 from tests.support.dashboard_site import READER, STAFF, DashboardSite, log_in
 from tests.support.site import HOST
 from tests.support.waiting import eventually, scaled
@@ -111,6 +113,20 @@ def test_it_fits_a_phone_in_either_colour_scheme(window: Window, scheme: str) ->
     back, text = page.evaluate("(style => [style.backgroundColor, style.color])(getComputedStyle(document.body))")
     lightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (back, text)]
     assert (lightness[0] > lightness[1]) == (scheme == "light")
+
+
+def test_a_large_site_is_cut_to_what_a_page_has_room_for(site: DashboardSite, window: Window) -> None:
+    program, names = Announcer(), [f"jobs.{number}" for number in range(300)]
+    running = {f"shop.step_{number}": 1 for number in range(30)}
+    with site.layer() as layer:
+        layer.run([program.announce(WorkerFacts, channels=names, threads=30, busy=30, running=running)])
+        try:
+            page = live(window())
+            page.locator("#channels", has_text=re.compile(r"and 2\d\d more; manage.py channels shows all")).wait_for()
+            assert page.locator("#channels tbody tr").count() == MOST_ROWS
+            page.locator("#workers", has_text="shop.step_4 × 1 and 25 more").wait_for()
+        finally:
+            layer.run([program.withdraw()])
 
 
 # Who may see it

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,6 +125,16 @@ def test_without_a_host_of_the_local_layer_it_ends_with_2() -> None:
     command = site.run("channels")
     assert command.wait() == 2
     assert "no interface server of this project and user hosts it" in command.output
+    site.stop()
+
+
+def test_a_layer_that_cannot_be_used_as_configured_ends_with_2(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    site = RunningSite(workers=0)
+    site.environment["LAYER_PATH"] = str(tmp_path / "layer")
+    command = site.run("channels", "--check", "workers>=1")
+    assert command.wait() == 2
+    assert command.output.startswith("CommandError: The folder of the local channel layer"), command.output
     site.stop()
 
 
