@@ -58,7 +58,7 @@ class InterfaceFacts(ProgramFacts):
     largest_groups: Mapping[str, int] = field(default_factory=dict)
     """The number of members here of some of them, the largest."""
     limits: Mapping[str, int] = field(default_factory=dict)
-    """How often clients reached each of `limits.LIMITS` since the process started."""
+    """The number of clients that reached each of `limits.LIMITS` since the process started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

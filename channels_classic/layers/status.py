@@ -91,7 +91,7 @@ class Status:
     new_losses: Mapping[str, int] = field(default_factory=dict)
     """Those of `losses` that came between two readings."""
     limits: Mapping[str, int] = field(default_factory=dict)
-    """How often clients reached a limit of the interface servers that run, see `limits.LIMITS`."""
+    """The number of clients that reached each limit of the interface servers that run, see `limits.LIMITS`."""
     new_limits: Mapping[str, int] = field(default_factory=dict)
     """Those of `limits` that came between two readings."""
     missing: Sequence[MissingProgram] = ()

@@ -272,7 +272,7 @@ SHOWN = {
     "capacity": r"^  jobs +1 .* 1$",
     "websocket_timeout": r"^Interface servers$",
 }
-"""Where `manage.py channels` shows those that have another place: sockets that ended are no longer counted there."""
+"""Lines of `manage.py channels` for those that have another place: sockets that ended are no longer counted there."""
 
 
 def test_every_limit_is_reached() -> None:
