@@ -15,6 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from channels_classic.dashboard.status import MOST_ROWS
 from channels_classic.layers.programs import Announcer, WorkerFacts
 from tests.support.dashboard_site import READER, STAFF, DashboardSite, log_in
+from tests.support.redis_server import RedisServer
 from tests.support.site import HOST
 from tests.support.waiting import eventually, scaled
 
@@ -199,6 +200,21 @@ def test_a_page_whose_worker_is_gone_says_so_and_is_live_again_afterwards(window
         assert page.get_by_text("No problem was found").count() == 0
     finally:
         site.start_workers(1)
+    live(page)
+
+
+@pytest.mark.parametrize("site", ["redis"], indirect=True)
+def test_a_page_whose_site_answers_503_says_what_that_may_be(
+    site: DashboardSite, window: Window, redis_server: RedisServer
+) -> None:
+    page = live(window())
+    redis_server.command("CONFIG", "SET", "maxmemory", "1")
+    try:
+        problem = page.get_by_text("The interface server answers 503: the channel layer is down, out of memory or full")
+        problem.wait_for(timeout=scaled(60_000))
+        assert page.locator("#problems li").count() == 1
+    finally:
+        redis_server.command("CONFIG", "SET", "maxmemory", "0")
     live(page)
 
 
