@@ -25,7 +25,7 @@ test: $(READY)  ## run the tests, with a real Redis and a real browser
 	@scripts/provide redis chromium iproute2 && $(BIN)/python -m pytest -n 4
 
 coverage: $(READY)  ## run the tests, measure branch coverage and hold the floor in setup.cfg
-	@scripts/provide redis chromium iproute2 && $(BIN)/coverage erase && $(BIN)/coverage run -m pytest -n 4 && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
+	@scripts/provide redis chromium iproute2 && { scripts/provide npm || :; } && $(BIN)/coverage erase && $(BIN)/coverage run -m pytest -n 4 && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 test-all: $(READY)  ## run the tests with each supported pair of Python and Django found here
 	@scripts/provide redis chromium iproute2 && scripts/nox --session tests
