@@ -98,4 +98,4 @@ $(DEMO): setup.cfg pyproject.toml constraints.txt
 	@scripts/environment .venv-channels-4 $(PYTHON) --editable . 'channels>=4,<5' 'channels_redis>=4,<5' && touch $@
 
 .venv-bench/.ready: benchmarks/requirements.txt setup.cfg
-	@scripts/environment .venv-bench $(PYTHON) --requirement benchmarks/requirements.txt && touch $@
+	@scripts/environment .venv-bench $(PYTHON) --requirement benchmarks/requirements.txt && { ! command -v npm >/dev/null || npm install --silent --prefix .venv-bench ws@8; } && touch $@
