@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Collection
 from typing import Any
 
-from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
+from channels_classic.exceptions import ChannelFull, InvalidChannelLayerError, LayerUnavailable, StepRefused
 from channels_classic.layers.losses import kind_of
 from channels_classic.layers.presence import read_info
 from channels_classic.layers.results import Notice
@@ -65,10 +65,10 @@ class Announcer:
             try:
                 if self._announce() == AT_ONCE:
                     continue
-            except (LayerUnavailable, StepRefused) as error:
-                logger.debug("No notices can be taken or sent: %s", error)
+            except (InvalidChannelLayerError, LayerUnavailable, StepRefused) as error:
+                logger.debug("No notices can be taken or sent: %s", error)  # the worker reports it, or ends with it
             except Exception:
-                logger.exception("The announcer failed and goes on.")
+                logger.exception("The announcer failed and continues.")
             self._stopping.wait(INTERVAL)
         if self._taken:
             self._announce()
