@@ -6,6 +6,7 @@ than may be queued.
 
 from __future__ import annotations
 
+import codecs
 import struct
 from typing import Any
 
@@ -35,6 +36,8 @@ PLAIN = frozenset(
 WITH_COMPRESSION = PLAIN | {opcode | fin | COMPRESSED for opcode in (TEXT, BINARY) for fin in (0, FIN)}
 """Valid first bytes of a frame with it (RFC 7692, section 6)."""
 
+_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
+
 Event = tuple[int, Any]
 """An opcode, and its content: text for TEXT, the code and the reason for CLOSE, bytes for the others."""
 
@@ -50,7 +53,7 @@ class InvalidFrame(ValueError):
 class MessageReader:
     """Turns the bytes of one client into messages and control frames."""
 
-    __slots__ = ("_buffer", "_fragments", "_max_size", "_opcode", "_size", "_start", "_valid", "extension")
+    __slots__ = ("_buffer", "_decoder", "_fragments", "_max_size", "_size", "_start", "_valid", "extension")
 
     def __init__(self, max_size: int, extension: Extension | None = None) -> None:
         self._max_size = max_size
@@ -59,8 +62,8 @@ class MessageReader:
         self._buffer: bytes | bytearray = b""
         self._start = 0
         # The message of which some frames have come, and others not.
-        self._opcode = 0
-        self._fragments: list[bytes] | None = None
+        self._fragments: list[Any] | None = None
+        self._decoder: codecs.IncrementalDecoder | None = None  # of a text: a fragment may end within a character
         self._size = 0
 
     @property
@@ -77,6 +80,11 @@ class MessageReader:
             self._buffer = bytearray(memoryview(self._buffer)[self._start :])
             self._start = 0
         self._buffer += data
+
+    def discard(self) -> None:
+        """Release everything that is held; nothing more is read."""
+        self._buffer, self._start = b"", 0
+        self._fragments, self._size = None, 0
 
     def next(self) -> Event | None:
         """Return the next event, or None if more bytes are needed. Raises `InvalidFrame`."""
@@ -116,20 +124,27 @@ class MessageReader:
         if self.extension is not None:
             payload = self._decompressed(first, payload)
         if self._fragments is not None:
-            if len(self._fragments) >= MAX_FRAGMENTS:
-                raise InvalidFrame(POLICY)
-            self._fragments.append(payload)
-            if not final:
-                self._size += len(payload)
-                return None
-            opcode, payload = self._opcode, b"".join(self._fragments)
-            self._fragments, self._size = None, 0
-        elif not final:
-            self._opcode, self._fragments, self._size = opcode, [payload], len(payload)
+            return self._continue(self._fragments, payload, bool(final))
+        if final:
+            return (TEXT, _text(payload)) if opcode == TEXT else (BINARY, payload)
+        self._fragments, self._size = [], 0
+        self._decoder = _Utf8Decoder() if opcode == TEXT else None
+        return self._continue(self._fragments, payload, False)
+
+    def _continue(self, fragments: list[Any], payload: bytes, final: bool) -> Event | None:
+        """Add a fragment. One of a text is decoded at once: invalid UTF-8 is refused before the message ends."""
+        if len(fragments) >= MAX_FRAGMENTS:
+            raise InvalidFrame(POLICY)
+        decoder = self._decoder
+        try:
+            fragments.append(payload if decoder is None else decoder.decode(payload, final))
+        except UnicodeDecodeError:
+            raise InvalidFrame(BAD_DATA) from None
+        self._size += len(payload)
+        if not final:
             return None
-        if opcode == BINARY:
-            return BINARY, payload
-        return TEXT, _text(payload)
+        self._fragments, self._size = None, 0
+        return (BINARY, b"".join(fragments)) if decoder is None else (TEXT, "".join(fragments))
 
     def _decompressed(self, first: int, payload: bytes) -> bytes:
         assert self.extension is not None

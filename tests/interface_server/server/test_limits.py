@@ -384,6 +384,23 @@ def test_a_message_may_be_as_large_as_is_said() -> None:
         assert read_all(client)[2:4] == (1009).to_bytes(2, "big")
 
 
+def test_a_client_reads_why_its_message_is_refused_though_it_sends_on() -> None:
+    with live(limits={"max_message": 1000}) as server, server.raw() as client:
+        open_socket(server, client)
+        # Much more than the system buffers: to close while it comes would reset the connection.
+        client.sendall(b"\x82\xff" + (8_000_000).to_bytes(8, "big") + bytes(4) + bytes(8_000_000))
+        assert read_all(client) == b"\x88\x02" + (1009).to_bytes(2, "big")
+        assert server.consume("websocket.disconnect")["code"] == 1009
+
+
+def test_a_client_that_sends_on_for_ever_is_cut_off(server: Live) -> None:
+    with server.raw() as client:
+        open_socket(server, client)
+        client.sendall(b"\xff\xff")
+        with pytest.raises(ConnectionError):
+            deque(map(client.sendall, repeat(bytes(1_000_000), 100)), maxlen=0)
+
+
 def test_a_flood_of_pings_whose_pongs_nobody_reads_is_ended(server: Live) -> None:
     with server.raw() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -141,6 +141,29 @@ def test_an_invalid_frame_is_answered_with_its_code(data: bytes, code: int, step
     assert raised.value.code == code
 
 
+@pytest.mark.parametrize("broken", [b"\xff", b"\xc3\x28", b"\xf4\x90", b"\xe2\x82x"])
+def test_a_text_that_is_no_utf_8_is_refused_at_the_fragment_that_shows_it(broken: bytes) -> None:
+    beginning = frame(0x01, b"good" + broken[:1]) + frame(0x89, b"p")
+    with pytest.raises(InvalidFrame) as raised:
+        read(beginning + frame(0x00, broken[1:]))
+    assert raised.value.code == 1007
+
+
+def test_a_character_at_the_end_of_a_text_must_be_complete() -> None:
+    cut = "€".encode()[:2]
+    assert read(frame(0x01, b"a") + frame(0x00, cut)) == []
+    with pytest.raises(InvalidFrame):
+        read(frame(0x01, b"a") + frame(0x00, cut) + frame(0x80))
+
+
+def test_bytes_in_fragments_are_not_taken_for_text() -> None:
+    assert read(frame(0x02, b"\xff") + frame(0x80, b"\xc3")) == [(BINARY, b"\xff\xc3")]
+    assert read(frame(0x01, b"a") + frame(0x80, b"b") + frame(0x02, b"\xff") + frame(0x80, b"")) == [
+        (TEXT, "ab"),
+        (BINARY, b"\xff"),
+    ]
+
+
 def test_a_control_frame_is_read_while_a_message_is_as_large_as_it_may_be() -> None:
     assert read(frame(0x02, b"a" * 1000) + frame(0x89) + frame(0x80), max_size=1000)[0] == (PING, b"")
 
