@@ -154,6 +154,8 @@ class CommandBuilder:
         """Return the result of a step from the replies to its commands, read by a client that registered at `epoch`."""
         if isinstance(step, Take):
             return self._taken(replies, epoch)
+        if isinstance(step, ReadHistory):
+            return self.history(step.group, *replies[0])
         decrypt = _DECRYPTED.get(type(step))
         if decrypt is not None:
             return decrypt(self, replies[0])
@@ -166,10 +168,11 @@ class CommandBuilder:
             keys.append(self.keys.quotas(step.queue))
             if step.alive:
                 keys.append(self.keys.alive(step.queue))
+        encrypt, place = self.cipher.encrypt, keys[0]
         arguments: list[str | bytes | int] = [INBOX_ENTRIES, QUEUE_BYTES, QUOTAS_FROM, counted_name(step.queue)]
         for entry in step.entries:
             limit = -1 if entry.limit is None else entry.limit
-            arguments += (entry.quota_key, limit, milliseconds(entry.ttl), self.cipher.encrypt(entry.payload))
+            arguments += (entry.quota_key, limit, milliseconds(entry.ttl), encrypt(entry.payload, place))
         return [PUSH(keys, *arguments)]
 
     def _put_back(self, step: PutBack) -> list[Command]:
@@ -205,11 +208,12 @@ class CommandBuilder:
             return None
         key, entries = replies[0]
         now = _now(replies[1])
+        place = key.decode()
         items, lost = [], []
         for entry in entries:
             try:
                 number, stamp, ttl, quota_key = _HEAD.unpack_from(entry)
-                payload = self.cipher.decrypt(entry[_HEAD.size + quota_key :])
+                payload = self.cipher.decrypt(entry[_HEAD.size + quota_key :], place)
             except (ValueError, struct.error):
                 lost.append(("undecodable", b""))
                 continue
@@ -240,7 +244,7 @@ class CommandBuilder:
         for member, (who, info) in members.items():
             name = who.encode()
             yield member
-            yield bytes([len(name)]) + name + self.cipher.encrypt(info)
+            yield bytes([len(name)]) + name + self.cipher.encrypt(info, who)
 
     def _attend(self, step: Attend) -> list[Command]:
         if not step.inbox:
@@ -262,10 +266,11 @@ class CommandBuilder:
         return [TAKE_NOTICES([self.keys.notices], milliseconds(LISTENING), step.count)]
 
     def identity(self, stored: bytes) -> Identity | None:
-        """Return an identity as it was given; None for one that was encrypted with another key."""
+        """Return an identity as it was given; None for one that was encrypted with another key, or for another name."""
         length = stored[0] + 1
         try:
-            return Identity(stored[1:length].decode(), self.cipher.decrypt(stored[length:]))
+            who = stored[1:length].decode()
+            return Identity(who, self.cipher.decrypt(stored[length:], who))
         except ValueError:
             return None
 
@@ -290,7 +295,8 @@ class CommandBuilder:
     def _record(self, step: Record) -> list[Command]:
         where = (self.membership, self.keys.alive(""), self.keys.members(step.group, ""))
         bounds = (self._positions, step.keep, milliseconds(step.seconds), BYTES_LIMIT)
-        message = (step.name, "1" if step.again else "0", self.cipher.encrypt(step.payload))
+        payload = self.cipher.encrypt(step.payload, self.keys.kept(step.group))
+        message = (step.name, "1" if step.again else "0", payload)
         return [RECORD(self._history_keys(step.group), *where, *bounds, *message)]
 
     def _read_history(self, step: ReadHistory) -> list[Command]:
@@ -302,13 +308,15 @@ class CommandBuilder:
         start = (step.life, step.position, int(step.last))
         return [SET_START(keys, self._positions, self.membership, step.member, *start)]
 
-    def history(self, life: Any, head: int, complete: int, stored: Sequence[bytes], is_member: int) -> History:
+    def history(
+        self, group: str, life: Any, head: int, complete: int, stored: Sequence[bytes], is_member: int
+    ) -> History:
         """Return a history as it was recorded; one of another encryption key is not complete."""
         kept: list[Kept] | None = [] if complete else None
         for entry in stored:
             position, _, _, name = _KEPT_HEAD.unpack_from(entry)
             try:
-                payload = self.cipher.decrypt(entry[_KEPT_HEAD.size + name :])
+                payload = self.cipher.decrypt(entry[_KEPT_HEAD.size + name :], self.keys.kept(group))
             except ValueError:
                 return History(int(life), head, None, bool(is_member))
             if kept is not None:
@@ -535,7 +543,6 @@ _DECRYPTED: dict[type, Callable[[CommandBuilder, Any], Any]] = {
     Members: _roster,
     Attendance: _attendance,
     TakeNotices: _notices,
-    ReadHistory: lambda builder, reply: builder.history(*reply),
 }
 """Results that need the cipher."""
 

@@ -25,7 +25,7 @@ _REPLACEMENTS = {
 }
 """Schemes of other libraries, and what is written here."""
 
-_ENCODE = "percent-encode '#', '/', '?', '@' and '%' in a password"
+_ENCODE = "percent-encode '#', '/', '?', '@', '[', ']' and '%' in a password"
 _SENTINEL = "use RedisSentinelChannelLayer, with the sentinels as `hosts` and the master's name in `services`"
 
 
@@ -130,7 +130,12 @@ def _from_url(url: str) -> Host:
         return Host(url)
     if "#" in rest:
         raise ValueError(f"A URL in `hosts` has a '#', which ends the part that is read: {_ENCODE} ('#' is '%23').")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(f"A URL in `hosts` has '[' or ']', but not around an IPv6 address: {_ENCODE}.") from None
+    if "@" in parts.path or "@" in parts.query:
+        raise ValueError(f"A URL in `hosts` has a '/' or '?' before its '@': {_ENCODE}.")
     try:
         port = parts.port
     except ValueError:
