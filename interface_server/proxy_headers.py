@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
+from channels_classic._throttled_log import ThrottledLog
+
 from .asgi import Scope
 from .config import InterfaceConfig
-from .log_throttle import ThrottledLog
 
 logger = logging.getLogger("channels_classic.interface_server")
 
