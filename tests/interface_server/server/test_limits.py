@@ -155,6 +155,13 @@ def test_a_declared_body_that_is_too_large_is_refused_before_it_is_sent() -> Non
         assert server.has_none("http.request")
 
 
+def test_a_length_of_thousands_of_digits_is_a_length() -> None:
+    with live(max_body=1000) as server, server.raw() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"0" * 5000 + b"2\r\n\r\nab")
+        assert server.consume("http.request", {"status": 200})["body"] == b"ab"
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_chunked_body_that_grows_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body, "LINGER", 0.3)
     with live(max_body=2_000_000) as server, server.raw() as client:
