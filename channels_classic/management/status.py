@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from django.core.management.base import CommandError
 
-from channels_classic._options import option
+from channels_classic._options import check_numbers, option
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.diagnosis import as_dict, problems
@@ -33,7 +33,7 @@ class StatusConfig:
 
     watch: bool = option(False, "Show the status again and again, until Ctrl-C.")
     json: bool = option(False, "Write JSON, one object per line.")
-    interval: float = option(1.0, "Seconds between two readings, from which rates are calculated.")
+    interval: float = option(1.0, "Seconds between two readings, from which rates are calculated.", above=0)
     check: tuple[str, ...] = option(
         (),
         "A condition such as workers>=2 or oldest<5. Exit status 1 if one does not hold, 2 if the layer cannot be "
@@ -41,8 +41,7 @@ class StatusConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.interval <= 0:
-            raise ValueError(f"--interval is {self.interval:g}: expected a number of seconds above 0.")
+        check_numbers(self)
 
 
 def run(layer: BaseChannelLayer, config: StatusConfig, out: TextIO) -> None:

@@ -149,7 +149,7 @@ def test_the_memory_layer_cannot_be_seen_from_outside() -> None:
 
 
 def test_an_interval_that_means_nothing_is_refused() -> None:
-    with pytest.raises(CommandError, match="--interval is 0: expected a number of seconds above 0"):
+    with pytest.raises(CommandError, match="--interval is 0: expected a number above 0"):
         call_command("channels", interval=0)
 
 
