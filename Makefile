@@ -27,7 +27,7 @@ test: $(READY)  ## run the tests but the slow ones, with a real Redis and a real
 	@scripts/provide redis chromium iproute2 && $(BIN)/python -m pytest -n 6 -m 'not slow'
 
 coverage: $(READY)  ## run all tests, measure branch coverage and hold the floor in setup.cfg
-	@scripts/provide redis chromium iproute2 && $(BIN)/coverage erase && $(BIN)/coverage run -m pytest -n 6 && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
+	@scripts/provide redis chromium iproute2 && { scripts/provide npm || :; } && $(BIN)/coverage erase && $(BIN)/coverage run -m pytest -n 6 && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 test-all: $(READY)  ## run the tests with each supported pair of Python and Django found here
 	@scripts/provide redis chromium iproute2 && scripts/nox --session tests
@@ -98,4 +98,4 @@ $(DEMO): setup.cfg pyproject.toml constraints.txt
 	@scripts/environment .venv-channels-4 $(PYTHON) --editable . 'channels>=4,<5' 'channels_redis>=4,<5' && touch $@
 
 .venv-bench/.ready: benchmarks/requirements.txt setup.cfg
-	@scripts/environment .venv-bench $(PYTHON) --requirement benchmarks/requirements.txt && touch $@
+	@scripts/environment .venv-bench $(PYTHON) --requirement benchmarks/requirements.txt && { ! command -v npm >/dev/null || npm install --silent --prefix .venv-bench ws@8; } && touch $@

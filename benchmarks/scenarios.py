@@ -20,9 +20,11 @@ DJANGO = ("django", "django-2")
 GUNICORN = ("gunicorn", "gunicorn-2")
 
 
-FULL_SIZES = {"storm": "5000", "drain": "30", "crowd": "20000"}
-QUICK_SIZES = {"storm": "500", "drain": "5", "crowd": "2000"}
-"""The sockets whose server is replaced, the seconds that takes, and the sockets of a crowd; and those of `--quick`."""
+FULL_SIZES = {"storm": "5000", "drain": "30", "crowd": "20000", "drops": "1000", "period": "10"}
+QUICK_SIZES = {"storm": "500", "drain": "5", "crowd": "2000", "drops": "200", "period": "5"}
+"""The sockets whose server is replaced, the seconds that takes, the sockets of a crowd, and those that lose their
+network once in as many seconds; and all of them for `--quick`.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,21 @@ def _not_slower(*figures: str, local: str = "local", redis: str = "redis") -> tu
     return tuple(Goal((redis,), 1.0, figure, local) for figure in figures)
 
 
+def _nothing_missed(twice: str, ours: str) -> tuple[Goal, ...]:
+    """A recoverable group delivers everything, once."""
+    return tuple(Goal((), 0, figure, ours) for figure in ("missed", twice, "gaps"))
+
+
 def _broadcast(sockets: int) -> Scenario:
     return Scenario(
         f"broadcast-{sockets}",
         f"broadcast to {sockets:,} sockets",
         (*SOCKETS, "broadcast", "{ws}/room", "--sockets", str(sockets)),
-        ("redis", "local", *CHANNELS, *PUBSUB, *(DAPHNE if sockets == 1000 else ()), "nchan"),
+        ("redis", "local", *CHANNELS, *PUBSUB, *(DAPHNE if sockets == 1000 else ()), "nchan", "ws"),
         (
             Goal(CHANNELS, 20, "deliveries/s"),
             Goal(("nchan",), 1, "deliveries/s"),
+            Goal(("ws",), None, "deliveries/s"),
             Goal(PUBSUB, 20, "deliveries/s"),
             Goal((), 0, "lost"),
             *((Goal((), 4, "µs of interface server"),) if sockets == 1000 else ()),
@@ -118,12 +126,13 @@ SCENARIOS = (
         "echo",
         "echo, 64 sockets",
         (*SOCKETS, "echo", "{ws}/echo", "--sockets", "64"),
-        ("redis", "local", *CHANNELS, *CHANNELS_SYNC, *DAPHNE, "bare", "picows"),
+        ("redis", "local", *CHANNELS, *CHANNELS_SYNC, *DAPHNE, "bare", "picows", "ws"),
         (
             Goal(CHANNELS, 1.8, "messages/s"),
             Goal(CHANNELS_SYNC, 4, "messages/s"),
             Goal(DAPHNE, None, "messages/s"),
             Goal(("picows",), None, "messages/s"),
+            Goal(("ws",), None, "messages/s"),
             Goal(("bare",), None, "messages/s"),
             *_not_slower("messages/s"),
         ),
@@ -197,12 +206,13 @@ SCENARIOS = (
         "idle",
         "opening sockets, and keeping them",
         (*SOCKETS, "idle", "{ws}/echo", "--sockets", "1000"),
-        ("redis", "local", *CHANNELS, "daphne", "bare", "picows", "nchan"),
+        ("redis", "local", *CHANNELS, "daphne", "bare", "picows", "nchan", "ws"),
         (
             Goal(CHANNELS, 2, "connects/s"),
             Goal(("nchan",), 1, "KiB a socket"),
             Goal(("nchan",), None, "connects/s"),
             Goal(("picows",), None, "connects/s"),
+            Goal(("ws",), None, "connects/s"),
             Goal(CHANNELS, 0.5, "KiB a socket"),
             Goal(("bare",), None, "connects/s"),
             Goal(("bare",), None, "KiB a socket"),
@@ -231,8 +241,17 @@ SCENARIOS = (
             Goal((), 2, "times the 99 % before", "redis-drain"),
             Goal((), 0, "lost", "redis-drain"),
             Goal((), 0, "twice", "redis-drain"),
+            *_nothing_missed("delivered twice", "redis-drain"),
             Goal((), None, "times the paced rate", "redis-restart"),
+            *_nothing_missed("delivered twice", "redis-restart"),
         ),
+    ),
+    Scenario(
+        "drops",
+        "clients that lose their network for 2 s every 10 s",
+        ("benchmarks.drops", "{ws}/feed", "--sockets", "{drops}", "--period", "{period}"),
+        ("redis",),
+        _nothing_missed("twice", "redis"),
     ),
     Scenario(
         "blocking",

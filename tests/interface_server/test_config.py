@@ -47,4 +47,4 @@ def test_a_path_is_taken_as_root_path(root_path: str) -> None:
 
 def test_unlimited_is_a_value() -> None:
     assert InterfaceConfig(websocket_timeout=-1, max_body=0, ping_interval=0).ping_interval == 0
-    assert Listen(fd=None, port=None).sockets
+    assert Listen(fd=None, port=None).fd is None

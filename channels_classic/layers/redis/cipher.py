@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol
 
+QUEUE, KEPT, WHO = "queue:", "kept:", "who:"
+"""The kinds of places, before the name of a queue, of a group that keeps messages, or of somebody who is present."""
+
 
 class Cipher(Protocol):
     """Encrypts and decrypts payloads."""
