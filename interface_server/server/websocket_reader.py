@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import codecs
 import struct
+import zlib
 from typing import Any
 
-from websockets.exceptions import PayloadTooBig, ProtocolError
-from websockets.extensions import Extension
-from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]  # its C function, where it is built
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # its C function, where it is built
+
+from .inflate import Inflater, TooLarge
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 """Opcodes."""
@@ -53,11 +55,22 @@ class InvalidFrame(ValueError):
 class MessageReader:
     """Turns the bytes of one client into messages and control frames."""
 
-    __slots__ = ("_buffer", "_decoder", "_fragments", "_max_size", "_size", "_start", "_valid", "extension")
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_fragments",
+        "_inflater",
+        "_max_size",
+        "_size",
+        "_start",
+        "_valid",
+        "extension",
+    )
 
-    def __init__(self, max_size: int, extension: Extension | None = None) -> None:
+    def __init__(self, max_size: int, extension: PerMessageDeflate | None = None) -> None:
         self._max_size = max_size
         self.extension = extension
+        self._inflater = Inflater(extension) if extension else None
         self._valid = WITH_COMPRESSION if extension else PLAIN
         self._buffer: bytes | bytearray = b""
         self._start = 0
@@ -121,8 +134,8 @@ class MessageReader:
         opcode, final = first & 0x0F, first & FIN
         if (opcode == CONTINUATION) != (self._fragments is not None):
             raise InvalidFrame(PROTOCOL_ERROR)
-        if self.extension is not None:
-            payload = self._decompressed(first, payload)
+        if self._inflater is not None:
+            payload = self._decompressed(self._inflater, first, payload)
         if self._fragments is not None:
             return self._continue(self._fragments, payload, bool(final))
         if final:
@@ -146,14 +159,14 @@ class MessageReader:
         self._fragments, self._size = None, 0
         return (BINARY, b"".join(fragments)) if decoder is None else (TEXT, "".join(fragments))
 
-    def _decompressed(self, first: int, payload: bytes) -> bytes:
-        assert self.extension is not None
-        frame = Frame(Opcode(first & 0x0F), payload, fin=bool(first & FIN), rsv1=bool(first & COMPRESSED))
+    def _decompressed(self, inflater: Inflater, first: int, payload: bytes) -> bytes:
+        if first & 0x0F != CONTINUATION:
+            inflater.begin(bool(first & COMPRESSED))
         try:
-            return bytes(self.extension.decode(frame, max_size=self._max_size - self._size).data)
-        except PayloadTooBig:
+            return inflater.decompress(payload, bool(first & FIN), self._max_size - self._size)
+        except TooLarge:
             raise InvalidFrame(TOO_BIG) from None
-        except ProtocolError:
+        except zlib.error:
             raise InvalidFrame(PROTOCOL_ERROR) from None
 
     def _control(self, first: int, payload: bytes) -> Event:
