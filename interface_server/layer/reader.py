@@ -17,6 +17,7 @@ from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Members, Roster, Start, Take, Taken
 
 from .client import Broadcast
+from .posts import Posts
 from .question import QUESTION, question_of
 from .reconnecting import ReconnectingConnection
 from .recovery import Recovery
@@ -46,6 +47,7 @@ class Reader:
         recovery: Recovery,
         losses: Losses,
         send: Callable[[Outgoing], None],
+        posts: Posts,
     ) -> None:
         self._connection = link
         self._registry = registry
@@ -61,6 +63,8 @@ class Reader:
             Kind.JOINED: self._joined,
             Kind.LEFT: self._left,
             Kind.FORGET: self._forget,
+            Kind.POST: posts.received,
+            Kind.POSTED: posts.answered,
         }
 
     @property

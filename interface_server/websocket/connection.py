@@ -17,7 +17,7 @@ from channels_classic.layers.planner import Outgoing
 
 from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
 from ..config import InterfaceConfig
-from ..cursors import PROTOCOL, cursors_of, note, with_cursor
+from ..cursors import PROTOCOL
 from ..layer.budget import UNCOUNTED
 from ..layer.client import Broadcast
 from ..layer.session import LayerSession
@@ -25,6 +25,7 @@ from ..layer.writer import SendResult
 from ..replies import NORMAL, ParsedReply, parse_reply
 from . import actions
 from .client_writer import ClientWriter
+from .formats import format_of
 from .inbound import CONNECT, DISCONNECT, RECEIVE, InboundLimits, InboundQueue
 from .rates import Allowance, Rates
 from .state import (
@@ -62,8 +63,8 @@ class WebSocket:
         "_allowance",
         "_connect_deadline",
         "_connect_taken",
-        "_cursors",
         "_early",
+        "_format",
         "_inbound",
         "_life_deadline",
         "_path",
@@ -93,7 +94,7 @@ class WebSocket:
         self._resume_reading: Callable[[], None] | None = None
         self._connect_taken = False  # a worker took the connect message
         self._early: list[Broadcast] = []
-        self._cursors = cursors_of(scope.get("subprotocols") or ())  # None unless the client recovers
+        self._format = format_of(scope, scope.get("subprotocols") or ())  # None for plain messages
         self._started_at = session.clock()
         self._was_accepted = False
         self._connect_deadline = math.inf
@@ -103,7 +104,8 @@ class WebSocket:
         self._slowed_until = math.inf  # until then nothing is read, because it sends too much
         self._address = str(scope["client"][0]) if scope.get("client") else None
         self._raw = raw_extension(scope)
-        self._writer = ClientWriter(send, self._raw, self._send_failed)
+        writer = ClientWriter if self._format is None else self._format.writer
+        self._writer = writer(send, self._raw, self._send_failed)
 
     # From the client
 
@@ -191,8 +193,8 @@ class WebSocket:
             self._connect_deadline = session.clock() + timeout
             session.timers.schedule(self, self._connect_deadline)
         message = connection_keys(self._scope, session.add(self), "ws", session.config.root_path)
-        if self._cursors is not None:
-            message["cursors"] = self._cursors
+        if self._format is not None:
+            message.update(self._format.keys)
         self._perform(self._inbound.connect(message, session.clock()))
 
     def _end(self, code: int) -> None:
@@ -376,16 +378,17 @@ class WebSocket:
         accepted yet. The message waits for the decision.
         """
         parsed, frame = broadcast.parsed, broadcast.frame
-        if self._cursors is not None:
-            frame = broadcast.frame_with_cursor
         if self.state is SocketState.WAITING and frame is not None and broadcast.message.get("accept") is None:
             self._hold(broadcast)
         elif self.state is not SocketState.OPEN or parsed is None:
             self.reply(broadcast.message)
-        elif frame is None or not self._writer.write(frame):
-            self._carry_out(parsed, broadcast.cursor)
-        elif parsed.close is not None:
-            self._close(parsed.close)
+        else:
+            if self._format is not None:
+                frame = self._format.frame(broadcast)
+            if frame is None or not self._writer.write(frame):
+                self._carry_out(parsed, broadcast.cursor)
+            elif parsed.close is not None:
+                self._close(parsed.close)
 
     @property
     def is_open(self) -> bool:
@@ -394,8 +397,8 @@ class WebSocket:
 
     def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
         """Tell a client that recovers up to where it has everything, or that something is gone."""
-        if self._cursors is not None:
-            self._deliver_raw(note(group, cursor, gap=gap))
+        if self._format is not None:
+            self._deliver_raw(self._format.note(group, cursor, gap=gap))
 
     def _hold(self, broadcast: Broadcast) -> None:
         if len(self._early) < MAX_EARLY_MESSAGES:
@@ -427,7 +430,7 @@ class WebSocket:
         if lifetime >= 0:
             self._life_deadline = self._session.clock() + lifetime
             self._session.timers.schedule(self, self._life_deadline)
-        known = self._session.config.ws_protocols if self._cursors is None else (PROTOCOL,)
+        known = self._session.config.ws_protocols if self._format is None else (PROTOCOL,)
         offered = self._scope.get("subprotocols") or ()
         chosen = next((protocol for protocol in offered if protocol in known), None)
         self._writer.accept(chosen)
@@ -437,7 +440,16 @@ class WebSocket:
         self._session.opened(self)
 
     def _deliver(self, payload: str | bytes, cursor: str) -> None:
-        self._deliver_raw(payload if self._cursors is None else with_cursor(cursor, payload))
+        if self._format is None:
+            self._deliver_raw(payload)
+            return
+        try:
+            formatted = self._format.message(payload, cursor)
+        except ValueError as error:
+            self._session.losses.count("invalid", self._path)
+            self._warn_ignored(error)
+        else:
+            self._deliver_raw(formatted)
 
     def _deliver_raw(self, payload: str | bytes) -> None:
         if self.state is not SocketState.OPEN or self._writer.send(payload):
