@@ -15,7 +15,7 @@ FORMAT = "channels_classic.format"
 
 
 class Format(Protocol):
-    """How messages are put to one client."""
+    """The form of messages for one client."""
 
     writer: ClassVar[type[ClientWriter]]
 

@@ -17,7 +17,7 @@ PATIENCE = 10.0
 
 @dataclass(frozen=True)
 class Event:
-    """What a page would be given."""
+    """An event as a page gets it."""
 
     data: str
     name: str = "message"

@@ -70,9 +70,8 @@ def test_what_a_client_sends_behind_its_request_is_ignored_up_to_a_bound(server:
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
         client.sendall(b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n")
         assert server.has_none("http.request")
-        with pytest.raises(OSError):  # noqa: PT011  # a reset, or a broken pipe
-            for _ in range(1000):
-                client.sendall(b"x" * 65536)
+        with pytest.raises(OSError, match=r"[Rr]eset|[Bb]roken"):
+            client.sendall(b"x" * 64 * 1024 * 1024)
     server.consume(DISCONNECT)
 
 
