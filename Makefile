@@ -4,6 +4,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEMO   := $(VENV)/.ready-for-demos
 export VENV
+# Images for containers switch the cache of compiled modules off: then every program that a test starts compiles them anew.
+export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 .PHONY: help install site docs links demo demo-at-most-once test coverage test-all newest test-hosting faults hostile deploys \
@@ -20,12 +22,12 @@ demo: $(DEMO)  ## run the live blog; REDIS_URL=redis://… on Redis, PORT=… on
 demo-at-most-once: $(DEMO)  ## lose messages on purpose and count them; REDIS_URL=redis://… on a Redis of its own
 	@$(BIN)/python examples/at_most_once/demo.py --picture at-most-once.svg
 
-# Tests wait more than they compute: four at once, whatever the number of processors.
-test: $(READY)  ## run the tests, with a real Redis and a real browser
-	@scripts/provide redis chromium iproute2 && $(BIN)/python -m pytest -n 4
+# Tests wait more than they compute: six at once, whatever the number of processors.
+test: $(READY)  ## run the tests but the slow ones, with a real Redis and a real browser; 8 minutes
+	@scripts/provide redis chromium iproute2 && $(BIN)/python -m pytest -n 6 -m 'not slow'
 
-coverage: $(READY)  ## run the tests, measure branch coverage and hold the floor in setup.cfg
-	@scripts/provide redis chromium iproute2 && $(BIN)/coverage erase && $(BIN)/coverage run -m pytest -n 4 && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
+coverage: $(READY)  ## run all tests, measure branch coverage and hold the floor in setup.cfg
+	@scripts/provide redis chromium iproute2 && $(BIN)/coverage erase && $(BIN)/coverage run -m pytest -n 6 && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 test-all: $(READY)  ## run the tests with each supported pair of Python and Django found here
 	@scripts/provide redis chromium iproute2 && scripts/nox --session tests
@@ -96,4 +98,4 @@ $(DEMO): setup.cfg pyproject.toml constraints.txt
 	@scripts/environment .venv-channels-4 $(PYTHON) --editable . 'channels>=4,<5' 'channels_redis>=4,<5' && touch $@
 
 .venv-bench/.ready: benchmarks/requirements.txt setup.cfg
-	@scripts/environment .venv-bench $(PYTHON) --requirement benchmarks/requirements.txt && touch $@
+	@scripts/environment .venv-bench $(PYTHON) --requirement benchmarks/requirements.txt && { ! command -v npm >/dev/null || npm install --silent --prefix .venv-bench ws@8; } && touch $@

@@ -5,6 +5,7 @@ Peers run with one process, as they do unless told otherwise, and with two, as m
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -17,6 +18,9 @@ WORKER: Words = ("django", "runworker")
 GROUP: Words = ("benchmarks.inside", "group")
 NCHAN = "/usr/lib/nginx/modules/ngx_nchan_module.so"
 """Nchan, where Debian's package `libnginx-mod-nchan` puts it."""
+
+NODE_MODULES = Path(sys.prefix) / "node_modules"
+"""The packages for Node, in this environment."""
 
 COROUTINE: Words = ("benchmarks.inside", "messages-async", "--together")
 
@@ -112,6 +116,7 @@ CONTENDERS: dict[str, Contender] = {
     "bare": _uvicorn("bare ASGI, uvicorn", "bare"),
     "picows": _bare("picows × 1", "picows_echo", needs="picows"),
     "nchan": _bare("nginx with Nchan × 1", "nchan", needs=NCHAN),
+    "ws": _bare("ws on Node × 1", "node_ws", needs=str(NODE_MODULES / "ws")),
     "handler": Contender("Django's WSGI handler, in process", client=("benchmarks.inside", "handler")),
     # Replaced while it serves: by a successor, or stopped and started again.
     "redis-drain": Contender(

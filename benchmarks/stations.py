@@ -30,7 +30,7 @@ STATIONS: tuple[tuple[str, str], ...] = (
     (r"channels_classic\.layers\.codec|msgpack", "encode and decode messages"),
     (r"channels_classic\.layers", "plan pushes, open what was taken"),
     (r"websocket_protocol:write_frame|server\.frames:", "write frames to clients"),
-    (r"websocket_(protocol|reader|handshake):", "WebSocket: handshake, read frames"),
+    (r"websocket_(protocol|reader|handshake|keep_alive):", "WebSocket: handshake, read frames"),
     (r"http_protocol:|httptools_impl:(send|on_|data_)", "HTTP: parse and write"),
     (r"interface_server\.(websocket\.(gate|inbound)|layer\.timers)", "gate and order"),
     (r"interface_server\.(layer\.(reader|registry)|replies|websocket\.send_queue)", "hand replies to clients"),

@@ -14,7 +14,7 @@ from channels_classic.channel import Channel
 from channels_classic.exceptions import RequestAborted, RequestTimeout, StepRefused
 from channels_classic.layers.names import inbox_of, is_managed, random_text
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.steps import Status
+from channels_classic.layers.results import Status
 
 WINDOW = 2 * 1024 * 1024
 """Bytes of a response that are sent before the interface server is asked whether it took them.

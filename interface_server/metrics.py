@@ -6,7 +6,6 @@ from channels_classic._metrics.samples import Samples
 from channels_classic._metrics.site import lost
 
 from .layer.session import LayerSession
-from .websocket.connection import WebSocket
 
 
 def samples(session: LayerSession) -> Samples:
@@ -37,7 +36,6 @@ def _add_waiting(found: Samples, session: LayerSession) -> None:
     """Add what waits. To touch every client would take longer than all the rest of a scrape."""
     totals = [0, 0, 0]
     for client in list(session.waiting):
-        assert isinstance(client, WebSocket)
         waiting = client.waiting_frames, *client.waiting_bytes
         if not any(waiting):
             session.waiting.discard(client)

@@ -12,7 +12,7 @@ from tests.support.processes import Process
 
 DEMO = Path(__file__).parent.parent / "examples" / "at_most_once" / "demo.py"
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.mark.parametrize("layer", ["local", "redis"])

@@ -18,6 +18,8 @@ from benchmarks.scenarios import SCENARIOS
 from tests.support.processes import Process
 from tests.support.waiting import scaled
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 SCENARIOS_BY_KEY = {scenario.key: scenario for scenario in SCENARIOS}
 ECHO = SCENARIOS_BY_KEY["echo"]

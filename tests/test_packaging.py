@@ -46,7 +46,10 @@ class Worker(models.Model):
 """,
 }
 
-pytestmark = pytest.mark.timeout(180)  # it builds twice and fills an environment, on a machine that may be busy
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+]  # it builds twice and fills an environment, on a machine that may be busy
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ from tests.support.page import ROOT, Reader, blocks
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytestmark = pytest.mark.slow
+
 FOLLOWED = ["README.md", *sorted(page.relative_to(ROOT).as_posix() for page in ROOT.glob("docs/tutorial/*.md"))]
 FOLLOWED += sorted(page.relative_to(ROOT).as_posix() for page in ROOT.glob("docs/howto/*.md"))
 FOLLOWED += sorted(page.relative_to(ROOT).as_posix() for page in ROOT.glob("docs/move/*.md"))

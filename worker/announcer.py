@@ -14,7 +14,8 @@ from typing import Any
 
 from channels_classic.exceptions import ChannelFull, LayerUnavailable
 from channels_classic.layers.presence import read_info
-from channels_classic.layers.steps import Notice, TakeNotices
+from channels_classic.layers.results import Notice
+from channels_classic.layers.steps import TakeNotices
 from channels_classic.message import Message
 
 from .context import Context

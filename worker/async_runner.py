@@ -25,7 +25,8 @@ from django.db import close_old_connections, connections
 from channels_classic._current import current_message
 from channels_classic._isolation import MessageContexts
 from channels_classic.exceptions import ConsumerTimeout
-from channels_classic.layers.base import BaseChannelLayer, answering
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.flows import answering
 from channels_classic.layers.steps import Step
 from channels_classic.message import Message, pending_message_store
 from channels_classic.routing import Match

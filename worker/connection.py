@@ -19,18 +19,8 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import rng
 from channels_classic.layers.names import check_group
 from channels_classic.layers.planner import Delivery, Outgoing, Report
-from channels_classic.layers.steps import (
-    Audience,
-    Connection,
-    Length,
-    Lookup,
-    Members,
-    Push,
-    Recorded,
-    Step,
-    Take,
-    Taken,
-)
+from channels_classic.layers.results import Audience, Recorded, Taken
+from channels_classic.layers.steps import Connection, Length, Lookup, Members, Push, Step, Take
 
 from .context import Context
 from .outage import Outage

@@ -19,7 +19,8 @@ from channels_classic.exceptions import InvalidMessage, MessageTooLarge, StepRef
 from channels_classic.layers.codec import Outcome, pack_message
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report
-from channels_classic.layers.steps import Audience, Entry, Push, Record, Status
+from channels_classic.layers.results import Audience, Status
+from channels_classic.layers.steps import Entry, Push, Record
 
 from . import inflight
 from .result import ConsumerResult

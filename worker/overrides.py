@@ -15,9 +15,9 @@ from typing import Any
 
 from channels_classic._pending import pending_message_store
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers.base import answering
+from channels_classic.layers.flows import answering
 from channels_classic.layers.planner import Delivery, Outgoing
-from channels_classic.layers.steps import Item
+from channels_classic.layers.results import Item
 
 from .context import Context
 from .result import ConsumerResult

@@ -17,8 +17,8 @@ from channels_classic._current import current_message
 from channels_classic._isolation import MessageContexts
 from channels_classic._pending import Pair, Sender
 from channels_classic.channel import Group
-from channels_classic.layers.base import answering
 from channels_classic.layers.codec import Outcome
+from channels_classic.layers.flows import answering
 from channels_classic.layers.names import inbox_of
 from channels_classic.layers.planner import Delivery, Outgoing
 from channels_classic.message import Message, pending_message_store

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from channels_classic.layers.steps import History, Kept, ReadHistory, Record
+from channels_classic.layers.results import History, Kept
+from channels_classic.layers.steps import ReadHistory, Record
 
 KEEP_LIMIT = 10_000
 """Most messages that a group keeps."""

@@ -13,7 +13,8 @@ from typing import Any
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.steps import AsyncConnection, Connection, Step, Take, Taken
+from channels_classic.layers.results import Taken
+from channels_classic.layers.steps import AsyncConnection, Connection, Step, Take
 from channels_classic.layers.store import Store
 
 

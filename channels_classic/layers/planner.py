@@ -25,22 +25,8 @@ from channels_classic.layers.codec import (
 from channels_classic.layers.history import Retention
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.names import check_channel, check_group, is_managed, is_owned, random_text, split
-from channels_classic.layers.steps import (
-    Audience,
-    Change,
-    Entry,
-    Identity,
-    Item,
-    Lookup,
-    Members,
-    Push,
-    Record,
-    Recorded,
-    Roster,
-    Start,
-    Status,
-    Step,
-)
+from channels_classic.layers.results import Audience, Change, Identity, Item, Recorded, Roster, Start, Status, Taken
+from channels_classic.layers.steps import Entry, Lookup, Members, Push, Record, Step
 
 GROUP_BACKLOG = 1000
 """Unread messages of one group that one inbox holds before further ones are dropped."""
@@ -234,6 +220,24 @@ class Planner:
         if start is not None:
             fields = (*(identity or (None, None)), *start)
         return [Push(inbox, [Entry(encode(kind, group, local, *change, *fields), self.group_expiry)])]
+
+    def open(self, taken: Taken) -> tuple[list[Delivery], list[Report]]:
+        """Return the messages of a `Take`, and reports for the gates of those that were lost, which are counted."""
+        deliveries: list[Delivery] = []
+        reports: list[Report] = []
+        for item in taken.items:
+            found = self.delivery(taken.queue, item)
+            if isinstance(found, Delivery):
+                deliveries.append(found)
+            elif found is not None:
+                reports.append(found)
+        for kind, payload in taken.lost:
+            self.losses.count(kind, taken.queue)
+            lost = None if kind == "undecodable" else self.delivery(taken.queue, Item(payload, None))
+            report = lost.report(Outcome.EXPIRED) if isinstance(lost, Delivery) else lost
+            if report is not None:
+                reports.append(report)
+        return deliveries, reports
 
     def delivery(self, queue: str, item: Item) -> Delivery | Report | None:
         """Return the message in an item of a plain channel, or of an inbox that is not managed.

@@ -13,7 +13,8 @@ from typing import Any
 import msgpack
 
 from channels_classic.exceptions import InvalidPresence
-from channels_classic.layers.steps import GRACE, LISTENING, MOST_NOTICES, Identity, Notice
+from channels_classic.layers.results import Identity, Notice
+from channels_classic.layers.steps import GRACE, LISTENING, MOST_NOTICES
 
 WHO_LIMIT = 255
 """Bytes of the name of somebody."""

@@ -16,16 +16,25 @@ from typing import Any
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
 
-from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
+from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys
 from ..error_pages import page
 from ..layer.client import Broadcast
 from ..layer.question import QUESTION, question_of
 from ..layer.session import LayerSession
 from ..layer.writer import SendResult
 from ..websocket.gate import MARGIN
+from .asgi_connection import AsgiConnection
 from .body import DISCONNECT, RequestBody
 from .kept_body import KeptBody
-from .request_state import TRANSITIONS, UNHEARD, RequestEvent, RequestState
+from .request_state import (
+    LOSS_BY_RESULT,
+    STATUS_BY_OUTCOME,
+    STATUS_BY_RESULT,
+    TRANSITIONS,
+    UNHEARD,
+    RequestEvent,
+    RequestState,
+)
 from .response import IgnoredPart, Response
 from .spool import NoSpace, SpoolQuota
 
@@ -39,31 +48,6 @@ ONLY = "0"
 STALLED = "it read nothing of its response"
 
 IGNORED = "A part of the response to %s was ignored: %s."
-
-_STATUSES = {
-    SendResult.FULL: 503,
-    SendResult.UNAVAILABLE: 503,
-    SendResult.REFUSED: 503,
-    SendResult.LOST: 503,
-    SendResult.INVALID: 413,
-}
-"""The answer to a request whose message was not accepted."""
-
-_LOSSES = {
-    SendResult.FULL: "full",
-    SendResult.UNAVAILABLE: "broker",
-    SendResult.REFUSED: "refused",
-    SendResult.LOST: "broker",
-    SendResult.INVALID: "invalid",
-}
-_OUTCOMES = {
-    Outcome.RAISED: 500,
-    Outcome.UNROUTED: 500,
-    Outcome.DIED: 500,
-    Outcome.EXPIRED: 503,
-    Outcome.DROPPED: 503,
-}
-"""The answer when a message ended like this before any response began."""
 
 
 class Request:
@@ -83,15 +67,12 @@ class Request:
         self.state = RequestState.WAITING
         self._session = session
         self._scope = scope
-        self._receive = receive
-        self._send = send
+        self._connection = AsgiConnection(scope, receive, send)
         self._body = RequestBody(bodies, scope, receive, session.config)
         self._response = Response(scope["method"], responses)
         self._kept_body: KeptBody | None = None
         self._bodies = bodies
         self._responses = responses
-        self._raw = raw_extension(scope)
-        self._watcher: asyncio.Task[None] | None = None
         self._changed: asyncio.Future[None] | None = None
         self._failure = 500  # the status, once the state is FAILED
         self._deadline = math.inf  # of the next part from the workers
@@ -130,10 +111,10 @@ class Request:
         reply_channel = self._session.add(self)
         try:
             self._forward(reply_channel)
-            self._watch()
+            self._connection.watch(self._gone)
             await self._respond()
         finally:
-            self._unwatch()
+            self._connection.unwatch(self._gone)
             self._responses.reclaimables.discard(self)
             self._response.spool.close()
             if self.state is RequestState.GONE:
@@ -168,28 +149,10 @@ class Request:
         self._deadline = self._limit = now + self._session.config.http_timeout
         self._session.timers.schedule(self, min(self._deadline, now + MARGIN))
 
-    def _watch(self) -> None:
-        """Notice when the client leaves: our own server calls, others need a task that waits."""
-        if self._raw is not None:
-            self._raw["watch"](self._gone)
-        else:
-            self._watcher = asyncio.get_running_loop().create_task(self._wait_until_gone())
-
-    def _unwatch(self) -> None:
-        if self._raw is not None:
-            self._raw["unwatch"](self._gone)
-        if self._watcher is not None:
-            self._watcher.cancel()
-
-    async def _wait_until_gone(self) -> None:
-        while (await self._receive())["type"] != DISCONNECT:
-            pass
-        self._gone()
-
     def _gone(self) -> None:
         # Our own server reports only clients that left before the last byte was written. Others also report the end of
         # a complete response, some before the call that wrote its last piece returns.
-        if self._raw is not None or not self._response.is_finished:
+        if self._connection.is_own or not self._response.is_finished:
             self._change(RequestEvent.LEFT)
 
     def _change(self, event: RequestEvent) -> bool:
@@ -258,8 +221,8 @@ class Request:
         """Record that no response comes, or that a worker still works on it."""
         if outcome is Outcome.DIED and self.state is not RequestState.COMPLETE:
             self._session.losses.count("died", REQUEST)
-        if outcome in _OUTCOMES:
-            self._fail(_OUTCOMES[outcome])
+        if outcome in STATUS_BY_OUTCOME:
+            self._fail(STATUS_BY_OUTCOME[outcome])
         elif outcome is Outcome.RUNNING:
             self._change(RequestEvent.TAKEN)
             self._deadline = max(self._deadline, self._limit)
@@ -331,8 +294,7 @@ class Request:
         if not self._change(RequestEvent.LEFT):
             return False
         self._response.spool.close()
-        if self._raw is not None:
-            self._raw["abort"]()
+        self._connection.abort()
         return True
 
     # The end of the process
@@ -352,13 +314,13 @@ class Request:
             self._cut_off()
 
     def _settled(self, send: Outgoing, result: SendResult) -> None:
-        if result in _STATUSES:
-            self._fail(_STATUSES[result])
+        if result in STATUS_BY_RESULT:
+            self._fail(STATUS_BY_RESULT[result])
             self._count_loss(send, result)
 
     def _count_loss(self, send: Outgoing, result: SendResult) -> None:
-        if result in _LOSSES:
-            self._session.losses.count(_LOSSES[result], send.name)
+        if result in LOSS_BY_RESULT:
+            self._session.losses.count(LOSS_BY_RESULT[result], send.name)
 
     def _fail(self, status: int) -> None:
         if self._change(RequestEvent.FAILED):
@@ -388,31 +350,14 @@ class Request:
                 self._changed = None
 
     async def _send_in_time(self, event: dict[str, Any]) -> None:
-        """Send an event; cut off a client that does not take it within `stall_timeout`.
-
-        After `abort` our own server returns from `send` at once. That is awaited here, not in a task: one would end
-        one turn of the event loop later, and by then the connection may serve the next pipelined request.
-        """
+        """Send an event; cut off a client that does not take it within `stall_timeout`."""
         if self.state is RequestState.GONE:
             return
         self._status = event.get("status", self._status)
-        timeout = self._session.config.stall_timeout
-        if self._raw is not None:
-            timer = asyncio.get_running_loop().call_later(timeout, self._give_up, STALLED)
-            try:
-                await self._send(event)
-            finally:
-                timer.cancel()
-            return
-        sending = asyncio.ensure_future(self._send(event))
-        try:
-            done, _ = await asyncio.wait([sending], timeout=timeout)
-        finally:
-            sending.cancel()
-        if done:
-            sending.result()
-        else:
-            self._give_up(STALLED)
+        await self._connection.send(event, self._session.config.stall_timeout, self._stalled)
+
+    def _stalled(self) -> None:
+        self._give_up(STALLED)
 
     @property
     def _name(self) -> str:
@@ -426,8 +371,7 @@ class Request:
     async def _answer(self, status: int) -> None:
         """End the request here: with an error page, or by cutting off a response that has begun."""
         if self._response.is_started:
-            if self._raw is not None:
-                self._raw["abort"]()
+            if self._connection.abort():
                 await asyncio.sleep(0)
             return
         headers, content = page(status)

@@ -1,8 +1,15 @@
-"""The states of one request, from its message to the end of its response: a table. Pure."""
+"""The states of one request, from its message to the end of its response, and the answers when its message fails.
+
+Tables. Pure.
+"""
 
 from __future__ import annotations
 
 from enum import Enum
+
+from channels_classic.layers.codec import Outcome
+
+from ..layer.writer import SendResult
 
 
 class RequestState(Enum):
@@ -46,3 +53,30 @@ FAILED → COMPLETE is deliberate: a consumer may raise after it has sent its wh
 
 UNHEARD = (RequestState.FAILED, RequestState.GONE, RequestState.COMPLETE)
 """States in which parts of a response are ignored."""
+
+STATUS_BY_RESULT = {
+    SendResult.FULL: 503,
+    SendResult.UNAVAILABLE: 503,
+    SendResult.REFUSED: 503,
+    SendResult.LOST: 503,
+    SendResult.INVALID: 413,
+}
+"""The answer to a request whose message was not accepted."""
+
+LOSS_BY_RESULT = {
+    SendResult.FULL: "full",
+    SendResult.UNAVAILABLE: "broker",
+    SendResult.REFUSED: "refused",
+    SendResult.LOST: "broker",
+    SendResult.INVALID: "invalid",
+}
+"""The kind of loss of a message that was not accepted."""
+
+STATUS_BY_OUTCOME = {
+    Outcome.RAISED: 500,
+    Outcome.UNROUTED: 500,
+    Outcome.DIED: 500,
+    Outcome.EXPIRED: 503,
+    Outcome.DROPPED: 503,
+}
+"""The answer when a message ended like this before any response began."""

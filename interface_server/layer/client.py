@@ -83,3 +83,15 @@ class Client(Timed, Protocol):
 
     def flush(self) -> None:
         """Send what waits: the process stops."""
+
+
+class Waiting(Protocol):
+    """A client for which something may wait."""
+
+    @property
+    def waiting_frames(self) -> int:
+        """The messages of the client that wait for their turn."""
+
+    @property
+    def waiting_bytes(self) -> tuple[int, int]:
+        """The bytes of these, and of what the client has yet to read."""

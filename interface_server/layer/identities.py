@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from channels_classic.layers.steps import Identity
+from channels_classic.layers.results import Identity
 
 
 class Identities:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Protocol
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.codec import Kind, encode
 from channels_classic.layers.names import is_owned
-from channels_classic.layers.steps import Entry, Push, Status, Step
+from channels_classic.layers.results import Status
+from channels_classic.layers.steps import Entry, Push, Step
 
 TIMEOUT = 5.0
 """Seconds for which another process may take to answer."""

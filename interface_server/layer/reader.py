@@ -14,7 +14,8 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.codec import Kind, decode, outcome_of
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.steps import Members, Roster, Start, Take, Taken
+from channels_classic.layers.results import Roster, Start, Taken
+from channels_classic.layers.steps import Members, Take
 
 from .client import Broadcast
 from .posts import Posts

@@ -19,7 +19,8 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.codec import decode_kept
 from channels_classic.layers.history import ALL, HEAD, Cursor
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.steps import History, Kept, Members, ReadHistory, Roster, Start, Step
+from channels_classic.layers.results import History, Kept, Roster, Start
+from channels_classic.layers.steps import Members, ReadHistory, Step
 
 from .client import Broadcast, Client
 from .registry import Registry

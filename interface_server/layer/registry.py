@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from channels_classic.layers import rng
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.steps import Leave, Reattend, Renew, Restore, Roster, Step
+from channels_classic.layers.results import Roster
+from channels_classic.layers.steps import Leave, Reattend, Renew, Restore, Step
 
 from .client import Client
 from .identities import Identities

@@ -19,23 +19,14 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts, WorkerFacts, decode
-from channels_classic.layers.steps import (
-    LIVENESS,
-    Announcement,
-    Attended,
-    Entry,
-    GetPrograms,
-    Heartbeat,
-    Members,
-    Push,
-    Retire,
-)
+from channels_classic.layers.results import Announcement
+from channels_classic.layers.steps import LIVENESS, Attended, Entry, GetPrograms, Heartbeat, Members, Push, Retire
 
 from ..config import InterfaceConfig
 from ..log_throttle import ThrottledLog
 from .addresses import Addresses
 from .budget import ByteBudget
-from .client import Client
+from .client import Client, Waiting
 from .posts import Posts
 from .reader import Reader
 from .reconnecting import ReconnectingConnection
@@ -96,7 +87,7 @@ class LayerSession:
         self.config = config
         self.losses = layer.losses
         self.stats = InterfaceStats()
-        self.waiting: set[Client] = set()
+        self.waiting: set[Waiting] = set()
         """Clients for which something waited lately. Metrics look at these alone, and remove those that are done."""
         self.throttled_log = ThrottledLog()
         self.budget = ByteBudget(config.socket_memory)

@@ -19,7 +19,8 @@ from channels_classic.exceptions import (
     StepRefused,
 )
 from channels_classic.layers.planner import Outgoing, Planner
-from channels_classic.layers.steps import Push, Status, Step
+from channels_classic.layers.results import Status
+from channels_classic.layers.steps import Push, Step
 
 from ..log_throttle import ThrottledLog
 from .reconnecting import ReconnectingConnection

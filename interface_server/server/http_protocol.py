@@ -21,7 +21,6 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ..asgi import Event, Receive, Scope, SendEvent
 from ..config import ClientLimits
 from . import request_limits
 from .connect_rate import ConnectRate
@@ -29,6 +28,7 @@ from .request_limits import BodyRate, Refused, RequestLimits, RequestPart
 from .request_syntax import check_headers, check_request_line, origin_form, status_of_error
 from .server_state import ServerState
 from .stream_protocol import StreamProtocol
+from .unchunked import unchunked
 from .unread import Unread
 from .websocket_handshake import Handshake, read_handshake, websocket_scope
 from .websocket_protocol import WebSocketProtocol
@@ -153,7 +153,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._running = cycle
         if app is not self.app:  # uvicorn's own answer to one connection too many
             self._count_refusal(503)
-        super()._start_asgi_task(cycle, _unchunked(cycle, app) if cycle.scope["http_version"] == "1.0" else app)
+        super()._start_asgi_task(cycle, unchunked(cycle, app) if cycle.scope["http_version"] == "1.0" else app)
 
     def data_received(self, data: bytes) -> None:
         """Parse the data and enforce the limits."""
@@ -407,28 +407,3 @@ def reset_on_close(transport: asyncio.BaseTransport) -> None:
     if found is not None and found.family != socket.AF_UNIX and found.fileno() >= 0:
         with suppress(OSError), socket.socket(fileno=os.dup(found.fileno())) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-
-
-def _unchunked(cycle: Any, application: Any) -> Any:
-    """Wrap the application for a client of HTTP/1.0, which does not understand chunks.
-
-    A response without a length ends with the connection (RFC 9112, section 6.3). uvicorn uses chunks for a response of
-    unknown length, so each piece is given to it as one of known length.
-    """
-
-    async def without_chunks(scope: Scope, receive: Receive, send: SendEvent) -> None:
-        bare = False
-
-        async def send_piece(event: Event) -> None:
-            nonlocal bare
-            if event["type"] == "http.response.start":
-                bare = not any(name.lower() == b"content-length" for name, _ in event.get("headers", ()))
-                if bare:
-                    cycle.chunked_encoding = False
-            elif bare:
-                cycle.expected_content_length = len(event.get("body", b""))
-            await send(event)
-
-        await application(scope, receive, send_piece)
-
-    return without_chunks

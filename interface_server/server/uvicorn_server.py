@@ -1,6 +1,7 @@
 """Adaptor of uvicorn's server: its configuration and what its `Server` does on start, signals and shutdown.
 
-With `http_protocol` and `websocket_protocol` the only place that depends on undocumented members of uvicorn.
+With `http_protocol`, `unchunked` and `websocket_protocol` the only place that depends on undocumented members of
+uvicorn.
 """
 
 from __future__ import annotations

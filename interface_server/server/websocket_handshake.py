@@ -5,8 +5,9 @@ from __future__ import annotations
 import binascii
 import hashlib
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import unquote
 
 from websockets.exceptions import InvalidHeader, NegotiationError
@@ -51,6 +52,17 @@ class Handshake:
             lines += [name, b": ", value, b"\r\n"]
         lines.append(b"\r\n")
         return b"".join(lines)
+
+
+def denial(status: int, headers: Sequence[Header], body: bytes) -> bytes:
+    """Return the response that refuses a handshake."""
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()]
+    extra = [(b"connection", b"close"), (b"content-length", b"%d" % len(body))]
+    if not any(name.lower() == b"content-type" for name, _ in headers):
+        extra.append((b"content-type", b"text/plain; charset=utf-8"))
+    for name, value in (*headers, *extra):
+        lines += [name, b": ", value, b"\r\n"]
+    return b"".join([*lines, b"\r\n", body])
 
 
 def read_handshake(headers: Iterable[Header], *, compression: bool) -> Handshake:

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Sequence
 from enum import Enum
-from http import HTTPStatus
 from typing import Any
 
 import uvicorn
@@ -30,18 +28,9 @@ from ..frames import encode_frame
 from ..layer.budget import UNCOUNTED
 from .connect_rate import ConnectRate
 from .request_syntax import Header
-from .websocket_handshake import Handshake
-from .websocket_reader import (
-    BINARY,
-    CLOSE,
-    PING,
-    PONG,
-    TEXT,
-    InvalidFrame,
-    MessageReader,
-    close_frame,
-    control_frame,
-)
+from .websocket_handshake import Handshake, denial
+from .websocket_keep_alive import INTERNAL_ERROR, KeepAlive
+from .websocket_reader import BINARY, CLOSE, PING, PONG, TEXT, InvalidFrame, MessageReader, close_frame, control_frame
 
 logger = logging.getLogger("channels_classic.interface_server")
 
@@ -57,7 +46,7 @@ MAX_EARLY_BYTES = 64 * 1024
 CLOSE_TIMEOUT = 10.0
 """Seconds a client has to answer a close frame before its connection is closed."""
 
-ABNORMAL, INTERNAL_ERROR, SERVICE_RESTART = 1006, 1011, 1012
+ABNORMAL, SERVICE_RESTART = 1006, 1012
 
 
 class ClientGone(Exception):
@@ -76,27 +65,20 @@ class ConnectionState(Enum):
     """The last bytes were given to the transport; nothing more is read."""
 
 
-class WebSocketProtocol(asyncio.Protocol):
+class WebSocketProtocol(KeepAlive):
     """One connection."""
 
     __slots__ = (
         "_arrival",
-        "_config",
         "_denial",
         "_events",
         "_handshake",
         "_listener",
-        "_loop",
         "_note_buffered",
-        "_ping",
-        "_read_at",
         "_reader",
-        "_reading_paused",
         "_server",
         "_state",
-        "_timer",
         "_writable",
-        "transport",
     )
 
     def __init__(
@@ -108,10 +90,8 @@ class WebSocketProtocol(asyncio.Protocol):
         handshake: Handshake,
         rate: ConnectRate | None,
     ) -> None:
-        self.transport = transport
-        self._config = config
+        super().__init__(config, transport)
         self._server = server
-        self._loop = asyncio.get_running_loop()
         self._handshake: Handshake | None = handshake
         self._state = ConnectionState.CONNECTING
         self._reader = MessageReader(config.ws_max_size, handshake.extension)
@@ -121,10 +101,6 @@ class WebSocketProtocol(asyncio.Protocol):
         self._denial: tuple[int, list[Header], bytes] | None = None  # status, headers and body so far
         self._listener: Callable[[str | bytes], bool] | None = None
         self._note_buffered: Callable[[], None] | None = None
-        self._reading_paused = False
-        self._read_at = 0.0
-        self._ping: bytes | None = None  # the payload that a pong must have
-        self._timer: asyncio.TimerHandle | None = None  # of the next ping or its pong; then of the client's close frame
         scope["extensions"] = {
             "websocket.http.response": {},
             "channels_classic.raw": {
@@ -253,11 +229,6 @@ class WebSocketProtocol(asyncio.Protocol):
         elif self._state is ConnectionState.OPEN:
             self.transport.write(control_frame(PONG, payload))
 
-    def _on_pong(self, payload: bytes) -> None:
-        if self._ping is not None and payload == self._ping:
-            self._ping = None
-            self._schedule(self._config.ws_ping_interval, self._send_ping)
-
     def _on_close(self, content: tuple[int, str]) -> None:
         """End with the client's close frame, or with its answer to ours."""
         code, reason = content
@@ -272,28 +243,6 @@ class WebSocketProtocol(asyncio.Protocol):
             self._disconnect(code)
             self.transport.write(close_frame(code))
         self._end()
-
-    # Keep-alive
-
-    def _schedule(self, seconds: float | None, callback: Callable[[], None]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, callback) if seconds else None
-
-    def _send_ping(self) -> None:
-        self._ping = random.randbytes(4)
-        self.transport.write(control_frame(PING, self._ping))
-        self._schedule(self._config.ws_ping_timeout, self._pong_timed_out)
-
-    def _pong_timed_out(self) -> None:
-        """Close, unless the client had not its full time since reading continued: in a pause its pong cannot arrive."""
-        now = self._loop.time()
-        waits_since = now if self._reading_paused else self._read_at
-        left = waits_since + (self._config.ws_ping_timeout or 0) - now
-        if left > 0.001:
-            self._schedule(left, self._pong_timed_out)
-        else:
-            self._fail(INTERNAL_ERROR)
 
     # The application
 
@@ -376,14 +325,9 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _deny(self, status: int, headers: Sequence[Header], body: bytes = b"") -> None:
         """Answer the handshake with an error."""
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()]
-        extra = [(b"connection", b"close"), (b"content-length", b"%d" % len(body))]
-        if not any(name.lower() == b"content-type" for name, _ in headers):
-            extra.append((b"content-type", b"text/plain; charset=utf-8"))
-        for name, value in (*self._server.default_headers, *headers, *extra):
-            lines += [name, b": ", value, b"\r\n"]
+        response = denial(status, (*self._server.default_headers, *headers), body)
         self._disconnect(ABNORMAL)
-        self.transport.write(b"".join([*lines, b"\r\n", body]))
+        self.transport.write(response)
         self._end()
 
     def _disconnect(self, code: int, reason: str = "") -> None:

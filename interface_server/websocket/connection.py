@@ -5,45 +5,31 @@ Receives ASGI events from the server and replies from the session, and sends ASG
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Any
 
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.planner import Outgoing
 
 from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
-from ..config import InterfaceConfig
 from ..cursors import PROTOCOL
 from ..layer.budget import UNCOUNTED
 from ..layer.client import Broadcast
 from ..layer.session import LayerSession
-from ..layer.writer import SendResult
 from ..replies import NORMAL, ParsedReply, parse_reply
-from . import actions
+from .client_reader import ClientReader
 from .client_writer import ClientWriter
 from .formats import format_of
-from .inbound import CONNECT, DISCONNECT, RECEIVE, InboundLimits, InboundQueue
-from .rates import Allowance, Rates
-from .state import (
-    ABNORMAL,
-    NO_STATUS,
-    POLICY,
-    REFUSALS,
-    SERVICE_RESTART,
-    TOO_BIG,
-    TRY_AGAIN_LATER,
-    SocketState,
-)
+from .forwarder import Forwarder
+from .inbound import CONNECT, DISCONNECT, RECEIVE
+from .rates import make_allowance
+from .state import ABNORMAL, POLICY, REFUSALS, SERVICE_RESTART, TRY_AGAIN_LATER, SocketState, refusal_of
 
 logger = logging.getLogger("channels_classic.interface_server")
 
 MAX_EARLY_MESSAGES = 100
 """Group messages kept for a client during its handshake; further ones are lost."""
-
 
 IDLE_AFTER = 1.0
 """Seconds since its last frame was consumed after which a socket counts as idle."""
@@ -55,8 +41,14 @@ LAST_REPORT_TIMEOUT = 10.0
 """Seconds to wait for the report on a disconnect, where others wait for the room that it makes."""
 
 
-class WebSocket:
-    """A client of the session until its last message is sent, which may be after its connection ended."""
+IGNORED = "A message for the WebSocket %s was ignored: %s."
+
+
+class WebSocket(Forwarder):
+    """A client of the session until its last message is sent, which may be after its connection ended.
+
+    `ClientReader` and `ClientWriter` are its two ways to the server; `Forwarder` is that of its messages to the layer.
+    """
 
     __slots__ = (
         "_address",
@@ -65,33 +57,22 @@ class WebSocket:
         "_connect_taken",
         "_early",
         "_format",
-        "_inbound",
         "_life_deadline",
-        "_path",
-        "_raw",
-        "_receive",
-        "_resume_reading",
+        "_reader",
         "_scope",
-        "_session",
         "_slowed_until",
         "_started_at",
         "_was_accepted",
         "_writer",
         "local",
-        "slot",
         "state",
     )
 
     def __init__(self, session: LayerSession, scope: Scope, receive: Receive, send: SendEvent) -> None:
-        self.slot: int | None = None
+        super().__init__(session, scope["path"])
         self.local = client_id(scope)
         self.state = SocketState.WAITING
-        self._session = session
         self._scope = scope
-        self._path: str = scope["path"]
-        self._receive = receive
-        self._inbound = InboundQueue(_inbound_limits(session.layer.expiry, session.config), self._path)
-        self._resume_reading: Callable[[], None] | None = None
         self._connect_taken = False  # a worker took the connect message
         self._early: list[Broadcast] = []
         self._format = format_of(scope, scope.get("subprotocols") or ())  # None for plain messages
@@ -99,20 +80,19 @@ class WebSocket:
         self._was_accepted = False
         self._connect_deadline = math.inf
         self._life_deadline = math.inf
-        rates = _rates(session.config)
-        self._allowance = Allowance(rates, session.clock()) if rates.any else None
+        self._allowance = make_allowance(session.config, session.clock())
         self._slowed_until = math.inf  # until then nothing is read, because it sends too much
         self._address = str(scope["client"][0]) if scope.get("client") else None
-        self._raw = raw_extension(scope)
+        raw = raw_extension(scope)
+        self._reader = ClientReader(receive, raw)
         writer = ClientWriter if self._format is None else self._format.writer
-        self._writer = writer(send, self._raw, self._send_failed)
+        self._writer = writer(send, raw, self._send_failed)
 
     # From the client
 
     async def run(self) -> None:
         """Serve the connection until the client is gone."""
-        event = await self._receive()
-        if event["type"] != CONNECT:
+        if not await self._reader.handshake():
             return
         if not self._session.addresses.admit(self._address):
             await self._turn_away()
@@ -132,13 +112,7 @@ class WebSocket:
         self._begin()
         code = ABNORMAL
         try:
-            if self._raw is not None:
-                self._raw["listen"](self._frame, self._note_buffered)
-            while (event := await self._receive())["type"] == RECEIVE:
-                text = event.get("text")
-                if not self._frame(text if text is not None else event.get("bytes") or b""):
-                    await self._room()
-            code = event.get("code") or NO_STATUS
+            code = await self._reader.read(self._frame, self._note_buffered)
         finally:
             self._end(code)
         await self._writer.sent()
@@ -154,8 +128,7 @@ class WebSocket:
             self._note_buffered()
         if self._inbound.has_room and self._slowed_until == math.inf:
             return True
-        if self._raw is not None:
-            self._pause(self._raw["resume_reading"])
+        self._pause()
         return False
 
     def _is_too_much(self, size: int) -> bool:
@@ -174,14 +147,8 @@ class WebSocket:
             self._slowed_until = now + pause
         return False
 
-    async def _room(self) -> None:
-        """Return when reading may continue."""
-        resumed = asyncio.Event()
-        self._pause(resumed.set)
-        await resumed.wait()
-
-    def _pause(self, resume_reading: Callable[[], None]) -> None:
-        self._resume_reading = resume_reading
+    def _pause(self) -> None:
+        self._reader.pause()
         if not self._inbound.has_room:
             self._inbound.pause(self._session.clock())
         self._session.timers.schedule(self, min(self._inbound.deadline, self._slowed_until))
@@ -218,75 +185,13 @@ class WebSocket:
         """Seconds since the handshake began."""
         return self._session.clock() - self._started_at
 
-    # To the layer: what `inbound` decides is carried out here
+    # From the forwarder: what became of its messages
 
-    def _perform(self, todo: Iterable[actions.Action]) -> None:
-        for action in todo:
-            _PERFORMERS[type(action)](self, action)
-        self._session.timers.schedule(self, self._inbound.deadline)
+    def _resume(self) -> None:
+        if self._slowed_until == math.inf:  # otherwise when its time is over
+            self._reader.resume()
 
-    def _send_message(self, send: actions.Send) -> None:
-        if not send.retried and self._session.retry_queues.must_wait(send.channel):
-            now = self._session.clock()
-            self._perform(self._inbound.settled(send.order, send.channel, SendResult.UNAVAILABLE, now))
-        else:
-            self._session.send(Outgoing(send.channel, send.message, token=send.token), self._on_sent)
-
-    def _on_sent(self, send: Outgoing, result: SendResult) -> None:
-        todo = self._inbound.settled(send.message["order"], send.name, result, self._session.clock())
-        if todo:
-            self._perform(todo)
-
-    def retry(self) -> None:
-        """Send the message that waited for room."""
-        self._perform(self._inbound.retry(self._session.clock()))
-
-    def _block(self, block: actions.Block) -> None:
-        self._session.waiting.add(self)
-        self._session.retry_queues.refused(block.channel, self)
-
-    def _unblock(self, unblock: actions.Unblock) -> None:
-        self._session.retry_queues.passed(unblock.channel, self)
-
-    def _note_taken(self, taken: actions.Taken) -> None:
-        self._session.retry_queues.taken(taken.channel)
-
-    def _count_lost(self, lost: actions.Lost) -> None:
-        self._session.losses.count(lost.kind, lost.channel)
-        if lost.kind == "unheard":
-            self._warn(
-                "No report arrived for the last message of the WebSocket %s to %s; sending the next one.", lost.channel
-            )
-
-    def _take_back(self, found: actions.Found) -> None:
-        self._session.losses.take_back(found.kind, found.channel)
-
-    def _note_overtaken(self, overtaken: actions.Overtaken) -> None:
-        self._warn(
-            "The disconnect of the WebSocket %s does not wait any longer for the consumer of its last %s message.",
-            overtaken.channel,
-        )
-
-    def _resume(self, _: actions.Resume | None = None) -> None:
-        if self._slowed_until != math.inf:
-            return  # until its time is over
-        resume_reading, self._resume_reading = self._resume_reading, None
-        if resume_reading is not None:
-            resume_reading()
-
-    def _refuse_too_large(self, _: actions.TooLarge) -> None:
-        self._close(TOO_BIG)
-
-    def _close_stalled(self, _: actions.Stalled) -> None:
-        self._warn(
-            "The WebSocket %s is closed with 1013: its frames waited for %g s. Run more workers for %s.",
-            self._session.config.waiting_timeout,
-            RECEIVE,
-        )
-        self._session.stats.cut_off["stalled"] += 1
-        self._close(TRY_AGAIN_LATER)
-
-    def _let_go(self, _: actions.Drained) -> None:
+    def _let_go(self) -> None:
         """End, unless others wait for room for their disconnect: the report on this one says when there is some."""
         session = self._session
         session.retry_queues.forget(self)
@@ -296,9 +201,6 @@ class WebSocket:
             session.timers.schedule(self, self._life_deadline)
         else:
             session.remove(self)
-
-    def _warn(self, text: str, *arguments: object) -> None:
-        self._session.throttled_log.warn(logger, text, self._path, *arguments)
 
     # From the workers: outcomes of its messages
 
@@ -311,19 +213,6 @@ class WebSocket:
         self._perform(self._inbound.report(token, outcome, self._session.clock()))
         if self.state is SocketState.DRAINED:
             self._session.remove(self)
-
-    def is_in_turn(self, token: str) -> bool:
-        """Return False for a reply of a consumer whose lease ended, once later messages were handed out."""
-        return self._inbound.is_in_turn(token)
-
-    def layer_restored(self) -> None:
-        """Shorten the wait for a report: the outstanding message or its report may be lost with the layer."""
-        self._inbound.shorten(self._session.clock())
-        self._session.timers.schedule(self, self._inbound.deadline)
-
-    def flush(self) -> None:
-        """Send everything that waits, in order."""
-        self._perform(self._inbound.flush(self._session.clock()))
 
     # Time
 
@@ -347,18 +236,9 @@ class WebSocket:
         return min(self._connect_deadline, self._life_deadline, self._inbound.deadline, self._slowed_until)
 
     def _connect_timed_out(self) -> None:
-        unsent = not self._inbound.is_sent and not self._connect_taken
-        if unsent:
-            text = "The WebSocket %s is refused: its %s message could not be sent within %g s."
-        elif not self._connect_taken:
-            text = "The WebSocket %s is refused: no worker took its %s message within %g s. Is `runworker` running?"
-        else:
-            text = (
-                "The WebSocket %s is refused: the consumer of its %s message neither accepted nor closed it within "
-                '%g s; it should send {"accept": True} to the reply channel.'
-            )
-        self._warn(text, CONNECT, self._session.config.websocket_connect_timeout)
-        self._refuse(503 if unsent else 403)
+        refusal = refusal_of(is_sent=self._inbound.is_sent, is_taken=self._connect_taken)
+        self._warn(refusal.text, CONNECT, self._session.config.websocket_connect_timeout)
+        self._refuse(refusal.status)
 
     # To the client
 
@@ -367,7 +247,7 @@ class WebSocket:
         try:
             parsed = parse_reply(message, waiting=self.state is SocketState.WAITING)
         except ValueError as error:
-            self._warn_ignored(error)
+            self._warn(IGNORED, error)
         else:
             self._carry_out(parsed)
 
@@ -398,7 +278,7 @@ class WebSocket:
     def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
         """Tell a client that recovers up to where it has everything, or that something is gone."""
         if self._format is not None:
-            self._deliver_raw(self._format.note(group, cursor, gap=gap))
+            self._deliver(self._format.note(group, cursor, gap=gap))
 
     def _hold(self, broadcast: Broadcast) -> None:
         if len(self._early) < MAX_EARLY_MESSAGES:
@@ -406,16 +286,13 @@ class WebSocket:
         else:
             self._session.losses.count("full", self._path)
 
-    def _warn_ignored(self, error: ValueError) -> None:
-        self._warn("A message for the WebSocket %s was ignored: %s.", error)
-
     def _carry_out(self, parsed: ParsedReply, cursor: str = "") -> None:
         if parsed.deny:
             self._refuse(403)
         if parsed.accept:
             self._accept()
         if parsed.payload is not None:
-            self._deliver(parsed.payload, cursor)
+            self._deliver_message(parsed.payload, cursor)
         if parsed.close is not None:
             self._close(parsed.close)
 
@@ -439,19 +316,16 @@ class WebSocket:
             self.broadcast(broadcast)
         self._session.opened(self)
 
-    def _deliver(self, payload: str | bytes, cursor: str) -> None:
-        if self._format is None:
-            self._deliver_raw(payload)
-            return
+    def _deliver_message(self, payload: str | bytes, cursor: str) -> None:
         try:
-            formatted = self._format.message(payload, cursor)
+            formatted = payload if self._format is None else self._format.message(payload, cursor)
         except ValueError as error:
             self._session.losses.count("invalid", self._path)
-            self._warn_ignored(error)
+            self._warn(IGNORED, error)
         else:
-            self._deliver_raw(formatted)
+            self._deliver(formatted)
 
-    def _deliver_raw(self, payload: str | bytes) -> None:
+    def _deliver(self, payload: str | bytes) -> None:
         if self.state is not SocketState.OPEN or self._writer.send(payload):
             return
         self._session.waiting.add(self)
@@ -496,13 +370,8 @@ class WebSocket:
     # Memory
 
     @property
-    def waiting_frames(self) -> int:
-        """The messages of the client that wait for their turn."""
-        return self._inbound.waiting
-
-    @property
     def waiting_bytes(self) -> tuple[int, int]:
-        """The bytes of these, and of what the client has yet to read."""
+        """The bytes of the messages that wait, and of what the client has yet to read."""
         return self._inbound.size, self._writer.buffered
 
     @property
@@ -539,28 +408,3 @@ class WebSocket:
     def _send_failed(self, error: BaseException) -> None:
         # The client is gone; the server reports its disconnect through `receive`.
         logger.debug("Sending to the WebSocket %s failed: %r", self._path, error)
-
-
-_PERFORMERS: dict[type[actions.Action], Callable[[WebSocket, Any], None]] = {
-    actions.Send: WebSocket._send_message,
-    actions.Block: WebSocket._block,
-    actions.Unblock: WebSocket._unblock,
-    actions.Taken: WebSocket._note_taken,
-    actions.Lost: WebSocket._count_lost,
-    actions.Found: WebSocket._take_back,
-    actions.Overtaken: WebSocket._note_overtaken,
-    actions.Resume: WebSocket._resume,
-    actions.TooLarge: WebSocket._refuse_too_large,
-    actions.Stalled: WebSocket._close_stalled,
-    actions.Drained: WebSocket._let_go,
-}
-
-
-@lru_cache(maxsize=16)
-def _rates(config: InterfaceConfig) -> Rates:
-    return Rates(config.frame_rate, config.byte_rate)
-
-
-@lru_cache(maxsize=16)
-def _inbound_limits(expiry: float, config: InterfaceConfig) -> InboundLimits:
-    return InboundLimits(expiry, config.waiting_frames, config.waiting_bytes, config.waiting_timeout)

@@ -7,6 +7,9 @@ that is closed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+
+from ..config import InterfaceConfig
 
 BURST = 2.0
 """Seconds' worth of its rate that a socket may send at once."""
@@ -66,3 +69,14 @@ class Allowance:
     def is_flooding(self, now: float) -> bool:
         """Return True if the socket has been held back for too long at a stretch."""
         return self._held_since is not None and now - self._held_since > FLOOD_TIMEOUT
+
+
+def make_allowance(config: InterfaceConfig, now: float) -> Allowance | None:
+    """Return the allowance of a new socket; None without a limit."""
+    rates = _rates(config)
+    return Allowance(rates, now) if rates.any else None
+
+
+@lru_cache(maxsize=16)
+def _rates(config: InterfaceConfig) -> Rates:
+    return Rates(config.frame_rate, config.byte_rate)

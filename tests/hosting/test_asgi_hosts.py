@@ -15,6 +15,8 @@ from websockets.sync.client import connect
 from tests.support.processes import Process
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 HOST = "127.0.0.1"
 

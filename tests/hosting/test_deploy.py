@@ -29,6 +29,8 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytestmark = pytest.mark.slow
+
 DEPLOY = ROOT / "docs" / "deploy"
 SOCKET = "/run/mysite/interface.sock"
 UNITS = ["mysite-interface.socket", "mysite-interface.service", "mysite-worker@.service", "mysite-delay.service"]

@@ -22,19 +22,8 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.losses import counted_name
 from channels_classic.layers.names import inbox_of, new_inbox, random_text
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import (
-    Heartbeat,
-    Leave,
-    Length,
-    Members,
-    PutBack,
-    Renew,
-    Restore,
-    Retire,
-    Roster,
-    Take,
-    Taken,
-)
+from channels_classic.layers.results import Roster, Taken
+from channels_classic.layers.steps import Heartbeat, Leave, Length, Members, PutBack, Renew, Restore, Retire, Take
 
 EXAMPLES = 400 if os.environ.get("FAULTS") == "long" else 25
 STEPS = 40

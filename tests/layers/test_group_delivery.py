@@ -28,7 +28,8 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox, random_text
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Heartbeat, Item, Join, Leave, Step, Take, Taken
+from channels_classic.layers.results import Item, Taken
+from channels_classic.layers.steps import Heartbeat, Join, Leave, Step, Take
 from channels_classic.layers.store import Store
 from tests.support.redis_server import RedisServer
 

@@ -24,7 +24,8 @@ from channels_classic.layers.history import (
 )
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Heartbeat, History, Join, Leave, Members, ReadHistory, Record, Start, Take
+from channels_classic.layers.results import History, Start
+from channels_classic.layers.steps import Heartbeat, Join, Leave, Members, ReadHistory, Record, Take
 from channels_classic.message import Message
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually

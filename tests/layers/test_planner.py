@@ -16,7 +16,8 @@ from channels_classic.layers.codec import Kind, Outcome, decode, encode
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import GROUP_BACKLOG, Delivery, Outgoing, Planner, Report, member_of
-from channels_classic.layers.steps import Audience, Change, Entry, Heartbeat, Item, Lookup, Push, Status, Take
+from channels_classic.layers.results import Audience, Change, Item, Status
+from channels_classic.layers.steps import Entry, Heartbeat, Lookup, Push, Take
 
 INBOX = "interface.v2.aaaa!"
 OTHER = "interface.v2.bbbb!"

@@ -14,6 +14,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.presence import Presence, make_identity
 from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.results import Identity
 from channels_classic.layers.steps import (
     GRACE,
     LISTENING,
@@ -22,7 +23,6 @@ from channels_classic.layers.steps import (
     Attend,
     Attended,
     Heartbeat,
-    Identity,
     Leave,
     Members,
     Reattend,

@@ -15,11 +15,9 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.local import wire
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import commands, routes
+from channels_classic.layers.results import Announcement, Audience, Change, Roster, Status, Taken
 from channels_classic.layers.steps import (
     Announce,
-    Announcement,
-    Audience,
-    Change,
     Connection,
     Entry,
     Flush,
@@ -36,11 +34,8 @@ from channels_classic.layers.steps import (
     Renew,
     Restore,
     Retire,
-    Roster,
-    Status,
     Step,
     Take,
-    Taken,
 )
 from tests.support.waiting import eventually, scaled
 

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from channels_classic.layers import store as store_module
+from channels_classic.layers.results import Audience, Change, Status, Taken
 from channels_classic.layers.steps import (
     LIVENESS,
-    Audience,
-    Change,
     Entry,
     Flush,
     Heartbeat,
@@ -27,9 +26,7 @@ from channels_classic.layers.steps import (
     Renew,
     Restore,
     Retire,
-    Status,
     Take,
-    Taken,
 )
 from channels_classic.layers.store import Store, Watch
 

@@ -26,7 +26,7 @@ WAYS = {"rewritten": [], "alias": ["--alias"]}
 OLD_NAMES = ["ignore:channels_classic.tests:DeprecationWarning", "ignore:HttpClient:DeprecationWarning"]
 """Warnings of 1.x projects under the alias line, as they came with Channels 1.1.8."""
 
-pytestmark = pytest.mark.timeout(180)  # each case runs several programs
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # each case runs several programs
 
 
 def run(*command: str | Path, cwd: Path) -> str:

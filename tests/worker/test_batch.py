@@ -6,7 +6,7 @@ import time
 
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Delivery
-from channels_classic.layers.steps import Item
+from channels_classic.layers.results import Item
 from channels_classic.worker.batch import LINGER, Batch
 from channels_classic.worker.result import ConsumerResult
 

@@ -15,7 +15,8 @@ from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.planner import Delivery, Outgoing, Report
-from channels_classic.layers.steps import Connection, Item, Lookup, Push, PutBack, Step, Take
+from channels_classic.layers.results import Item
+from channels_classic.layers.steps import Connection, Lookup, Push, PutBack, Step, Take
 from channels_classic.message import Message, pending_message_store
 from channels_classic.worker import async_runner, connection, loop, outstanding
 from channels_classic.worker.result import ConsumerResult

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from channels_classic.layers.planner import Delivery
-from channels_classic.layers.steps import Item
+from channels_classic.layers.results import Item
 from channels_classic.worker.inflight import Held, InFlightTable
 
 

@@ -20,7 +20,8 @@ from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.steps import Audience, Connection, Join, Length, Lookup
+from channels_classic.layers.results import Audience
+from channels_classic.layers.steps import Connection, Join, Length, Lookup
 from channels_classic.message import Message, pending_message_store
 from channels_classic.worker import outstanding
 from channels_classic.worker.loop import batch_size

@@ -14,7 +14,8 @@ from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Kind, Outcome, decode
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report
-from channels_classic.layers.steps import Audience, Item, Push, Status
+from channels_classic.layers.results import Audience, Item, Status
+from channels_classic.layers.steps import Push
 from channels_classic.worker.inflight import NoRecord
 from channels_classic.worker.outstanding import RETRY_TIME, Outstanding, Written
 from channels_classic.worker.result import ConsumerResult

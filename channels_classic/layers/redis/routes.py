@@ -15,9 +15,9 @@ from typing import Any
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import rng
 from channels_classic.layers.losses import Count
+from channels_classic.layers.results import Announcement, Item, Taken
 from channels_classic.layers.steps import (
     Announce,
-    Announcement,
     Attend,
     Attendance,
     Attended,
@@ -26,7 +26,6 @@ from channels_classic.layers.steps import (
     GetPrograms,
     GetStatistics,
     Heartbeat,
-    Item,
     Join,
     Leave,
     Length,
@@ -44,7 +43,6 @@ from channels_classic.layers.steps import (
     SetStart,
     Step,
     Take,
-    Taken,
     TakeNotices,
 )
 

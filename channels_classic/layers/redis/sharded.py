@@ -18,7 +18,8 @@ from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.routes import Routes, ShardRequest, marked, merge
 from channels_classic.layers.redis.shards import ShardConnection, Shards
-from channels_classic.layers.steps import PutBack, Step, Take, Taken
+from channels_classic.layers.results import Taken
+from channels_classic.layers.steps import PutBack, Step, Take
 
 PATIENCE = 5.0
 """Seconds beyond its timeout until a take without a reply counts as lost."""

@@ -13,7 +13,8 @@ from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.routes import Routes, ShardRequest, marked, merge
 from channels_classic.layers.redis.sharded import INCOMPLETE
 from channels_classic.layers.redis.shards import AsyncShardConnection, Shards
-from channels_classic.layers.steps import PutBack, Step, Take, Taken
+from channels_classic.layers.results import Taken
+from channels_classic.layers.steps import PutBack, Step, Take
 
 _UNBLOCK = 0.005
 """Seconds between attempts to end a take: the first may come before the server has begun to block."""

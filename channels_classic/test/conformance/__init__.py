@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 
-from channels_classic.layers.base import Received
+from channels_classic.layers.flows import Received
 from channels_classic.test.conformance.case import PATIENCE, AsyncFace
 from channels_classic.test.conformance.channels import ChannelConformance
 from channels_classic.test.conformance.groups import GroupConformance

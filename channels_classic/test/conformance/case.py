@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from channels_classic.layers.base import BaseChannelLayer, Received
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.flows import Received
 
 if TYPE_CHECKING:
     from unittest import TestCase

@@ -10,7 +10,8 @@ from typing import Any
 
 from channels_classic.interface_server.layer.registry import CHUNK, GroupIndex, Registry, Renewals, chunks
 from channels_classic.layers.codec import Outcome
-from channels_classic.layers.steps import Leave, Renew, Restore, Roster, Step
+from channels_classic.layers.results import Roster
+from channels_classic.layers.steps import Leave, Renew, Restore, Step
 
 INBOX = "interface.v2.x!"
 

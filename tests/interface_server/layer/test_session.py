@@ -18,7 +18,8 @@ from channels_classic.interface_server.layer.session import LayerSession
 from channels_classic.layers.codec import Kind, encode
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import AsyncConnection, Entry, Flush, Join, Leave, Push, Restore, Status, Step
+from channels_classic.layers.results import Status
+from channels_classic.layers.steps import AsyncConnection, Entry, Flush, Join, Leave, Push, Restore, Step
 from tests.interface_server.live import PATIENCE, Live, live
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually, eventually_async

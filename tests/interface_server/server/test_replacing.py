@@ -202,8 +202,7 @@ class SiteOn(RunningSite):
         return self.socket("/room")
 
 
-@pytest.mark.parametrize("kind", ["port", "unix", "fd 9", "fd 0"])
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("kind", "processes"), [("port", 2), ("unix", 1), ("fd 9", 1), ("fd 0", 2)])
 def test_a_hangup_replaces_the_processes_and_no_attempt_fails(
     redis_url: str, tmp_path: Path, kind: str, processes: int
 ) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
-from channels_classic.layers.steps import Push, Status, Step
+from channels_classic.layers.results import Status
+from channels_classic.layers.steps import Push, Step
 from tests.interface_server.live import Live, live
 from tests.interface_server.server.test_limits import UPGRADE, frame, open_socket
 from tests.support.waiting import eventually

@@ -9,13 +9,11 @@ from hypothesis import strategies as st
 
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.local.wire import WAKE, decode_result, decode_step, encode_result, encode_step, unpacker
+from channels_classic.layers.results import Audience, Change, Item, Roster, Status, Taken
 from channels_classic.layers.steps import (
-    Audience,
-    Change,
     Entry,
     Flush,
     Heartbeat,
-    Item,
     Join,
     Leave,
     Length,
@@ -27,11 +25,8 @@ from channels_classic.layers.steps import (
     Renew,
     Restore,
     Retire,
-    Roster,
-    Status,
     Step,
     Take,
-    Taken,
 )
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -19,19 +19,8 @@ from channels_classic.layers import names
 from channels_classic.layers.codec import Kind, decode
 from channels_classic.layers.redis import RedisChannelLayer, commands
 from channels_classic.layers.redis.commands import QUOTAS_FROM
-from channels_classic.layers.steps import (
-    Entry,
-    Heartbeat,
-    Join,
-    Leave,
-    Members,
-    Push,
-    PutBack,
-    Restore,
-    Roster,
-    Status,
-    Take,
-)
+from channels_classic.layers.results import Roster, Status
+from channels_classic.layers.steps import Entry, Heartbeat, Join, Leave, Members, Push, PutBack, Restore, Take
 from tests.support.redis_server import RedisServer
 
 

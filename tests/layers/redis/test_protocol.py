@@ -15,7 +15,8 @@ from channels_classic.layers.redis.commands import REGISTER, RELEASE_QUOTA, Comm
 from channels_classic.layers.redis.connector import Connector
 from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.redis.protocol import LOAD, ROLE_CHECK_AFTER, RedisProtocol
-from channels_classic.layers.steps import Take, Taken
+from channels_classic.layers.results import Taken
+from channels_classic.layers.steps import Take
 
 LINEAGE, OTHER_LINEAGE = b"a" * 40, b"b" * 40
 MILLISECONDS = 1_600_000_000_000

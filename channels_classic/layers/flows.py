@@ -1,0 +1,196 @@
+"""The operations of a channel layer, each as a flow: a generator that yields steps and is given their results.
+
+A flow does no I/O: `base` carries the steps, in a thread or on an event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from channels_classic.exceptions import ChannelFull, InvalidChannelName, StepRefused
+from channels_classic.layers import names, rng
+from channels_classic.layers.codec import Kind, Outcome, decode_kept, encode
+from channels_classic.layers.history import ALL, SECONDS, Cursor, make_retention, parse_start
+from channels_classic.layers.planner import Outgoing, Planner, Report, member_of
+from channels_classic.layers.presence import by_who, make_identity
+from channels_classic.layers.results import Recorded
+from channels_classic.layers.steps import (
+    Attend,
+    Attendance,
+    Entry,
+    Flush,
+    GetStatistics,
+    Join,
+    Leave,
+    Length,
+    Lookup,
+    MemberCount,
+    Members,
+    Push,
+    ReadHistory,
+    SetStart,
+    Step,
+    Take,
+)
+
+T = TypeVar("T")
+Flow = Generator[Sequence[Step], list[Any], T]
+Received = tuple[str, dict[str, Any]] | tuple[None, None]
+
+Answering = Callable[[str], Report | None]
+
+answering: ContextVar[Answering | None] = ContextVar("channels_classic_answering", default=None)
+"""Called with the channel of a message before it is sent; returns the report that travels along. A worker names in it
+the message whose consumer sends."""
+
+
+class Flows:
+    """The flows of one layer: each does what the method of the same name of `BaseChannelLayer` promises."""
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+
+    def send(self, channel: str, message: dict[str, Any]) -> Flow[None]:
+        report_of = answering.get()
+        report = report_of(channel) if report_of is not None else None
+        pushes = self._planner.pushes([Outgoing(channel, message, report=report)], {})
+        results = yield pushes
+        refusals = self._planner.refusals(pushes, results)
+        for _, error in refusals.refused:
+            raise error
+        if refusals.full:
+            queue = names.inbox_of(channel)
+            raise ChannelFull(channel, self._planner.capacities.of(queue))
+
+    def receive(self, channels: Sequence[str], timeout: float) -> Flow[Received]:
+        if isinstance(channels, str):
+            raise InvalidChannelName(channels, "receive takes a list of channel names")
+        if not channels:
+            return None, None
+        queues = [names.check_receivable(channel) for channel in channels]
+        for queue in queues:
+            if names.is_owned(queue):
+                raise InvalidChannelName(queue, "only the interface server that made this inbox reads it")
+        rng.shuffle(queues)
+        (taken,) = yield [Take(queues, 1, timeout)]
+        if isinstance(taken, StepRefused):
+            raise taken
+        if taken is None:
+            return None, None
+        deliveries, reports = self._planner.open(taken)
+        reports += [report for delivery in deliveries if (report := delivery.report(Outcome.CONSUMED))]
+        if reports:
+            yield self._planner.pushes([], {}, reports)
+        for delivery in deliveries:
+            return delivery.channel, delivery.message
+        return None, None
+
+    def new_channel(self, pattern: str) -> Flow[str]:
+        if not isinstance(pattern, str) or not pattern.endswith("?"):
+            raise InvalidChannelName(pattern, "a pattern for a new channel ends in '?'")
+        while True:
+            name = names.check_channel(pattern + names.random_text(12))
+            (length,) = yield [Length(name)]
+            if not length:
+                return name
+
+    def group_add(
+        self, group: str, channel: str, who: str | None, info: dict[str, Any] | None, after: str | None, keep: int
+    ) -> Flow[None]:
+        inbox, member = member_of(channel)
+        identity = None if who is None and info is None else make_identity(who, info)
+        retention = make_retention(keep, SECONDS) if keep else None
+        if retention is None and after is not None:
+            raise ValueError(f"after={after!r}: the group {group!r} keeps nothing, give `keep` to make it recoverable.")
+        step: Step = Join(names.check_group(group), inbox, [member])
+        if identity is not None:
+            step = Attend(group, inbox, {member: identity})
+        if retention is None:
+            (change,) = yield from self._all([step])
+            yield from self._all(self._planner.hint(Kind.JOINED, group, channel, change, identity))
+            return
+        cursor = parse_start(after, retention.keep)
+        if not names.is_managed(inbox):
+            yield from self._replay(group, channel, cursor, retention.keep)
+            yield from self._all([step])
+            return
+        # In this order: whoever reads that it is a member reads also from where it is served.
+        start, change = yield from self._all([SetStart(group, inbox, member, *cursor, keep == 1), step])
+        yield from self._all(self._planner.hint(Kind.JOINED, group, channel, change, identity, start))
+
+    def _replay(self, group: str, channel: str, cursor: Cursor, keep: int) -> Flow[None]:
+        """Send what a channel that no interface server of this release owns has missed; it may miss what comes now."""
+        (history,) = yield from self._all([ReadHistory(group, *cursor)])
+        if keep == 1 and history.kept is None:
+            (history,) = yield from self._all([ReadHistory(group, ALL, 0)])
+        kept = [decode_kept(entry.payload) for entry in history.kept or ()]
+        sends = [Outgoing(channel, message) for message, but in kept[-keep:] if but != channel]
+        yield from self._all(self._planner.pushes(sends, {}))
+
+    def group_discard(self, group: str, channel: str) -> Flow[None]:
+        inbox, member = member_of(channel)
+        (change,) = yield from self._all([Leave(names.check_group(group), inbox, [member])])
+        yield from self._all(self._planner.hint(Kind.LEFT, group, channel, change))
+
+    def group_channels(self, group: str) -> Flow[list[str]]:
+        (audience,) = yield from self._all([Lookup(names.check_group(group))])
+        rosters = yield from self._all([Members(group, inbox) for inbox in audience.inboxes])
+        owned = zip(audience.inboxes, rosters, strict=True)
+        return [*audience.channels, *(inbox + member for inbox, roster in owned for member in roster.members)]
+
+    def group_count(self, group: str) -> Flow[int]:
+        (audience,) = yield from self._all([Lookup(names.check_group(group))])
+        counts: list[int] = yield from self._all([MemberCount(group, inbox) for inbox in audience.inboxes])
+        return len(audience.channels) + sum(counts)
+
+    def group_presence(self, group: str) -> Flow[dict[str, list[dict[str, Any]]]]:
+        (found,) = yield from self._all([Attendance(names.check_group(group))])
+        return by_who(found)
+
+    def send_group(self, group: str, message: dict[str, Any], but: str, keep: int, seconds: float) -> Flow[None]:
+        send = Outgoing(group, message, group=True, but=but and names.check_channel(but))
+        recorded: Recorded | None = None
+        if keep:
+            send.retention = make_retention(keep, seconds)
+            (recorded,) = yield from self._all([self._planner.record(send)])
+            audience = recorded.audience
+        else:
+            (audience,) = yield from self._all(self._planner.lookups([send]))
+        questions = self._planner.foreign(group, audience)
+        rosters = yield from self._all(questions)
+        named = {question.inbox: roster for question, roster in zip(questions, rosters, strict=True)}
+        audience = self._planner.audience(audience, named)
+        if recorded is not None:
+            send.recorded = recorded._replace(audience=audience)
+        pushes = self._planner.pushes([send], {group: audience})
+        if not pushes:
+            return
+        results = yield pushes
+        refusals = self._planner.refusals(pushes, results)
+        self._planner.losses.count("full", group, len(refusals.full))
+        for _, error in refusals.refused:
+            raise error
+
+    def flush(self) -> Flow[None]:
+        (inboxes,) = yield from self._all([Flush()])
+        yield from self._all(
+            [Push(inbox, [Entry(encode(Kind.FORGET), self._planner.group_expiry)]) for inbox in inboxes]
+        )
+
+    def statistics(self, queue: str | None) -> Flow[dict[str, int]]:
+        (found,) = yield from self._all([GetStatistics(queue)])
+        counted: dict[str, int] = found
+        return counted
+
+    @staticmethod
+    def _all(steps: Sequence[Step]) -> Flow[list[Any]]:
+        """Carry out steps of which none may fail."""
+        if not steps:
+            return []
+        results = yield steps
+        for result in results:
+            if isinstance(result, StepRefused):
+                raise result
+        return results

@@ -1,0 +1,60 @@
+"""The timer of one WebSocket: pings, the time for their pongs (RFC 6455, section 5.5.2), and that for a close frame."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from .websocket_reader import PING, control_frame
+
+INTERNAL_ERROR = 1011
+"""The close code for a pong that does not come, and for our own errors (RFC 6455, section 7.4.1)."""
+
+
+class KeepAlive(asyncio.Protocol, ABC):
+    """Pings the client of a connection, and closes it when no pong comes."""
+
+    __slots__ = ("_config", "_loop", "_ping", "_read_at", "_reading_paused", "_timer", "transport")
+
+    def __init__(self, config: uvicorn.Config, transport: Any) -> None:
+        self.transport = transport
+        self._config = config
+        self._loop = asyncio.get_running_loop()
+        self._reading_paused = False
+        self._read_at = 0.0
+        self._ping: bytes | None = None  # the payload that a pong must have
+        self._timer: asyncio.TimerHandle | None = None  # of the next ping or its pong; then of the client's close frame
+
+    @abstractmethod
+    def _fail(self, code: int) -> None:
+        """Close the connection with an error."""
+
+    def _schedule(self, seconds: float | None, callback: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, callback) if seconds else None
+
+    def _send_ping(self) -> None:
+        self._ping = random.randbytes(4)
+        self.transport.write(control_frame(PING, self._ping))
+        self._schedule(self._config.ws_ping_timeout, self._pong_timed_out)
+
+    def _on_pong(self, payload: bytes) -> None:
+        if self._ping is not None and payload == self._ping:
+            self._ping = None
+            self._schedule(self._config.ws_ping_interval, self._send_ping)
+
+    def _pong_timed_out(self) -> None:
+        """Close, unless the client had not its full time since reading continued: in a pause its pong cannot arrive."""
+        now = self._loop.time()
+        waits_since = now if self._reading_paused else self._read_at
+        left = waits_since + (self._config.ws_ping_timeout or 0) - now
+        if left > 0.001:
+            self._schedule(left, self._pong_timed_out)
+        else:
+            self._fail(INTERNAL_ERROR)

@@ -1,0 +1,112 @@
+"""Flows, driven by hand: the steps of each operation, without a layer that carries them out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from channels_classic.exceptions import ChannelFull, InvalidChannelName, StepRefused
+from channels_classic.layers.capacity import Capacities
+from channels_classic.layers.flows import Flow, Flows
+from channels_classic.layers.losses import Losses
+from channels_classic.layers.planner import Planner
+from channels_classic.layers.results import Audience, Change, Status
+from channels_classic.layers.steps import Join, Leave, Length, Lookup, MemberCount, Push, SetStart, Step, Take
+
+INBOX, OTHER = "interface.v2.aaaa!", "interface.v2.bbbb!"
+
+
+@pytest.fixture
+def losses() -> Losses:
+    return Losses()
+
+
+@pytest.fixture
+def flows(losses: Losses) -> Flows:
+    return Flows(Planner(60, 86400, Capacities(5, {}), losses))
+
+
+def drive(flow: Flow[Any], *results: list[Any]) -> tuple[list[Sequence[Step]], Any]:
+    """Return the steps of a flow that is given these results, round by round, and what it returns."""
+    rounds = []
+    try:
+        rounds.append(next(flow))
+        for result in results:
+            rounds.append(flow.send(result))
+    except StopIteration as stop:
+        return rounds, stop.value
+    raise AssertionError(f"The flow goes on with {rounds[-1]!r}.")
+
+
+def kinds(rounds: list[Sequence[Step]]) -> list[list[type]]:
+    return [[type(step) for step in steps] for steps in rounds]
+
+
+def test_a_message_is_one_push(flows: Flows) -> None:
+    rounds, _ = drive(flows.send("work", {}), [[Status.ACCEPTED]])
+    (((push,)),) = rounds
+    assert isinstance(push, Push)
+    assert push.queue == "work"
+
+
+def test_a_full_channel_raises(flows: Flows) -> None:
+    with pytest.raises(ChannelFull):
+        drive(flows.send("work", {}), [[Status.FULL]])
+
+
+def test_a_refused_step_raises(flows: Flows) -> None:
+    with pytest.raises(StepRefused):
+        drive(flows.send("work", {}), [StepRefused("work", "OOM")])
+
+
+def test_nothing_is_read_of_no_channels(flows: Flows) -> None:
+    assert drive(flows.receive([], 0.0)) == ([], (None, None))
+
+
+def test_a_receive_is_one_take(flows: Flows) -> None:
+    rounds, result = drive(flows.receive(["a"], 5.0), [None])
+    assert rounds == [[Take(["a"], 1, 5.0)]]
+    assert result == (None, None)
+
+
+def test_an_inbox_is_read_by_its_owner_alone(flows: Flows) -> None:
+    with pytest.raises(InvalidChannelName):
+        drive(flows.receive([INBOX], 0.0))
+
+
+def test_a_new_channel_that_exists_is_drawn_again(flows: Flows) -> None:
+    rounds, name = drive(flows.new_channel("reply?"), [1], [0])
+    assert kinds(rounds) == [[Length], [Length]]
+    assert rounds[1] == [Length(name)]
+
+
+def test_a_change_of_members_is_followed_by_a_hint_to_their_owner(flows: Flows) -> None:
+    joined, _ = drive(flows.group_add("room", INBOX + "a", None, None, None, 0), [Change(0, 1)], [[Status.ACCEPTED]])
+    left, _ = drive(flows.group_discard("room", INBOX + "a"), [Change(1, 2)], [[Status.ACCEPTED]])
+    assert kinds(joined) == [[Join], [Push]]
+    assert kinds(left) == [[Leave], [Push]]
+
+
+def test_no_hint_follows_where_nothing_changed(flows: Flows) -> None:
+    rounds, _ = drive(flows.group_discard("room", INBOX + "a"), [Change(2, 2)])
+    assert kinds(rounds) == [[Leave]]
+
+
+def test_a_start_is_noted_before_its_client_joins(flows: Flows) -> None:
+    flow = flows.group_add("room", INBOX + "a", None, None, None, 10)
+    assert [type(step) for step in next(flow)] == [SetStart, Join]
+
+
+def test_members_are_counted_where_they_are(flows: Flows) -> None:
+    audience = Audience({INBOX: 1, OTHER: 4}, ["x"], [])
+    rounds, count = drive(flows.group_count("room"), [audience], [2, 3])
+    assert rounds == [[Lookup("room")], [MemberCount("room", INBOX), MemberCount("room", OTHER)]]
+    assert count == 6
+
+
+def test_a_member_that_is_full_is_counted_and_not_raised(flows: Flows, losses: Losses) -> None:
+    audience = Audience({INBOX: 1}, [], [])
+    drive(flows.send_group("room", {"text": "hi"}, "", 0, 60.0), [audience], [[Status.FULL]])
+    assert losses.by_channel() == [("full", "room", 1)]
