@@ -27,6 +27,7 @@ collect_ignore = ["projects/migration"]
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+    from pytest_django import Settings
 
 
 # A shell starts what is in its background with these ignored, and every program that a test starts would inherit that.
@@ -76,6 +77,15 @@ def browser() -> Iterator[Browser]:
 def free_port() -> int:
     """A TCP port that nothing listens on now."""
     return redis_programs.free_port()
+
+
+@pytest.fixture
+def cached_sessions(settings: Settings) -> None:
+    """Sessions in the cache, which is empty."""
+    from django.core.cache import cache
+
+    cache.clear()
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
 
 
 @pytest.fixture

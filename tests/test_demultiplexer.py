@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from django.contrib.auth.models import User
@@ -21,21 +21,10 @@ from channels_classic.message import Message
 from channels_classic.sessions import enforce_ordering
 from channels_classic.test import Client, WSClient, apply_routes
 
-if TYPE_CHECKING:
-    from pytest_django import Settings
-
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
 # The database fixture, because the end of a consumer checks connections that other tests have left open.
-pytestmark = pytest.mark.usefixtures("default_layer", "db")
-
-
-@pytest.fixture(autouse=True)
-def _cached_sessions(settings: Settings) -> None:
-    from django.core.cache import cache
-
-    cache.clear()
-    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+pytestmark = pytest.mark.usefixtures("default_layer", "db", "cached_sessions")
 
 
 class Decorated(JsonWebsocketConsumer):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -21,19 +21,10 @@ from channels_classic.sessions import (
 from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, make_worker, running
 
-if TYPE_CHECKING:
-    from pytest_django import Settings
-
 WAIT = "__wait__.test-reply?b"
 RECEIVE = "websocket.receive"
 
-
-@pytest.fixture(autouse=True)
-def _cached_sessions(settings: Settings) -> None:
-    from django.core.cache import cache
-
-    cache.clear()
-    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+pytestmark = pytest.mark.usefixtures("cached_sessions")
 
 
 @pytest.fixture

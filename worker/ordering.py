@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.steps import Attend, Flush, Join, Leave, Push, Step
+from channels_classic.layers.steps import Flush, Join, JoinAs, Leave, Push, Step
 
 
 def must_wait(steps: Sequence[Step], collected: Iterable[Outgoing]) -> bool:
@@ -25,7 +25,7 @@ def must_wait(steps: Sequence[Step], collected: Iterable[Outgoing]) -> bool:
     if not sends:
         return False
     groups = {send.name for send in sends if send.group}
-    return any(_sends(step) or (isinstance(step, (Join, Attend, Leave)) and step.group in groups) for step in steps)
+    return any(_sends(step) or (isinstance(step, (Join, JoinAs, Leave)) and step.group in groups) for step in steps)
 
 
 def _sends(step: Step) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from channels_classic.layers.results import Identity, Item
 
@@ -17,7 +17,7 @@ LIVENESS = 30.0
 """Seconds after its last `Heartbeat` until an inbox counts as dead."""
 
 GRACE = 15.0
-"""Seconds after the end of somebody's last socket in a group until a `Notice` says so: a quick reconnect is no news."""
+"""Seconds from the end of somebody's last socket in a group to its `Notice`: a quick reconnect announces nothing."""
 
 LISTENING = 60.0
 """Seconds after a `TakeNotices` for which notices are made: longer than a deploy of all workers takes."""
@@ -86,7 +86,7 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
-class Attend:
+class JoinAs:
     """Make channels members as `Join` does, and say who each of them is → `Change`, also where only that changed."""
 
     group: str
@@ -95,7 +95,7 @@ class Attend:
 
 
 @dataclass(frozen=True, slots=True)
-class Reattend:
+class RestoreIdentities:
     """Write again who members of an inbox are, for a layer that lost it → None.
 
     It concerns those that are members and have no identity there, so a late one revives nobody. With `announce` those
@@ -129,6 +129,37 @@ class Lookup:
     group: str
 
 
+class Envelope(NamedTuple):
+    """A payload for the inboxes of a group, without the version of the members there: that comes between these."""
+
+    before: bytes
+    after: bytes
+
+
+EMPTY = Envelope(b"", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Push a message to all inboxes with members of a group, as one step → `Published`.
+
+    Only inboxes whose names begin with `reading` read the envelope, and not more than a few hundred in one step: the
+    sender must push to the others, and to single channels. Each inbox holds `limit` entries of the `quota_key`, which
+    live for `ttl` seconds. The inbox `apart` gets an envelope of its own.
+    """
+
+    group: str
+    envelope: Envelope
+    reading: str
+    ttl: float
+    quota_key: str
+    limit: int
+    apart: str = ""
+    apart_envelope: Envelope = EMPTY
+    direct: bool = True
+    """False where inboxes are in other places than their groups: then all of them are left to the sender."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """Keep a message for a group, and find out where it must go → `Recorded`.
@@ -149,7 +180,7 @@ class Record:
 class ReadHistory:
     """Read what a group keeps after a position → `History`. `life` is that of the position, or `ALL` or `HEAD`.
 
-    With an `inbox` it is for a `member` of that: nobody else may get it.
+    With an `inbox` it is for a `member` of that alone.
     """
 
     group: str
@@ -191,14 +222,14 @@ class MemberCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Attendance:
+class GetPresence:
     """Read who is in a group, with one `Identity` for each socket → list; those of dead inboxes are left out."""
 
     group: str
 
 
 @dataclass(frozen=True, slots=True)
-class Attended:
+class GetPresenceGroups:
     """Read in which groups members of an inbox have an identity → list. It may name some in which none has any more."""
 
     inbox: str
@@ -237,7 +268,7 @@ class Restore:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Report that the owner of an inbox lives → the epoch of each place that keeps groups, None where it is unknown.
+    """Report that the owner of an inbox is alive → the epoch of each place that keeps groups, None where it is unknown.
 
     An epoch is the number of a life of the layer's data: it changes when data was lost, and asking changes nothing.
     `restored` are the epochs, in the same order, for which the owner has written all of its memberships.
@@ -303,17 +334,18 @@ Step = (
     | PutBack
     | Take
     | Join
-    | Attend
-    | Reattend
+    | JoinAs
+    | RestoreIdentities
     | Leave
     | Lookup
+    | Publish
     | Record
     | ReadHistory
     | SetStart
     | Members
     | MemberCount
-    | Attendance
-    | Attended
+    | GetPresence
+    | GetPresenceGroups
     | TakeNotices
     | Renew
     | Restore
@@ -326,6 +358,11 @@ Step = (
     | Announce
     | GetPrograms
 )
+
+
+def waits(step: Step) -> bool:
+    """Return True for a step that may wait for what others do."""
+    return isinstance(step, Take) and step.timeout > 0
 
 
 class Connection(Protocol):

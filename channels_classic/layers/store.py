@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from channels_classic.layers.codec import seal
 from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.history import HEAD, SECONDS_LIMIT, Histories
 from channels_classic.layers.losses import Count, counted_name, describe
@@ -27,6 +28,7 @@ from channels_classic.layers.results import (
     Identity,
     Item,
     Notice,
+    Published,
     Recorded,
     Roster,
     Start,
@@ -36,28 +38,29 @@ from channels_classic.layers.results import (
 from channels_classic.layers.steps import (
     LIVENESS,
     Announce,
-    Attend,
-    Attendance,
-    Attended,
     Entry,
     Flush,
     GetCounters,
+    GetPresence,
+    GetPresenceGroups,
     GetPrograms,
     GetStatistics,
     Heartbeat,
     Join,
+    JoinAs,
     Leave,
     Length,
     Lookup,
     MemberCount,
     Members,
+    Publish,
     Push,
     PutBack,
     ReadHistory,
-    Reattend,
     Record,
     Renew,
     Restore,
+    RestoreIdentities,
     Retire,
     SetStart,
     Step,
@@ -347,7 +350,7 @@ class Store:
             self._change(owned)
         return Change(previous, owned.version)
 
-    def _attend(self, step: Attend) -> Change:
+    def _join_as(self, step: JoinAs) -> Change:
         change = self._join(Join(step.group, step.inbox, list(step.members)))
         appeared = [
             self._presence.appear(step.group, step.inbox, member, Identity(*identity))
@@ -359,18 +362,18 @@ class Store:
             change = Change(change.previous, owned.version)
         return change
 
-    def _reattend(self, step: Reattend) -> None:
+    def _restore_identities(self, step: RestoreIdentities) -> None:
         owned = self._groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
         for member, identity in step.members.items():
             if member in owned.members and not self._presence.has(step.group, step.inbox, member):
                 self._presence.appear(step.group, step.inbox, member, Identity(*identity), step.announce)
 
-    def _attendance(self, step: Attendance) -> list[Identity]:
+    def _get_presence(self, step: GetPresence) -> list[Identity]:
         self._drop_lapsed(step.group)
         now = self.clock()
         return list(self._presence.everybody(step.group, lambda inbox: self._is_alive(inbox, now)))
 
-    def _attended(self, step: Attended) -> list[str]:
+    def _get_presence_groups(self, step: GetPresenceGroups) -> list[str]:
         return self._presence.groups_of(step.inbox)
 
     def _take_notices(self, step: TakeNotices) -> list[Notice]:
@@ -421,6 +424,18 @@ class Store:
                 owned.found_dead = True
                 dead.append(inbox)
         return Audience(inboxes, list(group.channels), dead)
+
+    def _publish(self, step: Publish) -> Published:
+        inboxes, channels, dead = self._lookup(Lookup(step.group))
+        left, full = {}, 0
+        for inbox, version in inboxes.items():
+            if not step.direct or not inbox.startswith(step.reading):
+                left[inbox] = version
+                continue
+            envelope = step.apart_envelope if inbox == step.apart else step.envelope
+            entry = Entry(seal(envelope, version), step.ttl, step.quota_key, step.limit)
+            full += self._push(Push(inbox, [entry])) == [Status.FULL]
+        return Published(Audience(left, channels, dead), full)
 
     def _record(self, step: Record) -> Recorded:
         life, position = self._histories.record(step)
@@ -557,17 +572,18 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     PutBack: Store._put_back,
     Take: Store._take,
     Join: Store._join,
-    Attend: Store._attend,
-    Reattend: Store._reattend,
+    JoinAs: Store._join_as,
+    RestoreIdentities: Store._restore_identities,
     Leave: Store._leave,
     Lookup: Store._lookup,
+    Publish: Store._publish,
     Record: Store._record,
     ReadHistory: Store._read_history,
     SetStart: Store._set_start,
     Members: Store._members,
     MemberCount: Store._member_count,
-    Attendance: Store._attendance,
-    Attended: Store._attended,
+    GetPresence: Store._get_presence,
+    GetPresenceGroups: Store._get_presence_groups,
     TakeNotices: Store._take_notices,
     Renew: Store._renew,
     Restore: Store._restore,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from channels_classic.layers import rng
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.results import Roster
-from channels_classic.layers.steps import Leave, Reattend, Renew, Restore, Step
+from channels_classic.layers.steps import Leave, Renew, Restore, RestoreIdentities, Step
 
 from .client import Client
 from .identities import Identities
@@ -295,7 +295,7 @@ class Registry:
         self.prune_gone(group, roster)
 
     def prune_gone(self, group: str, roster: Roster) -> None:
-        """End memberships that the layer has of clients that are gone: what said so was lost."""
+        """End memberships that the layer has of clients that are gone, because the steps that end them were lost."""
         gone = [local for local in roster.members if local not in self.clients]
         if gone:
             self.prune(group, gone)
@@ -305,18 +305,18 @@ class Registry:
         members = [client.local for client in self.groups.members(group)]
         return [
             *(Restore(group, self.inbox, chunk) for chunk in chunks(members)),
-            *self._reattend(group, announce=False),
+            *self._restore_identities(group, announce=False),
         ]
 
-    def _reattend(self, group: str, announce: bool) -> Iterator[Step]:
+    def _restore_identities(self, group: str, announce: bool) -> Iterator[Step]:
         known = self.identities.of(group)
         for chunk in chunks(list(known)):
-            yield Reattend(group, self.inbox, {local: known[local] for local in chunk}, announce)
+            yield RestoreIdentities(group, self.inbox, {local: known[local] for local in chunk}, announce)
 
-    def reattend_all(self) -> None:
-        """Write again who all clients are: the layer took this process for dead, and may have said that they left."""
+    def restore_all_identities(self) -> None:
+        """Write all identities again: the layer took this process for dead, and may have announced leaves."""
         for group in self.identities.groups():
-            for step in self._reattend(group, announce=True):
+            for step in self._restore_identities(group, announce=True):
                 self._post(step)
 
     def restore_all(self) -> Iterator[Step]:

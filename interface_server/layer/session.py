@@ -20,7 +20,16 @@ from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts, WorkerFacts, decode
 from channels_classic.layers.results import Announcement
-from channels_classic.layers.steps import LIVENESS, Attended, Entry, GetPrograms, Heartbeat, Members, Push, Retire
+from channels_classic.layers.steps import (
+    LIVENESS,
+    Entry,
+    GetPresenceGroups,
+    GetPrograms,
+    Heartbeat,
+    Members,
+    Push,
+    Retire,
+)
 
 from ..config import InterfaceConfig
 from ..log_throttle import ThrottledLog
@@ -112,7 +121,7 @@ class LayerSession:
         """True once the server accepts no more clients."""
         self._restored: tuple[int | None, ...] = ()  # the epochs for which all memberships are written
         self._heard = self.clock()  # when the layer last answered a heartbeat
-        self._may_have_ghosts = False  # what said that a client is gone, or joined, may have been lost
+        self._may_have_ghosts = False  # steps that report joins and departures may have been lost
         self._wake_heartbeat = asyncio.Event()
         self._alive = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -239,7 +248,7 @@ class LayerSession:
             logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
         self._down.add(link)
         self._may_have_ghosts = True
-        # The other connection most likely broke as well; nobody would know before something is sent.
+        # The other connection most likely broke as well, which would show only when something is sent.
         for other in (self._reading, self._writing):
             if other is not link and other.mark_stale():
                 self._down.add(other)
@@ -287,7 +296,7 @@ class LayerSession:
             self._restored = epochs
             await self._writer.ask(Heartbeat(self.inbox, epochs))
         if silence > TAKEN_FOR_DEAD:
-            self.registry.reattend_all()
+            self.registry.restore_all_identities()
         if self._may_have_ghosts:
             await self._remove_ghosts()
             await self._recovery.catch_up_all()
@@ -308,12 +317,13 @@ class LayerSession:
             requests=self.stats.open_requests,
             groups=len(groups),
             largest_groups=groups.largest(ANNOUNCED_GROUPS),
+            limits=self.stats.limits(),
         )
         self._writer.post(facts)
 
     async def _remove_ghosts(self) -> None:
         """End what the layer has of clients that left while it was down: others would see them for ever."""
-        groups = await self._writer.ask(Attended(self.inbox))
+        groups = await self._writer.ask(GetPresenceGroups(self.inbox))
         for start in range(0, len(groups), STEPS_AT_ONCE):
             batch = groups[start : start + STEPS_AT_ONCE]
             rosters = await asyncio.gather(*(self._writer.ask(Members(group, self.inbox)) for group in batch))

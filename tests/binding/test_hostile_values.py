@@ -31,29 +31,11 @@ from tests.inventory.models import (
     Seat,
     Tag,
 )
-from tests.support.bindings import bound, received
+from tests.support.bindings import MODELS, bound, received
 
 pytestmark = pytest.mark.usefixtures("default_layer", "db")
 
 STEP = 1 if "HOSTILE" in os.environ else 5
-
-MODELS: Any = (
-    Club,
-    Country,
-    Item,
-    Kingdom,
-    Machine,
-    Membership,
-    Note,
-    Page,
-    Part,
-    Product,
-    Profile,
-    Robot,
-    Seat,
-    Tag,
-    User,
-)
 
 
 def nested(depth: int) -> Any:

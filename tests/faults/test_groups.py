@@ -26,6 +26,7 @@ from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, LEAVE, PUSH,
 from channels_classic.layers.steps import LIVENESS, Entry, Heartbeat, Join, Push
 from tests.faults.conftest import IMPATIENT
 from tests.faults.traffic import LONG
+from tests.support.client import FakeClient
 from tests.support.processes import Process
 from tests.support.redis_proxy import Fault, RedisProxy
 from tests.support.redis_server import RedisServer
@@ -150,40 +151,11 @@ def test_a_server_that_stood_still_is_in_its_groups_as_soon_as_it_lives(own_redi
 # The interface server's part alone
 
 
-class Client:
-    """A client of a session that notes what it gets."""
-
-    slot: int | None = None
-
-    def __init__(self, local: str) -> None:
-        self.local = local
-        self.got: list[object] = []
-
-    def reply(self, message: object) -> None:
-        self.got.append(message)
+class Client(FakeClient):
+    """A client that notes texts."""
 
     def broadcast(self, broadcast: Broadcast) -> None:
         self.got.append(broadcast.message["text"])
-
-    is_open = True
-
-    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
-        """Nothing recovers."""
-
-    def report(self, token: str, outcome: object) -> None:
-        """Nothing waits."""
-
-    def is_in_turn(self, token: str) -> bool:
-        return True
-
-    def layer_restored(self) -> None:
-        """Nothing waits."""
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-    def due(self, now: float) -> float:
-        return float("inf")
 
 
 async def session_on(layer: BaseChannelLayer, number: int) -> tuple[LayerSession, dict[str, Client]]:

@@ -20,12 +20,12 @@ from channels_classic.layers.steps import (
     LISTENING,
     LIVENESS,
     MOST_NOTICES,
-    Attend,
-    Attended,
+    GetPresenceGroups,
     Heartbeat,
+    JoinAs,
     Leave,
     Members,
-    Reattend,
+    RestoreIdentities,
     Retire,
     TakeNotices,
 )
@@ -61,18 +61,18 @@ def listened(layer: BaseChannelLayer) -> BaseChannelLayer:
 
 def test_the_first_socket_of_somebody_is_announced_once(listened: BaseChannelLayer) -> None:
     one, other = live(listened), live(listened)
-    run(listened, Attend("room", one, {"a": ADA}))
-    run(listened, Attend("room", one, {"a": ADA, "b": ADA}))
-    run(listened, Attend("room", other, {"c": ADA, "d": BOB}))
+    run(listened, JoinAs("room", one, {"a": ADA}))
+    run(listened, JoinAs("room", one, {"a": ADA, "b": ADA}))
+    run(listened, JoinAs("room", other, {"c": ADA, "d": BOB}))
     listened.group_add("room", "plain", who="ada")
-    run(listened, Attend("hall", other, {"d": BOB}))
+    run(listened, JoinAs("hall", other, {"d": BOB}))
     assert sorted(notices(listened)) == [("+", "hall", "bob"), ("+", "room", "ada"), ("+", "room", "bob")]
     assert notices(listened) == []
 
 
 def test_nobody_is_announced_where_nobody_listens(layer: BaseChannelLayer) -> None:
     inbox = live(layer)
-    run(layer, Attend("room", inbox, {"a": ADA}))
+    run(layer, JoinAs("room", inbox, {"a": ADA}))
     run(layer, Leave("room", inbox, ["a"]))
     assert notices(layer) == []
 
@@ -80,7 +80,7 @@ def test_nobody_is_announced_where_nobody_listens(layer: BaseChannelLayer) -> No
 @pytest.mark.timeout(120)
 def test_a_leave_is_announced_after_a_grace_unless_they_came_back(listened: BaseChannelLayer) -> None:
     inbox = live(listened)
-    run(listened, Attend("room", inbox, {"a": ADA, "b": BOB, "c": BOB}))
+    run(listened, JoinAs("room", inbox, {"a": ADA, "b": BOB, "c": BOB}))
     listened.group_add("room", "plain", who="eve")
     assert len(notices(listened)) == 3
     began = time.monotonic()
@@ -88,37 +88,37 @@ def test_a_leave_is_announced_after_a_grace_unless_they_came_back(listened: Base
     run(listened, Leave("room", inbox, ["b"]))
     listened.group_discard("room", "plain")
     run(listened, Leave("room", inbox, ["c"]))
-    run(listened, Attend("room", live(listened), {"d": BOB}))
+    run(listened, JoinAs("room", live(listened), {"d": BOB}))
     assert notices(listened) == [], "bob was away for less than the grace"
     found = eventually(lambda: notices(listened), GRACE + 5)
     assert time.monotonic() - began > GRACE - 0.5
     while len(found) < 2:
         found += eventually(lambda: notices(listened))
     assert sorted(found) == [("-", "room", "ada"), ("-", "room", "eve")]
-    run(listened, Attend("room", inbox, {"e": ADA}))
+    run(listened, JoinAs("room", inbox, {"e": ADA}))
     assert notices(listened) == [("+", "room", "ada")], "it is news again"
 
 
 def test_a_change_of_the_person_is_a_change_of_the_version(layer: BaseChannelLayer) -> None:
     """The owner learns it by a hint, and sees by the version that it missed one."""
     inbox = live(layer)
-    first = run(layer, Attend("room", inbox, {"a": ADA}))
-    second = run(layer, Attend("room", inbox, {"a": ADA}))
-    third = run(layer, Attend("room", inbox, {"a": BOB}))
+    first = run(layer, JoinAs("room", inbox, {"a": ADA}))
+    second = run(layer, JoinAs("room", inbox, {"a": ADA}))
+    third = run(layer, JoinAs("room", inbox, {"a": BOB}))
     assert first.previous == 0
     assert second == (first.version, first.version)
     assert third.previous == first.version < third.version
     roster = run(layer, Members("room", inbox))
     assert (roster.version, roster.members, roster.identities) == (third.version, ["a"], {"a": BOB})
-    assert run(layer, Attended(inbox)) == ["room"]
+    assert run(layer, GetPresenceGroups(inbox)) == ["room"]
 
 
 def test_what_is_written_again_concerns_members_alone_and_overwrites_nothing(listened: BaseChannelLayer) -> None:
     inbox = live(listened)
     listened.group_add("room", f"{inbox}b")
-    run(listened, Attend("room", inbox, {"c": ADA}))
+    run(listened, JoinAs("room", inbox, {"c": ADA}))
     notices(listened)
-    run(listened, Reattend("room", inbox, {"a": ADA, "b": BOB, "c": BOB}, announce=False))
+    run(listened, RestoreIdentities("room", inbox, {"a": ADA, "b": BOB, "c": BOB}, announce=False))
     assert run(listened, Members("room", inbox)).identities == {"b": BOB, "c": ADA}
     assert notices(listened) == []
 
@@ -126,15 +126,15 @@ def test_what_is_written_again_concerns_members_alone_and_overwrites_nothing(lis
 def test_clients_of_an_interface_server_that_is_gone_are_not_present(listened: BaseChannelLayer) -> None:
     """As soon as it counts as dead; a later one of those that were there would be announced again."""
     dead, alive = live(listened), live(listened)
-    run(listened, Attend("room", dead, {"a": ADA, "b": ADA, "c": BOB}))
-    run(listened, Attend("room", alive, {"d": BOB}))
+    run(listened, JoinAs("room", dead, {"a": ADA, "b": ADA, "c": BOB}))
+    run(listened, JoinAs("room", alive, {"d": BOB}))
     assert len(notices(listened)) == 2
     run(listened, Retire(dead))
     assert listened.group_presence("room") == {"bob": [{}]}
     assert notices(listened) == [("-", "room", "ada")]
     assert notices(listened) == []
     run(listened, Heartbeat(dead))
-    run(listened, Reattend("room", dead, {"a": ADA, "b": ADA, "c": BOB}, announce=True))
+    run(listened, RestoreIdentities("room", dead, {"a": ADA, "b": ADA, "c": BOB}, announce=True))
     assert notices(listened) == [("+", "room", "ada")]
     assert len(listened.group_presence("room")["ada"]) == 2
 
@@ -148,13 +148,13 @@ def test_after_a_fail_over_nothing_is_announced_but_what_changed(redis_server: R
     layer = RedisChannelLayer(hosts=[redis_server.url])
     inbox = live(layer)
     notices(layer)
-    run(layer, Attend("room", inbox, {"a": ADA, "b": BOB}))
+    run(layer, JoinAs("room", inbox, {"a": ADA, "b": BOB}))
     assert len(notices(layer)) == 2
     redis_server.command("HSET", "asgi:{0}:epoch", "since", str(int(time.time() * 1_000_000) + 1))
     listed = run(layer, Members("room", inbox))
     assert (listed.members, listed.identities, listed.complete) == ([], {}, False)
-    run(layer, Attend("room", inbox, {"a": ADA}))
-    run(layer, Reattend("room", inbox, {"a": ADA}, announce=False))
+    run(layer, JoinAs("room", inbox, {"a": ADA}))
+    run(layer, RestoreIdentities("room", inbox, {"a": ADA}, announce=False))
     assert notices(layer) == []
     assert list(redis_server.command_list("ZRANGE", "asgi:{0}:notices", "0", "-1")) == ["-room\0bob"]
     layer.close()
@@ -165,7 +165,7 @@ def test_info_is_encrypted_where_messages_are(redis_server: RedisServer) -> None
     layer = RedisChannelLayer(hosts=[redis_server.url], symmetric_encryption_keys=["a key"])
     layer.group_add("room", "plain", who="ada", info={"name": "Countess of Lovelace"})
     assert layer.group_presence("room") == {"ada": [{"name": "Countess of Lovelace"}]}
-    assert "Countess" not in str(redis_server.command_list("HVALS", "asgi:{0}:attends:room:"))
+    assert "Countess" not in str(redis_server.command_list("HVALS", "asgi:{0}:identities:room:"))
     other = RedisChannelLayer(hosts=[redis_server.url], symmetric_encryption_keys=["another key"])
     assert other.group_presence("room") == {}
     layer.close()
@@ -229,7 +229,7 @@ def test_lapsed_memberships_end_presence(clock: Clock) -> None:
     layer = ChannelLayer(group_expiry=10)
     layer.store.clock = clock
     inbox = live(layer)
-    run(layer, Attend("room", inbox, {"a": ADA}))
+    run(layer, JoinAs("room", inbox, {"a": ADA}))
     layer.group_add("room", "plain", who="bob")
     assert set(layer.group_presence("room")) == {"ada", "bob"}
     clock.now += LIVENESS + 11
@@ -256,9 +256,9 @@ def test_a_worker_announces_where_a_route_listens(layer: BaseChannelLayer) -> No
         eventually(lambda: worker._runtime is not None)
         run(layer, TakeNotices(0))  # now, and not when the thread has begun
         inbox = live(layer)
-        run(layer, Attend("hall", inbox, {"b": BOB}))
-        run(layer, Attend("room-x", inbox, {"b": BOB}))
-        run(layer, Attend("room-1", inbox, {"a": ADA}))
+        run(layer, JoinAs("hall", inbox, {"b": BOB}))
+        run(layer, JoinAs("room-x", inbox, {"b": BOB}))
+        run(layer, JoinAs("room-1", inbox, {"a": ADA}))
         (found,) = drain(layer, "results", 1)
         assert found == {"channel": "group.join", "group": "room-1", "who": "ada", "info": {"name": "Ada"}}
         run(layer, Retire(inbox))

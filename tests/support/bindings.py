@@ -21,8 +21,29 @@ from tests.inventory.models import (
     Part,
     Product,
     Profile,
+    Robot,
     Seat,
+    Tag,
 )
+
+MODELS: Any = (
+    Club,
+    Country,
+    Item,
+    Kingdom,
+    Machine,
+    Membership,
+    Note,
+    Page,
+    Part,
+    Product,
+    Profile,
+    Robot,
+    Seat,
+    Tag,
+    User,
+)
+"""A model of each shape."""
 
 
 class Permissive:
@@ -76,5 +97,4 @@ def rows(model: Any) -> list[dict[str, Any]]:
 
 def everything() -> Any:
     """Return all rows of all models."""
-    shapes = (Country, Kingdom, Machine, Page, Part, Product, Profile, Seat, User, Club, Membership, Note, Item)
-    return {model.__name__: rows(model) for model in shapes}
+    return {model.__name__: rows(model) for model in MODELS}

@@ -5,24 +5,17 @@
 
 from __future__ import annotations
 
-import base64
-import os
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from websockets.sync.client import connect
 
-from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.local import LocalChannelLayer
-from channels_classic.layers.redis import RedisChannelLayer
+from tests.support import screenshots
 from tests.support.browser import running_browser
 from tests.support.processes import Process
 from tests.support.redis_server import free_port
-from tests.support.site import HOST, ROOT, Site
+from tests.support.site import HOST, ROOT, SiteOnLayer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -37,19 +30,12 @@ User.objects.create_user({STAFF!r}, password={PASSWORD!r}, is_staff=True)
 """
 
 
-class DashboardSite(Site):
+class DashboardSite(SiteOnLayer):
     """`with DashboardSite() as site:` has a staff user and another one, and answers."""
 
     def __init__(self, redis_url: str | None = None, *, workers: int = 1) -> None:
-        self.redis_url = redis_url
-        self._temporary = tempfile.TemporaryDirectory(prefix="dashboard-")
-        self.path = f"{self._temporary.name}/layer"
-        environment = {
-            "DASHBOARD_DB": os.path.join(self._temporary.name, "dashboard.sqlite3"),
-            "REDIS_URL": redis_url,
-            "LAYER_PATH": self.path,
-        }
-        super().__init__(FOLDER, environment, workers=workers)
+        super().__init__(FOLDER, redis_url, workers=workers)
+        self.environment["DASHBOARD_DB"] = f"{self.temporary}/dashboard.sqlite3"
 
     def prepare(self) -> None:
         self.manage("migrate", "--verbosity=0")
@@ -65,19 +51,6 @@ class DashboardSite(Site):
         process = self.run("runserver", "--noasgi", "--noreload", f"{HOST}:{port}")
         process.wait_for_port(port)
         return process, port
-
-    @contextmanager
-    def layer(self) -> Iterator[BaseChannelLayer]:
-        """The site's layer, for a process of its own."""
-        layer = RedisChannelLayer(hosts=[self.redis_url]) if self.redis_url else LocalChannelLayer(path=self.path)
-        try:
-            yield layer
-        finally:
-            layer.close()
-
-    def stop(self) -> None:
-        super().stop()
-        self._temporary.cleanup()
 
 
 def log_in(page: Page, base: str, user: str = STAFF, then: str = "/channels/") -> None:
@@ -112,17 +85,8 @@ def take_screenshot(target: Path) -> None:
             if number == 40:
                 layer.send("mail.outgoing", {})
         pages[0].get_by_text("No worker listens on mail.outgoing").wait_for()
-        pictures = [base64.b64encode(page.screenshot()).decode() for page in pages]
-        frame = browser.new_page(viewport={"width": 1380, "height": 940})
-        frame.set_content(
-            "<style>body{margin:0;height:940px;display:flex;gap:40px;align-items:center;justify-content:center;"
-            "background:#b9c2cf}img{height:860px;border-radius:12px;box-shadow:0 10px 40px #0006}</style>"
-            + "".join(f"<img src='data:image/png;base64,{picture}'>" for picture in pictures)
-        )
-        frame.screenshot(path=target)
+        screenshots.side_by_side(pages, "#b9c2cf", target)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["screenshot"]:
-        sys.exit("python -m tests.support.dashboard_site screenshot")
-    take_screenshot(ROOT / "docs" / "dashboard.png")
+    screenshots.run("dashboard", take_screenshot)

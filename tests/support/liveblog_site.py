@@ -5,33 +5,25 @@
 
 from __future__ import annotations
 
-import base64
-import os
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from tests.support import screenshots
 from tests.support.browser import running_browser
-from tests.support.site import ROOT, Site
+from tests.support.site import ROOT, SiteOnLayer
 
 FOLDER = ROOT / "examples" / "liveblog"
 EDITOR, PASSWORD = "editor", "live-blog"
 
 
-class LiveBlog(Site):
+class LiveBlog(SiteOnLayer):
     """`with LiveBlog() as site:` has three blogs and a staff user, and answers. `redis_url` takes it to Redis."""
 
     def __init__(self, redis_url: str | None = None) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="liveblog-")
-        environment = {
-            "LIVEBLOG_DB": os.path.join(self._temporary.name, "liveblog.sqlite3"),
-            "REDIS_URL": redis_url,
-            # The address of the embedded layer follows from it: two sites side by side have two layers.
-            "LIVEBLOG_KEY": self._temporary.name,
-        }
-        super().__init__(FOLDER, environment)
+        super().__init__(FOLDER, redis_url)
+        # The address of the embedded layer follows from the key: two sites side by side have two layers.
+        self.environment |= {"LIVEBLOG_DB": f"{self.temporary}/liveblog.sqlite3", "LIVEBLOG_KEY": self.temporary}
 
     def prepare(self) -> None:
         self.manage("migrate", "--verbosity=0")
@@ -40,10 +32,6 @@ class LiveBlog(Site):
     def post(self, slug: str, text: str) -> None:
         """Post from a process of its own."""
         self.manage("post", slug, text)
-
-    def stop(self) -> None:
-        super().stop()
-        self._temporary.cleanup()
 
 
 def take_screenshot(target: Path) -> None:
@@ -61,17 +49,8 @@ def take_screenshot(target: Path) -> None:
             page.get_by_text("2 readers").wait_for()
             page.get_by_text("And the light is back").wait_for()
             page.wait_for_function("document.getAnimations().every(a => a.animationName !== 'arrive')")
-        pictures = [base64.b64encode(page.screenshot()).decode() for page in pages]
-        frame = browser.new_page(viewport={"width": 1280, "height": 840})
-        frame.set_content(
-            "<style>body{margin:0;height:840px;display:flex;gap:40px;align-items:center;justify-content:center;"
-            "background:#cfc8ba}img{height:760px;border-radius:12px;box-shadow:0 10px 40px #0006}</style>"
-            + "".join(f"<img src='data:image/png;base64,{picture}'>" for picture in pictures)
-        )
-        frame.screenshot(path=target)
+        screenshots.side_by_side(pages, "#cfc8ba", target)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["screenshot"]:
-        sys.exit("python -m tests.support.liveblog_site screenshot")
-    take_screenshot(ROOT / "docs" / "liveblog.png")
+    screenshots.run("liveblog", take_screenshot)

@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.local import LocalChannelLayer
-from channels_classic.layers.redis import RedisChannelLayer
-from tests.support.site import HOST, ROOT, Site
+from tests.support.site import HOST, ROOT, SiteOnLayer
 from tests.support.waiting import scaled
 
 FOLDER = ROOT / "tests" / "projects" / "site"
 MANAGE = FOLDER / "manage.py"
 
 
-class RunningSite(Site):
+class RunningSite(SiteOnLayer):
     """`with RunningSite() as site:` has an interface server and `workers` workers, on a layer of its own."""
 
     def __init__(self, redis_url: str | None = None, *, workers: int = 2, options: tuple[str, ...] = ()) -> None:
-        self.redis_url = redis_url
-        self._temporary = tempfile.TemporaryDirectory(prefix="site-")
-        self.path = f"{self._temporary.name}/layer"
-        environment = {"REDIS_URL": redis_url, "LAYER_PATH": self.path}
-        super().__init__(FOLDER, environment, workers=workers, options=options)
-
-    def stop(self) -> None:
-        super().stop()
-        self._temporary.cleanup()
-
-    @contextmanager
-    def layer(self) -> Iterator[BaseChannelLayer]:
-        """The site's layer, for the test to send from a process of its own."""
-        hosts = (self.redis_url or "").split(",")
-        layer = RedisChannelLayer(hosts=hosts) if self.redis_url else LocalChannelLayer(path=self.path)
-        try:
-            yield layer
-        finally:
-            layer.close()
+        super().__init__(FOLDER, redis_url, workers=workers, options=options)
 
     def socket(self, path: str = "/") -> connect:
         """Return a WebSocket, to be opened with `async with`."""

@@ -1,7 +1,8 @@
 """A Django project of any kind as real processes: an interface server, workers, and whatever else `manage.py` runs.
 
-`Site` is the one way to have a site in a test. Its subclasses describe projects: where `manage.py` lies, the
-environment, and how the project is prepared. Each site has a port and a channel layer of its own.
+`Site` is the one way to have a site in a test, `SiteOnLayer` one whose layer the test can use too. Their subclasses
+describe projects: where `manage.py` lies, the environment, and how the project is prepared. Each site has a port and a
+channel layer of its own.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ from __future__ import annotations
 import http.client
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.local import LocalChannelLayer
+from channels_classic.layers.redis import RedisChannelLayer
 from tests.support.processes import Process
 from tests.support.redis_server import free_port
 from tests.support.waiting import scaled
@@ -130,3 +136,31 @@ class Site:
             return response.status, response.read().decode()
         finally:
             connection.close()
+
+
+class SiteOnLayer(Site):
+    """A site on the embedded layer, or on Redis with `redis_url`, and with a temporary folder of its own."""
+
+    def __init__(
+        self, folder: Path, redis_url: str | None = None, *, workers: int = 2, options: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(folder, workers=workers, options=options)
+        self.redis_url = redis_url
+        self._temporary = tempfile.TemporaryDirectory(prefix="site-")
+        self.temporary = self._temporary.name
+        self._path = f"{self.temporary}/layer"
+        self.environment |= {"REDIS_URL": redis_url, "LAYER_PATH": self._path}
+
+    def stop(self) -> None:
+        super().stop()
+        self._temporary.cleanup()
+
+    @contextmanager
+    def layer(self) -> Iterator[BaseChannelLayer]:
+        """The site's layer, for the test to send from a process of its own."""
+        hosts = (self.redis_url or "").split(",")
+        layer = RedisChannelLayer(hosts=hosts) if self.redis_url else LocalChannelLayer(path=self._path)
+        try:
+            yield layer
+        finally:
+            layer.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -36,17 +35,6 @@ def fresh_layers() -> Iterator[None]:
     """No layer that others made, and none for others."""
     with mock.patch.object(channel_layers, "backends", {}):
         yield
-
-
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    """The command sets the loggers up; afterwards they are as they were."""
-    loggers = [logging.getLogger(name) for name in ("django.channels", "channels_classic")]
-    before = [(logger, logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
-    yield
-    for logger, level, propagate, handlers in before:
-        logger.setLevel(level)  # also forgets which levels are enabled
-        logger.propagate, logger.handlers = propagate, handlers
 
 
 @pytest.fixture

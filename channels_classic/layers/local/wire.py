@@ -26,6 +26,7 @@ from channels_classic.layers.results import (
     Item,
     Kept,
     Notice,
+    Published,
     Recorded,
     Roster,
     Start,
@@ -34,28 +35,30 @@ from channels_classic.layers.results import (
 )
 from channels_classic.layers.steps import (
     Announce,
-    Attend,
-    Attendance,
-    Attended,
     Entry,
+    Envelope,
     Flush,
     GetCounters,
+    GetPresence,
+    GetPresenceGroups,
     GetPrograms,
     GetStatistics,
     Heartbeat,
     Join,
+    JoinAs,
     Leave,
     Length,
     Lookup,
     MemberCount,
     Members,
+    Publish,
     Push,
     PutBack,
     ReadHistory,
-    Reattend,
     Record,
     Renew,
     Restore,
+    RestoreIdentities,
     Retire,
     SetStart,
     Step,
@@ -92,16 +95,30 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     Restore: (21, {"group": str, "inbox": str, "members": list}),
     MemberCount: (23, {"group": str, "inbox": str}),
     Heartbeat: (22, {"inbox": str, "restored": list}),
-    Attend: (24, {"group": str, "inbox": str, "members": dict}),
-    Reattend: (25, {"group": str, "inbox": str, "members": dict, "announce": bool}),
-    Attendance: (26, {"group": str}),
-    Attended: (27, {"inbox": str}),
+    JoinAs: (24, {"group": str, "inbox": str, "members": dict}),
+    RestoreIdentities: (25, {"group": str, "inbox": str, "members": dict, "announce": bool}),
+    GetPresence: (26, {"group": str}),
+    GetPresenceGroups: (27, {"inbox": str}),
     TakeNotices: (28, {"count": int}),
     Record: (32, {"group": str, "payload": bytes, "keep": int, "seconds": _Number, "name": str, "again": bool}),
     ReadHistory: (33, {"group": str, "life": int, "position": int, "inbox": str, "member": str}),
     SetStart: (
         34,
         {"group": str, "inbox": str, "member": str, "life": int, "position": int, "last": bool},
+    ),
+    Publish: (
+        35,
+        {
+            "group": str,
+            "envelope": list,
+            "reading": str,
+            "ttl": _Number,
+            "quota_key": str,
+            "limit": int,
+            "apart": str,
+            "apart_envelope": list,
+            "direct": bool,
+        },
     ),
     Retire: (10, {"inbox": str}),
     Length: (11, {"queue": str}),
@@ -116,6 +133,7 @@ _COUNT = (str, str, int)
 _ENTRY = (bytes, _Number, str, (int, type(None)))
 _ITEM = (bytes, list)
 _RAW = (_Number, str)
+_ENVELOPE = (bytes, bytes)
 _IDENTITY = (str, bytes)
 
 Frame = Callable[[Any], tuple[Any, ...]]
@@ -181,13 +199,21 @@ def _restore_put_back(fields: list[Any]) -> list[Any]:
     return [fields[0], [Item(*item) for item in fields[1]]]
 
 
-def _restore_attend(fields: list[Any]) -> list[Any]:
+def _restore_members(fields: list[Any]) -> list[Any]:
     members = fields[2]
     for member, identity in members.items():
         _check([member], (str,))
         _check(identity, _IDENTITY)
     identities = {member: Identity(*identity) for member, identity in members.items()}
     return [*fields[:2], identities, *fields[3:]]
+
+
+def _restore_publish(fields: list[Any]) -> list[Any]:
+    group, envelope, reading, ttl, quota_key, limit, apart, apart_envelope, direct = fields
+    _check(envelope, _ENVELOPE)
+    _check(apart_envelope, _ENVELOPE)
+    bounds = (reading, ttl, quota_key, limit)
+    return [group, Envelope(*envelope), *bounds, apart, Envelope(*apart_envelope), direct]
 
 
 def _restore_lose(fields: list[Any]) -> list[Any]:
@@ -199,8 +225,9 @@ def _restore_lose(fields: list[Any]) -> list[Any]:
 _RESTORE: dict[type, Callable[[list[Any]], list[Any]]] = {
     Push: _restore_push,
     PutBack: _restore_put_back,
-    Attend: _restore_attend,
-    Reattend: _restore_attend,
+    JoinAs: _restore_members,
+    RestoreIdentities: _restore_members,
+    Publish: _restore_publish,
     Lose: _restore_lose,
 }
 
@@ -224,7 +251,7 @@ def encode_result(result: Any) -> bytes:
 def decode_result(kind: type, answer: Any, where: str) -> Any:
     """Return the result of a step of this kind from an answer of the host at `where`."""
     if isinstance(answer, msgpack.ExtType):
-        return StepRefused(where, answer.data.decode())
+        return StepRefused(where, answer.data.decode(), unknown=True)
     if kind is Push:
         return [Status(status) for status in answer]
     if kind is Take and answer is not None:
@@ -254,14 +281,15 @@ def _notices(*notices: list[Any]) -> list[Notice]:
 
 _RESULTS: dict[type, Callable[..., Any]] = {
     Join: Change,
-    Attend: Change,
+    JoinAs: Change,
     Leave: Change,
     Lookup: Audience,
+    Publish: lambda left, full: Published(Audience(*left), full),
     Record: lambda audience, life, position: Recorded(Audience(*audience), life, position),
     ReadHistory: _history,
     SetStart: Start,
     Members: _roster,
-    Attendance: lambda *found: [Identity(*identity) for identity in found],
+    GetPresence: lambda *found: [Identity(*identity) for identity in found],
     TakeNotices: _notices,
     Heartbeat: lambda *epochs: epochs,
     GetCounters: lambda *counts: [tuple(count) for count in counts],

@@ -15,7 +15,7 @@ class Keys:
         self.epoch = f"{self._base}epoch"
         self.inboxes = f"{self._base}inboxes"
         self.programs = f"{self._base}programs"
-        self.attending = f"{self._base}attending"
+        self.presence_inboxes = f"{self._base}presence_inboxes"
         self.notices = f"{self._base}notices"
         self.counters = f"{prefix if stats_prefix is None else stats_prefix}{{{tag}}}:counters"
 
@@ -63,21 +63,21 @@ class Keys:
         """Hash: the starts of the members that recover; scripts make this name themselves."""
         return f"{self._base}starts:{group}:{inbox}"
 
-    def attends(self, group: str, inbox: str) -> str:
+    def identities(self, group: str, inbox: str) -> str:
         """Hash: the identities of the members that an inbox has in a group; scripts make this name themselves."""
-        return f"{self._base}attends:{group}:{inbox}"
+        return f"{self._base}identities:{group}:{inbox}"
 
     def people(self, group: str, inbox: str) -> str:
         """Hash: the number of sockets of each person among them."""
         return f"{self._base}people:{group}:{inbox}"
 
-    def attended(self, inbox: str) -> str:
+    def presence_groups(self, inbox: str) -> str:
         """Set: the groups in which an inbox has members with an identity."""
-        return f"{self._base}attended:{inbox}"
+        return f"{self._base}presence_groups:{inbox}"
 
     def flushable(self) -> list[str]:
         """Patterns of everything that `flush` removes."""
         escaped = "".join(f"\\{char}" if char in "*?[]^\\" else char for char in self._base)
-        kinds = ["queue", "quotas", "group", "members", "left", "channels", "attends", "people", "attended"]
+        kinds = ["queue", "quotas", "group", "members", "left", "channels", "identities", "people", "presence_groups"]
         kinds += ["history", "kept", "starts"]
-        return [*(f"{escaped}{kind}:*" for kind in kinds), f"{escaped}attending", f"{escaped}notice[sd]"]
+        return [*(f"{escaped}{kind}:*" for kind in kinds), f"{escaped}presence_inboxes", f"{escaped}notice[sd]"]

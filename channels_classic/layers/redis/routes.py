@@ -18,27 +18,28 @@ from channels_classic.layers.losses import Count
 from channels_classic.layers.results import Announcement, Item, Taken
 from channels_classic.layers.steps import (
     Announce,
-    Attend,
-    Attendance,
-    Attended,
     Flush,
     GetCounters,
+    GetPresence,
+    GetPresenceGroups,
     GetPrograms,
     GetStatistics,
     Heartbeat,
     Join,
+    JoinAs,
     Leave,
     Length,
     Lookup,
     MemberCount,
     Members,
+    Publish,
     Push,
     PutBack,
     ReadHistory,
-    Reattend,
     Record,
     Renew,
     Restore,
+    RestoreIdentities,
     Retire,
     SetStart,
     Step,
@@ -99,6 +100,8 @@ class Routes:
         if isinstance(step, Heartbeat):
             epochs = chain(step.restored, repeat(None))
             return [ShardRequest(shard, replace(step, restored=[next(epochs)])) for shard in shards]
+        if isinstance(step, Publish):
+            step = replace(step, direct=len(set(self.pinned)) == 1)
         return [ShardRequest(shard, step) for shard in shards]
 
     def refusal(self, step: Step, error: LayerUnavailable) -> StepRefused:
@@ -137,12 +140,12 @@ def marked(taken: Taken, shard: int) -> Taken:
 _PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {
     **dict.fromkeys(
         (
-            *(Join, Attend, Reattend, Leave, Lookup, Record, ReadHistory, SetStart),
-            *(MemberCount, Members, Attendance, Renew, Restore),
+            *(Join, JoinAs, RestoreIdentities, Leave, Lookup, Publish, Record, ReadHistory, SetStart),
+            *(MemberCount, Members, GetPresence, Renew, Restore),
         ),
         lambda routes, step: [routes.pin(step.group)],
     ),
-    **dict.fromkeys((Attended, TakeNotices), lambda routes, step: sorted(set(routes.pinned))),
+    **dict.fromkeys((GetPresenceGroups, TakeNotices), lambda routes, step: sorted(set(routes.pinned))),
     # On all shards that keep groups, the one of the inbox first: each knows which inboxes are alive, and has its epoch.
     **dict.fromkeys((Heartbeat, Retire), lambda routes, step: sorted(routes.pinned, key=routes.pin(step.inbox).__ne__)),
     Length: lambda routes, step: routes.of_queue(step.queue),
@@ -224,7 +227,7 @@ def _programs(results: Sequence[Sequence[Announcement]]) -> list[Announcement]:
 _MERGES: dict[type, Callable[[Sequence[Any]], Any]] = {
     Heartbeat: _epochs,
     Retire: _first,
-    **dict.fromkeys((Attended, TakeNotices), _reachable(_joined)),
+    **dict.fromkeys((GetPresenceGroups, TakeNotices), _reachable(_joined)),
     Length: _reachable(sum),
     Flush: _inboxes,
     GetStatistics: _reachable(_statistics),

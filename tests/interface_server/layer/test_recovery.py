@@ -24,21 +24,16 @@ from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Heartbeat, Leave, ReadHistory, Step, Take
+from tests.support.client import FakeClient
 from tests.support.waiting import eventually_async
 
 KEEP = {"keep": 50, "seconds": 60}
 
 
-class Client:
+class Client(FakeClient):
     """A client that notes the numbers that it gets, the last cursor, and gaps."""
 
-    slot: int | None = None
-
-    def __init__(self, local: str, is_open: bool = True) -> None:
-        self.local = local
-        self.is_open = is_open
-        self.got: list[Any] = []
-        self.cursor = ""
+    cursor = ""
 
     def broadcast(self, broadcast: Broadcast) -> None:
         self.got.append(broadcast.message["n"])
@@ -48,24 +43,6 @@ class Client:
         self.cursor = cursor
         if gap:
             self.got.append("gap")
-
-    def reply(self, message: object) -> None:
-        self.got.append(message)
-
-    def report(self, token: str, outcome: object) -> None:
-        """Nothing waits."""
-
-    def is_in_turn(self, token: str) -> bool:
-        return True
-
-    def layer_restored(self) -> None:
-        """Nothing waits."""
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-    def due(self, now: float) -> float:
-        return float("inf")
 
 
 class Room:

@@ -21,6 +21,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.results import Status
 from channels_classic.layers.steps import AsyncConnection, Entry, Flush, Join, Leave, Push, Restore, Step
 from tests.interface_server.live import PATIENCE, Live, live
+from tests.support.client import FakeClient
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually, eventually_async
 
@@ -108,45 +109,10 @@ async def started(layer: ChannelLayer) -> LayerSession:
 
 
 async def stop(session: LayerSession) -> None:
-    """Stop a hub whose clients have nothing to wait for."""
+    """Stop a session whose clients have nothing to wait for."""
     for client in session.registry.everybody():
         session.remove(client)
     await session.stop()
-
-
-class Client:
-    """A client that only notes what it is told."""
-
-    def __init__(self, local: str) -> None:
-        self.local = local
-        self.slot: int | None = None
-        self.replies: list[object] = []
-
-    def reply(self, message: object) -> None:
-        self.replies.append(message)
-
-    def broadcast(self, broadcast: object) -> None:
-        self.replies.append(broadcast)
-
-    is_open = True
-
-    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
-        """Nothing recovers."""
-
-    def report(self, token: str, outcome: object) -> None:
-        """Nothing waits."""
-
-    def is_in_turn(self, token: str) -> bool:
-        return True
-
-    def layer_restored(self) -> None:
-        """Nothing waits."""
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-    def due(self, now: float) -> float:
-        return float("inf")
 
 
 def test_the_inbox_lives_from_the_start_and_is_retired_at_the_stop() -> None:
@@ -165,7 +131,7 @@ def test_memberships_are_written_again_when_the_layer_forgot_the_inbox() -> None
     async def main() -> None:
         layer = ChannelLayer()
         session = await started(layer)
-        channels = [session.add(Client(str(number))) for number in range(250)]
+        channels = [session.add(FakeClient(str(number))) for number in range(250)]
         for channel in channels:
             await layer.group_add_async("g", channel)
         await eventually_async(lambda: len(session.registry.groups.members("g")) == 250)
@@ -185,15 +151,15 @@ def test_what_changed_while_hints_were_lost_is_noticed_by_the_next_message() -> 
     async def main() -> None:
         layer = ChannelLayer()
         session = await started(layer)
-        first, second = Client("a"), Client("b")
+        first, second = FakeClient("a"), FakeClient("b")
         await layer.group_add_async("g", session.add(first))
         session.add(second)
         await eventually_async(lambda: session.registry.groups.members("g"))
         # Others discard one, and add one; nobody tells the owner.
         layer.run([Leave("g", session.inbox, ["a"]), Join("g", session.inbox, ["b"])])
         layer.send_group("g", {"text": "x"})
-        await eventually_async(lambda: second.replies)
-        assert first.replies == []
+        await eventually_async(lambda: second.got)
+        assert first.got == []
         await stop(session)
 
     asyncio.run(main())
@@ -203,7 +169,7 @@ def test_a_flush_makes_the_owner_forget_its_memberships() -> None:
     async def main() -> None:
         layer = ChannelLayer()
         session = await started(layer)
-        channel = session.add(Client("a"))
+        channel = session.add(FakeClient("a"))
         await layer.group_add_async("g", channel)
         await eventually_async(session.registry.groups.groups)
         layer.flush()
@@ -217,12 +183,12 @@ def test_members_that_are_gone_are_pruned_by_the_first_message() -> None:
     async def main() -> None:
         layer = ChannelLayer()
         session = await started(layer)
-        here = Client("here")
+        here = FakeClient("here")
         session.add(here)
         layer.group_add("g", session.inbox + "gone")
         layer.group_add("g", session.inbox + "here")
         layer.send_group("g", {"text": "x"})
-        await eventually_async(lambda: here.replies)
+        await eventually_async(lambda: here.got)
         await eventually_async(lambda: layer.group_channels("g") == [session.inbox + "here"])
         await stop(session)
 
@@ -233,12 +199,12 @@ def test_entries_of_later_releases_are_counted_and_do_no_harm() -> None:
     async def main() -> None:
         layer = ChannelLayer()
         session = await started(layer)
-        client = Client("a")
+        client = FakeClient("a")
         channel = session.add(client)
         entries = [Entry(payload, 60) for payload in (encode(99, "new"), b"\xc1", b"\x01", encode(Kind.GROUP))]  # type: ignore[arg-type]
         layer.run([Push(session.inbox, entries)])
         layer.send(channel, {"text": "x"})
-        await eventually_async(lambda: client.replies)
+        await eventually_async(lambda: client.got)
         assert layer.losses.as_dict() == {"undecodable": 4}
         await stop(session)
 
@@ -249,11 +215,11 @@ def test_one_read_takes_about_a_megabyte() -> None:
     async def main() -> None:
         layer = ChannelLayer(capacity=1000)
         session = await started(layer)
-        client = Client("a")
+        client = FakeClient("a")
         channel = session.add(client)
         for _ in range(40):
             layer.send(channel, {"bytes": b"x" * 300_000})
-        await eventually_async(lambda: len(client.replies) == 40)
+        await eventually_async(lambda: len(client.got) == 40)
         assert session._reader._count < 20
         await stop(session)
 
@@ -302,7 +268,7 @@ def test_members_that_the_layer_refuses_to_restore_stay_in_the_index() -> None:
     async def main() -> None:
         layer = Refusing()
         session = await started(layer)
-        first, second = Client("a"), Client("b")
+        first, second = FakeClient("a"), FakeClient("b")
         await layer.group_add_async("g", session.add(first))
         await eventually_async(lambda: session.registry.groups.members("g"))
         layer.store._groups.clear()

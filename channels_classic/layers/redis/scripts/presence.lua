@@ -1,8 +1,8 @@
 -- Put before scripts about who the members of groups are; follows epoch.lua. The last key is that of the notices.
 -- Keys under the same start, for an inbox in a group (the empty text is the inbox of channels that nobody owns):
 --   starts:GROUP:INBOX   hash: member -> start of those that recover
---   attends:GROUP:INBOX  hash: member -> identity       people:GROUP:INBOX  hash: who -> sockets
---   attending            set: inboxes with anybody      attended:INBOX    set: groups in which it has anybody
+--   identities:GROUP:INBOX  hash: member -> identity       people:GROUP:INBOX     hash: who -> sockets
+--   presence_inboxes        set: inboxes with anybody      presence_groups:INBOX  set: groups in which it has anybody
 --   notices              sorted set: notices by the time they are due     noticed  hash: notice -> identity
 --   listening            present while somebody takes notices
 -- An identity is: length of who (byte), who, info. A notice is: '+' (came) or '-' (left), group, NUL, who.
@@ -21,8 +21,8 @@ end
 
 local function place(group, inbox)
     local name = group .. ':' .. inbox
-    return {group = group, inbox = inbox, attends = base .. 'attends:' .. name, people = base .. 'people:' .. name,
-        starts = base .. 'starts:' .. name}
+    return {group = group, inbox = inbox, identities = base .. 'identities:' .. name,
+        people = base .. 'people:' .. name, starts = base .. 'starts:' .. name}
 end
 
 local function who_of(identity) return string.sub(identity, 2, 1 + string.byte(identity)) end
@@ -61,9 +61,9 @@ end
 
 -- Say who a member is; return whether that was not known.
 local function appear(here, member, identity, announce)
-    local known = redis.call('HGET', here.attends, member)
+    local known = redis.call('HGET', here.identities, member)
     if known == identity then return false end
-    redis.call('HSET', here.attends, member, identity)
+    redis.call('HSET', here.identities, member, identity)
     local who = who_of(identity)
     if known and who_of(known) == who then return true end
     if redis.call('HINCRBY', here.people, who, 1) == 1 and redis.call('EXISTS', listening) == 1
@@ -75,17 +75,17 @@ local function appear(here, member, identity, announce)
 end
 
 local function disappear(here, member)
-    local identity = redis.call('HGET', here.attends, member)
+    local identity = redis.call('HGET', here.identities, member)
     if not identity then return end
-    redis.call('HDEL', here.attends, member)
+    redis.call('HDEL', here.identities, member)
     socket_ended(here, identity, GRACE)
 end
 
 -- Forget everybody of one inbox in a group.
 local function clear(here, delay)
-    local found = redis.call('HGETALL', here.attends)
+    local found = redis.call('HGETALL', here.identities)
     if #found == 0 then return end
-    redis.call('DEL', here.attends, here.people)
+    redis.call('DEL', here.identities, here.people)
     if redis.call('EXISTS', listening) == 0 then return end
     local told = {}
     for index = 2, #found, 2 do
@@ -96,9 +96,10 @@ local function clear(here, delay)
 end
 
 local function keep_presence(here, ttl)
-    redis.call('SADD', base .. 'attending', here.inbox)
-    redis.call('SADD', base .. 'attended:' .. here.inbox, here.group)
-    for _, key in ipairs({here.attends, here.people, base .. 'attending', base .. 'attended:' .. here.inbox}) do
+    redis.call('SADD', base .. 'presence_inboxes', here.inbox)
+    redis.call('SADD', base .. 'presence_groups:' .. here.inbox, here.group)
+    local inboxes, groups = base .. 'presence_inboxes', base .. 'presence_groups:' .. here.inbox
+    for _, key in ipairs({here.identities, here.people, inboxes, groups}) do
         redis.call('PEXPIRE', key, ttl)
     end
 end

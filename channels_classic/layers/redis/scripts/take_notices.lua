@@ -3,11 +3,11 @@
 -- Returns {notice, identity, …}. Members of a dead inbox are gone without a grace: they had theirs.
 local GROUPS = 50  -- of one dead inbox in one call, so that none keeps the server busy for long
 redis.call('SET', listening, '1', 'PX', ARGV[1])
-for _, inbox in ipairs(redis.call('SMEMBERS', base .. 'attending')) do
+for _, inbox in ipairs(redis.call('SMEMBERS', base .. 'presence_inboxes')) do
     if inbox ~= '' and redis.call('EXISTS', base .. 'alive:' .. inbox) == 0 then
-        local groups = base .. 'attended:' .. inbox
+        local groups = base .. 'presence_groups:' .. inbox
         for _, group in ipairs(redis.call('SPOP', groups, GROUPS)) do clear(place(group, inbox), 0) end
-        if redis.call('EXISTS', groups) == 0 then redis.call('SREM', base .. 'attending', inbox) end
+        if redis.call('EXISTS', groups) == 0 then redis.call('SREM', base .. 'presence_inboxes', inbox) end
     end
 end
 local found = {}
