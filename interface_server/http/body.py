@@ -125,6 +125,12 @@ class RequestBody:
             self.close()
         return beginning
 
+    def whole(self) -> bytes:
+        """Return all of it; nothing is kept here afterwards."""
+        content = b"".join(self._parts) if self._file is None else self._file.read(0, self.size)
+        self.close()
+        return content
+
     def answer(self, question: Question, *, closed: bool) -> Outgoing:
         """Return the answer to a worker: a chunk if it asks for one, without content if the body is not kept."""
         chunk: dict[str, Any] = {}
