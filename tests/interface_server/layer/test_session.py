@@ -15,11 +15,11 @@ from channels_classic.exceptions import StepRefused
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.layer import session
 from channels_classic.interface_server.layer.session import LayerSession
-from channels_classic.layers.codec import Kind, encode
+from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.results import Status
-from channels_classic.layers.steps import AsyncConnection, Entry, Flush, Join, Leave, Push, Restore, Step
+from channels_classic.layers.results import Item, Status
+from channels_classic.layers.steps import AsyncConnection, Entry, Flush, Join, Leave, Push, PutBack, Restore, Step
 from tests.interface_server.live import PATIENCE, Live, live
 from tests.support.client import FakeClient
 from tests.support.redis_server import RedisServer
@@ -206,6 +206,27 @@ def test_entries_of_later_releases_are_counted_and_do_no_harm() -> None:
         layer.send(channel, {"text": "x"})
         await eventually_async(lambda: client.got)
         assert layer.losses.as_dict() == {"undecodable": 4}
+        await stop(session)
+
+    asyncio.run(main())
+
+
+def test_reports_that_expired_still_hold_and_are_no_lost_messages() -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        session = await started(layer)
+        client = FakeClient("a")
+        session.add(client)
+        payloads = [
+            encode(Kind.REPORT, "a", "1", int(Outcome.CONSUMED)),
+            encode(Kind.MESSAGE, {"text": "x"}, None, "a", "2", int(Outcome.RAISED)),
+            encode(Kind.MESSAGE, {"text": "x"}, None, "a"),
+        ]
+        past = layer.store.clock() - 1
+        layer.run([PutBack(session.inbox, [Item(payload, (past, "a")) for payload in payloads])])
+        await eventually_async(lambda: layer.losses.as_dict() == {"expired": 2})
+        assert client.reports == [("1", Outcome.CONSUMED), ("2", Outcome.RAISED)]
+        assert client.got == []
         await stop(session)
 
     asyncio.run(main())

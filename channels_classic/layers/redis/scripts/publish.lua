@@ -14,8 +14,8 @@ local inboxes, channels, dead = unpack(audience())
 local left, full, spent = {}, 0, 0
 for index = 1, #inboxes, 2 do
     local inbox, version = inboxes[index], inboxes[index + 1]
-    -- Long queues as well, whose quotas may have to be counted.
-    if spent >= MOST or string.sub(inbox, 1, #ARGV[12]) ~= ARGV[12]
+    -- Long queues as well, whose quotas may have to be counted, and versions that something else has written.
+    if spent >= MOST or string.sub(inbox, 1, #ARGV[12]) ~= ARGV[12] or not string.find(version, '^%d+$')
         or redis.call('LLEN', ARGV[4] .. inbox) >= bounds.quotas_from then
         left[#left + 1] = inbox
         left[#left + 1] = version
