@@ -136,9 +136,9 @@ def test_memberships_are_written_again_when_the_layer_forgot_the_inbox() -> None
             await layer.group_add_async("g", channel)
         await eventually_async(lambda: len(session.registry.groups.members("g")) == 250)
         # What a Redis that lost everything would know.
-        layer.store._groups.clear()
-        layer.store._owners.clear()
-        layer.store.epoch += 1
+        layer.store.memberships.groups.clear()
+        layer.store.memberships.owners.clear()
+        layer.store.memberships.epoch += 1
         assert layer.group_channels("g") == []
         session._wake_heartbeat.set()
         await eventually_async(lambda: len(layer.group_channels("g")) == 250)
@@ -292,8 +292,8 @@ def test_members_that_the_layer_refuses_to_restore_stay_in_the_index() -> None:
         first, second = FakeClient("a"), FakeClient("b")
         await layer.group_add_async("g", session.add(first))
         await eventually_async(lambda: session.registry.groups.members("g"))
-        layer.store._groups.clear()
-        layer.store._owners[session.inbox].restored = False
+        layer.store.memberships.groups.clear()
+        layer.store.memberships.owners[session.inbox].restored = False
         await layer.group_add_async("g", session.add(second))
         layer.send_group("g", {"text": "x"})
         await eventually_async(lambda: layer.losses.as_dict() == {"broker": 1})
