@@ -20,7 +20,7 @@ SLOW_AFTER = 1
 NORMAL = {"unknown"}
 """Kinds of loss that need no look: clients leave while messages are on their way to them."""
 
-MOST_ALIKE = 5
+MOST_ALIKE = 3
 """Most sentences about one kind of problem, and most names in a sentence or a cell."""
 
 LONG_INBOX = 1000
