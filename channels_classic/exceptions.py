@@ -210,15 +210,19 @@ class LayerUnavailable(ChannelsError, ConnectionError):
 class StepRefused(ChannelsError):
     """Raised when the layer answered that it did not do something; nothing was written.
 
-    ``again`` is true when the reason is gone by now: the same may be tried once more at once.
+    ``again`` is true when the reason is gone by now: the same may be tried once more at once. ``unknown`` is true when
+    the layer is served by an earlier release, which does not know what it was asked for.
     """
 
-    def __init__(self, where: str, reason: str, next_step: str = "", *, again: bool = False) -> None:
+    def __init__(
+        self, where: str, reason: str, next_step: str = "", *, again: bool = False, unknown: bool = False
+    ) -> None:
         super().__init__(where, reason, next_step)
         self.where = where
         self.reason = reason
         self.next_step = next_step
         self.again = again
+        self.unknown = unknown
 
     def __str__(self) -> str:
         return (

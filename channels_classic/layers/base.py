@@ -23,7 +23,7 @@ from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Planner, Report
 from channels_classic.layers.pool import ConnectionPool, Multiplexer
 from channels_classic.layers.results import Taken
-from channels_classic.layers.steps import AsyncConnection, Connection, Step
+from channels_classic.layers.steps import AsyncConnection, Connection, Step, waits
 
 T = TypeVar("T")
 
@@ -162,8 +162,8 @@ class BaseChannelLayer(LegacyNames):
         """Send a message to every member, except for the channel `but`.
 
         With `keep` the group keeps its last messages, as many as that and each for `seconds`, for members that come
-        back. Members that are full miss it, and are counted; it never raises `ChannelFull`. If the connection breaks
-        once the members are known, some may have it and some not: `LayerUnavailable`, and it must not be sent again.
+        back. Members that are full miss it, and are counted; it never raises `ChannelFull`. If the connection breaks,
+        some may have it and some not: `LayerUnavailable`, and unless its `written` is false it must not be sent again.
         """
         self._drive(self._flows.send_group(group, message, but, keep, seconds))
 
@@ -194,7 +194,7 @@ class BaseChannelLayer(LegacyNames):
 
     async def receive_async(self, channels: Sequence[str]) -> Received:
         """`receive` with `block`, on an event loop."""
-        return await self._drive_async(self._flows.receive(channels, BLOCK), waits=True)
+        return await self._drive_async(self._flows.receive(channels, BLOCK, look=True))
 
     async def group_add_async(
         self,
@@ -283,12 +283,12 @@ class BaseChannelLayer(LegacyNames):
             result: T = stop.value
             return result
 
-    async def _drive_async(self, flow: Flow[T], waits: bool = False) -> T:
+    async def _drive_async(self, flow: Flow[T]) -> T:
         pool = self._on_this_loop()
-        run = pool.run_alone if waits else pool.run
         try:
             steps = next(flow)
             while True:
+                run = pool.run_alone if any(map(waits, steps)) else pool.run
                 steps = flow.send(await run(steps))
         except StopIteration as stop:
             result: T = stop.value

@@ -15,6 +15,7 @@ from typing import Any
 import msgpack
 
 from channels_classic.exceptions import InvalidMessage, MessageTooLarge
+from channels_classic.layers.steps import Envelope
 
 SIZE_LIMIT = 8 * 1024 * 1024
 """Bytes of one encoded message (the ASGI draft asks for at least 1 MB)."""
@@ -104,10 +105,15 @@ def _pack(name: str, message: Mapping[str, Any], value: object) -> bytes:
     return packed
 
 
-def encode_group(group: str, version: int, packed: bytes, *fields: str | int) -> bytes:
-    """Return a payload of kind `GROUP`. The message is packed once, however many inboxes it goes to."""
-    payload = _GROUP_HEADS[len(fields)] + msgpack.packb(group) + msgpack.packb(version) + packed
-    return payload + b"".join(map(msgpack.packb, fields)) if fields else payload
+def encode_group(group: str, packed: bytes, *fields: str | int) -> Envelope:
+    """Return a payload of kind `GROUP` for `seal`. It is packed once, however many inboxes it goes to."""
+    return Envelope(_GROUP_HEADS[len(fields)] + msgpack.packb(group), packed + b"".join(map(msgpack.packb, fields)))
+
+
+def seal(envelope: Envelope, version: int) -> bytes:
+    """Return the payload for an inbox with this version. A script of the Redis layer does the same."""
+    packed: bytes = msgpack.packb(version)
+    return envelope.before + packed + envelope.after
 
 
 _GROUP_HEADS = [bytes([0x94 + fields, Kind.GROUP]) for fields in range(4)]

@@ -15,7 +15,7 @@ from channels_classic.layers.codec import Kind, Outcome, decode_kept, encode
 from channels_classic.layers.history import ALL, SECONDS, Cursor, make_retention, parse_start
 from channels_classic.layers.planner import Outgoing, Planner, Report, member_of
 from channels_classic.layers.presence import by_who, make_identity
-from channels_classic.layers.results import Recorded
+from channels_classic.layers.results import Audience, Published, Recorded
 from channels_classic.layers.steps import (
     Entry,
     Flush,
@@ -64,7 +64,7 @@ class Flows:
             queue = names.inbox_of(channel)
             raise ChannelFull(channel, self._planner.capacities.of(queue))
 
-    def receive(self, channels: Sequence[str], timeout: float) -> Flow[Received]:
+    def receive(self, channels: Sequence[str], timeout: float, look: bool = False) -> Flow[Received]:
         if isinstance(channels, str):
             raise InvalidChannelName(channels, "receive takes a list of channel names")
         if not channels:
@@ -74,7 +74,12 @@ class Flows:
             if names.is_owned(queue):
                 raise InvalidChannelName(queue, "only the interface server that made this inbox reads it")
         rng.shuffle(queues)
-        (taken,) = yield [Take(queues, 1, timeout)]
+        taken = None
+        if look:
+            # Coroutines share the round trip of a take that does not wait; to wait each needs a connection of its own.
+            (taken,) = yield [Take(queues, 1)]
+        if taken is None:
+            (taken,) = yield [Take(queues, 1, timeout)]
         if isinstance(taken, StepRefused):
             raise taken
         if taken is None:
@@ -157,7 +162,7 @@ class Flows:
             (recorded,) = yield from self._all([self._planner.record(send)])
             audience = recorded.audience
         else:
-            (audience,) = yield from self._all(self._planner.lookups([send]))
+            audience = yield from self._publish(send)
         questions = self._planner.foreign(group, audience)
         rosters = yield from self._all(questions)
         named = {question.inbox: roster for question, roster in zip(questions, rosters, strict=True)}
@@ -172,6 +177,18 @@ class Flows:
         self._planner.losses.count("full", group, len(refusals.full))
         for _, error in refusals.refused:
             raise error
+
+    def _publish(self, send: Outgoing) -> Flow[Audience]:
+        """Send a message to a group, and return the receivers that this step did not reach."""
+        published: Published | StepRefused
+        (published,) = yield [self._planner.publish(send)]
+        if isinstance(published, Published):
+            self._planner.losses.count("full", send.name, published.full)
+            return published.left
+        if not published.unknown:
+            raise published
+        audience: list[Audience] = yield from self._all(self._planner.lookups([send]))
+        return audience[0]
 
     def flush(self) -> Flow[None]:
         (inboxes,) = yield from self._all([Flush()])

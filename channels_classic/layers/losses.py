@@ -25,7 +25,7 @@ KINDS = {
     "dead": "its interface server has not been heard of lately",
     "unknown": "the client is gone",
     "broker": "the layer was lost while it was sent or taken",
-    "refused": "the layer refused to carry it, for the reason that is logged beside this",
+    "refused": "the layer refused to carry it: no memory, no permission, or a replica; the log has the reason",
     "invalid": "it was too large, or its name or content was not valid",
     "retries": "its consumer asked for it to be put back too often",
     "undecodable": "it is of a kind or format this release does not know",

@@ -21,12 +21,21 @@ from channels_classic.layers.codec import (
     encode_kept,
     encode_message,
     pack_message,
+    seal,
 )
 from channels_classic.layers.history import Retention
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.names import check_channel, check_group, is_managed, is_owned, random_text, split
+from channels_classic.layers.names import (
+    MANAGED_PREFIX,
+    check_channel,
+    check_group,
+    is_managed,
+    is_owned,
+    random_text,
+    split,
+)
 from channels_classic.layers.results import Audience, Change, Identity, Item, Recorded, Roster, Start, Status, Taken
-from channels_classic.layers.steps import Entry, Lookup, Members, Push, Record, Step
+from channels_classic.layers.steps import Entry, Envelope, Lookup, Members, Publish, Push, Record, Step
 
 GROUP_BACKLOG = 1000
 """Unread messages of one group that one inbox holds before further ones are dropped."""
@@ -106,6 +115,27 @@ class Planner:
         plain = (send.name for send in sends if send.group and send.retention is None)
         return [Lookup(name) for name in dict.fromkeys(map(check_group, plain))]
 
+    def publish(self, send: Outgoing) -> Publish:
+        """Return the step that does, for a group that keeps no messages, what `lookups` and `pushes` do, if it can."""
+        group = check_group(send.name)
+        apart, envelope, envelope_apart = self._envelopes(send)
+        bounds = (self.expiry, f"@{group}", GROUP_BACKLOG)
+        return Publish(group, envelope, MANAGED_PREFIX, *bounds, apart, envelope_apart)
+
+    @staticmethod
+    def _envelopes(send: Outgoing) -> tuple[str, Envelope, Envelope]:
+        """Return the inbox of the member that is left out, what other inboxes get, and what that inbox gets."""
+        packed = pack_message(send.name, send.message)
+        inbox, local = split(check_channel(send.but)) if send.but else ("", "")
+        if send.recorded is not None:
+            return (
+                inbox,
+                encode_group(send.name, packed, "", *send.recorded[1:]),
+                encode_group(send.name, packed, local, *send.recorded[1:]),
+            )
+        envelope = encode_group(send.name, packed)
+        return inbox, envelope, encode_group(send.name, packed, local) if local else envelope
+
     @staticmethod
     def record(send: Outgoing) -> Record:
         """Return the step by which a group keeps a message. Raises what `pushes` does for one that cannot be sent."""
@@ -170,16 +200,10 @@ class Planner:
         return queue, False, Entry(payload, self.expiry, local, self.capacities.of(queue), send)
 
     def _group_entries(self, send: Outgoing, audience: Audience) -> Iterator[tuple[str, bool, Entry]]:
-        packed = pack_message(send.name, send.message)  # also for nobody: a message that cannot be sent is an error
-        left_out, local = split(check_channel(send.but)) if send.but else ("", "")
+        # Also for nobody: a message that cannot be sent is an error.
+        apart, envelope, envelope_apart = self._envelopes(send)
         for inbox, version in audience.inboxes.items():
-            out = local if inbox == left_out else ""
-            if send.recorded is not None:
-                payload = encode_group(send.name, version, packed, out, *send.recorded[1:])
-            elif out:
-                payload = encode_group(send.name, version, packed, out)
-            else:
-                payload = encode_group(send.name, version, packed)
+            payload = seal(envelope_apart if inbox == apart else envelope, version)
             yield inbox, True, Entry(payload, self.expiry, f"@{send.name}", GROUP_BACKLOG, send)
         for channel in audience.channels:
             if channel != send.but:

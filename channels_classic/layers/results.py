@@ -133,6 +133,13 @@ class Roster(NamedTuple):
     starts: Mapping[str, Start] = {}
 
 
+class Published(NamedTuple):
+    """The receivers that do not have a group message yet, and the number of inboxes that were full."""
+
+    left: Audience
+    full: int
+
+
 class Recorded(NamedTuple):
     """The receivers of a group message that is kept, and its position."""
 

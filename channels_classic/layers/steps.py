@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from channels_classic.layers.results import Identity, Item
 
@@ -127,6 +127,37 @@ class Lookup:
     """Find out where a message for a group must go → `Audience`. Its size depends on inboxes, not on members."""
 
     group: str
+
+
+class Envelope(NamedTuple):
+    """A payload for the inboxes of a group, without the version of the members there: that comes between these."""
+
+    before: bytes
+    after: bytes
+
+
+EMPTY = Envelope(b"", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Push a message to all inboxes with members of a group, as one step → `Published`.
+
+    Only inboxes whose names begin with `reading` read the envelope, and not more than a few hundred in one step: the
+    sender must push to the others, and to single channels. Each inbox holds `limit` entries of the `quota_key`, which
+    live for `ttl` seconds. The inbox `apart` gets an envelope of its own.
+    """
+
+    group: str
+    envelope: Envelope
+    reading: str
+    ttl: float
+    quota_key: str
+    limit: int
+    apart: str = ""
+    apart_envelope: Envelope = EMPTY
+    direct: bool = True
+    """False where inboxes are in other places than their groups: then all of them are left to the sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +338,7 @@ Step = (
     | RestoreIdentities
     | Leave
     | Lookup
+    | Publish
     | Record
     | ReadHistory
     | SetStart
@@ -326,6 +358,11 @@ Step = (
     | Announce
     | GetPrograms
 )
+
+
+def waits(step: Step) -> bool:
+    """Return True for a step that may wait for what others do."""
+    return isinstance(step, Take) and step.timeout > 0
 
 
 class Connection(Protocol):

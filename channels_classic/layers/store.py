@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from channels_classic.layers.codec import seal
 from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.history import HEAD, SECONDS_LIMIT, Histories
 from channels_classic.layers.losses import Count, counted_name, describe
@@ -27,6 +28,7 @@ from channels_classic.layers.results import (
     Identity,
     Item,
     Notice,
+    Published,
     Recorded,
     Roster,
     Start,
@@ -51,6 +53,7 @@ from channels_classic.layers.steps import (
     Lookup,
     MemberCount,
     Members,
+    Publish,
     Push,
     PutBack,
     ReadHistory,
@@ -422,6 +425,18 @@ class Store:
                 dead.append(inbox)
         return Audience(inboxes, list(group.channels), dead)
 
+    def _publish(self, step: Publish) -> Published:
+        inboxes, channels, dead = self._lookup(Lookup(step.group))
+        left, full = {}, 0
+        for inbox, version in inboxes.items():
+            if not step.direct or not inbox.startswith(step.reading):
+                left[inbox] = version
+                continue
+            envelope = step.apart_envelope if inbox == step.apart else step.envelope
+            entry = Entry(seal(envelope, version), step.ttl, step.quota_key, step.limit)
+            full += self._push(Push(inbox, [entry])) == [Status.FULL]
+        return Published(Audience(left, channels, dead), full)
+
     def _record(self, step: Record) -> Recorded:
         life, position = self._histories.record(step)
         return Recorded(self._lookup(Lookup(step.group)), life, position)
@@ -561,6 +576,7 @@ _RUN: dict[type, Callable[[Store, Any], Any]] = {
     RestoreIdentities: Store._restore_identities,
     Leave: Store._leave,
     Lookup: Store._lookup,
+    Publish: Store._publish,
     Record: Store._record,
     ReadHistory: Store._read_history,
     SetStart: Store._set_start,

@@ -315,6 +315,7 @@ class LayerSession:
             requests=self.stats.open_requests,
             groups=len(groups),
             largest_groups=groups.largest(ANNOUNCED_GROUPS),
+            limits=self.stats.limits(),
         )
         self._writer.post(facts)
 

@@ -24,7 +24,7 @@ from websockets.exceptions import WebSocketException
 
 from channels_classic.exceptions import ChannelsError
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, LOOKUP, MEMBERS, PUSH, RESTORE
+from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, LOOKUP, MEMBERS, PUBLISH, PUSH, RESTORE
 from tests.faults.conftest import IMPATIENT
 from tests.faults.traffic import LONG
 from tests.support.processes import Process
@@ -149,7 +149,7 @@ class Faults:
         self._server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
     def fault_of_a_command(self) -> None:
-        scripts = [script.sha for script in (PUSH, HEARTBEAT, JOIN, LOOKUP, MEMBERS, RESTORE)]
+        scripts = [script.sha for script in (PUSH, PUBLISH, HEARTBEAT, JOIN, LOOKUP, MEMBERS, RESTORE)]
         fault, text = self._rng.choice(list(Fault)), self._rng.choice(["BLMPOP", ":queue:interface.", *scripts])
         self.happened.append(f"{fault.name} {text}")
         self._proxy.arm(fault, text)

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from channels_classic.exceptions import StepRefused
-from channels_classic.layers.steps import Heartbeat, Join, Leave, Lookup, MemberCount
+from channels_classic.layers.names import new_inbox
+from channels_classic.layers.steps import Heartbeat, Join, Leave, Length, Lookup, MemberCount
 from tests.faults.conftest import Make
 from tests.faults.traffic import BATCH, LONG, TOTAL, Traffic
 from tests.support.redis_server import RedisServer
@@ -90,6 +91,21 @@ def test_a_server_without_memory_hands_out_what_waits_and_keeps_inboxes_alive(
     assert list(audience.inboxes) == ["web!"]
     for each in (layer, newcomer):
         each.close()
+
+
+def test_a_server_without_memory_refuses_a_message_for_a_group_as_a_whole(
+    server: RedisServer, make_layer: Make
+) -> None:
+    layer, inboxes = make_layer(), [new_inbox() for _ in range(3)]
+    layer.run([step for inbox in inboxes for step in (Heartbeat(inbox), Join("room", inbox, ["client"]))])
+    server.command("CONFIG", "SET", "maxmemory", "1")
+    with pytest.raises(StepRefused, match="maxmemory"):
+        layer.send_group("room", {"number": 1})
+    server.command("CONFIG", "SET", "maxmemory", "0")
+    assert layer.run([Length(inbox) for inbox in inboxes]) == [0, 0, 0]
+    layer.send_group("room", {"number": 2})
+    assert layer.run([Length(inbox) for inbox in inboxes]) == [1, 1, 1]
+    layer.close()
 
 
 def test_scripts_that_are_flushed_again_and_again_lose_nothing(server: RedisServer, make_layer: Make) -> None:

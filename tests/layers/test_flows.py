@@ -12,8 +12,8 @@ from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.flows import Flow, Flows
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Planner
-from channels_classic.layers.results import Audience, Change, Status
-from channels_classic.layers.steps import Join, Leave, Length, Lookup, MemberCount, Push, SetStart, Step, Take
+from channels_classic.layers.results import Audience, Change, Published, Status, Taken
+from channels_classic.layers.steps import Join, Leave, Length, Lookup, MemberCount, Publish, Push, SetStart, Step, Take
 
 INBOX, OTHER = "interface.v2.aaaa!", "interface.v2.bbbb!"
 
@@ -71,6 +71,13 @@ def test_a_receive_is_one_take(flows: Flows) -> None:
     assert result == (None, None)
 
 
+def test_a_receive_that_looks_first_waits_only_when_there_is_nothing(flows: Flows) -> None:
+    rounds, _ = drive(flows.receive(["a"], 5.0, look=True), [None], [None])
+    assert rounds == [[Take(["a"], 1)], [Take(["a"], 1, 5.0)]]
+    rounds, _ = drive(flows.receive(["a"], 5.0, look=True), [Taken("a", [])])
+    assert rounds == [[Take(["a"], 1)]]
+
+
 def test_an_inbox_is_read_by_its_owner_alone(flows: Flows) -> None:
     with pytest.raises(InvalidChannelName):
         drive(flows.receive([INBOX], 0.0))
@@ -106,7 +113,28 @@ def test_members_are_counted_where_they_are(flows: Flows) -> None:
     assert count == 6
 
 
-def test_a_member_that_is_full_is_counted_and_not_raised(flows: Flows, losses: Losses) -> None:
+def test_members_that_are_full_are_counted_and_not_raised(flows: Flows, losses: Losses) -> None:
+    """Those that the layer found, and those that were left to the sender."""
+    left = Audience({INBOX: 1}, ["plain"], [])
+    flow = flows.send_group("room", {"text": "hi"}, "", 0, 60.0)
+    rounds, _ = drive(flow, [Published(left, 2)], [[Status.FULL], [Status.ACCEPTED]])
+    assert kinds(rounds) == [[Publish], [Push, Push]]
+    assert losses.by_channel() == [("full", "room", 3)]
+
+
+def test_a_group_send_that_leaves_nobody_to_the_sender_is_one_step(flows: Flows) -> None:
+    rounds, _ = drive(flows.send_group("room", {}, "", 0, 60.0), [Published(Audience({}, [], []), 0)])
+    assert kinds(rounds) == [[Publish]]
+
+
+def test_a_host_that_does_not_know_the_step_of_a_group_send_is_asked_who_the_members_are(flows: Flows) -> None:
+    refusal = StepRefused("here", "it is older", unknown=True)
     audience = Audience({INBOX: 1}, [], [])
-    drive(flows.send_group("room", {"text": "hi"}, "", 0, 60.0), [audience], [[Status.FULL]])
-    assert losses.by_channel() == [("full", "room", 1)]
+    rounds, _ = drive(flows.send_group("room", {}, "", 0, 60.0), [refusal], [audience], [[Status.ACCEPTED]])
+    assert kinds(rounds) == [[Publish], [Lookup], [Push]]
+
+
+def test_a_group_send_that_is_refused_for_another_reason_raises_and_is_not_tried_otherwise(flows: Flows) -> None:
+    """It may have been pushed to some of the members."""
+    with pytest.raises(StepRefused):
+        drive(flows.send_group("room", {}, "", 0, 60.0), [StepRefused("here", "OOM")])

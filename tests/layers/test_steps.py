@@ -6,8 +6,10 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, get_args
 
+import msgpack
 import pytest
 
 from channels_classic.layers import store
@@ -15,11 +17,20 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.local import wire
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import commands, routes
-from channels_classic.layers.results import Announcement, Audience, Change, Roster, Status, Taken
+from channels_classic.layers.results import (
+    Announcement,
+    Audience,
+    Change,
+    Published,
+    Roster,
+    Status,
+    Taken,
+)
 from channels_classic.layers.steps import (
     Announce,
     Connection,
     Entry,
+    Envelope,
     Flush,
     GetCounters,
     GetPrograms,
@@ -29,6 +40,7 @@ from channels_classic.layers.steps import (
     Length,
     Lookup,
     Members,
+    Publish,
     Push,
     PutBack,
     Renew,
@@ -221,6 +233,51 @@ def test_a_dead_inbox_is_skipped_until_it_lives_again(layer: BaseChannelLayer) -
     assert run(layer, Lookup("g")) == [Audience({"a!": joined.version}, [], [])]
     run(layer, Retire("a!"))
     assert run(layer, Lookup("g")) == [Audience({}, [], ["a!"])], "it died once more"
+
+
+def published(group: str, **more: Any) -> Publish:
+    """A message for a group, whose payloads say nothing but the version."""
+    return Publish(group, Envelope(b"<", b">"), "interface.v2.", 60.0, f"@{group}", 2, **more)
+
+
+def test_a_message_for_a_group_is_pushed_with_the_version_of_each_inbox(layer: BaseChannelLayer) -> None:
+    first, second, old = new_inbox(), new_inbox(), "interface.v1.old!"
+    live(layer, first, second, old)
+    joined = run(layer, *(Join("g", inbox, ["1", "2"]) for inbox in (first, second, old, "dead!")))
+    run(layer, Join("g", "", ["plain"]))
+    apart = {"apart": second, "apart_envelope": Envelope(b"[", b"]")}
+    assert run(layer, published("g", **apart), published("g")) == [
+        Published(Audience({old: joined[2].version}, ["plain"], ["dead!"]), 0),
+        Published(Audience({old: joined[2].version}, ["plain"], []), 0),
+    ]
+    versions = [msgpack.packb(change.version) for change in joined]
+    assert payloads(run(layer, Take([first], 9))[0]) == [b"<" + versions[0] + b">"] * 2
+    assert payloads(run(layer, Take([second], 9))[0]) == [b"[" + versions[1] + b"]", b"<" + versions[1] + b">"]
+    assert run(layer, Length(old), Length("plain")) == [0, 0]
+
+
+def test_where_inboxes_are_elsewhere_a_message_for_a_group_is_left_to_its_sender(layer: BaseChannelLayer) -> None:
+    inbox = new_inbox()
+    live(layer, inbox)
+    (joined,) = run(layer, Join("g", inbox, ["1"]))
+    assert run(layer, published("g", direct=False), Length(inbox)) == [
+        Published(Audience({inbox: joined.version}, [], []), 0),
+        0,
+    ]
+
+
+def test_a_message_for_a_group_finds_its_quota_used_up(layer: BaseChannelLayer) -> None:
+    """Large ones, since a Redis layer counts where many small ones wait only when they are pushed one by one."""
+    inbox = new_inbox()
+    live(layer, inbox)
+    run(layer, Join("g", inbox, ["1"]))
+    large = replace(published("g"), envelope=Envelope(b"<", b"x" * 100_000))
+    assert [found.full for found in run(layer, large, large, large, large)] == [0, 0, 1, 1]
+    assert run(layer, Length(inbox)) == [2]
+
+
+def test_nobody_gets_a_message_for_an_empty_group(layer: BaseChannelLayer) -> None:
+    assert run(layer, published("nobody")) == [Published(Audience({}, [], []), 0)]
 
 
 def test_asking_for_the_epoch_changes_nothing(layer: BaseChannelLayer) -> None:

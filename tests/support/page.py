@@ -28,6 +28,7 @@ from urllib.request import urlopen
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.htmx import serve_htmx
 from tests.support.processes import Process
 from tests.support.redis_server import free_port
 from tests.support.waiting import eventually, scaled
@@ -206,6 +207,7 @@ class Reader:
         if new or not self._contexts:
             self._contexts.append(self._browser.new_context())
             self._contexts[-1].set_default_timeout(scaled(15) * 1000)
+            serve_htmx(self._contexts[-1])
         page: Page = self._contexts[-1].new_page()
         page.goto(f"http://localhost:{self.port}{path}")
         return page

@@ -26,6 +26,7 @@ from channels_classic.layers.results import (
     Item,
     Kept,
     Notice,
+    Published,
     Recorded,
     Roster,
     Start,
@@ -35,6 +36,7 @@ from channels_classic.layers.results import (
 from channels_classic.layers.steps import (
     Announce,
     Entry,
+    Envelope,
     Flush,
     GetCounters,
     GetPresence,
@@ -49,6 +51,7 @@ from channels_classic.layers.steps import (
     Lookup,
     MemberCount,
     Members,
+    Publish,
     Push,
     PutBack,
     ReadHistory,
@@ -103,6 +106,20 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
         34,
         {"group": str, "inbox": str, "member": str, "life": int, "position": int, "last": bool},
     ),
+    Publish: (
+        35,
+        {
+            "group": str,
+            "envelope": list,
+            "reading": str,
+            "ttl": _Number,
+            "quota_key": str,
+            "limit": int,
+            "apart": str,
+            "apart_envelope": list,
+            "direct": bool,
+        },
+    ),
     Retire: (10, {"inbox": str}),
     Length: (11, {"queue": str}),
     Flush: (12, {}),
@@ -116,6 +133,7 @@ _COUNT = (str, str, int)
 _ENTRY = (bytes, _Number, str, (int, type(None)))
 _ITEM = (bytes, list)
 _RAW = (_Number, str)
+_ENVELOPE = (bytes, bytes)
 _IDENTITY = (str, bytes)
 
 Frame = Callable[[Any], tuple[Any, ...]]
@@ -190,6 +208,14 @@ def _restore_members(fields: list[Any]) -> list[Any]:
     return [*fields[:2], identities, *fields[3:]]
 
 
+def _restore_publish(fields: list[Any]) -> list[Any]:
+    group, envelope, reading, ttl, quota_key, limit, apart, apart_envelope, direct = fields
+    _check(envelope, _ENVELOPE)
+    _check(apart_envelope, _ENVELOPE)
+    bounds = (reading, ttl, quota_key, limit)
+    return [group, Envelope(*envelope), *bounds, apart, Envelope(*apart_envelope), direct]
+
+
 def _restore_lose(fields: list[Any]) -> list[Any]:
     for count in fields[0]:
         _check(count, _COUNT)
@@ -201,6 +227,7 @@ _RESTORE: dict[type, Callable[[list[Any]], list[Any]]] = {
     PutBack: _restore_put_back,
     JoinAs: _restore_members,
     RestoreIdentities: _restore_members,
+    Publish: _restore_publish,
     Lose: _restore_lose,
 }
 
@@ -224,7 +251,7 @@ def encode_result(result: Any) -> bytes:
 def decode_result(kind: type, answer: Any, where: str) -> Any:
     """Return the result of a step of this kind from an answer of the host at `where`."""
     if isinstance(answer, msgpack.ExtType):
-        return StepRefused(where, answer.data.decode())
+        return StepRefused(where, answer.data.decode(), unknown=True)
     if kind is Push:
         return [Status(status) for status in answer]
     if kind is Take and answer is not None:
@@ -257,6 +284,7 @@ _RESULTS: dict[type, Callable[..., Any]] = {
     JoinAs: Change,
     Leave: Change,
     Lookup: Audience,
+    Publish: lambda left, full: Published(Audience(*left), full),
     Record: lambda audience, life, position: Recorded(Audience(*audience), life, position),
     ReadHistory: _history,
     SetStart: Start,

@@ -1,4 +1,4 @@
-"""Steps as Redis commands, and replies as results. Pure: no socket, no clock; used by both kinds of connections.
+"""Steps as Redis commands; `replies` is the way back. Pure: no socket, no clock; used by both kinds of connections.
 
 Time is the server's own: scripts stamp what they store, and a `TIME` behind each take tells what has expired.
 """
@@ -6,33 +6,18 @@ Time is the server's own: scripts stamp what they store, and a `TIME` behind eac
 from __future__ import annotations
 
 import hashlib
-import math
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from channels_classic.layers.history import BYTES_LIMIT, SECONDS_LIMIT
-from channels_classic.layers.losses import KINDS, Count, counted_name, describe
-from channels_classic.layers.redis.cipher import Cipher
+from channels_classic.layers.losses import Count, counted_name
+from channels_classic.layers.redis.cipher import Cipher, Plain
 from channels_classic.layers.redis.handover import UNPROVEN
 from channels_classic.layers.redis.keys import Keys
-from channels_classic.layers.results import (
-    Announcement,
-    Audience,
-    Change,
-    History,
-    Identity,
-    Item,
-    Kept,
-    Notice,
-    Recorded,
-    Roster,
-    Start,
-    Status,
-    Taken,
-)
+from channels_classic.layers.redis.replies import COUNTED, ENTRY_HEAD, queue_of, quota_key_of
+from channels_classic.layers.results import Identity
 from channels_classic.layers.steps import (
     LISTENING,
     LIVENESS,
@@ -51,6 +36,7 @@ from channels_classic.layers.steps import (
     Lookup,
     MemberCount,
     Members,
+    Publish,
     Push,
     PutBack,
     ReadHistory,
@@ -74,23 +60,23 @@ QUOTAS_FROM = 64
 One client cannot fill a shorter queue at the default capacity.
 """
 
-_HEAD = struct.Struct(">IdIB")
-_KEPT_HEAD = struct.Struct(">dddB")
-_ANNOUNCED = struct.Struct(">dd")
-"""Before the facts of a program: when it reported them and until when they count, in milliseconds."""
 _MAX_TTL = 2**32 - 1
+
+
+_HEADS = {None: b"", False: b"#!lua\n", True: b"#!lua flags=allow-oom\n"}
 
 
 class Script:
     """Lua files beside this module, one after the other, addressed by their digest.
 
     With `allow_oom` it runs also when the server has reached `maxmemory`: what it writes is little and keeps the layer
-    alive, or makes room.
+    alive, or makes room. With `allow_oom` False it is refused then, as a whole; otherwise at the first command that
+    needs memory, but not once it has written anything.
     """
 
-    def __init__(self, *names: str, allow_oom: bool = False) -> None:
+    def __init__(self, *names: str, allow_oom: bool | None = None) -> None:
         sources = [(files(__package__) / "scripts" / f"{name}.lua").read_bytes() for name in names]
-        self.source = b"".join([b"#!lua flags=allow-oom\n" if allow_oom else b"", *sources])
+        self.source = b"".join([_HEADS[allow_oom], *sources])
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *arguments: str | bytes | int | float) -> Command:
@@ -98,7 +84,7 @@ class Script:
 
 
 PUT_BACK = Script("put_back")
-PUSH = Script("counters", "epoch", "push")
+PUSH = Script("counters", "epoch", "append", "push")
 RELEASE_QUOTA = Script("release_quota", allow_oom=True)
 _GROUP = ("epoch", "presence", "group")
 JOIN, JOIN_AS, MEMBERS = (Script(*_GROUP, name) for name in ("join", "join_as", "members"))
@@ -110,6 +96,7 @@ LEAVE_CHANNELS = Script("presence", "leave_channels", allow_oom=True)
 GET_PRESENCE = Script("presence", "get_presence")
 TAKE_NOTICES = Script("presence", "take_notices", allow_oom=True)
 LOOKUP = Script("audience", "lookup")
+PUBLISH = Script("counters", "epoch", "append", "audience", "publish", allow_oom=False)
 RECORD = Script("epoch", "history", "audience", "record")
 READ_HISTORY, SET_START = (Script("epoch", "history", name) for name in ("read_history", "set_start"))
 HEARTBEAT = Script("epoch", "heartbeat", allow_oom=True)
@@ -121,11 +108,8 @@ SCRIPTS = [
     *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE),
     *(JOIN_AS, RESTORE_IDENTITIES, JOIN_CHANNELS_AS, LEAVE_CHANNELS, GET_PRESENCE, TAKE_NOTICES),
     *(RECORD, READ_HISTORY, SET_START),
-    *(JOIN_CHANNELS, LOOKUP, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE),
+    *(JOIN_CHANNELS, LOOKUP, PUBLISH, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE),
 ]
-
-_COUNTED = ("messages", "full", *(f"lost_{kind}" for kind in KINDS))
-"""Starts of the fields of the counters."""
 
 
 def milliseconds(seconds: float) -> int:
@@ -152,16 +136,6 @@ class CommandBuilder:
         """Return the commands of a step, in order."""
         return _COMMANDS[type(step)](self, step)
 
-    def result(self, step: Step, replies: Sequence[Any], epoch: int) -> Any:
-        """Return the result of a step from the replies to its commands, read by a client that registered at `epoch`."""
-        if isinstance(step, Take):
-            return self._taken(replies, epoch)
-        decrypt = _DECRYPTED.get(type(step))
-        if decrypt is not None:
-            return decrypt(self, replies[0])
-        convert = _RESULTS.get(type(step))
-        return convert(step, replies, epoch) if convert else None
-
     def _push(self, step: Push) -> list[Command]:
         keys = [self.keys.queue(step.queue), self.keys.epoch, self.keys.counters]
         if step.queue.endswith("!"):
@@ -178,7 +152,7 @@ class CommandBuilder:
         keys = [self.keys.queue(step.queue)]
         if step.queue.endswith("!"):
             keys.append(self.keys.quotas(step.queue))
-        longest = max(_HEAD.unpack_from(item.raw)[2] for item in step.items)
+        longest = max(ENTRY_HEAD.unpack_from(item.raw)[2] for item in step.items)
         return [PUT_BACK(keys, longest + 1000, *(item.raw for item in step.items))]
 
     def _take(self, step: Take) -> list[Command]:
@@ -193,35 +167,14 @@ class CommandBuilder:
         if replies[0] is None:
             return None
         key, entries = replies[0]
-        queue = _queue_of(key)
+        queue = queue_of(key)
         counted = dict(zip(_inboxes(step), replies[2:], strict=True)).get(queue)
         if counted is None:
             return None
         taken: list[bytes | int] = []
-        for quota_key, number in Counter(map(_quota_key, entries)).items():
+        for quota_key, number in Counter(map(quota_key_of, entries)).items():
             taken += (quota_key, number)
         return RELEASE_QUOTA([self.keys.quotas(queue)], counted, sum(map(len, entries)), *taken)
-
-    def _taken(self, replies: Sequence[Any], epoch: int) -> Taken | None:
-        if replies[0] is None:
-            return None
-        key, entries = replies[0]
-        now = _now(replies[1])
-        items, lost = [], []
-        for entry in entries:
-            try:
-                number, stamp, ttl, quota_key = _HEAD.unpack_from(entry)
-                payload = self.cipher.decrypt(entry[_HEAD.size + quota_key :])
-            except (ValueError, struct.error):
-                lost.append(("undecodable", b""))
-                continue
-            if number < epoch:
-                lost.append(("fenced", payload))
-            elif stamp + ttl <= now:
-                lost.append(("expired", payload))
-            else:
-                items.append(Item(payload, entry, (stamp + ttl - now) / 1000))
-        return Taken(_queue_of(key), items, lost)
 
     def _group(
         self,
@@ -266,14 +219,6 @@ class CommandBuilder:
     def _take_notices(self, step: TakeNotices) -> list[Command]:
         return [TAKE_NOTICES([self.keys.notices], milliseconds(LISTENING), step.count)]
 
-    def identity(self, stored: bytes) -> Identity | None:
-        """Return an identity as it was given; None for one that was encrypted with another key."""
-        length = stored[0] + 1
-        try:
-            return Identity(stored[1:length].decode(), self.cipher.decrypt(stored[length:]))
-        except ValueError:
-            return None
-
     def _leave(self, step: Leave) -> list[Command]:
         if not step.inbox:
             return [LEAVE_CHANNELS([self.keys.channels(step.group), self.keys.notices], step.group, *step.members)]
@@ -282,6 +227,17 @@ class CommandBuilder:
     def _lookup(self, step: Lookup) -> list[Command]:
         keys = [self.keys.group(step.group), self.keys.channels(step.group)]
         return [LOOKUP(keys, self.membership, self.keys.alive(""), self.keys.members(step.group, ""))]
+
+    def _publish(self, step: Publish) -> list[Command]:
+        if not step.direct or not isinstance(self.cipher, Plain):
+            # A script cannot write the version into what is encrypted.
+            return self._lookup(Lookup(step.group))
+        keys = [self.keys.group(step.group), self.keys.channels(step.group), self.keys.epoch, self.keys.counters]
+        where = (self.membership, self.keys.alive(""), self.keys.members(step.group, ""))
+        starts = (self.keys.queue(""), self.keys.quotas(""))
+        bounds = (INBOX_ENTRIES, QUEUE_BYTES, QUOTAS_FROM)
+        entry = (step.quota_key, step.limit, milliseconds(step.ttl), step.reading)
+        return [PUBLISH(keys, *where, *starts, *bounds, *entry, *step.envelope, step.apart, *step.apart_envelope)]
 
     def _history_keys(self, group: str) -> list[str]:
         by_group = (self.keys.history(group), self.keys.kept(group))
@@ -306,19 +262,6 @@ class CommandBuilder:
         keys = [*self._history_keys(step.group), self.keys.starts(step.group, step.inbox)]
         start = (step.life, step.position, int(step.last))
         return [SET_START(keys, self._positions, self.membership, step.member, *start)]
-
-    def history(self, life: Any, head: int, complete: int, stored: Sequence[bytes], is_member: int) -> History:
-        """Return a history as it was recorded; one of another encryption key is not complete."""
-        kept: list[Kept] | None = [] if complete else None
-        for entry in stored:
-            position, _, _, name = _KEPT_HEAD.unpack_from(entry)
-            try:
-                payload = self.cipher.decrypt(entry[_KEPT_HEAD.size + name :])
-            except ValueError:
-                return History(int(life), head, None, bool(is_member))
-            if kept is not None:
-                kept.append(Kept(int(position), payload))
-        return History(int(life), head, kept, bool(is_member))
 
     def _members(self, step: Members) -> list[Command]:
         return self._group(MEMBERS, step)
@@ -368,7 +311,7 @@ class CommandBuilder:
     def _statistics(self, step: GetStatistics) -> list[Command]:
         if step.queue is None:
             return [("HGETALL", self.keys.counters)]
-        fields = [f"{kind}:{counted_name(step.queue)}" for kind in _COUNTED]
+        fields = [f"{kind}:{counted_name(step.queue)}" for kind in COUNTED]
         entries = self.keys.queue(step.queue)
         return [("HMGET", self.keys.counters, *fields), ("LLEN", entries), ("LINDEX", entries, 0), ("TIME",)]
 
@@ -388,125 +331,6 @@ def _inboxes(step: Take) -> list[str]:
     return [queue for queue in step.queues if queue.endswith("!")]
 
 
-def _queue_of(key: bytes) -> str:
-    return key.decode().rpartition(":queue:")[2]
-
-
-def _quota_key(entry: bytes) -> bytes:
-    if len(entry) < _HEAD.size:
-        return b""
-    return entry[_HEAD.size : _HEAD.size + entry[_HEAD.size - 1]]
-
-
-_STATUSES = {int(status): status for status in Status}
-
-
-def _statuses(step: Push, replies: Sequence[Any], epoch: int) -> list[Status]:
-    return [_STATUSES[status] for status in replies[0]]
-
-
-def _change(step: Join | JoinAs | Leave, replies: Sequence[Any], epoch: int) -> Change:
-    return Change(*replies[0]) if step.inbox else Change(0, 0)
-
-
-def _audience(step: Lookup, replies: Sequence[Any], epoch: int) -> Audience:
-    return _audience_of(replies[0])
-
-
-def _audience_of(reply: Sequence[Any]) -> Audience:
-    inboxes, channels, dead = reply
-    found = iter(inboxes)
-    versions = {inbox.decode(): int(version) for inbox, version in zip(found, found, strict=True)}
-    return Audience(versions, [channel.decode() for channel in channels], [inbox.decode() for inbox in dead])
-
-
-def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    found = iter(flat)
-    return zip(found, found, strict=True)
-
-
-def _roster(builder: CommandBuilder, reply: Any) -> Roster:
-    version, complete, members, stored, starts = reply
-    identities = {member.decode(): builder.identity(identity) for member, identity in _pairs(stored)}
-    known = {member: identity for member, identity in identities.items() if identity is not None}
-    found = {member.decode(): _start(start.split()) for member, start in _pairs(starts)}
-    return Roster(version, [member.decode() for member in members], bool(complete), known, found)
-
-
-def _start(fields: Sequence[Any]) -> Start:
-    life, position, last = map(int, fields)
-    return Start(life, position, bool(last))
-
-
-def _get_presence(builder: CommandBuilder, reply: Any) -> list[Identity]:
-    return [identity for stored in reply if (identity := builder.identity(stored)) is not None]
-
-
-def _notices(builder: CommandBuilder, reply: Any) -> list[Notice]:
-    found = []
-    for notice, stored in _pairs(reply):
-        identity = builder.identity(stored)
-        if identity is not None:
-            found.append(Notice(notice[:1] == b"+", notice[1:].partition(b"\0")[0].decode(), identity))
-    return found
-
-
-def _epochs(step: Heartbeat, replies: Sequence[Any], epoch: int) -> tuple[int | None, ...]:
-    return (int(replies[0]),)
-
-
-def _recorded(step: Record, replies: Sequence[Any], epoch: int) -> Recorded:
-    life, position = replies[0][3:]
-    return Recorded(_audience_of(replies[0][:3]), int(life), position)
-
-
-def _count(step: Length | MemberCount, replies: Sequence[Any], epoch: int) -> int:
-    return int(replies[0])
-
-
-def _names(step: Flush | GetPresenceGroups, replies: Sequence[Any], epoch: int) -> list[str]:
-    return [inbox.decode() for inbox in replies[0]]
-
-
-def _statistics(step: GetStatistics, replies: Sequence[Any], epoch: int) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    if step.queue is None:
-        for kind, _, number in _counts(step, replies, epoch):
-            counts[kind] += number
-        return describe(counts)
-    counts.update({kind: int(number or 0) for kind, number in zip(_COUNTED, replies[0], strict=True)})
-    oldest, now = replies[2], _now(replies[3])
-    age = 0.0 if oldest is None or len(oldest) < _HEAD.size else now - _HEAD.unpack_from(oldest)[1]
-    return describe(counts, replies[1], age / 1000 if math.isfinite(age) else 0.0)
-
-
-def _counts(step: GetStatistics | GetCounters, replies: Sequence[Any], epoch: int) -> list[Count]:
-    found = iter(replies[0])
-    counts = []
-    for field, number in zip(found, found, strict=True):
-        kind, _, name = field.decode().partition(":")
-        counts.append((kind, name, int(number)))
-    return counts
-
-
-def _programs(step: GetPrograms, replies: Sequence[Any], epoch: int) -> list[Announcement]:
-    found, now = iter(replies[0]), _now(replies[1])
-    programs = []
-    for name, value in zip(found, found, strict=True):
-        if len(value) < _ANNOUNCED.size:
-            continue  # written by something else
-        since, deadline = _ANNOUNCED.unpack_from(value)
-        if deadline > now:
-            age = max(0.0, (now - since) / 1000)
-            programs.append(Announcement(name.decode(errors="replace"), value[_ANNOUNCED.size :], age))
-    return programs
-
-
-def _now(time: Sequence[bytes]) -> int:
-    """Return the answer to `TIME` in milliseconds."""
-    return int(time[0]) * 1000 + int(time[1]) // 1000
-
-
 _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     Push: CommandBuilder._push,
     PutBack: CommandBuilder._put_back,
@@ -516,6 +340,7 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     RestoreIdentities: CommandBuilder._restore_identities,
     Leave: CommandBuilder._leave,
     Lookup: CommandBuilder._lookup,
+    Publish: CommandBuilder._publish,
     Record: CommandBuilder._record,
     ReadHistory: CommandBuilder._read_history,
     SetStart: CommandBuilder._set_start,
@@ -534,30 +359,4 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     GetCounters: CommandBuilder._get_counters,
     Announce: CommandBuilder._announce,
     GetPrograms: CommandBuilder._get_programs,
-}
-
-_DECRYPTED: dict[type, Callable[[CommandBuilder, Any], Any]] = {
-    Members: _roster,
-    GetPresence: _get_presence,
-    TakeNotices: _notices,
-    ReadHistory: lambda builder, reply: builder.history(*reply),
-}
-"""Results that need the cipher."""
-
-_RESULTS: dict[type, Callable[[Any, Sequence[Any], int], Any]] = {
-    Push: _statuses,
-    Join: _change,
-    JoinAs: _change,
-    Leave: _change,
-    Lookup: _audience,
-    Record: _recorded,
-    SetStart: lambda step, replies, epoch: _start(replies[0]),
-    MemberCount: _count,
-    GetPresenceGroups: _names,
-    Heartbeat: _epochs,
-    Length: _count,
-    Flush: _names,
-    GetStatistics: _statistics,
-    GetCounters: _counts,
-    GetPrograms: _programs,
 }

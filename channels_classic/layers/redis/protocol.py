@@ -20,6 +20,7 @@ from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
 from channels_classic.layers.redis.handover import Former
+from channels_classic.layers.redis.replies import result_of
 from channels_classic.layers.steps import Step, Take
 
 logger = logging.getLogger("channels_classic.layers")
@@ -171,7 +172,7 @@ class RedisProtocol:
         if error is not None:
             return self._refusal(error)
         if not isinstance(step, Take):
-            return self.shard.result(step, replies, self._epoch)
+            return result_of(step, replies, self._epoch, self.shard.cipher)
         epoch = self._epoch + self._unregistered
         if isinstance(replies[-1], bytes) and replies[-1].startswith(b"# Replication"):
             *replies, role = replies
@@ -183,14 +184,14 @@ class RedisProtocol:
         quota_release = self.shard.quota_release(step, replies)
         if quota_release:
             self._owed.append(quota_release)
-        return self.shard.result(step, replies, epoch)
+        return result_of(step, replies, epoch, self.shard.cipher)
 
     def _taken_without_context(self, step: Take, taken: Any, error: redis.ResponseError) -> Any:
         """Return the result of a `Take` that got entries, but not the time or the role: they are lost, and counted."""
         logger.warning("Messages that were handed out are lost: %s", self._refusal(error))
         self._unregistered = True
         no_context = [None] * sum(queue.endswith("!") for queue in step.queues)
-        return self.shard.result(step, [taken, (0, 0), *no_context], self._epoch + 1)
+        return result_of(step, [taken, (0, 0), *no_context], self._epoch + 1, self.shard.cipher)
 
     def _data_went_back(self, role: bytes) -> bool:
         """Return whether the server may hold data of another one since this connection was registered."""

@@ -32,6 +32,7 @@ from channels_classic.layers.steps import (
     Lookup,
     MemberCount,
     Members,
+    Publish,
     Push,
     PutBack,
     ReadHistory,
@@ -99,6 +100,8 @@ class Routes:
         if isinstance(step, Heartbeat):
             epochs = chain(step.restored, repeat(None))
             return [ShardRequest(shard, replace(step, restored=[next(epochs)])) for shard in shards]
+        if isinstance(step, Publish):
+            step = replace(step, direct=len(set(self.pinned)) == 1)
         return [ShardRequest(shard, step) for shard in shards]
 
     def refusal(self, step: Step, error: LayerUnavailable) -> StepRefused:
@@ -137,7 +140,7 @@ def marked(taken: Taken, shard: int) -> Taken:
 _PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {
     **dict.fromkeys(
         (
-            *(Join, JoinAs, RestoreIdentities, Leave, Lookup, Record, ReadHistory, SetStart),
+            *(Join, JoinAs, RestoreIdentities, Leave, Lookup, Publish, Record, ReadHistory, SetStart),
             *(MemberCount, Members, GetPresence, Renew, Restore),
         ),
         lambda routes, step: [routes.pin(step.group)],

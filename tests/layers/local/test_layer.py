@@ -17,7 +17,8 @@ import pytest
 import uvloop
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers.local import LocalChannelLayer
+from channels_classic.layers.codec import decode
+from channels_classic.layers.local import LocalChannelLayer, wire
 from channels_classic.layers.local import client as client_module
 from channels_classic.layers.local.address import socket_address
 from channels_classic.layers.local.claim import Claim, claim
@@ -25,7 +26,8 @@ from channels_classic.layers.local.client import SocketConnection
 from channels_classic.layers.local.host import WRITE_BUFFER
 from channels_classic.layers.local.wire import encode_step
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.steps import Entry, Length, Push, Take
+from channels_classic.layers.names import new_inbox
+from channels_classic.layers.steps import Entry, Heartbeat, Join, Length, Publish, Push, Take
 from tests.layers.hosts import HostThread, folder, host_process
 from tests.support.processes import Process
 from tests.support.waiting import eventually, scaled
@@ -243,6 +245,19 @@ def test_a_send_without_a_host_says_how_to_start_one(client: LocalChannelLayer, 
             act()
     with pytest.raises(LayerUnavailable, match="runinterface"):
         asyncio.run(client.send_async("chat", {}))
+
+
+def test_a_group_send_reaches_the_clients_of_a_host_that_does_not_know_its_step(
+    host: HostThread, client: LocalChannelLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host of an earlier release: interface servers run for months."""
+    code, _ = wire._SHAPES[Publish]
+    monkeypatch.delitem(wire._KINDS, code)
+    inbox = new_inbox()
+    client.run([Heartbeat(inbox), Join("room", inbox, ["me"])])
+    client.send_group("room", {"text": "x"})
+    (taken,) = client.run([Take([inbox], 9)])
+    assert [decode(item.payload)[3] for item in taken.items] == [{"text": "x"}]
 
 
 def test_a_group_send_without_a_host_reaches_nobody(

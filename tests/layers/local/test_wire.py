@@ -9,9 +9,18 @@ from hypothesis import strategies as st
 
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.local.wire import WAKE, decode_result, decode_step, encode_result, encode_step, unpacker
-from channels_classic.layers.results import Audience, Change, Item, Roster, Status, Taken
+from channels_classic.layers.results import (
+    Audience,
+    Change,
+    Item,
+    Published,
+    Roster,
+    Status,
+    Taken,
+)
 from channels_classic.layers.steps import (
     Entry,
+    Envelope,
     Flush,
     Heartbeat,
     Join,
@@ -20,6 +29,7 @@ from channels_classic.layers.steps import (
     Lookup,
     MemberCount,
     Members,
+    Publish,
     Push,
     PutBack,
     Renew,
@@ -33,6 +43,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 number = st.floats(0, 1e9)
 entry = st.builds(Entry, st.binary(max_size=9), number, text, st.none() | st.integers(0, 2**31))
 item = st.builds(Item, st.binary(max_size=9), st.tuples(number, text).map(list))
+envelope = st.builds(Envelope, st.binary(max_size=9), st.binary(max_size=9))
 members = st.lists(text, max_size=3)
 steps = st.one_of(
     st.builds(Push, text, st.lists(entry, max_size=3), st.booleans()),
@@ -41,6 +52,7 @@ steps = st.one_of(
     st.builds(Join, text, text, members),
     st.builds(Leave, text, text, members, st.booleans()),
     st.builds(Lookup, text),
+    st.builds(Publish, text, envelope, text, number, text, st.integers(0, 2**31), text, envelope, st.booleans()),
     st.builds(Members, text, text),
     st.builds(MemberCount, text, text),
     st.builds(Renew, text, text),
@@ -86,6 +98,7 @@ def test_each_entry_has_its_status(statuses: list[Status]) -> None:
     [
         (Take, None),
         (Lookup, Audience({"inbox!": 2**51}, ["plain"], ["dead!"])),
+        (Publish, Published(Audience({"inbox!": 2**51}, ["plain"], ["dead!"]), 3)),
         (Members, Roster(2**51, ["a", "b"], True)),
         (Heartbeat, (2**47,)),
         (Length, 3),
@@ -102,6 +115,7 @@ def test_a_refusal_comes_back_as_one() -> None:
     refusal = _answered(Push, StepRefused("there", "the reason"))
     assert isinstance(refusal, StepRefused)
     assert (refusal.where, refusal.reason) == ("here", "the reason")
+    assert refusal.unknown
 
 
 def test_a_wake_up_is_no_step() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,8 +13,10 @@ from channels_classic.layers import names
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Heartbeat, Join, Members, Step, Take
+from channels_classic.layers.redis.commands import QUOTAS_FROM
+from channels_classic.layers.steps import Heartbeat, Join, Length, Members, Step, Take
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import eventually_async
 
 
 class CountingLayer(RedisChannelLayer):
@@ -82,6 +85,38 @@ def test_a_receive_that_waits_is_one_round_trip_however_long_it_waits(
     assert cost.commands() == {"blmpop": 1, "time": 1}
 
 
+def test_coroutines_take_what_waits_in_shared_round_trips_and_wait_only_for_what_is_to_come(
+    layer: CountingLayer, redis_server: RedisServer
+) -> None:
+    channels = [f"jobs.{number}" for number in range(16)]
+
+    def clients() -> int:
+        listed = redis_server.command_text("CLIENT", "LIST").splitlines()
+        return sum("cmd=client|list" not in client for client in listed)
+
+    async def take_all() -> list[Any]:
+        received = await asyncio.gather(*(layer.receive_async([channel]) for channel in channels))
+        connections = clients()
+        await layer.close_async()
+        return [sorted(channel for channel, _ in received), connections]
+
+    async def wait() -> Any:
+        waiting = asyncio.ensure_future(layer.receive_async(["jobs"]))
+        await eventually_async(lambda: "cmd=blmpop" in redis_server.command_text("CLIENT", "LIST"))
+        await layer.send_async("jobs", {"n": 1})
+        received = await waiting
+        await layer.close_async()
+        return received
+
+    for channel in channels:
+        layer.send(channel, {})
+    before = clients()
+    cost = Cost(redis_server)
+    assert asyncio.run(take_all()) == [sorted(channels), before + 1]
+    assert (cost.commands()["lmpop"], cost.commands()["time"], "blmpop" in cost.commands()) == (16, 16, False)
+    assert asyncio.run(wait()) == ("jobs", {"n": 1})
+
+
 def test_a_step_of_a_worker_is_one_round_trip(layer: CountingLayer, redis_server: RedisServer) -> None:
     """Replies to one client and the next take: a worker's turn."""
     layer.send("jobs", {})
@@ -94,7 +129,7 @@ def test_a_step_of_a_worker_is_one_round_trip(layer: CountingLayer, redis_server
 
 
 @pytest.mark.parametrize("members", [10, 10_000])
-def test_a_group_send_is_a_lookup_and_one_push_per_interface_server(
+def test_a_group_send_is_one_round_trip_whatever_the_number_of_members(
     layer: CountingLayer, redis_server: RedisServer, members: int
 ) -> None:
     inbox = names.new_inbox()
@@ -104,11 +139,28 @@ def test_a_group_send_is_a_lookup_and_one_push_per_interface_server(
     layer.send_group("room", {})
     layer.trips, cost = 0, Cost(redis_server)
     layer.send_group("room", {})
-    assert layer.trips == 2
+    assert layer.trips == 1
     found = cost.commands()
-    assert (found["evalsha"], found["rpush"], found["zrange"]) == (2, 1, 2)
+    assert (found["evalsha"], found["rpush"], found["zrange"]) == (1, 1, 2)
     assert sum(found.values()) - found["evalsha"] == 13
     assert len(layer.run([Members("room", inbox)])[0].members) == members
+
+
+def test_a_group_send_to_many_interface_servers_is_one_round_trip_and_one_more_for_those_with_long_queues(
+    layer: CountingLayer, redis_server: RedisServer
+) -> None:
+    inboxes = [names.new_inbox() for _ in range(20)]
+    layer.run([step for inbox in inboxes for step in (Heartbeat(inbox), Join("room", inbox, ["client"]))])
+    layer.trips, cost = 0, Cost(redis_server)
+    layer.send_group("room", {})
+    assert (layer.trips, cost.commands()["evalsha"], cost.commands()["rpush"]) == (1, 1, 20)
+    for number in range(QUOTAS_FROM):
+        layer.send(f"{inboxes[0]}client", {"n": number})
+    layer.trips, cost = 0, Cost(redis_server)
+    layer.send_group("room", {})
+    assert (layer.trips, cost.commands()["evalsha"], cost.commands()["rpush"]) == (2, 2, 20)
+    lengths = [QUOTAS_FROM + 2, *[2] * 19]
+    assert layer.run([Length(inbox) for inbox in inboxes]) == lengths
 
 
 def test_an_announcement_is_four_commands_in_five_seconds(layer: CountingLayer, redis_server: RedisServer) -> None:
