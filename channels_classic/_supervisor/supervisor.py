@@ -256,9 +256,7 @@ class Supervisor(Generic[P]):
             )
             process.kill(Reason.STUCK)
         elif process.pid not in self._stuck:
-            self._logger.error(
-                "%s %d hangs: no heartbeat for %.0f s.", self.name, process.pid, process.silence
-            )
+            self._logger.error("%s %d hangs: no heartbeat for %.0f s.", self.name, process.pid, process.silence)
 
     def _kill_overdue(self) -> float | None:
         """Kill processes that did not stop in time; return the seconds until the next deadline."""

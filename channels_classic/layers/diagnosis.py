@@ -61,8 +61,7 @@ def _silent(status: Status) -> Iterator[str]:
     for name, heard in programs:
         if heard > SILENT_AFTER:
             yield (
-                f"The {name} has not reported for {heard:.0f} s: it hangs, is cut off from the layer, or was "
-                "killed."
+                f"The {name} has not reported for {heard:.0f} s: it hangs, is cut off from the layer, or was killed."
             )
 
 
