@@ -308,6 +308,8 @@ def test_the_demo_survives_every_worker_and_says_what_a_reader_sees(
         assert reader.ping().wait(5)
         with urlopen(f"http://127.0.0.1:{free_port}/", timeout=30) as page:
             assert page.status == 200
+        demo.wait_for_line(r"worker \d │ .*websocket\.connect -> blog\.consumers\.ws_connect: consumed in")
+        demo.wait_for_line(r"worker \d │ .*http\.request -> .*: consumed in", occurrences=2)
     assert demo.running
     assert "was ended by SIGKILL" in demo.output or number != signal.SIGKILL
 

@@ -1,4 +1,4 @@
-"""Workers that stand still for longer than the lease on a frame, and go on when the next frame was handed out."""
+"""Workers that are suspended for longer than the lease on a frame, and resume when the next frame was handed out."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class RedisConnection:
         if isinstance(step, Take):
             self._blocked = self._woken = False
             if replies[0] is not None and not self._unread and time.monotonic() - self._written > STALE_AFTER:
-                # It is not known when the messages came: this process may have stood still with them unread.
+                # It is not known when the messages came: this process may have been suspended with them unread.
                 replies[1] = self._ask([TIME])[0]
         return self._protocol.result(step, replies)
 
