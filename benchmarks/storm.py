@@ -35,7 +35,7 @@ TALK_INTERVAL = 0.1
 CALM = 5.0
 """Seconds for which the undisturbed echo is measured."""
 
-PATIENCE = 120.0
+OPEN_TIMEOUT = 120.0
 """Seconds within which all clients must be back."""
 
 TOGETHER = 50
@@ -150,9 +150,9 @@ async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, floa
     begun = time.perf_counter()
     os.kill(options.programs.pid("interface server", "server"), signal.SIGHUP)
     while record.closed < len(clients) or not all(client.is_open for client in clients):
-        if time.perf_counter() - begun > PATIENCE:
+        if time.perf_counter() - begun > OPEN_TIMEOUT:
             missing = sum(not client.is_open for client in clients)
-            sys.exit(f"After {PATIENCE:g} s {record.closed} sockets were closed, and {missing} are not open.")
+            sys.exit(f"After {OPEN_TIMEOUT:g} s {record.closed} sockets were closed, and {missing} are not open.")
         await asyncio.sleep(0.05)
     elapsed = time.perf_counter() - begun
     stormy = percentile(record.echoes)
