@@ -44,7 +44,7 @@ class Process:
         """True once it has been ready; from then on it handles signals."""
         self.wants_replacement = False
         self.deadline: float | None = None
-        """When to kill it (by the clock), once it was asked to stop."""
+        """The time to kill it (by the clock), once it was asked to stop."""
 
     def listen(self) -> None:
         """Read from its socket, which is readable."""

@@ -37,6 +37,6 @@ class Bar:
             print(f"{what} …", flush=True)
 
     def update(self, sent: int) -> None:
-        """So many were sent."""
+        """Show how many were sent."""
         if self._progress is not None:
             self._progress.update(self._task, completed=sent)

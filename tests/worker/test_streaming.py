@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(180)
 
 
 async def streamed(socket: ClientConnection, pause: float) -> tuple[float, float]:
-    """When the first and the last number of a stream came."""
+    """Return the times at which the first and the last number of a stream came."""
     await socket.send(str(pause))
     first = 0.0
     for number in range(5):
