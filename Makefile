@@ -27,7 +27,7 @@ test: $(READY)  ## run the tests but the slow ones, with a real Redis and a real
 	@scripts/provide redis chromium iproute2 && $(BIN)/python -m pytest -n 6 -m 'not slow'
 
 coverage: $(READY)  ## run all tests, measure branch coverage and hold the floor in setup.cfg
-	@scripts/provide redis chromium iproute2 && $(BIN)/coverage erase && $(BIN)/coverage run -m pytest -n 6 && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
+	@scripts/provide redis chromium iproute2 && { scripts/provide npm || :; } && $(BIN)/coverage erase && $(BIN)/coverage run -m pytest -n 6 && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 test-all: $(READY)  ## run the tests with each supported pair of Python and Django found here
 	@scripts/provide redis chromium iproute2 && scripts/nox --session tests

@@ -20,9 +20,11 @@ DJANGO = ("django", "django-2")
 GUNICORN = ("gunicorn", "gunicorn-2")
 
 
-FULL_SIZES = {"storm": "5000", "drain": "30", "crowd": "20000"}
-QUICK_SIZES = {"storm": "500", "drain": "5", "crowd": "2000"}
-"""The sockets whose server is replaced, the seconds that takes, and the sockets of a crowd; and those of `--quick`."""
+FULL_SIZES = {"storm": "5000", "drain": "30", "crowd": "20000", "drops": "1000", "period": "10"}
+QUICK_SIZES = {"storm": "500", "drain": "5", "crowd": "2000", "drops": "200", "period": "5"}
+"""The sockets whose server is replaced, the seconds that takes, the sockets of a crowd, and those that lose their
+network once in as many seconds; and all of them for `--quick`.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ def is_rate(figure: str) -> bool:
 def _not_slower(*figures: str, local: str = "local", redis: str = "redis") -> tuple[Goal, ...]:
     """The local layer keeps up with Redis."""
     return tuple(Goal((redis,), 1.0, figure, local) for figure in figures)
+
+
+def _nothing_missed(twice: str, ours: str) -> tuple[Goal, ...]:
+    """A recoverable group delivers everything, once."""
+    return tuple(Goal((), 0, figure, ours) for figure in ("missed", twice, "gaps"))
 
 
 def _broadcast(sockets: int) -> Scenario:
@@ -234,8 +241,17 @@ SCENARIOS = (
             Goal((), 2, "times the 99 % before", "redis-drain"),
             Goal((), 0, "lost", "redis-drain"),
             Goal((), 0, "twice", "redis-drain"),
+            *_nothing_missed("delivered twice", "redis-drain"),
             Goal((), None, "times the paced rate", "redis-restart"),
+            *_nothing_missed("delivered twice", "redis-restart"),
         ),
+    ),
+    Scenario(
+        "drops",
+        "clients that lose their network for 2 s every 10 s",
+        ("benchmarks.drops", "{ws}/feed", "--sockets", "{drops}", "--period", "{period}"),
+        ("redis",),
+        _nothing_missed("twice", "redis"),
     ),
     Scenario(
         "blocking",

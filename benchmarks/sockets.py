@@ -22,18 +22,21 @@ def frame(text: bytes) -> bytes:
 class Socket(asyncio.Protocol):
     """One socket; `on_frames` is told how many frames came whenever some did, `on_text`, if it is there, each text."""
 
-    def __init__(self, host: str, path: str) -> None:
+    def __init__(self, host: str, path: str, protocols: str = "") -> None:
         self.on_frames: Callable[[int], None] = lambda count: None
-        self.on_text: Callable[[bytes], None] | None = None
+        self.on_text: Callable[[bytes], object] | None = None
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.closed = False
         self.gone = asyncio.Event()
         self.close_frame = b""
         """The payload of the server's close frame: two bytes of code, and the reason."""
+        self.speaks_protocol = False
+        """True if the server chose one of the `protocols` that were offered."""
         key = base64.b64encode(os.urandom(16)).decode()
+        offer = f"Sec-WebSocket-Protocol: {protocols}\r\n" if protocols else ""
         self._request = (
             f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{offer}\r\n"
         ).encode()
         self._buffer = b""
 
@@ -57,6 +60,7 @@ class Socket(asyncio.Protocol):
                 self.opened.set_exception(ConnectionError(head.split(b"\r\n")[0].decode()))
                 return
             self._buffer = rest
+            self.speaks_protocol = b"\r\nsec-websocket-protocol:" in head.lower()
             self.opened.set_result(None)
         self._count()
 

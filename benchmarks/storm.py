@@ -2,7 +2,7 @@
 
 `python -m benchmarks.storm URL --programs "interface server=123" --sockets 5000 --drain 30` sends SIGHUP to the program
 when all sockets are open. A few of them talk all the time. The consumer of disconnects counts in Redis, which
-`REDIS_URL` names.
+`REDIS_URL` names. Where the server speaks the sub-protocol that recovers, ten messages a second go to a group of all.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from urllib.parse import SplitResult, urlsplit
 import redis
 import uvloop
 
+from benchmarks.feed import Feed, Follower, all_arrived
 from benchmarks.limits import more_descriptors
 from benchmarks.programs import Programs
 from benchmarks.project.counting import CONSUMED, SOCKETS
@@ -40,6 +41,9 @@ OPEN_TIMEOUT = 120.0
 
 TOGETHER = 50
 """Handshakes at once while the sockets are opened."""
+
+HELLO = b"hello"
+"""The frame of a socket that talks, and its echo."""
 
 RETRY = re.compile(rb"retry=(\d+)")
 
@@ -73,25 +77,34 @@ class Record:
     closed: int = 0
 
 
-class Client:
+class Client(Follower):
     """A page: a socket that is opened again whenever it closes. It talks, if `talks`."""
 
     def __init__(self, url: SplitResult, record: Record, talks: bool) -> None:
+        super().__init__()
         assert url.hostname is not None
         self._host, self._port, self._path = url.hostname, url.port or 80, url.path
         self._record = record
         self._talks = talks
+        self._echoed = asyncio.Event()
         self.is_open = False
 
     async def connect(self) -> Socket:
         loop = asyncio.get_running_loop()
-        _, socket = await loop.create_connection(lambda: Socket(self._host, self._path), self._host, self._port)
+        _, socket = await loop.create_connection(
+            lambda: Socket(self._host, self._path, self.protocols), self._host, self._port
+        )
+        socket.on_text = lambda text: self._received(text, socket.speaks_protocol)
         try:
             await asyncio.wait_for(asyncio.shield(socket.opened), TIMEOUT)
         except BaseException:
             socket.close()
             raise
         return socket
+
+    def _received(self, text: bytes, recovers: bool) -> None:
+        if (self.receive(text) if recovers else text) == HELLO:
+            self._echoed.set()
 
     async def run(self, socket: Socket) -> None:
         """Stay connected, for ever."""
@@ -109,15 +122,14 @@ class Client:
             await socket.gone.wait()
             return
         while not socket.gone.is_set():
-            echoed = asyncio.Event()
-            socket.on_text = lambda text, echoed=echoed: echoed.set()
+            self._echoed.clear()
             begun = time.perf_counter()
-            socket.write(frame(b"hello"))
-            waits = [asyncio.ensure_future(echoed.wait()), asyncio.ensure_future(socket.gone.wait())]
+            socket.write(frame(HELLO))
+            waits = [asyncio.ensure_future(self._echoed.wait()), asyncio.ensure_future(socket.gone.wait())]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
-            if echoed.is_set():
+            if self._echoed.is_set():
                 self._record.echoes.append(time.perf_counter() - begun)
                 await asyncio.sleep(TALK_INTERVAL)
 
@@ -142,6 +154,10 @@ async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, floa
         batch = clients[start : start + TOGETHER]
         sockets = await asyncio.gather(*(client.connect() for client in batch))
         tasks += [asyncio.create_task(client.run(socket)) for client, socket in zip(batch, sockets, strict=True)]
+    recovers = sockets[0].speaks_protocol
+    while recovers and not all(client.cursor for client in clients):
+        await asyncio.sleep(0.05)  # until each has joined
+    feed = Feed() if recovers else None
     await asyncio.sleep(1)
     record.echoes.clear()
     await asyncio.sleep(CALM)
@@ -157,9 +173,11 @@ async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, floa
     elapsed = time.perf_counter() - begun
     stormy = percentile(record.echoes)
     consumed, sockets_seen = await disconnects(record.closed)
+    missed = await stop(feed, clients) if feed is not None else {}
     for task in tasks:
         task.cancel()
     return {
+        **missed,
         "failed attempts": record.failed,
         "handshakes in the busiest second": peak(record.handshakes),
         "times the paced rate": peak(record.handshakes) / (len(clients) / options.drain),
@@ -169,6 +187,18 @@ async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, floa
         "times the 99 % before": stormy / calm,
         "lost": record.closed - sockets_seen,
         "twice": consumed - sockets_seen,
+    }
+
+
+async def stop(feed: Feed, clients: list[Client]) -> dict[str, float]:
+    """End the feed; return the deliveries that are missing of it, and those that came twice."""
+    await feed.stop()
+    missed = await all_arrived(clients, feed.sent, patience=10)
+    return {
+        "missed": missed,
+        "% missed": 100 * missed / (feed.sent * len(clients)),
+        "delivered twice": sum(client.twice for client in clients),
+        "gaps": sum(client.gaps for client in clients),
     }
 
 

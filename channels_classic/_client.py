@@ -68,7 +68,7 @@ class RemoteClient:
 
 
 class PartSender:
-    """Sends the parts of one response, and notices within ``INTERVAL`` seconds that nobody wants them.
+    """Sends the parts of one response, and notices within ``INTERVAL`` seconds that their client left.
 
     With the first part it asks at once: its client may have left while the request waited for a worker.
     """

@@ -33,6 +33,11 @@ class Durations:
         self.counts[step] = self.counts.get(step, 0) + 1
         self.seconds += duration
 
+    @property
+    def number(self) -> int:
+        """The number of durations."""
+        return sum(self.counts.values())
+
     def include(self, other: Durations) -> None:
         """Add the counts of `other`, to which another thread may be adding meanwhile."""
         for step, number in other.counts.copy().items():
@@ -41,7 +46,7 @@ class Durations:
 
     def percentile(self, percent: float) -> float:
         """Return the seconds within which `percent` of the durations were, within 6 %."""
-        rank, seen = math.ceil(sum(self.counts.values()) * percent / 100), 0
+        rank, seen = math.ceil(self.number * percent / 100), 0
         for step, number in sorted(self.counts.items()):
             seen += number
             if seen >= rank:

@@ -16,6 +16,9 @@ from typing import Any
 
 from channels_classic.exceptions import CannotListen
 
+STUCK_AFTER = 10.0
+"""Seconds without a heartbeat after which a process counts as stuck."""
+
 
 class Health(Enum):
     """The state of a program, with the text of its answer."""

@@ -178,7 +178,7 @@ def _result(content: dict[str, Any], channel: str) -> Any:
     """Return the result of the task in a message, which runs from now on. Raises ``ValueError`` for any other one."""
     missing = [key for key in ("task", "id", "backend", "args", "kwargs", "enqueued_at") if key not in content]
     if missing:
-        raise ValueError(f"The message on {channel!r} is no task: it has no {' and no '.join(map(repr, missing))}.")
+        raise ValueError(f"The message on {channel!r} is not a task: it has no {' and no '.join(map(repr, missing))}.")
     try:
         task = import_string(content["task"])
     except ImportError as error:

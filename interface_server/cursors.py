@@ -29,14 +29,14 @@ def with_cursor(cursor: str, payload: str | bytes) -> str | bytes:
 
 
 def note(group: str, cursor: str, *, gap: bool) -> str:
-    """Return a message that only tells a cursor."""
+    """Return a frame that has a cursor and no message."""
     return f"{group} {cursor} {'gap' if gap else 'at'}\n"
 
 
 def cursors_of(offered: Iterable[str]) -> dict[str, str] | None:
     """Return the cursors in the sub-protocols that a client offers; None for a client that does not recover.
 
-    Whatever a client writes is passed on to consumers as text; what is no cursor is left out.
+    Whatever a client writes is passed on to consumers as text; anything that is not a cursor is left out.
     """
     offered = list(offered)
     if PROTOCOL not in offered:

@@ -21,6 +21,8 @@ def samples(session: LayerSession) -> Samples:
     found.add("requests_in_progress", stats.open_requests)
     for status, durations in stats.requests.items():
         found.add_durations("request_duration_seconds", durations, status)
+    for refusal, number in stats.refused.items():
+        found.add("refused_requests_total", number, str(refusal))
     for reason, number in stats.cut_off.items():
         found.add("clients_cut_off_total", number, reason)
     found.add("groups", len(groups))

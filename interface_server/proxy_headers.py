@@ -61,7 +61,7 @@ class ProxyHeaders:
             self._apply_root_path(scope, [value for name, value in headers if name.lower() == self._root_path_header])
 
     def _apply_root_path(self, scope: Scope, values: list[bytes]) -> None:
-        """Take the root path from its header; one that is no path would end up in links and redirects."""
+        """Take the root path from its header; one that is not a path would end up in links and redirects."""
         if not values:
             return
         root_path = unquote(values[-1].strip().decode("latin-1"))

@@ -43,12 +43,17 @@ def test_a_small_storm_fails_nobody_and_is_spread() -> None:
     with Course(1.0, {"storm": "60", "drain": "3"}) as course:
         measured = course.measure(SCENARIOS_BY_KEY["storm"], "redis-drain", 0)
     assert not measured.failure
-    assert {name: measured.figures[name] for name in ("failed attempts", "lost", "twice")} == {
-        "failed attempts": 0,
-        "lost": 0,
-        "twice": 0,
-    }
+    names = ("failed attempts", "lost", "twice", "missed", "delivered twice", "gaps")
+    assert {name: measured.figures[name] for name in names} == dict.fromkeys(names, 0)
     assert measured.figures["handshakes in the busiest second"] < 60
+
+
+def test_clients_that_lose_their_network_get_everything_once() -> None:
+    with Course(1.0, {"drops": "20", "period": "3"}) as course:
+        measured = course.measure(SCENARIOS_BY_KEY["drops"], "redis", 0)
+    assert not measured.failure
+    assert measured.figures.pop("messages") > 50
+    assert measured.figures == {"losses of a network": 60, "% delivered": 100, "missed": 0, "twice": 0, "gaps": 0}
 
 
 def test_slow_clients_are_not_cut_off_and_hold_nobody_up(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ["", "docs", "docs/deploy", "docs/howto", "docs/move", "docs/reference", "docs/tutorial"]
-FOLDERS += ["examples/at_most_once", "examples/liveblog"]
+FOLDERS += ["examples/at_most_once", "examples/htmx", "examples/liveblog"]
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 ROOMS = ["channels_classic", "interface_server", "worker", "tests"]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()

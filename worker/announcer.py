@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from channels_classic.exceptions import ChannelFull, LayerUnavailable
+from channels_classic.exceptions import ChannelFull, InvalidChannelLayerError, LayerUnavailable
 from channels_classic.layers.presence import read_info
 from channels_classic.layers.results import Notice
 from channels_classic.layers.steps import TakeNotices
@@ -61,10 +61,10 @@ class Announcer:
             try:
                 if self._announce() == AT_ONCE:
                     continue
-            except LayerUnavailable as error:
+            except (InvalidChannelLayerError, LayerUnavailable) as error:  # the worker reports it, or ends with it
                 logger.debug("No notices can be taken: %s", error)
             except Exception:
-                logger.exception("The announcer failed and goes on.")
+                logger.exception("The announcer failed and continues.")
             self._stopping.wait(INTERVAL)
 
     def _announce(self) -> int:

@@ -11,7 +11,7 @@ from .stats import ConsumerStats, merge
 
 
 def samples(runtime: Runtime, threads: int) -> Samples:
-    """Return the samples of this process, which takes messages in so many threads. From any thread."""
+    """Return the samples of this process, which takes messages in this many threads. From any thread."""
     found = Samples()
     in_threads, in_coroutines = runtime.running()
     found.add("worker_processes", 1)

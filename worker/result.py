@@ -90,6 +90,6 @@ class ConsumerResult:
             return name
 
     def unsendable(self, send: Outgoing) -> None:
-        """Record that one of `sends` cannot be sent, so that the client is told not to wait for it."""
+        """Record that one of `sends` cannot be sent, so that the client does not wait for it."""
         if send.token is not None or (send.name == self.reply_channel and self.outcome is Outcome.CONSUMED):
             self.outcome = Outcome.RAISED

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
 
 from channels_classic._supervisor.signal_pipe import STOP_SIGNALS, SignalPipe
@@ -31,6 +31,7 @@ class Stoppable(Protocol):
     is_renewable: bool
     notifier: Notifier
     to_be_replaced: bool
+    beat: Callable[[], float | None]
 
     def stop(self) -> None:
         """Take no more messages."""
@@ -99,6 +100,7 @@ class Shutdown:
         while not self._over.is_set():
             self._worker.wake()
             heartbeat.tick()
+            self._worker.beat()
             if self._worker.is_stuck():
                 logger.error("Only consumers that timed out still run: ending the process.")
                 self._end(1)
@@ -118,10 +120,11 @@ class Shutdown:
                 self._worker.to_be_replaced = False
 
     def _wait_for_request(self, signal_pipe: SignalPipe) -> int:
-        """Wait until the worker is to stop; return the signal, or 0. Meanwhile feed the watchdog of systemd."""
+        """Wait until the worker is to stop; return the signal, or 0. Meanwhile send heartbeats."""
         heartbeat = Heartbeat(self._worker.notifier)
         while True:
-            asked = signal_pipe.wait(heartbeat.tick())
+            times = [heartbeat.tick(), self._worker.beat()]
+            asked = signal_pipe.wait(min((seconds for seconds in times if seconds is not None), default=None))
             if asked == signal.SIGUSR1:
                 self._worker.log_statistics()
             elif asked is not None:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from channels_classic._supervisor.process import Process
+from channels_classic._supervisor.process import Process, Reason
 from channels_classic._supervisor.supervisor import Supervisor
 from channels_classic.exceptions import ChannelsError
 from channels_classic.layers.base import BaseChannelLayer
@@ -70,8 +70,15 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
             heartbeat_age = process.table.heartbeat_age()
             if heartbeat_age > self._consumer_timeout + _STUCK_AFTER and process.status is None:
                 logger.error("Worker process %d has been stuck for %.0f s: killing it.", process.pid, heartbeat_age)
-                process.kill()
+                process.kill(Reason.STUCK)
         return 1.0
+
+    def _may_kill(self, process: WorkerProcess) -> bool:
+        """Return whether no consumer runs in it.
+
+        A consumer may keep the whole process from running, in C code; how long it may is for --consumer-timeout to say.
+        """
+        return process.table.heartbeat_age() == 0
 
     def _ended(self, process: WorkerProcess) -> None:
         """Report what it held."""

@@ -77,7 +77,7 @@ class Tracing:
             try:
                 yield
             except CONTROL_EXCEPTIONS:
-                raise  # a refusal or a postponement is no error
+                raise  # a refusal or a postponement is not an error
             except BaseException as error:
                 span.record_exception(error)
                 span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, str(error)))

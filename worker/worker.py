@@ -70,12 +70,13 @@ class Worker:
     limits: Mapping[str, int] = MappingProxyType({})
 
     # Set by `runworker`: where the process records what it holds; callbacks for when it takes its first message, when
-    # it should be replaced, and when the layer goes or comes back; what notifies systemd; whether SIGHUP replaces it;
-    # whether its supervisor has logged the channels.
+    # it should be replaced, when the layer goes or comes back, and for a heartbeat, which returns the seconds until the
+    # next; what notifies systemd; whether SIGHUP replaces it; whether its supervisor has logged the channels.
     record: Record = NoRecord()
     on_listening: Callable[[], object] | None = None
     on_replacement_needed: Callable[[], object] | None = None
     on_outage: Callable[[bool], object] = staticmethod(lambda is_down: None)
+    beat: Callable[[], float | None] = staticmethod(lambda: None)
     notifier = Notifier()
     is_renewable = False
     is_one_of_many = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmarks.project.counting import count_disconnect
+from benchmarks.project.feed import FEED, KEPT
 from benchmarks.project.work import compute
 from channels_classic import Group, route
 from channels_classic.message import Message
@@ -44,12 +45,20 @@ def say(message: Message) -> None:
     Group("room").send({"text": message["text"]})
 
 
+def follow(message: Message) -> None:
+    """Join the recoverable group, with what the client missed of it."""
+    assert message.reply_channel is not None
+    message.reply_channel.send({"accept": True})
+    Group(FEED, **KEPT).add(message.reply_channel, after=message.get("cursors", {}).get(FEED))
+
+
 def count(message: Message) -> None:
     assert message.reply_channel is not None
     count_disconnect(message.reply_channel.name)
 
 
 channel_routing = [
+    route("websocket.connect", follow, path=r"^/(?:feed|storm)$"),
     route("websocket.connect", join, path=r"^/room$"),
     route("websocket.disconnect", leave, path=r"^/room$"),
     route("websocket.disconnect", count, path=r"^/storm$"),

@@ -94,6 +94,12 @@ WORKER = (
 )
 
 BOTH = (
+    _gauge("stuck_processes", "Processes of a program with a parent that have not shown for 10 seconds that they run."),
+    _counter(
+        "process_restarts_total",
+        "Processes that their parent started anew, by reason: died, stuck, failed to start, recycled, or reloaded.",
+        "reason",
+    ),
     _gauge("layer_connections", "Open connections of this program to the channel layer, without those for one call."),
     _counter("layer_outages_total", "Times that this program lost the channel layer."),
     _counter(

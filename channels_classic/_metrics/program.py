@@ -19,19 +19,20 @@ _FOLDER = "CHANNELS_CLASSIC_METRICS"
 class ProgramMetrics:
     """Serves the metrics of a program at `HOST:PORT` inside a `with` block.
 
-    `collect` returns the samples of this process. None is for a supervisor: then those are served of the processes that
-    it starts inside the block, and that call `reporting_to_supervisor`. Raises `CannotListen`, and `ValueError` for an
+    `collect` returns the samples of this process. Those of a supervisor are served with those of the processes that it
+    starts inside the block, and that call `reporting_to_supervisor`. Raises `CannotListen`, and `ValueError` for an
     address that means nothing or without `prometheus_client`.
     """
 
-    def __init__(self, address: str, layer: Any, collect: Collect | None) -> None:
+    def __init__(self, address: str, layer: Any, collect: Collect, is_supervisor: bool = False) -> None:
         self._layer = layer
         self._collect = collect
+        self._is_supervisor = is_supervisor
         self._exchange: Exchange | None = None
         self._endpoint = Endpoint(address, self._samples)
 
     def __enter__(self) -> None:
-        if self._collect is None:
+        if self._is_supervisor:
             self._exchange = Exchange()
             os.environ[_FOLDER] = str(self._exchange.folder)
         self._endpoint.start()
@@ -44,10 +45,9 @@ class ProgramMetrics:
 
     def _samples(self) -> Samples:
         samples = Samples()
+        samples.include(self._collect())
         if self._exchange is not None:
             samples.include(self._exchange.collect())
-        elif self._collect is not None:
-            samples.include(self._collect())
         samples.include(layer_samples(self._layer))
         return samples
 

@@ -1,7 +1,11 @@
 """The supervisor as seen by one of its processes: a socket, and further descriptors that the process was given.
 
-The process sends `READY` when it is about to do its work, `NOT_READY` while it cannot, and `REPLACE` to ask for a
-replacement. It stops gracefully when the socket is closed: by the supervisor, or because the supervisor died.
+The process sends `READY` when it is about to do its work, `NOT_READY` while it cannot, `REPLACE` to ask for a
+replacement, and once a second `BEAT`, to show that it runs. It stops gracefully when the socket is closed: by the
+supervisor, or because the supervisor died.
+
+Nothing waits for the socket: the supervisor may stand still, and what is sent comes from an event loop. A message that
+finds the socket full is dropped, which loses nothing, since each heartbeat repeats the state.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from channels_classic._systemd import VARIABLES
@@ -21,6 +26,11 @@ READY = b"r"
 NOT_READY = b"n"
 NO_WORKER = b"w"
 REPLACE = b"x"
+BEAT = b"."
+"""Supervisors of releases without heartbeats ignore it."""
+
+BEAT_INTERVAL = 1.0
+"""Seconds between two heartbeats of a process."""
 
 
 def mark(descriptors: Sequence[int]) -> dict[str, str]:
@@ -38,6 +48,9 @@ class SupervisorLink:
         self._link = socket.socket(fileno=link)
         self.descriptors = descriptors
         """The descriptors that the supervisor passed: a table of messages, or listening sockets."""
+        self._state = b""
+        self._request = b""
+        self._beat_due = 0.0
 
     @classmethod
     def of_this_process(cls) -> SupervisorLink | None:
@@ -52,19 +65,28 @@ class SupervisorLink:
 
     def is_ready(self) -> None:
         """Report that the process does its work from now on."""
-        self._send(READY)
+        self._report(READY)
 
     def is_not_ready(self) -> None:
         """Report that the process has lost the channel layer."""
-        self._send(NOT_READY)
+        self._report(NOT_READY)
 
     def has_no_worker(self) -> None:
         """Report that an interface server is ready but for a worker."""
-        self._send(NO_WORKER)
+        self._report(NO_WORKER)
 
     def ask_for_replacement(self) -> None:
         """Ask for another process in the place of this one, which continues until then."""
+        self._request = REPLACE
         self._send(REPLACE)
+
+    def beat(self) -> float:
+        """Show that the process runs, if that is due; return the seconds until the next time."""
+        now = time.monotonic()
+        if now >= self._beat_due:
+            self._beat_due = now + BEAT_INTERVAL
+            self._send(self._state + self._request + BEAT)
+        return self._beat_due - now
 
     def call_at_end(self, stop: Callable[[], object]) -> None:
         """Call `stop`, in a thread, when the supervisor closes the socket or dies."""
@@ -77,6 +99,10 @@ class SupervisorLink:
 
         threading.Thread(target=wait, name="supervisor-link", daemon=True).start()
 
+    def _report(self, state: bytes) -> None:
+        self._state = state
+        self._send(state)
+
     def _send(self, message: bytes) -> None:
-        with contextlib.suppress(OSError):  # the supervisor died, which the other thread notices
-            self._link.sendall(message)
+        with contextlib.suppress(OSError):  # full; or the supervisor died, which the other thread notices
+            self._link.send(message, socket.MSG_DONTWAIT)

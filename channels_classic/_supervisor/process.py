@@ -6,7 +6,10 @@ import contextlib
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Generic, TypeVar
+
+from channels_classic._health import STUCK_AFTER
 
 from . import link
 
@@ -18,6 +21,21 @@ _YOUNG = 10.0
 
 _KILL_AFTER = 2.0
 """Seconds after the end of the children's grace period until they are killed."""
+
+
+class Reason(Enum):
+    """The reason why a process was started anew, as the metrics name it."""
+
+    DIED = "died"
+    """It ended by itself, or was killed by somebody else."""
+    STUCK = "stuck"
+    """It stood still, and the supervisor killed it."""
+    FAILED = "failed"
+    """A successor ended, or was killed, before it was ready."""
+    RECYCLED = "recycled"
+    """It asked for it."""
+    RELOADED = "reloaded"
+    """SIGHUP asked for it."""
 
 
 class Process:
@@ -43,6 +61,10 @@ class Process:
         self.was_ready = False
         """True once it has been ready; from then on it handles signals."""
         self.wants_replacement = False
+        self.beat_at: float | None = None
+        """When its last heartbeat came (by the clock); None for a process of a release that sends none."""
+        self.restart_reason = Reason.DIED
+        """The reason to count when it ends."""
         self.deadline: float | None = None
         """The time to kill it (by the clock), once it was asked to stop."""
 
@@ -56,6 +78,8 @@ class Process:
                 self.is_ready = messages[last : last + 1] != link.NOT_READY
                 self.was_ready = self.was_ready or self.is_ready
             self.wants_replacement = self.wants_replacement or link.REPLACE in messages
+            if link.BEAT in messages:
+                self.beat_at = self._clock()
             if messages:
                 return
         self.link.close()
@@ -69,8 +93,9 @@ class Process:
             self.link.shutdown(socket.SHUT_RDWR)
         self.link.close()
 
-    def kill(self) -> None:
+    def kill(self, reason: Reason = Reason.DIED) -> None:
         """Kill it."""
+        self.restart_reason = reason
         self._popen.kill()
 
     def signal(self, number: int) -> None:
@@ -80,6 +105,16 @@ class Process:
     def close(self) -> None:
         """Close what is left of it after its end."""
         self.link.close()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since its last heartbeat; 0 before its work has begun, and of a release that sends none."""
+        return self._clock() - self.beat_at if self.was_ready and self.beat_at is not None else 0.0
+
+    @property
+    def is_stuck(self) -> bool:
+        """True if it stands still."""
+        return self.silence > STUCK_AFTER
 
     @property
     def status(self) -> int | None:

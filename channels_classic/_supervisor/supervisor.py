@@ -3,6 +3,10 @@
 Each child runs the command line that started this process, so it gets fresh code and shares only what it is passed (see
 `link`). A successor is started before its predecessor is stopped: a release that fails to start leaves the running
 processes alone.
+
+A process that stands still, suspended or with a blocked event loop, holds its clients and does not end. Only its
+heartbeats show that (`link`): without them for `STUCK_AFTER` seconds it no longer counts as ready, and after
+`REPLACE_AFTER` it is killed and another one is started.
 """
 
 from __future__ import annotations
@@ -12,17 +16,23 @@ import select
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Generic
 
-from channels_classic._health import Health
+from channels_classic._health import STUCK_AFTER, Health
+from channels_classic._metrics.samples import Samples
 from channels_classic._systemd import Heartbeat, Notifier
 
-from .process import P, Slot
+from .link import BEAT_INTERVAL
+from .process import P, Reason, Slot
 from .signal_pipe import STOP_SIGNALS, SignalPipe
 
 _SUCCESSOR_TIMEOUT = 120.0
 """Seconds in which a successor has to be ready; after that it is killed, and its predecessor stays."""
+
+REPLACE_AFTER = 30.0
+"""Seconds without a heartbeat after which a process is killed: those after which the layer gives up its inbox."""
 
 
 class Supervisor(Generic[P]):
@@ -55,6 +65,9 @@ class Supervisor(Generic[P]):
         self._notifier = Notifier.of_this_process()
         self._heartbeat = Heartbeat(self._notifier, clock)
         self._notified: object = None
+        self._looked_at = clock()
+        self._stuck: set[int] = set()
+        self._restarts: Counter[Reason] = Counter()
 
     # What differs between programs
 
@@ -64,6 +77,10 @@ class Supervisor(Generic[P]):
 
     def _watch(self) -> float | None:
         """Look after the processes; return the seconds until the next time."""
+
+    def _may_kill(self, process: P) -> bool:
+        """Return whether a process that stands still may be killed."""
+        return True
 
     def _ended(self, process: P) -> None:
         """Clean up after a process that ended."""
@@ -85,10 +102,20 @@ class Supervisor(Generic[P]):
         if self._stopping:
             return Health.STOPPING
         processes = [slot.process for slot in self._slots if slot.process]
-        ready = [process for process in processes if process.is_ready]
+        ready = [process for process in processes if process.is_ready and not process.is_stuck]
         if ready:
             return Health.NO_WORKER if all(process.lacks_worker for process in ready) else Health.READY
+        if processes and all(process.is_stuck for process in processes):
+            return Health.STUCK
         return Health.LAYER_DOWN if any(process.was_ready for process in processes) else Health.STARTING
+
+    def samples(self) -> Samples:
+        """Return the values of its own metrics. May be asked for by any thread."""
+        found = Samples()
+        found.add("stuck_processes", len(self._stuck))
+        for reason in Reason:
+            found.add("process_restarts_total", self._restarts[reason], reason.value)
+        return found
 
     def _notify(self) -> float | None:
         """Report changes to systemd; return the seconds until its watchdog is to be fed."""
@@ -153,7 +180,7 @@ class Supervisor(Generic[P]):
 
     def _maintain(self) -> float | None:
         """Start, replace and kill processes that are due; return the seconds until there is more to do."""
-        times = [self._kill_overdue(), self._watch(), self._notify()]
+        times = [self._kill_overdue(), self._check_heartbeats(), self._watch(), self._notify()]
         if not self._stopping:
             times += [self._fill(slot) for slot in self._slots]
             times.append(self._roll())
@@ -184,7 +211,9 @@ class Supervisor(Generic[P]):
     def _promote(self, slot: Slot[P], successor: P) -> float | None:
         """Let a successor that is ready take over; kill one that does not become ready."""
         if successor.is_ready:
+            reason = Reason.RELOADED if slot.is_outdated else Reason.RECYCLED
             if predecessor := slot.promote():
+                self._restarts[reason] += 1
                 self._logger.info("%s %d is replaced.", self.name, predecessor.pid)
                 predecessor.stop(self._grace)
                 self._leaving.append(predecessor)
@@ -197,6 +226,39 @@ class Supervisor(Generic[P]):
             successor.kill()
             return None
         return max(left, 0.0)
+
+    def _check_heartbeats(self) -> float:
+        """Report processes that stand still, and kill them when they are due; return the seconds until the next look.
+
+        A supervisor that stood still itself, as in a container that was paused, has heard nobody meanwhile.
+        """
+        now = self._clock()
+        stood_still, self._looked_at = now - self._looked_at > STUCK_AFTER / 2, now
+        working = [slot.process for slot in self._slots if slot.process]
+        if stood_still:
+            for process in working:
+                process.beat_at = process.beat_at and now
+        stuck = {process.pid for process in working if process.is_stuck and process.status is None}
+        for process in working:
+            if process.pid in stuck:
+                self._attend_to_stuck(process)
+            elif process.pid in self._stuck and process.status is None:
+                self._logger.info("%s %d runs again.", self.name, process.pid)
+        self._stuck = stuck
+        return BEAT_INTERVAL
+
+    def _attend_to_stuck(self, process: P) -> None:
+        if process.restart_reason is Reason.STUCK:
+            return  # killed, and the kernel has not ended it yet
+        if process.silence > REPLACE_AFTER and self._may_kill(process):
+            self._logger.error(
+                "%s %d has been standing still for %.0f s: killing it.", self.name, process.pid, process.silence
+            )
+            process.kill(Reason.STUCK)
+        elif process.pid not in self._stuck:
+            self._logger.error(
+                "%s %d stands still: nothing was heard of it for %.0f s.", self.name, process.pid, process.silence
+            )
 
     def _kill_overdue(self) -> float | None:
         """Kill processes that did not stop in time; return the seconds until the next deadline."""
@@ -220,6 +282,7 @@ class Supervisor(Generic[P]):
         self._ended(process)
 
     def _reap_from(self, slot: Slot[P], process: P) -> None:
+        self._restarts[Reason.FAILED if slot.successor is process else process.restart_reason] += 1
         failed_to_follow = slot.successor is process and slot.is_outdated
         slot.clear(process)
         if failed_to_follow:

@@ -1,6 +1,6 @@
-"""The sockets of the page: whoever looks asks for the status now and then, and everybody who looks gets the answer.
+"""The sockets of the page: each open page asks for the status now and then, and all open pages get the answer.
 
-So with several pages open each of them asks seldom, and nothing is read while nobody looks.
+So with several pages open each of them asks seldom, and without an open page nothing is read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def connect(message: Message) -> None:
 
 @channel_and_http_session_user
 def receive(message: Message) -> None:
-    """Send the status to all pages, unless that was done a moment ago; what the frame says does not matter."""
+    """Send the status to all pages, unless that was done a moment ago; the content of the frame does not matter."""
     global _last_reading  # noqa: PLW0603  # of this process
     assert message.reply_channel is not None
     if not is_staff(message.user):  # no longer

@@ -13,6 +13,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from channels_classic.dashboard.status import current
+from channels_classic.layers.diagnosis import NORMAL
+from channels_classic.layers.limits import LIMITS, WORRYING
 from channels_classic.layers.losses import KINDS
 
 View = Callable[[HttpRequest], HttpResponseBase]
@@ -42,7 +44,8 @@ def staff_only(view: View) -> View:
 @staff_only
 def page(request: HttpRequest) -> HttpResponse:
     """Return the page with the current status."""
-    return render(request, "channels_classic/dashboard.html", {"status": current(), "losses": KINDS})
+    texts = {"meanings": {**KINDS, **LIMITS}, "worrying": [*sorted(set(KINDS) - NORMAL), *sorted(WORRYING)]}
+    return render(request, "channels_classic/dashboard.html", {"status": current(), "texts": texts})
 
 
 @require_safe

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from channels_classic.layers.limits import LIMITS, WORRYING
 from channels_classic.layers.losses import KINDS
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL
 from channels_classic.layers.status import Status, WorkerStatus
@@ -19,13 +20,22 @@ SLOW_AFTER = 1
 NORMAL = {"unknown"}
 """Kinds of loss that need no look: clients leave while messages are on their way to them."""
 
+MOST_ALIKE = 5
+"""Most sentences about one kind of problem, and most names in a sentence or a cell."""
+
 LONG_INBOX = 1000
 """Entries of an inbox that are more than one moment's."""
 
 
 def problems(status: Status) -> list[str]:
     """Return a sentence for each thing that an operator should look at."""
-    return [sentence for look in _LOOKS for sentence in look(status)]
+    found: list[str] = []
+    for look in _LOOKS:
+        sentences = list(look(status))
+        found += sentences[:MOST_ALIKE]
+        if len(sentences) > MOST_ALIKE:
+            found.append(f"… and {len(sentences) - MOST_ALIKE} more like the last one.")
+    return found
 
 
 def as_dict(status: Status) -> dict[str, Any]:
@@ -56,10 +66,18 @@ def _silent(status: Status) -> Iterator[str]:
             )
 
 
+def _ended_silently(status: Status) -> Iterator[str]:
+    for one in sorted(status.missing, key=lambda one: one.heard):
+        yield (
+            f"A process of {_PROGRAMS.get(one.kind, one.kind)}, {one.host}:{one.pid}, was last heard of "
+            f"{one.heard:.0f} s ago and did not report its end: it was killed, stands still, or is cut off."
+        )
+
+
 def _unserved(status: Status) -> Iterator[str]:
     if not status.workers:
         return
-    for channel in status.plain_channels:
+    for channel in sorted(status.plain_channels, key=lambda channel: -channel.oldest):
         if channel.waiting and not channel.workers:
             yield (
                 f"No worker listens on {channel.name}, where {channel.waiting} message(s) wait, the oldest for "
@@ -73,9 +91,9 @@ def _slow(status: Status) -> Iterator[str]:
         late = [waiting[name] for name in worker.channels if name in waiting]
         if late and _is_busy(worker):
             yield (
-                f"The worker {worker.host}:{worker.pid} runs {_running(worker)} in {worker.busy} of {worker.threads} "
+                f"The worker {worker.host}:{worker.pid} runs {running(worker)} in {worker.busy} of {worker.threads} "
                 f"thread(s), while {sum(channel.waiting for channel in late)} message(s) wait on "
-                f"{', '.join(channel.name for channel in late)}, the oldest for "
+                f"{listed([channel.name for channel in late])}, the oldest for "
                 f"{max(channel.oldest for channel in late)} s."
             )
 
@@ -84,8 +102,15 @@ def _is_busy(worker: WorkerStatus) -> bool:
     return bool(worker.running) and worker.busy >= worker.threads
 
 
-def _running(worker: WorkerStatus) -> str:
-    return ", ".join(f"{name} × {number}" for name, number in worker.running.items())
+def listed(names: Sequence[str]) -> str:
+    """Return names as a text: the first, and how many more there are."""
+    more = len(names) - MOST_ALIKE
+    return ", ".join(names[:MOST_ALIKE]) + (f" and {more} more" if more > 0 else "")
+
+
+def running(worker: WorkerStatus) -> str:
+    """Return the consumers that run in a worker as a text."""
+    return listed([f"{name} × {number}" for name, number in worker.running.items()])
 
 
 def _full_inboxes(status: Status) -> Iterator[str]:
@@ -104,4 +129,12 @@ def _losses(status: Status) -> Iterator[str]:
         yield f"{number} message(s) were lost a moment ago ({kind}): {KINDS.get(kind, 'see docs/delivery.md')}."
 
 
-_LOOKS = (_missing, _silent, _unserved, _slow, _full_inboxes, _losses)
+def _reached_limits(status: Status) -> Iterator[str]:
+    for limit, number in status.new_limits.items():
+        if limit in WORRYING:
+            yield f"{number} client(s) reached a limit a moment ago ({limit}): {LIMITS[limit]}."
+
+
+_PROGRAMS = {"interface": "an interface server", "worker": "a worker"}
+
+_LOOKS = (_missing, _silent, _ended_silently, _unserved, _slow, _full_inboxes, _losses, _reached_limits)

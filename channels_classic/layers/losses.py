@@ -25,7 +25,7 @@ KINDS = {
     "dead": "its interface server has not been heard of lately",
     "unknown": "the client is gone",
     "broker": "the layer was lost while it was sent or taken",
-    "refused": "the layer refused to carry it, for the reason that is logged beside this",
+    "refused": "the layer refused to carry it: no memory, no permission, or a replica; the log has the reason",
     "invalid": "it was too large, or its name or content was not valid",
     "retries": "its consumer asked for it to be put back too often",
     "undecodable": "it is of a kind or format this release does not know",
@@ -84,7 +84,7 @@ class Losses:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Leave to the parent what the layer has not been told yet."""
+        """Leave to the parent the losses that were not reported to the layer."""
         self._lock = threading.Lock()
         self._unreported: Counter[tuple[str, str]] = Counter()
 

@@ -1,7 +1,7 @@
 """Presence: who the members of groups are, as plain data and for the store that keeps them. Pure; the clock is given.
 
-A consumer says with `add(channel, who=…, info=…)` who is at a socket. The layer keeps that beside the membership, and
-makes a notice when the first socket of somebody comes or the last one is gone.
+A consumer names the person at a socket with `add(channel, who=…, info=…)`. The layer keeps that beside the membership,
+and makes a notice when somebody's first socket joins or the last one leaves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INFO_LIMIT = 4096
 
 
 def make_identity(who: Any, info: Any) -> Identity:
-    """Return what a consumer said of a member. Raises `InvalidPresence`."""
+    """Return the identity that a consumer gives to a member. Raises `InvalidPresence`."""
     if not isinstance(who, str) or not who:
         hint = "expected text that names somebody, such as who=str(user.pk)"
         raise InvalidPresence(f"who is {who!r}, of type {type(who).__name__}: {hint}")
@@ -72,7 +72,7 @@ class Presence:
         self._listening_until = 0.0
 
     def appear(self, group: str, inbox: str, member: str, identity: Identity, announce: bool = True) -> bool:
-        """Say who a member is. Return False if that was known."""
+        """Set the identity of a member. Return False if it had the same one."""
         here = self._groups.setdefault(group, {}).setdefault(inbox, {})
         known = here.get(member)
         if known == identity:
@@ -90,7 +90,7 @@ class Presence:
         return True
 
     def disappear(self, group: str, inbox: str, members: Iterable[str], grace: float = GRACE) -> None:
-        """Forget who members are that are gone or have left."""
+        """Remove the identities of members that are gone or have left."""
         here = self._groups.get(group, {}).get(inbox, {})
         for member in members:
             identity = here.pop(member, None)

@@ -1,6 +1,7 @@
 """The facts that programs report about themselves, so that anybody on the same layer can see what runs.
 
-Each process announces itself every few seconds, and counts as ended some time after its last report. Programs of two
+Each process announces itself every few seconds, and counts as ended `LIVENESS` seconds after its last report. It is
+remembered for longer, because somebody who comes to look for a fault comes later than that. Programs of two
 releases run side by side during a deploy: a reader ignores facts that it does not know and has defaults for others.
 """
 
@@ -17,10 +18,13 @@ import msgpack
 
 from channels_classic._version import __version__
 from channels_classic.layers.names import random_text
-from channels_classic.layers.steps import LIVENESS, Announce
+from channels_classic.layers.steps import Announce
 
 ANNOUNCE_INTERVAL = 5.0
 """Seconds between two announcements of a program."""
+
+REMEMBERED = 300.0
+"""Seconds since its last announcement for which the layer remembers a program that did not report its end."""
 
 P = TypeVar("P", bound="ProgramFacts")
 
@@ -53,6 +57,8 @@ class InterfaceFacts(ProgramFacts):
     """Groups with members here."""
     largest_groups: Mapping[str, int] = field(default_factory=dict)
     """The number of members here of some of them, the largest."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """The number of clients that reached each of `limits.LIMITS` since the process started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +94,7 @@ class Announcer:
         """Return the step that announces the program with these facts."""
         uptime = time.monotonic() - self._started
         made = kind(host=socket.gethostname(), pid=os.getpid(), version=__version__, uptime=uptime, **facts)
-        return Announce(self._program, encode(made), LIVENESS)
+        return Announce(self._program, encode(made), REMEMBERED)
 
     def withdraw(self) -> Announce:
         """Return the step that reports the end of the program."""

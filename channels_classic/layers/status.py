@@ -17,7 +17,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.losses import KINDS, Count
 from channels_classic.layers.names import is_owned
 from channels_classic.layers.programs import InterfaceFacts, WorkerFacts, decode
-from channels_classic.layers.steps import GetCounters, GetPrograms, GetStatistics, Step
+from channels_classic.layers.steps import LIVENESS, GetCounters, GetPrograms, GetStatistics, Step
 
 MOST_CHANNELS = 500
 """Most channels that are looked at; those with workers come first, then those with most messages."""
@@ -45,6 +45,16 @@ class WorkerStatus:
     running: Mapping[str, int]
     channels: Sequence[str]
     uptime: float
+    heard: float
+
+
+@dataclass(frozen=True, slots=True)
+class MissingProgram:
+    """A process that counts as ended, `heard` seconds after its last report, and did not report its end."""
+
+    kind: str
+    host: str
+    pid: int
     heard: float
 
 
@@ -80,6 +90,12 @@ class Status:
     """Groups of all interface servers; one with members at several counts several times."""
     new_losses: Mapping[str, int] = field(default_factory=dict)
     """Those of `losses` that came between two readings."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """The number of clients that reached each limit of the interface servers that run, see `limits.LIMITS`."""
+    new_limits: Mapping[str, int] = field(default_factory=dict)
+    """Those of `limits` that came between two readings."""
+    missing: Sequence[MissingProgram] = ()
+    """Processes that ended within the last minutes and did not say so."""
     read_at: float = 0.0
     """By `time.monotonic`."""
 
@@ -87,6 +103,11 @@ class Status:
     def plain_channels(self) -> list[ChannelStatus]:
         """The channels that workers read: all but inboxes."""
         return [channel for channel in self.channels if not channel.owner]
+
+    @property
+    def channels_by_urgency(self) -> list[ChannelStatus]:
+        """All channels, for a screen that has room for some: first those where something waits, then the busiest."""
+        return sorted(self.channels, key=lambda channel: (-channel.oldest, -channel.waiting, -(channel.rate or 0.0)))
 
     def since(self, earlier: Status) -> Status:
         """Return this status with the rates of the time since an earlier one."""
@@ -96,16 +117,24 @@ class Status:
             replace(channel, rate=max(0, channel.messages - before.get(channel.name, 0)) / seconds)
             for channel in self.channels
         ]
-        lost = {kind: number - earlier.losses.get(kind, 0) for kind, number in self.losses.items()}
         return replace(
-            self, channels=channels, new_losses={kind: number for kind, number in lost.items() if number > 0}
+            self,
+            channels=channels,
+            new_losses=_growth(earlier.losses, self.losses),
+            new_limits=_growth(earlier.limits, self.limits),
         )
+
+
+def _growth(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    grown = {name: number - before.get(name, 0) for name, number in now.items()}
+    return {name: number for name, number in grown.items() if number > 0}
 
 
 def read(layer: BaseChannelLayer) -> Status:
     """Return the status of a layer. Raise `LayerUnavailable` or `StepRefused`."""
     announced, counters = _run(layer, [GetPrograms(), GetCounters()])
-    programs = [(facts, found.age) for found in announced if (facts := decode(found.facts)) is not None]
+    every = [(facts, found.age) for found in announced if (facts := decode(found.facts)) is not None]
+    programs = [(facts, age) for facts, age in every if age <= LIVENESS]
     interfaces = [InterfaceStatus(facts, age) for facts, age in programs if isinstance(facts, InterfaceFacts)]
     workers = [(facts, age) for facts, age in programs if isinstance(facts, WorkerFacts)]
     names = _channels(counters, [facts for facts, _ in workers], [server.facts.inbox for server in interfaces])
@@ -123,6 +152,8 @@ def read(layer: BaseChannelLayer) -> Status:
         _groups(interfaces),
         _losses(counters),
         sum(server.facts.groups for server in interfaces),
+        limits=_limits(interfaces),
+        missing=[MissingProgram(facts.kind, facts.host, facts.pid, age) for facts, age in every if age > LIVENESS],
         read_at=time.monotonic(),
     )
 
@@ -192,6 +223,13 @@ def _groups(interfaces: Iterable[InterfaceStatus]) -> dict[str, int]:
     for server in interfaces:
         members.update(server.facts.largest_groups)
     return dict(members.most_common())
+
+
+def _limits(interfaces: Iterable[InterfaceStatus]) -> dict[str, int]:
+    reached: Counter[str] = Counter()
+    for server in interfaces:
+        reached.update(server.facts.limits)
+    return {limit: reached[limit] for limit in sorted(reached)}
 
 
 def _losses(counters: Iterable[Count]) -> dict[str, int]:

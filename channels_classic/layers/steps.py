@@ -17,7 +17,7 @@ LIVENESS = 30.0
 """Seconds after its last `Heartbeat` until an inbox counts as dead."""
 
 GRACE = 15.0
-"""Seconds after the end of somebody's last socket in a group until a `Notice` says so: a quick reconnect is no news."""
+"""Seconds from the end of somebody's last socket in a group to its `Notice`: a quick reconnect announces nothing."""
 
 LISTENING = 60.0
 """Seconds after a `TakeNotices` for which notices are made: longer than a deploy of all workers takes."""
@@ -180,7 +180,7 @@ class Record:
 class ReadHistory:
     """Read what a group keeps after a position → `History`. `life` is that of the position, or `ALL` or `HEAD`.
 
-    With an `inbox` it is for a `member` of that: nobody else may get it.
+    With an `inbox` it is for a `member` of that alone.
     """
 
     group: str
@@ -268,7 +268,7 @@ class Restore:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Report that the owner of an inbox lives → the epoch of each place that keeps groups, None where it is unknown.
+    """Report that the owner of an inbox is alive → the epoch of each place that keeps groups, None where it is unknown.
 
     An epoch is the number of a life of the layer's data: it changes when data was lost, and asking changes nothing.
     `restored` are the epochs, in the same order, for which the owner has written all of its memberships.

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from django.core.management.base import CommandError
 
 from channels_classic._options import option
-from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.exceptions import ChannelsError, LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.diagnosis import as_dict, problems
 from channels_classic.layers.status import Status, read
 from channels_classic.management.checks import Condition
-from channels_classic.management.status_tables import tables, text
+from channels_classic.management.status_tables import NAMES, tables, text
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 CHECK_FAILED = 1
 UNKNOWN = 2
 """Exit statuses."""
 
-Show = Callable[[Status], object]
+
+LEAST_NAME = 16
+"""Least width of the first column of a table on a screen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +49,38 @@ class StatusConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.interval <= 0:
+        if not 0 < self.interval < math.inf:
             raise ValueError(f"--interval is {self.interval:g}: expected a number of seconds above 0.")
+        if self.check and self.watch:
+            raise ValueError("--check asks once and --watch without end: give one of them.")
+
+
+class Display(Protocol):
+    """Shows statuses, or the reason why there is none."""
+
+    def show(self, status: Status) -> None:
+        """Show a status."""
+
+    def fail(self, reason: str) -> None:
+        """Show why the layer cannot be asked."""
 
 
 def run(layer: BaseChannelLayer, config: StatusConfig, out: TextIO) -> None:
     """Show the status of a layer. Raise `CommandError`, with the exit status, for a failed check or a lost layer."""
-    if config.check:
-        check(layer, config, out)
-    elif config.watch:
-        with _display(config, out) as show:
-            _watch(layer, config, show)
-    else:
-        earlier = _read(layer)
-        time.sleep(config.interval)
-        _writer(config, out)(_read(layer).since(earlier))
+    try:
+        if config.check:
+            check(layer, config, out)
+        elif config.watch:
+            with _display(config, out) as display:
+                _watch(layer, config, display)
+        else:
+            earlier = read(layer)
+            time.sleep(config.interval)
+            _Lines(config, out).show(read(layer).since(earlier))
+    except ChannelsError as error:
+        raise CommandError(str(error), returncode=UNKNOWN) from error
+    except BrokenPipeError:  # a program such as `head` has read what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def check(layer: BaseChannelLayer, config: StatusConfig, out: TextIO) -> None:
@@ -64,71 +89,94 @@ def check(layer: BaseChannelLayer, config: StatusConfig, out: TextIO) -> None:
         conditions = [Condition.parse(condition) for condition in config.check]
     except ValueError as error:
         raise CommandError(str(error), returncode=UNKNOWN) from error
-    status = _read(layer)
+    status = read(layer)
     failures = [failure for condition in conditions if (failure := condition.failure(status))]
     if config.json:
-        out.write(as_json(status))
+        _Lines(config, out).show(status)
     if failures:
         raise CommandError(" ".join(failures), returncode=CHECK_FAILED)
 
 
-def _read(layer: BaseChannelLayer) -> Status:
-    try:
-        return read(layer)
-    except (LayerUnavailable, StepRefused) as error:
-        raise CommandError(str(error), returncode=UNKNOWN) from error
-
-
-def _watch(layer: BaseChannelLayer, config: StatusConfig, show: Show) -> None:
+def _watch(layer: BaseChannelLayer, config: StatusConfig, display: Display) -> None:
+    """Show the status again and again. Whoever watches wants to see the end of an outage too."""
     earlier = None
-    try:
+    with suppress(KeyboardInterrupt):
         while True:
-            status = _read(layer)
-            show(status.since(earlier) if earlier is not None else status)
-            earlier = status
+            try:
+                status = read(layer)
+            except (LayerUnavailable, StepRefused) as error:
+                display.fail(str(error))
+                earlier = None
+            else:
+                display.show(status.since(earlier) if earlier is not None else status)
+                earlier = status
             time.sleep(config.interval)
-    except KeyboardInterrupt:
-        return
 
 
-def as_json(status: Status) -> str:
-    """Return a status as a line of JSON."""
-    return json.dumps(as_dict(status)) + "\n"
+class _Lines:
+    """Writes text, or one object of JSON a line."""
 
+    def __init__(self, config: StatusConfig, out: TextIO) -> None:
+        self._json = config.json
+        self._out = out
 
-def _writer(config: StatusConfig, out: TextIO) -> Show:
-    make = as_json if config.json else text
+    def show(self, status: Status) -> None:
+        self._write(json.dumps(as_dict(status)) if self._json else text(status))
 
-    def write(status: Status) -> None:
-        out.write(make(status))
-        out.flush()
+    def fail(self, reason: str) -> None:
+        self._write(json.dumps({"error": reason}) if self._json else f"! {reason}\n")
 
-    return write
+    def _write(self, content: str) -> None:
+        self._out.write(f"{content}\n" if self._json else content)
+        self._out.flush()
 
 
 @contextmanager
-def _display(config: StatusConfig, out: TextIO) -> Iterator[Show]:
+def _display(config: StatusConfig, out: TextIO) -> Iterator[Display]:
     """Show on a whole screen where `rich` is installed and somebody looks, otherwise line by line."""
     if config.json or not out.isatty() or find_spec("rich") is None:
-        yield _writer(config, out)
+        yield _Lines(config, out)
         return
     from rich.live import Live
 
     with Live(screen=True, auto_refresh=False) as live:
-        yield lambda status: live.update(_screen(status), refresh=True)
+        yield _Screen(live)
 
 
-def _screen(status: Status) -> Any:
-    from rich.console import Group
-    from rich.table import Table
+class _Screen:
+    """Draws a whole screen with rich."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def show(self, status: Status) -> None:
+        from rich.table import Table
+
+        parts = [*map(_warning, problems(status))]
+        for table in tables(status):
+            shown = Table(title=table.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+            for column in table.columns:
+                # On a narrow screen names are folded; what there is no room for is seen to be cut.
+                is_text = column in NAMES
+                width = LEAST_NAME if column == table.columns[0] else None
+                shown.add_column(
+                    column, overflow="fold" if is_text else "ellipsis", no_wrap=not is_text, min_width=width
+                )
+            for row in table.rows:
+                shown.add_row(*row)
+            parts.append(shown)
+        self._draw(parts)
+
+    def fail(self, reason: str) -> None:
+        self._draw([_warning(reason)])
+
+    def _draw(self, parts: list[Any]) -> None:
+        from rich.console import Group
+
+        self._live.update(Group(*parts), refresh=True)
+
+
+def _warning(sentence: str) -> Any:
     from rich.text import Text
 
-    parts: list[Any] = [Text(problem, style="bold red") for problem in problems(status)]
-    for table in tables(status):
-        shown = Table(title=table.title, title_justify="left", title_style="bold", box=None)
-        for column in table.columns:
-            shown.add_column(column)
-        for row in table.rows:
-            shown.add_row(*row)
-        parts.append(shown)
-    return Group(*parts)
+    return Text(sentence, style="bold red")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from channels_classic.layers.diagnosis import problems
+from channels_classic.layers.diagnosis import listed, problems, running
+from channels_classic.layers.limits import LIMITS
+from channels_classic.layers.losses import KINDS
 from channels_classic.layers.status import ChannelStatus, Status
 
 MOST_GROUPS = 20
+NAMES = {"host", "runs", "channel", "lost", "group", "reason", "meaning"}
+"""The columns of names and sentences; others have figures."""
+
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -44,22 +49,27 @@ def tables(status: Status) -> Iterator[Table]:
                 *(worker.host, str(worker.pid), worker.version, duration(worker.uptime)),
                 *map(str, (worker.processes, worker.threads, worker.busy)),
                 f"{worker.heard:.0f} s ago",
-                ", ".join(f"{name} × {number}" for name, number in worker.running.items()),
+                running(worker),
             )
             for worker in status.workers
         ],
     )
     yield Table(
         "Channels",
-        ("channel", "waiting", "oldest", "per second", "messages", "workers", "lost"),
-        [_channel(channel) for channel in status.channels],
+        ("channel", "waiting", "oldest", "per second", "messages", "workers", "full", "lost"),
+        [_channel(channel) for channel in status.channels_by_urgency],
     )
     if status.groups:
         rows = [(name, str(members)) for name, members in list(status.groups.items())[:MOST_GROUPS]]
         yield Table("Largest groups", ("group", "members"), rows)
     if status.losses:
-        rows = [(kind, str(number)) for kind, number in status.losses.items()]
-        yield Table("Lost messages", ("kind", "messages"), rows)
+        yield Table("Lost messages", ("kind", "messages", "reason"), _counts(status.losses, KINDS))
+    if status.limits:
+        yield Table("Limits reached", ("limit", "clients", "meaning"), _counts(status.limits, LIMITS))
+
+
+def _counts(counts: Mapping[str, int], meanings: Mapping[str, str]) -> list[Sequence[str]]:
+    return [(name, str(number), meanings.get(name, "")) for name, number in counts.items()]
 
 
 def _channel(channel: ChannelStatus) -> Sequence[str]:
@@ -71,7 +81,8 @@ def _channel(channel: ChannelStatus) -> Sequence[str]:
         "" if channel.rate is None else f"{channel.rate:.1f}",
         str(channel.messages),
         "" if channel.owner else str(channel.workers),
-        ", ".join(f"{number} {kind}" for kind, number in channel.losses.items()),
+        str(channel.refused) if channel.refused else "",
+        listed([f"{number} {kind}" for kind, number in channel.losses.items()]),
     )
 
 

@@ -12,7 +12,7 @@ _REQUIREMENT = re.compile(
     r"^(?P<name>[A-Za-z0-9][\w.-]*)\s*(?P<extras>\[[^\]]*\])?\s*(?P<version>[^;#\\]*?)"
     r"(?P<marker>\s*;[^#\\]*?)?(?P<comment>\s*#.*)?(?P<end>\s*\\?\s*)$"
 )
-_MAJOR = re.compile(r"(==|===|~=|>=|>|<=|<)\s*(\d+)")
+_VERSION = re.compile(r"(===|==|~=|>=|<=|>|<)\s*(\d+(?:\.\d+)*)(\.\*)?")
 
 _OLD = r"(?:channels|daphne|asgi[_-]redis|asgi[_-]ipc)"
 _PACKAGING = re.compile(
@@ -28,6 +28,9 @@ OLD_DEPENDENCIES = {"autobahn", "msgpack-python", "posix-ipc", "twisted", "txaio
 """Distributions that were often pinned for Channels 1.x."""
 
 WITHOUT_LAYER = {"asgi-amqp", "asgi-rabbitmq"}
+
+OLDEST: Mapping[str, tuple[int, ...]] = {"django": (5, 2), "redis": (8,)}
+"""The oldest release that channels-classic runs with."""
 
 SENTENCES: Mapping[str, tuple[str, Section]] = {
     "both": ("`{name}` may be of any release: write channels-classic if it is Channels 1.x.", "requirements"),
@@ -114,9 +117,9 @@ def _kind(name: str, version: str, modern_project: bool) -> str:
             return "both"
         return "replaced" if name == "channels" else "dropped"
     if name == "asgiref":
-        return "dropped" if version and _below(version, 2) else ""
-    if name in ("django", "redis"):
-        return name if _below(version, {"django": 5, "redis": 8}[name]) else ""
+        return "dropped" if version and _below(version, (2,)) else ""
+    if name in OLDEST:
+        return name if _below(version, OLDEST[name]) else ""
     table = {**dict.fromkeys(DROPPED, "dropped"), **dict.fromkeys(OLD_DEPENDENCIES, "leftover")}
     table |= dict.fromkeys(WITHOUT_LAYER, "layer")
     known = {"channels-classic", "channels-postgres", "channels-rabbitmq", "channels-redis"}
@@ -126,16 +129,26 @@ def _kind(name: str, version: str, modern_project: bool) -> str:
 
 def _at_least(version: str, major: int) -> bool:
     return any(
-        operator in ("==", "===", "~=", ">=", ">") and int(n) >= major for operator, n in _MAJOR.findall(version)
+        operator in ("==", "===", "~=", ">=", ">") and int(number.partition(".")[0]) >= major
+        for operator, number, _ in _VERSION.findall(version)
     )
 
 
-def _below(version: str, major: int) -> bool:
-    """Return True if the version cannot be `major` or later."""
-    exact = [int(n) < major for operator, n in _MAJOR.findall(version) if operator in ("==", "===", "~=")]
-    upper = [int(n) <= major for operator, n in _MAJOR.findall(version) if operator == "<"]
-    upper += [int(n) < major for operator, n in _MAJOR.findall(version) if operator == "<="]
-    return any(exact + upper)
+def _below(version: str, oldest: tuple[int, ...]) -> bool:
+    """Return True if the version cannot be `oldest` or later."""
+    return any(_excludes(operator, number, series, oldest) for operator, number, series in _VERSION.findall(version))
+
+
+def _excludes(operator: str, number: str, series: str, oldest: tuple[int, ...]) -> bool:
+    parts = [int(part) for part in number.split(".")]
+    if operator == "~=" or series:
+        prefix = parts if series else parts[:-1]  # ~=5.1 is >=5.1 and ==5.*
+        return tuple(prefix) < oldest[: len(prefix)]
+    while parts and not parts[-1]:
+        parts.pop()  # 5.2.0 is 5.2
+    if operator == "<":
+        return tuple(parts) <= oldest
+    return operator in ("==", "===", "<=") and tuple(parts) < oldest
 
 
 def _name(line: str) -> str:

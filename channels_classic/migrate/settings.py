@@ -67,7 +67,7 @@ class SettingsRewriter(cst.CSTTransformer):
         value = original_node.evaluated_value
         if not isinstance(value, str):
             return updated_node
-        if value.startswith("daphne.") and self._is_key(original_node):
+        if value.partition(".")[0] == "daphne" and self._is_key(original_node):
             self._find(original_node, "logger")
         setting = self._setting_of(original_node)
         if setting == "MIDDLEWARE_CLASSES" and not value.startswith("django.") and self._renames_middleware:

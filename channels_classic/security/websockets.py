@@ -151,7 +151,7 @@ def _allowed_hosts() -> Sequence[str]:
 def _requested_host(message: Message) -> str | None:
     """Return the host a handshake asks for, as ``HttpRequest.get_host`` finds it but not validated.
 
-    Several headers are joined as in ``META``, so that they are no host.
+    Several headers are joined as in ``META``, so that they match no host.
     """
     hosts = header_values(message, b"x-forwarded-host") if settings.USE_X_FORWARDED_HOST else []
     hosts = hosts or header_values(message, b"host")

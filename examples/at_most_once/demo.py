@@ -97,9 +97,9 @@ class Demo:
     def run(self) -> list[Phase]:
         """All faults, one after another; between them everything that can still arrive does."""
         return [
-            self._phase("nothing goes wrong", lambda: None, "nobody knows why"),
+            self._phase("nothing goes wrong", lambda: None, "not expected: please report it"),
             self._phase("two workers are killed (SIGKILL)", self._kill, "a worker had taken them when it was killed"),
-            self._phase("all workers are replaced (SIGHUP)", self._replace, "nobody knows why"),
+            self._phase("all workers are replaced (SIGHUP)", self._replace, "not expected: please report it"),
             self._phase("the layer is cut off for 2 s", self._cut, "they were on a connection that broke"),
             self._phase("no worker runs for a while", self._leave, "nobody took them before they expired"),
         ]

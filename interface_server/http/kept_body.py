@@ -78,7 +78,7 @@ class KeptBody:
         return self._body.disk_size
 
     def rank(self) -> float:
-        """Return the time from which nobody will ask: the one that waits longest goes first."""
+        """Return the time after which it is not needed: the body with the earliest goes first."""
         return self._deadline
 
     def reclaim(self) -> None:

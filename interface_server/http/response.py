@@ -29,7 +29,7 @@ EMPTY = (204, 304)
 
 
 class IgnoredPart(ValueError):
-    """Raised for a message that is no part of the response at this point; a right one may follow."""
+    """Raised for a message that is not a valid part of the response at this point; a valid one may follow."""
 
 
 class Response:

@@ -15,7 +15,7 @@ class Identities:
         self._by_local: dict[str, set[str]] = {}
 
     def note(self, group: str, local: str, who: object, info: object) -> None:
-        """A consumer said who a client is; a later release may say it in another way, which is ignored."""
+        """Record the identity that a consumer gave to a client; the format of a later release is ignored."""
         if isinstance(who, str) and isinstance(info, bytes):
             self._set(group, local, Identity(who, info))
 

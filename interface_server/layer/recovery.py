@@ -47,8 +47,8 @@ class Request:
 class Stream:
     """The messages of one group in one life: delivered up to `position` to clients with a floor below that.
 
-    `floors` are the positions up to which each client has been served apart from the others. With `last` a message that
-    is gone is no gap, if a later one is there.
+    `floors` are the positions up to which each client has been served apart from the others. With `last` a missing
+    message is not a gap, if a later one is there.
     """
 
     life: int

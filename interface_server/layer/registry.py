@@ -295,7 +295,7 @@ class Registry:
         self.prune_gone(group, roster)
 
     def prune_gone(self, group: str, roster: Roster) -> None:
-        """End memberships that the layer has of clients that are gone: what said so was lost."""
+        """End memberships that the layer has of clients that are gone, because the steps that end them were lost."""
         gone = [local for local in roster.members if local not in self.clients]
         if gone:
             self.prune(group, gone)
@@ -314,7 +314,7 @@ class Registry:
             yield RestoreIdentities(group, self.inbox, {local: known[local] for local in chunk}, announce)
 
     def restore_all_identities(self) -> None:
-        """Write again who all clients are: the layer took this process for dead, and may have said that they left."""
+        """Write all identities again: the layer took this process for dead, and may have announced leaves."""
         for group in self.identities.groups():
             for step in self._restore_identities(group, announce=True):
                 self._post(step)

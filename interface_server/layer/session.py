@@ -119,7 +119,7 @@ class LayerSession:
         """True once the server accepts no more clients."""
         self._restored: tuple[int | None, ...] = ()  # the epochs for which all memberships are written
         self._heard = self.clock()  # when the layer last answered a heartbeat
-        self._may_have_ghosts = False  # what said that a client is gone, or joined, may have been lost
+        self._may_have_ghosts = False  # steps that report joins and departures may have been lost
         self._wake_heartbeat = asyncio.Event()
         self._alive = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -246,7 +246,7 @@ class LayerSession:
             logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
         self._down.add(link)
         self._may_have_ghosts = True
-        # The other connection most likely broke as well; nobody would know before something is sent.
+        # The other connection most likely broke as well, which would show only when something is sent.
         for other in (self._reading, self._writing):
             if other is not link and other.mark_stale():
                 self._down.add(other)
@@ -315,6 +315,7 @@ class LayerSession:
             requests=self.stats.open_requests,
             groups=len(groups),
             largest_groups=groups.largest(ANNOUNCED_GROUPS),
+            limits=self.stats.limits(),
         )
         self._writer.post(facts)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sized
+from collections.abc import Container, Mapping, Sized
 from typing import Protocol
 
 from channels_classic._durations import Durations
+from channels_classic.layers.limits import LIMITS
 
 MOST_LABELS = 50
 """Most codes or statuses that are counted separately."""
@@ -35,6 +36,8 @@ class InterfaceStats:
         """Requests that ended, by HTTP status, or `left`."""
         self.cut_off: Counter[str] = Counter()
         """Clients that were cut off, by reason."""
+        self.refused: Mapping[int, int] = {}
+        """Requests that were refused before the application knew of them, by status; the server counts them."""
         self.outages = 0
         """Outages of the channel layer."""
         self._ended = 0
@@ -48,6 +51,17 @@ class InterfaceStats:
     def open_requests(self) -> int:
         """The number of requests that have not ended."""
         return self.begun - self._ended
+
+    def limits(self) -> dict[str, int]:
+        """Return how often each of `LIMITS` was reached."""
+        counts = {
+            **{f"refused {status}": number for status, number in self.refused.items()},
+            **{f"request {status}": durations.number for status, durations in self.requests.items()},
+            **{f"handshake {outcome}": durations.number for outcome, durations in self.handshakes.items()},
+            **{f"closed {code}": number for code, number in self.closed.items()},
+            **{f"cut_off {reason}": number for reason, number in self.cut_off.items()},
+        }
+        return {limit: counts[limit] for limit in LIMITS if limit in counts}
 
     def socket_opened(self, duration: float) -> None:
         """Count a handshake that was accepted after `duration` seconds."""

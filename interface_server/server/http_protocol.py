@@ -61,6 +61,7 @@ class _UpgradeWithBody(Exception):
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
+    server_state: ServerState
     _watcher: Callable[[], None] | None = None  # of the class: a request may end after `_upgrade` cleared the instance
 
     def __init__(
@@ -344,8 +345,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._answer(status)
 
     def _count_refusal(self, status: int) -> None:
-        if isinstance(self.server_state, ServerState):
-            self.server_state.refused[status] += 1
+        self.server_state.refused[status] += 1
 
     def _last_cycle(self) -> Any:
         return self.pipeline[0][0] if self.pipeline else self.cycle

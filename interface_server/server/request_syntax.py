@@ -1,6 +1,6 @@
 """Rules of RFC 9112 that the parser does not apply: request lines, targets, versions and transfer codings. Pure.
 
-A request that a proxy in front may understand in another way than this server is refused (request smuggling).
+A request that a proxy in front may interpret differently from this server is refused (request smuggling).
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLim
         with _probes(program, lambda: server.health), _metrics(program, layer, server.samples):
             return server.run()
     supervisor = InterfaceSupervisor(server.sockets, program.processes, stop_timeout(program.drain))
-    with _probes(program, lambda: supervisor.health), _metrics(program, layer, None):
+    with _probes(program, lambda: supervisor.health), _metrics(program, layer, supervisor.samples, is_supervisor=True):
         sys.exit(supervisor.run())
 
 
@@ -155,8 +155,10 @@ def _probes(program: Program, health: Callable[[], Health]) -> AbstractContextMa
     return HealthServer(program.health, health) if program.health else nullcontext()
 
 
-def _metrics(program: Program, layer: Any, collect: Collect | None) -> AbstractContextManager[None]:
-    return ProgramMetrics(program.metrics, layer, collect) if program.metrics else nullcontext()
+def _metrics(
+    program: Program, layer: Any, collect: Collect, *, is_supervisor: bool = False
+) -> AbstractContextManager[None]:
+    return ProgramMetrics(program.metrics, layer, collect, is_supervisor) if program.metrics else nullcontext()
 
 
 class ProgramObserver(ServerObserver):
@@ -182,8 +184,10 @@ class ProgramObserver(ServerObserver):
             report.get(state, self._link.is_not_ready)()
 
     def beat(self) -> None:
-        """Feed the watchdog of systemd."""
+        """Show systemd or the supervisor that the event loop runs."""
         self._heartbeat.tick()
+        if self._link is not None:
+            self._link.beat()
 
     def stopping(self) -> None:
         """Report that it stops."""

@@ -8,7 +8,7 @@ import uvicorn.server
 
 
 class ServerState(uvicorn.server.ServerState):
-    """Counts requests that were refused before they reached the application, by status."""
+    """Counts requests and handshakes that were refused before they reached the application, by status."""
 
     def __init__(self) -> None:
         super().__init__()

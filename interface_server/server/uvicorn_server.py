@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import uvicorn
 
-from channels_classic._health import Health
+from channels_classic._health import STUCK_AFTER, Health
 from channels_classic._metrics.samples import Samples
 from channels_classic.exceptions import CannotListen
 from channels_classic.layers import rng
@@ -62,9 +62,6 @@ SAMPLES_TIMEOUT = 2.0
 
 BEAT_INTERVAL = 0.2
 """Seconds between two calls of `ServerObserver.beat`."""
-
-STUCK_AFTER = 10.0
-"""Seconds without one after which the process counts as stuck."""
 
 POLL_INTERVAL = 0.05
 """Seconds between checks of what is in progress, as in uvicorn."""
@@ -112,7 +109,7 @@ def stop_timeout(drain: float) -> float:
 
 
 class ServerObserver:
-    """Is told of changes of a server, in its event loop. This one ignores them."""
+    """Receives the state changes of a server, in its event loop. This one ignores them."""
 
     def changed(self, state: Health) -> None:
         """The server accepts clients, and is in this state: ready, or what it lacks."""
@@ -164,6 +161,8 @@ class UvicornServer(uvicorn.Server):
         if self.lifespan.should_exit:
             raise SystemExit(1)
         self._session = self.lifespan.state.pop(SESSION, None)
+        if self._session is not None:
+            self._session.stats.refused = self._state.refused
         context = self.config.ssl
         tls = TLS(context, self._limits.head_timeout) if context is not None else None
         limit = self._limits.max_connections
@@ -228,8 +227,6 @@ class UvicornServer(uvicorn.Server):
     def _collect(self, session: LayerSession, found: Future[Samples]) -> None:
         try:
             collected = samples(session)
-            for status, number in self._state.refused.items():
-                collected.add("refused_requests_total", number, str(status))
         except Exception as error:
             found.set_exception(error)
         else:

@@ -19,7 +19,6 @@ from enum import Enum
 from typing import Any
 
 import uvicorn
-from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 
 from ..asgi import Event, Scope
@@ -28,6 +27,7 @@ from ..frames import encode_frame
 from ..layer.budget import UNCOUNTED
 from .connect_rate import ConnectRate
 from .request_syntax import Header
+from .server_state import ServerState
 from .websocket_handshake import Handshake, denial
 from .websocket_keep_alive import INTERNAL_ERROR, KeepAlive
 from .websocket_reader import BINARY, CLOSE, PING, PONG, TEXT, InvalidFrame, MessageReader, close_frame, control_frame
@@ -136,6 +136,7 @@ class WebSocketProtocol(KeepAlive):
         """Return True when it is the turn of this handshake, False if it has been refused or its client left."""
         delay = rate.reserve(self._loop.time())
         if delay is None:
+            self._server.refused[503] += 1
             self._deny(503, [RETRY_AFTER], b"Service unavailable.\n")
         elif delay:
             await asyncio.sleep(delay)

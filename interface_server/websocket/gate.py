@@ -202,8 +202,8 @@ class Gate:
     def is_in_turn(self, token: str) -> bool:
         """Return True unless another message passed in its turn after the one with `token`.
 
-        A lease is no proof that nobody works on a message any more: the worker may stand still and go on later. What
-        its consumer sends then would reach the client behind replies to later messages.
+        The end of a lease does not prove that no worker has the message: a suspended worker may resume later. Its
+        consumer's replies would then reach the client behind those to later messages.
         """
         return token == self._turn
 

@@ -23,7 +23,7 @@ CALM = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Frames and bytes per second; 0 is no limit. One object for all sockets."""
+    """Frames and bytes per second; 0: unlimited. One object for all sockets."""
 
     frames: int
     size: int

@@ -1,4 +1,4 @@
-"""Send queue of one client. Its task lives only while events wait: idle clients cost nothing."""
+"""Send queue of one client. Its task exists only while events wait: idle clients cost nothing."""
 
 from __future__ import annotations
 

@@ -12,7 +12,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from channels_classic.dashboard.status import MOST_ROWS
+from channels_classic.layers.programs import Announcer, WorkerFacts
 from tests.support.dashboard_site import READER, STAFF, DashboardSite, log_in
+from tests.support.redis_server import RedisServer
 from tests.support.site import HOST
 from tests.support.waiting import eventually, scaled
 
@@ -113,6 +116,20 @@ def test_it_fits_a_phone_in_either_colour_scheme(window: Window, scheme: str) ->
     assert (lightness[0] > lightness[1]) == (scheme == "light")
 
 
+def test_a_large_site_is_cut_to_what_a_page_has_room_for(site: DashboardSite, window: Window) -> None:
+    program, names = Announcer(), [f"jobs.{number}" for number in range(300)]
+    running = {f"shop.step_{number}": 1 for number in range(30)}
+    with site.layer() as layer:
+        layer.run([program.announce(WorkerFacts, channels=names, threads=30, busy=30, running=running)])
+        try:
+            page = live(window())
+            page.locator("#channels", has_text=re.compile(r"and 2\d\d more; manage.py channels shows all")).wait_for()
+            assert page.locator("#channels tbody tr").count() == MOST_ROWS
+            page.locator("#workers", has_text="shop.step_4 × 1 and 25 more").wait_for()
+        finally:
+            layer.run([program.withdraw()])
+
+
 # Who may see it
 
 
@@ -179,9 +196,25 @@ def test_a_page_whose_worker_is_gone_says_so_and_is_live_again_afterwards(window
     page = live(window())
     site.stop_workers()
     try:
-        page.get_by_text("no worker takes the messages of this page").wait_for(timeout=scaled(60_000))
+        page.get_by_text("No worker takes the messages of this page").wait_for(timeout=scaled(60_000))
+        assert page.get_by_text("No problem was found").count() == 0
     finally:
         site.start_workers(1)
+    live(page)
+
+
+@pytest.mark.parametrize("site", ["redis"], indirect=True)
+def test_a_page_whose_site_answers_503_says_what_that_may_be(
+    site: DashboardSite, window: Window, redis_server: RedisServer
+) -> None:
+    page = live(window())
+    redis_server.command("CONFIG", "SET", "maxmemory", "1")
+    try:
+        problem = page.get_by_text("The interface server answers 503: the channel layer is down, out of memory or full")
+        problem.wait_for(timeout=scaled(60_000))
+        assert page.locator("#problems li").count() == 1
+    finally:
+        redis_server.command("CONFIG", "SET", "maxmemory", "0")
     live(page)
 
 

@@ -152,6 +152,7 @@ def test_the_files_agree_on_socket_folder_and_user() -> None:
         text = (DEPLOY / name).read_text()
         assert "\nWorkingDirectory=/srv/mysite\n" in text, name
         assert "\nUser=mysite\n" in text, name
+        assert "\nEnvironmentFile=-/etc/mysite.env\n" in text, name
         assert "\nExecStart=/srv/mysite/venv/bin/python manage.py run" in text, name
 
 
@@ -315,6 +316,11 @@ def test_the_containers_are_a_valid_compose_file_whose_services_are_there() -> N
         assert set(service.get("depends_on", {})) <= set(services)
     dockerfile = (DEPLOY / "docker" / "Dockerfile").read_text()
     assert f"uid {10001} " in dockerfile
+    # What collectstatic writes is what nginx serves; and no image has the secrets of the site in it.
+    assert "static:/srv/mysite/static" in services["worker"]["volumes"]
+    assert "static:/srv/mysite/static:ro" in services["nginx"]["volumes"]
+    assert "alias /srv/mysite/static/;" in (DEPLOY / "docker" / "nginx.conf").read_text()
+    assert "**/.env\n" in (DEPLOY / "docker" / "Dockerfile.dockerignore").read_text()
 
 
 def manifests() -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from dataclasses import replace
@@ -11,12 +12,12 @@ import pytest
 
 from channels_classic.exceptions import ChannelFull, LayerUnavailable
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.diagnosis import problems
+from channels_classic.layers.diagnosis import MOST_ALIKE, problems
 from channels_classic.layers.names import new_inbox
-from channels_classic.layers.programs import Announcer, InterfaceFacts, WorkerFacts
+from channels_classic.layers.programs import REMEMBERED, Announcer, InterfaceFacts, WorkerFacts
 from channels_classic.layers.redis import RedisChannelLayer, RedisClusterChannelLayer, RedisSentinelChannelLayer
-from channels_classic.layers.status import ChannelStatus, InterfaceStatus, Status, WorkerStatus, read
-from channels_classic.layers.steps import Announce
+from channels_classic.layers.status import ChannelStatus, InterfaceStatus, MissingProgram, Status, WorkerStatus, read
+from channels_classic.layers.steps import LIVENESS, Announce
 from tests.support.redis_server import Cluster, RedisServer, Sentinel
 
 
@@ -55,6 +56,19 @@ def test_the_processes_of_one_supervisor_are_one_worker(layer: BaseChannelLayer)
     layer.run([Announcer().announce(WorkerFacts, parent=2, threads=1)])
     workers = [(one.pid, one.processes, one.threads, one.busy, one.running) for one in read(layer).workers]
     assert workers == [(1, 2, 4, 1, {"consumer": 1}), (2, 1, 1, 0, {})]
+
+
+def test_a_program_that_ended_without_a_word_is_remembered_and_counts_no_longer(
+    layer: BaseChannelLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed, stopped = Announcer(), Announcer()
+    layer.run([killed.announce(WorkerFacts, channels=["jobs"]), stopped.announce(InterfaceFacts), stopped.withdraw()])
+    assert read(layer).missing == []
+    monkeypatch.setattr("channels_classic.layers.status.LIVENESS", -1.0)
+    status = read(layer)
+    assert [(one.kind, one.pid) for one in status.missing] == [("worker", os.getpid())]
+    assert (status.workers, status.channels) == ([], [])
+    assert REMEMBERED > 4 * LIVENESS, "longer than it takes to come and look"
 
 
 def test_an_announcement_that_cannot_be_read_hides_no_other(layer: BaseChannelLayer) -> None:
@@ -173,10 +187,38 @@ def test_a_site_that_is_well_has_no_problems() -> None:
         (replace(WELL, channels=[replace(INBOX, waiting=1, oldest=9)]), "inbox of the interface server web:1"),
         (replace(WELL, interface_servers=[replace(SERVER, heard=20.0)]), "interface server web:1 has not reported"),
         (replace(WELL, workers=[replace(WORKER, heard=20.0)]), "worker jobs:2 has not reported for 20 s"),
+        (
+            replace(WELL, missing=[MissingProgram("worker", "b", 7, 90.0)]),
+            "of a worker, b:7, was last heard of 90 s ago",
+        ),
         (replace(WELL, new_losses={"refused": 2}), r"2 message\(s\) were lost a moment ago \(refused\): the layer ref"),
         (replace(WELL, new_losses={"of a later release": 2}), "see docs/delivery.md"),
+        (
+            replace(WELL, new_limits={"cut_off memory": 2, "closed 1009": 5}),
+            r"^2 client\(s\) .*\(cut_off memory\): .*--so",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(status: Status, sentence: str) -> None:
     (found,) = problems(status)
     assert re.search(sentence, found)
+
+
+def test_a_site_of_thousands_of_channels_is_described_in_a_few_lines() -> None:
+    many = [replace(JOBS, name=f"jobs.{number}", waiting=1, oldest=number, workers=0) for number in range(5000)]
+    status = replace(WELL, channels=many)
+    found = problems(status)
+    assert len(found) == MOST_ALIKE + 1
+    assert found[0].startswith("No worker listens on jobs.4999, "), "the one that waits longest comes first"
+    assert found[-1] == f"… and {5000 - MOST_ALIKE} more like the last one."
+    running = {f"shop.slow_{number}": 1 for number in range(1000)}
+    worker = replace(WORKER, busy=2, running=running, channels=[channel.name for channel in many])
+    (sentence,) = problems(replace(status, workers=[worker], channels=[replace(one, workers=1) for one in many]))
+    assert len(sentence) < 500 and "× 1 and 995 more in 2 of 2" in sentence
+
+
+def test_the_channels_where_something_waits_come_first() -> None:
+    names = [("idle", 0, 0, 0.0), ("busy", 0, 0, 9.0), ("waits", 1, 5, 0.0), ("waits longer", 1, 7, 0.0)]
+    channels = [replace(JOBS, name=name, waiting=number, oldest=age, rate=rate) for name, number, age, rate in names]
+    found = [channel.name for channel in replace(WELL, channels=channels).channels_by_urgency]
+    assert found == ["waits longer", "waits", "busy", "idle"]

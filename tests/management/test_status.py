@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,6 +128,16 @@ def test_without_a_host_of_the_local_layer_it_ends_with_2() -> None:
     site.stop()
 
 
+def test_a_layer_that_cannot_be_used_as_configured_ends_with_2(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    site = RunningSite(workers=0)
+    site.environment["LAYER_PATH"] = str(tmp_path / "layer")
+    command = site.run("channels", "--check", "workers>=1")
+    assert command.wait() == 2
+    assert command.output.startswith("CommandError: The folder of the local channel layer"), command.output
+    site.stop()
+
+
 @pytest.mark.parametrize("text", ["workers", "workers>=", "workers>=two", "works>=2", "workers=>2", "", "1>=workers"])
 def test_a_condition_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a condition: expected one of interface_servers"):
@@ -143,14 +155,38 @@ def test_every_value_can_be_compared(name: str, comparison: str, holds: int) -> 
 # Options
 
 
+def test_an_outage_does_not_end_a_watch(own_redis: RedisServer) -> None:
+    with RunningSite(own_redis.url, workers=0) as site:
+        lines = site.run("channels", "--watch", "--json", "--interval", "0.2")
+        lines.wait_for_line('^{"interface_servers"')
+        own_redis.stop()
+        lines.wait_for_line('^{"error": ".*Redis')
+        own_redis.start()
+        lines.wait_for_line('^{"interface_servers".*"pid"', occurrences=2)
+
+
+def test_a_reader_that_has_enough_is_no_error(redis_url: str) -> None:
+    with RunningSite(redis_url, workers=0) as site:
+        pipe = f"{sys.executable} manage.py channels --watch --json --interval 0.1 | head -n 1"
+        with Process(["sh", "-c", pipe], cwd=site.folder, env=site.environment) as command:
+            assert command.wait() == 0
+        assert len(command.output.splitlines()) == 1, command.output
+
+
 def test_the_memory_layer_cannot_be_seen_from_outside() -> None:
     with pytest.raises(CommandError, match="lives in one process"):
         call_command("channels", stdout=StringIO())
 
 
-def test_an_interval_that_means_nothing_is_refused() -> None:
-    with pytest.raises(CommandError, match="--interval is 0: expected a number of seconds above 0"):
-        call_command("channels", interval=0)
+@pytest.mark.parametrize("interval", [0, -1, math.nan, math.inf])
+def test_an_interval_that_means_nothing_is_refused(interval: float) -> None:
+    with pytest.raises(CommandError, match=f"--interval is {interval:g}: expected a number of seconds above 0"):
+        call_command("channels", interval=interval)
+
+
+def test_a_check_cannot_be_watched() -> None:
+    with pytest.raises(CommandError, match="give one of them"):
+        call_command("channels", check=["workers>1"], watch=True)
 
 
 def test_a_layer_needs_no_project(redis_url: str) -> None:

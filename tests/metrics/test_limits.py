@@ -1,21 +1,34 @@
-"""Every limit of an interface server on its clients: reached over a real socket, and seen in its metrics."""
+"""Every limit of an interface server on its clients: reached over a real socket, and seen by an operator.
+
+The metrics of the process have it, and `manage.py channels` shows it for the site.
+"""
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from channels_classic._metrics.program import ProgramMetrics
 from channels_classic.exceptions import ChannelFull
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
 from channels_classic.interface_server.config import ClientLimits
+from channels_classic.interface_server.layer import session
+from channels_classic.interface_server.server import request_limits
 from channels_classic.interface_server.server.listen import Listen
 from channels_classic.interface_server.server.server import Server
+from channels_classic.interface_server.websocket import rates
 from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.limits import LIMITS as ANNOUNCED
+from channels_classic.layers.status import read
+from channels_classic.layers.steps import Take
+from channels_classic.management.status_tables import text
 from tests.interface_server.live import Live, running
 from tests.metrics.scrape import Scrape
 from tests.support.redis_server import free_port
@@ -24,6 +37,7 @@ from tests.support.waiting import eventually, scaled
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 LONG_LINE, LONG_HEAD = b"GET /" + b"x" * 99, HEAD + b"X: " + b"x" * 99 + b"\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+LARGE_POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 600000\r\n\r\n"
 UPGRADE = HEAD + (
     b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\n\r\n"
@@ -135,6 +149,39 @@ def fill(server: Live) -> None:
             server.layer.send("jobs", {})
 
 
+def handshakes_in_a_hurry(server: Live) -> None:
+    with server.raw() as first, server.raw() as second:
+        first.sendall(UPGRADE)
+        server.take("websocket.connect")
+        second.sendall(UPGRADE)
+        assert second.recv(65536).startswith(b"HTTP/1.1 503 ")
+
+
+def handshake_beside_another(server: Live) -> None:
+    with server.websocket():
+        handshake(server)
+
+
+def flood(server: Live) -> None:
+    with server.websocket() as client, suppress(ConnectionClosed):
+        for _ in range(500):
+            client.send("x")
+        while client.close_code is None:
+            (taken,) = server.layer.run([Take(["websocket.receive"], 1, 0.1)])
+            for delivery in server.layer.open(taken)[0] if taken is not None else ():
+                server.report(delivery)
+
+
+def answer_no_ping(server: Live) -> None:
+    with server.raw() as client:
+        client.sendall(UPGRADE)
+        server.consume("websocket.connect", {"accept": True})
+        with suppress(ConnectionError):
+            while client.recv(65536):
+                pass
+        server.take("websocket.disconnect")
+
+
 CLOSED, CUT_OFF, REFUSED = "sockets_closed_total", "clients_cut_off_total", "refused_requests_total"
 HANDSHAKES, REQUESTS = "handshake_duration_seconds_count", "request_duration_seconds_count"
 
@@ -159,9 +206,41 @@ LIMITS: dict[str, tuple[dict[str, dict[str, Any]], Callable[[Live], None], str, 
         {"reason": "slow_response"},
     ),
     "stall_timeout": ({"interface": {"stall_timeout": 0.3}}, read_no_response, CUT_OFF, {"reason": "slow_response"}),
-    "connect_timeout": ({"interface": {"websocket_connect_timeout": 0.2}}, handshake, HANDSHAKES, {"outcome": "403"}),
+    "websocket_connect_timeout": (
+        {"interface": {"websocket_connect_timeout": 0.2}},
+        handshake,
+        HANDSHAKES,
+        {"outcome": "403"},
+    ),
     "websocket_timeout": ({"interface": {"websocket_timeout": 0.2}}, sleep_after_handshake, CLOSED, {"code": "1000"}),
     "max_message": ({"limits": {"max_message": 100}}, large_frame, CLOSED, {"code": "1009"}),
+    "connect_rate": ({"limits": {"connect_rate": 0.4}}, handshakes_in_a_hurry, REFUSED, {"status": "503"}),
+    "body_rate": ({}, send(POST), REFUSED, {"status": "408"}),
+    "spool_disk": (
+        {"interface": {"spool_memory": 1, "spool_disk": 1}},
+        send(LARGE_POST, b"x" * 600_000),
+        REQUESTS,
+        {"status": "503"},
+    ),
+    "sockets_per_address": (
+        {"interface": {"sockets_per_address": 1}},
+        handshake_beside_another,
+        HANDSHAKES,
+        {"outcome": "429"},
+    ),
+    "frame_rate": ({"interface": {"frame_rate": 5}}, flood, CLOSED, {"code": "1008"}),
+    "ping_timeout": (
+        {"interface": {"ping_interval": 0.1, "ping_timeout": 0.2}},
+        answer_no_ping,
+        CLOSED,
+        {"code": "1011"},
+    ),
+    "waiting_bytes": (
+        {"interface": {"waiting_bytes": 1, "waiting_timeout": 0.2}},
+        frames_that_nobody_takes,
+        CUT_OFF,
+        {"reason": "stalled"},
+    ),
     "waiting_timeout": (
         {"interface": {"waiting_frames": 1, "waiting_timeout": 0.2}},
         frames_that_nobody_takes,
@@ -174,14 +253,52 @@ LIMITS: dict[str, tuple[dict[str, dict[str, Any]], Callable[[Live], None], str, 
 }
 """A way to reach each limit → the metric that moves."""
 
+EXEMPT = {
+    "byte_rate": "as frame_rate",
+    "waiting_frames": "with waiting_timeout",
+    "spool_memory": "beyond it there are files",
+    "ping_interval": "with ping_timeout",
+    "keep_alive": "ends what nobody uses",
+    **dict.fromkeys(("health_path", "ready_worker", "ws_protocols", "compression"), "no limit"),
+    **dict.fromkeys(("root_path", "proxy_headers", "root_path_header", "forwarded_allow_ips"), "no limit"),
+}
+"""The other options of an interface server, and why they have no case of their own."""
+
+NAMES = {REFUSED: "refused", REQUESTS: "request", HANDSHAKES: "handshake", CLOSED: "closed", CUT_OFF: "cut_off"}
+"""The first word of a limit in `manage.py channels`, by the metric."""
+
+
+SHOWN = {
+    "capacity": r"^  jobs +1 .* 1$",
+    "websocket_timeout": r"^Interface servers$",
+}
+"""Lines of `manage.py channels` for those that have another place: sockets that ended are no longer counted there."""
+
+
+def test_every_limit_is_reached() -> None:
+    options = {option.name for option in (*fields(InterfaceConfig), *fields(ClientLimits))}
+    assert options - set(EXEMPT) - set(LIMITS) == set()
+    assert set(ANNOUNCED) >= {
+        f"{NAMES[metric]} {next(iter(labels.values()))}"
+        for name, (_, _, metric, labels) in LIMITS.items()
+        if name not in SHOWN
+    }
+
 
 @pytest.mark.parametrize("limit", LIMITS)
-def test_a_limit_that_is_reached_moves_a_metric(limit: str) -> None:
+def test_a_limit_that_is_reached_moves_a_metric_and_is_shown(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    intervals = [(session, "ANNOUNCE_INTERVAL"), (session, "HEARTBEAT_INTERVAL"), (rates, "FLOOD_TIMEOUT")]
+    if limit == "body_rate":
+        intervals.append((request_limits, "RATE_INTERVAL"))
+    for module, name in intervals:
+        monkeypatch.setattr(module, name, 0.2)
     options, reach, metric, labels = LIMITS[limit]
     with measured(*(options.get(name, {}) for name in ("interface", "limits", "layer"))) as (server, scrape):
         assert scrape().value(metric, **labels) == 0
         reach(server)
         eventually(lambda: scrape().value(metric, **labels) == 1)
+        shown = SHOWN[limit] if limit in SHOWN else rf"^  {NAMES[metric]} {next(iter(labels.values()))} +1 +\w"
+        eventually(lambda: re.search(shown, text(read(server.layer)), re.M))
 
 
 def test_what_waits_is_counted_while_it_waits() -> None:

@@ -220,7 +220,7 @@ def test_a_loss_is_seen_by_its_kind_and_channel(own_redis: RedisServer, kind: st
     stage.layer.global_statistics()  # carries the counts to the layer
     status = read(stage.layer)
     assert status.losses == stage.layer.losses.as_dict()
-    assert re.search(rf"^  {kind} +1$", text(status), re.M)
+    assert re.search(rf"^  {kind} +1 +{re.escape(KINDS[kind])}$", text(status), re.M)
     assert (f"1 message(s) were lost a moment ago ({kind})" in text(status.since(before))) == (kind not in NORMAL)
     stage.layer.close()
 

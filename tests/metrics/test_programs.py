@@ -135,6 +135,7 @@ def test_the_processes_of_an_interface_server_are_read_through_one_port(redis_ur
             os.kill(child, signal.SIGKILL)
             await asyncio.to_thread(eventually, lambda: read() == 2, timeout=20)
             now = await asyncio.to_thread(running.served)
+            assert now.value("process_restarts_total") == now.value("process_restarts_total", reason="died") == 1
             assert now.value("sockets_opened_total") == 20, "the counters of the process that was killed stay"
 
     with MeasuredSite(redis_url, interface=("--processes", "2")) as running:
@@ -162,6 +163,7 @@ def test_the_processes_of_a_worker_are_read_through_one_port(redis_url: str) -> 
         site.workers[0].send_signal(signal.SIGHUP)
         site.workers[0].wait_for_line("is replaced", occurrences=2)
         eventually(lambda: site.worked().value("worker_processes") == 2)
+        assert site.worked().value("process_restarts_total", reason="reloaded") == 2
         assert count() == 20
         assert site.workers[0].stop() == 0
 
@@ -172,7 +174,7 @@ def children(pid: int) -> list[int]:
 
 def test_every_metric_is_served(redis_url: str) -> None:
     """Those without a value so far are left out, as Prometheus wants it; they are those that count what went wrong."""
-    with MeasuredSite(redis_url) as site:
+    with MeasuredSite(redis_url, interface=("--drain", "1"), worker=("--consumer-timeout", "60")) as site:
         served, worked = site.served().text, site.worked().text
     late = {
         "refused_requests_total",
@@ -212,6 +214,33 @@ def test_a_process_that_stands_still_does_not_hold_up_the_scrape(redis_url: str)
         finally:
             os.kill(child, signal.SIGCONT)
         eventually(lambda: site.worked().value("worker_processes") == 2)
+
+
+@pytest.mark.timeout(120)  # a process has half a minute to run again
+def test_a_process_that_stands_still_is_seen_and_replaced(redis_url: str) -> None:
+    options = ("--processes", "2")
+    with MeasuredSite(redis_url, interface=options, worker=options) as site:
+        programs = {site.interface: site.served, site.workers[0]: site.worked}
+        stopped = {}
+
+        def stuck_processes() -> float:
+            return programs[program]().value("stuck_processes")
+
+        def killed() -> float:
+            return programs[program]().value("process_restarts_total", reason="stuck")
+
+        for program in programs:  # the worker is idle when its turn comes
+            program.wait_for_line("listens", occurrences=2)
+            stopped[program] = children(program.pid)[0]
+            os.kill(stopped[program], signal.SIGSTOP)
+            eventually(lambda: stuck_processes() == 1, timeout=30)
+            program.wait_for_line(f"process {stopped[program]} stands still: nothing was heard of it for 1")
+        for program in programs:
+            program.wait_for_line(f"process {stopped[program]} has been standing still for 3.*killing it", timeout=60)
+            eventually(lambda: killed() == 1)
+            program.wait_for_line("listens", occurrences=3)
+            assert stuck_processes() == 0
+        assert site.get("/")[0] == 200
 
 
 # The port

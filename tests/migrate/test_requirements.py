@@ -70,6 +70,26 @@ def test_a_requirement_that_wants_a_person_is_found_and_stays(requirement: str, 
     assert [(line, text.startswith(sentence)) for line, text, _ in result.findings] == [(2, True)]
 
 
+@pytest.mark.parametrize(
+    ("name", "versions", "too_old"),
+    [
+        ("Django", ["==5.1", "==5.1.*", "~=5.1.0", "<5.2", "<=5.1.9", "<5", "==5", ">=4.2,<5.2.0"], True),
+        (
+            "Django",
+            [">=5.2,<5.3", "==5.2", "==5.2.4", "==5.2.*", "==5.*", "~=5.1", "~=5.2.1", "<6", "<=5.2", ">=2"],
+            False,
+        ),
+        ("redis", ["<8", "==7.4.0", "~=7.1", "<=7"], True),
+        ("redis", ["<8.1", ">=8,<9", "~=8.0", "==8"], False),
+    ],
+)
+def test_a_version_is_too_old_only_if_no_release_that_it_allows_will_do(
+    name: str, versions: list[str], too_old: bool
+) -> None:
+    found = {version: bool(rewrite(f"{name}{version}\n", modern_project=False).findings) for version in versions}
+    assert found == dict.fromkeys(versions, too_old)
+
+
 def test_a_name_without_a_version_is_left_to_people_in_a_project_that_uses_both() -> None:
     result = rewrite("channels\n", modern_project=True)
     assert result.text == "channels\n" and len(result.findings) == 1

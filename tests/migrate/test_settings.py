@@ -152,6 +152,7 @@ def test_arguments_of_other_layers_stay() -> None:
         ),
         ("INSTALLED_APPS = ['channels.delay']", "1: Stop the old rundelay"),
         ("LOGGING = {'loggers': {'daphne.ws_protocol': {}}}", "1: Daphne's loggers are gone"),
+        ("LOGGING = {'loggers': {'daphne': {}}}", "1: Daphne's loggers are gone"),
         ("MIDDLEWARE = []\nMIDDLEWARE_CLASSES = MIDDLEWARE", "2: Django reads MIDDLEWARE only"),
         ("MIDDLEWARE_CLASSES = ['app.Mine']", "1: Check that it is new-style middleware"),
     ],

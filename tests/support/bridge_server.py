@@ -27,8 +27,8 @@ PAGE = b'<!doctype html><script src="/websocketbridge.js"></script>'
 class BridgeServer:
     """Serves a page with the script at `server.url`: `with BridgeServer(script) as server:`."""
 
-    def __init__(self, script: Path) -> None:
-        self._files = {"/": ("text/html", PAGE), "/websocketbridge.js": ("text/javascript", script.read_bytes())}
+    def __init__(self, script: Path, page: bytes = PAGE) -> None:
+        self._files = {"/": ("text/html", page), f"/{script.name}": ("text/javascript", script.read_bytes())}
         self._sockets: queue.Queue[ServerConnection] = queue.Queue()
         self.refused: list[str] = []
         """Paths of the handshakes that were refused because `refusing` was set."""

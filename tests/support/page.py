@@ -5,7 +5,7 @@ What a block of a page is:
 * The first line of a file names it in a comment: `# chat/consumers.py`, `{# chat/templates/room.html #}`. With
   `, at the end` behind the name the block is appended to the file.
 * A block of the language `console` has commands behind `$ ` and their output, in which `…` stands for anything. A
-  command that serves is started, and stays until the page stops it or ends. Port 8000 is a free one here.
+  command that serves is started, and stays until the page stops it or ends. The ports in `PORTS` are free ones here.
 * `<!-- run` … `-->` has Python for what a reader does by hand. It is not shown, and sees the methods of `Reader`.
 * `<!-- not run: reason -->` stands above a block that is not run.
 * `<!-- starts from: page.md -->` begins with the files and commands of another page.
@@ -28,6 +28,7 @@ from urllib.request import urlopen
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.htmx import serve_htmx
 from tests.support.processes import Process
 from tests.support.redis_server import free_port
 from tests.support.waiting import eventually, scaled
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 SERVERS = ("runserver", "runinterface", "runworker", "rundelay", "channels-classic")
 SHOWN_ONLY = ("", "text")
+PORTS = ("8000", "9100", "9101")
+"""Those on the pages: the site's, and those of metrics."""
 
 _BLOCK = re.compile(
     r"^(?P<fence>```+)(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=fence) *$"
@@ -86,7 +89,8 @@ class Reader:
 
     def __init__(self, folder: Path, browser: Browser | None = None) -> None:
         self.folder = folder
-        self.port = free_port()
+        self._ports = {shown: free_port() for shown in PORTS}
+        self.port = self._ports["8000"]
         self._browser = browser
         self._programs: list[tuple[str, Process]] = []
         self._contexts: list[Any] = []
@@ -143,7 +147,7 @@ class Reader:
     def run(self, command: str, expected: str = "…") -> str:
         """Run a command to its end, compare its output and return it."""
         done = subprocess.run(
-            ["/bin/bash", "-c", command.replace("8000", str(self.port))],
+            ["/bin/bash", "-c", self._with_free_ports(command)],
             cwd=self.folder,
             env={name: value for name, value in {**os.environ, **_ENVIRONMENT}.items() if value is not None},
             stdin=subprocess.DEVNULL,
@@ -153,7 +157,7 @@ class Reader:
             timeout=scaled(60),
             check=False,
         )
-        output = done.stdout.replace(str(self.port), "8000").strip()
+        output = self._as_shown(done.stdout).strip()
         if done.returncode and not re.search("Error|FAILED|Exception", expected):
             raise AssertionError(f"{command!r} ended with status {done.returncode}:\n{output}")
         if not re.fullmatch(_pattern(expected), output, re.S):
@@ -165,14 +169,12 @@ class Reader:
         line = command.rstrip(" &")
         if re.search(r"\brun(server|interface)\b", line) and "8000" not in line and "unix" not in line:
             line += " 8000" if "runserver" in line else " --port 8000"
-        program = Process(
-            ["/bin/bash", "-c", f"exec {line.replace('8000', str(self.port))}"], cwd=self.folder, env=_ENVIRONMENT
-        )
+        program = Process(["/bin/bash", "-c", f"exec {self._with_free_ports(line)}"], cwd=self.folder, env=_ENVIRONMENT)
         self._programs.append((command, program))
         pattern = re.compile(_pattern(expected), re.S)
         if not expected.strip():
             pattern = re.compile("Quit the server|Serving |Listening on|Running ")
-        eventually(lambda: not program.running or pattern.search(program.output.replace(str(self.port), "8000")), 40)
+        eventually(lambda: not program.running or pattern.search(self._as_shown(program.output)), 40)
         if not program.running:
             raise AssertionError(f"{command!r} ended with status {program.returncode}")
         return program
@@ -205,14 +207,15 @@ class Reader:
         if new or not self._contexts:
             self._contexts.append(self._browser.new_context())
             self._contexts[-1].set_default_timeout(scaled(15) * 1000)
+            serve_htmx(self._contexts[-1])
         page: Page = self._contexts[-1].new_page()
         page.goto(f"http://localhost:{self.port}{path}")
         return page
 
-    def get(self, path: str) -> tuple[int, str]:
-        """Return the status and the text of a response."""
+    def get(self, path: str, port: str = "8000") -> tuple[int, str]:
+        """Return the status and the text of a response, from a port as the page shows it."""
         try:
-            with urlopen(f"http://localhost:{self.port}{path}", timeout=scaled(20)) as response:
+            with urlopen(f"http://localhost:{self._ports[port]}{path}", timeout=scaled(20)) as response:
                 return response.status, response.read().decode()
         except HTTPError as error:
             with error:
@@ -223,6 +226,13 @@ class Reader:
         url = f"ws://localhost:{self.port}{path}"
         opened: ClientConnection = connect(url, open_timeout=scaled(20), close_timeout=scaled(5), **options)
         return opened
+
+    def _with_free_ports(self, command: str) -> str:
+        return re.sub(r"\b(\d{4})\b", lambda found: str(self._ports.get(found[1], found[1])), command)
+
+    def _as_shown(self, output: str) -> str:
+        shown = {str(port): name for name, port in self._ports.items()}
+        return re.sub(r"\b(\d{4,5})\b", lambda found: shown.get(found[1], found[1]), output)
 
     def close(self) -> None:
         """End everything that the pages started."""

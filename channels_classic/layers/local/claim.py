@@ -100,7 +100,7 @@ def _lock(path: str) -> int | None:
         except BlockingIOError:
             os.close(lock)
             return None
-        # Between `open` and `flock` the file may have been removed: a lock on a file that nobody finds is none.
+        # Between `open` and `flock` the file may have been removed: such a lock keeps nobody out.
         if _is_at(lock, path):
             return lock
         os.close(lock)

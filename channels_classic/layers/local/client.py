@@ -274,7 +274,7 @@ def _connected(address: str) -> socket.socket:
         connection.connect(socket_address(address))
         user = user_of_peer(connection)
         if user != os.geteuid():
-            # Anybody may bind an abstract name that is free: what such a process says must not be believed.
+            # Anybody may bind an abstract name that is free: such a process must not be trusted.
             raise ForeignHost(f"a process of user {user} listens there, expected one of user {os.geteuid()}")
     except OSError:
         connection.close()

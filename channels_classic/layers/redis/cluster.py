@@ -1,7 +1,7 @@
 """Redis Cluster: a shard is a hash tag, and the cluster knows which node holds it now.
 
-Each connection leads to one node, without the cluster client of redis-py, which repeats commands. A node that does not
-hold the tag any more says so, and the next connection asks anew.
+Each connection leads to one node, without the cluster client of redis-py, which repeats commands. A node that no
+longer holds the tag answers with an error, and the next connection asks again.
 """
 
 from __future__ import annotations

@@ -245,7 +245,7 @@ class CommandBuilder:
 
     @property
     def _positions(self) -> int:
-        """Milliseconds for which positions outlive the messages: whoever missed nothing is to be told so."""
+        """Milliseconds for which positions outlive messages, so that clients that missed nothing get no gap."""
         return max(self.membership, milliseconds(SECONDS_LIMIT))
 
     def _record(self, step: Record) -> list[Command]:

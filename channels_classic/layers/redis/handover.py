@@ -45,7 +45,7 @@ class Former(NamedTuple):
 
     @property
     def proof(self) -> str:
-        """The text that tells the script that this one's data is complete here."""
+        """The text by which the script knows that this one's data is complete here."""
         return f"{self.server}:{self.lineage}"
 
 
@@ -73,7 +73,7 @@ def proves(former: Former, lineage: str, info: Info) -> bool:
 
 
 def find_proof(former: Former, lineage: str, open_at: Callable[[dict[str, Any]], Any]) -> str:
-    """Look for the former master among the replicas; return what to tell the script. Blocks for up to `TIMEOUT`.
+    """Look for the former master among the replicas; return the argument for the script. Blocks for up to `TIMEOUT`.
 
     `open_at` makes a connection of redis-py to an address; without any, to the new master.
     """

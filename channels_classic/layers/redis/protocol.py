@@ -26,7 +26,7 @@ from channels_classic.layers.steps import Step, Take
 logger = logging.getLogger("channels_classic.layers")
 
 OLDEST = (7, 0)
-"""The oldest Redis whose `BLMPOP` and script effects are as needed; Valkey says 7.2 of itself."""
+"""The oldest Redis whose `BLMPOP` and script effects are as needed; Valkey reports 7.2."""
 
 MISPLACED = {"ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "READONLY", "TRYAGAIN", "UNBLOCKED"}
 """Errors of a server that is not (or no longer, or not yet) the master. It did nothing: connect again."""

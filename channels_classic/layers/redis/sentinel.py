@@ -30,7 +30,7 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
 
     `hosts` are `(host, port)` pairs of sentinels. Each of `services` is a shard; left out, all services the sentinels
     know, in alphabetical order. The master is asked for whenever a connection is made; `sentinel_refresh_interval`
-    keeps the answer for so many seconds, unless it turns out wrong. `connection_kwargs` goes to the connections to
+    keeps the answer for this many seconds, unless it turns out wrong. `connection_kwargs` goes to the connections to
     masters, and those of its options that begin with `socket_` or `ssl` to those to sentinels. A fail-over drops the
     messages that wait: a replica that lags may hold some that were taken already.
     """

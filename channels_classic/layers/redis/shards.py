@@ -1,6 +1,6 @@
 """The shards of a layer as one process sees them: how to connect to each, and which of them are down.
 
-One that is away is asked again in the background, so that nobody who uses the others waits for it.
+One that is down is tried again in the background, so that users of the others do not wait for it.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.management.layer import bare_layer_of
 from channels_classic.management.options import add_arguments, configuration
-from channels_classic.management.status import StatusConfig, run
+from channels_classic.management.status import UNKNOWN, StatusConfig, run
 
 
 class Command(BaseCommand):
@@ -30,6 +30,7 @@ class Command(BaseCommand):
         """Show the status. The exit status is 1 when a check failed, 2 when the layer cannot be asked."""
         try:
             config = configuration(StatusConfig, options)
-        except ValueError as error:
-            raise CommandError(str(error)) from error
-        run(bare_layer_of(options["layer"]), config, cast(Any, self.stdout))
+            layer = bare_layer_of(options["layer"])
+        except (ValueError, CommandError) as error:
+            raise CommandError(str(error), returncode=UNKNOWN) from error
+        run(layer, config, cast(Any, self.stdout))

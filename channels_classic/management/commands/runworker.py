@@ -88,16 +88,18 @@ class Command(BaseCommand):
         """Run worker processes until stopped; return the exit status."""
         layer = self.channel_layer.channel_layer
         supervisor = WorkerSupervisor(layer, config.processes, config.grace, config.held, config.consumer_timeout)
-        with self.answering(config, lambda: supervisor.health, None):
+        with self.answering(config, lambda: supervisor.health, supervisor.samples, is_supervisor=True):
             return supervisor.run()
 
     @contextmanager
-    def answering(self, config: WorkerConfig, state: Callable[[], Health], samples: Collect | None) -> Iterator[None]:
+    def answering(
+        self, config: WorkerConfig, state: Callable[[], Health], samples: Collect, *, is_supervisor: bool = False
+    ) -> Iterator[None]:
         """Answer probes and serve metrics inside the block. Raises `CommandError` if an address cannot be used."""
         layer = self.channel_layer.channel_layer
         try:
             probes = HealthServer(config.health, state) if config.health else None
-            metrics = ProgramMetrics(config.metrics, layer, samples) if config.metrics else None
+            metrics = ProgramMetrics(config.metrics, layer, samples, is_supervisor) if config.metrics else None
         except (ChannelsError, ValueError) as error:
             raise CommandError(str(error)) from error
         with probes or nullcontext(), metrics or nullcontext():
@@ -121,6 +123,7 @@ class Command(BaseCommand):
         worker.on_listening = supervisor.is_ready
         worker.on_replacement_needed = supervisor.ask_for_replacement
         worker.on_outage = lambda is_down: supervisor.is_not_ready() if is_down else supervisor.is_ready()
+        worker.beat = supervisor.beat
         supervisor.call_at_end(worker.stop_gracefully)
 
     def get_channel_layer(self, alias: str) -> ChannelLayerWrapper:

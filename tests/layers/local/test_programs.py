@@ -98,3 +98,18 @@ def _reaches(project: Project, socket: ClientConnection) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def test_a_worker_that_cannot_use_the_folder_ends_with_a_sentence_alone() -> None:
+    with own_project() as project:
+        routing = 'from channels_classic import route\nchannel_routing = [route("group.join", lambda message: None)]\n'
+        project.write("mysite/routing.py", routing)
+        open_to_all = project.folder / "open"
+        open_to_all.mkdir(mode=0o755)
+        layer = {"ROUTING": "mysite.routing.channel_routing", "CONFIG": {"path": str(open_to_all / "layer.sock")}}
+        with (project.folder / "mysite/settings.py").open("a") as settings:
+            settings.write(f"CHANNEL_LAYERS = {{'default': {layer!r}}}\n")
+        worker = project.run("runworker")
+        assert worker.wait() == 1
+        assert "expected a folder of user" in worker.output
+        assert "Traceback" not in worker.output

@@ -10,10 +10,11 @@
 (() => {
   const ASK = 2000, LATE = 6000; // milliseconds without a status until a page asks, and until the answer is late
   const NEXT = 0.5, SHOWN = 30, KEPT = 5 * 60; // seconds: between two statuses, of a chart at least and at most
+  const NAMES = 5; // of a list in a cell
   const body = document.body, byId = (id) => document.getElementById(id);
   const parsed = (id) => JSON.parse(byId(id).textContent);
-  const kinds = parsed("loss-kinds"), history = [];
-  let socket = null, arrived = 0, polling = false;
+  const {meanings, worrying} = parsed("texts"), history = [];
+  let last = null, socket = null, arrived = 0, polling = false;
 
   const make = (tag, text, attributes = {}) => {
     const element = document.createElement(tag);
@@ -21,9 +22,7 @@
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
     return element;
   };
-  const sum = (items, value) => items.reduce((total, item) => total + value(item), 0);
   const most = (items, value) => items.reduce((found, item) => Math.max(found, value(item)), 0);
-  const plain = (status) => status.channels.filter((channel) => !channel.owner);
   const round = (number) => (number < 10 ? Math.round(number * 10) / 10 : Math.round(number));
   const span = (seconds) => {
     for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
@@ -31,20 +30,22 @@
     }
     return `${Math.round(seconds)} s`;
   };
-  const counted = (numbers) => Object.entries(numbers).map(([name, number]) => `${name} × ${number}`).join(", ");
+  const counted = (numbers) => {
+    const parts = Object.entries(numbers).map(([name, number]) => `${name} × ${number}`), more = parts.length - NAMES;
+    return parts.slice(0, NAMES).join(", ") + (more > 0 ? ` and ${more} more` : "");
+  };
 
   // Charts
 
   const rate = (now, before, value) =>
     before && now.time > before.time ? Math.max(0, value(now) - value(before)) / (now.time - before.time) : 0;
-  const messages = (status) => sum(plain(status), (channel) => channel.messages);
   const CHARTS = [
-    ["sockets", (now) => sum(now.interface_servers, (server) => server.sockets)],
-    ["messages per second", (now, before) => rate(now, before, messages)],
-    ["waiting messages", (now) => sum(plain(now), (channel) => channel.waiting)],
-    ["age of the oldest, seconds", (now) => most(plain(now), (channel) => channel.oldest)],
-    ["busy threads", (now) => sum(now.workers, (worker) => worker.busy)],
-    ["lost messages", (now) => sum(Object.values(now.losses), (number) => number)],
+    ["sockets", (now) => now.totals.sockets],
+    ["messages per second", (now, before) => rate(now, before, (status) => status.totals.messages)],
+    ["waiting messages", (now) => now.totals.waiting],
+    ["age of the oldest, seconds", (now) => now.totals.oldest],
+    ["busy threads", (now) => now.totals.busy],
+    ["lost messages", (now) => now.totals.lost],
   ];
 
   const line = (points) => {
@@ -61,7 +62,7 @@
   };
 
   const chart = ([title, value]) => {
-    const points = history.map((status, index) => [status.time, value(status, history[index - 1])]);
+    const points = history.map((moment, index) => [moment.time, value(moment, history[index - 1])]);
     const figure = make("figure");
     figure.append(make("strong", String(round(points[points.length - 1][1]))), make("figcaption", title), line(points));
     return figure;
@@ -69,7 +70,7 @@
 
   // Tables
 
-  const table = (id, columns, rows) => {
+  const table = (id, columns, rows, all = rows.length) => {
     if (!rows.length) {
       byId(id).replaceChildren(make("p", "none"));
       return;
@@ -85,7 +86,8 @@
     });
     top.append(head);
     whole.append(top, content);
-    byId(id).replaceChildren(whole);
+    const rest = all - rows.length;
+    byId(id).replaceChildren(whole, ...(rest ? [make("p", `and ${rest} more; manage.py channels shows all`)] : []));
   };
 
   const number = (title) => [title, "number"];
@@ -93,44 +95,47 @@
     const earlier = new Map((before ? before.channels : []).map((channel) => [channel.name, channel.messages]));
     const seconds = before ? status.time - before.time : 0;
     table("channels",
-      [["channel"], number("waiting"), number("oldest"), number("per second"), number("messages"), number("workers"), ["lost", "long"]],
+      [["channel"], number("waiting"), number("oldest"), number("per second"), number("messages"), number("workers"), number("full"), ["lost", "long"]],
       status.channels.map((channel) => ({
         bad: channel.waiting && (channel.oldest > 1 || !(channel.workers || channel.owner)),
         cells: [
           channel.owner ? `inbox of ${channel.owner}` : channel.name, channel.waiting,
           channel.waiting ? `${channel.oldest} s` : "",
           seconds > 0 && earlier.has(channel.name) ? round(Math.max(0, channel.messages - earlier.get(channel.name)) / seconds) : "",
-          channel.messages, channel.owner ? "" : channel.workers, counted(channel.losses),
+          channel.messages, channel.owner ? "" : channel.workers, channel.refused || "",
+          counted(channel.losses),
         ],
-      })));
+      })), status.rows.channels);
     table("workers",
       [["host"], number("pid"), ["version"], number("up"), number("processes"), number("threads"), number("busy"), number("heard"), ["runs", "long"]],
       status.workers.map((worker) => ({
         bad: worker.heard > 12,
         cells: [worker.host, worker.pid, worker.version, span(worker.uptime), worker.processes, worker.threads, worker.busy,
           `${span(worker.heard)} ago`, counted(worker.running)],
-      })));
+      })), status.rows.workers);
     table("servers",
       [["host"], number("pid"), ["version"], number("up"), number("sockets"), number("requests"), number("groups"), number("heard")],
       status.interface_servers.map((server) => ({
         bad: server.heard > 12,
         cells: [server.host, server.pid, server.version, span(server.uptime), server.sockets, server.requests, server.groups,
           `${span(server.heard)} ago`],
-      })));
+      })), status.rows.interface_servers);
     table("groups", [["group"], number("members")],
       Object.entries(status.groups).slice(0, 20).map((cells) => ({cells})));
-    table("losses", [["kind"], number("messages"), ["reason", "long"]],
-      Object.entries(status.losses).map(([kind, lost]) => ({cells: [kind, lost, kinds[kind] || ""]})));
+    for (const [id, first, counts] of [["losses", "kind", "messages"], ["limits", "limit", "clients"]]) {
+      table(id, [[first], number(counts), ["meaning", "long"]],
+        Object.entries(status[id]).map(([name, times]) => ({cells: [name, times, meanings[name] || ""]})));
+    }
   };
 
   // What is wrong
 
-  const lostOfLate = (status) => {
-    const past = history.find((one) => one.time >= status.time - 60);
-    return Object.entries(status.losses)
-      .map(([kind, lost]) => [kind, lost - (past.losses[kind] || 0)])
-      .filter(([kind, lost]) => lost > 0 && kind !== "unknown") // clients leave: that is normal
-      .map(([kind, lost]) => `${lost} message(s) were lost within the last minute (${kind}): ${kinds[kind] || "see the log"}.`);
+  const recent = (status, counts, what) => {
+    const past = history.find((moment) => moment.time >= status.time - 60);
+    return Object.entries(status[counts])
+      .map(([name, number]) => [name, number - (past[counts][name] || 0)])
+      .filter(([name, number]) => number > 0 && (worrying.includes(name) || !(name in meanings)))
+      .map(([name, number]) => `${number} ${what} within the last minute (${name}): ${meanings[name] || "see the log"}.`);
   };
 
   const drawProblems = (problems) => {
@@ -142,17 +147,22 @@
 
   const show = (status) => {
     arrived = Date.now();
+    body.classList.toggle("stale", "error" in status);
     if (status.error) {
       drawProblems([status.error]);
       return;
     }
-    const last = history[history.length - 1];
     if (last && status.time < last.time + NEXT) return;  // of another worker, at the same moment
-    history.push(status);
+    history.push({time: status.time, totals: status.totals, losses: status.losses, limits: status.limits});
     while (history[0].time < status.time - KEPT) history.shift();
-    drawProblems([...status.problems, ...lostOfLate(status)]);
+    drawProblems([
+      ...status.problems,
+      ...recent(status, "losses", "message(s) were lost"),
+      ...recent(status, "limits", "client(s) reached a limit"),
+    ]);
     byId("charts").replaceChildren(...CHARTS.map(chart));
     drawTables(status, last);
+    last = status;
   };
 
   // How a status comes
@@ -163,17 +173,41 @@
     if (element.textContent !== text) element.textContent = text;
   };
 
+  class Refusal extends Error {
+    constructor(status) {
+      super(`status ${status}`);
+      this.status = status;
+    }
+  }
+
+  // What the way in which a request fails says of the site, when nothing else does.
+  const reason = (error) => {
+    if (error.name === "TimeoutError") {
+      return last && !last.workers.length ? "No worker takes the messages of this page: start runworker."
+        : "No worker takes the messages of this page: all of them are busy with slow consumers, stand still, or have ended.";
+    }
+    if (error.status === 503) {
+      return "The interface server answers 503: the channel layer is down, out of memory or full, or no worker answered in time.";
+    }
+    if (error.status === 0 || error.status === 403) return "You are logged out: load this page again."; // 0: a redirection
+    if (error.status) return `The site answers ${error.status}: the log of its workers has the reason.`;
+    return "The interface server cannot be reached.";
+  };
+
   const poll = async () => {
     if (polling) return;
     polling = true;
     try {
-      const options = {credentials: "same-origin", redirect: "error", signal: AbortSignal.timeout(LATE)};
+      const options = {credentials: "same-origin", redirect: "manual", signal: AbortSignal.timeout(LATE)};
       const response = await fetch(body.dataset.statusUrl, options);
-      if (!response.ok) throw new Error(String(response.status));
+      if (!response.ok) throw new Refusal(response.status);
       show(await response.json());
       source("Every few seconds; not live: nothing answers the socket of this page", "late");
     } catch (error) {
-      source(`No answer for ${span((Date.now() - arrived) / 1000)}: no worker takes the messages of this page, or you are logged out`, "late");
+      body.classList.add("stale");
+      const time = last ? new Date(last.time * 1000).toLocaleTimeString() : "never";
+      source(`No answer for ${span((Date.now() - arrived) / 1000)}`, "late");
+      drawProblems([`${reason(error)} The rest of this page is as it was at ${time}.`]);
     }
     polling = false;
   };

@@ -1,0 +1,169 @@
+"""Supervised processes that stand still: when that is seen, reported, and ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from channels_classic._health import Health
+from channels_classic._supervisor import link, process, supervisor
+from channels_classic._supervisor.link import SupervisorLink
+from channels_classic._supervisor.process import Process
+from channels_classic._supervisor.supervisor import Supervisor
+from channels_classic.worker.inflight import InFlightTable
+from channels_classic.worker.supervisor import WorkerSupervisor
+from tests.support.waiting import eventually
+
+PROGRAM = """
+import os, time
+from channels_classic._supervisor import link
+link.BEAT_INTERVAL = 0.05
+supervisor = link.SupervisorLink.of_this_process()
+supervisor.call_at_end(lambda: os._exit(0))
+supervisor.is_ready()
+while True:
+    time.sleep(supervisor.beat())
+"""
+
+
+class Parent(Supervisor[Process]):
+    """A supervisor of `PROGRAM`, whose clock a test may set forward."""
+
+    ahead = 0.0
+    kills = True
+
+    def __init__(self, processes: int) -> None:
+        command = [sys.executable, "-c", PROGRAM]
+        super().__init__(logging.getLogger("tests"), processes, 1.0, command, lambda: time.monotonic() + self.ahead)
+
+    def _start(self) -> Process:
+        return Process(self._command, [], self._clock)
+
+    def _may_kill(self, process: Process) -> bool:
+        return self.kills
+
+    @property
+    def pids(self) -> list[int]:
+        return [slot.process.pid for slot in self._slots if slot.process is not None and slot.process.is_ready]
+
+    def value(self, name: str, *labels: str) -> object:
+        return self.samples().values[name][labels]
+
+
+@contextmanager
+def running(processes: int) -> Iterator[Parent]:
+    parent = Parent(processes)
+    thread = threading.Thread(target=parent.run)
+    thread.start()
+    try:
+        eventually(lambda: len(parent.pids) == processes)
+        yield parent
+    finally:
+        parent._signal_pipe.notify(signal.SIGTERM)
+        thread.join()
+        parent._signal_pipe.close()
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "BEAT_INTERVAL", 0.05)
+    for module in (process, supervisor):
+        monkeypatch.setattr(module, "STUCK_AFTER", 1.0)
+    monkeypatch.setattr(supervisor, "REPLACE_AFTER", 2.0)
+
+
+def suspend(pid: int) -> Callable[[], None]:
+    os.kill(pid, signal.SIGSTOP)
+    return lambda: os.kill(pid, signal.SIGCONT)
+
+
+def test_a_process_that_stands_still_is_replaced_while_the_others_count_as_ready() -> None:
+    with running(2) as parent:
+        first, second = parent.pids
+        suspend(first)
+        eventually(lambda: parent.value("stuck_processes") == 1)
+        assert parent.health is Health.READY
+        eventually(lambda: len(parent.pids) == 2 and first not in parent.pids)
+        assert second in parent.pids
+        assert parent.value("process_restarts_total", "stuck") == 1
+        assert parent.value("process_restarts_total", "died") == 0
+
+
+def test_a_program_is_stuck_when_all_of_its_processes_are() -> None:
+    with running(1) as parent:
+        suspend(parent.pids[0])
+        eventually(lambda: parent.health is Health.STUCK)
+        eventually(lambda: parent.health is Health.READY)
+
+
+def test_a_process_that_runs_again_in_time_stays(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with running(1) as parent:
+        parent.kills = False
+        (pid,) = parent.pids
+        resume = suspend(pid)
+        eventually(lambda: any("killing" not in text and f"{pid} stands still" in text for text in caplog.messages))
+        resume()
+        eventually(lambda: f"Process {pid} runs again." in caplog.messages)
+        assert parent.pids == [pid]
+
+
+def test_a_process_that_must_not_be_killed_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    with running(1) as parent:
+        parent.kills = False
+        (pid,) = parent.pids
+        resume = suspend(pid)
+        (slot,) = parent._slots
+        eventually(lambda: slot.process is not None and slot.process.silence > 2 * supervisor.REPLACE_AFTER)
+        assert len([text for text in caplog.messages if f"{pid} stands still" in text]) == 1
+        assert parent.pids == [pid]
+        resume()
+
+
+def test_a_supervisor_that_stood_still_itself_blames_nobody() -> None:
+    with running(2) as parent:
+        before = parent.pids
+        looked_at = parent._looked_at
+        parent.ahead = 100.0
+        eventually(lambda: parent._looked_at > looked_at + 101.0)
+        assert parent.pids == before
+        assert parent.value("stuck_processes") == 0
+
+
+def test_a_worker_whose_consumer_runs_may_stand_still_until_its_timeout() -> None:
+    """A consumer that computes in C code keeps its process from showing that it runs."""
+
+    class Busy:
+        table = InFlightTable.make(1)
+
+    for busy in (True, False):
+        Busy.table.beat(busy)
+        assert WorkerSupervisor._may_kill(None, Busy) is not busy  # type: ignore[arg-type]
+    Busy.table.close()
+
+
+def test_a_process_never_waits_for_a_supervisor_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "BEAT_INTERVAL", 0.0)
+    ours, theirs = socket.socketpair()
+    with ours:
+        child = SupervisorLink(theirs.detach(), [])
+        child.is_ready()
+        for _ in range(10_000):
+            child.beat()
+        child.is_not_ready()  # finds the socket full
+        child.ask_for_replacement()
+        ours.settimeout(10)
+        while len(ours.recv(65536)) == 65536:
+            pass
+        child.beat()
+        assert ours.recv(100).endswith(link.NOT_READY + link.REPLACE + link.BEAT)
+        child._link.close()
