@@ -1,4 +1,4 @@
-"""What waits for a client: in order, bounded, and gone when the server can send no more."""
+"""The queue of one client: in order, bounded, and dropped when the server can send no more."""
 
 from __future__ import annotations
 
