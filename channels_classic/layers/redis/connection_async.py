@@ -117,7 +117,7 @@ class AsyncRedisConnection:
             await self._fail(error)
 
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        return self._protocol.check(await self._line.ask(commands, self._connector.patience))
+        return self._protocol.check(await self._line.ask(commands, self._connector.reply_timeout))
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
         async with self._turn:
@@ -131,7 +131,7 @@ class AsyncRedisConnection:
         due = self._protocol.due()
         commands, counts = self._protocol.commands(steps)
         blocks = sum(step.timeout for step in steps if isinstance(step, Take))
-        replies = await self._line.ask([*due, *commands], self._connector.patience + blocks)
+        replies = await self._line.ask([*due, *commands], self._connector.reply_timeout + blocks)
         self._protocol.settle(replies[: len(due)])
         results, end = [], len(due)
         for step, count in zip(steps, counts, strict=True):

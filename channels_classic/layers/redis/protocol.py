@@ -191,7 +191,7 @@ class RedisProtocol:
     def needs_time(self, step: Step, replies: Sequence[Any]) -> bool:
         """Return whether the time among `replies` may be out of date, so that `TIME` must be asked once more.
 
-        It is not known when the messages came: this process may have stood still with them unread.
+        It is not known when the messages came: this process may have been suspended with them unread.
         """
         waited = self._clock() - self._written_at > STALE_AFTER
         return waited and isinstance(step, Take) and isinstance(replies[0], list)
