@@ -82,9 +82,11 @@ def test_each_shard_hears_the_epoch_that_was_restored_there(routes: Routes) -> N
 
 
 def test_only_a_plain_channel_may_try_another_shard(routes: Routes) -> None:
-    assert routes.refusal(push("work"), DOWN).again
-    assert not routes.refusal(push(INBOX), DOWN).again
-    assert not routes.refusal(Join("room", INBOX, ["a"]), DOWN).again
+    down = {routes.pin(INBOX)}
+    assert routes.refusal(push("work"), DOWN, down).again
+    assert not routes.refusal(push("work"), DOWN, {0, 1, 2}).again
+    assert not routes.refusal(push(INBOX), DOWN, down).again
+    assert not routes.refusal(Join("room", INBOX, ["a"]), DOWN, down).again
 
 
 @pytest.mark.parametrize(
