@@ -82,6 +82,11 @@ class InterfaceConfig:
     ws_protocols: tuple[str, ...] = option(
         (), "A WebSocket sub-protocol to accept. May be given several times.", "--ws-protocol"
     )
+    event_streams: tuple[str, ...] = option(
+        (),
+        "A path, or a pattern such as /chat/*, on which clients may read server-sent events in place of a WebSocket; * "
+        "for all. May be given several times.",
+    )
     compression: bool = option(False, "Offer permessage-deflate: less traffic, more memory and processor per socket.")
     waiting_frames: int = option(64, "Queued frames per WebSocket before reading pauses.", least=1)
     waiting_bytes: int = option(1024 * 1024, "Bytes of queued frames per WebSocket before reading pauses.", least=1)
@@ -134,6 +139,12 @@ class InterfaceConfig:
         for name, values in (("root-path-header", (self.root_path_header,)), ("ws-protocol", self.ws_protocols)):
             if wrong := [value for value in values if value and not _TOKEN.fullmatch(value)]:
                 raise ValueError(f"--{name} is {wrong[0]!r}: expected ASCII letters, digits and '-', '_' or '.'.")
+        for pattern in self.event_streams:
+            if not pattern.startswith(("/", "*")):
+                raise ValueError(
+                    f"--event-streams is {pattern!r}: expected a path, which begins with /, a pattern such as "
+                    "'/chat/*', or '*' for all paths."
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,13 @@ import logging
 import time
 from typing import Any
 
-from channels_classic.exceptions import ChannelSocketException, ConsumeLater, DenyConnection
+from channels_classic.exceptions import (
+    ChannelSocketException,
+    ConsumeLater,
+    DenyConnection,
+    LayerUnavailable,
+    StepRefused,
+)
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
 from channels_classic.message import Message
@@ -75,6 +81,13 @@ def _put_back(message: Message, result: ConsumerResult, context: Context, may_wa
             return None
         except context.wrapper.ChannelFull:
             time.sleep(REQUEUE_PAUSE)
+        except (LayerUnavailable, StepRefused) as error:
+            if getattr(error, "written", False):
+                context.layer.losses.count("broker", channel)
+                raise
+            # It is certainly still here: it goes out with what the consumer sent, which waits for the layer.
+            result.sends.append(Outgoing(channel, content))
+            return None
     logger.warning("Dropped a message of %s: its channel stayed full. %s", channel, shown(content))
     context.layer.losses.count("full", channel)
     return Outcome.DROPPED

@@ -36,6 +36,7 @@ from ..config import InterfaceConfig
 from .addresses import Addresses
 from .budget import ByteBudget
 from .client import Client, Waiting
+from .posts import Posts
 from .reader import Reader
 from .reconnecting import ReconnectingConnection
 from .recovery import Recovery
@@ -109,7 +110,8 @@ class LayerSession:
         self.registry = Registry(self.inbox, layer.group_expiry / 2, self.clock, self._writer.post)
         self._recovery = Recovery(self.registry, self._writer.ask, self.losses)
         self.registry.on_left = self._recovery.gone
-        self._reader = Reader(self._reading, self.registry, self._recovery, self.losses, self._writer.send)
+        self.posts = Posts(self.inbox, self._writer.ask, self._writer.post)
+        self._reader = Reader(self._reading, self.registry, self._recovery, self.losses, self._writer.send, self.posts)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
         self._announcer = Announcer()

@@ -29,6 +29,7 @@ from channels_classic.layers.steps import (
     Retire,
     TakeNotices,
 )
+from channels_classic.layers.store import Store
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
 from tests.worker.harness import drain, make_worker, running
@@ -124,7 +125,7 @@ def test_what_is_written_again_concerns_members_alone_and_overwrites_nothing(lis
 
 
 def test_clients_of_an_interface_server_that_is_gone_are_not_present(listened: BaseChannelLayer) -> None:
-    """As soon as it counts as dead; a later one of those that were there would be announced again."""
+    """They are left out as soon as it counts as dead; one that came back later would be announced again."""
     dead, alive = live(listened), live(listened)
     run(listened, JoinAs("room", dead, {"a": ADA, "b": ADA, "c": BOB}))
     run(listened, JoinAs("room", alive, {"d": BOB}))
@@ -227,7 +228,7 @@ def test_the_notices_that_wait_are_bounded(presence: Presence) -> None:
 
 def test_lapsed_memberships_end_presence(clock: Clock) -> None:
     layer = ChannelLayer(group_expiry=10)
-    layer.store.clock = clock
+    layer.store = Store(10, clock)
     inbox = live(layer)
     run(layer, JoinAs("room", inbox, {"a": ADA}))
     layer.group_add("room", "plain", who="bob")

@@ -83,7 +83,7 @@ class Script:
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
-PUT_BACK = Script("put_back")
+PUT_BACK = Script("put_back", allow_oom=True)
 PUSH = Script("counters", "epoch", "append", "push")
 RELEASE_QUOTA = Script("release_quota", allow_oom=True)
 _GROUP = ("epoch", "presence", "group")

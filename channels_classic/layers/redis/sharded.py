@@ -16,13 +16,12 @@ from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
+from channels_classic.layers.pool import refused_for_now
+from channels_classic.layers.redis.connector import REPLY_TIMEOUT
 from channels_classic.layers.redis.routes import Routes, ShardRequest, marked, merge
 from channels_classic.layers.redis.shards import ShardConnection, Shards
 from channels_classic.layers.results import Taken
 from channels_classic.layers.steps import PutBack, Step, Take
-
-PATIENCE = 5.0
-"""Seconds beyond its timeout until a take without a reply counts as lost."""
 
 INCOMPLETE = 0.5
 """Seconds for which a take waits for some shards while others are down."""
@@ -96,7 +95,7 @@ class ShardedConnection:
             part = self._part(shard)
         except LayerUnavailable as error:
             for request in requests:
-                request.end(self._routes.refusal(request.step, error))
+                request.end(self._routes.refusal(request.step, error, self._shards.down))
             return
         self._waiting[shard].extend(requests)
         try:
@@ -225,7 +224,7 @@ class ShardedConnection:
         racing = [request for request in requests if not request.done]
         if not racing:
             return
-        limit = max(_timeout(request) for request in racing) + PATIENCE
+        limit = max(_timeout(request) for request in racing) + REPLY_TIMEOUT
         ready = self._readable(
             [request.shard for request in racing], limit if len(racing) == len(requests) else INCOMPLETE
         )
@@ -242,7 +241,7 @@ class ShardedConnection:
 
     def _end(self, request: ShardRequest) -> None:
         """End a take that blocks, and read its result. The read is never cut short: it may have popped entries."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + REPLY_TIMEOUT
         while not request.done:
             try:
                 self._parts[request.shard].unblock()
@@ -255,11 +254,21 @@ class ShardedConnection:
     def _return(self, shard: int, taken: Taken) -> None:
         """Put back what came from a slower shard; losses among it are kept for the next take."""
         if taken.items:
-            request = ShardRequest(shard, PutBack(taken.queue, taken.items))
-            request.on_failure = partial(self._losses.count, "broker", taken.queue, len(taken.items))
-            self._put(shard, [request])
+            self._put_back(shard, PutBack(taken.queue, taken.items))
         if taken.lost:
             self._kept.append(Taken(taken.queue, [], taken.lost))
+
+    def _put_back(self, shard: int, step: PutBack, again: bool = True) -> None:
+        request = ShardRequest(shard, step)
+        request.on_failure = partial(self._not_put_back, request, step, again)
+        self._put(shard, [request])
+
+    def _not_put_back(self, request: ShardRequest, step: PutBack, again: bool) -> None:
+        """Nobody else has these items: try once more where the server had forgotten its scripts."""
+        if again and refused_for_now([request.result]):
+            self._put_back(request.shard, step, again=False)
+        else:
+            self._losses.count("broker", step.queue, len(step.items))
 
     # The rest of the contract
 

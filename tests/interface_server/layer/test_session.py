@@ -15,12 +15,12 @@ from channels_classic.exceptions import StepRefused
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.layer import session
 from channels_classic.interface_server.layer.session import LayerSession
-from channels_classic.layers.codec import Kind, encode
+from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.results import Status
-from channels_classic.layers.steps import AsyncConnection, Entry, Flush, Join, Leave, Push, Restore, Step
-from tests.interface_server.live import PATIENCE, Live, live
+from channels_classic.layers.results import Item, Status
+from channels_classic.layers.steps import AsyncConnection, Entry, Flush, Join, Leave, Push, PutBack, Restore, Step
+from tests.interface_server.live import TIMEOUT, Live, live
 from tests.support.client import FakeClient
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually, eventually_async
@@ -52,17 +52,17 @@ def test_redis_goes_and_comes_back_empty_and_no_socket_notices(
             layer.group_add("g", str(delivery.reply_channel))
             server.report(delivery)
         layer.send_group("g", {"text": "here"})
-        assert [client.recv(PATIENCE) for client in clients] == ["here"] * 5  # by now the server knows who joined
+        assert [client.recv(TIMEOUT) for client in clients] == ["here"] * 5  # by now the server knows who joined
         own_redis.stop()
-        eventually(lambda: LOST in caplog.text, PATIENCE)  # a request before that would be lost with the server
+        eventually(lambda: LOST in caplog.text, TIMEOUT)  # a request before that would be lost with the server
         eventually(lambda: is_away(server))
         for number, client in enumerate(clients):
             client.send(f"meanwhile {number}")
         own_redis.start()
-        eventually(lambda: BACK in caplog.text, PATIENCE)
-        eventually(lambda: len(layer.group_channels("g")) == 5, PATIENCE)
+        eventually(lambda: BACK in caplog.text, TIMEOUT)
+        eventually(lambda: len(layer.group_channels("g")) == 5, TIMEOUT)
         layer.send_group("g", {"text": "again"})
-        assert [client.recv(PATIENCE) for client in clients] == ["again"] * 5
+        assert [client.recv(TIMEOUT) for client in clients] == ["again"] * 5
         texts = {server.consume("websocket.receive")["text"] for _ in clients}
         assert texts == {f"meanwhile {number}" for number in range(5)}
     assert caplog.text.count(LOST) == 1
@@ -75,13 +75,13 @@ def test_without_a_layer_http_gets_503_and_handshakes_wait_for_it(
     layer = RedisChannelLayer(hosts=[own_redis.url])
     with live(layer, websocket_connect_timeout=0.5) as server:
         own_redis.stop()
-        eventually(lambda: LOST in caplog.text, PATIENCE)  # a request before that would be lost with the server
+        eventually(lambda: LOST in caplog.text, TIMEOUT)  # a request before that would be lost with the server
         eventually(lambda: is_away(server))
         with pytest.raises(InvalidStatus) as caught:
             server.handshake()
         assert caught.value.response.status_code == 503
         own_redis.start()
-        eventually(lambda: BACK in caplog.text, PATIENCE)
+        eventually(lambda: BACK in caplog.text, TIMEOUT)
         with server.websocket():
             pass
     assert "ASGI callable" not in caplog.text
@@ -96,7 +96,7 @@ def test_a_server_starts_without_its_layer_and_finds_it_later(
     with live(layer) as server:
         assert get(server) == 503
         own_redis.start()
-        eventually(lambda: BACK in caplog.text, PATIENCE)
+        eventually(lambda: BACK in caplog.text, TIMEOUT)
         with server.websocket():
             pass
     assert caplog.text.count(LOST) == 1
@@ -136,9 +136,9 @@ def test_memberships_are_written_again_when_the_layer_forgot_the_inbox() -> None
             await layer.group_add_async("g", channel)
         await eventually_async(lambda: len(session.registry.groups.members("g")) == 250)
         # What a Redis that lost everything would know.
-        layer.store._groups.clear()
-        layer.store._owners.clear()
-        layer.store.epoch += 1
+        layer.store.memberships.groups.clear()
+        layer.store.memberships.owners.clear()
+        layer.store.memberships.epoch += 1
         assert layer.group_channels("g") == []
         session._wake_heartbeat.set()
         await eventually_async(lambda: len(layer.group_channels("g")) == 250)
@@ -211,6 +211,27 @@ def test_entries_of_later_releases_are_counted_and_do_no_harm() -> None:
     asyncio.run(main())
 
 
+def test_reports_that_expired_still_hold_and_are_no_lost_messages() -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        session = await started(layer)
+        client = FakeClient("a")
+        session.add(client)
+        payloads = [
+            encode(Kind.REPORT, "a", "1", int(Outcome.CONSUMED)),
+            encode(Kind.MESSAGE, {"text": "x"}, None, "a", "2", int(Outcome.RAISED)),
+            encode(Kind.MESSAGE, {"text": "x"}, None, "a"),
+        ]
+        past = layer.store.clock() - 1
+        layer.run([PutBack(session.inbox, [Item(payload, (past, "a")) for payload in payloads])])
+        await eventually_async(lambda: layer.losses.as_dict() == {"expired": 2})
+        assert client.reports == [("1", Outcome.CONSUMED), ("2", Outcome.RAISED)]
+        assert client.got == []
+        await stop(session)
+
+    asyncio.run(main())
+
+
 def test_one_read_takes_about_a_megabyte() -> None:
     async def main() -> None:
         layer = ChannelLayer(capacity=1000)
@@ -244,7 +265,7 @@ def test_a_stop_at_any_moment_ends_every_part(redis_url: str) -> None:
             await session.start()
             for _ in range(turns):
                 await asyncio.sleep(0)
-            await asyncio.wait_for(session.stop(), PATIENCE)
+            await asyncio.wait_for(session.stop(), TIMEOUT)
             assert all(work.done() for work in session._tasks)
 
     asyncio.run(main())
@@ -271,8 +292,8 @@ def test_members_that_the_layer_refuses_to_restore_stay_in_the_index() -> None:
         first, second = FakeClient("a"), FakeClient("b")
         await layer.group_add_async("g", session.add(first))
         await eventually_async(lambda: session.registry.groups.members("g"))
-        layer.store._groups.clear()
-        layer.store._owners[session.inbox].restored = False
+        layer.store.memberships.groups.clear()
+        layer.store.memberships.owners[session.inbox].restored = False
         await layer.group_add_async("g", session.add(second))
         layer.send_group("g", {"text": "x"})
         await eventually_async(lambda: layer.losses.as_dict() == {"broker": 1})
