@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from itertools import islice
 
 from channels_classic._health import Health
+from channels_classic._throttled_log import ThrottledLog
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import names, rng
 from channels_classic.layers.base import BaseChannelLayer
@@ -32,7 +33,6 @@ from channels_classic.layers.steps import (
 )
 
 from ..config import InterfaceConfig
-from ..log_throttle import ThrottledLog
 from .addresses import Addresses
 from .budget import ByteBudget
 from .client import Client, Waiting

@@ -240,6 +240,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Check the complete head."""
         self._check_head()
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # RFC 9110, section 10.1.1: its client takes `100` for the response
         super().on_headers_complete()
         if self.url == b"*":
             self.scope["path"], self.scope["raw_path"] = "*", b"*"

@@ -35,7 +35,7 @@ IDLE_AFTER = 1.0
 """Seconds since its last frame was consumed after which a socket counts as idle."""
 
 STANDSTILL = 1.0
-"""Seconds by which a deadline is noticed too late only if the process, or its event loop, stood still."""
+"""Seconds by which a deadline is noticed too late only if the process or its event loop hung."""
 
 LAST_REPORT_TIMEOUT = 10.0
 """Seconds to wait for the report on a disconnect, where others wait for the room that it makes."""

@@ -220,7 +220,7 @@ class GroupMachine(RuleBasedStateMachine):
 
     @rule(breaks=st.sampled_from([0, 1, 99, 99]))
     def beat(self, breaks: int) -> None:
-        """A heartbeat; a restoration may break after so many steps."""
+        """A heartbeat; a restoration may break after this many steps."""
         (epochs,) = self.layer.run([Heartbeat(self.inbox, self.restored)])
         if epochs != self.restored:
             self.deliver(1000)
