@@ -60,7 +60,9 @@ def test_the_types_have_the_classes_and_members_of_the_script() -> None:
 
 
 def test_the_types_have_the_options_of_the_script_with_their_defaults() -> None:
-    typed = {name: default.replace(",", "") for default, name in re.findall(r"Default: (\S+)\. \*/\n  (\w+)\?:", TYPES)}
+    typed = {
+        name: default.replace(",", "") for default, name in re.findall(r"Default: (\S+)\.\s+\*/\n  (\w+)\?:", TYPES)
+    }
     assert typed == options()
 
 
