@@ -78,6 +78,7 @@ def test_the_package_has_the_version_and_the_licence_of_the_project() -> None:
     assert (FOLDER / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed: `scripts/provide npm` installs it")
 def test_the_package_is_packed_installed_and_imported(tmp_path: Path) -> None:
     (packed,) = json.loads(run("npm", "pack", "--json", "--pack-destination", tmp_path))

@@ -25,6 +25,8 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Route
 
+pytestmark = pytest.mark.slow
+
 MODULE = "/static/channels/js/client/connection.js"
 
 KEEP: dict[str, Any] = {"keep": 1000, "seconds": 60}
