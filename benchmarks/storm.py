@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, urlsplit
 import redis
 import uvloop
 
-from benchmarks.feed import Feed, Follower, all_arrived
+from benchmarks.feed import Feed, Follower, all_arrived, all_joined
 from benchmarks.limits import more_descriptors
 from benchmarks.programs import Programs
 from benchmarks.project.counting import CONSUMED, SOCKETS
@@ -36,7 +36,7 @@ TALK_INTERVAL = 0.1
 CALM = 5.0
 """Seconds for which the undisturbed echo is measured."""
 
-PATIENCE = 120.0
+OPEN_TIMEOUT = 120.0
 """Seconds within which all clients must be back."""
 
 TOGETHER = 50
@@ -91,15 +91,18 @@ class Client(Follower):
 
     async def connect(self) -> Socket:
         loop = asyncio.get_running_loop()
-        _, socket = await loop.create_connection(
-            lambda: Socket(self._host, self._path, self.protocols), self._host, self._port
-        )
-        socket.on_text = lambda text: self._received(text, socket.speaks_protocol)
+        _, socket = await loop.create_connection(self._make_socket, self._host, self._port)
         try:
             await asyncio.wait_for(asyncio.shield(socket.opened), TIMEOUT)
         except BaseException:
             socket.close()
             raise
+        return socket
+
+    def _make_socket(self) -> Socket:
+        """Return a socket that notes everything, from the first frame on."""
+        socket = Socket(self._host, self._path, self.protocols)
+        socket.on_text = lambda text: self._received(text, socket.speaks_protocol)
         return socket
 
     def _received(self, text: bytes, recovers: bool) -> None:
@@ -154,10 +157,10 @@ async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, floa
         batch = clients[start : start + TOGETHER]
         sockets = await asyncio.gather(*(client.connect() for client in batch))
         tasks += [asyncio.create_task(client.run(socket)) for client, socket in zip(batch, sockets, strict=True)]
-    recovers = sockets[0].speaks_protocol
-    while recovers and not all(client.cursor for client in clients):
-        await asyncio.sleep(0.05)  # until each has joined
-    feed = Feed() if recovers else None
+    feed = None
+    if sockets[0].speaks_protocol:
+        await all_joined(clients)
+        feed = Feed()
     await asyncio.sleep(1)
     record.echoes.clear()
     await asyncio.sleep(CALM)
@@ -166,9 +169,9 @@ async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, floa
     begun = time.perf_counter()
     os.kill(options.programs.pid("interface server", "server"), signal.SIGHUP)
     while record.closed < len(clients) or not all(client.is_open for client in clients):
-        if time.perf_counter() - begun > PATIENCE:
+        if time.perf_counter() - begun > OPEN_TIMEOUT:
             missing = sum(not client.is_open for client in clients)
-            sys.exit(f"After {PATIENCE:g} s {record.closed} sockets were closed, and {missing} are not open.")
+            sys.exit(f"After {OPEN_TIMEOUT:g} s {record.closed} sockets were closed, and {missing} are not open.")
         await asyncio.sleep(0.05)
     elapsed = time.perf_counter() - begun
     stormy = percentile(record.echoes)
@@ -193,7 +196,7 @@ async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, floa
 async def stop(feed: Feed, clients: list[Client]) -> dict[str, float]:
     """End the feed; return the deliveries that are missing of it, and those that came twice."""
     await feed.stop()
-    missed = await all_arrived(clients, feed.sent, patience=10)
+    missed = await all_arrived(clients, feed.sent, timeout=10)
     return {
         "missed": missed,
         "% missed": 100 * missed / (feed.sent * len(clients)),

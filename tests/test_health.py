@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -156,6 +157,35 @@ def test_an_event_loop_that_does_not_run_is_reported(monkeypatch: pytest.MonkeyP
         loop.call_soon_threadsafe(time.sleep, 2)
         eventually(lambda: server.server.health is Health.STUCK)
         eventually(lambda: server.server.health is Health.READY)
+
+
+def test_a_supervised_process_whose_event_loop_is_blocked_is_stuck(redis_url: str, tmp_path: Path) -> None:
+    """The pipe that takes its access log is full, because whoever reads it stands still."""
+    log, port = tmp_path / "access", free_port()
+    os.mkfifo(log)
+    reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    options = ("--drain", "1", "--health", f"127.0.0.1:{port}", "--access-log", str(log))
+    with RunningSite(redis_url, workers=1, options=options) as site:
+        eventually(lambda: probe(port) == (200, "ok"), timeout=20)
+
+        def visit() -> bool:
+            with socket.create_connection(("127.0.0.1", site.port), timeout=scaled(1)) as client:
+                client.sendall(b"GET /%s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" % (b"x" * 8000))
+                try:
+                    return not client.recv(1)
+                except TimeoutError:
+                    return True  # unanswered
+
+        eventually(visit, timeout=30)
+        eventually(lambda: probe(port) == (503, "stuck"), timeout=20)
+        assert probe(port, "/live") == (503, "stuck")
+        os.set_blocking(reader, True)
+        with os.fdopen(reader, "rb") as stream:
+            thread = threading.Thread(target=stream.read)
+            thread.start()
+            eventually(lambda: probe(port) == (200, "ok"), timeout=20)
+            assert site.interface.stop() == 0
+            thread.join()
 
 
 @pytest.mark.parametrize("command", ["runinterface", "runworker"])

@@ -58,7 +58,7 @@ class WorkerConnection:
         self._on_disconnect = on_disconnect
         self._connection: Connection | None = None
         self._used = 0.0
-        """When the layer last answered."""
+        """The time at which the layer last answered."""
         self._stopping = threading.Event()
 
     # For the loop
@@ -307,7 +307,7 @@ class WorkerConnection:
     # firewall may end it meanwhile. A command written to such a connection is lost, and a push must not be repeated, as
     # it is unknown whether it was carried out. So after a pause a look at the socket precedes a write, and after a
     # long pause a round trip: a firewall that drops packets leaves no trace on the socket. Nothing has been written by
-    # then, so the connection is simply made again, and that is not an outage.
+    # then, so the connection is made again, and that is not an outage.
 
     def _close_if_stale(self) -> None:
         """Close a connection that is known to have ended while it idled."""

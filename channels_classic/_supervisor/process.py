@@ -29,7 +29,7 @@ class Reason(Enum):
     DIED = "died"
     """It ended by itself, or was killed by somebody else."""
     STUCK = "stuck"
-    """It stood still, and the supervisor killed it."""
+    """It hung, and the supervisor killed it."""
     FAILED = "failed"
     """A successor ended, or was killed, before it was ready."""
     RECYCLED = "recycled"
@@ -62,11 +62,11 @@ class Process:
         """True once it has been ready; from then on it handles signals."""
         self.wants_replacement = False
         self.beat_at: float | None = None
-        """When its last heartbeat came (by the clock); None for a process of a release that sends none."""
+        """The time of its last heartbeat (by the clock); None for a process of a release that sends none."""
         self.restart_reason = Reason.DIED
         """The reason to count when it ends."""
         self.deadline: float | None = None
-        """When to kill it (by the clock), once it was asked to stop."""
+        """The time to kill it (by the clock), once it was asked to stop."""
 
     def listen(self) -> None:
         """Read from its socket, which is readable."""
@@ -113,7 +113,7 @@ class Process:
 
     @property
     def is_stuck(self) -> bool:
-        """True if it stands still."""
+        """True if it hangs."""
         return self.silence > STUCK_AFTER
 
     @property

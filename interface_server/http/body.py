@@ -25,7 +25,7 @@ HTTP_1 = ("1.0", "1.1")
 CHUNK = 512 * 1024
 """Bytes of a body that travel with the request's message, and in each answer to a worker that asks for more."""
 
-LINGER = 2.0
+DISCARD_TIMEOUT = 2.0
 """Seconds for which a refused client is still read: many look for the response only when they have sent everything."""
 
 
@@ -47,7 +47,8 @@ class RequestBody:
         self._file: SpoolFile | None = None
         headers = dict(scope.get("headers") or ())
         declared = headers.get(b"content-length", b"")
-        self._declared = int(declared) if declared.isdigit() else 0
+        # Python refuses to read numbers of thousands of digits; one of twenty exceeds every limit.
+        self._declared = int(declared.lstrip(b"0")[:20] or b"0") if declared.isdigit() else 0
         # RFC 9112, section 6.3. In HTTP/2 and later a body needs no header that announces it.
         self._is_empty = scope.get("http_version", "1.1") in HTTP_1 and not (
             self._declared or b"transfer-encoding" in headers
@@ -124,6 +125,12 @@ class RequestBody:
             self.close()
         return beginning
 
+    def whole(self) -> bytes:
+        """Return all of it; nothing is kept here afterwards."""
+        content = b"".join(self._parts) if self._file is None else self._file.read(0, self.size)
+        self.close()
+        return content
+
     def answer(self, question: Question, *, closed: bool) -> Outgoing:
         """Return the answer to a worker: a chunk if it asks for one, without content if the body is not kept."""
         chunk: dict[str, Any] = {}
@@ -147,7 +154,7 @@ class RequestBody:
         """Read what a refused client still sends, for a moment; one that waits for `100 Continue` sends nothing."""
         if self._more and not self._expects_100:
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._discard_rest(), LINGER)
+                await asyncio.wait_for(self._discard_rest(), DISCARD_TIMEOUT)
 
     async def _discard_rest(self) -> None:
         while self._more:

@@ -18,6 +18,7 @@ from channels_classic.layers.results import Roster, Start, Taken
 from channels_classic.layers.steps import Members, Take
 
 from .client import Broadcast
+from .posts import Posts
 from .question import QUESTION, question_of
 from .reconnecting import ReconnectingConnection
 from .recovery import Recovery
@@ -47,6 +48,7 @@ class Reader:
         recovery: Recovery,
         losses: Losses,
         send: Callable[[Outgoing], None],
+        posts: Posts,
     ) -> None:
         self._connection = link
         self._registry = registry
@@ -62,6 +64,8 @@ class Reader:
             Kind.JOINED: self._joined,
             Kind.LEFT: self._left,
             Kind.FORGET: self._forget,
+            Kind.POST: posts.received,
+            Kind.POSTED: posts.answered,
         }
 
     @property

@@ -125,7 +125,7 @@ def test_a_large_site_is_cut_to_what_a_page_has_room_for(site: DashboardSite, wi
             page = live(window())
             page.locator("#channels", has_text=re.compile(r"and 2\d\d more; manage.py channels shows all")).wait_for()
             assert page.locator("#channels tbody tr").count() == MOST_ROWS
-            page.locator("#workers", has_text="shop.step_4 × 1 and 25 more").wait_for()
+            page.locator("#workers", has_text="shop.step_2 × 1 and 27 more").wait_for()
         finally:
             layer.run([program.withdraw()])
 

@@ -19,7 +19,7 @@ Start = Callable[..., Process]
 
 ROOT = Path(__file__).parent.parent.parent
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 LISTENS = r"Listening on channels|Worker process \d+ listens"
 """The line of the log that says that a process began to work."""
@@ -45,7 +45,7 @@ def start(redis_url: str) -> Iterator[Start]:
 
 @contextmanager
 def running_worker(redis_url: str, *options: str, listening: int = 1, **environment: str) -> Iterator[Process]:
-    """`runworker` with options, as soon as so many processes listen."""
+    """`runworker` with options, as soon as this many processes listen."""
     settings = {"DJANGO_SETTINGS_MODULE": "tests.projects.worker.settings", "REDIS_URL": redis_url}
     command = [sys.executable, "-m", "django", "runworker", *options]
     with Process(command, cwd=ROOT, env={**settings, **environment}) as process:
@@ -70,4 +70,4 @@ def answering_pids(layer: RedisChannelLayer, count: int) -> set[int]:
     """The processes that answered `count` messages, sent now."""
     for number in range(count):
         layer.send("work", {"number": number, "seconds": 0.2, "answer": "answers"})
-    return {answer["pid"] for answer in drain(layer, "answers", count, PATIENCE)}
+    return {answer["pid"] for answer in drain(layer, "answers", count, TIMEOUT)}

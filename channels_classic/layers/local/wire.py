@@ -256,7 +256,7 @@ def decode_result(kind: type, answer: Any, where: str) -> Any:
         return [Status(status) for status in answer]
     if kind is Take and answer is not None:
         queue, items, lost = answer
-        # Deadlines are by the clock of the machine, so they count also if this process stood still meanwhile.
+        # Deadlines are by the clock of the machine, so they count also if this process was suspended meanwhile.
         now = time.monotonic()
         found = [Item(payload, raw, raw[0] - now) for payload, raw in items if raw[0] > now]
         late = [("expired", payload) for payload, raw in items if raw[0] <= now]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from channels_classic.layers.losses import KINDS, Count, describe
-from channels_classic.layers.redis.cipher import Cipher
+from channels_classic.layers.redis.cipher import KEPT, QUEUE, WHO, Cipher
 from channels_classic.layers.results import (
     Announcement,
     Audience,
@@ -90,12 +90,12 @@ def _taken(replies: Sequence[Any], epoch: int, cipher: Cipher) -> Taken | None:
     if replies[0] is None:
         return None
     key, entries = replies[0]
-    now = _now(replies[1])
+    now, queue = _now(replies[1]), queue_of(key)
     items, lost = [], []
     for entry in entries:
         try:
             number, stamp, ttl, quota_key = ENTRY_HEAD.unpack_from(entry)
-            payload = cipher.decrypt(entry[ENTRY_HEAD.size + quota_key :])
+            payload = cipher.decrypt(entry[ENTRY_HEAD.size + quota_key :], QUEUE + queue)
         except (ValueError, struct.error):
             lost.append(("undecodable", b""))
             continue
@@ -105,7 +105,7 @@ def _taken(replies: Sequence[Any], epoch: int, cipher: Cipher) -> Taken | None:
             lost.append(("expired", payload))
         else:
             items.append(Item(payload, entry, (stamp + ttl - now) / 1000))
-    return Taken(queue_of(key), items, lost)
+    return Taken(queue, items, lost)
 
 
 _STATUSES = {int(status): status for status in Status}
@@ -156,7 +156,7 @@ def _history(step: ReadHistory, replies: Sequence[Any], cipher: Cipher) -> Histo
     for entry in stored:
         try:
             position, _, _, name = _KEPT_HEAD.unpack_from(entry)
-            one = Kept(int(position), cipher.decrypt(entry[_KEPT_HEAD.size + name :]))
+            one = Kept(int(position), cipher.decrypt(entry[_KEPT_HEAD.size + name :], KEPT + step.group))
         except (ValueError, OverflowError, struct.error):
             return History(int(life), head, None, bool(is_member))
         if kept is not None:
@@ -181,10 +181,11 @@ def _start(fields: Sequence[Any]) -> Start:
 
 
 def _identity(stored: bytes, cipher: Cipher) -> Identity | None:
-    """Return an identity as it was given; None for one of another key, or that something else has written."""
+    """Return an identity as it was given; None for one of another key or name, or that something else has written."""
     try:
         length = stored[0] + 1
-        return Identity(stored[1:length].decode(), cipher.decrypt(stored[length:]))
+        who = stored[1:length].decode()
+        return Identity(who, cipher.decrypt(stored[length:], WHO + who))
     except (ValueError, IndexError):
         return None
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from channels_classic.layers.inmemory import ChannelLayer
-from tests.interface_server.live import PATIENCE, Live, live
+from tests.interface_server.live import TIMEOUT, Live, live
 from tests.support.waiting import eventually
 
 REQUEST, DISCONNECT = "http.request", "http.disconnect"
@@ -209,6 +209,13 @@ def test_a_client_of_http_1_0_gets_no_chunks_and_the_end_of_its_connection(serve
         assert received == b"HTTP/1.1 200 OK\r\n" + length + b"connection: close\r\n\r\nhello"
 
 
+def test_a_client_of_http_1_0_is_not_told_to_continue(server: Live) -> None:
+    head = b"POST / HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nab"
+    message, received = exchange(server, head, {"status": 200, "content": b"hello"})
+    assert message["body"] == b"ab"
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 def test_a_client_of_http_1_0_gets_a_large_response_whole(server: Live) -> None:
     part = b"x" * 300_000
     _, received = exchange(server, b"GET / HTTP/1.0\r\n\r\n", {**STREAM, "content": part}, {"content": part})
@@ -226,6 +233,7 @@ def test_a_client_of_http_1_0_gets_a_large_response_whole(server: Live) -> None:
         ({"status": 600}, "its status is 600,"),
         ({"status": 200, "headers": [[b"content-length", b"3"]], "content": b"hello"}, "has more bytes than"),
         ({"status": 200, "headers": [[b"content-length", b"9"]], "content": b"hello"}, "has fewer bytes than"),
+        ({"status": 200, "headers": [[b"content-length", b"1" * 5000]]}, "expected one number"),
         ({"status": 200, "headers": [[b"content-length", b"-1"]]}, "its Content-Length is b'-1', expected one number"),
         (
             {"status": 200, "headers": [[b"content-length", b"1"], [b"content-length", b"2"]]},
@@ -262,7 +270,7 @@ def test_a_stream_that_goes_wrong_ends_with_its_connection(
     with live() as server, server.raw() as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         message = server.consume(REQUEST, {**STREAM, "headers": headers})
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
         begin = client.recv(65536)
         while not begin.endswith(wire):
             begin += client.recv(65536)
@@ -305,7 +313,7 @@ def test_a_connection_without_a_request_is_closed_in_time_but_not_while_a_respon
         with pytest.raises(TimeoutError):
             client.recv(1)
         server.layer.send(str(delivery.reply_channel), {"status": 204})
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
         assert read_all(client) == b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -315,7 +323,7 @@ def test_an_upload_takes_nothing_of_the_time_for_the_response() -> None:
         client.settimeout(0.5)
         with pytest.raises(TimeoutError):
             client.recv(1)
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
         client.sendall(b"cd")
         assert server.consume(REQUEST, {"status": 204})["body"] == b"abcd"
         assert read_all(client).startswith(b"HTTP/1.1 204 ")

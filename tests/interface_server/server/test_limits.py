@@ -16,7 +16,7 @@ import pytest
 
 from channels_classic.interface_server.http import body
 from channels_classic.interface_server.server import http_protocol, request_limits
-from tests.interface_server.live import PATIENCE, Live, live
+from tests.interface_server.live import TIMEOUT, Live, live
 from tests.support.waiting import eventually
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -155,8 +155,15 @@ def test_a_declared_body_that_is_too_large_is_refused_before_it_is_sent() -> Non
         assert server.has_none("http.request")
 
 
+def test_a_length_of_thousands_of_digits_is_a_length() -> None:
+    with live(max_body=1000) as server, server.raw() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"0" * 5000 + b"2\r\n\r\nab")
+        assert server.consume("http.request", {"status": 200})["body"] == b"ab"
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_chunked_body_that_grows_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "LINGER", 0.3)
+    monkeypatch.setattr(body, "DISCARD_TIMEOUT", 0.3)
     with live(max_body=2_000_000) as server, server.raw() as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         with suppress(ConnectionError):
@@ -211,7 +218,7 @@ def test_a_body_that_waits_for_its_consumer_is_not_too_slow(monkeypatch: pytest.
         with pytest.raises(TimeoutError):
             client.recv(1)
         server.layer.send(str(request.reply_channel), {"status": 200})
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
         assert statuses(client.recv(65536)) == [200]
 
 
@@ -384,6 +391,23 @@ def test_a_message_may_be_as_large_as_is_said() -> None:
         assert read_all(client)[2:4] == (1009).to_bytes(2, "big")
 
 
+def test_a_client_reads_why_its_message_is_refused_though_it_sends_on() -> None:
+    with live(limits={"max_message": 1000}) as server, server.raw() as client:
+        open_socket(server, client)
+        # Much more than the system buffers: to close while it comes would reset the connection.
+        client.sendall(b"\x82\xff" + (8_000_000).to_bytes(8, "big") + bytes(4) + bytes(8_000_000))
+        assert read_all(client) == b"\x88\x02" + (1009).to_bytes(2, "big")
+        assert server.consume("websocket.disconnect")["code"] == 1009
+
+
+def test_a_client_that_sends_on_for_ever_is_cut_off(server: Live) -> None:
+    with server.raw() as client:
+        open_socket(server, client)
+        client.sendall(b"\xff\xff")
+        with pytest.raises(ConnectionError):
+            deque(map(client.sendall, repeat(bytes(1_000_000), 100)), maxlen=0)
+
+
 def test_a_flood_of_pings_whose_pongs_nobody_reads_is_ended(server: Live) -> None:
     with server.raw() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -403,7 +427,7 @@ def test_what_is_packed_small_is_not_unpacked_large() -> None:
         with server.websocket(compression="deflate") as client:  # what is not too large is
             client.send("x" * 1000)
             assert server.consume("websocket.receive", {"text": "y" * 1000})["text"] == "x" * 1000
-            assert client.recv(PATIENCE) == "y" * 1000
+            assert client.recv(TIMEOUT) == "y" * 1000
         server.consume("websocket.disconnect")
         for data, code in ((bomb[:-4], 1009), (b"\xff" * 4, 1002)):
             with server.raw() as raw:

@@ -518,6 +518,18 @@ def test_a_message_under_another_key_is_counted_and_kills_no_reader(
         assert reading.channel_statistics("jobs")["lost_undecodable"] == 1
 
 
+def test_an_encrypted_message_is_only_read_where_it_was_sent(redis_url: str) -> None:
+    with layer_on(redis_url, symmetric_encryption_keys=["secret"]) as layer:
+        layer.send("bills", {"text": "pay"})
+        connection = layer.connect()
+        (entries,) = connection._ask([("LRANGE", "asgi:{0}:queue:bills", 0, -1)])  # type: ignore[attr-defined]
+        connection._ask([("RPUSH", "asgi:{0}:queue:refunds", entries[0])])  # type: ignore[attr-defined]
+        connection.close()
+        assert layer.receive(["refunds"]) == (None, None)
+        assert layer.losses.as_dict() == {"undecodable": 1}
+        assert layer.receive(["bills"]) == ("bills", {"text": "pay"})
+
+
 def test_a_single_key_given_as_text_is_refused() -> None:
     with pytest.raises(ValueError, match="list of keys"):
         RedisChannelLayer(symmetric_encryption_keys="secret")

@@ -10,7 +10,7 @@
 (() => {
   const ASK = 2000, LATE = 6000; // milliseconds without a status until a page asks, and until the answer is late
   const NEXT = 0.5, SHOWN = 30, KEPT = 5 * 60; // seconds: between two statuses, of a chart at least and at most
-  const NAMES = 5; // of a list in a cell
+  const NAMES = 3; // of a list in a cell
   const body = document.body, byId = (id) => document.getElementById(id);
   const parsed = (id) => JSON.parse(byId(id).textContent);
   const {meanings, worrying} = parsed("texts"), history = [];
@@ -184,7 +184,7 @@
   const reason = (error) => {
     if (error.name === "TimeoutError") {
       return last && !last.workers.length ? "No worker takes the messages of this page: start runworker."
-        : "No worker takes the messages of this page: all of them are busy with slow consumers, stand still, or have ended.";
+        : "No worker takes the messages of this page: all of them are busy with slow consumers, hang, or have ended.";
     }
     if (error.status === 503) {
       return "The interface server answers 503: the channel layer is down, out of memory or full, or no worker answered in time.";
