@@ -118,6 +118,12 @@ CONTENDERS: dict[str, Contender] = {
     "nchan": _bare("nginx with Nchan × 1", "nchan", needs=NCHAN),
     "ws": _bare("ws on Node × 1", "node_ws", needs=str(NODE_MODULES / "ws")),
     "handler": Contender("Django's WSGI handler, in process", client=("benchmarks.inside", "handler")),
+    "redis-streams": Contender(
+        "channels_classic, Redis, --event-streams",
+        ((*INTERFACE, "--event-streams", "*"), WORKER),
+        ("Listening on channels", 1),
+        "redis",
+    ),
     # Replaced while it serves: by a successor, or stopped and started again.
     "redis-drain": Contender(
         "channels_classic, Redis, --drain",

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import uvloop
 
-from benchmarks.feed import Feed, Follower, all_arrived
+from benchmarks.feed import Feed, Follower, all_arrived, all_joined
 from benchmarks.limits import more_descriptors
 from benchmarks.sockets import Socket
 
@@ -42,11 +42,14 @@ class Client(Follower):
     async def connect(self) -> None:
         """Open a socket and follow the group."""
         loop = asyncio.get_running_loop()
-        _, self._socket = await loop.create_connection(
-            lambda: Socket(self._host, self._path, self.protocols), self._host, self._port
-        )
-        self._socket.on_text = self.receive
+        _, self._socket = await loop.create_connection(self._make_socket, self._host, self._port)
         await self._socket.opened
+
+    def _make_socket(self) -> Socket:
+        """Return a socket that notes everything, from the first frame on."""
+        socket = Socket(self._host, self._path, self.protocols)
+        socket.on_text = self.receive
+        return socket
 
     async def lose_network(self, first: float, period: float) -> None:
         """Lose the network once in each period, for the first time after `first` seconds."""
@@ -65,8 +68,7 @@ async def drops(url: SplitResult, sockets: int, period: float) -> dict[str, floa
     clients = [Client(url) for _ in range(sockets)]
     for start in range(0, sockets, TOGETHER):
         await asyncio.gather(*(client.connect() for client in clients[start : start + TOGETHER]))
-    while not all(client.cursor for client in clients):
-        await asyncio.sleep(0.05)  # until each has joined
+    await all_joined(clients)
     feed = Feed()
     await asyncio.gather(*(client.lose_network(period * n / sockets, period) for n, client in enumerate(clients)))
     await feed.stop()

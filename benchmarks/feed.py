@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from channels_classic.layers.redis import RedisChannelLayer
 
 INTERVAL = 0.1
 """Seconds between two messages."""
+
+JOIN_PATIENCE = 30.0
+"""Seconds within which all clients must have joined."""
 
 
 class Feed:
@@ -37,6 +41,15 @@ class Feed:
         self._is_stopping = True
         await self._task
         await self._layer.close_async()
+
+
+async def all_joined(followers: Sequence[Follower]) -> None:
+    """Wait until each is a member: it has been given a cursor then."""
+    deadline = time.monotonic() + JOIN_PATIENCE
+    while waiting := sum(not follower.cursor for follower in followers):
+        if time.monotonic() > deadline:
+            sys.exit(f"{waiting} of {len(followers)} clients have not joined the group after {JOIN_PATIENCE:g} s.")
+        await asyncio.sleep(0.05)
 
 
 async def all_arrived(followers: Sequence[Follower], sent: int, patience: float) -> int:

@@ -147,6 +147,17 @@ SCENARIOS = (
     _broadcast(1000),
     _broadcast(5000),
     Scenario(
+        "streams",
+        "broadcast to 1,000 event streams, and to 1,000 sockets",
+        ("benchmarks.event_streams", "{ws}/room", "--programs", "{programs}"),
+        ("redis-streams",),
+        (
+            Goal((), 0.9, "times the rate/s", "redis-streams"),
+            Goal((), 1, "times the memory", "redis-streams"),
+            Goal((), 0, "lost", "redis-streams"),
+        ),
+    ),
+    Scenario(
         "group",
         "what a group send costs its sender",
         ("benchmarks.inside", "group"),

@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, urlsplit
 import redis
 import uvloop
 
-from benchmarks.feed import Feed, Follower, all_arrived
+from benchmarks.feed import Feed, Follower, all_arrived, all_joined
 from benchmarks.limits import more_descriptors
 from benchmarks.programs import Programs
 from benchmarks.project.counting import CONSUMED, SOCKETS
@@ -91,15 +91,18 @@ class Client(Follower):
 
     async def connect(self) -> Socket:
         loop = asyncio.get_running_loop()
-        _, socket = await loop.create_connection(
-            lambda: Socket(self._host, self._path, self.protocols), self._host, self._port
-        )
-        socket.on_text = lambda text: self._received(text, socket.speaks_protocol)
+        _, socket = await loop.create_connection(self._make_socket, self._host, self._port)
         try:
             await asyncio.wait_for(asyncio.shield(socket.opened), TIMEOUT)
         except BaseException:
             socket.close()
             raise
+        return socket
+
+    def _make_socket(self) -> Socket:
+        """Return a socket that notes everything, from the first frame on."""
+        socket = Socket(self._host, self._path, self.protocols)
+        socket.on_text = lambda text: self._received(text, socket.speaks_protocol)
         return socket
 
     def _received(self, text: bytes, recovers: bool) -> None:
@@ -154,10 +157,10 @@ async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, floa
         batch = clients[start : start + TOGETHER]
         sockets = await asyncio.gather(*(client.connect() for client in batch))
         tasks += [asyncio.create_task(client.run(socket)) for client, socket in zip(batch, sockets, strict=True)]
-    recovers = sockets[0].speaks_protocol
-    while recovers and not all(client.cursor for client in clients):
-        await asyncio.sleep(0.05)  # until each has joined
-    feed = Feed() if recovers else None
+    feed = None
+    if sockets[0].speaks_protocol:
+        await all_joined(clients)
+        feed = Feed()
     await asyncio.sleep(1)
     record.echoes.clear()
     await asyncio.sleep(CALM)

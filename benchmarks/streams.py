@@ -44,7 +44,7 @@ class Pace:
 
 
 def download(port: int, size: int, slow: float = 0.0) -> None:
-    """Read a response of so many megabytes, in the first `slow` seconds 1 MB a second."""
+    """Read a response of this many megabytes, in the first `slow` seconds 1 MB a second."""
     connection = http.client.HTTPConnection(HOST, port, timeout=120)
     connection.request("GET", f"/stream/{size}")
     response = connection.getresponse()
@@ -57,7 +57,7 @@ def download(port: int, size: int, slow: float = 0.0) -> None:
 
 
 def upload(port: int, size: int, slow: float = 0.0) -> None:
-    """Send a body of so many megabytes, in the first `slow` seconds 1 MB a second."""
+    """Send a body of this many megabytes, in the first `slow` seconds 1 MB a second."""
     connection = http.client.HTTPConnection(HOST, port, timeout=120)
 
     def parts() -> Iterator[bytes]:

@@ -11,12 +11,9 @@ from typing import Any, Protocol
 
 from django.db import transaction
 
-from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
+from channels_classic.layers.losses import kind_of
 
 logger = logging.getLogger("django.channels")
-
-_KINDS: dict[type[Exception], str] = {ChannelFull: "full", LayerUnavailable: "broker", StepRefused: "refused"}
-"""The kinds of loss; every other error says that the message is invalid."""
 
 
 class _Sender(Protocol):
@@ -47,8 +44,6 @@ def report_errors(sender: _Sender, send: Callable[[], None]) -> Callable[[], Non
             logger.exception("Lost a message for %s, which was to be sent after a commit: %s", sender.name, error)
             losses = getattr(sender.channel_layer, "losses", None)
             if losses is not None:
-                losses.count(
-                    next((kind for of, kind in _KINDS.items() if isinstance(error, of)), "invalid"), sender.name
-                )
+                losses.count(kind_of(error), sender.name)
 
     return send_after_commit

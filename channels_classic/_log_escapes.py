@@ -6,6 +6,7 @@ import logging
 import re
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 
 _CONTROL = re.compile("[\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
 """Characters that can begin a line, control a terminal, or turn the direction of a text around."""
@@ -31,22 +32,38 @@ class _EscapeControlCharacters(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record where it is necessary, and let it pass."""
-        message = record.getMessage()
-        lines = message.split("\n") if getattr(record, "keep_lines", False) else [message]
-        escaped = "\n".join(escape(line) for line in lines)
-        if escaped != message:
-            record.msg, record.args = escaped, None
-        if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
-            record.exc_text = _traceback(record.exc_info[1])  # formatters use it instead of making their own
+        # Arguments that do not fit the message, and errors without a text, are for the handlers: they report what they
+        # cannot write and raise nothing, so that no line of a project's code fails because it logs.
+        with suppress(Exception):
+            _escape_message(record)
+        with suppress(Exception):
+            if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
+                record.exc_text = _traceback(record.exc_info[1])  # formatters use it instead of making their own
         return True
+
+
+def _escape_message(record: logging.LogRecord) -> None:
+    message = record.getMessage()
+    lines = message.split("\n") if getattr(record, "keep_lines", False) else [message]
+    escaped = "\n".join(escape(line) for line in lines)
+    if escaped != message:
+        record.msg, record.args = escaped, None
 
 
 def _traceback(error: BaseException) -> str:
     """Return a traceback in which no line of the text of an error begins at the margin, where lines of the log do."""
     text = "".join(traceback.format_exception(error)).rstrip("\n")
-    for message in {str(one) for one in _chain(error)}:
+    for message in {message for one in _chain(error) for message in _texts(one)}:
         text = text.replace(message, message.replace("\n", "\n    "))
     return "\n".join(escape(line) for line in text.split("\n"))
+
+
+def _texts(error: BaseException) -> Iterator[str]:
+    """Yield what a traceback shows of an error itself: its text and its notes."""
+    with suppress(Exception):  # code of the project makes the text, and may fail
+        yield str(error)
+    with suppress(Exception):
+        yield from map(str, error.__notes__)  # type: ignore[attr-defined]  # since Python 3.11, if there are any
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -58,7 +75,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         if one is not None and id(one) not in seen:
             seen.add(id(one))
             yield one
-            waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+            waiting += [one.__cause__, one.__context__]
+            members = getattr(one, "exceptions", ())  # those of a group; other errors use the name for something else
+            waiting += [member for member in members if isinstance(member, BaseException)]
 
 
 _escape_control_characters = _EscapeControlCharacters()

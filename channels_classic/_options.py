@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Any
 
 
-def option(default: Any, text: str, *flags: str, kind: Callable[[str], Any] | None = None, group: str = "") -> Any:
+def option(
+    default: Any,
+    text: str,
+    *flags: str,
+    kind: Callable[[str], Any] | None = None,
+    group: str = "",
+    least: float | None = None,
+    above: float | None = None,
+) -> Any:
     """Return a dataclass field that describes an option with the help `text` and further `flags`.
 
     `kind` converts its text where the type of the default does not; `group` is the section of the help that lists it.
+    A number is at `least` so much, or `above` it; `check_numbers` says so.
     """
-    metadata = {"help": text, "flags": flags, "kind": kind or type(default), "group": group}
+    metadata = {
+        "help": text,
+        "flags": flags,
+        "kind": kind or type(default),
+        "group": group,
+        "least": least,
+        "above": above,
+    }
     return field(default=default, metadata=metadata)
+
+
+def check_numbers(config: Any) -> None:
+    """Raise `ValueError` for the first number of a configuration that its option does not allow, or is infinite."""
+    for described in fields(config):
+        value, bounds = getattr(config, described.name), described.metadata
+        least, above = bounds.get("least"), bounds.get("above")
+        if value is None or (least is None and above is None):
+            continue
+        is_enough = value >= least if above is None else value > above
+        if not is_enough or value == math.inf:
+            expected = f"from {least:g}" if above is None else f"above {above:g}"
+            raise ValueError(f"--{described.name.replace('_', '-')} is {value:g}: expected a number {expected}.")

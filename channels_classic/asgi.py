@@ -224,16 +224,25 @@ def foreign_layer(alias: str, entry: dict[str, Any]) -> InvalidChannelLayerError
 def import_layer_class(alias: str, entry: dict[str, Any]) -> Any:
     """Return the class named by an entry of ``CHANNEL_LAYERS``. Raises ``InvalidChannelLayerError``."""
     backend = entry.get("BACKEND", EMBEDDED_BACKEND)
+    if not isinstance(backend, str):
+        raise _wrong_backend(alias, f"is of type {type(backend).__name__}: expected the dotted path of a class.")
     try:
-        return import_string(LEGACY_BACKENDS.get(backend, backend))
+        found = import_string(LEGACY_BACKENDS.get(backend, backend))
     except (ImportError, TypeError, AttributeError) as error:
-        raise InvalidChannelLayerError(
-            f"The BACKEND {backend!r} of {shown_entry(alias)} cannot be imported: {error}.",
-            "Leave BACKEND out for the embedded layer, or name one, such as "
-            "'channels_classic.layers.redis.RedisChannelLayer'.",
-            alias=alias,
-            key="BACKEND",
-        ) from error
+        raise _wrong_backend(alias, f"cannot be imported: {error}.", backend) from error
+    if not callable(found) or (isinstance(found, type) and not hasattr(found, "send")):
+        raise _wrong_backend(alias, f"is not a channel layer: {name_that_thing(found)} has no method `send`.", backend)
+    return found
+
+
+def _wrong_backend(alias: str, problem: str, backend: str | None = None) -> InvalidChannelLayerError:
+    return InvalidChannelLayerError(
+        f"The BACKEND {'' if backend is None else f'{backend!r} '}of {shown_entry(alias)} {problem}",
+        "Leave BACKEND out for the embedded layer, or name one, such as "
+        "'channels_classic.layers.redis.RedisChannelLayer'.",
+        alias=alias,
+        key="BACKEND",
+    )
 
 
 def check_config(alias: str, config_key: str, config: Any, layer_class: Any) -> None:

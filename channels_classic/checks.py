@@ -21,6 +21,7 @@ from typing import Any
 import django
 from django.apps import AppConfig, apps
 from django.conf import settings
+from django.contrib.sessions.backends import signed_cookies
 from django.core import mail
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
@@ -40,8 +41,10 @@ from channels_classic.asgi import (
 )
 from channels_classic.conf import (
     CHANNEL_LAYERS,
+    CHANNEL_SESSION_ENGINE,
     CHANNELS_CLASSIC_LAYERS,
     CHANNELS_TRUSTED_ORIGINS,
+    CHANNELS_WS_PROTOCOLS,
     DEFAULT_CHANNEL_LAYER,
     SETTINGS,
 )
@@ -62,6 +65,9 @@ SENT_BY_INTERFACE_SERVERS = (
     "websocket.disconnect",
     "websocket.receive",
 )
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, section 5.6.2."""
 
 _LIBRARIES = tuple(os.path.join(*module.__path__, "") for module in (channels_classic, django, importlib))
 
@@ -122,6 +128,43 @@ def check_types(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -
         for setting in SETTINGS
         if setting not in (CHANNEL_LAYERS, CHANNELS_CLASSIC_LAYERS, CHANNELS_TRUSTED_ORIGINS) and not setting.is_valid()
     ]
+
+
+@register("channels_classic")
+def check_values(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Return what is wrong with the subprotocols and the engine of channel sessions, where they have the right type."""
+    found: list[CheckMessage] = [
+        Error(
+            f"The setting CHANNELS_WS_PROTOCOLS has the entry {name!r}.",
+            hint="Write names of ASCII letters, digits and marks such as '.', '-' and '_' (RFC 6455, section 4.1).",
+            id="channels_classic.E010",
+        )
+        for name in (CHANNELS_WS_PROTOCOLS.is_valid() and CHANNELS_WS_PROTOCOLS.get()) or ()
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name)
+    ]
+    # Its default may well be an engine that cannot be used: many projects have no channel sessions.
+    if hasattr(settings, CHANNEL_SESSION_ENGINE.name) and CHANNEL_SESSION_ENGINE.is_valid():
+        found += [
+            Error(
+                f"The setting CHANNEL_SESSION_ENGINE is {CHANNEL_SESSION_ENGINE.get()!r}, which {problem}.",
+                hint="Name the module of a session engine, such as 'django.contrib.sessions.backends.db'.",
+                id="channels_classic.E011",
+            )
+            for problem in _problems_of_engine(CHANNEL_SESSION_ENGINE.get())
+        ]
+    return found
+
+
+def _problems_of_engine(name: str) -> Iterator[str]:
+    try:
+        engine = importlib.import_module(name)
+    except Exception as error:  # importing the user's modules runs their code
+        yield f"cannot be imported: {error}"
+        return
+    if engine is signed_cookies:
+        yield "keeps sessions in cookies, and a socket cannot set one"
+    elif not hasattr(engine, "SessionStore"):
+        yield "has no SessionStore"
 
 
 @register("channels_classic")

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+from channels_classic._throttled_log import ThrottledLog
+
 from .asgi import Application, Receive, Scope, SendEvent, client_id
-from .log_throttle import ThrottledLog
 
 logger = logging.getLogger("channels_classic.interface_server")
 

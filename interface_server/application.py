@@ -17,6 +17,9 @@ from .action_log import ActionLogger, ActionLogMiddleware
 from .asgi import Receive, Scope, SendEvent
 from .config import InterfaceConfig
 from .error_pages import answer_health
+from .event_streams.answers import answer_post, refuse
+from .event_streams.selection import opens_stream, refusal_of, token_of
+from .event_streams.stream import EVENT_STREAM, EventStream
 from .http.request import Request
 from .http.spool import SpoolQuota, most_files
 from .layer.session import LayerSession
@@ -60,6 +63,10 @@ class InterfaceServer:
     async def __call__(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         """Serve one scope."""
         self._proxy_headers.apply(scope)
+        patterns = self.config.event_streams
+        if patterns and opens_stream(scope, patterns) and refusal_of(scope) is None:
+            stream = EventStream(scope, receive, send, self.config)
+            scope, receive, send = stream.scope, stream.receive, stream.send
         await self._application(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
@@ -75,10 +82,29 @@ class InterfaceServer:
         if scope["path"] == self.config.health_path:
             await answer_health(session.health, scope["method"], send)
             return
+        if self.config.event_streams and await self._serve_event_streams(session, scope, receive, send):
+            return
         await Request(session, scope, receive, send, self._bodies, self._responses).run()
 
+    async def _serve_event_streams(
+        self, session: LayerSession, scope: Scope, receive: Receive, send: SendEvent
+    ) -> bool:
+        """Answer a request that asks for a stream and cannot have one, or posts to one; return False for others."""
+        patterns = self.config.event_streams
+        refusal = refusal_of(scope) if opens_stream(scope, patterns) else None
+        token = token_of(scope, patterns)
+        if refusal is not None:
+            await refuse(refusal, send)
+        elif token is not None:
+            await answer_post(session, self._bodies, token, scope, receive, send)
+        return refusal is not None or token is not None
+
     async def _websocket(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
-        await WebSocket(await self._started(), scope, receive, send).run()
+        session = await self._started()
+        socket = WebSocket(session, scope, receive, send)
+        if EVENT_STREAM in scope:
+            scope[EVENT_STREAM].join(session, socket)
+        await socket.run()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         await receive()

@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
+from channels_classic._throttled_log import ThrottledLog
+
 from .asgi import Scope
 from .config import InterfaceConfig
-from .log_throttle import ThrottledLog
 
 logger = logging.getLogger("channels_classic.interface_server")
 
@@ -41,9 +42,7 @@ class ProxyHeaders:
         self._root_path_header = config.root_path_header.lower().encode("latin-1")
         self._log = ThrottledLog()
         self._named = {name for name in config.forwarded_allow_ips if name in (UNIX, EVERYBODY)}
-        self._networks = [
-            ipaddress.ip_network(name, strict=False) for name in config.forwarded_allow_ips if name not in self._named
-        ]
+        self._networks = [_network(name) for name in config.forwarded_allow_ips if name not in self._named]
 
     def apply(self, scope: Scope) -> None:
         """Replace `client`, `scheme` and `root_path` by the headers of a trusted proxy."""
@@ -92,6 +91,13 @@ class ProxyHeaders:
             if not self._trusts(address[0]):
                 break
         return found
+
+
+def _network(name: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        raise ValueError(f"--forwarded-allow-ips is {name!r}: expected an address, a network, `unix` or `*`.") from None
 
 
 def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:

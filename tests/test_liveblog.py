@@ -188,6 +188,23 @@ def test_a_page_that_lost_its_connection_says_so_and_comes_back_with_what_it_mis
     reader.get_by_text("1 reader", exact=True).wait_for()
 
 
+def test_a_laptop_whose_network_was_gone_misses_no_post(site: LiveBlog, window: Window) -> None:
+    reader = window()
+    asked: list[str] = []
+    reader.on("request", lambda request: asked.append(f"{request.method} {request.url}"))
+    reader.context.set_offline(True)
+    reader.get_by_text(LOST).wait_for()
+    for number in range(3):
+        site.post("total-eclipse", f"Posted while the laptop was shut: {number}")
+
+    reader.context.set_offline(False)
+
+    wait_until_live(reader)
+    for number in range(3):
+        reader.get_by_text(f"Posted while the laptop was shut: {number}").wait_for()
+    assert [url for url in asked if url.startswith("GET") and url.endswith("/updates/")] == []  # the group kept them
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 def test_no_reader_notices_that_all_workers_were_replaced(
     site: LiveBlog, window: Window, number: signal.Signals
@@ -291,6 +308,8 @@ def test_the_demo_survives_every_worker_and_says_what_a_reader_sees(
         assert reader.ping().wait(5)
         with urlopen(f"http://127.0.0.1:{free_port}/", timeout=30) as page:
             assert page.status == 200
+        demo.wait_for_line(r"worker \d │ .*websocket\.connect -> blog\.consumers\.ws_connect: consumed in")
+        demo.wait_for_line(r"worker \d │ .*http\.request -> .*: consumed in", occurrences=2)
     assert demo.running
     assert "was ended by SIGKILL" in demo.output or number != signal.SIGKILL
 

@@ -8,7 +8,7 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from websockets.sync.client import connect
@@ -54,7 +54,8 @@ def seen() -> Iterator[dict[str, set[str]]]:
     """The keys of the messages that arrive on each channel, those of large bodies and of both kinds of frames."""
     with own_project() as project:
         project.write("mysite/routing.py", ROUTING)
-        with project.run("runserver", str(project.port), "--noreload") as server:
+        options = ("--port", str(project.port), "--event-streams", "*")
+        with project.run("runinterface", *options) as server, project.run("runworker"):
             server.wait_for_port(project.port)
             for body in (None, b"x" * 600_000):
                 with urlopen(project.url("/"), data=body, timeout=scaled(20)) as response:
@@ -63,6 +64,9 @@ def seen() -> Iterator[dict[str, set[str]]]:
             offered = [Subprotocol("channels.recover.v1"), Subprotocol(f"channels.cursors.{cursors}")]
             with connect(project.url("/", "ws"), subprotocols=offered, open_timeout=scaled(20)):
                 pass
+            stream = Request(project.url("/"), headers={"Accept": "text/event-stream"})
+            with urlopen(stream, timeout=scaled(20)) as response:
+                assert response.readline().startswith(b"retry: ")
             with project.socket("/") as socket:
                 for frame in ("text", b"bytes"):
                     socket.send(frame)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from channels_classic import route, route_class
-from channels_classic._line_limit import LineLimit
+from channels_classic._throttled_log import ThrottledLog
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import DenyConnection
 from channels_classic.generic.websockets import WebsocketConsumer
@@ -40,7 +40,7 @@ HOSTS = ("www.example.com", ".wild.example", "127.0.0.1", "[::1]")
 @pytest.fixture(autouse=True)
 def _lines_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every test begin with the full number of lines per second."""
-    monkeypatch.setattr(websockets, "_limit", LineLimit())
+    monkeypatch.setattr(websockets, "_log", ThrottledLog(10, 1.0))
 
 
 def allowed(*origins: str, host: str | None = "shop.test:8000", trusted: Any = (), hosts: Any = HOSTS) -> bool:

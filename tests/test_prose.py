@@ -1,4 +1,4 @@
-"""The pages in plain English: proselint, and a list of words that this project does not use."""
+"""The pages and the sources in plain English: proselint, and a list of words that this project does not use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_documents import DOCUMENTS
+from tests.test_documents import DOCUMENTS, ROOMS
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,7 +21,7 @@ NOT_OURS = {
     r"\bso many\b": "this many",
     r"\bgives? back\b": "return",
     r"\bof this moment\b": "current",
-    r"\bis no (dict|list|number|text)\b": "is not a",
+    r"\bis no (dict|JSON|list|number|text)\b": "is not (a)",
     r"\bthe news\b": "the report",
     r"\bpatience\b": "timeout",
     r"\bnobody told\b": "without a report",
@@ -63,11 +63,23 @@ def test_proselint_has_no_complaints(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_words_are_those_of_the_field(document: str) -> None:
-    lines = prose((ROOT / document).read_text()).splitlines()
-    found = [
+    assert unusual_words(prose((ROOT / document).read_text())) == []
+
+
+def test_words_in_sources_are_those_of_the_field() -> None:
+    """Docstrings, comments, log lines and errors; not the examples, in which people chat."""
+    rooms = [ROOT / room for room in ("benchmarks", *ROOMS)]
+    sources = [path for room in rooms for path in room.rglob("*.py") if path != Path(__file__)]
+    assert len(sources) > 100
+    texts = {path: re.sub("(?i)patience", "", path.read_text()) for path in sources}  # a name, too
+    found = {str(path.relative_to(ROOT)): unusual_words(text) for path, text in texts.items()}
+    assert {path: words for path, words in found.items() if words} == {}
+
+
+def unusual_words(text: str) -> list[str]:
+    return [
         f"line {number}: {match[0]!r}: {better}"
         for pattern, better in NOT_OURS.items()
-        for number, line in enumerate(lines, 1)
+        for number, line in enumerate(text.splitlines(), 1)
         if (match := re.search(pattern, line, re.I))
     ]
-    assert found == []

@@ -7,7 +7,7 @@ import pytest
 from django.http.request import validate_host
 
 from channels_classic import route
-from channels_classic._line_limit import LineLimit
+from channels_classic._throttled_log import ThrottledLog
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import DenyConnection
 from channels_classic.layers.inmemory import ChannelLayer
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("default_layer")
 @pytest.fixture(autouse=True)
 def _lines_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every test begin with the full number of lines per second."""
-    monkeypatch.setattr(websockets, "_limit", LineLimit())
+    monkeypatch.setattr(websockets, "_log", ThrottledLog(10, 1.0))
 
 
 @pytest.fixture(autouse=True)

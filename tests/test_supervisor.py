@@ -1,4 +1,4 @@
-"""Supervised processes that stand still: when that is seen, reported, and ended."""
+"""Supervised processes that hang: when that is noticed, reported, and ended."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_process_that_runs_again_in_time_stays(caplog: pytest.LogCaptureFixtur
         parent.kills = False
         (pid,) = parent.pids
         resume = suspend(pid)
-        eventually(lambda: any("killing" not in text and f"{pid} stands still" in text for text in caplog.messages))
+        eventually(lambda: any("killing" not in text and f"{pid} hangs" in text for text in caplog.messages))
         resume()
         eventually(lambda: f"Process {pid} runs again." in caplog.messages)
         assert parent.pids == [pid]
@@ -124,7 +124,7 @@ def test_a_process_that_must_not_be_killed_is_reported_once(caplog: pytest.LogCa
         resume = suspend(pid)
         (slot,) = parent._slots
         eventually(lambda: slot.process is not None and slot.process.silence > 2 * supervisor.REPLACE_AFTER)
-        assert len([text for text in caplog.messages if f"{pid} stands still" in text]) == 1
+        assert len([text for text in caplog.messages if f"{pid} hangs" in text]) == 1
         assert parent.pids == [pid]
         resume()
 

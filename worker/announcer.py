@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Collection
 from typing import Any
 
-from channels_classic.exceptions import ChannelFull, InvalidChannelLayerError, LayerUnavailable
+from channels_classic.exceptions import ChannelFull, InvalidChannelLayerError, LayerUnavailable, StepRefused
+from channels_classic.layers.losses import kind_of
 from channels_classic.layers.presence import read_info
 from channels_classic.layers.results import Notice
 from channels_classic.layers.steps import TakeNotices
@@ -44,6 +46,8 @@ class Announcer:
         self._is_wanted = not {*CHANNELS.values()}.isdisjoint(channels)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker-announcer", daemon=True)
+        self._taken: deque[Notice] = deque()
+        self._taken_at = 0.0
 
     def start(self) -> None:
         """Start the thread, if it is wanted."""
@@ -61,27 +65,46 @@ class Announcer:
             try:
                 if self._announce() == AT_ONCE:
                     continue
-            except (InvalidChannelLayerError, LayerUnavailable) as error:  # the worker reports it, or ends with it
-                logger.debug("No notices can be taken: %s", error)
+            except (InvalidChannelLayerError, LayerUnavailable, StepRefused) as error:
+                logger.debug("No notices can be taken or sent: %s", error)  # the worker reports it, or ends with it
             except Exception:
                 logger.exception("The announcer failed and continues.")
             self._stopping.wait(INTERVAL)
+        if self._taken:
+            self._announce()
 
     def _announce(self) -> int:
-        """Take and send notices; return how many there were."""
-        (found,) = self._context.layer.run([TakeNotices(AT_ONCE)])
-        if isinstance(found, Exception):
-            logger.error("No notices can be taken: %s", found)
-            return 0
-        for notice in found:
+        """Take and send notices; return how many there were.
+
+        Raises the error of a layer that does not take them. They stay here, and no others are taken before they are
+        sent, until they are older than a message may be.
+        """
+        if not self._taken:
+            (found,) = self._context.layer.run([TakeNotices(AT_ONCE)])
+            if isinstance(found, StepRefused):
+                raise found
+            self._taken.extend(found)
+            self._taken_at = self._context.clock()
+        count = len(self._taken)
+        while self._taken:
             try:
-                self._send(notice)
+                self._send(self._taken[0])
             except Exception as error:
-                channel = CHANNELS[notice.arrived]
-                kind = "full" if isinstance(error, ChannelFull) else "broker"
-                self._context.layer.losses.count(kind, channel)
-                logger.error("Lost a message for %s about the group %s: %s", channel, notice.group, error)
-        return len(found)
+                is_written = isinstance(error, LayerUnavailable) and error.written
+                if isinstance(error, (LayerUnavailable, StepRefused)) and not is_written and self._may_wait:
+                    raise
+                self._lose(self._taken[0], error)
+            self._taken.popleft()
+        return count
+
+    @property
+    def _may_wait(self) -> bool:
+        return self._context.clock() < self._taken_at + self._context.layer.expiry and not self._stopping.is_set()
+
+    def _lose(self, notice: Notice, error: Exception) -> None:
+        channel = CHANNELS[notice.arrived]
+        self._context.layer.losses.count(kind_of(error), channel)
+        logger.error("Lost a message for %s about the group %s: %s", channel, notice.group, error)
 
     def _send(self, notice: Notice) -> None:
         channel, wrapper = CHANNELS[notice.arrived], self._context.wrapper

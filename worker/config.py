@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from channels_classic._options import option
+from channels_classic._options import check_numbers, option
 
 from .concurrency import parse_limits
 
@@ -35,17 +35,20 @@ class WorkerConfig:
     exclude_channels: tuple[str, ...] = option(
         (), "Do not listen on channels that match this glob. May be given several times."
     )
-    threads: int = option(1, "Threads per process, for consumers that wait for I/O.")
+    threads: int = option(1, "Threads per process, for consumers that wait for I/O.", least=1)
     processes: int = option(
-        1, "Processes, for consumers that compute; `auto`: one per processor. Dead ones are replaced.", kind=_processes
+        1,
+        "Processes, for consumers that compute; `auto`: one per processor. Dead ones are replaced.",
+        kind=_processes,
+        least=1,
     )
-    concurrency: int = option(100, "Maximum number of `async def` consumers that a process runs at once.")
-    prefetch: int = option(32, "Maximum number of messages a thread takes at once; 1 turns prefetching off.")
-    grace: float = option(30.0, "Seconds that running consumers have to finish when the worker is stopped.")
-    max_messages: int = option(0, "Replace a process after this many messages. 0: never.")
-    max_memory: int = option(0, "Replace a process that uses this many MiB of memory. 0: never.")
+    concurrency: int = option(100, "Maximum number of `async def` consumers that a process runs at once.", least=1)
+    prefetch: int = option(32, "Maximum number of messages a thread takes at once; 1 turns prefetching off.", least=1)
+    grace: float = option(30.0, "Seconds that running consumers have to finish when the worker is stopped.", least=0)
+    max_messages: int = option(0, "Replace a process after this many messages. 0: never.", least=0)
+    max_memory: int = option(0, "Replace a process that uses this many MiB of memory. 0: never.", least=0)
     consumer_timeout: float = option(
-        0.0, "Seconds after which a consumer is given up and its process replaced. 0: never."
+        0.0, "Seconds after which a consumer is given up and its process replaced. 0: never.", least=0
     )
     limit: tuple[str, ...] = option(
         (), "Maximum number of consumers of matching channels at once in a process: `thumbnails.*=1`. May be repeated."
@@ -59,13 +62,8 @@ class WorkerConfig:
     reload: bool = option(False, "Restart when a file of the project changes; for development.")
 
     def __post_init__(self) -> None:
-        for name in ("threads", "processes", "concurrency", "prefetch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} is {getattr(self, name)}: expected a number from 1.")
+        check_numbers(self)
         parse_limits(self.limit)
-        for name in ("grace", "max_messages", "max_memory", "consumer_timeout"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name):g}: expected a number from 0.")
         if self.reload and self.is_supervised:
             raise ValueError("--reload works with one process only: leave out --processes and --consumer-timeout.")
 

@@ -19,12 +19,13 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import rng
 from channels_classic.layers.names import check_group
 from channels_classic.layers.planner import Delivery, Outgoing, Report
+from channels_classic.layers.pool import PROBE_AFTER, probes, refused_for_now
 from channels_classic.layers.results import Audience, Recorded, Taken
-from channels_classic.layers.steps import Connection, Length, Lookup, Members, Push, Step, Take
+from channels_classic.layers.steps import Connection, Lookup, Members, Push, Step, Take
 
 from .context import Context
 from .outage import Outage
-from .outstanding import Outstanding, Written
+from .outstanding import RETRY_TIME, Outstanding, Written
 from .overrides import Overrides
 from .result import ConsumerResult
 
@@ -38,9 +39,6 @@ _BACKOFF = (0.02, 2.0)
 
 _LOOK_AFTER = 0.005
 """Seconds without traffic after which a look at the socket, which takes some microseconds, precedes a write."""
-
-_PROBE_AFTER = 1.0
-"""Seconds without traffic after which a round trip precedes a write that must not be lost."""
 
 
 class WorkerConnection:
@@ -87,8 +85,9 @@ class WorkerConnection:
         except LayerUnavailable as error:
             self._lose(error)
             return None
-        if isinstance(taken, StepRefused):
+        if isinstance(taken, StepRefused) or (taken is not None and taken.lost):
             self._close_if_misplaced()
+        if isinstance(taken, StepRefused):
             self._refuse_take(taken)
             return None
         assert taken is None or isinstance(taken, Taken)
@@ -217,11 +216,11 @@ class WorkerConnection:
         plain = (send.name for send in sends if send.group and send.retention is None)
         names = list(dict.fromkeys(name for name in plain if _is_group(name)))
         records = self._outstanding.records(sends)
-        tries = 0
+        pause, longest = _PAUSES
+        deadline = 0.0  # once the layer has refused a look-up
         while self._connect():
             if not names and not records:
                 return {}
-            tries += 1
             try:
                 self._live.write([*map(Lookup, names), *(step for _, step in records)])
                 self._settle()
@@ -239,10 +238,14 @@ class WorkerConnection:
                 records = [(send, replace(step, again=True)) for send, step in records]
                 continue
             results = [*found.values(), *recorded, *rosters.values()]
-            if tries > 2 or not any(isinstance(result, StepRefused) and result.again for result in results):
+            now = self._clock()
+            deadline = deadline or now + RETRY_TIME
+            if now >= deadline or not refused_for_now(results):
                 for (send, _), result in zip(records, recorded, strict=True):
                     send.recorded = self._recorded(send.name, result, rosters)
                 return {name: self._audience(name, result, rosters) for name, result in found.items()}
+            time.sleep(pause)
+            pause = min(pause * 2, longest)
             self._close_if_misplaced()
             records = [(send, replace(step, again=True)) for send, step in records]
         return None
@@ -304,7 +307,7 @@ class WorkerConnection:
     # firewall may end it meanwhile. A command written to such a connection is lost, and a push must not be repeated, as
     # it is unknown whether it was carried out. So after a pause a look at the socket precedes a write, and after a
     # long pause a round trip: a firewall that drops packets leaves no trace on the socket. Nothing has been written by
-    # then, so the connection is simply made again, and that is not an outage.
+    # then, so the connection is made again, and that is not an outage.
 
     def _close_if_stale(self) -> None:
         """Close a connection that is known to have ended while it idled."""
@@ -320,11 +323,11 @@ class WorkerConnection:
 
     def _probe(self, pushes: Sequence[Push]) -> bool:
         """Make sure that the layer can be reached where `pushes` go; return False if the worker stops before that."""
-        while self._clock() - self._used >= _PROBE_AFTER:
-            queues = list(dict.fromkeys(push.queue for push in pushes))
+        while self._clock() - self._used >= PROBE_AFTER:
+            steps = probes(pushes)
             try:
-                self._live.write([Length(queue) for queue in queues])
-                for _ in queues:
+                self._live.write(steps)
+                for _ in steps:
                     self._live.read()
                 self._used = self._clock()
             except LayerUnavailable:

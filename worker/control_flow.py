@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
-from channels_classic.exceptions import ChannelSocketException, ConsumeLater, DenyConnection
+from channels_classic.exceptions import (
+    ChannelSocketException,
+    ConsumeLater,
+    DenyConnection,
+    LayerUnavailable,
+    StepRefused,
+)
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
 from channels_classic.message import Message
@@ -20,6 +27,9 @@ CONTROL_EXCEPTIONS = (DenyConnection, ChannelSocketException, ConsumeLater)
 REQUEUE_ATTEMPTS = 10
 REQUEUE_PAUSE = 0.05
 """Seconds between attempts to put a message back on a full channel, as in Channels 1.1.8."""
+
+_SHOWN_KEYS = ("reply_channel", "path")
+"""Keys whose values the log shows."""
 
 _SHOWN = 200
 """Characters of a dropped message in the log."""
@@ -71,12 +81,20 @@ def _put_back(message: Message, result: ConsumerResult, context: Context, may_wa
             return None
         except context.wrapper.ChannelFull:
             time.sleep(REQUEUE_PAUSE)
+        except (LayerUnavailable, StepRefused) as error:
+            if getattr(error, "written", False):
+                context.layer.losses.count("broker", channel)
+                raise
+            # It is certainly still here: it goes out with what the consumer sent, which waits for the layer.
+            result.sends.append(Outgoing(channel, content))
+            return None
     logger.warning("Dropped a message of %s: its channel stayed full. %s", channel, shown(content))
     context.layer.losses.count("full", channel)
     return Outcome.DROPPED
 
 
-def shown(content: object) -> str:
-    """Return the beginning of a message, for the log."""
-    text = repr(content)
+def shown(message: dict[str, Any]) -> str:
+    """Return which message it is, for the log: not what is in it, which may be a password or a cookie."""
+    values = [f"{key}={message[key]!r}" for key in _SHOWN_KEYS if key in message]
+    text = ", ".join([*values, f"keys: {', '.join(map(repr, message))}"])
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 from channels_classic._pending import pending_message_store
-from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.flows import answering
+from channels_classic.layers.losses import kind_of
 from channels_classic.layers.planner import Delivery, Outgoing
 from channels_classic.layers.results import Item
 
@@ -72,7 +72,7 @@ class Overrides:
                     time.sleep(pending_message_store.retry_interval)
                     continue
                 logger.error("Lost a message for %s, sent by %s: %s", send.name, result.source, error)
-                self._layer.losses.count("full" if full else _kind_of(error), str(send.name))
+                self._layer.losses.count("full" if full else kind_of(error), str(send.name))
                 result.unsendable(send)
                 return
         finally:
@@ -92,10 +92,3 @@ class Overrides:
         if channel is None or message is None:
             return []
         return [Delivery(channel, message, None, Item(b"", None))]
-
-
-def _kind_of(error: Exception) -> str:
-    """Return the kind of loss of a message whose send raised `error`."""
-    if isinstance(error, LayerUnavailable):
-        return "broker"
-    return "refused" if isinstance(error, StepRefused) else "invalid"

@@ -19,6 +19,7 @@ from channels_classic._pending import Pair, Sender
 from channels_classic.channel import Group
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.flows import answering
+from channels_classic.layers.losses import kind_of
 from channels_classic.layers.names import inbox_of
 from channels_classic.layers.planner import Delivery, Outgoing
 from channels_classic.message import Message, pending_message_store
@@ -186,5 +187,8 @@ def _send_elsewhere(sender: Sender, content: dict[str, Any]) -> None:
             full = isinstance(error, sender.channel_layer.ChannelFull)
             if not full or time.monotonic() >= deadline:
                 logger.exception("Lost a message for %s on another layer.", sender.name)
+                losses = getattr(sender.channel_layer, "losses", None)
+                if losses is not None:
+                    losses.count("full" if full else kind_of(error), sender.name)
                 return None
         time.sleep(pending_message_store.retry_interval)

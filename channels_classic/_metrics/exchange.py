@@ -23,7 +23,7 @@ from channels_classic.layers.names import random_text
 logger = logging.getLogger("channels_classic.metrics")
 
 TIMEOUT = 2.0
-"""Seconds that a process has to answer; of one that stands still, the last answer counts."""
+"""Seconds that a process has to answer; of one that hangs, the last answer counts."""
 
 _READ = 64 * 1024
 

@@ -4,7 +4,7 @@ The process sends `READY` when it is about to do its work, `NOT_READY` while it 
 replacement, and once a second `BEAT`, to show that it runs. It stops gracefully when the socket is closed: by the
 supervisor, or because the supervisor died.
 
-Nothing waits for the socket: the supervisor may stand still, and what is sent comes from an event loop. A message that
+Nothing waits for the socket: the supervisor may hang, and what is sent comes from an event loop. A message that
 finds the socket full is dropped, which loses nothing, since each heartbeat repeats the state.
 """
 

@@ -29,7 +29,7 @@ class Reason(Enum):
     DIED = "died"
     """It ended by itself, or was killed by somebody else."""
     STUCK = "stuck"
-    """It stood still, and the supervisor killed it."""
+    """It hung, and the supervisor killed it."""
     FAILED = "failed"
     """A successor ended, or was killed, before it was ready."""
     RECYCLED = "recycled"
@@ -113,7 +113,7 @@ class Process:
 
     @property
     def is_stuck(self) -> bool:
-        """True if it stands still."""
+        """True if it hangs."""
         return self.silence > STUCK_AFTER
 
     @property

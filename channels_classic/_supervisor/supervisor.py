@@ -4,7 +4,7 @@ Each child runs the command line that started this process, so it gets fresh cod
 `link`). A successor is started before its predecessor is stopped: a release that fails to start leaves the running
 processes alone.
 
-A process that stands still, suspended or with a blocked event loop, holds its clients and does not end. Only its
+A process that hangs, suspended or with a blocked event loop, holds its clients and does not end. Only its
 heartbeats show that (`link`): without them for `STUCK_AFTER` seconds it no longer counts as ready, and after
 `REPLACE_AFTER` it is killed and another one is started.
 """
@@ -79,7 +79,7 @@ class Supervisor(Generic[P]):
         """Look after the processes; return the seconds until the next time."""
 
     def _may_kill(self, process: P) -> bool:
-        """Return whether a process that stands still may be killed."""
+        """Return True if a process that hangs may be killed."""
         return True
 
     def _ended(self, process: P) -> None:
@@ -228,9 +228,9 @@ class Supervisor(Generic[P]):
         return max(left, 0.0)
 
     def _check_heartbeats(self) -> float:
-        """Report processes that stand still, and kill them when they are due; return the seconds until the next look.
+        """Report processes that hang, and kill them when they are due; return the seconds until the next look.
 
-        A supervisor that stood still itself, as in a container that was paused, has heard nobody meanwhile.
+        A supervisor that was suspended itself, as in a container that was paused, received no heartbeats meanwhile.
         """
         now = self._clock()
         stood_still, self._looked_at = now - self._looked_at > STUCK_AFTER / 2, now
@@ -256,9 +256,7 @@ class Supervisor(Generic[P]):
             )
             process.kill(Reason.STUCK)
         elif process.pid not in self._stuck:
-            self._logger.error(
-                "%s %d stands still: nothing was heard of it for %.0f s.", self.name, process.pid, process.silence
-            )
+            self._logger.error("%s %d hangs: no heartbeat for %.0f s.", self.name, process.pid, process.silence)
 
     def _kill_overdue(self) -> float | None:
         """Kill processes that did not stop in time; return the seconds until the next deadline."""

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError
 
-from channels_classic._line_limit import LineLimit
+from channels_classic._throttled_log import ThrottledLog
 from channels_classic.utils import name_that_thing
 
 logger = logging.getLogger("django.channels")
@@ -24,20 +24,18 @@ class RejectionLog:
     """Logs the rejected changes of one binding, a bounded number per second and process. Shared by threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit = LineLimit(clock)
+        self._log = ThrottledLog(10, 1.0, clock)
 
     def add(self, binding: Any, action: Any, pk: Any, error: Exception) -> None:
         """Log why a change was rejected, with escaped control characters, so that no client can start a new line."""
-        end = self._limit.admit()
-        if end is not None:
-            logger.warning(
-                "%s rejected a change: %.500r (action %.40r, primary key %.80r)%s",
-                name_that_thing(binding),
-                _reason(error),
-                action,
-                pk,
-                end,
-            )
+        self._log.warn(
+            logger,
+            "%s rejected a change: %.500r (action %.40r, primary key %.80r)",
+            name_that_thing(binding),
+            _reason(error),
+            action,
+            pk,
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -30,6 +30,9 @@ T = TypeVar("T")
 BLOCK = 5.0
 """Seconds for which `receive(block=True)` waits before it gives `(None, None)`."""
 
+LARGEST = 2**31
+"""The largest number of seconds or messages that a setting may give: larger ones do not fit everywhere."""
+
 BeforeRun = Callable[["BaseChannelLayer", Sequence[Step]], None]
 
 before_run: ContextVar[BeforeRun | None] = ContextVar("channels_classic_before_run", default=None)
@@ -60,6 +63,8 @@ class BaseChannelLayer(LegacyNames):
                 raise ValueError(f"`{name}` is {value!r}, but it is a number.")
             if not (0 < value < math.inf or (name == "capacity" and value == 0)):
                 raise ValueError(f"`{name}` is {value!r}: expected a finite number above 0.")
+            if value > LARGEST:
+                raise ValueError(f"`{name}` is {value!r}: expected at most {LARGEST}.")
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.capacity = capacity

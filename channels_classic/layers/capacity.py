@@ -38,7 +38,7 @@ class Capacities:
                 )
             if isinstance(pattern, str):
                 yield re.compile(fnmatch.translate(pattern)), capacity
-            elif isinstance(pattern, re.Pattern):
+            elif isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
                 yield pattern, capacity
             else:
                 raise ValueError(

@@ -49,6 +49,11 @@ class Kind(IntEnum):
     """group, local, previous, version: a hint that a client is not a member any more."""
     FORGET = 5
     """No fields: the layer was flushed; memberships are gone for good."""
+    POST = 6
+    """local, secret, path, text, inbox, number: a message that the client of an event stream posted to the interface
+    server with that inbox."""
+    POSTED = 7
+    """number, status: the answer to a `POST`, an HTTP status."""
 
 
 class Outcome(IntEnum):
@@ -151,6 +156,14 @@ def _is_hint(fields: list[Any]) -> bool:
     return type(group) is str and type(local) is str and _leads_on(previous, version)
 
 
+def _is_post(fields: list[Any]) -> bool:
+    return len(fields) >= 7 and all(type(field) is str for field in fields[1:7])
+
+
+def _is_posted(fields: list[Any]) -> bool:
+    return type(fields[1]) is str and type(fields[2]) is int
+
+
 def _leads_on(previous: object, version: object) -> bool:
     return type(previous) is int and type(version) is int and 0 <= previous < version
 
@@ -161,6 +174,8 @@ _IS_VALID: dict[int, Callable[[list[Any]], bool]] = {
     int(Kind.REPORT): _is_report,
     int(Kind.JOINED): _is_hint,
     int(Kind.LEFT): _is_hint,
+    int(Kind.POST): _is_post,
+    int(Kind.POSTED): _is_posted,
 }
 """Checks of the fields that every release writes for a kind; later releases may append fields."""
 

@@ -61,8 +61,7 @@ def _silent(status: Status) -> Iterator[str]:
     for name, heard in programs:
         if heard > SILENT_AFTER:
             yield (
-                f"The {name} has not reported for {heard:.0f} s: it stands still, is cut off from the layer, or was "
-                "killed."
+                f"The {name} has not reported for {heard:.0f} s: it hangs, is cut off from the layer, or was killed."
             )
 
 
@@ -70,7 +69,7 @@ def _ended_silently(status: Status) -> Iterator[str]:
     for one in sorted(status.missing, key=lambda one: one.heard):
         yield (
             f"A process of {_PROGRAMS.get(one.kind, one.kind)}, {one.host}:{one.pid}, was last heard of "
-            f"{one.heard:.0f} s ago and did not report its end: it was killed, stands still, or is cut off."
+            f"{one.heard:.0f} s ago and did not report its end: it was killed, hangs, or is cut off."
         )
 
 
@@ -118,7 +117,7 @@ def _full_inboxes(status: Status) -> Iterator[str]:
         if channel.owner and (channel.waiting >= LONG_INBOX or channel.oldest > SLOW_AFTER):
             yield (
                 f"{channel.waiting} entries, the oldest for {channel.oldest} s, wait in the inbox of the interface "
-                f"server {channel.owner}: it reads too slowly, stands still, or cannot reach the layer."
+                f"server {channel.owner}: it reads too slowly, hangs, or cannot reach the layer."
             )
 
 

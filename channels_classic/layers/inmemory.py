@@ -41,7 +41,7 @@ class ChannelLayer(BaseChannelLayer):
     def _groups(self) -> dict[str, dict[str, None]]:
         """The members of each group, as tests of 1.x projects read them from the memory layer: a copy."""
         with self.store.lock:
-            return {group: dict.fromkeys(self.group_channels(group)) for group in list(self.store._groups)}
+            return {group: dict.fromkeys(self.group_channels(group)) for group in list(self.store.memberships.groups)}
 
 
 class StoreConnection:

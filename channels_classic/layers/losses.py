@@ -9,8 +9,9 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
 from channels_classic.layers.fork import renew_after_fork
 
 logger = logging.getLogger("channels_classic.layers")
@@ -55,6 +56,15 @@ def counted_name(name: str) -> str:
         if found:
             return head + found
     return name
+
+
+def kind_of(error: Exception) -> str:
+    """Return the kind of loss of a message whose send raised `error`."""
+    if isinstance(error, ChannelFull):
+        return "full"
+    if isinstance(error, LayerUnavailable):
+        return "broker"
+    return "refused" if isinstance(error, StepRefused) else "invalid"
 
 
 def describe(counts: Mapping[str, int], pending: int | None = None, age: float = 0.0) -> dict[str, int]:
@@ -122,6 +132,12 @@ class Losses:
         """Lost messages by kind and channel, since the process started."""
         with self._lock:
             return [(kind, name, number) for (kind, name), number in self._by_channel.items() if number > 0]
+
+    def report_again(self, counts: Iterable[Count]) -> None:
+        """Take counts back that the layer refused."""
+        with self._lock:
+            for kind, name, number in counts:
+                self._unreported[kind, name] += number
 
     def unreported(self) -> list[Count]:
         """Return and clear the counts that the layer has not yet; if the caller cannot write them they are dropped."""

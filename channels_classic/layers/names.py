@@ -46,6 +46,12 @@ def check_channel(name: str) -> str:
 
 
 @lru_cache(maxsize=4096)
+def is_channel(name: str) -> bool:
+    """Return True for a channel that can be sent to."""
+    return len(name) <= MAX_LENGTH and _CHANNEL.fullmatch(name) is not None
+
+
+@lru_cache(maxsize=4096)
 def check_receivable(name: str) -> str:
     """Return `name` if it can be received from: a process-local name stops at its `!`."""
     check_channel(name)

@@ -29,6 +29,7 @@ from channels_classic.layers.names import (
     MANAGED_PREFIX,
     check_channel,
     check_group,
+    is_channel,
     is_managed,
     is_owned,
     random_text,
@@ -152,20 +153,24 @@ class Planner:
         Who is a member is stored in the same way by every release, or programs of two releases would undo each other's
         changes.
         """
-        return [Members(group, inbox) for inbox in found.inboxes if not is_managed(inbox)]
+        return [Members(group, inbox) for inbox in found.inboxes if is_owned(inbox) and not is_managed(inbox)]
 
     def audience(self, found: Audience, rosters: Mapping[str, Roster] | None = None) -> Audience:
         """Return the receivers that a look-up found. Inboxes in `rosters` are replaced by their members.
 
-        The inboxes that it found dead are counted.
+        The inboxes that it found dead are counted, and so is what something else has written there.
         """
         for inbox in found.dead:
             self.losses.count("dead", inbox)
-        if not rosters:
-            return found
+        rosters = rosters or {}
         inboxes = {inbox: version for inbox, version in found.inboxes.items() if inbox not in rosters}
         named = [inbox + local for inbox, roster in rosters.items() for local in roster.members]
-        return Audience(inboxes, [*found.channels, *named], found.dead)
+        channels = [*found.channels, *named]
+        odd = [name for name in channels if not is_channel(name)] + [name for name in inboxes if not is_owned(name)]
+        for name in odd:
+            self.losses.count("undecodable", ascii(name))
+            inboxes.pop(name, None)
+        return Audience(inboxes, [name for name in channels if name not in odd] if odd else channels, found.dead)
 
     def pushes(
         self, sends: Iterable[Outgoing], groups: Mapping[str, Audience], reports: Iterable[Report] = ()

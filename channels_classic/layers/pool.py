@@ -15,12 +15,18 @@ from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.fork import renew_after_fork
-from channels_classic.layers.steps import AsyncConnection, Connection, Step
+from channels_classic.layers.steps import AsyncConnection, Connection, Length, MemberCount, Step
 
 RETRY_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 0.8)
 """Seconds before each further attempt at steps that a server refused because another one is, or will be, the master.
 
 A planned fail-over and the move of a slot take about a second.
+"""
+
+PROBE_AFTER = 1.0
+"""Seconds without traffic after which a round trip precedes steps that must not be lost.
+
+A firewall or a load balancer that forgets a connection tells nobody: what is written to it goes nowhere.
 """
 
 
@@ -34,12 +40,12 @@ class ConnectionPool:
 
     def after_fork(self) -> None:
         """Begin without connections."""
-        self._idle: list[Connection] = []
+        self._idle: list[tuple[Connection, float]] = []
         self._lock = threading.Lock()
 
     def run(self, steps: Sequence[Step]) -> list[Any]:
         """Carry out steps, in order, in one round trip; a `StepRefused` is among the results, not raised."""
-        connection = self._borrow()
+        connection = self._borrow(steps)
         try:
             connection.write(steps)
             results = [connection.read() for _ in steps]
@@ -47,10 +53,10 @@ class ConnectionPool:
                 refused = refused_for_now(results)
                 if not refused:
                     break
+                time.sleep(pause)
                 if not connection.usable():
                     # Another server is the one to talk to, or will be soon.
                     connection.close()
-                    time.sleep(pause)
                     connection = self._reopened() or connection
                     if not connection.usable():
                         continue
@@ -61,7 +67,7 @@ class ConnectionPool:
             connection.close()
             raise
         with self._lock:
-            self._idle.append(connection)
+            self._idle.append((connection, time.monotonic()))
         return results
 
     def _reopened(self) -> Connection | None:
@@ -71,13 +77,13 @@ class ConnectionPool:
         except LayerUnavailable:
             return None
 
-    def _borrow(self) -> Connection:
+    def _borrow(self, steps: Sequence[Step]) -> Connection:
         with self._lock:
-            connection = self._idle.pop() if self._idle else None
+            connection, used = self._idle.pop() if self._idle else (None, 0.0)
         if connection is not None:
-            if connection.usable():
+            if connection.usable() and (time.monotonic() - used < PROBE_AFTER or _answers(connection, probes(steps))):
                 return connection
-            # The server has closed it since it was used last, and then most likely the others as well.
+            # It ended since it was used last, and then most likely the others as well.
             connection.close()
             self.close()
         try:
@@ -90,8 +96,31 @@ class ConnectionPool:
         """Close the connections nobody uses now."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for connection in idle:
+        for connection, _ in idle:
             connection.close()
+
+
+def probes(steps: Sequence[Step]) -> list[Step]:
+    """Return steps that change nothing, and are carried out where `steps` will be."""
+    queues = {queue: None for step in steps for queue in _queues_of(step)}
+    groups = {group: None for step in steps if (group := getattr(step, "group", None)) is not None}
+    return [*map(Length, queues), *(MemberCount(group, "") for group in groups)]
+
+
+def _queues_of(step: Step) -> Sequence[str]:
+    queue = getattr(step, "queue", None)
+    queues: Sequence[str] = getattr(step, "queues", ()) if queue is None else [queue]
+    return queues
+
+
+def _answers(connection: Connection, steps: Sequence[Step]) -> bool:
+    try:
+        connection.write(steps)
+        for _ in steps:
+            connection.read()
+    except LayerUnavailable:
+        return False
+    return True
 
 
 _Waiting = tuple[Sequence[Step], "asyncio.Future[list[Any]]"]
@@ -103,7 +132,8 @@ class Multiplexer:
     def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> None:
         self._connect = connect
         self._shared: AsyncConnection | None = None
-        self._idle: list[AsyncConnection] = []
+        self._used = 0.0
+        self._idle: list[tuple[AsyncConnection, float]] = []
         self._waiting: list[_Waiting] = []
         self._flushing: asyncio.Task[None] | None = None
 
@@ -142,23 +172,11 @@ class Multiplexer:
     async def _carry(self, batch: list[_Waiting]) -> None:
         steps = [step for some, _ in batch for step in some]
         try:
-            if self._shared is None or not self._shared.usable():
+            if self._shared is None or not await _still_answers(self._shared, self._used, steps):
                 await self._drop()
                 self._shared = await self._open()
-            results = await self._shared.run(steps)
-            for pause in RETRY_PAUSES:
-                refused = refused_for_now(results)
-                if not refused:
-                    break
-                if self._shared is None or not self._shared.usable():
-                    await self._drop()
-                    await asyncio.sleep(pause)
-                    with suppress(LayerUnavailable):
-                        self._shared = await self._open()
-                    if self._shared is None:
-                        continue
-                for index, result in zip(refused, await self._shared.run([steps[i] for i in refused]), strict=True):
-                    results[index] = result
+            results, self._shared = await self._run_on(self._shared, steps)
+            self._used = time.monotonic()
         except Exception as error:
             await self._drop()
             self._fail(batch, error)
@@ -177,18 +195,35 @@ class Multiplexer:
         """Carry out steps of which some may wait."""
         connection = None
         while self._idle and connection is None:
-            connection = self._idle.pop()
-            if not connection.usable():
+            connection, used = self._idle.pop()
+            if not await _still_answers(connection, used, steps):
                 await connection.close()
                 connection = None
-        connection = connection or await self._open()
+        results, connection = await self._run_on(connection or await self._open(), steps)
+        self._idle.append((connection, time.monotonic()))
+        return results
+
+    async def _run_on(self, connection: AsyncConnection, steps: Sequence[Step]) -> tuple[list[Any], AsyncConnection]:
+        """Return the results of steps, and the connection to go on with, which may be another one."""
         try:
             results = await connection.run(steps)
+            for pause in RETRY_PAUSES:
+                refused = refused_for_now(results)
+                if not refused:
+                    break
+                await asyncio.sleep(pause)
+                if not connection.usable():
+                    await connection.close()
+                    with suppress(LayerUnavailable):
+                        connection = await self._open()
+                    if not connection.usable():
+                        continue
+                for index, result in zip(refused, await connection.run([steps[i] for i in refused]), strict=True):
+                    results[index] = result
         except BaseException:
             await connection.close()
             raise
-        self._idle.append(connection)
-        return results
+        return results, connection
 
     async def _open(self) -> AsyncConnection:
         try:
@@ -205,9 +240,21 @@ class Multiplexer:
     async def close(self) -> None:
         """Close the connections nobody waits on."""
         idle, self._idle = self._idle, []
-        for connection in idle:
+        for connection, _ in idle:
             await connection.close()
         await self._drop()
+
+
+async def _still_answers(connection: AsyncConnection, used: float, steps: Sequence[Step]) -> bool:
+    """Return whether a connection that was last used at `used` leads to the layer; after a pause, ask."""
+    if not connection.usable():
+        return False
+    if time.monotonic() - used >= PROBE_AFTER:
+        try:
+            await connection.run(probes(steps))
+        except LayerUnavailable:
+            return False
+    return True
 
 
 def _cancelled(written: bool) -> LayerUnavailable:

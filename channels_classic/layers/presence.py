@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -57,7 +58,9 @@ def by_who(identities: Iterable[Identity]) -> dict[str, list[dict[str, Any]]]:
     """Return one entry for each person, with the facts about each of their sockets."""
     found: dict[str, list[dict[str, Any]]] = {}
     for identity in identities:
-        found.setdefault(identity.who, []).append(read_info(identity))
+        with suppress(ValueError):  # something else has written it
+            info = read_info(identity)
+            found.setdefault(identity.who, []).append(info)
     return found
 
 

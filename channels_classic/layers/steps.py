@@ -143,8 +143,8 @@ EMPTY = Envelope(b"", b"")
 class Publish:
     """Push a message to all inboxes with members of a group, as one step → `Published`.
 
-    Only inboxes whose names begin with `reading` read the envelope, and not more than a few hundred in one step: the
-    sender must push to the others, and to single channels. Each inbox holds `limit` entries of the `quota_key`, which
+    Only inboxes whose names begin with `reading` read the envelope, and a step is bounded: the sender must push to the
+    inboxes that are left, and to single channels. Each inbox holds `limit` entries of the `quota_key`, which
     live for `ttl` seconds. The inbox `apart` gets an envelope of its own.
     """
 

@@ -42,13 +42,10 @@ def _interface() -> click.Command:
 
 
 def _serve(layer: str | None, settings: str | None, options: Mapping[str, Any]) -> None:
-    from channels_classic.interface_server import InterfaceConfig
     from channels_classic.management.interface import configured, run
-    from channels_classic.management.options import configuration
 
     found = _bare_layer(layer, settings)
-    has_project = layer is None or ":" not in layer
-    run(found, configured(options) if has_project else configuration(InterfaceConfig, options), options)
+    run(found, configured(options, has_project=layer is None or ":" not in layer), options)
 
 
 def _worker() -> click.Command:

@@ -22,11 +22,21 @@ PARTS = (Program, Listen, InterfaceConfig, ClientLimits)
 """The dataclasses whose fields are options of the commands."""
 
 
-def configured(options: Mapping[str, Any]) -> InterfaceConfig:
-    """Return the configuration from parsed options and, for those not given, the settings of Channels 1.x."""
+def configured(options: Mapping[str, Any], has_project: bool = True) -> InterfaceConfig:
+    """Return the configuration from parsed options and, for those not given, the settings of Channels 1.x.
+
+    Raises `ImproperlyConfigured` for values that make no sense.
+    """
+    try:
+        config = configuration(InterfaceConfig, options)
+        return _with_settings(config) if has_project else config
+    except ValueError as error:
+        raise ImproperlyConfigured(str(error)) from error
+
+
+def _with_settings(config: InterfaceConfig) -> InterfaceConfig:
     from django.conf import settings
 
-    config = configuration(InterfaceConfig, options)
     return replace(
         config,
         ws_protocols=config.ws_protocols or tuple(CHANNELS_WS_PROTOCOLS.get() or ()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from django.core.management.base import CommandError
 
-from channels_classic._options import option
+from channels_classic._options import check_numbers, option
 from channels_classic.exceptions import ChannelsError, LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.diagnosis import as_dict, problems
@@ -41,7 +40,7 @@ class StatusConfig:
 
     watch: bool = option(False, "Show the status again and again, until Ctrl-C.")
     json: bool = option(False, "Write JSON, one object per line.")
-    interval: float = option(1.0, "Seconds between two readings, from which rates are calculated.")
+    interval: float = option(1.0, "Seconds between two readings, from which rates are calculated.", above=0)
     check: tuple[str, ...] = option(
         (),
         "A condition such as workers>=2 or oldest<5. Exit status 1 if one does not hold, 2 if the layer cannot be "
@@ -49,8 +48,7 @@ class StatusConfig:
     )
 
     def __post_init__(self) -> None:
-        if not 0 < self.interval < math.inf:
-            raise ValueError(f"--interval is {self.interval:g}: expected a number of seconds above 0.")
+        check_numbers(self)
         if self.check and self.watch:
             raise ValueError("--check asks once and --watch without end: give one of them.")
 

@@ -9,6 +9,7 @@ import libcst as cst
 from libcst.helpers import get_full_name_for_node
 from libcst.metadata import (
     BaseAssignment,
+    ClassScope,
     ImportAssignment,
     ParentNodeProvider,
     PositionProvider,
@@ -79,7 +80,8 @@ class ImportRewriter(cst.CSTTransformer):
             self._kept.add((assignment.node, assignment.name))  # bound in another way too: the name has to stay
             return
         for access in assignment.references:
-            self._uses[_root(access.node)] = new
+            if not _is_shadowed(assignment, access.scope):
+                self._uses[_root(access.node)] = new
 
     def leave_Import(self, original_node: cst.Import, updated_node: cst.Import) -> cst.Import:
         """Rewrite `import channels.routing`."""
@@ -229,6 +231,17 @@ def _root(node: cst.CSTNode) -> cst.CSTNode:
     while isinstance(node, cst.Attribute):
         node = node.value
     return node
+
+
+def _is_shadowed(assignment: BaseAssignment, scope: Scope) -> bool:
+    """Return True if a function around a use binds the name anew: LibCST compares names with dots as a whole."""
+    name = assignment.name.partition(".")[0]
+    nearest = scope
+    while scope is not assignment.scope and scope is not scope.parent:
+        if scope.assignments[name] and (scope is nearest or not isinstance(scope, ClassScope)):
+            return True
+        scope = scope.parent
+    return False
 
 
 def _dotted(name: str) -> cst.Attribute | cst.Name:

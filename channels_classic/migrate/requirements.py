@@ -35,6 +35,10 @@ OLDEST: Mapping[str, tuple[int, ...]] = {"django": (5, 2), "redis": (8,)}
 SENTENCES: Mapping[str, tuple[str, Section]] = {
     "both": ("`{name}` may be of any release: write channels-classic if it is Channels 1.x.", "requirements"),
     "django": ("Django {version} is too old: channels-classic needs Django 5.2 to 6.1.", "django"),
+    "extras": (
+        "`{name}` was required with extras: require channels-classic[encryption] if messages are encrypted.",
+        "requirements",
+    ),
     "hashes": ("`{name}` has hashes: require channels-classic instead of what Channels 1.x needed.", "requirements"),
     "layer": ("There is no layer for RabbitMQ: use Redis, or the embedded layer on one machine.", "layers"),
     "leftover": ("`{name}` was needed by Channels 1.x: remove it unless you use it yourself.", "requirements"),
@@ -99,13 +103,18 @@ def _line(line: str, number: int, result: Rewritten, modern_project: bool) -> st
     kind = _kind(name, version, modern_project)
     if kind in ("replaced", "dropped") and (match["end"].strip() or "--hash" in content):
         kind = "hashes"
+    if kind == "dropped" and match["extras"]:
+        sentence, section = SENTENCES["extras"]
+        result.findings.append((number, sentence.format(name=match["name"]), section))
     if kind in SENTENCES:
         sentence, section = SENTENCES[kind]
         result.findings.append((number, sentence.format(name=match["name"], version=version), section))
     if kind == "modern":
         result.modern.append((number, f"{match['name']}{version}"))
     if kind == "replaced":
-        return f"channels-classic{match['marker'] or ''}{match['comment'] or ''}{line[len(content) :]}"
+        # A condition on Python 2 or 3 has done its work: with `python_version < "3"` nothing would be installed.
+        marker = "" if "python_" in (match["marker"] or "") else match["marker"] or ""
+        return f"channels-classic{marker}{match['comment'] or ''}{line[len(content) :]}"
     return None if kind == "dropped" else line
 
 

@@ -23,7 +23,7 @@ _OPAQUE = ("null", "file://")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 """The schemes of web pages, and the ports that their origins leave out."""
 
-_HOST = r"(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?"
+_HOST = r"(?P<host>[a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?"
 _HOST_PATTERN = re.compile(_HOST, re.ASCII)
 _ORIGIN_PATTERN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://" + _HOST, re.ASCII)
 

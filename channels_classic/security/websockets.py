@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from django.conf import settings
 
 from channels_classic._headers import header_values, headers_named
-from channels_classic._line_limit import LineLimit
+from channels_classic._throttled_log import ThrottledLog
 from channels_classic.conf import CHANNELS_TRUSTED_ORIGINS
 from channels_classic.exceptions import DenyConnection
 from channels_classic.message import Message
@@ -31,7 +31,7 @@ __all__ = ["AllowedHostsOnlyOriginValidator", "BaseOriginValidator", "allowed_ho
 
 logger = logging.getLogger("django.channels")
 
-_limit = LineLimit()
+_log = ThrottledLog(10, 1.0)
 
 _LOGGED = 200
 """Characters of a value from the client that a log line shows."""
@@ -171,9 +171,7 @@ def _denied(reason: str, message: Message, hint: str) -> DenyConnection:
 
 def _logged(sentence: str) -> DenyConnection:
     """Return the error for a handshake that is denied, after a line in the log: a client can send many of these."""
-    end = _limit.admit()
-    if end is not None:
-        logger.warning("%s%s", sentence, end)
+    _log.warn(logger, "%s", sentence)
     return DenyConnection(sentence)
 
 

@@ -110,7 +110,7 @@ def main() -> int:
         while True:
             match events.get():
                 case Event.LISTENING:
-                    children += [Child(f"worker {number}", ["runworker"], events) for number in (1, 2)]
+                    children += [Child(f"worker {number}", ["runworker", "-v", "2"], events) for number in (1, 2)]
                 case Event.READY:
                     welcome(port, login, [child.process.pid for child in children[1:]])
                 case Event.UNANSWERED:
@@ -217,6 +217,8 @@ def welcome(port: int, login: str, workers: list[int]) -> None:
   Log in as staff with   {login}  to post from the page or the admin.
   Post from a shell with {redis}{python} {script} post total-eclipse "Hello"
   Kill a worker with     kill -9 {workers[0]}  (or {workers[1]}, or both): no page loses its socket.
+
+  From here on each line shows which worker consumed which message.
 
   Ctrl-C stops everything.
 """)

@@ -135,7 +135,7 @@ def begin(message: Mapping[str, Any], method: str, size: int | None) -> tuple[di
 def _declared(values: list[bytes]) -> int | None:
     if not values:
         return None
-    if len(set(values)) > 1 or not values[0].isdigit():
+    if len(set(values)) > 1 or not values[0].isdigit() or len(values[0]) > 20:
         raise ValueError(f"its Content-Length is {b', '.join(values)!r}, expected one number")
     return int(values[0])
 

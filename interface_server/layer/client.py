@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from channels_classic.layers.codec import Outcome
 
 from ..cursors import with_cursor
+from ..event_syntax import encode_event
 from ..frames import encode_frame
 from ..replies import ParsedReply, parse_reply
 from .timers import Timed
@@ -21,7 +22,7 @@ class Broadcast:
     the group that keeps the message, and its position, for clients that ask for it.
     """
 
-    __slots__ = ("_frame_with_cursor", "cursor", "frame", "message", "parsed")
+    __slots__ = ("_event", "_frame_with_cursor", "cursor", "frame", "message", "parsed")
 
     def __init__(self, message: Mapping[str, Any], cursor: str = "") -> None:
         self.message = message
@@ -29,6 +30,7 @@ class Broadcast:
         self.parsed: ParsedReply | None = None
         self.frame: bytes | None = None
         self._frame_with_cursor: bytes | None = None
+        self._event: bytes | None = None
         with suppress(ValueError):  # each client logs the error with its path
             self.parsed = parse_reply(message, waiting=False)
             if self.parsed.payload is not None:
@@ -40,6 +42,15 @@ class Broadcast:
         if self._frame_with_cursor is None and self.parsed is not None and self.parsed.payload is not None:
             self._frame_with_cursor = encode_frame(with_cursor(self.cursor, self.parsed.payload))
         return self._frame_with_cursor
+
+    @property
+    def event(self) -> bytes | None:
+        """The event for event streams; None for one without text."""
+        if self._event is None and self.frame is not None and self.parsed is not None:
+            payload = self.parsed.payload
+            if isinstance(payload, str):
+                self._event = encode_event(payload, self.cursor)
+        return self._event
 
 
 class Client(Timed, Protocol):

@@ -18,6 +18,7 @@ from channels_classic.layers.results import Roster, Start, Taken
 from channels_classic.layers.steps import Members, Take
 
 from .client import Broadcast
+from .posts import Posts
 from .question import QUESTION, question_of
 from .reconnecting import ReconnectingConnection
 from .recovery import Recovery
@@ -47,6 +48,7 @@ class Reader:
         recovery: Recovery,
         losses: Losses,
         send: Callable[[Outgoing], None],
+        posts: Posts,
     ) -> None:
         self._connection = link
         self._registry = registry
@@ -62,6 +64,8 @@ class Reader:
             Kind.JOINED: self._joined,
             Kind.LEFT: self._left,
             Kind.FORGET: self._forget,
+            Kind.POST: posts.received,
+            Kind.POSTED: posts.answered,
         }
 
     @property
@@ -97,8 +101,21 @@ class Reader:
                     await handled
             except Exception:
                 logger.exception("An entry of kind %s could not be handled", kind)
-        for kind, _ in taken.lost:
-            self._losses.count(kind, self._inbox)
+        for lost, payload in taken.lost:
+            self._lose(lost, payload)
+
+    def _lose(self, lost: str, payload: bytes) -> None:
+        """Count an entry that must not be delivered any more. What it reports of a frame of a client still holds."""
+        try:
+            kind, *fields = decode(payload)
+        except ValueError:
+            kind, fields = None, []
+        if kind == Kind.REPORT:
+            return self._report(*fields)
+        self._losses.count(lost, self._inbox)
+        match fields if kind == Kind.MESSAGE else ():
+            case [_, _, str() as local, str() as token, int() as outcome, *_]:
+                self._report(local, token, outcome)
 
     # Later releases may append fields: what is not known is ignored.
 

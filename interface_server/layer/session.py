@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from itertools import islice
 
 from channels_classic._health import Health
+from channels_classic._throttled_log import ThrottledLog
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import names, rng
 from channels_classic.layers.base import BaseChannelLayer
@@ -32,10 +33,10 @@ from channels_classic.layers.steps import (
 )
 
 from ..config import InterfaceConfig
-from ..log_throttle import ThrottledLog
 from .addresses import Addresses
 from .budget import ByteBudget
 from .client import Client, Waiting
+from .posts import Posts
 from .reader import Reader
 from .reconnecting import ReconnectingConnection
 from .recovery import Recovery
@@ -109,7 +110,8 @@ class LayerSession:
         self.registry = Registry(self.inbox, layer.group_expiry / 2, self.clock, self._writer.post)
         self._recovery = Recovery(self.registry, self._writer.ask, self.losses)
         self.registry.on_left = self._recovery.gone
-        self._reader = Reader(self._reading, self.registry, self._recovery, self.losses, self._writer.send)
+        self.posts = Posts(self.inbox, self._writer.ask, self._writer.post)
+        self._reader = Reader(self._reading, self.registry, self._recovery, self.losses, self._writer.send, self.posts)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
         self._announcer = Announcer()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
+from channels_classic._throttled_log import ThrottledLog
 from channels_classic.exceptions import (
     InvalidChannelName,
     InvalidMessage,
@@ -22,7 +23,6 @@ from channels_classic.layers.planner import Outgoing, Planner
 from channels_classic.layers.results import Status
 from channels_classic.layers.steps import Push, Step
 
-from ..log_throttle import ThrottledLog
 from .reconnecting import ReconnectingConnection
 
 logger = logging.getLogger("channels_classic.interface_server")

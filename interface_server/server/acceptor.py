@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from ..log_throttle import ThrottledLog
+from channels_classic._throttled_log import ThrottledLog
 
 logger = logging.getLogger("channels_classic.interface_server")
 

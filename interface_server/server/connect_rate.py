@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from ..log_throttle import ThrottledLog
+from channels_classic._throttled_log import ThrottledLog
 
 logger = logging.getLogger("channels_classic.interface_server")
 

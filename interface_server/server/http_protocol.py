@@ -1,7 +1,8 @@
 """Adaptor of uvicorn's HTTP protocol, with strict parsing and limits on the size and the speed of requests.
 
 The extension `channels_classic.raw` offers the application functions that ASGI lacks: `watch` reports a client that
-leaves without a task waiting for it, until `unwatch`; `abort` closes the connection at once.
+leaves without a task waiting for it, until `unwatch`; `abort` closes the connection at once. `stream` gives the
+connection to a response without end. `limits` and `connect_rate` are those of the server.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .connect_rate import ConnectRate
 from .request_limits import BodyRate, Refused, RequestLimits, RequestPart
 from .request_syntax import check_headers, check_request_line, origin_form, status_of_error
 from .server_state import ServerState
+from .stream_protocol import StreamProtocol
 from .unchunked import unchunked
 from .unread import Unread
 from .websocket_handshake import Handshake, read_handshake, websocket_scope
@@ -71,7 +73,14 @@ class HttpProtocol(HttpToolsProtocol):
         self._connect_rate = rate
         self._limits = limits or ClientLimits()
         self._extensions: dict[str, dict[object, object]] = {
-            "channels_classic.raw": {"watch": self.watch, "unwatch": self.unwatch, "abort": self.abort}
+            "channels_classic.raw": {
+                "watch": self.watch,
+                "unwatch": self.unwatch,
+                "abort": self.abort,
+                "stream": self.stream,
+                "limits": self._limits,
+                "connect_rate": rate,
+            }
         }
         self._running: Any = None
         self._requests = RequestLimits(self._limits)
@@ -102,6 +111,21 @@ class HttpProtocol(HttpToolsProtocol):
         """
         reset_on_close(self.transport)
         self.transport.abort()
+
+    def stream(self, on_shutdown: Callable[[], None]) -> StreamProtocol:
+        """Give the connection to the response under way, which has not begun, as the last one.
+
+        Like a WebSocket it stays open for long, so what this object is needed for no longer is freed.
+        """
+        cycle, transport, state = self._running, self.transport, self.server_state
+        stream = StreamProtocol(state, transport, cycle, on_shutdown)
+        if not cycle.disconnected:
+            self._stop_clock()
+            self._unset_keepalive_if_required()
+            self.connections.discard(self)
+            stream.take_over(self.config.ws_ping_interval, self.config.ws_ping_timeout)
+            self.__dict__.clear()
+        return stream
 
     def finish(self) -> None:
         """Let the request under way be the last; the first one of a connection may still come."""
@@ -216,6 +240,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Check the complete head."""
         self._check_head()
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # RFC 9110, section 10.1.1: its client takes `100` for the response
         super().on_headers_complete()
         if self.url == b"*":
             self.scope["path"], self.scope["raw_path"] = "*", b"*"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from channels_classic._options import option
+from channels_classic._options import check_numbers, option
 from channels_classic.exceptions import CannotListen
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
@@ -39,10 +39,13 @@ class Listen:
         None, f"The port to listen on, 0 for any that is free. Default: {DEFAULT_PORT}.", "-p", kind=int
     )
     unix_socket: str = option("", "The path of a Unix socket to listen on.", "-u")
-    fd: int | None = option(None, "A file descriptor to listen on, opened by a process manager.", kind=int)
-    backlog: int = option(2048, "Length of the accept queue (see listen(2)).")
+    fd: int | None = option(None, "A file descriptor to listen on, opened by a process manager.", kind=int, least=0)
+    backlog: int = option(2048, "Length of the accept queue (see listen(2)).", least=1)
     certfile: str = option("", "A file with the certificate chain: serve TLS on all endpoints.", "--ssl-certfile")
     keyfile: str = option("", "The file of its private key, if that is not in --certfile.", "--ssl-keyfile")
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
     def sockets(self, passed: Sequence[int] = ()) -> list[socket.socket]:
         """Return bound, listening sockets: those `passed` by a supervisor, if any. Raises `CannotListen`."""

@@ -6,7 +6,6 @@ Started by the commands, or in a thread of another program; knows nothing of Dja
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import sys
 import threading
@@ -19,7 +18,7 @@ from channels_classic._health import Health, HealthServer
 from channels_classic._metrics.exchange import Collect
 from channels_classic._metrics.program import ProgramMetrics, reporting_to_supervisor
 from channels_classic._metrics.samples import Samples
-from channels_classic._options import option
+from channels_classic._options import check_numbers, option
 from channels_classic._supervisor.link import SupervisorLink
 from channels_classic._systemd import Heartbeat, Notifier
 
@@ -98,10 +97,11 @@ class Program:
 
     group: ClassVar[str] = "The program"
 
-    processes: int = option(1, "Processes that serve the same endpoints. One that dies is replaced.")
+    processes: int = option(1, "Processes that serve the same endpoints. One that dies is replaced.", least=1)
     drain: float = option(
         0.0,
         "Seconds over which open WebSockets are closed, evenly, when the server stops or is replaced. 0: all at once.",
+        least=0,
     )
     health: str = option(
         "", "HOST:PORT, not for the public, to answer /live and /ready on while the program runs, stops or drains."
@@ -115,14 +115,11 @@ class Program:
     )
 
     def __post_init__(self) -> None:
-        if self.processes < 1:
-            raise ValueError(f"--processes is {self.processes}: expected a number from 1.")
+        check_numbers(self)
         if self.access_log_format not in FORMATS:
             raise ValueError(
                 f"--access-log-format is {self.access_log_format!r}: expected one of {', '.join(FORMATS)}."
             )
-        if not 0 <= self.drain < math.inf:
-            raise ValueError(f"--drain is {self.drain:g}: expected a number of seconds from 0.")
 
     @property
     def is_supervised(self) -> bool:

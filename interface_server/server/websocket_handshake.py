@@ -11,8 +11,7 @@ from http import HTTPStatus
 from urllib.parse import unquote
 
 from websockets.exceptions import InvalidHeader, NegotiationError
-from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.headers import build_extension, parse_extension
 
 from ..asgi import Scope
@@ -34,7 +33,7 @@ class Handshake:
 
     accept: bytes
     subprotocols: list[str]
-    extension: Extension | None
+    extension: PerMessageDeflate | None
     extension_header: bytes
 
     def response(self, headers: Iterable[Header], subprotocol: str | None) -> bytes:
@@ -127,7 +126,7 @@ def _is_key(key: bytes) -> bool:
         return False
 
 
-def _negotiate(values: Iterable[bytes]) -> tuple[Extension | None, bytes]:
+def _negotiate(values: Iterable[bytes]) -> tuple[PerMessageDeflate | None, bytes]:
     """Accept the first offer of compression that can be met."""
     try:
         offers = [offer for value in values for offer in parse_extension(value.decode("ascii"))]

@@ -46,6 +46,12 @@ MAX_EARLY_BYTES = 64 * 1024
 CLOSE_TIMEOUT = 10.0
 """Seconds a client has to answer a close frame before its connection is closed."""
 
+LINGER = 2.0
+"""Seconds for which what a client sends is still read after the close frame that answers an invalid frame."""
+
+MAX_IGNORED = 16 * 1024 * 1024
+"""Bytes that are read meanwhile."""
+
 ABNORMAL, SERVICE_RESTART = 1006, 1012
 
 
@@ -62,7 +68,7 @@ class ConnectionState(Enum):
     CLOSING = "closing"
     """A close frame was sent; the client's is awaited."""
     CLOSED = "closed"
-    """The last bytes were given to the transport; nothing more is read."""
+    """The last bytes were given to the transport; what still comes is ignored."""
 
 
 class WebSocketProtocol(KeepAlive):
@@ -73,6 +79,7 @@ class WebSocketProtocol(KeepAlive):
         "_denial",
         "_events",
         "_handshake",
+        "_ignored",
         "_listener",
         "_note_buffered",
         "_reader",
@@ -101,6 +108,7 @@ class WebSocketProtocol(KeepAlive):
         self._denial: tuple[int, list[Header], bytes] | None = None  # status, headers and body so far
         self._listener: Callable[[str | bytes], bool] | None = None
         self._note_buffered: Callable[[], None] | None = None
+        self._ignored = 0  # bytes that came after the last frame was written
         scope["extensions"] = {
             "websocket.http.response": {},
             "channels_classic.raw": {
@@ -129,7 +137,7 @@ class WebSocketProtocol(KeepAlive):
                 self._fail(INTERNAL_ERROR)
         if self._state is ConnectionState.CONNECTING:
             self._deny(500, [])
-        elif self._state is not ConnectionState.CLOSING:
+        elif self._state is ConnectionState.OPEN:
             self._end()
 
     async def _wait_for_turn(self, rate: ConnectRate) -> bool:
@@ -186,6 +194,9 @@ class WebSocketProtocol(KeepAlive):
 
     def data_received(self, data: bytes) -> None:
         """Decode messages until reading pauses, and keep the rest."""
+        if self._state is ConnectionState.CLOSED:
+            self._ignore(len(data))
+            return
         self._reader.feed(data)
         if not self._reading_paused:
             self._read()
@@ -239,11 +250,32 @@ class WebSocketProtocol(KeepAlive):
         self._end()
 
     def _fail(self, code: int) -> None:
-        """Close after an invalid frame."""
+        """Close after an invalid frame, or a ping that was not answered."""
         if self._state is ConnectionState.OPEN:
             self._disconnect(code)
             self.transport.write(close_frame(code))
-        self._end()
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close the connection when the client has closed its side, or soon.
+
+        A client may be in the middle of a message. To close before all of it was read would reset the connection, and
+        a reset takes the close frame, which says what was wrong, from the client's buffer (RFC 9112, section 9.6, on
+        the same problem in HTTP).
+        """
+        self._state = ConnectionState.CLOSED
+        self._reader.discard()
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+        if self._reading_paused:
+            self._reading_paused = False
+            self.transport.resume_reading()
+        self._schedule(LINGER, self.transport.close)
+
+    def _ignore(self, size: int) -> None:
+        self._ignored += size
+        if self._ignored > MAX_IGNORED:
+            self.transport.close()
 
     # The application
 

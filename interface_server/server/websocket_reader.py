@@ -6,12 +6,15 @@ than may be queued.
 
 from __future__ import annotations
 
+import codecs
 import struct
+import zlib
 from typing import Any
 
-from websockets.exceptions import PayloadTooBig, ProtocolError
-from websockets.extensions import Extension
-from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]  # its C function, where it is built
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # its C function, where it is built
+
+from .inflate import Inflater, TooLarge
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 """Opcodes."""
@@ -35,6 +38,8 @@ PLAIN = frozenset(
 WITH_COMPRESSION = PLAIN | {opcode | fin | COMPRESSED for opcode in (TEXT, BINARY) for fin in (0, FIN)}
 """Valid first bytes of a frame with it (RFC 7692, section 6)."""
 
+_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
+
 Event = tuple[int, Any]
 """An opcode, and its content: text for TEXT, the code and the reason for CLOSE, bytes for the others."""
 
@@ -50,17 +55,28 @@ class InvalidFrame(ValueError):
 class MessageReader:
     """Turns the bytes of one client into messages and control frames."""
 
-    __slots__ = ("_buffer", "_fragments", "_max_size", "_opcode", "_size", "_start", "_valid", "extension")
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_fragments",
+        "_inflater",
+        "_max_size",
+        "_size",
+        "_start",
+        "_valid",
+        "extension",
+    )
 
-    def __init__(self, max_size: int, extension: Extension | None = None) -> None:
+    def __init__(self, max_size: int, extension: PerMessageDeflate | None = None) -> None:
         self._max_size = max_size
         self.extension = extension
+        self._inflater = Inflater(extension) if extension else None
         self._valid = WITH_COMPRESSION if extension else PLAIN
         self._buffer: bytes | bytearray = b""
         self._start = 0
         # The message of which some frames have come, and others not.
-        self._opcode = 0
-        self._fragments: list[bytes] | None = None
+        self._fragments: list[Any] | None = None
+        self._decoder: codecs.IncrementalDecoder | None = None  # of a text: a fragment may end within a character
         self._size = 0
 
     @property
@@ -77,6 +93,11 @@ class MessageReader:
             self._buffer = bytearray(memoryview(self._buffer)[self._start :])
             self._start = 0
         self._buffer += data
+
+    def discard(self) -> None:
+        """Release everything that is held; nothing more is read."""
+        self._buffer, self._start = b"", 0
+        self._fragments, self._size = None, 0
 
     def next(self) -> Event | None:
         """Return the next event, or None if more bytes are needed. Raises `InvalidFrame`."""
@@ -113,32 +134,39 @@ class MessageReader:
         opcode, final = first & 0x0F, first & FIN
         if (opcode == CONTINUATION) != (self._fragments is not None):
             raise InvalidFrame(PROTOCOL_ERROR)
-        if self.extension is not None:
-            payload = self._decompressed(first, payload)
+        if self._inflater is not None:
+            payload = self._decompressed(self._inflater, first, payload)
         if self._fragments is not None:
-            if len(self._fragments) >= MAX_FRAGMENTS:
-                raise InvalidFrame(POLICY)
-            self._fragments.append(payload)
-            if not final:
-                self._size += len(payload)
-                return None
-            opcode, payload = self._opcode, b"".join(self._fragments)
-            self._fragments, self._size = None, 0
-        elif not final:
-            self._opcode, self._fragments, self._size = opcode, [payload], len(payload)
-            return None
-        if opcode == BINARY:
-            return BINARY, payload
-        return TEXT, _text(payload)
+            return self._continue(self._fragments, payload, bool(final))
+        if final:
+            return (TEXT, _text(payload)) if opcode == TEXT else (BINARY, payload)
+        self._fragments, self._size = [], 0
+        self._decoder = _Utf8Decoder() if opcode == TEXT else None
+        return self._continue(self._fragments, payload, False)
 
-    def _decompressed(self, first: int, payload: bytes) -> bytes:
-        assert self.extension is not None
-        frame = Frame(Opcode(first & 0x0F), payload, fin=bool(first & FIN), rsv1=bool(first & COMPRESSED))
+    def _continue(self, fragments: list[Any], payload: bytes, final: bool) -> Event | None:
+        """Add a fragment. One of a text is decoded at once: invalid UTF-8 is refused before the message ends."""
+        if len(fragments) >= MAX_FRAGMENTS:
+            raise InvalidFrame(POLICY)
+        decoder = self._decoder
         try:
-            return bytes(self.extension.decode(frame, max_size=self._max_size - self._size).data)
-        except PayloadTooBig:
+            fragments.append(payload if decoder is None else decoder.decode(payload, final))
+        except UnicodeDecodeError:
+            raise InvalidFrame(BAD_DATA) from None
+        self._size += len(payload)
+        if not final:
+            return None
+        self._fragments, self._size = None, 0
+        return (BINARY, b"".join(fragments)) if decoder is None else (TEXT, "".join(fragments))
+
+    def _decompressed(self, inflater: Inflater, first: int, payload: bytes) -> bytes:
+        if first & 0x0F != CONTINUATION:
+            inflater.begin(bool(first & COMPRESSED))
+        try:
+            return inflater.decompress(payload, bool(first & FIN), self._max_size - self._size)
+        except TooLarge:
             raise InvalidFrame(TOO_BIG) from None
-        except ProtocolError:
+        except zlib.error:
             raise InvalidFrame(PROTOCOL_ERROR) from None
 
     def _control(self, first: int, payload: bytes) -> Event:

@@ -1,3 +1,3 @@
-"""WebSockets: the handshake, frames in order to the layer, messages back to the client."""
+"""WebSockets: the handshake, frames to the layer in their order, messages back to the client."""
 
 from __future__ import annotations

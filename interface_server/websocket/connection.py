@@ -13,13 +13,14 @@ from typing import Any
 from channels_classic.layers.codec import Outcome
 
 from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
-from ..cursors import PROTOCOL, cursors_of, note, with_cursor
+from ..cursors import PROTOCOL
 from ..layer.budget import UNCOUNTED
 from ..layer.client import Broadcast
 from ..layer.session import LayerSession
 from ..replies import NORMAL, ParsedReply, parse_reply
 from .client_reader import ClientReader
 from .client_writer import ClientWriter
+from .formats import format_of
 from .forwarder import Forwarder
 from .inbound import CONNECT, DISCONNECT, RECEIVE
 from .rates import make_allowance
@@ -34,10 +35,13 @@ IDLE_AFTER = 1.0
 """Seconds since its last frame was consumed after which a socket counts as idle."""
 
 STANDSTILL = 1.0
-"""Seconds by which a deadline is noticed too late only if the process, or its event loop, stood still."""
+"""Seconds by which a deadline is noticed too late only if the process or its event loop hung."""
 
 LAST_REPORT_TIMEOUT = 10.0
 """Seconds to wait for the report on a disconnect, where others wait for the room that it makes."""
+
+
+IGNORED = "A message for the WebSocket %s was ignored: %s."
 
 
 class WebSocket(Forwarder):
@@ -51,8 +55,8 @@ class WebSocket(Forwarder):
         "_allowance",
         "_connect_deadline",
         "_connect_taken",
-        "_cursors",
         "_early",
+        "_format",
         "_life_deadline",
         "_reader",
         "_scope",
@@ -71,7 +75,7 @@ class WebSocket(Forwarder):
         self._scope = scope
         self._connect_taken = False  # a worker took the connect message
         self._early: list[Broadcast] = []
-        self._cursors = cursors_of(scope.get("subprotocols") or ())  # None unless the client recovers
+        self._format = format_of(scope, scope.get("subprotocols") or ())  # None for plain messages
         self._started_at = session.clock()
         self._was_accepted = False
         self._connect_deadline = math.inf
@@ -81,7 +85,8 @@ class WebSocket(Forwarder):
         self._address = str(scope["client"][0]) if scope.get("client") else None
         raw = raw_extension(scope)
         self._reader = ClientReader(receive, raw)
-        self._writer = ClientWriter(send, raw, self._send_failed)
+        writer = ClientWriter if self._format is None else self._format.writer
+        self._writer = writer(send, raw, self._send_failed)
 
     # From the client
 
@@ -155,8 +160,8 @@ class WebSocket(Forwarder):
             self._connect_deadline = session.clock() + timeout
             session.timers.schedule(self, self._connect_deadline)
         message = connection_keys(self._scope, session.add(self), "ws", session.config.root_path)
-        if self._cursors is not None:
-            message["cursors"] = self._cursors
+        if self._format is not None:
+            message.update(self._format.keys)
         self._perform(self._inbound.connect(message, session.clock()))
 
     def _end(self, code: int) -> None:
@@ -242,7 +247,7 @@ class WebSocket(Forwarder):
         try:
             parsed = parse_reply(message, waiting=self.state is SocketState.WAITING)
         except ValueError as error:
-            self._warn("A message for the WebSocket %s was ignored: %s.", error)
+            self._warn(IGNORED, error)
         else:
             self._carry_out(parsed)
 
@@ -253,16 +258,17 @@ class WebSocket(Forwarder):
         accepted yet. The message waits for the decision.
         """
         parsed, frame = broadcast.parsed, broadcast.frame
-        if self._cursors is not None:
-            frame = broadcast.frame_with_cursor
         if self.state is SocketState.WAITING and frame is not None and broadcast.message.get("accept") is None:
             self._hold(broadcast)
         elif self.state is not SocketState.OPEN or parsed is None:
             self.reply(broadcast.message)
-        elif frame is None or not self._writer.write(frame):
-            self._carry_out(parsed, broadcast.cursor)
-        elif parsed.close is not None:
-            self._close(parsed.close)
+        else:
+            if self._format is not None:
+                frame = self._format.frame(broadcast)
+            if frame is None or not self._writer.write(frame):
+                self._carry_out(parsed, broadcast.cursor)
+            elif parsed.close is not None:
+                self._close(parsed.close)
 
     @property
     def is_open(self) -> bool:
@@ -271,8 +277,8 @@ class WebSocket(Forwarder):
 
     def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
         """Tell a client that recovers up to where it has everything, or that something is gone."""
-        if self._cursors is not None:
-            self._deliver(note(group, cursor, gap=gap))
+        if self._format is not None:
+            self._deliver(self._format.note(group, cursor, gap=gap))
 
     def _hold(self, broadcast: Broadcast) -> None:
         if len(self._early) < MAX_EARLY_MESSAGES:
@@ -286,7 +292,7 @@ class WebSocket(Forwarder):
         if parsed.accept:
             self._accept()
         if parsed.payload is not None:
-            self._deliver(parsed.payload if self._cursors is None else with_cursor(cursor, parsed.payload))
+            self._deliver_message(parsed.payload, cursor)
         if parsed.close is not None:
             self._close(parsed.close)
 
@@ -301,7 +307,7 @@ class WebSocket(Forwarder):
         if lifetime >= 0:
             self._life_deadline = self._session.clock() + lifetime
             self._session.timers.schedule(self, self._life_deadline)
-        known = self._session.config.ws_protocols if self._cursors is None else (PROTOCOL,)
+        known = self._session.config.ws_protocols if self._format is None else (PROTOCOL,)
         offered = self._scope.get("subprotocols") or ()
         chosen = next((protocol for protocol in offered if protocol in known), None)
         self._writer.accept(chosen)
@@ -309,6 +315,15 @@ class WebSocket(Forwarder):
         for broadcast in early:
             self.broadcast(broadcast)
         self._session.opened(self)
+
+    def _deliver_message(self, payload: str | bytes, cursor: str) -> None:
+        try:
+            formatted = payload if self._format is None else self._format.message(payload, cursor)
+        except ValueError as error:
+            self._session.losses.count("invalid", self._path)
+            self._warn(IGNORED, error)
+        else:
+            self._deliver(formatted)
 
     def _deliver(self, payload: str | bytes) -> None:
         if self.state is not SocketState.OPEN or self._writer.send(payload):

@@ -264,7 +264,7 @@ class Gate:
             self._lease_over = min(self._lease_over, now + MARGIN)
 
     def extend(self, until: float) -> None:
-        """Extend the lease: this process stood still, and has yet to read what was reported meanwhile."""
+        """Extend the lease: this process was suspended, and has yet to read what was reported meanwhile."""
         if self.state is GateState.IN_FLIGHT:
             self._lease_over = max(self._lease_over, until)
 

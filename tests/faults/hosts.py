@@ -115,7 +115,7 @@ class Host:
 
 @contextmanager
 def hosts(count: int) -> Iterator[list[Host]]:
-    """So many hosts. Raises `Unavailable`."""
+    """This many hosts. Raises `Unavailable`."""
     if shutil.which("ip") is None:
         raise Unavailable("there is no program `ip` here: `scripts/provide iproute2` installs it")
     # Others may do the same beside us; a block that they have is refused, and then another one is tried.

@@ -34,7 +34,7 @@ class Clock:
         subprocess.run([compiler, "-shared", "-fPIC", "-o", self._library, SOURCE], check=True)
 
     def set(self, seconds: int) -> None:
-        """Make it so many seconds fast, or slow."""
+        """Make it this many seconds fast, or slow."""
         with self._shift.open("r+b" if self._shift.exists() else "wb") as file:
             file.write(struct.pack("q", seconds))
 

@@ -80,7 +80,7 @@ def lose_a_restoration(server: RedisServer, proxy: RedisProxy) -> None:
 
 
 def stand_still(server: RedisServer, proxy: RedisProxy) -> None:
-    """All data is lost, then the server stands still for longer than programs wait for it."""
+    """All data is lost, then the server is suspended for longer than programs wait for it."""
     server.flush()
     server.pause()
     time.sleep(8)  # longer than the patience of a connection: the fault itself

@@ -1,4 +1,4 @@
-"""Workers that stand still for longer than the lease on a frame, and go on when the next frame was handed out."""
+"""Workers that are suspended for longer than the lease on a frame, and resume when the next frame was handed out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.redis import RedisChannelLayer
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
 from tests.support.running_site import RunningSite
@@ -121,3 +122,23 @@ def test_replies_that_came_while_the_interface_server_stood_still_are_not_late(o
 
     with ShortLived(own_redis.url) as site, site.layer() as layer:
         asyncio.run(main(site, layer))
+
+
+def test_an_interface_server_that_stood_still_delivers_nothing_that_has_expired(own_redis: RedisServer) -> None:
+    """The first message is the answer to its read, which waited; nobody has read that answer for too long."""
+
+    async def main(site: ShortLived, layer: BaseChannelLayer) -> None:
+        async with site.socket("/room") as socket:
+            await asyncio.to_thread(eventually, lambda: len(layer.group_channels("room")) == 1)
+            await asyncio.sleep(0.2)  # it waits for messages
+            async with stopped(site.interface):
+                layer.send_group("room", {"text": "old"})
+                await asyncio.sleep(1.5)  # longer than the expiry
+                layer.send_group("room", {"text": "new"})
+            assert await text(socket) == "new"
+            await losses(layer, expired=1)
+
+    layer = RedisChannelLayer(hosts=[own_redis.url], expiry=1)
+    with ShortLived(own_redis.url) as site:
+        asyncio.run(main(site, layer))
+    layer.close()

@@ -174,7 +174,7 @@ class Traffic:
         self._may_read.set()
 
     def progress(self, number: int) -> None:
-        """Return when so many messages were accepted."""
+        """Return when this many messages were accepted."""
         eventually(lambda: len(self.accepted) >= number, timeout=60)
 
     def works_again(self, since: float) -> None:
@@ -206,7 +206,7 @@ class Traffic:
         return sum(layer.losses.as_dict().get(kind, 0) for layer in self.layers)
 
     def check_exactly(self, missing: int, unknown: int = 0, **lost: int) -> None:
-        """No duplicate, and just so many lost: of those that were accepted, of those with an unknown fate, by kind."""
+        """No duplicate, and just this many lost: of those accepted, of those with an unknown fate, by kind."""
         assert (len(self.missing), len(self.unknown)) == (missing, unknown)
         self.check(missing, unknown)
         counted: Counter[str] = sum((Counter(layer.losses.as_dict()) for layer in self.layers), Counter())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
 
 from channels_classic._log_escapes import KEEP_LINES, escape, protect_loggers
-from channels_classic.interface_server.log_throttle import ThrottledLog
+from channels_classic._throttled_log import ThrottledLog
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.log import setup_logger
@@ -96,23 +97,59 @@ def test_a_cookie_that_cannot_be_sent_is_not_shown(lines: io.StringIO) -> None:
     assert "secret" not in lines.getvalue()
 
 
-def test_the_text_of_an_error_begins_no_line_and_controls_no_terminal() -> None:
+@pytest.fixture
+def channels_log() -> Iterator[io.StringIO]:
+    """The lines that the logger of consumers writes, as a handler of a project shows them."""
     protect_loggers()
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     logger = logging.getLogger("django.channels")
     logger.addHandler(handler)
+    yield stream
+    logger.removeHandler(handler)
+
+
+def test_the_text_of_an_error_begins_no_line_and_controls_no_terminal(channels_log: io.StringIO) -> None:
     try:
-        try:
-            raise ValueError("one\n2026-01-01 forged \x1b[2J") from KeyError("x\r2026")
-        except ValueError as error:
-            logger.error("failed", exc_info=error)
-    finally:
-        logger.removeHandler(handler)
-    written = stream.getvalue()
+        raise ValueError("one\n2026-01-01 forged \x1b[2J") from KeyError("x\r2026")
+    except ValueError as error:
+        logging.getLogger("django.channels").error("failed", exc_info=error)
+    written = channels_log.getvalue()
     assert "ValueError: one\n    2026-01-01 forged \\x1b[2J\n" in written
     assert not [line for line in written.split("\n") if line.startswith("2026")]
     assert not set(written) & set("\r\x1b")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have notes since Python 3.11")
+def test_the_notes_of_an_error_begin_no_line_either(channels_log: io.StringIO) -> None:
+    error = ValueError("bad")
+    error.add_note("one\n2026-01-01 forged")  # type: ignore[attr-defined]  # see above
+    logging.getLogger("django.channels").error("failed", exc_info=error)
+    assert "bad\none\n    2026-01-01 forged\n" in channels_log.getvalue()
+
+
+class Textless(Exception):
+    """An error of a project whose text cannot be made, and that has a use of its own for `exceptions`."""
+
+    exceptions = ("text", 5)
+
+    def __str__(self) -> str:
+        raise TypeError("no text")
+
+
+def test_an_error_without_a_text_is_logged_like_any_other(channels_log: io.StringIO) -> None:
+    logging.getLogger("django.channels").error("failed", exc_info=Textless())
+    assert channels_log.getvalue().startswith("failed\n")
+    assert "Textless: <exception str() failed>" in channels_log.getvalue()
+
+
+def test_arguments_that_do_not_fit_their_line_fail_no_consumer(
+    channels_log: io.StringIO, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("django.channels"), "propagate", False)  # to pytest's handler, which raises
+    logging.getLogger("django.channels").warning("%d sockets", "many")
+    assert channels_log.getvalue() == ""
+    assert "--- Logging error ---" in capsys.readouterr().err, "as the standard library reports it"
 
 
 @pytest.mark.parametrize(
@@ -134,14 +171,14 @@ def test_a_password_in_the_url_of_a_layer_is_not_shown(url: str) -> None:
 
 
 def test_a_warning_of_many_is_written_once_with_their_number(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    throttled, logger, now = ThrottledLog(), logging.getLogger("channels_classic.interface_server"), [100.0]
-    monkeypatch.setattr("channels_classic.interface_server.log_throttle.time.monotonic", lambda: now[0])
+    now = [100.0]
+    throttled, logger = ThrottledLog(clock=lambda: now[0]), logging.getLogger("channels_classic.interface_server")
     for number in range(5):
         throttled.warn(logger, "warning %d", number)
     now[0] += 11.0
     throttled.warn(logger, "warning %d", 5)
     assert [record.getMessage() for record in caplog.records] == [
-        "warning 0", "warning 5", "(4 more warnings of this kind since the last one)"
+        "warning 0", "warning 5 (4 more were not logged before)"
     ]  # fmt: skip

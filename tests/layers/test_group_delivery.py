@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from channels_classic.interface_server.layer.client import Broadcast
+from channels_classic.interface_server.layer.posts import Posts
 from channels_classic.interface_server.layer.reader import Reader
 from channels_classic.interface_server.layer.recovery import Recovery
 from channels_classic.interface_server.layer.registry import Registry
@@ -85,7 +86,8 @@ class GroupMachine(RuleBasedStateMachine):
         connection: Any = Direct(self.layer)  # it has all that a reader needs
         self.answers: list[Outgoing] = []
         recovery = Recovery(self.registry, connection.run, self.layer.losses)
-        self.reader = Reader(connection, self.registry, recovery, self.layer.losses, self.answers.append)
+        posts = Posts(self.inbox, connection.run, self.posted.append)
+        self.reader = Reader(connection, self.registry, recovery, self.layer.losses, self.answers.append, posts)
         self.pending: list[Item] = []
         self.restored: Sequence[int | None] = ()
         self.whole = True
@@ -218,7 +220,7 @@ class GroupMachine(RuleBasedStateMachine):
 
     @rule(breaks=st.sampled_from([0, 1, 99, 99]))
     def beat(self, breaks: int) -> None:
-        """A heartbeat; a restoration may break after so many steps."""
+        """A heartbeat; a restoration may break after this many steps."""
         (epochs,) = self.layer.run([Heartbeat(self.inbox, self.restored)])
         if epochs != self.restored:
             self.deliver(1000)

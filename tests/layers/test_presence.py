@@ -29,6 +29,7 @@ from channels_classic.layers.steps import (
     Retire,
     TakeNotices,
 )
+from channels_classic.layers.store import Store
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
 from tests.worker.harness import drain, make_worker, running
@@ -227,7 +228,7 @@ def test_the_notices_that_wait_are_bounded(presence: Presence) -> None:
 
 def test_lapsed_memberships_end_presence(clock: Clock) -> None:
     layer = ChannelLayer(group_expiry=10)
-    layer.store.clock = clock
+    layer.store = Store(10, clock)
     inbox = live(layer)
     run(layer, JoinAs("room", inbox, {"a": ADA}))
     layer.group_add("room", "plain", who="bob")

@@ -256,8 +256,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(inbox=inboxes, restored=st.booleans())
     def beat(self, inbox: str, restored: bool) -> None:
-        (epoch,) = self.store.run(Heartbeat(inbox, [self.store.epoch] if restored else []))
-        assert epoch == self.store.epoch
+        (epoch,) = self.store.run(Heartbeat(inbox, [self.store.memberships.epoch] if restored else []))
+        assert epoch == self.store.memberships.epoch
         self.model.beats[inbox] = self.clock.now + LIVENESS
         (self.model.restored.add if restored else self.model.restored.discard)(inbox)
 
@@ -402,7 +402,7 @@ def test_lists_nobody_reads_are_swept(store: Store, clock: Clock) -> None:
     clock.now += GROUP_EXPIRY + store_module.SWEEP_INTERVAL
     store.run(Push("chat", [entry()]))
     assert set(store._queues) == {"chat"}
-    assert store._groups == {}
+    assert store.memberships.groups == {}
 
 
 def test_an_inbox_is_alive_for_as_long_as_a_beat_lasts(store: Store, clock: Clock) -> None:

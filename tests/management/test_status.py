@@ -180,7 +180,7 @@ def test_the_memory_layer_cannot_be_seen_from_outside() -> None:
 
 @pytest.mark.parametrize("interval", [0, -1, math.nan, math.inf])
 def test_an_interval_that_means_nothing_is_refused(interval: float) -> None:
-    with pytest.raises(CommandError, match=f"--interval is {interval:g}: expected a number of seconds above 0"):
+    with pytest.raises(CommandError, match=f"--interval is {interval:g}: expected a number above 0"):
         call_command("channels", interval=interval)
 
 

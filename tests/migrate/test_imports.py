@@ -81,10 +81,19 @@ def test_uses_of_an_imported_module_are_renamed_and_nothing_else_of_that_name() 
         def shadow(channels):
             return channels.Group
 
+        def bind():
+            channels = {}
+            channels.tests = 5
+
         class Holder:
             channels = 1
+
+            def client(self):
+                return channels.tests.WSClient()
         """
     )
+    assert "    channels = {}\n    channels.tests = 5\n" in code
+    assert "        return channels_classic.test.WSClient()" in code
     assert 'channels_classic.Group("channels").send({"channels": other.channels}, channels=' in code
     assert "channels=channels_classic.test.WSClient)" in code
     assert "import channels_classic.test  # for the clients" in code

@@ -12,7 +12,8 @@ from channels_classic.migrate.requirements import packaging_findings, rewrite
     [
         ("channels==1.1.8\n", "channels-classic\n"),
         ("channels>=1.1,<2.0  # sockets\r\n", "channels-classic  # sockets\r\n"),
-        ("Channels[tests]~=1.1; python_version < '3'\n", "channels-classic; python_version < '3'\n"),
+        ("Channels[tests]~=1.1; sys_platform != 'win32'\n", "channels-classic; sys_platform != 'win32'\n"),
+        ("channels==1.1.8 ; python_version < '3'\nchannels==1.1.8 ; python_version >= '3'\n", "channels-classic\n"),
         ("channels\n", "channels-classic\n"),
         ("a==1\ndaphne==1.4.2\nasgi_redis\nasgi.ipc==1.4\nasgiref>=1.1,<2\nb\n", "a==1\nb\n"),
         ("channels-classic\nchannels==1.1.8\n", "channels-classic\n"),
@@ -68,6 +69,13 @@ def test_a_requirement_that_wants_a_person_is_found_and_stays(requirement: str, 
     result = rewrite(f"a\n{requirement}\n", modern_project=False)
     assert result.text == f"a\n{requirement}\n"
     assert [(line, text.startswith(sentence)) for line, text, _ in result.findings] == [(2, True)]
+
+
+def test_an_extra_that_encrypted_messages_is_asked_for_again() -> None:
+    result = rewrite("channels==1.1.8\nasgi_redis[cryptography]>=1.0\n", modern_project=False)
+    assert result.text == "channels-classic\n"
+    ((line, sentence, _),) = result.findings
+    assert line == 2 and "channels-classic[encryption]" in sentence
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ class FakeClient:
         self.local = local
         self.is_open = is_open
         self.got: list[Any] = []
+        self.reports: list[tuple[str, object]] = []
 
     def reply(self, message: object) -> None:
         self.got.append(message)
@@ -27,7 +28,7 @@ class FakeClient:
         pass
 
     def report(self, token: str, outcome: object) -> None:
-        pass
+        self.reports.append((token, outcome))
 
     def is_in_turn(self, token: str) -> bool:
         return True

@@ -31,7 +31,7 @@ AREAS = {
 """Sections of the list, by parts of the paths whose texts they have; the first that fits counts."""
 
 NOT_SENTENCES = {"AssertionError", "AttributeError", "CannotListen", "LayerUnavailable", "NotImplementedError"}
-"""Errors whose first argument is no text that users see alone."""
+"""Errors whose first argument is not a text that users see alone."""
 
 
 def texts() -> Iterator[tuple[str, str]]:

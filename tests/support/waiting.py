@@ -18,7 +18,7 @@ TIME_FACTOR = float(os.environ.get("TEST_TIME_FACTOR", "1"))
 
 
 def scaled(seconds: float) -> float:
-    """Return a deadline of so many seconds on a quiet machine; the functions that wait here scale theirs themselves."""
+    """Return a deadline of this many seconds on a quiet machine; the functions that wait here scale their own."""
     return seconds * TIME_FACTOR
 
 

@@ -64,7 +64,7 @@ class Inbox:
         self.layer.run(self.layer.planner.pushes([send], {}))
 
     def wait(self, number: int, timeout: float = 5) -> list[tuple[str, Any]]:
-        """The first `number` replies `(local, message)` and reports `(local, outcome)`; fails without so many."""
+        """The first `number` replies `(local, message)` and reports `(local, outcome)`; fails without this many."""
         timeout = scaled(timeout)
         deadline = time.monotonic() + timeout
         while len(self.seen) < number:
@@ -93,7 +93,7 @@ class Inbox:
 
 
 def drain(layer: BaseChannelLayer, channel: str, number: int, timeout: float = 5) -> Sequence[dict[str, Any]]:
-    """The first `number` messages of a plain channel; fails without so many."""
+    """The first `number` messages of a plain channel; fails without this many."""
     timeout = scaled(timeout)
     messages: list[dict[str, Any]] = []
     deadline = time.monotonic() + timeout

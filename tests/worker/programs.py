@@ -45,7 +45,7 @@ def start(redis_url: str) -> Iterator[Start]:
 
 @contextmanager
 def running_worker(redis_url: str, *options: str, listening: int = 1, **environment: str) -> Iterator[Process]:
-    """`runworker` with options, as soon as so many processes listen."""
+    """`runworker` with options, as soon as this many processes listen."""
     settings = {"DJANGO_SETTINGS_MODULE": "tests.projects.worker.settings", "REDIS_URL": redis_url}
     command = [sys.executable, "-m", "django", "runworker", *options]
     with Process(command, cwd=ROOT, env={**settings, **environment}) as process:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import pytest
 
@@ -17,6 +18,9 @@ from channels_classic.message import Message
 from tests.support.redis_server import RedisServer, free_port
 from tests.worker.harness import drain, make_worker, running
 from tests.worker.programs import PATIENCE, running_worker
+
+IDLE = 1.2
+"""Seconds for which a connection rests, longer than the firewall remembers it."""
 
 KINDS = ["work", "work-async", "work-for-group"]
 
@@ -116,6 +120,50 @@ def test_a_reply_arrives_though_a_firewall_forgot_the_connection_of_its_worker(
             assert drain(layer, "answers", 1, PATIENCE)[0]["number"] == 7
             worker.stop()
     finally:
+        firewall.close()
+
+
+SENDS: dict[str, Callable[[RedisChannelLayer], object]] = {
+    "send": lambda layer: layer.send("jobs", {}),
+    "group_add": lambda layer: layer.group_add("g", "jobs"),
+    "send_group": lambda layer: layer.send_group("g", {}),
+    "receive": lambda layer: layer.receive(["jobs"]),
+}
+SENDS_ASYNC: dict[str, Callable[[RedisChannelLayer], Awaitable[object]]] = {
+    "send": lambda layer: layer.send_async("jobs", {}),
+    "send_group": lambda layer: layer.send_group_async("g", {}),
+    "receive": lambda layer: layer.receive_async(["jobs"]),
+}
+
+
+def test_what_a_program_sends_arrives_though_a_firewall_forgot_its_connection(
+    own_redis: RedisServer, layer: RedisChannelLayer
+) -> None:
+    firewall = Firewall(own_redis.port, idle=0.8)
+    users = {name: RedisChannelLayer(hosts=[f"{firewall.url}?socket_timeout=1"]) for name in SENDS}
+
+    async def use_async() -> None:
+        sharing = {name: RedisChannelLayer(hosts=[f"{firewall.url}?socket_timeout=1"]) for name in SENDS_ASYNC}
+        for name, user in sharing.items():
+            await SENDS_ASYNC[name](user)
+        await asyncio.sleep(IDLE)
+        for name, user in sharing.items():
+            await SENDS_ASYNC[name](user)
+            await user.close_async()
+
+    try:
+        for name, user in users.items():
+            SENDS[name](user)
+        time.sleep(IDLE)
+        for name, user in users.items():
+            SENDS[name](user)
+        layer.flush()
+        for _ in range(4):
+            layer.send("jobs", {})
+        asyncio.run(use_async())
+    finally:
+        for user in users.values():
+            user.close()
         firewall.close()
 
 

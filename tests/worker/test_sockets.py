@@ -1,6 +1,6 @@
 """Open sockets while the workers behind them are replaced and killed: none closes, and frames stay in order.
 
-`DEPLOYS=1000` opens so many sockets, and does to the workers at length what is done here a few times (`make deploys`).
+`DEPLOYS=1000` opens this many sockets, and does at length what is done here a few times (`make deploys`).
 """
 
 from __future__ import annotations

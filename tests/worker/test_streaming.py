@@ -1,6 +1,6 @@
 """Many open sockets that stream from slow sources at once, through `async def` consumers of one worker process.
 
-`DEPLOYS=1000` opens so many (`make deploys`).
+`DEPLOYS=1000` opens this many (`make deploys`).
 """
 
 from __future__ import annotations

@@ -144,11 +144,13 @@ def test_consume_later_runs_a_consumer_eleven_times_at_most(
         doomed.append(hasattr(message, "__doomed__"))
         raise ConsumeLater
 
-    memory.send("test", {"text": "x" * 1000})
+    memory.send("test", {"path": "/room/", "text": "a password", "x" * 1000: 1})
     with running(make_worker(memory, {"test": consumer})):
         eventually(lambda: "put back 10 times" in caplog.text)
     assert doomed == [False] * 10 + [True]
     (line,) = [text for text in caplog.messages if text.startswith("Dropped a message of test")]
+    assert "path='/room/'" in line
+    assert "password" not in line
     assert len(line) < 400
 
 
@@ -319,7 +321,8 @@ def test_a_route_that_raises_does_not_end_the_worker(memory: ChannelLayer, error
 
 def test_a_filter_on_a_value_that_is_no_text_does_not_end_the_worker(memory: ChannelLayer, errors: Errors) -> None:
     survives(memory, [route("bad", lambda message: None, text="x"), route("bad", lambda message: None, number="5")])
-    assert ["No route takes a message of bad" in record.getMessage() for record in errors()] == [True]
+    (record,) = errors()
+    assert "No route takes a message of bad: " in record.getMessage()
 
 
 def test_a_callback_that_raises_does_not_end_the_worker(memory: ChannelLayer, errors: Errors) -> None:

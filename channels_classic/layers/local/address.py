@@ -44,6 +44,16 @@ def _project() -> str:
     return str(settings.SECRET_KEY)
 
 
+def check_path(path: str | os.PathLike[str]) -> str:
+    """Return the address that `path` in the settings gives. Raise `ValueError` for one that cannot be an address."""
+    address = os.fspath(path)
+    if not isinstance(address, str) or not address or "\0" in address:
+        raise ValueError(f"`path` is {path!r}: expected the path of a file, or '@name' on Linux.")
+    if not is_abstract(address) and not os.path.isabs(address):
+        raise ValueError(f"`path` is {path!r}, which depends on the current folder: expected an absolute path.")
+    return address
+
+
 def is_abstract(address: str) -> bool:
     """Return True for a name in the abstract namespace, False for the path of a file."""
     return address.startswith("@")

@@ -171,7 +171,7 @@ class AsyncSocketConnection:
         limit = PATIENCE + sum(step.timeout for step in steps if isinstance(step, Take))
         async with self._turn, self._guard():
             if self._stream is None or self._stream.ended:
-                self._stream = await self._open()
+                self._stream = await self._reopen()
             unreported = self._losses.unreported()
             telling = [Lose(unreported)] if unreported else []
             answers = await self._stream.ask([*telling, *steps], limit)
@@ -186,6 +186,14 @@ class AsyncSocketConnection:
         """Ask the host to end the take that waits."""
         if self._stream is not None:
             self._stream.transport.write(WAKE)
+
+    async def _reopen(self) -> _Stream:
+        try:
+            return await self._open()
+        except OSError as error:
+            unreachable = unavailable(self._address, error)
+            unreachable.written = False
+            raise unreachable from error
 
     async def _open(self) -> _Stream:
         # In a thread, because `connect` waits while the backlog of the host is full.
@@ -206,7 +214,7 @@ class AsyncSocketConnection:
         except BaseException as error:
             # Cancelled or broken in the middle: answers would be taken for those of the next steps.
             await self.close()
-            if isinstance(error, (OSError, asyncio.TimeoutError)):
+            if isinstance(error, (OSError, asyncio.TimeoutError)) and not isinstance(error, LayerUnavailable):
                 raise unavailable(self._address, error) from error
             raise
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import msgpack
 
-from channels_classic._line_limit import LineLimit
+from channels_classic._throttled_log import ThrottledLog
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.local.address import is_abstract, user_of_peer
 from channels_classic.layers.local.claim import BACKLOG, Claim, claim
@@ -61,7 +61,7 @@ class Host:
         self.stopped = False
         self._claim = claim
         self._superseded = superseded
-        self._strangers = LineLimit()
+        self._log = ThrottledLog(10, 1.0)
         self._server: asyncio.AbstractServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -130,9 +130,7 @@ class Host:
 
     def log_stranger(self, user: int) -> None:
         """Log that a process of another user was refused: it may come as often as it likes."""
-        end = self._strangers.admit()
-        if end is not None:
-            logger.warning("A process of another user, %d, connected to %s: refused.%s", user, self.address, end)
+        self._log.warn(logger, "A process of another user, %d, connected to %s: refused.", user, self.address)
 
     def forget(self) -> None:
         """Release everything in a child of the host's process, so that claim and sockets end with the host alone.

@@ -18,7 +18,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.history import SECONDS
 from channels_classic.layers.inmemory import AsyncStoreConnection, StoreConnection
-from channels_classic.layers.local.address import check_address, default_address
+from channels_classic.layers.local.address import check_address, check_path, default_address
 from channels_classic.layers.local.claim import claim
 from channels_classic.layers.local.client import (
     FOREIGN_NEXT_STEP,
@@ -57,7 +57,7 @@ class LocalChannelLayer(BaseChannelLayer):
         channel_capacity: Patterns | None = None,
     ) -> None:
         super().__init__(expiry, group_expiry, capacity, channel_capacity)
-        self._path = None if path is None else os.fspath(path)
+        self._path = None if path is None else check_path(path)
         self._host: Host | None = None
         self._hosting_loop: asyncio.AbstractEventLoop | None = None
 

@@ -256,10 +256,11 @@ def decode_result(kind: type, answer: Any, where: str) -> Any:
         return [Status(status) for status in answer]
     if kind is Take and answer is not None:
         queue, items, lost = answer
-        # Deadlines are by the clock of the machine, so they count also if this process stood still meanwhile.
+        # Deadlines are by the clock of the machine, so they count also if this process was suspended meanwhile.
         now = time.monotonic()
-        found = [Item(payload, raw, raw[0] - now) for payload, raw in items]
-        return Taken(queue, found, [(how, payload) for how, payload in lost])
+        found = [Item(payload, raw, raw[0] - now) for payload, raw in items if raw[0] > now]
+        late = [("expired", payload) for payload, raw in items if raw[0] <= now]
+        return Taken(queue, found, [*((how, payload) for how, payload in lost), *late])
     restore = _RESULTS.get(kind)
     return restore(*answer) if restore else answer
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
@@ -17,6 +18,9 @@ from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.redis.connector import Connector
 from channels_classic.layers.redis.layer import RedisChannelLayer
+
+MAX_SHARDS = 1000
+"""As many masters as a cluster should have at most, by the documentation of Redis."""
 
 
 class RedisClusterChannelLayer(RedisChannelLayer):
@@ -53,8 +57,10 @@ class RedisClusterChannelLayer(RedisChannelLayer):
             stats_prefix,
             connection_kwargs,
         )
-        if not isinstance(shards, int) or shards < 1:
-            raise ValueError(f"`shards` is a number of at least 1, not {shards!r}.")
+        if isinstance(shards, bool) or not isinstance(shards, int) or not 1 <= shards <= MAX_SHARDS:
+            raise ValueError(f"`shards` is {shards!r}: expected a number from 1 to {MAX_SHARDS}.")
+        if any(urlsplit(host.url).path.strip("/0") for host in self._hosts):
+            raise ValueError("A URL in `hosts` names a database: a cluster has none but 0.")
         for mark in "{}":
             if mark in self.prefix + self.stats_prefix:
                 raise ValueError(f"`prefix` and `stats_prefix` must not contain {mark!r} in a cluster.")

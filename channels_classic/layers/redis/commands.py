@@ -13,7 +13,7 @@ from typing import Any
 
 from channels_classic.layers.history import BYTES_LIMIT, SECONDS_LIMIT
 from channels_classic.layers.losses import Count, counted_name
-from channels_classic.layers.redis.cipher import Cipher, Plain
+from channels_classic.layers.redis.cipher import KEPT, QUEUE, WHO, Cipher, Plain
 from channels_classic.layers.redis.handover import UNPROVEN
 from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.redis.replies import COUNTED, ENTRY_HEAD, queue_of, quota_key_of
@@ -83,7 +83,7 @@ class Script:
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
-PUT_BACK = Script("put_back")
+PUT_BACK = Script("put_back", allow_oom=True)
 PUSH = Script("counters", "epoch", "append", "push")
 RELEASE_QUOTA = Script("release_quota", allow_oom=True)
 _GROUP = ("epoch", "presence", "group")
@@ -142,10 +142,11 @@ class CommandBuilder:
             keys.append(self.keys.quotas(step.queue))
             if step.alive:
                 keys.append(self.keys.alive(step.queue))
+        encrypt, place = self.cipher.encrypt, QUEUE + step.queue
         arguments: list[str | bytes | int] = [INBOX_ENTRIES, QUEUE_BYTES, QUOTAS_FROM, counted_name(step.queue)]
         for entry in step.entries:
             limit = -1 if entry.limit is None else entry.limit
-            arguments += (entry.quota_key, limit, milliseconds(entry.ttl), self.cipher.encrypt(entry.payload))
+            arguments += (entry.quota_key, limit, milliseconds(entry.ttl), encrypt(entry.payload, place))
         return [PUSH(keys, *arguments)]
 
     def _put_back(self, step: PutBack) -> list[Command]:
@@ -198,7 +199,7 @@ class CommandBuilder:
         for member, (who, info) in members.items():
             name = who.encode()
             yield member
-            yield bytes([len(name)]) + name + self.cipher.encrypt(info)
+            yield bytes([len(name)]) + name + self.cipher.encrypt(info, WHO + who)
 
     def _join_as(self, step: JoinAs) -> list[Command]:
         if not step.inbox:
@@ -251,7 +252,8 @@ class CommandBuilder:
     def _record(self, step: Record) -> list[Command]:
         where = (self.membership, self.keys.alive(""), self.keys.members(step.group, ""))
         bounds = (self._positions, step.keep, milliseconds(step.seconds), BYTES_LIMIT)
-        message = (step.name, "1" if step.again else "0", self.cipher.encrypt(step.payload))
+        payload = self.cipher.encrypt(step.payload, KEPT + step.group)
+        message = (step.name, "1" if step.again else "0", payload)
         return [RECORD(self._history_keys(step.group), *where, *bounds, *message)]
 
     def _read_history(self, step: ReadHistory) -> list[Command]:

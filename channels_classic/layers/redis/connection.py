@@ -20,11 +20,8 @@ from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.commands import Command, CommandBuilder
 from channels_classic.layers.redis.connector import Connector
-from channels_classic.layers.redis.protocol import LOST, RedisProtocol, new_reader, packed
+from channels_classic.layers.redis.protocol import LOST, STALE_AFTER, TIME, RedisProtocol, new_reader, packed
 from channels_classic.layers.steps import Step, Take
-
-_STALE = 1.0
-"""Seconds after which the time in the answer to a take may be out of date."""
 
 READ = 64 * 1024
 """Bytes to ask for in one read."""
@@ -87,9 +84,9 @@ class RedisConnection:
             return self._read()
         if isinstance(step, Take):
             self._blocked = self._woken = False
-            if replies[0] is not None and not self._unread and time.monotonic() - self._written > _STALE:
-                # It is not known when the messages came: this process may have stood still with them unread.
-                replies[1] = self._ask([("TIME",)])[0]
+            if replies[0] is not None and not self._unread and time.monotonic() - self._written > STALE_AFTER:
+                # It is not known when the messages came: this process may have been suspended with them unread.
+                replies[1] = self._ask([TIME])[0]
         return self._protocol.result(step, replies)
 
     def _reply(self, timeout: float) -> Any:

@@ -7,6 +7,7 @@ replies costs one future and one timer.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from channels_classic.layers.answer_timer import AnswerTimer
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.commands import Command, CommandBuilder
 from channels_classic.layers.redis.connector import Connector
-from channels_classic.layers.redis.protocol import LOST, RedisProtocol, new_reader, packed
+from channels_classic.layers.redis.protocol import LOST, STALE_AFTER, TIME, RedisProtocol, new_reader, packed
 from channels_classic.layers.steps import Step, Take
 
 
@@ -119,11 +120,16 @@ class AsyncRedisConnection:
         due = self._protocol.due()
         commands, counts = self._protocol.commands(steps)
         blocks = sum(step.timeout for step in steps if isinstance(step, Take))
+        written = time.monotonic()
         replies = await self._line.ask([*due, *commands], self._connector.patience + blocks)
         self._protocol.settle(replies[: len(due)])
+        is_stale = time.monotonic() - written > STALE_AFTER
         results, end = [], len(due)
         for step, count in zip(steps, counts, strict=True):
             begin, end = end, end + count
+            if is_stale and isinstance(step, Take) and replies[begin] is not None:
+                # It is not known when the messages came: this process may have stood still with them unread.
+                (replies[begin + 1],) = await self._ask([TIME])
             results.append(self._protocol.result(step, replies[begin:end]))
         return results
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -111,6 +111,7 @@ def check_options(url: str, connection_kwargs: Mapping[str, Any]) -> None:
     try:
         connector = Connector(url, dict(connection_kwargs))
         connector._make(connector._pool, {})
+        _check_values(connector._pool.connection_kwargs)
     except (TypeError, ValueError, redis.RedisError) as error:
         names = _UNEXPECTED.search(str(error))
         known = sorted(_parameters(redis.SSLConnection) | _parameters(redis.UnixDomainSocketConnection))
@@ -119,6 +120,34 @@ def check_options(url: str, connection_kwargs: Mapping[str, Any]) -> None:
         raise ValueError(
             f"`hosts` or `connection_kwargs`: {problem}{f' (did you mean {near[0]!r}?)' if near else ''}."
         ) from error
+
+
+def _check_values(options: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for values that redis-py takes and that fail when it connects or reads."""
+    for name, (is_valid, expected) in _VALUES.items():
+        value = options.get(name)
+        if value is not None and not is_valid(value):
+            shown = f"of type {type(value).__name__}" if name in ("password", "username") else repr(value)
+            raise ValueError(f"{name!r} is {shown}, expected {expected}")
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _is_database(value: object) -> bool:
+    return str(value).isascii() and str(value).isdecimal()
+
+
+_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "db": (_is_database, "the number of a database"),
+    "decode_responses": (lambda value: not value, "False, because messages are bytes"),
+    "password": (lambda value: isinstance(value, (str, bytes)), "text"),
+    "socket_connect_timeout": (_is_time, "seconds above 0"),
+    "socket_timeout": (_is_time, "seconds above 0"),
+    "username": (lambda value: isinstance(value, (str, bytes)), "text"),
+}
+"""Arguments that are often wrong, with the rule for each."""
 
 
 def _parameters(kind: type[Any]) -> set[str]:

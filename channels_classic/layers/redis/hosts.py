@@ -25,7 +25,7 @@ _REPLACEMENTS = {
 }
 """Schemes of other libraries, and what is written here."""
 
-_ENCODE = "percent-encode '#', '/', '?', '@' and '%' in a password"
+_ENCODE = "percent-encode '#', '/', '?', '@', '[', ']' and '%' in a password"
 _SENTINEL = "use RedisSentinelChannelLayer, with the sentinels as `hosts` and the master's name in `services`"
 
 
@@ -81,7 +81,8 @@ def parse_sentinels(hosts: Any) -> list[tuple[str, int]]:
             raise ValueError(
                 f"`hosts` names sentinels as (host, port) pairs, such as {example}; {_hidden(host)} is not one."
             )
-        pairs.append((str(host[0]), _port(host[1])))
+        _from_pair(host)  # raises what is wrong with it
+        pairs.append((host[0], _port(host[1])))
     return pairs
 
 
@@ -127,19 +128,34 @@ def _from_url(url: str) -> Host:
         hint = _SENTINEL if "sentinel" in scheme else hint
         raise ValueError(f"A URL in `hosts` begins with {scheme!r}: {hint}.")
     if scheme == "unix":
-        return Host(url)
+        return _from_unix_url(url)
     if "#" in rest:
         raise ValueError(f"A URL in `hosts` has a '#', which ends the part that is read: {_ENCODE} ('#' is '%23').")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(f"A URL in `hosts` has '[' or ']', but not around an IPv6 address: {_ENCODE}.") from None
+    if "@" in parts.path or "@" in parts.query:
+        raise ValueError(f"A URL in `hosts` has a '/' or '?' before its '@': {_ENCODE}.")
     try:
         port = parts.port
     except ValueError:
         raise ValueError(f"A URL in `hosts` has no valid port: expected {EXPECTED}; {_ENCODE}.") from None
+    if set(parts.hostname or "") & set(" ,\t"):
+        raise ValueError(f"A URL in `hosts` names the host {parts.hostname!r}: expected one name or address.")
     if port == 0:
         raise ValueError(f"A URL in `hosts` names port 0: expected {EXPECTED}.")
     database = parts.path.strip("/")
-    if database and not database.isdecimal():
+    if database and not (database.isascii() and database.isdecimal()):
         raise ValueError(f"A URL in `hosts` names the database {database!r}: expected a number, as in '…:6379/0'.")
+    return Host(url)
+
+
+def _from_unix_url(url: str) -> Host:
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    if host or len(parts.path) < 2:
+        raise ValueError(f"A URL in `hosts` names the socket {host + parts.path!r}: write 'unix:///path/of/it?db=0'.")
     return Host(url)
 
 
@@ -161,8 +177,10 @@ def _from_dict(given: Mapping[str, Any]) -> Host:
     if "address" in options:
         base = _parse(options.pop("address"))
     elif "unix_socket_path" in options or "path" in options:
-        path = options.pop("unix_socket_path", None) or options.pop("path")
-        base = Host(f"unix://{quote(str(path))}")
+        path = options.pop("unix_socket_path", None) or options.pop("path", None)
+        if not isinstance(path, str):
+            raise ValueError(f"The path {path!r} of a dict in `hosts` is of type {type(path).__name__}: expected text.")
+        base = _from_unix_url(f"unix://{quote(path)}")
     elif "host" in options:
         base = _from_pair((options.pop("host"), options.pop("port", 6379)))
     else:
@@ -174,6 +192,8 @@ def _from_dict(given: Mapping[str, Any]) -> Host:
             f"The 'ssl' of a dict in `hosts` is of type {type(secure).__name__}: expected True, with arguments of "
             "redis-py such as 'ssl_ca_certs' and 'ssl_cert_reqs' beside it."
         )
+    if secure and base.url.startswith("unix:"):
+        raise ValueError("A dict in `hosts` has 'ssl' for a Unix socket, over which no TLS is spoken: remove it.")
     if secure:
         base = Host(base.url.replace("redis://", "rediss://", 1), base.options)
     return Host(base.url, {**base.options, **options})

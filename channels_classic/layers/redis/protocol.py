@@ -7,6 +7,7 @@ brought, so errors are replies like any other.
 from __future__ import annotations
 
 import logging
+import struct
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ import hiredis
 import redis
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers.losses import Losses
+from channels_classic.layers.losses import Count, Losses
 from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
 from channels_classic.layers.redis.handover import Former
@@ -38,6 +39,11 @@ That needs a full synchronisation with the server that was master in between, wh
 ended by the server with an error when its role changes.
 """
 
+STALE_AFTER = 1.0
+"""Seconds without an answer after which the time in it may be out of date: this process may have stood still."""
+
+TIME: Command = ("TIME",)
+
 _NO_LINEAGE = b"0" * 40
 
 LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
@@ -47,6 +53,8 @@ INTRODUCTION: list[Command] = [("INFO", "server"), ("CLIENT", "ID")]
 """The first commands, sent with the scripts and the connector's questions."""
 
 ROLE: Command = ("INFO", "replication")
+
+_FOREIGN_DATA = "Find out which other program writes keys that begin with the `prefix` of this layer."
 
 LOAD: list[Command] = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
 
@@ -81,7 +89,10 @@ class RedisProtocol:
         self.shard = shard
         self.losses = losses
         self.misplaced = False
-        """True once the server answered that it is not the master: this connection must not be used again."""
+        """True once the server answered that it is not the master, or handed out messages without their context.
+
+        This connection must not be used again.
+        """
         self._place: tuple[str, Sequence[str]] = ("", ())
         self._epoch = 0
         self._lineage = b""
@@ -89,14 +100,17 @@ class RedisProtocol:
         self._answered_at = clock()
         self._scripts_lost = False
         self._owed: list[Command] = []
-        self._awaited: deque[list[Command]] = deque()
-        """The commands that were due and sent, until its replies come."""
+        self._awaited: deque[tuple[list[Command], list[Count]]] = deque()
+        """The commands that were due and sent, until their replies come, and the losses that the last one reports."""
         self._unregistered = False
         """True from the moment in which the data may have gone back until the server named the epoch."""
 
     def introduction(self) -> list[Command]:
-        """Return the first commands; `handshake` takes their replies."""
-        return [*INTRODUCTION, *self.connector.questions, *LOAD]
+        """Return the first commands; `handshake` takes their replies.
+
+        What follows a take is among them: what a user takes who may not ask for it would be lost.
+        """
+        return [*INTRODUCTION, *self.connector.questions, *LOAD, TIME, ("HGET", self.shard.keys.epoch, "number")]
 
     def handshake(self, replies: Sequence[Any]) -> Command:
         """Return the command that registers the connection. Raise `LayerUnavailable` for a server that is too old."""
@@ -134,25 +148,35 @@ class RedisProtocol:
     def due(self) -> list[Command]:
         """Return what must go before the next steps; `settle` takes the replies."""
         due = [*(LOAD if self._scripts_lost else []), *([self._registration] if self._unregistered else [])]
-        due += [*self._owed, *self.shard.record_losses(self.losses.unreported())]
+        counts = self.losses.unreported()
+        due += [*self._owed, *self.shard.record_losses(counts)]
         self._scripts_lost, self._owed = False, []
         if due:
-            self._awaited.append(due)
+            self._awaited.append((due, counts))
         return due
 
     def settle(self, replies: Sequence[Any]) -> None:
         """Take note of the replies to what was due.
 
-        A registration that the server refuses is sent again before the next steps; until then everything taken counts
-        as old. The rest is sent again only if the server had forgotten the scripts.
+        A registration that the server refuses is sent again before the next steps, on another connection if that is
+        possible; until then everything taken counts as old. Losses that it did not record are reported again, by
+        whichever connection comes first. The rest is sent again only if the server had forgotten the scripts.
         """
-        for command, reply in zip(self._awaited.popleft() if replies else (), replies, strict=True):
+        if not replies:
+            return
+        commands, counts = self._awaited.popleft()
+        if counts and isinstance(replies[-1], redis.ResponseError):
+            self.losses.report_again(counts)
+            commands, replies = commands[:-1], replies[:-1]
+        for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, list):
                 self.registered(reply)
             elif isinstance(reply, redis.ResponseError) and str(reply).startswith("NOSCRIPT"):
                 self._scripts_lost = True
                 if command != self._registration:
                     self._owed.append(command)
+            elif command == self._registration:
+                self.misplaced = True
 
     def commands(self, steps: Sequence[Step]) -> tuple[list[Command], list[int]]:
         """Return the commands for `steps`, and how many of them each step has."""
@@ -172,7 +196,7 @@ class RedisProtocol:
         if error is not None:
             return self._refusal(error)
         if not isinstance(step, Take):
-            return result_of(step, replies, self._epoch, self.shard.cipher)
+            return self._converted(step, replies)
         epoch = self._epoch + self._unregistered
         if isinstance(replies[-1], bytes) and replies[-1].startswith(b"# Replication"):
             *replies, role = replies
@@ -186,10 +210,16 @@ class RedisProtocol:
             self._owed.append(quota_release)
         return result_of(step, replies, epoch, self.shard.cipher)
 
+    def _converted(self, step: Step, replies: Sequence[Any]) -> Any:
+        try:
+            return result_of(step, replies, self._epoch, self.shard.cipher)
+        except (ValueError, LookupError, TypeError, OverflowError, struct.error) as error:
+            return StepRefused(f"Redis {self.connector.where}", f"its data cannot be read ({error!r})", _FOREIGN_DATA)
+
     def _taken_without_context(self, step: Take, taken: Any, error: redis.ResponseError) -> Any:
         """Return the result of a `Take` that got entries, but not the time or the role: they are lost, and counted."""
         logger.warning("Messages that were handed out are lost: %s", self._refusal(error))
-        self._unregistered = True
+        self._unregistered = self.misplaced = True
         no_context = [None] * sum(queue.endswith("!") for queue in step.queues)
         return result_of(step, [taken, (0, 0), *no_context], self._epoch + 1, self.shard.cipher)
 

@@ -6,13 +6,14 @@ What is stored in Redis is taken apart here, and nowhere else: entries of queues
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from channels_classic.layers.losses import KINDS, Count, describe
-from channels_classic.layers.redis.cipher import Cipher
+from channels_classic.layers.redis.cipher import KEPT, QUEUE, WHO, Cipher
 from channels_classic.layers.results import (
     Announcement,
     Audience,
@@ -89,12 +90,12 @@ def _taken(replies: Sequence[Any], epoch: int, cipher: Cipher) -> Taken | None:
     if replies[0] is None:
         return None
     key, entries = replies[0]
-    now = _now(replies[1])
+    now, queue = _now(replies[1]), queue_of(key)
     items, lost = [], []
     for entry in entries:
         try:
             number, stamp, ttl, quota_key = ENTRY_HEAD.unpack_from(entry)
-            payload = cipher.decrypt(entry[ENTRY_HEAD.size + quota_key :])
+            payload = cipher.decrypt(entry[ENTRY_HEAD.size + quota_key :], QUEUE + queue)
         except (ValueError, struct.error):
             lost.append(("undecodable", b""))
             continue
@@ -104,7 +105,7 @@ def _taken(replies: Sequence[Any], epoch: int, cipher: Cipher) -> Taken | None:
             lost.append(("expired", payload))
         else:
             items.append(Item(payload, entry, (stamp + ttl - now) / 1000))
-    return Taken(queue_of(key), items, lost)
+    return Taken(queue, items, lost)
 
 
 _STATUSES = {int(status): status for status in Status}
@@ -124,8 +125,18 @@ def _audience(step: Lookup, replies: Sequence[Any], cipher: Cipher) -> Audience:
 
 def _audience_of(reply: Sequence[Any]) -> Audience:
     inboxes, channels, dead = reply
-    versions = {inbox.decode(): int(version) for inbox, version in _pairs(inboxes)}
-    return Audience(versions, [channel.decode() for channel in channels], [inbox.decode() for inbox in dead])
+    versions = {_text(inbox): _version(score) for inbox, score in _pairs(inboxes)}
+    return Audience(versions, [*map(_text, channels)], [*map(_text, dead)])
+
+
+def _version(score: bytes) -> int:
+    """Return a version; one that something else has written may be any number."""
+    return int(min(float(score), 2.0**62))
+
+
+def _text(name: bytes) -> str:
+    """Return a name; whatever something else has written there is not a valid one."""
+    return name.decode(errors="replace")
 
 
 def _published(step: Publish, replies: Sequence[Any], cipher: Cipher) -> Published:
@@ -139,26 +150,29 @@ def _recorded(step: Record, replies: Sequence[Any], cipher: Cipher) -> Recorded:
 
 
 def _history(step: ReadHistory, replies: Sequence[Any], cipher: Cipher) -> History:
-    """Return a history as it was recorded; one of another encryption key is not complete."""
+    """Return a history as it was recorded; one of another encryption key, or another writer, is not complete."""
     life, head, complete, stored, is_member = replies[0]
     kept: list[Kept] | None = [] if complete else None
     for entry in stored:
-        position, _, _, name = _KEPT_HEAD.unpack_from(entry)
         try:
-            payload = cipher.decrypt(entry[_KEPT_HEAD.size + name :])
-        except ValueError:
+            position, _, _, name = _KEPT_HEAD.unpack_from(entry)
+            one = Kept(int(position), cipher.decrypt(entry[_KEPT_HEAD.size + name :], KEPT + step.group))
+        except (ValueError, OverflowError, struct.error):
             return History(int(life), head, None, bool(is_member))
         if kept is not None:
-            kept.append(Kept(int(position), payload))
+            kept.append(one)
     return History(int(life), head, kept, bool(is_member))
 
 
 def _roster(step: Members, replies: Sequence[Any], cipher: Cipher) -> Roster:
     version, complete, members, stored, starts = replies[0]
-    identities = {member.decode(): _identity(identity, cipher) for member, identity in _pairs(stored)}
+    identities = {_text(member): _identity(identity, cipher) for member, identity in _pairs(stored)}
     known = {member: identity for member, identity in identities.items() if identity is not None}
-    found = {member.decode(): _start(start.split()) for member, start in _pairs(starts)}
-    return Roster(version, [member.decode() for member in members], bool(complete), known, found)
+    found = {_text(member): _start(start.split()) for member, start in _pairs(starts) if _IS_START.fullmatch(start)}
+    return Roster(version, [*map(_text, members)], bool(complete), known, found)
+
+
+_IS_START = re.compile(rb"-?[0-9]{1,18} [0-9]{1,18} [01]")
 
 
 def _start(fields: Sequence[Any]) -> Start:
@@ -167,11 +181,12 @@ def _start(fields: Sequence[Any]) -> Start:
 
 
 def _identity(stored: bytes, cipher: Cipher) -> Identity | None:
-    """Return an identity as it was given; None for one that was encrypted with another key."""
-    length = stored[0] + 1
+    """Return an identity as it was given; None for one of another key or name, or that something else has written."""
     try:
-        return Identity(stored[1:length].decode(), cipher.decrypt(stored[length:]))
-    except ValueError:
+        length = stored[0] + 1
+        who = stored[1:length].decode()
+        return Identity(who, cipher.decrypt(stored[length:], WHO + who))
+    except (ValueError, IndexError):
         return None
 
 
@@ -197,7 +212,7 @@ def _count(step: Length | MemberCount, replies: Sequence[Any], cipher: Cipher) -
 
 
 def _names(step: Flush | GetPresenceGroups, replies: Sequence[Any], cipher: Cipher) -> list[str]:
-    return [inbox.decode() for inbox in replies[0]]
+    return [*map(_text, replies[0])]
 
 
 def _statistics(step: GetStatistics, replies: Sequence[Any], cipher: Cipher) -> dict[str, int]:
@@ -215,8 +230,9 @@ def _statistics(step: GetStatistics, replies: Sequence[Any], cipher: Cipher) -> 
 def _counts(step: GetStatistics | GetCounters, replies: Sequence[Any], cipher: Cipher) -> list[Count]:
     counts = []
     for field, number in _pairs(replies[0]):
-        kind, _, name = field.decode().partition(":")
-        counts.append((kind, name, int(number)))
+        kind, _, name = _text(field).partition(":")
+        if number.lstrip(b"-").isdigit():  # otherwise something else has written it
+            counts.append((kind, name, int(number)))
     return counts
 
 

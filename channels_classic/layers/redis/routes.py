@@ -104,9 +104,9 @@ class Routes:
             step = replace(step, direct=len(set(self.pinned)) == 1)
         return [ShardRequest(shard, step) for shard in shards]
 
-    def refusal(self, step: Step, error: LayerUnavailable) -> StepRefused:
-        """Return the refusal of a step whose shard is down; plain channels have other shards, so it may be retried."""
-        again = isinstance(step, Push) and len(self.of_queue(step.queue)) > 1
+    def refusal(self, step: Step, error: LayerUnavailable, down: Collection[int]) -> StepRefused:
+        """Return the refusal of a step whose shard is down; it may be retried if a channel has shards that are up."""
+        again = isinstance(step, Push) and any(shard not in down for shard in self.of_queue(step.queue))
         return StepRefused(error.where, f"it cannot be reached: {error.reason}", again=again)
 
     def takes(self, step: Take) -> dict[int, Take]:

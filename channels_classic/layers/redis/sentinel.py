@@ -60,7 +60,7 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
             stats_prefix,
             connection_kwargs,
         )
-        if isinstance(services, (str, bytes)) or not all(isinstance(service, str) for service in services or ()):
+        if isinstance(services, (str, bytes)) or not all(isinstance(name, str) and name for name in services or ()):
             raise ValueError(f"`services` is {services!r}: expected a list of names of services.")
         self.services = list(services or ())
         self.sentinel_refresh_interval = sentinel_refresh_interval

@@ -16,6 +16,7 @@ from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
+from channels_classic.layers.pool import refused_for_now
 from channels_classic.layers.redis.routes import Routes, ShardRequest, marked, merge
 from channels_classic.layers.redis.shards import ShardConnection, Shards
 from channels_classic.layers.results import Taken
@@ -96,7 +97,7 @@ class ShardedConnection:
             part = self._part(shard)
         except LayerUnavailable as error:
             for request in requests:
-                request.end(self._routes.refusal(request.step, error))
+                request.end(self._routes.refusal(request.step, error, self._shards.down))
             return
         self._waiting[shard].extend(requests)
         try:
@@ -255,11 +256,21 @@ class ShardedConnection:
     def _return(self, shard: int, taken: Taken) -> None:
         """Put back what came from a slower shard; losses among it are kept for the next take."""
         if taken.items:
-            request = ShardRequest(shard, PutBack(taken.queue, taken.items))
-            request.on_failure = partial(self._losses.count, "broker", taken.queue, len(taken.items))
-            self._put(shard, [request])
+            self._put_back(shard, PutBack(taken.queue, taken.items))
         if taken.lost:
             self._kept.append(Taken(taken.queue, [], taken.lost))
+
+    def _put_back(self, shard: int, step: PutBack, again: bool = True) -> None:
+        request = ShardRequest(shard, step)
+        request.on_failure = partial(self._not_put_back, request, step, again)
+        self._put(shard, [request])
+
+    def _not_put_back(self, request: ShardRequest, step: PutBack, again: bool) -> None:
+        """Nobody else has these items: try once more where the server had forgotten its scripts."""
+        if again and refused_for_now([request.result]):
+            self._put_back(request.shard, step, again=False)
+        else:
+            self._losses.count("broker", step.queue, len(step.items))
 
     # The rest of the contract
 

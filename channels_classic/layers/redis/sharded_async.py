@@ -10,6 +10,7 @@ from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
+from channels_classic.layers.pool import refused_for_now
 from channels_classic.layers.redis.routes import Routes, ShardRequest, marked, merge
 from channels_classic.layers.redis.sharded import INCOMPLETE
 from channels_classic.layers.redis.shards import AsyncShardConnection, Shards
@@ -95,15 +96,24 @@ class AsyncShardedConnection:
         try:
             part = await self._part(shard)
         except LayerUnavailable as error:
-            results = [self._routes.refusal(request.step, error) for request in requests]
+            results = [self._routes.refusal(request.step, error, self._shards.down) for request in requests]
         else:
             try:
-                results = await part.run([request.step for request in requests])
+                results = await self._run_on(part, [request.step for request in requests])
             except LayerUnavailable as error:
                 await self._lose(shard, error)
                 results = [error] * len(requests)
         for request, result in zip(requests, results, strict=True):
             request.end(result)
+
+    @staticmethod
+    async def _run_on(part: AsyncShardConnection, steps: Sequence[Step]) -> list[Any]:
+        """Carry out steps. Put back once more where the server had forgotten its scripts: nobody else has the items."""
+        results = await part.run(steps)
+        for index in refused_for_now(results):
+            if isinstance(steps[index], PutBack) and part.usable():
+                (results[index],) = await part.run([steps[index]])
+        return results
 
     async def _part(self, shard: int) -> AsyncShardConnection:
         part = self._parts.get(shard)
@@ -190,9 +200,8 @@ class AsyncShardedConnection:
         requests = []
         for shard, taken in results:
             if isinstance(taken, Taken) and taken.items:
-                request = ShardRequest(shard, PutBack(taken.queue, taken.items))
-                request.on_failure = partial(self._losses.count, "broker", taken.queue, len(taken.items))
-                requests.append(request)
+                requests.append(ShardRequest(shard, PutBack(taken.queue, taken.items)))
+                requests[-1].on_failure = partial(self._losses.count, "broker", taken.queue, len(taken.items))
             if isinstance(taken, Taken) and taken.lost:
                 self._kept.append(Taken(taken.queue, [], taken.lost))
         await self._carry(requests)

@@ -14,10 +14,11 @@ import sys
 import threading
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.apps import apps
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandParser
 from django.db import connections
 from django.utils import autoreload
@@ -129,7 +130,10 @@ class Command(DjangoCommand):
 
     def make_server(self, layer: ChannelLayerWrapper, options: dict[str, Any]) -> Server:
         """Return the interface server, listening; exit as Django's own command does if it cannot listen."""
-        config = configured({**options, "websocket_connect_timeout": options["websocket_handshake_timeout"]})
+        try:
+            config = configured({**options, "websocket_connect_timeout": options["websocket_handshake_timeout"]})
+        except ImproperlyConfigured as error:
+            self._refuse(error)
         application: Any = InterfaceServer(layer.channel_layer, config)
         if options.get("use_static_handler") and (settings.DEBUG or options["insecure_serving"]):
             from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
@@ -138,9 +142,11 @@ class Command(DjangoCommand):
         try:
             return Server(ActionLogMiddleware(application, self.log_action), config, Listen(self.addr, int(self.port)))
         except CannotListen as refusal:
-            text = _CANNOT_LISTEN.get(refusal.error.errno or 0, refusal.error)
-            self.stderr.write(f"Error: {text}")
-            os._exit(1)  # a thread cannot end the process otherwise
+            self._refuse(_CANNOT_LISTEN.get(refusal.error.errno or 0, refusal.error))
+
+    def _refuse(self, problem: object) -> NoReturn:
+        self.stderr.write(f"Error: {problem}")
+        os._exit(1)  # a thread cannot end the process otherwise
 
     def announce(self, layer: ChannelLayerWrapper, port: int) -> None:
         """Print what Django's `on_bind` prints for its own server, and the channel layer."""

@@ -45,7 +45,7 @@ def everything(client: socket.socket) -> bytes:
 
 
 def received(client: socket.socket, size: int) -> bytes:
-    """At least so many bytes."""
+    """At least this many bytes."""
     found = b""
     while len(found) < size:
         part = client.recv(65536)

@@ -410,7 +410,7 @@ def test_nothing_is_asked_of_the_layer_where_nothing_is_kept() -> None:
             await layer.send_group_async("g", {"n": 1})
             await eventually_async(lambda: client.got == [1])
             assert not room.session._recovery.is_used
-            assert layer.store._histories._groups == {}
+            assert layer.store.memberships.histories._groups == {}
 
     asyncio.run(main())
 

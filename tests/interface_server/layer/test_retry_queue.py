@@ -32,7 +32,7 @@ class Waiter:
 
 
 def full(count: int) -> tuple[RetryQueue, list[Waiter]]:
-    """A queue with so many clients."""
+    """A queue with this many clients."""
     queue, waiters = RetryQueue(0.0), [Waiter(number) for number in range(count)]
     for waiter in waiters:
         assert queue.refused(waiter, 0.0) == []

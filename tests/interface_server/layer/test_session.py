@@ -15,11 +15,11 @@ from channels_classic.exceptions import StepRefused
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.layer import session
 from channels_classic.interface_server.layer.session import LayerSession
-from channels_classic.layers.codec import Kind, encode
+from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.results import Status
-from channels_classic.layers.steps import AsyncConnection, Entry, Flush, Join, Leave, Push, Restore, Step
+from channels_classic.layers.results import Item, Status
+from channels_classic.layers.steps import AsyncConnection, Entry, Flush, Join, Leave, Push, PutBack, Restore, Step
 from tests.interface_server.live import PATIENCE, Live, live
 from tests.support.client import FakeClient
 from tests.support.redis_server import RedisServer
@@ -136,9 +136,9 @@ def test_memberships_are_written_again_when_the_layer_forgot_the_inbox() -> None
             await layer.group_add_async("g", channel)
         await eventually_async(lambda: len(session.registry.groups.members("g")) == 250)
         # What a Redis that lost everything would know.
-        layer.store._groups.clear()
-        layer.store._owners.clear()
-        layer.store.epoch += 1
+        layer.store.memberships.groups.clear()
+        layer.store.memberships.owners.clear()
+        layer.store.memberships.epoch += 1
         assert layer.group_channels("g") == []
         session._wake_heartbeat.set()
         await eventually_async(lambda: len(layer.group_channels("g")) == 250)
@@ -211,6 +211,27 @@ def test_entries_of_later_releases_are_counted_and_do_no_harm() -> None:
     asyncio.run(main())
 
 
+def test_reports_that_expired_still_hold_and_are_no_lost_messages() -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        session = await started(layer)
+        client = FakeClient("a")
+        session.add(client)
+        payloads = [
+            encode(Kind.REPORT, "a", "1", int(Outcome.CONSUMED)),
+            encode(Kind.MESSAGE, {"text": "x"}, None, "a", "2", int(Outcome.RAISED)),
+            encode(Kind.MESSAGE, {"text": "x"}, None, "a"),
+        ]
+        past = layer.store.clock() - 1
+        layer.run([PutBack(session.inbox, [Item(payload, (past, "a")) for payload in payloads])])
+        await eventually_async(lambda: layer.losses.as_dict() == {"expired": 2})
+        assert client.reports == [("1", Outcome.CONSUMED), ("2", Outcome.RAISED)]
+        assert client.got == []
+        await stop(session)
+
+    asyncio.run(main())
+
+
 def test_one_read_takes_about_a_megabyte() -> None:
     async def main() -> None:
         layer = ChannelLayer(capacity=1000)
@@ -271,8 +292,8 @@ def test_members_that_the_layer_refuses_to_restore_stay_in_the_index() -> None:
         first, second = FakeClient("a"), FakeClient("b")
         await layer.group_add_async("g", session.add(first))
         await eventually_async(lambda: session.registry.groups.members("g"))
-        layer.store._groups.clear()
-        layer.store._owners[session.inbox].restored = False
+        layer.store.memberships.groups.clear()
+        layer.store.memberships.owners[session.inbox].restored = False
         await layer.group_add_async("g", session.add(second))
         layer.send_group("g", {"text": "x"})
         await eventually_async(lambda: layer.losses.as_dict() == {"broker": 1})

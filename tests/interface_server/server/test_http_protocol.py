@@ -209,6 +209,13 @@ def test_a_client_of_http_1_0_gets_no_chunks_and_the_end_of_its_connection(serve
         assert received == b"HTTP/1.1 200 OK\r\n" + length + b"connection: close\r\n\r\nhello"
 
 
+def test_a_client_of_http_1_0_is_not_told_to_continue(server: Live) -> None:
+    head = b"POST / HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nab"
+    message, received = exchange(server, head, {"status": 200, "content": b"hello"})
+    assert message["body"] == b"ab"
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 def test_a_client_of_http_1_0_gets_a_large_response_whole(server: Live) -> None:
     part = b"x" * 300_000
     _, received = exchange(server, b"GET / HTTP/1.0\r\n\r\n", {**STREAM, "content": part}, {"content": part})
@@ -226,6 +233,7 @@ def test_a_client_of_http_1_0_gets_a_large_response_whole(server: Live) -> None:
         ({"status": 600}, "its status is 600,"),
         ({"status": 200, "headers": [[b"content-length", b"3"]], "content": b"hello"}, "has more bytes than"),
         ({"status": 200, "headers": [[b"content-length", b"9"]], "content": b"hello"}, "has fewer bytes than"),
+        ({"status": 200, "headers": [[b"content-length", b"1" * 5000]]}, "expected one number"),
         ({"status": 200, "headers": [[b"content-length", b"-1"]]}, "its Content-Length is b'-1', expected one number"),
         (
             {"status": 200, "headers": [[b"content-length", b"1"], [b"content-length", b"2"]]},

@@ -155,6 +155,13 @@ def test_a_declared_body_that_is_too_large_is_refused_before_it_is_sent() -> Non
         assert server.has_none("http.request")
 
 
+def test_a_length_of_thousands_of_digits_is_a_length() -> None:
+    with live(max_body=1000) as server, server.raw() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"0" * 5000 + b"2\r\n\r\nab")
+        assert server.consume("http.request", {"status": 200})["body"] == b"ab"
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_chunked_body_that_grows_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body, "LINGER", 0.3)
     with live(max_body=2_000_000) as server, server.raw() as client:
@@ -382,6 +389,23 @@ def test_a_message_may_be_as_large_as_is_said() -> None:
         assert server.consume("websocket.receive")["bytes"] == b"a" * 1000
         client.sendall(frame(0x82, b"a" * 1001))
         assert read_all(client)[2:4] == (1009).to_bytes(2, "big")
+
+
+def test_a_client_reads_why_its_message_is_refused_though_it_sends_on() -> None:
+    with live(limits={"max_message": 1000}) as server, server.raw() as client:
+        open_socket(server, client)
+        # Much more than the system buffers: to close while it comes would reset the connection.
+        client.sendall(b"\x82\xff" + (8_000_000).to_bytes(8, "big") + bytes(4) + bytes(8_000_000))
+        assert read_all(client) == b"\x88\x02" + (1009).to_bytes(2, "big")
+        assert server.consume("websocket.disconnect")["code"] == 1009
+
+
+def test_a_client_that_sends_on_for_ever_is_cut_off(server: Live) -> None:
+    with server.raw() as client:
+        open_socket(server, client)
+        client.sendall(b"\xff\xff")
+        with pytest.raises(ConnectionError):
+            deque(map(client.sendall, repeat(bytes(1_000_000), 100)), maxlen=0)
 
 
 def test_a_flood_of_pings_whose_pongs_nobody_reads_is_ended(server: Live) -> None:

@@ -108,7 +108,7 @@ def test_the_options_of_daphne_are_understood(tmp_path: Path, free_port: int) ->
 def test_an_address_that_is_none_is_named_in_a_sentence(tmp_path: Path, free_port: int) -> None:
     with Process([PROGRAM, "interface", "--layer", f"local:{tmp_path}/l", "--forwarded-allow-ips", "x"]) as program:
         assert program.wait() == 1
-    assert "'x' does not appear to be an IPv4 or IPv6 network" in program.output
+    assert "--forwarded-allow-ips is 'x': expected an address, a network" in program.output
     assert "Traceback" not in program.output
 
 

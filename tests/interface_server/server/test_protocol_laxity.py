@@ -47,7 +47,7 @@ REFUSED = {
     "a host with a path": (b"GET / HTTP/1.1\r\nHost: x/y\r\n\r\n", 400),
     "a host with a user": (b"GET / HTTP/1.1\r\nHost: a@x\r\n\r\n", 400),
     "a host with a space": (b"GET / HTTP/1.1\r\nHost: x y\r\n\r\n", 400),
-    "a host with a port that is no number": (b"GET / HTTP/1.1\r\nHost: x:80a\r\n\r\n", 400),
+    "a host with a port that is not a number": (b"GET / HTTP/1.1\r\nHost: x:80a\r\n\r\n", 400),
     "a list of hosts": (b"GET / HTTP/1.1\r\nHost: x, y\r\n\r\n", 400),
     "two hosts that agree": (b"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400),
     "a host in the target that is empty": (b"GET http:/// HTTP/1.1\r\nHost: x\r\n\r\n", 400),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from itertools import cycle
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
@@ -42,7 +42,13 @@ def frame(first: int, payload: bytes = b"", *, length: bytes | None = None) -> b
     return bytes([first]) + length + MASK + bytes(a ^ b for a, b in zip(payload, cycle(MASK), strict=False))
 
 
-def read(data: bytes, step: int = 0, *, max_size: int = 100_000, extension: Extension | None = None) -> list[Any]:
+def deflate() -> PerMessageDeflate:
+    return PerMessageDeflate(False, False, 12, 12, {})
+
+
+def read(
+    data: bytes, step: int = 0, *, max_size: int = 100_000, extension: PerMessageDeflate | None = None
+) -> list[Any]:
     """All events of `data`, which comes `step` bytes at a time."""
     reader = MessageReader(max_size, extension)
     events = []
@@ -141,12 +147,31 @@ def test_an_invalid_frame_is_answered_with_its_code(data: bytes, code: int, step
     assert raised.value.code == code
 
 
+@pytest.mark.parametrize("broken", [b"\xff", b"\xc3\x28", b"\xf4\x90", b"\xe2\x82x"])
+def test_a_text_that_is_no_utf_8_is_refused_at_the_fragment_that_shows_it(broken: bytes) -> None:
+    beginning = frame(0x01, b"good" + broken[:1]) + frame(0x89, b"p")
+    with pytest.raises(InvalidFrame) as raised:
+        read(beginning + frame(0x00, broken[1:]))
+    assert raised.value.code == 1007
+
+
+def test_a_character_at_the_end_of_a_text_must_be_complete() -> None:
+    cut = "€".encode()[:2]
+    assert read(frame(0x01, b"a") + frame(0x00, cut)) == []
+    with pytest.raises(InvalidFrame):
+        read(frame(0x01, b"a") + frame(0x00, cut) + frame(0x80))
+
+
+def test_bytes_in_fragments_are_not_taken_for_text() -> None:
+    assert read(frame(0x02, b"\xff") + frame(0x80, b"\xc3")) == [(BINARY, b"\xff\xc3")]
+    assert read(frame(0x01, b"a") + frame(0x80, b"b") + frame(0x02, b"\xff") + frame(0x80, b"")) == [
+        (TEXT, "ab"),
+        (BINARY, b"\xff"),
+    ]
+
+
 def test_a_control_frame_is_read_while_a_message_is_as_large_as_it_may_be() -> None:
     assert read(frame(0x02, b"a" * 1000) + frame(0x89) + frame(0x80), max_size=1000)[0] == (PING, b"")
-
-
-def deflate() -> PerMessageDeflate:
-    return PerMessageDeflate(False, False, 12, 12, {})
 
 
 @pytest.mark.parametrize("size", [0, 10, 1000])
@@ -157,6 +182,38 @@ def test_compressed_messages_are_unpacked(size: int) -> None:
     half = len(packed.data) // 2
     cut = frame(0x41, bytes(packed.data[:half])) + frame(0x80, bytes(packed.data[half:]))
     assert read(cut, max_size=1000, extension=deflate()) == [(TEXT, "a" * size)]
+
+
+def finished(content: bytes) -> bytes:
+    """One whole stream, which ends with a final block."""
+    packer = zlib.compressobj(wbits=-12)
+    return packer.compress(content) + packer.flush()
+
+
+@pytest.mark.parametrize("takeover", [True, False])
+@pytest.mark.parametrize("end", [b"\0", b""], ids=["as the RFC has it", "without the byte of a new stream"])
+def test_a_stream_that_ends_in_a_message_is_followed_by_another(takeover: bool, end: bytes) -> None:
+    assert finished(b"Hello") == bytes.fromhex("f348cdc9c90700"), "the example of RFC 7692, section 7.2.3.4"
+    data = frame(0xC1, finished(b"Hello") + end) + frame(0xC1, finished(b"a" * 500) + end)
+    data += frame(0x41, finished(b"b")) + frame(0x80, bytes(deflate().encode(Frame(Opcode.TEXT, b"c" * 500)).data))
+    extension = PerMessageDeflate(not takeover, False, 12, 12, {})
+    assert read(data, extension=extension) == [(TEXT, "Hello"), (TEXT, "a" * 500), (TEXT, "b" + "c" * 500)]
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (frame(0xC2, finished(b"a") * 3), 1002),
+        (frame(0xC2, finished(b"a" * 1000) + finished(b"a")), 1009),
+        (frame(0xC2, finished(b"a" * 1000) + bytes(deflate().encode(Frame(Opcode.TEXT, b"b")).data)), 1009),
+        (frame(0x42, finished(b"a" * 1000)) + frame(0x80, b"\x4a\x02\x00"), 1009),
+        (frame(0x41, b"a") + frame(0xC0, b"a"), 1002),
+    ],
+)
+def test_what_follows_the_end_of_a_stream_is_limited_too(data: bytes, code: int) -> None:
+    with pytest.raises(InvalidFrame) as raised:
+        read(data, max_size=1000, extension=deflate())
+    assert raised.value.code == code
 
 
 def test_a_message_that_is_too_large_unpacked_is_refused() -> None:

@@ -74,7 +74,7 @@ def pong(payload: bytes = b"") -> Frame:
 
 
 ECHOED: dict[str, tuple[list[Frame], list[Frame], int]] = {
-    # case: what is sent, what comes back, in pieces of so many bytes
+    # case: what is sent, what comes back, in pieces of this many bytes
     **{f"1.1.{n}": ([text("*" * size)], [text("*" * size)], 0) for n, size in enumerate((0, 125, 126, 127, 128), 1)},
     "1.1.6": ([text("*" * 65535)], [text("*" * 65535)], 0),
     "1.1.7": ([text("*" * 65536)], [text("*" * 65536)], 0),

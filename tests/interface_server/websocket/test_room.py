@@ -46,7 +46,7 @@ class CountingLayer(ChannelLayer):
 
 
 def worker(server: Live, channel: str, count: int, seconds: float, *replies: dict[str, Any]) -> list[dict[str, Any]]:
-    """Consume `count` messages, each in so many seconds."""
+    """Consume `count` messages, each in this many seconds."""
     consumed = []
     for _ in range(count):
         delivery = server.take(channel, 30.0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgpack
@@ -42,7 +43,7 @@ from channels_classic.layers.steps import (
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 number = st.floats(0, 1e9)
 entry = st.builds(Entry, st.binary(max_size=9), number, text, st.none() | st.integers(0, 2**31))
-item = st.builds(Item, st.binary(max_size=9), st.tuples(number, text).map(list))
+item = st.builds(Item, st.binary(max_size=9), st.tuples(st.floats(1e12, 1e15), text).map(list))
 envelope = st.builds(Envelope, st.binary(max_size=9), st.binary(max_size=9))
 members = st.lists(text, max_size=3)
 steps = st.one_of(
@@ -85,6 +86,12 @@ def _answered(kind: type, result: Any) -> Any:
 def test_what_was_taken_comes_back_as_it_was(queue: str, items: list[Item], lost: list[tuple[str, bytes]]) -> None:
     taken = Taken(queue, items, lost)
     assert _answered(Take, taken) == taken
+
+
+def test_what_expired_on_its_way_to_a_process_that_stood_still_is_lost() -> None:
+    now = time.monotonic()
+    late, timely = Item(b"late", [now - 1, "client"]), Item(b"timely", [now + 60, "client"])
+    assert _answered(Take, Taken("jobs", [late, timely], [])) == Taken("jobs", [timely], [("expired", b"late")])
 
 
 @given(st.lists(st.sampled_from(Status)))

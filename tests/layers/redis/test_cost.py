@@ -163,6 +163,17 @@ def test_a_group_send_to_many_interface_servers_is_one_round_trip_and_one_more_f
     assert layer.run([Length(inbox) for inbox in inboxes]) == lengths
 
 
+def test_a_large_group_send_keeps_the_server_busy_for_a_bounded_time(
+    layer: CountingLayer, redis_server: RedisServer
+) -> None:
+    inboxes = [names.new_inbox() for _ in range(20)]
+    layer.run([step for inbox in inboxes for step in (Heartbeat(inbox), Join("room", inbox, ["client"]))])
+    layer.trips, cost = 0, Cost(redis_server)
+    layer.send_group("room", {"text": "x" * 1024 * 1024})
+    assert (layer.trips, cost.commands()["evalsha"], cost.commands()["rpush"]) == (2, 1 + 12, 20)
+    assert layer.run([Length(inbox) for inbox in inboxes]) == [1] * 20
+
+
 def test_an_announcement_is_four_commands_in_five_seconds(layer: CountingLayer, redis_server: RedisServer) -> None:
     announcer = Announcer()
     layer.run([announcer.announce(InterfaceFacts)])

@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
+from channels_classic import Group
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer, RedisClusterChannelLayer
 from channels_classic.layers.redis.cluster import tags
 from channels_classic.layers.steps import Connection, Take
+from channels_classic.message import Message
 from tests.support.redis_server import Cluster, RedisServer
 from tests.support.waiting import eventually
+from tests.worker.harness import drain, make_worker, running
 
 COUNT = 10
 IDLE = 0.05
@@ -122,6 +125,7 @@ def test_a_master_that_loses_its_last_replica_keeps_what_waits(pair: tuple[Redis
 
 
 SLOT = key_slot(tags(1)[0].encode())
+SEVERAL = key_slot(tags(3)[0].encode())
 SECONDS = 0.5
 """Time for which a slot is on its way."""
 
@@ -191,6 +195,71 @@ async def _send_async(layer: BaseChannelLayer, channel: str, message: dict[str, 
         await layer.send_async(channel, message)
     finally:
         await layer.close_async()
+
+
+def test_on_several_shards_what_belongs_to_the_slot_waits_for_its_new_place(
+    cluster: Cluster, move: tuple[RedisServer, RedisServer]
+) -> None:
+    layer = RedisClusterChannelLayer(hosts=[node.url for node in cluster.nodes], shards=len(cluster.nodes))
+    slots = [key_slot(tag.encode()) for tag in tags(layer.shards)]
+    assert slots[layer._known()[1].pin("room")] == SEVERAL
+    source = cluster.owner(SEVERAL)
+    target = next(node for node in cluster.nodes if node is not source)
+    for _ in range(layer.shards):
+        layer.send("warm", {})  # each has its connection
+    cluster.begin_move(SEVERAL, source, target)
+    threading.Timer(SECONDS, cluster.end_move, (SEVERAL, source, target)).start()
+    try:
+        began = time.monotonic()
+        layer.group_add("room", "members")
+        assert time.monotonic() - began > SECONDS / 2
+        assert layer.group_channels("room") == ["members"]
+    finally:
+        layer.close()
+        cluster.begin_move(SEVERAL, target, source)
+        cluster.end_move(SEVERAL, target, source)
+
+
+def test_a_reader_on_an_event_loop_waits_while_its_slot_moves(
+    cluster: Cluster, move: tuple[RedisServer, RedisServer]
+) -> None:
+    async def received(layer: BaseChannelLayer) -> object:
+        try:
+            return await layer.receive_async(["jobs"])
+        finally:
+            await layer.close_async()
+
+    layer = on_cluster(cluster)
+    layer.send("warm", {})
+    cluster.begin_move(SLOT, *move)
+    threading.Timer(SECONDS, cluster.end_move, (SLOT, *move)).start()
+    threading.Timer(2 * SECONDS, lambda: layer.send("jobs", {"n": 1})).start()
+    assert asyncio.run(received(layer)) == ("jobs", {"n": 1})
+    layer.close()
+
+
+@pytest.mark.parametrize("keep", [0, 10])
+def test_a_consumer_that_sends_to_a_group_while_its_slot_moves_loses_nothing(
+    cluster: Cluster, move: tuple[RedisServer, RedisServer], keep: int
+) -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def consumer(message: Message) -> None:
+        started.set()
+        go_on.wait(10)
+        Group("g", channel_layer=message.channel_layer, keep=keep).send({"n": 1})
+
+    layer = on_cluster(cluster)
+    layer.group_add("g", "members")
+    with running(make_worker(layer, {"test": consumer})):
+        layer.send("test", {})
+        assert started.wait(10)
+        cluster.begin_move(SLOT, *move)
+        threading.Timer(SECONDS, cluster.end_move, (SLOT, *move)).start()
+        go_on.set()
+        assert drain(layer, "members", 1, 10)[0]["n"] == 1
+    assert layer.losses.as_dict() == {}
+    layer.close()
 
 
 def test_a_slot_that_is_on_its_way_for_long_refuses_for_certain(

@@ -129,6 +129,68 @@ def test_a_full_channel_with_a_broken_head_takes_messages_again(redis_server: Re
         connection.close()
 
 
+HOSTILE_MEMBERS: dict[str, tuple[str, ...]] = {
+    "a name that is no text": ("ZADD", "channels:g", "9e15", "\\xff\\xfe"),
+    "a name that is no channel": ("ZADD", "channels:g", "9e15", "no channel!!"),
+    "an inbox that is none": ("ZADD", "group:g", "5", "inbox"),
+    "a version with a fraction": ("ZADD", "group:g", "1.5", "{inbox}"),
+    "a version without an end": ("ZADD", "group:g", "inf", "{inbox}"),
+    "a version that runs backwards": ("ZADD", "group:g", "7", "{inbox}"),
+    "a member that is no text": ("SADD", "members:g:{inbox}", "\\xff"),
+    "a start that is none": ("HSET", "starts:g:{inbox}", "client", "nonsense"),
+    "an identity without a name": ("HSET", "attends:g:{inbox}", "client", ""),
+    "an identity that is too short": ("HSET", "attends:g:{inbox}", "client", "\\xff"),
+    "an identity with other facts": ("HSET", "attends:g:{inbox}", "client", "\\x01azz"),
+}
+"""Commands that write what no program of this project writes, by what it is."""
+
+
+@pytest.mark.parametrize("written", HOSTILE_MEMBERS)
+def test_what_something_else_wrote_about_a_group_keeps_no_message_from_its_members(
+    layer: RedisChannelLayer, redis_server: RedisServer, written: str
+) -> None:
+    inbox = names.new_inbox()
+    layer.run([Heartbeat(inbox)])
+    layer.group_add("g", f"{inbox}client", who="ada", info={})
+    layer.group_add("g", "plain")
+    command, key, *rest = HOSTILE_MEMBERS[written]
+    words = [command, f"asgi:{{0}}:{key}", *rest]
+    if written == "an inbox that is none":
+        redis_server.command("SET", "asgi:{0}:alive:inbox", "1")
+        redis_server.command("SADD", "asgi:{0}:members:g:inbox", "x")
+    raw = tuple(word.replace("{inbox}", inbox).encode().decode("unicode_escape").encode("latin-1") for word in words)
+    layer.connect()._ask([raw])  # type: ignore[attr-defined]
+    layer.send_group("g", {"n": 1})
+    assert layer.receive(["plain"]) == ("plain", {"n": 1})
+    (taken,) = layer.run([Take([inbox], 10)])
+    kinds = [decode(item.payload)[0] for item in taken.items]
+    assert kinds.count(Kind.GROUP) == 1
+    assert set(layer.losses.as_dict()) <= {"undecodable"}
+    assert layer.group_presence("g").keys() <= {"ada"}
+    (roster,) = layer.run([Members("g", inbox)])
+    if "version" not in written:  # a lower one is that of data from before a restart
+        assert "client" in roster.members
+        assert f"{inbox}client" in layer.group_channels("g")
+
+
+@pytest.mark.parametrize("entry", [b"", b"short", b"\xff" * 30], ids=["empty", "short", "other"])
+@pytest.mark.parametrize("push", ["LPUSH", "RPUSH"])
+def test_what_something_else_wrote_among_kept_messages_is_a_gap_and_no_more(
+    layer: RedisChannelLayer, push: str, entry: bytes
+) -> None:
+    for n in range(3):
+        layer.send_group("g", {"n": n}, keep=10)
+    layer.connect()._ask([(push, "asgi:{0}:kept:g", entry)])  # type: ignore[attr-defined]
+    layer.send_group("g", {"n": 3}, keep=10)
+    layer.group_add("g", "reader", after="0", keep=10)
+    found = []
+    while (message := layer.receive(["reader"])[1]) is not None:
+        found.append(message["n"])
+    assert found in ([], list(range(4)))
+    layer.send_group("g", {"n": 4}, keep=10)
+    assert layer.receive(["reader"])[1] == {"n": 4}
+
+
 def test_scripts_that_the_server_forgot_are_loaded_again(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
     layer.send("jobs", {"n": 1})
     redis_server.command("SCRIPT", "FLUSH")
@@ -454,6 +516,18 @@ def test_a_message_under_another_key_is_counted_and_kills_no_reader(
         assert reading.receive(["jobs"]) == (None, None)
         assert reading.losses.as_dict() == {"undecodable": 1}
         assert reading.channel_statistics("jobs")["lost_undecodable"] == 1
+
+
+def test_an_encrypted_message_is_only_read_where_it_was_sent(redis_url: str) -> None:
+    with layer_on(redis_url, symmetric_encryption_keys=["secret"]) as layer:
+        layer.send("bills", {"text": "pay"})
+        connection = layer.connect()
+        (entries,) = connection._ask([("LRANGE", "asgi:{0}:queue:bills", 0, -1)])  # type: ignore[attr-defined]
+        connection._ask([("RPUSH", "asgi:{0}:queue:refunds", entries[0])])  # type: ignore[attr-defined]
+        connection.close()
+        assert layer.receive(["refunds"]) == (None, None)
+        assert layer.losses.as_dict() == {"undecodable": 1}
+        assert layer.receive(["bills"]) == ("bills", {"text": "pay"})
 
 
 def test_a_single_key_given_as_text_is_refused() -> None:

@@ -11,12 +11,12 @@ import redis
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.cipher import Plain
-from channels_classic.layers.redis.commands import REGISTER, RELEASE_QUOTA, CommandBuilder
+from channels_classic.layers.redis.commands import RECORD_LOSSES, REGISTER, RELEASE_QUOTA, CommandBuilder
 from channels_classic.layers.redis.connector import Connector
 from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.redis.protocol import LOAD, ROLE_CHECK_AFTER, RedisProtocol
 from channels_classic.layers.results import Taken
-from channels_classic.layers.steps import Take
+from channels_classic.layers.steps import Members, Take
 
 LINEAGE, OTHER_LINEAGE = b"a" * 40, b"b" * 40
 MILLISECONDS = 1_600_000_000_000
@@ -107,3 +107,26 @@ def test_a_take_that_is_refused_took_nothing(protocol: RedisProtocol) -> None:
     refused = protocol.result(TAKE, [redis.ResponseError("OOM command not allowed"), TIME])
     assert isinstance(refused, StepRefused)
     assert protocol.due() == []
+
+
+def test_losses_that_the_server_did_not_record_are_reported_again(protocol: RedisProtocol) -> None:
+    protocol.losses.count("retries", "jobs", 7)
+    for refusal in (FORGOTTEN, redis.ResponseError("READONLY You can't write against a read only replica.")):
+        assert names(protocol.due())[-1] == RECORD_LOSSES.sha
+        protocol.settle([refusal])
+    other = RedisProtocol(protocol.connector, protocol.shard, protocol.losses)
+    assert other.due() == protocol.shard.record_losses([("retries", "jobs", 7)])
+    other.settle([None])
+    assert other.due() == []
+
+
+def test_a_connection_that_took_messages_without_their_context_takes_no_more(protocol: RedisProtocol) -> None:
+    assert not protocol.misplaced
+    protocol.result(TAKE, [popped(entry(7)), redis.ResponseError("NOPERM this user has no permissions to run 'time'")])
+    assert protocol.misplaced
+
+
+def test_data_that_something_else_has_written_is_a_refusal(protocol: RedisProtocol) -> None:
+    refused = protocol.result(Members("g", "interface.v2.a!"), [[1, 1, [b"client"]]])
+    assert isinstance(refused, StepRefused)
+    assert "which other program writes" in str(refused)

@@ -6,10 +6,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
+import redis
 
 from channels_classic.exceptions import ChannelFull, ChannelsError, LayerUnavailable, StepRefused
 from channels_classic.layers import names
@@ -113,6 +116,56 @@ def _push_to_all(parts: list[object], pause: float) -> None:
         part.write([Push("jobs", [Entry(b"x", 60)])])  # type: ignore[attr-defined]
     for part in parts:
         part.read()  # type: ignore[attr-defined]
+
+
+def is_waited_at(server: RedisServer) -> bool:
+    return server.info("clients")["blocked_clients"] == "1"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("fault", [("SCRIPT", "FLUSH"), ("CONFIG", "SET", "maxmemory", "1")], ids=["scripts", "memory"])
+def test_what_another_shard_has_at_once_goes_back_to_a_server_that_forgot_its_scripts_or_is_full(
+    own_servers: list[RedisServer], fault: tuple[str, ...], asynchronous: bool
+) -> None:
+    layer = layer_on(own_servers)
+    clients = [redis.Redis(port=server.port, socket_timeout=10) for server in own_servers]
+    queues = [f"asgi:{{{shard}}}:queue:jobs" for shard in range(2)]
+    for number in range(2):
+        layer.send("jobs", {"number": number})
+    entries = [client.lpop(queue) for client, queue in zip(clients, queues, strict=True)]
+
+    async def receive() -> Any:
+        try:
+            return await layer.receive_async(["jobs"])
+        finally:
+            await layer.close_async()
+
+    def push(client: Any, queue: str, entry: Any) -> None:
+        with client.pipeline() as together:
+            together.rpush(queue, entry)
+            together.execute_command(*fault)
+            together.execute()
+
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(asyncio.run, receive()) if asynchronous else pool.submit(layer.receive, ["jobs"], True)
+        for server in own_servers:
+            eventually(partial(is_waited_at, server))
+        for server in own_servers:
+            server.pause()
+        pushing = [pool.submit(push, *each) for each in zip(clients, queues, entries, strict=True)]
+        time.sleep(0.2)  # both servers find it when they go on
+        for server in own_servers:
+            server.resume()
+        received: Any = reading.result(10)
+        first = received[1]["number"]
+        for each in pushing:
+            each.result(10)
+    for client in clients:
+        client.config_set("maxmemory", 0)
+        client.close()
+    eventually(lambda: layer.receive(["jobs"])[1] == {"number": 1 - first})
+    assert layer.losses.as_dict() == {}
+    layer.close()
 
 
 def test_many_writers_and_readers_of_both_faces_see_each_message_once(layer: RedisChannelLayer) -> None:

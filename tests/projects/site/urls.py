@@ -15,7 +15,7 @@ def broken(request: HttpRequest) -> HttpResponse:
 
 
 def stream(request: HttpRequest, size: int) -> StreamingHttpResponse:
-    """So many megabytes, made as they are sent."""
+    """This many megabytes, made as they are sent."""
     return StreamingHttpResponse((b"x" * 1_000_000 for _ in range(size)), content_type="text/plain")
 
 

@@ -184,7 +184,7 @@
   const reason = (error) => {
     if (error.name === "TimeoutError") {
       return last && !last.workers.length ? "No worker takes the messages of this page: start runworker."
-        : "No worker takes the messages of this page: all of them are busy with slow consumers, stand still, or have ended.";
+        : "No worker takes the messages of this page: all of them are busy with slow consumers, hang, or have ended.";
     }
     if (error.status === 503) {
       return "The interface server answers 503: the channel layer is down, out of memory or full, or no worker answered in time.";

@@ -8,6 +8,15 @@
 -- list follow one another.
 local epoch, history, kept = KEYS[3], KEYS[4], KEYS[5]
 local HEAD = '>dddBc0'
+local HEAD_SIZE = 25
+
+-- Position, deadline, size and name of a kept message; nothing for an entry that is too short: something else has
+-- written it.
+local function parse(entry)
+    if #entry < HEAD_SIZE or #entry < HEAD_SIZE + string.byte(entry, HEAD_SIZE) then return nil end
+    local position, deadline, _, name = struct.unpack(HEAD, entry)
+    return position, deadline, #entry - HEAD_SIZE - #name, name
+end
 
 local function milliseconds()
     local time = redis.call('TIME')
@@ -20,7 +29,7 @@ local now = milliseconds()
 local function open_history(ttl)
     local since = epoch_start(epoch)
     local life, known, head, size = unpack(redis.call('HMGET', history, 'life', 'since', 'head', 'size'))
-    if not life or known ~= since then
+    if not life or known ~= since or not tonumber(head) or not tonumber(size) then
         life, head, size = integer(next_version(epoch)), 0, 0
         redis.call('DEL', kept)
         redis.call('HSET', history, 'life', life, 'since', since, 'head', 0, 'size', 0)
@@ -30,10 +39,10 @@ local function open_history(ttl)
     size = before
     local entry = redis.call('LINDEX', kept, 0)
     while entry do
-        local _, deadline, bytes = struct.unpack(HEAD, entry)
-        if deadline > now then break end
+        local _, deadline, bytes = parse(entry)
+        if deadline and deadline > now then break end
         redis.call('LPOP', kept)
-        size = size - bytes
+        size = size - (bytes or 0)
         entry = redis.call('LINDEX', kept, 0)
     end
     if not entry then size = 0 end  -- the list may have expired as a whole

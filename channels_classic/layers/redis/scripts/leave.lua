@@ -1,7 +1,7 @@
 -- End memberships of clients of an inbox. Follows group.lua.
 -- ARGV[3]  '1' if the owner says that these clients are gone: it knows, so the version stays   ARGV[4…]  clients
 -- Returns the version before and after.
-local NOTED = 3600000  -- milliseconds within which an owner that lives, or stands still, restores its memberships
+local NOTED = 3600000  -- milliseconds within which an owner that is alive, or suspended, restores its memberships
 local gone = ARGV[3] == '1'
 local previous = current_version()
 local version, removed = previous, 0

@@ -25,7 +25,7 @@ local function place(group, inbox)
         people = base .. 'people:' .. name, starts = base .. 'starts:' .. name}
 end
 
-local function who_of(identity) return string.sub(identity, 2, 1 + string.byte(identity)) end
+local function who_of(identity) return string.sub(identity, 2, 1 + (string.byte(identity) or 0)) end
 
 local function is_elsewhere(here, who)
     local start = base .. 'people:' .. here.group .. ':'

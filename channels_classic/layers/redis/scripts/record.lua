@@ -8,7 +8,7 @@ local life, head, size = open_history(ARGV[4])
 local position
 if ARGV[9] == '1' then
     for _, entry in ipairs(redis.call('LRANGE', kept, 0, -1)) do
-        local known, _, _, other = struct.unpack(HEAD, entry)
+        local known, _, _, other = parse(entry)
         if other == name then position = known end
     end
 end
@@ -18,8 +18,8 @@ if not position then
     size = size + #payload
     local length = redis.call('LLEN', kept)
     while length > keep or (size > most and length > 1) do
-        local _, _, bytes = struct.unpack(HEAD, redis.call('LPOP', kept))
-        size = size - bytes
+        local _, _, bytes = parse(redis.call('LPOP', kept))
+        size = size - (bytes or 0)
         length = length - 1
     end
     redis.call('HSET', history, 'head', integer(position), 'size', integer(size))

@@ -1,18 +1,12 @@
 // The page of one blog: it joins the blog's readers over a WebSocket and shows what arrives.
-// When the connection is lost it says so, comes back by itself and gets what it missed.
+// When the connection is lost it says so; the browser client comes back by itself and gets what was missed.
 
-const FIRST_PAUSE = 500; // milliseconds before the first attempt to come back,
-const LONGEST_PAUSE = 20_000; // doubled with each one that fails up to this
+import { Connection } from "../channels/js/client/connection.js";
 
 const list = document.getElementById("updates");
 const status = document.getElementById("status");
 const readers = document.getElementById("readers");
 const form = document.getElementById("post");
-
-const cursors = {}; // what we have of each group: the first line of a message names it
-
-let pause = FIRST_PAUSE;
-let timer;
 
 // What the server can tell us; Blog.tell() in models.py sends it.
 const on = {
@@ -21,44 +15,27 @@ const on = {
   readers: (count) => (readers.textContent = count === 1 ? "1 reader" : `${count} readers`),
 };
 
-function connect() {
-  clearTimeout(timer);
-  timer = undefined;
-  const reader = (localStorage.reader ??= Math.random().toString(36).slice(2));
-  const url = new URL(`stream/?${reader}`, location).href.replace(/^http/, "ws");
-  const socket = new WebSocket(url, ["channels.recover.v1", `channels.cursors.${encode(cursors)}`]);
-  let current; // settles once the list is as the server has it; what arrives meanwhile waits, in order
+const reader = (localStorage.reader ??= Math.random().toString(36).slice(2));
+const connection = new Connection(`stream/?${reader}`);
+let current; // settles once the list is as the server has it; what arrives meanwhile waits, in order
 
-  const update = () => (current = refresh().then(live, () => socket.close()));
-  socket.onopen = () => {
-    if (Object.keys(cursors).length) current = Promise.resolve(live()); // what we missed comes by itself
-    else update();
-  };
-  socket.onmessage = async ({ data }) => {
-    const [head, text] = data.split(/\n(.*)/s);
-    const [group, cursor, note] = head.split(" ");
-    if (group) cursors[group] = cursor;
-    if (note === "gap") update(); // too much for the server to keep
-    await current;
-    for (const [name, value] of Object.entries(JSON.parse(text || "{}"))) on[name]?.(value);
-  };
-  socket.onclose = async () => {
-    if (!current && (await isGone())) return say("gone", "This blog is no longer here.");
-    say("lost", "Connection lost. Coming back…");
-    // A random part, so that all readers of a server that restarts do not come back in the same instant.
-    timer = setTimeout(connect, pause * (0.5 + Math.random()));
-    pause = Math.min(pause * 2, LONGEST_PAUSE);
-  };
-}
-
-function live() {
-  pause = FIRST_PAUSE;
-  say("live", "Live");
-}
-
-function encode(value) {
-  return btoa(JSON.stringify(value)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-}
+connection.addEventListener("open", async () => {
+  if (!connection.cursors.size) current = refresh(); // afterwards what we missed comes by itself,
+  await current;
+  if (connection.state === "open") say("live", "Live");
+});
+connection.addEventListener("gap", () => (current = refresh())); // unless it was too much for the server to keep
+connection.addEventListener("message", async ({ data }) => {
+  await current;
+  for (const [name, value] of Object.entries(data)) on[name]?.(value);
+});
+connection.addEventListener("close", async ({ wasOpen, delay }) => {
+  if (delay === null) return; // closed by us
+  say("lost", "Connection lost. Coming back…");
+  if (wasOpen || !(await isGone())) return;
+  connection.close();
+  say("gone", "This blog is no longer here.");
+});
 
 // A browser does not tell why a handshake was refused; the same address over HTTP does.
 async function isGone() {
@@ -67,8 +44,8 @@ async function isGone() {
 }
 
 async function refresh() {
-  const answer = await fetch("updates/", { cache: "no-store" });
-  if (!answer.ok) throw new Error(`No updates: HTTP ${answer.status}`);
+  const answer = await fetch("updates/", { cache: "no-store" }).catch(() => null);
+  if (!answer?.ok) return new Promise((resolve) => setTimeout(resolve, 1000)).then(refresh);
   const now = parse(await answer.text());
   for (const shown of [...list.children]) if (!now.getElementById(shown.id)) shown.remove();
   for (const update of [...now.children].reverse()) place(update);
@@ -118,5 +95,3 @@ form?.addEventListener("submit", async (submit) => {
 });
 
 list.querySelectorAll("time").forEach(localise);
-addEventListener("online", () => timer && connect());
-connect();

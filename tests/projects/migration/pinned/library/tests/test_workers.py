@@ -21,7 +21,7 @@ except ImportError:
 
 
 def limited(cls, count):
-    """Returns a worker class that ends after so many turns."""
+    """Returns a worker class that ends after this many turns."""
     class Limited(cls):
         turns = 0
 

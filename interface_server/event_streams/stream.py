@@ -1,0 +1,241 @@
+"""One event stream, as ASGI: takes a request for server-sent events, and looks like a WebSocket to the application.
+
+The events of a WebSocket that are sent become parts of a response; messages that the client posts come in as its
+frames. What a WebSocket is told and how it is limited, counted, drained and closed is in `websocket`, once for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from hmac import compare_digest
+from typing import Any
+
+from channels_classic.layers import rng
+
+from ..asgi import Event, Receive, Scope, SendEvent, client_id, raw_extension
+from ..config import InterfaceConfig
+from ..error_pages import RETRY_AFTER
+from ..event_syntax import HEARTBEAT, encode_event, encode_retry
+from ..layer.posts import Token
+from ..layer.session import LayerSession
+from ..websocket.connection import WebSocket
+from ..websocket.formats import FORMAT, EventFormat
+from ..websocket.state import ABNORMAL, NO_STATUS, SERVICE_RESTART
+from .selection import values
+
+EVENT_STREAM = "channels_classic.event_stream"
+"""The key of a scope that has the `EventStream` of the client."""
+
+RETRY = 2.0, 4.0
+"""Bounds of the seconds after which a browser connects again when its stream breaks: each has a time of its own."""
+
+RETRY_AT_RESTART = 1.0, 2.0
+"""The same when the server ended the stream because it stops; others serve already."""
+
+HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would collect events until 4 KiB are full
+]
+
+TEXT = (b"content-type", b"text/plain; charset=utf-8")
+
+FORBIDDEN, GONE, TOO_MANY, TAKEN = 403, 410, 429, 204
+
+
+class EventStream:
+    """`scope`, `receive` and `send` are those of the WebSocket that it looks like."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: SendEvent, config: InterfaceConfig) -> None:
+        self._receive = receive
+        self._send = send
+        self._raw = raw_extension(scope) or {}
+        self._interval = config.ping_interval
+        self._last_event_id = "".join(values(scope, b"last-event-id")[:1])
+        self._origins = [value for name, value in scope.get("headers") or () if name.lower() == b"origin"]
+        self._connection: Any = None  # that of our own server
+        self._session: LayerSession
+        self._socket: WebSocket
+        self._token: Token | None = None
+        self._is_begun = False
+        self._is_accepted = False
+        self._is_full = False  # until reading may continue
+        self._take: Callable[[str | bytes], bool] | None = None
+        self._code = NO_STATUS
+        self._timer: asyncio.TimerHandle | None = None
+        self._beating: asyncio.Task[None] | None = None  # under another server
+        self._denial: dict[str, Any] = {}
+        self.scope = self._scope(scope)
+
+    def _scope(self, scope: Scope) -> Scope:
+        raw = {
+            "write": self._write,
+            "listen": self._listen,
+            "resume_reading": self._resume_reading,
+            "abort": self._abort,
+            "buffered": self._buffered,
+        }
+        return {
+            **scope,
+            "type": "websocket",
+            "scheme": "wss" if scope.get("scheme") == "https" else "ws",
+            "subprotocols": [],
+            "extensions": {"websocket.http.response": {}, "channels_classic.raw": raw},
+            FORMAT: EventFormat(self._last_event_id),
+            EVENT_STREAM: self,
+        }
+
+    def join(self, session: LayerSession, socket: WebSocket) -> None:
+        """Belong to a session, as the `socket` that sends and receives through this."""
+        self._session, self._socket = session, socket
+
+    # What the WebSocket receives
+
+    async def receive(self) -> Event:
+        """Return the connect event, then the disconnect when the client has left or the response has ended."""
+        if not self._is_begun:
+            self._is_begun = True
+            return {"type": "websocket.connect" if await self._wait_for_turn() else "websocket.disconnect"}
+        try:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass  # a body, which means nothing here
+        finally:
+            self._stop()
+        return {"type": "websocket.disconnect", "code": self._code}
+
+    async def _wait_for_turn(self) -> bool:
+        """Return True when it is the turn of this stream, by `--connect-rate`; False if it has been refused."""
+        rate = self._raw.get("connect_rate")
+        delay = 0.0 if rate is None else rate.reserve(asyncio.get_running_loop().time())
+        if delay is None:
+            await self._respond(503, [TEXT, RETRY_AFTER], b"Service unavailable.\n")
+            return False
+        await asyncio.sleep(delay)
+        return True
+
+    def _listen(self, take: Callable[[str | bytes], bool], note_buffered: Callable[[], None]) -> None:
+        self._take = take
+
+    def _resume_reading(self) -> None:
+        self._is_full = False
+
+    def post(self, secret: str, path: str, text: str) -> int:
+        """Take a message that somebody posts with the token of this stream; return the status of the answer."""
+        if self._token is None or self._take is None or not self._socket.is_open:
+            return GONE
+        if not compare_digest(secret, self._token.secret) or path != self.scope["path"]:
+            return FORBIDDEN
+        if self._is_full:
+            return TOO_MANY
+        self._is_full = not self._take(text)
+        return TAKEN
+
+    def _stop(self) -> None:
+        """Take and send no more."""
+        self._take = None
+        if self._token is not None:
+            self._session.posts.close(self._token.local)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # What the WebSocket sends
+
+    async def send(self, event: Event) -> None:
+        """Carry out an event that a WebSocket sends."""
+        await _PERFORMERS[event["type"]](self, event)
+
+    async def _accept(self, event: Event) -> None:
+        """Begin the response: with the time to connect again, and the token."""
+        self._token = self._session.posts.open(client_id(self.scope), self)
+        if "stream" in self._raw:
+            self._connection = self._raw["stream"](self._restart)
+        await self._send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *self._cors]})
+        first = encode_retry(rng.uniform(*RETRY)) + encode_event(str(self._token), name="token")
+        await self._send({"type": "http.response.body", "body": first, "more_body": True})
+        self._is_accepted = True
+        self._schedule_heartbeat()
+        if self._session.is_stopping:
+            self._restart()
+
+    @property
+    def _cors(self) -> list[tuple[bytes, bytes]]:
+        """The headers that let a page of another origin read the stream: that the consumers accepted its origin."""
+        if len(self._origins) != 1:
+            return []
+        return [
+            (b"access-control-allow-origin", self._origins[0]),
+            (b"access-control-allow-credentials", b"true"),
+            (b"vary", b"Origin"),
+        ]
+
+    async def _write_queued(self, event: Event) -> None:
+        await self._send({"type": "http.response.body", "body": event["bytes"], "more_body": True})
+
+    async def _close(self, event: Event) -> None:
+        """End the response, or refuse the request."""
+        if not self._is_accepted:
+            await self._respond(403, [TEXT], b"Forbidden.\n")
+            return
+        self._code = event.get("code", 1000)
+        if self._code == SERVICE_RESTART:
+            last = encode_retry(rng.uniform(*RETRY_AT_RESTART))
+        else:
+            last = encode_event(str(self._code), name="close")
+        self._stop()
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _start_denial(self, event: Event) -> None:
+        self._denial = dict(event)
+
+    async def _send_denial(self, event: Event) -> None:
+        await self._respond(self._denial["status"], list(self._denial["headers"]), event["body"])
+
+    async def _respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        headers = [*headers, (b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    # The connection
+
+    def _write(self, data: bytes) -> bool:
+        return self._connection is not None and bool(self._connection.write(data))
+
+    def _abort(self) -> None:
+        self._code = ABNORMAL
+        if self._connection is not None:
+            self._connection.abort()
+
+    def _buffered(self) -> int:
+        return 0 if self._connection is None else int(self._connection.buffered())
+
+    def _restart(self) -> None:
+        """The server stops."""
+        self._socket.restart("")
+
+    def _schedule_heartbeat(self) -> None:
+        if self._interval:
+            self._timer = asyncio.get_running_loop().call_later(self._interval, self._beat)
+
+    def _beat(self) -> None:
+        """Send a comment, unless more waits for the client anyway."""
+        self._schedule_heartbeat()
+        if self._connection is not None:
+            self._connection.write(HEARTBEAT)
+        elif self._beating is None or self._beating.done():
+            self._beating = asyncio.get_running_loop().create_task(self._send_heartbeat())
+
+    async def _send_heartbeat(self) -> None:
+        with suppress(Exception):  # each server has its own class for a client that is gone
+            await self._send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
+
+
+_PERFORMERS: dict[str, Callable[[EventStream, Event], Awaitable[None]]] = {
+    "websocket.accept": EventStream._accept,
+    "websocket.send": EventStream._write_queued,
+    "websocket.close": EventStream._close,
+    "websocket.http.response.start": EventStream._start_denial,
+    "websocket.http.response.body": EventStream._send_denial,
+}

@@ -1,0 +1,104 @@
+"""The connection of an event stream: a response that is written as events come, and nothing that is read.
+
+Takes over from `HttpProtocol`, as `WebSocketProtocol` does, but leaves the head, pieces that have to wait, and the end
+to uvicorn. What the client sends is no request any more, so it is ignored, up to a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from uvicorn.server import ServerState
+
+from .websocket_protocol import WRITE_BUFFER
+
+MAX_IGNORED = 64 * 1024
+"""Bytes that a client may send behind its request; none is expected."""
+
+
+class StreamProtocol(asyncio.Protocol):
+    """One connection."""
+
+    __slots__ = ("_cycle", "_ignored", "_on_shutdown", "_server", "transport")
+
+    def __init__(self, server: ServerState, transport: Any, cycle: Any, on_shutdown: Callable[[], None]) -> None:
+        self.transport = transport
+        self._server = server
+        self._cycle = cycle
+        self._on_shutdown = on_shutdown
+        self._ignored = 0
+
+    def take_over(self, ping_interval: float | None, ping_timeout: float | None) -> None:
+        """Become the protocol of the transport; the connection ends with the response."""
+        self._cycle.keep_alive = False
+        self._cycle.on_response = self._count_response
+        self._cycle.flow.resume_reading()  # to notice when the client leaves
+        self._server.connections.add(self)  # type: ignore[arg-type]  # one of its kind
+        self.transport.set_protocol(self)
+        if ping_interval and ping_timeout:
+            self._limit_silence(ping_interval + ping_timeout)
+
+    def _limit_silence(self, seconds: float) -> None:
+        """Let the connection end when the client acknowledges nothing, or has no room, for so long.
+
+        A stream has no pongs. Its heartbeats are data that the kernel of the client has to acknowledge; by default
+        Linux waits about 15 minutes for that. In `tcp(7)`: `TCP_USER_TIMEOUT`, in milliseconds.
+        """
+        found = self.transport.get_extra_info("socket")
+        option = getattr(socket, "TCP_USER_TIMEOUT", None)
+        if found is not None and option is not None and found.family in (socket.AF_INET, socket.AF_INET6):
+            with suppress(OSError):
+                found.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
+
+    def _count_response(self) -> None:
+        self._server.total_requests += 1
+
+    # The application
+
+    def write(self, data: bytes) -> bool:
+        """Write a piece of the response now, as a chunk, and return True; False if it must go through `send`."""
+        transport = self.transport
+        if transport.is_closing() or transport.get_write_buffer_size() > WRITE_BUFFER:
+            return False
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self.transport.abort()
+
+    def buffered(self) -> int:
+        """Return the bytes that the client does not take."""
+        return int(self.transport.get_write_buffer_size())
+
+    # The connection
+
+    def data_received(self, data: bytes) -> None:
+        """Ignore what the client sends, or cut it off."""
+        self._ignored += len(data)
+        if self._ignored > MAX_IGNORED:
+            self.transport.abort()
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        self._on_shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Report the end to the application."""
+        self._server.connections.discard(self)
+        if not self._cycle.response_complete:
+            self._cycle.disconnected = True
+        self._cycle.message_event.set()
+        self._cycle.flow.resume_writing()
+
+    def pause_writing(self) -> None:
+        """Let `send` wait."""
+        self._cycle.flow.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Let `send` continue."""
+        self._cycle.flow.resume_writing()

@@ -1,0 +1,50 @@
+"""Options that make no sense are refused with their name, what was given and what is expected."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from channels_classic.interface_server.config import ClientLimits, InterfaceConfig
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.server import Program
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "value", "sentence"),
+    [
+        (InterfaceConfig, "http_timeout", 0.0, "--http-timeout is 0: expected a number above 0."),
+        (InterfaceConfig, "stall_timeout", -1.0, "--stall-timeout is -1: expected a number above 0."),
+        (InterfaceConfig, "max_body", -5, "--max-body is -5: expected a number from 0."),
+        (InterfaceConfig, "ping_interval", math.nan, "--ping-interval is nan: expected a number from 0."),
+        (InterfaceConfig, "ping_timeout", math.inf, "--ping-timeout is inf: expected a number above 0."),
+        (InterfaceConfig, "websocket_connect_timeout", -7.0, "--websocket-connect-timeout is -7: expected a number"),
+        (InterfaceConfig, "waiting_frames", 0, "--waiting-frames is 0: expected a number from 1."),
+        (InterfaceConfig, "sockets_per_address", -1, "--sockets-per-address is -1: expected a number from 0."),
+        (InterfaceConfig, "root_path", "site", "--root-path, or FORCE_SCRIPT_NAME, is 'site': expected a path"),
+        (InterfaceConfig, "root_path", "//evil.example", "is '//evil.example': expected a path that begins with one"),
+        (InterfaceConfig, "root_path_header", "a b", "--root-path-header is 'a b': expected ASCII letters"),
+        (InterfaceConfig, "ws_protocols", ("chat", "a\r\nb"), r"--ws-protocol is 'a\\r\\nb': expected ASCII letters"),
+        (ClientLimits, "max_message", 0, "--max-message is 0: expected a number from 1."),
+        (ClientLimits, "head_timeout", 0.0, "--head-timeout is 0: expected a number above 0."),
+        (ClientLimits, "max_connections", -1, "--max-connections is -1: expected a number from 0."),
+        (Listen, "fd", -3, "--fd is -3: expected a number from 0."),
+        (Listen, "backlog", 0, "--backlog is 0: expected a number from 1."),
+        (Program, "drain", -1.0, "--drain is -1: expected a number from 0."),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_named(config: Any, name: str, value: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        config(**{name: value})
+
+
+@pytest.mark.parametrize("root_path", ["", "/", "/site", "/a/b/", "/caf%C3%A9"])
+def test_a_path_is_taken_as_root_path(root_path: str) -> None:
+    assert InterfaceConfig(root_path=root_path).root_path == root_path
+
+
+def test_unlimited_is_a_value() -> None:
+    assert InterfaceConfig(websocket_timeout=-1, max_body=0, ping_interval=0).ping_interval == 0
+    assert Listen(fd=None, port=None).fd is None
