@@ -35,7 +35,7 @@ QUIET = 10.0
 RESERVED = 500
 """Descriptors kept for files and other sockets, in the client and in the server."""
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds within which something must happen."""
 
 
@@ -54,7 +54,7 @@ def spread(seconds: Sequence[float]) -> Figures:
 def http(url: str, options: argparse.Namespace) -> Figures:
     """Requests per second over connections that are kept, where the server keeps them; by `wrk`."""
     headers = {"Cookie": options.cookie} if options.cookie else {}
-    with urlopen(Request(url, headers=headers), timeout=PATIENCE) as answer:
+    with urlopen(Request(url, headers=headers), timeout=TIMEOUT) as answer:
         body = answer.read().decode()
     if options.expect not in body:
         sys.exit(f"{url} answered {body[:200]!r} where {options.expect!r} was expected.")
@@ -260,7 +260,7 @@ async def _echoes(talks: Sequence[Talk], seconds: float) -> Figures:
 async def first(url: SplitResult, options: argparse.Namespace) -> Figures:
     """Seconds since `--since` until a frame came back, on a server that may just be starting."""
     since = options.since or time.monotonic()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         try:
             (socket,) = await _open(url, 1)
@@ -270,16 +270,16 @@ async def first(url: SplitResult, options: argparse.Namespace) -> Figures:
         came = asyncio.get_running_loop().create_future()
         socket.on_text = came.set_result
         socket.write(frame(b"hello"))
-        text = await asyncio.wait_for(came, PATIENCE)
+        text = await asyncio.wait_for(came, TIMEOUT)
         elapsed = time.monotonic() - since
         _close([socket])
         return {"s to the first echo": elapsed, "wrong": float(text != b"hello")}
-    sys.exit(f"There is no echo at {url.geturl()} after {PATIENCE:g} s.")
+    sys.exit(f"There is no echo at {url.geturl()} after {TIMEOUT:g} s.")
 
 
 async def _open(url: SplitResult, count: int) -> list[Socket]:
     assert url.hostname is not None
-    return await asyncio.wait_for(open_sockets(url.hostname, url.port or 80, url.path or "/", count), 2 * PATIENCE)
+    return await asyncio.wait_for(open_sockets(url.hostname, url.port or 80, url.path or "/", count), 2 * TIMEOUT)
 
 
 def _close(sockets: Sequence[Socket]) -> None:

@@ -26,7 +26,7 @@ PERIODS = 3
 TOGETHER = 50
 """Handshakes at once while the sockets are opened."""
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds after the last loss within which everything must have come."""
 
 
@@ -72,7 +72,7 @@ async def drops(url: SplitResult, sockets: int, period: float) -> dict[str, floa
     feed = Feed()
     await asyncio.gather(*(client.lose_network(period * n / sockets, period) for n, client in enumerate(clients)))
     await feed.stop()
-    missed = await all_arrived(clients, feed.sent, PATIENCE)
+    missed = await all_arrived(clients, feed.sent, TIMEOUT)
     return {
         "losses of a network": sum(client.drops for client in clients),
         "messages": feed.sent,

@@ -17,7 +17,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 INTERVAL = 0.1
 """Seconds between two messages."""
 
-JOIN_PATIENCE = 30.0
+JOIN_TIMEOUT = 30.0
 """Seconds within which all clients must have joined."""
 
 
@@ -45,16 +45,16 @@ class Feed:
 
 async def all_joined(followers: Sequence[Follower]) -> None:
     """Wait until each is a member: it has been given a cursor then."""
-    deadline = time.monotonic() + JOIN_PATIENCE
+    deadline = time.monotonic() + JOIN_TIMEOUT
     while waiting := sum(not follower.cursor for follower in followers):
         if time.monotonic() > deadline:
-            sys.exit(f"{waiting} of {len(followers)} clients have not joined the group after {JOIN_PATIENCE:g} s.")
+            sys.exit(f"{waiting} of {len(followers)} clients have not joined the group after {JOIN_TIMEOUT:g} s.")
         await asyncio.sleep(0.05)
 
 
-async def all_arrived(followers: Sequence[Follower], sent: int, patience: float) -> int:
-    """Return how many deliveries are missing, once there are none or `patience` seconds are over."""
-    deadline = time.monotonic() + patience
+async def all_arrived(followers: Sequence[Follower], sent: int, timeout: float) -> int:
+    """Return how many deliveries are missing, once there are none or `timeout` seconds are over."""
+    deadline = time.monotonic() + timeout
     while (missing := sum(sent - len(follower.seen) for follower in followers)) and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     return missing

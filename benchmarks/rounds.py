@@ -26,7 +26,7 @@ from tests.support.redis_server import RedisServer, free_port
 HOST = "127.0.0.1"
 ROOT = Path(__file__).parent.parent
 NAMES = {"runinterface": "interface server", "runworker": "worker"}
-PATIENCE = 180.0
+TIMEOUT = 180.0
 """Seconds that a client may take, besides those for which it measures."""
 
 
@@ -92,7 +92,7 @@ class Course:
                 capture_output=True,
                 text=True,
                 check=True,
-                timeout=self._seconds + PATIENCE,
+                timeout=self._seconds + TIMEOUT,
             ).stdout
         figures: dict[str, float] = json.loads(output)
         return figures

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from benchmarks.clients import PATIENCE, Figures, spread
+from benchmarks.clients import TIMEOUT, Figures, spread
 from benchmarks.limits import more_descriptors
 from benchmarks.sockets import open_sockets
 
@@ -96,7 +96,7 @@ class Others:
 
     @staticmethod
     async def _each(count: int, begin: Callable[[], Awaitable[None]]) -> None:
-        await asyncio.wait_for(asyncio.gather(*(begin() for _ in range(count))), PATIENCE)
+        await asyncio.wait_for(asyncio.gather(*(begin() for _ in range(count))), TIMEOUT)
 
     async def _upload(self) -> None:
         _, writer = await self._site.connect(UPLOAD)

@@ -26,7 +26,7 @@ RESTART = 20.0
 PAUSE = 0.5
 """Seconds between an echo and the next frame of a busy socket."""
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds within which every echo must come, restarts or not."""
 
 GROWTH = 1.1
@@ -63,7 +63,7 @@ class Busy:
             begun = time.monotonic()
             self.socket.write(frame(b"%d" % number))
             try:
-                await asyncio.wait_for(self._news.wait(), PATIENCE)
+                await asyncio.wait_for(self._news.wait(), TIMEOUT)
             except asyncio.TimeoutError:
                 self.wrong += 1
                 return

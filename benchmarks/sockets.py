@@ -98,7 +98,7 @@ class Socket(asyncio.Protocol):
 
 
 async def open_sockets(host: str, port: int, path: str, count: int, together: int = 50) -> list[Socket]:
-    """This many open sockets, `together` at a time."""
+    """Open `count` sockets, `together` at a time."""
     loop = asyncio.get_running_loop()
     sockets: list[Socket] = []
     while len(sockets) < count:

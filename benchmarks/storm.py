@@ -36,7 +36,7 @@ TALK_INTERVAL = 0.1
 CALM = 5.0
 """Seconds for which the undisturbed echo is measured."""
 
-PATIENCE = 120.0
+OPEN_TIMEOUT = 120.0
 """Seconds within which all clients must be back."""
 
 TOGETHER = 50
@@ -169,9 +169,9 @@ async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, floa
     begun = time.perf_counter()
     os.kill(options.programs.pid("interface server", "server"), signal.SIGHUP)
     while record.closed < len(clients) or not all(client.is_open for client in clients):
-        if time.perf_counter() - begun > PATIENCE:
+        if time.perf_counter() - begun > OPEN_TIMEOUT:
             missing = sum(not client.is_open for client in clients)
-            sys.exit(f"After {PATIENCE:g} s {record.closed} sockets were closed, and {missing} are not open.")
+            sys.exit(f"After {OPEN_TIMEOUT:g} s {record.closed} sockets were closed, and {missing} are not open.")
         await asyncio.sleep(0.05)
     elapsed = time.perf_counter() - begun
     stormy = percentile(record.echoes)
@@ -196,7 +196,7 @@ async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, floa
 async def stop(feed: Feed, clients: list[Client]) -> dict[str, float]:
     """End the feed; return the deliveries that are missing of it, and those that came twice."""
     await feed.stop()
-    missed = await all_arrived(clients, feed.sent, patience=10)
+    missed = await all_arrived(clients, feed.sent, timeout=10)
     return {
         "missed": missed,
         "% missed": 100 * missed / (feed.sent * len(clients)),

@@ -35,23 +35,23 @@ class RemoteClient:
         self._answers = f"http.request.answer?{random_text(24)}" if self.can_answer else ""
         self._number = 0
 
-    def ask(self, part: dict[str, Any] | None = None, *, patience: float = 60.0, **question: Any) -> dict[str, Any]:
+    def ask(self, part: dict[str, Any] | None = None, *, timeout: float = 60.0, **question: Any) -> dict[str, Any]:
         """Ask, and return the answer, ``closed`` if the interface server is dead; ``part`` travels with the question.
 
-        Raises ``RequestTimeout`` when nothing was answered for ``patience`` seconds, and what the layer raises.
+        Raises ``RequestTimeout`` when nothing was answered for ``timeout`` seconds, and what the layer raises.
         """
         layer = self._reply_channel.channel_layer
         self._number += 1
         question = {"question": {"channel": self._answers, "number": self._number, **question}}
         layer.send(self._reply_channel.name, {**(part or {}), **question})
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while True:
             _, answer = layer.receive([self._answers], block=True)
             if answer is None:
                 if self._repeat(question):
                     return {"closed": True}
                 if time.monotonic() >= deadline:
-                    raise RequestTimeout(f"The interface server did not answer for {patience:g} seconds.")
+                    raise RequestTimeout(f"The interface server did not answer for {timeout:g} seconds.")
             elif answer["number"] == self._number:
                 return answer  # type: ignore[no-any-return]
 

@@ -35,9 +35,9 @@ Deliver = Callable[[list[Pair]], None]
 
 
 class Trace:
-    """Actions of a consumer on one reply channel: it ``answered`` it, ``handed_on`` its name, both or neither.
+    """Actions of a consumer on one reply channel: it ``answered`` it, ``delegated`` the answer, both or neither.
 
-    Handed on means that the name was sent in a message to another channel or group, or was added to a group. A name
+    Delegated means that the name was sent in a message to another channel or group, or was added to a group. A name
     that is passed on in other ways (in a database row, by a call on the layer itself) is not noticed.
     """
 
@@ -50,7 +50,7 @@ class Trace:
         self.joined = False
 
     @property
-    def handed_on(self) -> bool:
+    def delegated(self) -> bool:
         """True if another sender may answer: a message ``mentioned`` the name, or a group was ``joined``."""
         return self.mentioned or self.joined
 

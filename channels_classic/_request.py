@@ -174,7 +174,7 @@ class AsgiRequest(HttpRequest):
         client = RemoteClient(self.reply_channel)
         offset, more = len(self.message.get("body", b"")), bool(self.message.get("body_channel"))
         while more:
-            chunk = client.ask(patience=self.body_receive_timeout, offset=offset)
+            chunk = client.ask(timeout=self.body_receive_timeout, offset=offset)
             if "content" not in chunk:
                 raise RequestAborted("The body of the request is not kept any more: its client is gone.")
             yield chunk["content"]

@@ -87,7 +87,7 @@ def test_a_question_that_is_not_answered_is_repeated_and_given_up(
 ) -> None:
     monkeypatch.setattr("channels_classic.layers.base.BLOCK", 0.05)
     with server.answering(), pytest.raises(RequestTimeout):
-        RemoteClient(server.channel).ask({"content": b"once"}, patience=0.2)
+        RemoteClient(server.channel).ask({"content": b"once"}, timeout=0.2)
     assert server.parts == [{"content": b"once"}], "the part that travelled with it is not repeated"
 
 

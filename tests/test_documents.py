@@ -79,7 +79,7 @@ def test_the_files_that_explain_an_upper_bound_are_there() -> None:
 
 
 def test_docstrings_begin_with_what_is_there_and_not_with_a_question() -> None:
-    """As the Python documentation has it: "Return True if …", not "Whether …"."""
+    """The Python documentation writes "Return True if …", not "Whether …"."""
     sources = [path for room in [*ROOMS, "benchmarks", "examples"] for path in (ROOT / room).rglob("*.py")]
     question = re.compile(r'"""(?:What|Whether|How|Who|Where|Whose) .*')
     assert len(sources) > 100

@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 @pytest.fixture(params=["local", "redis"])
@@ -29,7 +29,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[RunningSite]:
         yield site
 
 
-async def texts(sockets: list[ClientConnection], timeout: float = PATIENCE) -> list[object]:
+async def texts(sockets: list[ClientConnection], timeout: float = TIMEOUT) -> list[object]:
     """The next frame of each socket."""
     return await asyncio.wait_for(asyncio.gather(*(socket.recv() for socket in sockets)), timeout)
 
@@ -89,7 +89,7 @@ def test_ten_broadcasts_in_a_row_reach_all_of_a_thousand_sockets(site: RunningSi
                 for number in range(10):
                     assert await texts(sockets) == [str(number)] * 1000
             assert layer.losses.as_dict() == {}
-            eventually(lambda: not layer.group_channels("room"), timeout=PATIENCE)
+            eventually(lambda: not layer.group_channels("room"), timeout=TIMEOUT)
 
     asyncio.run(scenario())
 
@@ -99,7 +99,7 @@ def test_a_thousand_frames_sent_at_once_are_consumed_in_order_by_two_workers(sit
         async with site.socket() as socket:
             for number in range(1000):
                 await socket.send(str(number))
-            received = [await asyncio.wait_for(socket.recv(), PATIENCE) for _ in range(1000)]
+            received = [await asyncio.wait_for(socket.recv(), TIMEOUT) for _ in range(1000)]
             assert received == [str(number) for number in range(1000)]
 
     asyncio.run(scenario())
@@ -131,7 +131,7 @@ def test_a_receive_consumer_that_raises_leaves_the_socket_open(site: RunningSite
         async with site.socket("/receive-broken") as socket:
             await socket.send("x")
             await asyncio.to_thread(eventually, lambda: "this receive consumer is broken" in site.output)
-            await asyncio.wait_for(await socket.ping(), PATIENCE)
+            await asyncio.wait_for(await socket.ping(), TIMEOUT)
 
     asyncio.run(scenario())
 
@@ -183,7 +183,7 @@ def test_redis_may_be_away_for_five_seconds_and_come_back_empty(own_redis: Redis
             await asyncio.sleep(max(0.0, 5 - (time.monotonic() - away)))
             await asyncio.to_thread(own_redis.start)
             with site.layer() as layer:
-                await asyncio.to_thread(eventually, lambda: len(layer.group_channels("room")) == 50, PATIENCE)
+                await asyncio.to_thread(eventually, lambda: len(layer.group_channels("room")) == 50, TIMEOUT)
                 layer.send_group("room", {"text": "we are back"})
             assert await texts(members) == ["we are back"] * 50
             stop.set()
@@ -205,7 +205,7 @@ def test_a_worker_finishes_what_it_took_when_it_is_told_to_stop(site: RunningSit
             assert await socket.recv() == "started"
             for worker in site.workers:
                 os.kill(worker.pid, signal.SIGTERM)
-            assert await asyncio.wait_for(socket.recv(), PATIENCE) == "done"
+            assert await asyncio.wait_for(socket.recv(), TIMEOUT) == "done"
             assert [await asyncio.to_thread(worker.wait) for worker in site.workers] == [0, 0]
 
     asyncio.run(scenario())

@@ -279,7 +279,7 @@ REPLY = "interface.v1.abc!client"
 
 
 @pytest.mark.parametrize(
-    ("send", "answered", "handed_on"),
+    ("send", "answered", "delegated"),
     [
         (lambda: None, False, False),
         (lambda: Channel(REPLY).send({"text": "x"}), True, False),
@@ -298,14 +298,14 @@ REPLY = "interface.v1.abc!client"
         (lambda: Group("chat").add("somebody.else"), False, False),
     ],
 )
-def test_the_worker_sees_whether_the_reply_channel_was_answered_or_handed_on(
-    default_layer: ChannelLayerWrapper, send: Any, answered: bool, handed_on: bool
+def test_the_worker_sees_whether_the_reply_channel_was_answered_or_delegated(
+    default_layer: ChannelLayerWrapper, send: Any, answered: bool, delegated: bool
 ) -> None:
     pending_message_store.prepare()
     trace = pending_message_store.watch(REPLY)
     send()
     pending_message_store.send_and_flush()
-    assert (trace.answered, trace.handed_on) == (answered, handed_on)
+    assert (trace.answered, trace.delegated) == (answered, delegated)
 
 
 def test_a_trace_ends_with_its_consumer(default_layer: ChannelLayerWrapper) -> None:

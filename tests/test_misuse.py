@@ -22,7 +22,7 @@ from channels_classic.message import Message
 from channels_classic.routing import Router
 from channels_classic.security.websockets import allowed_hosts_only
 from channels_classic.test import apply_routes
-from tests.interface_server.live import PATIENCE, live
+from tests.interface_server.live import TIMEOUT, live
 from tests.support.waiting import eventually
 from tests.worker.harness import make_worker, running
 
@@ -235,7 +235,7 @@ def test_text_that_is_no_text_is_named_with_its_type_and_the_socket(text: Any, k
     with live() as server, server.websocket("/chat/lobby/") as client:
         client.send("anything")
         server.consume("websocket.receive", {"text": text}, {"text": "the next one"})
-        assert client.recv(timeout=PATIENCE) == "the next one"
+        assert client.recv(timeout=TIMEOUT) == "the next one"
     complaint = f"'text' is {text!r} of type {kind}, expected text"
     assert f"message for the WebSocket /chat/lobby/ was ignored: {complaint}" in log()
 

@@ -60,7 +60,7 @@ class Running:
 
     attempt: Attempt
     reported: float
-    """When a report was last sent that it still runs."""
+    """The time at which a report was last sent that it still runs."""
 
     task: asyncio.Task[None] | None = None
     is_given_up: bool = False

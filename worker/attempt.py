@@ -188,7 +188,7 @@ class Attempt:
 
     def _check_answer(self, trace: Trace) -> None:
         """Record whether another consumer may answer the client; accept or warn when nothing will."""
-        self.result.delegated = trace.handed_on
+        self.result.delegated = trace.delegated
         if self.result.delivery.channel != "websocket.connect" or self.result.outcome is not Outcome.CONSUMED:
             return
         # Joining a group is not an answer: a consumer that only joins has forgotten to accept.

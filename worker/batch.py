@@ -15,7 +15,7 @@ from channels_classic.layers.planner import Delivery
 
 from .result import ConsumerResult
 
-LINGER = 0.002
+COLLECT_TIME = 0.002
 """Seconds for which results of fast consumers are collected, to be written together."""
 
 OVERTAKE = 30.0
@@ -72,7 +72,7 @@ class Batch:
             if not self._ended:
                 self._ended_since = self._since if started is None else started
             self._ended.append(result)
-            return not self._shares_results or self._since - self._ended_since > LINGER
+            return not self._shares_results or self._since - self._ended_since > COLLECT_TIME
 
     def hand_over(self) -> None:
         """Drop the running message from the batch: it continues as a coroutine."""

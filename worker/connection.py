@@ -58,7 +58,7 @@ class WorkerConnection:
         self._on_disconnect = on_disconnect
         self._connection: Connection | None = None
         self._used = 0.0
-        """When the layer last answered."""
+        """The time at which the layer last answered."""
         self._stopping = threading.Event()
 
     # For the loop

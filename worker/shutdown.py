@@ -64,12 +64,12 @@ class Shutdown:
             signal_pipe.notify(number)
 
     @contextlib.contextmanager
-    def attending(self, signals: bool) -> Iterator[None]:
+    def accepting_requests(self, signals: bool) -> Iterator[None]:
         """Inside the block the worker runs and can be asked to stop, with `signals` also by signals."""
         self._over.clear()
         self._terminal = os.isatty(0)
         self._signal_pipe = signal_pipe = SignalPipe()
-        thread = threading.Thread(target=self._attend, args=(signal_pipe,), name="worker-stopper", daemon=True)
+        thread = threading.Thread(target=self._wait_and_stop, args=(signal_pipe,), name="worker-stopper", daemon=True)
         thread.start()
         others = [signal.SIGUSR1, *([signal.SIGHUP] if self._worker.is_renewable else [])]
         try:
@@ -82,7 +82,7 @@ class Shutdown:
             thread.join()
             signal_pipe.close()
 
-    def _attend(self, signal_pipe: SignalPipe) -> None:
+    def _wait_and_stop(self, signal_pipe: SignalPipe) -> None:
         asked = self._wait_for_request(signal_pipe)
         if self._over.is_set():
             return

@@ -48,7 +48,7 @@ class _Watched:
     reported: float = 0.0
     overdue: bool = False
     retry_at: float = 0.0
-    """When messages may be put back again after the layer did not take them."""
+    """The time from which messages may be put back again, after the layer did not take them."""
 
 
 class Watchdog:

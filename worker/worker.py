@@ -148,7 +148,7 @@ class Worker:
         channels = [check_receivable(name) for name in self.apply_channel_filters(self.channel_layer.router.channels)]
         self.to_be_replaced = False
         begun = time.monotonic()
-        with self._shutdown.attending(self.signal_handlers):
+        with self._shutdown.accepting_requests(self.signal_handlers):
             logger.log(
                 logging.DEBUG if self.is_one_of_many else logging.INFO,
                 "Listening on channels %s",

@@ -1,4 +1,4 @@
-"""As many Daphnes as asked on one port: Daphne has no option for that, but serves a socket that is already open.
+"""Several Daphnes on one port: Daphne has no option for that, but serves a socket that is already open.
 
 `python -m benchmarks.project.daphnes PORT NUMBER`
 """

@@ -62,11 +62,11 @@ class Process:
         """True once it has been ready; from then on it handles signals."""
         self.wants_replacement = False
         self.beat_at: float | None = None
-        """When its last heartbeat came (by the clock); None for a process of a release that sends none."""
+        """The time of its last heartbeat (by the clock); None for a process of a release that sends none."""
         self.restart_reason = Reason.DIED
         """The reason to count when it ends."""
         self.deadline: float | None = None
-        """When to kill it (by the clock), once it was asked to stop."""
+        """The time to kill it (by the clock), once it was asked to stop."""
 
     def listen(self) -> None:
         """Read from its socket, which is readable."""

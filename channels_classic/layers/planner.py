@@ -70,7 +70,7 @@ class Delivery:
     token: str | None
     item: Item
     deadline: float = math.inf
-    """When it expires, by the clock of its worker."""
+    """The time at which it expires, by the clock of its worker."""
 
     @property
     def reply_channel(self) -> str | None:

@@ -26,7 +26,7 @@ from report import Phase, explanation, picture, table
 HERE = Path(__file__).parent
 MANAGE = [sys.executable, "-u", "-m", "django"]
 WORKERS = 4
-PATIENCE = 60.0
+TIMEOUT = 60.0
 QUIET = 2.0
 """Seconds without any message after which no more will come: consumers work for two milliseconds."""
 
@@ -54,7 +54,7 @@ class Program:
 
     def wait_for(self, pattern: str, times: int = 1) -> list[str]:
         """Return the matches of the pattern, as soon as there are this many."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while len(found := re.findall(pattern, self.output)) < times:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"There is no {pattern!r} in the output of {self._process.args}:\n{self.output}")

@@ -25,7 +25,7 @@ HTTP_1 = ("1.0", "1.1")
 CHUNK = 512 * 1024
 """Bytes of a body that travel with the request's message, and in each answer to a worker that asks for more."""
 
-LINGER = 2.0
+DISCARD_TIMEOUT = 2.0
 """Seconds for which a refused client is still read: many look for the response only when they have sent everything."""
 
 
@@ -154,7 +154,7 @@ class RequestBody:
         """Read what a refused client still sends, for a moment; one that waits for `100 Continue` sends nothing."""
         if self._more and not self._expects_100:
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._discard_rest(), LINGER)
+                await asyncio.wait_for(self._discard_rest(), DISCARD_TIMEOUT)
 
     async def _discard_rest(self) -> None:
         while self._more:

@@ -36,7 +36,7 @@ class _Group:
 
 
 class GroupIndex:
-    """Which clients of this process are in which groups, from which messages for groups are delivered. Pure.
+    """The groups and their members among the clients of this process, by which group messages are delivered. Pure.
 
     The truth is in the layer, which gives the members of an inbox in a group a version, and a new one with each change.
     Hints tell of the changes. One that leads from the version known here to the next extends what is known. Any other
@@ -145,7 +145,7 @@ class GroupIndex:
 
 
 class Renewals:
-    """When to renew each group: once in `half` seconds, half the time after which the layer drops memberships. Pure."""
+    """The times to renew groups: once in `half` seconds, half of the time a membership lasts in the layer. Pure."""
 
     def __init__(self, half: float, clock: Callable[[], float]) -> None:
         self._half = half

@@ -60,7 +60,7 @@ class Writer:
         self._throttled_log = ThrottledLog()
         self._sends: list[tuple[Outgoing, SendCallback | None]] = []
         self._steps: list[tuple[Step, asyncio.Future[Any] | None]] = []
-        self._undone: list[Step] = []
+        self._failed_posts: list[Step] = []
         self._wake: asyncio.Future[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -77,8 +77,8 @@ class Writer:
 
     def repeat(self) -> None:
         """Run the posted steps again that failed: the connection broke, or the layer refused them."""
-        undone, self._undone = self._undone, []
-        for step in undone:
+        failed, self._failed_posts = self._failed_posts, []
+        for step in failed:
             self.post(step)
 
     async def ask(self, step: Step) -> Any:
@@ -166,7 +166,7 @@ class Writer:
         for (step, future), result in zip(steps, results, strict=True):
             failed = isinstance(result, (LayerUnavailable, StepRefused))
             if future is None:
-                self._undone += [step] if failed else []
+                self._failed_posts += [step] if failed else []
             elif not future.done():
                 if failed:
                     future.set_exception(result)

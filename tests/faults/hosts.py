@@ -63,9 +63,9 @@ class Host:
         """Its lines go with it."""
         subprocess.run(["ip", "netns", "delete", self.name], check=False, capture_output=True)
 
-    def start(self, server: RedisServer, *, patience: float) -> None:
+    def start(self, server: RedisServer, *, timeout: float) -> None:
         """Start an interface server and a worker here; how many seconds they wait for an answer of the server."""
-        options = f"socket_timeout={patience}&socket_connect_timeout={patience}"
+        options = f"socket_timeout={timeout}&socket_connect_timeout={timeout}"
         self._url = f"redis://{self.server_address}:{server.port}/0?{options}"
         self.interface = self._run("runinterface", "--bind", self.front, "--port", str(PORT))
         self.worker = self._run("runworker")
@@ -115,7 +115,7 @@ class Host:
 
 @contextmanager
 def hosts(count: int) -> Iterator[list[Host]]:
-    """This many hosts. Raises `Unavailable`."""
+    """Hosts, as many as asked for. Raises `Unavailable`."""
     if shutil.which("ip") is None:
         raise Unavailable("there is no program `ip` here: `scripts/provide iproute2` installs it")
     # Others may do the same beside us; a block that they have is refused, and then another one is tried.

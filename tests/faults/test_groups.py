@@ -83,7 +83,7 @@ def stand_still(server: RedisServer, proxy: RedisProxy) -> None:
     """All data is lost, then the server is suspended for longer than programs wait for it."""
     server.flush()
     server.pause()
-    time.sleep(8)  # longer than the patience of a connection: the fault itself
+    time.sleep(8)  # longer than the timeout of a connection: the fault itself
     server.resume()
 
 

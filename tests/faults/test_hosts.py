@@ -75,7 +75,7 @@ def running() -> Iterator[tuple[Host, Host, RedisServer]]:
     try:
         with hosts(2) as (one, two), running_server(one, two) as server:
             for host in (one, two):
-                host.start(server, patience=1)
+                host.start(server, timeout=1)
             for host in (one, two):
                 host.ready()
             yield one, two, server

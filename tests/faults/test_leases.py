@@ -107,7 +107,7 @@ def test_a_frame_that_expired_with_a_worker_that_stood_still_is_counted_once(own
 
 
 def test_replies_that_came_while_the_interface_server_stood_still_are_not_late(own_redis: RedisServer) -> None:
-    """When it goes on leases have ended, and the reports are in its inbox."""
+    """Leases have ended when it goes on, and the reports are in its inbox."""
 
     async def main(site: ShortLived, layer: BaseChannelLayer) -> None:
         async with site.socket("/sleep") as socket:

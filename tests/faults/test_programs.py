@@ -37,7 +37,7 @@ def cut(server: RedisServer) -> None:
 
 def pause(server: RedisServer) -> None:
     server.pause()
-    time.sleep(6)  # longer than the default patience
+    time.sleep(6)  # longer than the default timeout
     server.resume()
 
 

@@ -38,7 +38,7 @@ def test_a_killed_server_loses_what_it_held_and_no_more(server: RedisServer, mak
 def test_a_stopped_server_costs_only_what_was_under_way(server: RedisServer, make_layer: Make) -> None:
     with Traffic(make_layer).running() as traffic:
         server.pause()
-        time.sleep(2.5)  # longer than the layers' patience
+        time.sleep(2.5)  # longer than the layers' timeouts
         server.resume()
         traffic.works_again(time.monotonic())
     # Each broken connection may have had a take or a send that the server carries out when it goes on.

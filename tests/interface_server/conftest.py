@@ -1,4 +1,4 @@
-"""A running interface server at default settings, and little patience when one stops."""
+"""A running interface server at default settings, and short timeouts when one stops."""
 
 from __future__ import annotations
 

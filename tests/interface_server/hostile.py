@@ -258,12 +258,12 @@ stalls = st.builds(
 """Clients of a server with TLS that never get beyond their handshake."""
 
 
-async def attack(port: int, some: Sequence[Input], patience: float) -> None:
-    """Be all of these clients at once; those that wait do so for `patience` seconds, or until they are left."""
-    await asyncio.gather(*(_be(port, one, patience) for one in some))
+async def attack(port: int, some: Sequence[Input], timeout: float) -> None:
+    """Be all of these clients at once; those that wait do so for `timeout` seconds, or until they are left."""
+    await asyncio.gather(*(_be(port, one, timeout) for one in some))
 
 
-async def _be(port: int, one: Input, patience: float) -> None:
+async def _be(port: int, one: Input, timeout: float) -> None:
     reader, writer = await asyncio.open_connection(HOST, port)
     with suppress(OSError):
         for piece in one.pieces:
@@ -277,7 +277,7 @@ async def _be(port: int, one: Input, patience: float) -> None:
             if one.end is End.HALF and writer.can_write_eof():
                 writer.write_eof()
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(_read_all(reader), patience)
+                await asyncio.wait_for(_read_all(reader), timeout)
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()

@@ -22,7 +22,7 @@ from channels_classic.layers.planner import Delivery, Report
 from channels_classic.layers.steps import Take
 from tests.support.waiting import scaled
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds for one answer; what waits here scales them."""
 
 
@@ -36,7 +36,7 @@ class Live:
 
     # The worker
 
-    def take(self, channel: str, timeout: float = PATIENCE) -> Delivery:
+    def take(self, channel: str, timeout: float = TIMEOUT) -> Delivery:
         """Take the next message of a channel as our own worker does: its end is not reported yet."""
         (taken,) = self.layer.run([Take([channel], 1, scaled(timeout))])
         assert taken is not None, f"no message on {channel} within {timeout} s"
@@ -78,18 +78,18 @@ class Live:
 
     def handshake(self, path: str = "/", **options: Any) -> ClientConnection:
         """A WebSocket that is answered by whoever plays the worker."""
-        options = {"compression": None, "ping_interval": None, "open_timeout": scaled(PATIENCE), **options}
+        options = {"compression": None, "ping_interval": None, "open_timeout": scaled(TIMEOUT), **options}
         # Entered here, because websockets warns of connections that are used without; with may enter it again.
         client: ClientConnection = connect(f"ws://127.0.0.1:{self.port}{path}", **options).__enter__()
         return client
 
     def http(self) -> http.client.HTTPConnection:
         """A connection for requests."""
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=scaled(PATIENCE))
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=scaled(TIMEOUT))
 
     def raw(self) -> socket.socket:
         """A connection for bytes."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=scaled(PATIENCE))
+        return socket.create_connection(("127.0.0.1", self.port), timeout=scaled(TIMEOUT))
 
 
 @contextmanager
@@ -114,10 +114,10 @@ def running(server: Server, layer: BaseChannelLayer) -> Iterator[Live]:
     """Run a server until the end of the block."""
     thread = threading.Thread(target=server.run)
     thread.start()
-    assert server.ready.wait(scaled(PATIENCE))
+    assert server.ready.wait(scaled(TIMEOUT))
     try:
         yield Live(server, layer)
     finally:
         server.stop()
-        thread.join(scaled(2 * PATIENCE))
+        thread.join(scaled(2 * TIMEOUT))
         assert not thread.is_alive()

@@ -161,7 +161,7 @@ def test_hostile_clients_break_nothing(caplog: pytest.LogCaptureFixture) -> None
 
         def round_of(some: list[Input]) -> None:
             kinds.update(one.kind for one in some)
-            asyncio.run(attack(server.port, some, patience=0.05))
+            asyncio.run(attack(server.port, some, timeout=0.05))
             be_good(server)
             assert "Traceback" not in caplog.text, some
             caplog.clear()
@@ -184,7 +184,7 @@ def test_tls_handshakes_that_stall_break_nothing(certificate: Path, caplog: pyte
 
         def round_of(some: list[Input]) -> None:
             kinds.update(one.kind for one in some)
-            asyncio.run(attack(server.port, some, patience=0.05))
+            asyncio.run(attack(server.port, some, timeout=0.05))
             assert "Traceback" not in caplog.text, some
             caplog.clear()
 
@@ -199,7 +199,7 @@ def test_a_flood_of_connections_leaves_nothing_behind(caplog: pytest.LogCaptureF
     limits = {"head_timeout": scaled(0.3), "keep_alive": 0.3}
     with live(limits=limits, ping_interval=0.2, ping_timeout=0.3) as server, answering(server):
         for _ in range(3):
-            asyncio.run(attack(server.port, flood, patience=0.1))
+            asyncio.run(attack(server.port, flood, timeout=0.1))
         be_good(server)
         eventually(lambda: not left_behind(server), timeout=10)
     assert "Traceback" not in caplog.text

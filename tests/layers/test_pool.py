@@ -53,7 +53,7 @@ def test_coroutines_that_receive_again_and_again_keep_their_connections(
 
 @pytest.mark.parametrize("turns", range(4))
 def test_nobody_waits_for_a_task_that_was_cancelled(layer: RedisChannelLayer, turns: int) -> None:
-    """As by a program that cancels all tasks of its event loop, before the one that carries steps began or later."""
+    """Programs cancel all tasks of their event loop, before the one that carries steps began or later."""
 
     async def scenario() -> None:
         await layer.send_async("jobs", {})

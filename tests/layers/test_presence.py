@@ -125,7 +125,7 @@ def test_what_is_written_again_concerns_members_alone_and_overwrites_nothing(lis
 
 
 def test_clients_of_an_interface_server_that_is_gone_are_not_present(listened: BaseChannelLayer) -> None:
-    """As soon as it counts as dead; a later one of those that were there would be announced again."""
+    """They are left out as soon as it counts as dead; one that came back later would be announced again."""
     dead, alive = live(listened), live(listened)
     run(listened, JoinAs("room", dead, {"a": ADA, "b": ADA, "c": BOB}))
     run(listened, JoinAs("room", alive, {"d": BOB}))

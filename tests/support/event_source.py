@@ -12,7 +12,7 @@ from tests.support.waiting import scaled
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class EventSource:
         self.path = path
         self._port = port
         self.parser = StreamParser()
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=scaled(PATIENCE))
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=scaled(TIMEOUT))
         self._connection.request("GET", path, headers={"Accept": "text/event-stream", **(headers or {})})
         self._taken = 0
         self.token = ""
@@ -121,7 +121,7 @@ class EventSource:
         self, text: str | bytes, token: str | None = None, path: str | None = None, port: int | None = None
     ) -> int:
         """Send a message, over a connection of its own; return the status."""
-        connection = http.client.HTTPConnection("127.0.0.1", port or self._port, timeout=scaled(PATIENCE))
+        connection = http.client.HTTPConnection("127.0.0.1", port or self._port, timeout=scaled(TIMEOUT))
         try:
             headers = {"Event-Stream-Token": self.token if token is None else token}
             body = text.encode() if isinstance(text, str) else text

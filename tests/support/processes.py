@@ -17,7 +17,7 @@ from types import TracebackType
 
 from tests.support.waiting import accepts_connections, scaled
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds that a wait lasts unless the caller says otherwise, scaled like every deadline here."""
 
 
@@ -81,7 +81,7 @@ class Process:
         with self._news:
             return "".join(self._lines)
 
-    def wait_for_line(self, pattern: str, timeout: float = PATIENCE, *, occurrences: int = 1) -> str:
+    def wait_for_line(self, pattern: str, timeout: float = TIMEOUT, *, occurrences: int = 1) -> str:
         """Return the first line in which ``pattern`` is found (or the second, third, …), also when it came earlier."""
         timeout = scaled(timeout)
         deadline = time.monotonic() + timeout
@@ -95,7 +95,7 @@ class Process:
                     raise self._failure(f"wrote no line like {pattern!r}", timeout)
                 self._news.wait(left)
 
-    def wait_for_port(self, port: int, timeout: float = PATIENCE) -> None:
+    def wait_for_port(self, port: int, timeout: float = TIMEOUT) -> None:
         """Return once somebody listens on the port of the loopback interface."""
         timeout = scaled(timeout)
         deadline = time.monotonic() + timeout
@@ -105,7 +105,7 @@ class Process:
                 raise self._failure(f"does not listen on port {port}", timeout)
             time.sleep(0.05)
 
-    def wait(self, timeout: float = PATIENCE) -> int:
+    def wait(self, timeout: float = TIMEOUT) -> int:
         """Return the exit status once the program has ended by itself and its output is complete."""
         timeout = scaled(timeout)
         try:

@@ -19,7 +19,7 @@ Start = Callable[..., Process]
 
 ROOT = Path(__file__).parent.parent.parent
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 LISTENS = r"Listening on channels|Worker process \d+ listens"
 """The line of the log that says that a process began to work."""
@@ -70,4 +70,4 @@ def answering_pids(layer: RedisChannelLayer, count: int) -> set[int]:
     """The processes that answered `count` messages, sent now."""
     for number in range(count):
         layer.send("work", {"number": number, "seconds": 0.2, "answer": "answers"})
-    return {answer["pid"] for answer in drain(layer, "answers", count, PATIENCE)}
+    return {answer["pid"] for answer in drain(layer, "answers", count, TIMEOUT)}

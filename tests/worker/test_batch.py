@@ -7,7 +7,7 @@ import time
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Delivery
 from channels_classic.layers.results import Item
-from channels_classic.worker.batch import LINGER, Batch
+from channels_classic.worker.batch import COLLECT_TIME, Batch
 from channels_classic.worker.result import ConsumerResult
 
 
@@ -76,7 +76,7 @@ def test_endings_are_collected_for_a_moment() -> None:
     batch = filled(3)
     batch.start()
     assert not batch.end(result(0))
-    time.sleep(LINGER)
+    time.sleep(COLLECT_TIME)
     batch.start()
     assert batch.end(result(1))
     assert len(batch.ended()) == 2
@@ -87,7 +87,7 @@ def test_endings_are_collected_for_a_moment() -> None:
 def test_a_slow_consumer_is_written_at_once() -> None:
     batch = filled(1)
     batch.start()
-    time.sleep(LINGER)
+    time.sleep(COLLECT_TIME)
     assert batch.end(result(0))
 
 

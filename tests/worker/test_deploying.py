@@ -15,7 +15,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from tests.support.processes import Process
 from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain
-from tests.worker.programs import LISTENS, PATIENCE, Start, alive, answering_pids, begun
+from tests.worker.programs import LISTENS, TIMEOUT, Start, alive, answering_pids, begun
 
 KINDS = pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["alone", "supervised"])
 
@@ -42,10 +42,10 @@ def test_a_hangup_replaces_all_processes_and_loses_nothing(
     worker.send_signal(signal.SIGHUP)
     while begun(worker) < 2 * count:
         sent = send_for(redis, 0.1, sent)
-    answers = drain(redis, "answers", sent, PATIENCE)
+    answers = drain(redis, "answers", sent, TIMEOUT)
     assert sorted(answer["number"] for answer in answers) == list(range(sent))
     if options:
-        eventually(lambda: not any(alive(pid) for pid in before), PATIENCE)
+        eventually(lambda: not any(alive(pid) for pid in before), TIMEOUT)
         assert not before & answering_pids(redis, 4)
     else:
         assert before == {worker.pid} == answering_pids(redis, 2)  # the process is the same, the program is new
@@ -63,7 +63,7 @@ def test_new_code_that_does_not_start_stops_nothing(start: Start, redis: RedisCh
     assert answering_pids(redis, 4) == before
     broken.unlink()
     supervisor.send_signal(signal.SIGHUP)
-    eventually(lambda: not any(alive(pid) for pid in before), PATIENCE)
+    eventually(lambda: not any(alive(pid) for pid in before), TIMEOUT)
     assert not before & answering_pids(redis, 4)
 
 
@@ -79,7 +79,7 @@ def test_a_process_is_replaced_after_its_number_of_messages_and_loses_nothing(
         while len(re.findall(r"for a replacement of this .*: it has consumed \d+ messages", worker.output)) < turn:
             sent = send_for(redis, 0.02, sent)
         worker.wait_for_line(LISTENS, occurrences=count + turn)
-    answers = drain(redis, "answers", sent, PATIENCE)
+    answers = drain(redis, "answers", sent, TIMEOUT)
     assert sorted(answer["number"] for answer in answers) == list(range(sent))
     assert worker.stop() == 0, worker.output
 
@@ -92,7 +92,7 @@ def test_who_waits_is_told_when_a_process_was_killed(start: Start, redis: RedisC
     victim = children(supervisor)
     for pid in victim:
         os.kill(pid, signal.SIGKILL)
-    assert inbox.wait(1, PATIENCE) == [("client", Outcome.DIED)]
+    assert inbox.wait(1, TIMEOUT) == [("client", Outcome.DIED)]
     supervisor.wait_for_line(r"died holding 1 message\(s\): 1 of work")
 
 
@@ -104,7 +104,7 @@ def test_a_worker_begins_again_when_a_file_changes_and_finishes_what_it_took(
     worker = start("--reload", PYTHONPATH=str(tmp_path), WATCHED="watched")
     redis.send("work", {"number": 1, "seconds": 2, "answer": "answers"})
     worker.wait_for_line("working")
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while "finishing the messages taken so far" not in worker.output and time.monotonic() < deadline:
         os.utime(module, (time.time() + 10, time.time() + 10))
         time.sleep(0.1)

@@ -88,7 +88,7 @@ def layer() -> FaultyLayer:
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_BACKOFF", (0.01, 0.05))
     monkeypatch.setattr(outstanding, "RETRY_TIME", 0.3)
     monkeypatch.setattr(pending_message_store, "retry_time", 0.2)

@@ -17,7 +17,7 @@ from channels_classic.layers.steps import Connection, Length, Step
 from channels_classic.message import Message
 from tests.support.redis_server import RedisServer, free_port
 from tests.worker.harness import drain, make_worker, running
-from tests.worker.programs import PATIENCE, running_worker
+from tests.worker.programs import TIMEOUT, running_worker
 
 IDLE = 1.2
 """Seconds for which a connection rests, longer than the firewall remembers it."""
@@ -91,7 +91,7 @@ def test_a_reply_arrives_though_the_server_closed_the_connection_of_its_worker(
     own_redis.command("CONFIG", "SET", "timeout", "1")
     with running_worker(own_redis.url) as worker:
         send_work(layer, kind, 4)
-        assert drain(layer, "answers", 1, PATIENCE)[0]["number"] == 7
+        assert drain(layer, "answers", 1, TIMEOUT)[0]["number"] == 7
         assert worker.stop() == 0
         assert "Retrying" not in worker.output, "an idle connection that was closed is no outage"
 
@@ -105,7 +105,7 @@ def test_a_reply_arrives_though_the_connection_of_its_worker_was_killed(
         send_work(layer, kind, seconds)
         worker.wait_for_line("is working")
         own_redis.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        assert drain(layer, "answers", 1, PATIENCE)[0]["number"] == 7
+        assert drain(layer, "answers", 1, TIMEOUT)[0]["number"] == 7
         assert worker.stop() == 0
 
 
@@ -117,7 +117,7 @@ def test_a_reply_arrives_though_a_firewall_forgot_the_connection_of_its_worker(
     try:
         with running_worker(f"{firewall.url}?socket_timeout=1") as worker:
             send_work(layer, kind, 4)
-            assert drain(layer, "answers", 1, PATIENCE)[0]["number"] == 7
+            assert drain(layer, "answers", 1, TIMEOUT)[0]["number"] == 7
             worker.stop()
     finally:
         firewall.close()

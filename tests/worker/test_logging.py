@@ -16,7 +16,7 @@ from channels_classic.worker.failure_log import FailureLog
 from tests.support.processes import Process
 from tests.support.waiting import eventually
 from tests.worker.harness import drain
-from tests.worker.programs import PATIENCE, ROOT
+from tests.worker.programs import ROOT, TIMEOUT
 
 SETTINGS = """
 from tests.projects.worker.settings import *
@@ -57,9 +57,9 @@ def project(tmp_path: Path, redis_url: str) -> Any:
 
 def consumed(redis: RedisChannelLayer) -> None:
     """Return when the worker has consumed what was sent to `fail` before: it takes from channels in any order."""
-    eventually(lambda: redis.channel_statistics("fail")["messages_pending"] == 0, PATIENCE)
+    eventually(lambda: redis.channel_statistics("fail")["messages_pending"] == 0, TIMEOUT)
     redis.send("echo", {"number": 1, "answer": "answers"})
-    drain(redis, "answers", 1, PATIENCE)
+    drain(redis, "answers", 1, TIMEOUT)
 
 
 def on_root(tmp_path: Path) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def test_verbosity_is_what_django_means_by_it(
     with project({}, "-v", verbosity) as worker:
         for _ in range(3):
             redis.send("work", {"number": 1, "seconds": 0.1, "answer": "answers"})
-        drain(redis, "answers", 3, PATIENCE)
+        drain(redis, "answers", 3, TIMEOUT)
         consumed(redis)
         assert worker.stop() == 0
     output = worker.output
@@ -220,7 +220,7 @@ def test_a_flood_of_failures_is_bounded_and_counted(project: Any, redis: RedisCh
         worker.wait_for_line("Listening")
         for _ in range(1000):
             redis.send("fail", {})
-        eventually(lambda: redis.run([Length("fail")]) == [0], PATIENCE)
+        eventually(lambda: redis.run([Length("fail")]) == [0], TIMEOUT)
         assert worker.stop() == 0
     logged = worker.output.count("of fail failed after")
     left_out = sum(int(number) for number in re.findall(r"of fail: (\d+) more failures within a second", worker.output))

@@ -15,7 +15,7 @@ from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain
-from tests.worker.programs import LISTENS, PATIENCE, Start, alive, begun, running_worker
+from tests.worker.programs import LISTENS, TIMEOUT, Start, alive, begun, running_worker
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -44,7 +44,7 @@ def _apart(server: RedisServer) -> str:
 def still_works(layer: RedisChannelLayer) -> int:
     """The process that answers a message sent now."""
     layer.send("echo", {"number": -1, "answer": "proof"})
-    pid: int = drain(layer, "proof", 1, PATIENCE)[0]["pid"]
+    pid: int = drain(layer, "proof", 1, TIMEOUT)[0]["pid"]
     return pid
 
 
@@ -55,7 +55,7 @@ def test_a_consumer_that_fails_is_reported_logged_and_told_to_error_trackers(
     before = len(lasting.output)
     inbox = Inbox(layer)
     inbox.post(channel, {})
-    assert inbox.wait(1, PATIENCE) == [("client", Outcome.RAISED)]
+    assert inbox.wait(1, TIMEOUT) == [("client", Outcome.RAISED)]
     assert still_works(layer) == lasting.pid
     lasting.wait_for_line(error)
     consumer = f"tests.projects.worker.consumers.{channel}"
@@ -74,7 +74,7 @@ def test_a_consumer_that_leaks_memory_costs_a_process_not_a_message(
     while begun(worker) == listening:
         redis.send("leak", {"number": sent, "mebibytes": 40, "answer": "answers"})
         sent += 1
-        assert drain(redis, "answers", 1, PATIENCE)[0]["number"] == sent - 1
+        assert drain(redis, "answers", 1, TIMEOUT)[0]["number"] == sent - 1
     worker.wait_for_line("for a replacement of this worker process: it has grown to [0-9]{3,4} MiB")
 
 
@@ -92,13 +92,13 @@ def test_a_consumer_that_waits_for_ever_is_given_up_and_its_process_replaced(
     before = still_works(redis)
     inbox = Inbox(redis)
     inbox.post("wait", {})
-    assert inbox.wait(1, PATIENCE) == [("client", Outcome.RAISED)]
+    assert inbox.wait(1, TIMEOUT) == [("client", Outcome.RAISED)]
     supervisor.wait_for_line(
         r"The consumer \S+\.wait_for_ever of wait failed after (?:0\.[5-9]|[12]\.)\d* s\. A consumer of 'wait' runs"
     )
     supervisor.wait_for_line("threading.Event")  # where it waits
     supervisor.wait_for_line("tracked ConsumerTimeout of wait_for_ever on wait")
-    eventually(lambda: not alive(before), PATIENCE)
+    eventually(lambda: not alive(before), TIMEOUT)
     assert still_works(redis) != before
     assert supervisor.output.count("failed after") == 1
     assert supervisor.stop() == 0
@@ -110,7 +110,7 @@ def test_a_consumer_that_keeps_its_whole_process_from_running_is_killed(start: S
     inbox = Inbox(redis)
     inbox.post("compute", {})
     supervisor.wait_for_line("computing")
-    assert inbox.wait(1, PATIENCE) == [("client", Outcome.DIED)]
+    assert inbox.wait(1, TIMEOUT) == [("client", Outcome.DIED)]
     supervisor.wait_for_line("has been stuck for [5-9] s: killing it")
     supervisor.wait_for_line(r"died holding 1 message\(s\): 1 of compute")
     assert still_works(redis) != before
@@ -122,7 +122,7 @@ def test_what_a_consumer_forks_does_not_go_on_as_a_worker(
 ) -> None:
     for number in range(5):
         layer.send(channel, {"number": number, "answer": "answers"})
-    answers = drain(layer, "answers", 5, PATIENCE)
+    answers = drain(layer, "answers", 5, TIMEOUT)
     assert [(answer["number"], answer["pid"]) for answer in answers] == [(n, lasting.pid) for n in range(5)]
     assert still_works(layer) == lasting.pid
     assert layer.run([Length("answers")]) == [0]
@@ -131,13 +131,13 @@ def test_what_a_consumer_forks_does_not_go_on_as_a_worker(
 def test_a_database_that_was_closed_is_opened_again(lasting: Process, layer: RedisChannelLayer) -> None:
     for channel, answer in (("query", 42), ("close-database", 1), ("query", 42)):
         layer.send(channel, {"number": 1, "answer": "answers"})
-        assert drain(layer, "answers", 1, PATIENCE)[0]["number"] == answer
+        assert drain(layer, "answers", 1, TIMEOUT)[0]["number"] == answer
     assert still_works(layer) == lasting.pid
 
 
 def test_a_consumer_that_sends_to_a_full_channel_loses_that_alone(lasting: Process, layer: RedisChannelLayer) -> None:
     layer.send("fill", {"number": 1, "answer": "answers"})
-    assert drain(layer, "answers", 1, PATIENCE)[0]["number"] == 1
+    assert drain(layer, "answers", 1, TIMEOUT)[0]["number"] == 1
     assert still_works(layer) == lasting.pid
     lasting.wait_for_line("for tiny: the channel held its capacity")
 
@@ -145,7 +145,7 @@ def test_a_consumer_that_sends_to_a_full_channel_loses_that_alone(lasting: Proce
 def test_a_consumer_that_sends_nonsense_loses_that_alone(lasting: Process, layer: RedisChannelLayer) -> None:
     inbox = Inbox(layer)
     inbox.post("babble", {"number": 1, "answer": "answers"})
-    assert drain(layer, "answers", 1, PATIENCE)[0]["number"] == 1
+    assert drain(layer, "answers", 1, TIMEOUT)[0]["number"] == 1
     assert inbox.wait(1) == [("client", Outcome.CONSUMED)]
     lasting.wait_for_line("'no such name!!' is not a valid channel name")
     lasting.wait_for_line("The message for 'answers' cannot be sent")
@@ -160,9 +160,9 @@ def test_a_process_that_dies_costs_only_what_it_had_taken(start: Start, redis: R
         redis.send("echo", {"number": number, "answer": "answers"})
     os.kill(victim, signal.SIGKILL)
     supervisor.wait_for_line(rf"Worker process {victim} died holding 1 message\(s\): 1 of work")
-    answers = drain(redis, "answers", 100, PATIENCE)
+    answers = drain(redis, "answers", 100, TIMEOUT)
     assert sorted(answer["number"] for answer in answers) == list(range(100))
-    eventually(lambda: redis.channel_statistics("work").get("lost_died") == 1, PATIENCE)
+    eventually(lambda: redis.channel_statistics("work").get("lost_died") == 1, TIMEOUT)
     supervisor.wait_for_line(LISTENS, occurrences=3)
     still_works(redis)
     assert redis.run([Length("answers")]) == [0]

@@ -12,7 +12,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Length
 from tests.support.waiting import eventually
 from tests.worker.harness import drain
-from tests.worker.programs import LISTENS, PATIENCE, Start, alive, answering_pids
+from tests.worker.programs import LISTENS, TIMEOUT, Start, alive, answering_pids
 
 
 @pytest.mark.parametrize(("number", "threads"), [(signal.SIGTERM, "3"), (signal.SIGINT, "1")])
@@ -73,8 +73,8 @@ def test_nothing_is_lost_when_workers_are_stopped_again_and_again_under_load(
         assert worker.wait() == 0
     (left, answered) = redis.run([Length("echo"), Length("answers")])
     assert left + answered == sent
-    numbers = [answer["number"] for answer in drain(redis, "answers", answered, PATIENCE)]
-    numbers += [message["number"] for message in drain(redis, "echo", left, PATIENCE)]
+    numbers = [answer["number"] for answer in drain(redis, "answers", answered, TIMEOUT)]
+    numbers += [message["number"] for message in drain(redis, "echo", left, TIMEOUT)]
     assert sorted(numbers) == list(range(sent))
 
 
@@ -129,7 +129,7 @@ def test_processes_end_when_their_supervisor_is_killed(start: Start, redis: Redi
     supervisor = start("--processes", "2", listening=2)
     pids = answering_pids(redis, 4)
     os.kill(supervisor.pid, signal.SIGKILL)
-    eventually(lambda: not any(alive(pid) for pid in pids), PATIENCE)
+    eventually(lambda: not any(alive(pid) for pid in pids), TIMEOUT)
 
 
 def test_a_process_that_is_told_twice_to_stop_by_others_still_finishes(start: Start, redis: RedisChannelLayer) -> None:

@@ -20,7 +20,7 @@ from channels_classic.worker import Worker
 from tests.support.processes import Process
 from tests.support.running_site import RunningSite
 from tests.support.waiting import eventually
-from tests.worker.programs import PATIENCE
+from tests.worker.programs import TIMEOUT
 
 LONG = "DEPLOYS" in os.environ
 
@@ -72,7 +72,7 @@ class Talk:
                 await asyncio.wait_for(self._receive(), 3)
             await asyncio.sleep(PACE)
         await self._send()
-        await asyncio.wait_for(self._receive(), 2 * PATIENCE)
+        await asyncio.wait_for(self._receive(), 2 * TIMEOUT)
 
     async def _send(self) -> None:
         await self._socket.send(str(self.sent))
@@ -108,7 +108,7 @@ async def talking(site: RunningSite) -> AsyncIterator[list[Talk]]:
 
 
 async def line(process: Process, pattern: str, occurrences: int = 1) -> str:
-    return await asyncio.to_thread(process.wait_for_line, pattern, PATIENCE, occurrences=occurrences)
+    return await asyncio.to_thread(process.wait_for_line, pattern, TIMEOUT, occurrences=occurrences)
 
 
 async def pause(seconds: float) -> None:
@@ -176,7 +176,7 @@ def test_sockets_lose_what_killed_workers_had_taken_and_the_statistics_know_how_
             found = layer.channel_statistics("websocket.receive")
             return {name: number for name, number in found.items() if name.startswith("lost_")}
 
-        eventually(lambda: sum(counted().values()) >= lost, PATIENCE)
+        eventually(lambda: sum(counted().values()) >= lost, TIMEOUT)
         sys.stdout.write(f"{lost} frames were lost; the statistics say {counted()}\n")
         assert sum(counted().values()) == lost
 
@@ -189,15 +189,15 @@ def test_a_socket_goes_on_at_once_when_the_worker_that_had_its_frame_is_killed(
             await line(workers, "listens", 2)
             async with site.socket("/sleep") as socket:
                 await socket.send("60")
-                assert await asyncio.wait_for(socket.recv(), PATIENCE) == "started"
+                assert await asyncio.wait_for(socket.recv(), TIMEOUT) == "started"
                 for pid in re.findall(r"Worker process (\d+) listens", workers.output):
                     os.kill(int(pid), signal.SIGKILL)
                 await line(workers, "it is replaced", 2)  # so that the next frame is handed to neither
                 await socket.send("0")
                 for answer in ("started", "done"):
-                    assert await asyncio.wait_for(socket.recv(), PATIENCE) == answer
+                    assert await asyncio.wait_for(socket.recv(), TIMEOUT) == answer
             assert "died holding 1 message(s): 1 of websocket.receive" in workers.output
 
     with make_site() as site, site.layer() as layer:
         asyncio.run(scenario(site))
-        eventually(lambda: layer.channel_statistics("websocket.receive").get("lost_died") == 1, PATIENCE)
+        eventually(lambda: layer.channel_statistics("websocket.receive").get("lost_died") == 1, TIMEOUT)

@@ -21,7 +21,7 @@ from channels_classic.worker import attempt, stats
 from channels_classic.worker.stats import ConsumerStats, Stats, report
 from tests.support.waiting import eventually
 from tests.worker.harness import Inbox, drain, make_group, make_worker, running
-from tests.worker.programs import PATIENCE, Start
+from tests.worker.programs import TIMEOUT, Start
 
 
 @given(st.lists(st.floats(1e-7, 1e4), min_size=1, max_size=30), st.sampled_from([1, 50, 99, 100]))
@@ -119,7 +119,7 @@ def test_a_process_tells_when_it_is_asked_and_at_its_end(start: Start, redis: Re
     worker.wait_for_line(r"Running 1 process\(es\) × 1 thread\(s\) on default \(\S*RedisChannelLayer\)")
     for number in range(2):
         redis.send("echo", {"number": 1, "answer": "answers"})
-        drain(redis, "answers", 1, PATIENCE)
+        drain(redis, "answers", 1, TIMEOUT)
         worker.send_signal(signal.SIGUSR1)
         worker.wait_for_line(rf"^\S*worker\.consumers\.echo +{number + 1} +0 +0 +0 ")
     assert worker.stop() == 0
@@ -130,7 +130,7 @@ def test_every_process_of_a_supervisor_tells_when_that_is_asked(start: Start, re
     supervisor = start("--processes", "2", "--threads", "2", listening=2)
     supervisor.wait_for_line(r"Running 2 process\(es\) × 2 thread\(s\) on default .*, for channels .*echo, ")
     redis.send("echo", {"number": 1, "answer": "answers"})
-    drain(redis, "answers", 1, PATIENCE)
+    drain(redis, "answers", 1, TIMEOUT)
     supervisor.send_signal(signal.SIGUSR1)
     supervisor.wait_for_line(r"worker\.consumers\.echo +1 +0 +0 +0 ")
     assert supervisor.output.count("Listening on channels") == 0

@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 from tests.support.running_site import RunningSite
-from tests.worker.programs import PATIENCE
+from tests.worker.programs import TIMEOUT
 
 SOCKETS = int(os.environ.get("DEPLOYS", "100"))
 
@@ -21,11 +21,11 @@ pytestmark = pytest.mark.timeout(180)
 
 
 async def streamed(socket: ClientConnection, pause: float) -> tuple[float, float]:
-    """When the first and the last number of a stream came."""
+    """Return the times at which the first and the last number of a stream came."""
     await socket.send(str(pause))
     first = 0.0
     for number in range(5):
-        assert await asyncio.wait_for(socket.recv(), PATIENCE) == str(number)
+        assert await asyncio.wait_for(socket.recv(), TIMEOUT) == str(number)
         first = first or time.monotonic()
     return first, time.monotonic()
 

@@ -10,7 +10,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Take
 from tests.support.waiting import eventually
 from tests.worker.harness import drain
-from tests.worker.programs import PATIENCE, Start
+from tests.worker.programs import TIMEOUT, Start
 
 THREADS = 50
 
@@ -27,7 +27,7 @@ def test_fifty_waiting_consumers_finish_well_within_a_second_of_each_other(
     worker = start("--threads", str(THREADS))
     for number in range(THREADS):
         redis.send("work", {"number": number, "seconds": 0.1, "answer": "answers"})
-    answers = drain(redis, "answers", THREADS, PATIENCE)
+    answers = drain(redis, "answers", THREADS, TIMEOUT)
     assert {answer["pid"] for answer in answers} == {worker.pid}
     assert sorted(answer["number"] for answer in answers) == list(range(THREADS))
     times = [answer["time"] for answer in answers]

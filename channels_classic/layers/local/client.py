@@ -23,7 +23,7 @@ from channels_classic.layers.local.wire import WAKE, Lose, decode_result, encode
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.steps import Step, Take
 
-PATIENCE = 5.0
+ANSWER_TIMEOUT = 5.0
 """Seconds an answer may take, beyond the time a `Take` waits, before the host counts as lost."""
 
 _NEXT_STEP = "Start one, with `python manage.py runinterface` or `runserver`, or name a Redis layer in CHANNEL_LAYERS."
@@ -55,7 +55,7 @@ class SocketConnection:
             self._socket = _connected(self._address)
         except OSError as error:
             raise unavailable(self._address, error) from error
-        self._timeout = PATIENCE
+        self._timeout = ANSWER_TIMEOUT
 
     def _set_timeout(self, timeout: float) -> None:
         self._timeout = timeout
@@ -93,7 +93,7 @@ class SocketConnection:
     def read(self) -> Any:
         step = self._unread.popleft()
         try:
-            answer = self._answer(PATIENCE + step.timeout if isinstance(step, Take) else PATIENCE)
+            answer = self._answer(ANSWER_TIMEOUT + step.timeout if isinstance(step, Take) else ANSWER_TIMEOUT)
         except OSError as error:
             self._fail(error)
         if isinstance(step, Lose):
@@ -168,7 +168,7 @@ class AsyncSocketConnection:
             self._stream = await self._open()
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
-        limit = PATIENCE + sum(step.timeout for step in steps if isinstance(step, Take))
+        limit = ANSWER_TIMEOUT + sum(step.timeout for step in steps if isinstance(step, Take))
         async with self._turn, self._guard():
             if self._stream is None or self._stream.ended:
                 self._stream = await self._reopen()
@@ -278,7 +278,7 @@ def _connected(address: str) -> socket.socket:
     try:
         # The kernel's own timeouts: Python's cost a poll for every read, and make it wait where nothing must wait.
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-            connection.setsockopt(socket.SOL_SOCKET, option, _timeval(PATIENCE))
+            connection.setsockopt(socket.SOL_SOCKET, option, _timeval(ANSWER_TIMEOUT))
         connection.connect(socket_address(address))
         user = user_of_peer(connection)
         if user != os.geteuid():
@@ -312,5 +312,5 @@ def unavailable(address: str, error: BaseException) -> LayerUnavailable:
     if isinstance(error, NO_HOST):
         reason = "no interface server of this project and user hosts it"
     elif isinstance(error, (BlockingIOError, asyncio.TimeoutError)):
-        reason = f"the interface server that hosts it has not answered for {PATIENCE:g} seconds"
+        reason = f"the interface server that hosts it has not answered for {ANSWER_TIMEOUT:g} seconds"
     return LayerUnavailable(address, reason, FOREIGN_NEXT_STEP if isinstance(error, ForeignHost) else _NEXT_STEP)

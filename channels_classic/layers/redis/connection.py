@@ -54,7 +54,7 @@ class RedisConnection:
 
     def _ask(self, commands: Sequence[Command]) -> list[Any]:
         self._raw._sock.sendall(packed(commands))
-        return self._protocol.check([self._reply(self._connector.patience) for _ in commands])
+        return self._protocol.check([self._reply(self._connector.reply_timeout) for _ in commands])
 
     def write(self, steps: Sequence[Step]) -> None:
         self._guard(lambda: self._write(steps))
@@ -77,7 +77,7 @@ class RedisConnection:
 
     def _read(self) -> Any:
         step, count = self._unread.popleft()
-        timeout = self._connector.patience + (step.timeout if isinstance(step, Take) else 0.0)
+        timeout = self._connector.reply_timeout + (step.timeout if isinstance(step, Take) else 0.0)
         replies = [self._reply(timeout) for _ in range(count)]
         if step is None:
             self._protocol.settle(replies)

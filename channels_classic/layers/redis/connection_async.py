@@ -106,7 +106,7 @@ class AsyncRedisConnection:
             await self._fail(error)
 
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        return self._protocol.check(await self._line.ask(commands, self._connector.patience))
+        return self._protocol.check(await self._line.ask(commands, self._connector.reply_timeout))
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
         async with self._turn:
@@ -121,7 +121,7 @@ class AsyncRedisConnection:
         commands, counts = self._protocol.commands(steps)
         blocks = sum(step.timeout for step in steps if isinstance(step, Take))
         written = time.monotonic()
-        replies = await self._line.ask([*due, *commands], self._connector.patience + blocks)
+        replies = await self._line.ask([*due, *commands], self._connector.reply_timeout + blocks)
         self._protocol.settle(replies[: len(due)])
         is_stale = time.monotonic() - written > STALE_AFTER
         results, end = [], len(due)

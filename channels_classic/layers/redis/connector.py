@@ -14,9 +14,9 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 
 from channels_classic.exceptions import LayerUnavailable
-from channels_classic.layers.redis.handover import IMPATIENT, UNPROVEN, Former, find_proof
+from channels_classic.layers.redis.handover import QUICK, UNPROVEN, Former, find_proof
 
-PATIENCE = 5.0
+REPLY_TIMEOUT = 5.0
 """Seconds to wait for a reply, beyond the time a command may block, before the connection counts as lost."""
 
 NEXT_STEPS = {
@@ -42,8 +42,8 @@ class Connector:
 
     def __init__(self, url: str, connection_kwargs: dict[str, Any]) -> None:
         options = {
-            "socket_timeout": PATIENCE,
-            "socket_connect_timeout": PATIENCE,
+            "socket_timeout": REPLY_TIMEOUT,
+            "socket_connect_timeout": REPLY_TIMEOUT,
             **({} if url.startswith("unix:") else {"socket_keepalive": True}),  # redis-py accepts it for TCP only
             **connection_kwargs,
             "protocol": 2,
@@ -55,7 +55,7 @@ class Connector:
             url, **options, retry=redis.asyncio.retry.Retry(NoBackoff(), 0)
         )
         where = self._pool.connection_kwargs
-        self.patience: float = where["socket_timeout"] or PATIENCE  # an argument or part of the URL
+        self.reply_timeout: float = where["socket_timeout"] or REPLY_TIMEOUT  # an argument or part of the URL
         self.where = (
             where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}/{where.get('db', 0)}"
         )
@@ -81,7 +81,7 @@ class Connector:
         here = _address(raw)
         if not here:
             return UNPROVEN  # a Unix socket: the replicas are elsewhere
-        return find_proof(former, lineage, lambda address: self._make(self._pool, {**here, **address, **IMPATIENT}))
+        return find_proof(former, lineage, lambda address: self._make(self._pool, {**here, **address, **QUICK}))
 
     questions: Sequence[Sequence[str]] = ()
     """Commands whose replies tell `place` where in a cluster the server is."""

@@ -28,7 +28,7 @@ TIMEOUT = 1.5
 INTERVAL = 0.05
 """Seconds between two looks."""
 
-IMPATIENT = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+QUICK = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 """In seconds: a server that does not answer must not use up the time."""
 
 UNPROVEN = "-"

@@ -17,7 +17,7 @@ from channels_classic.layers.redis.connector import Connector, check_options
 from channels_classic.layers.redis.hosts import Host, parse_sentinels
 from channels_classic.layers.redis.layer import RedisChannelLayer
 
-SENTINEL_PATIENCE = 1.0
+SENTINEL_TIMEOUT = 1.0
 """Seconds to wait for a sentinel before asking the next one."""
 
 _NEXT_STEP = "Check that `hosts` in CHANNEL_LAYERS names the sentinels, and `services` their services."
@@ -90,8 +90,8 @@ class Sentinels:
     def __init__(self, hosts: Sequence[tuple[str, int]], connection_kwargs: dict[str, Any]) -> None:
         self._hosts = hosts
         self._options = {
-            "socket_timeout": SENTINEL_PATIENCE,
-            "socket_connect_timeout": SENTINEL_PATIENCE,
+            "socket_timeout": SENTINEL_TIMEOUT,
+            "socket_connect_timeout": SENTINEL_TIMEOUT,
             **{name: value for name, value in connection_kwargs.items() if name.startswith(("socket_", "ssl"))},
             "protocol": 2,
         }

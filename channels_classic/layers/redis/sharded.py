@@ -17,13 +17,11 @@ from typing import Any
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.pool import refused_for_now
+from channels_classic.layers.redis.connector import REPLY_TIMEOUT
 from channels_classic.layers.redis.routes import Routes, ShardRequest, marked, merge
 from channels_classic.layers.redis.shards import ShardConnection, Shards
 from channels_classic.layers.results import Taken
 from channels_classic.layers.steps import PutBack, Step, Take
-
-PATIENCE = 5.0
-"""Seconds beyond its timeout until a take without a reply counts as lost."""
 
 INCOMPLETE = 0.5
 """Seconds for which a take waits for some shards while others are down."""
@@ -226,7 +224,7 @@ class ShardedConnection:
         racing = [request for request in requests if not request.done]
         if not racing:
             return
-        limit = max(_timeout(request) for request in racing) + PATIENCE
+        limit = max(_timeout(request) for request in racing) + REPLY_TIMEOUT
         ready = self._readable(
             [request.shard for request in racing], limit if len(racing) == len(requests) else INCOMPLETE
         )
@@ -243,7 +241,7 @@ class ShardedConnection:
 
     def _end(self, request: ShardRequest) -> None:
         """End a take that blocks, and read its result. The read is never cut short: it may have popped entries."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + REPLY_TIMEOUT
         while not request.done:
             try:
                 self._parts[request.shard].unblock()

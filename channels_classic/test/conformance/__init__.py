@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 
 from channels_classic.layers.flows import Received
-from channels_classic.test.conformance.case import PATIENCE, AsyncFace
+from channels_classic.test.conformance.case import TIMEOUT, AsyncFace
 from channels_classic.test.conformance.channels import ChannelConformance
 from channels_classic.test.conformance.groups import GroupConformance
 from channels_classic.test.conformance.presence import PresenceConformance
@@ -38,7 +38,7 @@ class AsyncLayerConformance(LayerConformance):
             readers = [asyncio.ensure_future(face.layer.receive_async(["side", f"side?{n}"])) for n in range(10)]
             for number in range(10):
                 await face.layer.send_async("side", {"number": number})
-            received = await asyncio.wait_for(asyncio.gather(*readers), PATIENCE)
+            received = await asyncio.wait_for(asyncio.gather(*readers), TIMEOUT)
             await face.layer.close_async()
             return received
 

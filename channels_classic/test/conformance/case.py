@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     TestCase = object
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds after which a message that should arrive counts as missing."""
 
 EXPIRY = 0.3
@@ -42,12 +42,12 @@ class Face:
 
     def receive(self, *channels: str) -> tuple[str, dict[str, Any]]:
         """Return the next message, waiting for it: a blocking receive may return nothing, and callers must loop."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             channel, message = self._block(list(channels))
             if channel is not None and message is not None:
                 return channel, message
-        raise AssertionError(f"nothing came on {channels} within {PATIENCE} s")
+        raise AssertionError(f"nothing came on {channels} within {TIMEOUT} s")
 
     def _block(self, channels: list[str]) -> Received:
         return self.layer.receive(channels, True)
@@ -183,7 +183,7 @@ class Conformance(TestCase):
         def run(act: Callable[[Face], None]) -> None:
             face = self.face_class(layer)
             try:
-                start.wait(PATIENCE)
+                start.wait(TIMEOUT)
                 act(face)
             finally:
                 face.close()

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from channels_classic.test.conformance.case import EXPIRY, MARGIN, PATIENCE, Conformance, Face
+from channels_classic.test.conformance.case import EXPIRY, MARGIN, TIMEOUT, Conformance, Face
 
 WAKE_UP = 0.03
 """Seconds within which a waiting reader receives a message, in the median; a layer that polls takes longer."""
@@ -277,7 +277,7 @@ class ChannelConformance(Conformance):
         def write(writer: Face) -> None:
             for number in range(200):
                 writer.send("shared", {"number": number})
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + TIMEOUT
             while len(seen) < 200 and time.monotonic() < deadline:
                 time.sleep(0.01)
             for _ in range(5):
@@ -318,12 +318,12 @@ class ChannelConformance(Conformance):
         with ThreadPoolExecutor(1) as pool:
             reading = pool.submit(read)
             for number in range(15):
-                ready.acquire(timeout=PATIENCE)
+                ready.acquire(timeout=TIMEOUT)
                 time.sleep(
                     number / 1000
                 )  # so that most find the reader asleep, at whatever point of a polling interval
                 face.send("wake", {"sent": time.monotonic()})
-            reading.result(PATIENCE)
+            reading.result(TIMEOUT)
         self.assertLess(statistics.median(delays), WAKE_UP)
 
     def test_a_flush_drops_messages(self) -> None:

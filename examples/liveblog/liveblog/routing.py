@@ -1,4 +1,4 @@
-"""Which consumer gets which message. HTTP is not listed: Django's views answer it, as ever."""
+"""The consumer of each message. HTTP is not listed: Django's views answer it, as ever."""
 
 from __future__ import annotations
 

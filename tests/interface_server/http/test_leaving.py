@@ -174,7 +174,7 @@ def test_a_body_that_nothing_announces_has_its_time_limit_too() -> None:
 
 
 def test_a_refused_client_is_not_read_any_longer_than_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "LINGER", 0.1)
+    monkeypatch.setattr(body, "DISCARD_TIMEOUT", 0.1)
 
     async def test(application: InterfaceServer, layer: ChannelLayer) -> None:
         server = Server(lambda event: True, {"type": "http.request", "body": b"a" * 11, "more_body": True})

@@ -20,7 +20,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.results import Item, Status
 from channels_classic.layers.steps import AsyncConnection, Entry, Flush, Join, Leave, Push, PutBack, Restore, Step
-from tests.interface_server.live import PATIENCE, Live, live
+from tests.interface_server.live import TIMEOUT, Live, live
 from tests.support.client import FakeClient
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually, eventually_async
@@ -52,17 +52,17 @@ def test_redis_goes_and_comes_back_empty_and_no_socket_notices(
             layer.group_add("g", str(delivery.reply_channel))
             server.report(delivery)
         layer.send_group("g", {"text": "here"})
-        assert [client.recv(PATIENCE) for client in clients] == ["here"] * 5  # by now the server knows who joined
+        assert [client.recv(TIMEOUT) for client in clients] == ["here"] * 5  # by now the server knows who joined
         own_redis.stop()
-        eventually(lambda: LOST in caplog.text, PATIENCE)  # a request before that would be lost with the server
+        eventually(lambda: LOST in caplog.text, TIMEOUT)  # a request before that would be lost with the server
         eventually(lambda: is_away(server))
         for number, client in enumerate(clients):
             client.send(f"meanwhile {number}")
         own_redis.start()
-        eventually(lambda: BACK in caplog.text, PATIENCE)
-        eventually(lambda: len(layer.group_channels("g")) == 5, PATIENCE)
+        eventually(lambda: BACK in caplog.text, TIMEOUT)
+        eventually(lambda: len(layer.group_channels("g")) == 5, TIMEOUT)
         layer.send_group("g", {"text": "again"})
-        assert [client.recv(PATIENCE) for client in clients] == ["again"] * 5
+        assert [client.recv(TIMEOUT) for client in clients] == ["again"] * 5
         texts = {server.consume("websocket.receive")["text"] for _ in clients}
         assert texts == {f"meanwhile {number}" for number in range(5)}
     assert caplog.text.count(LOST) == 1
@@ -75,13 +75,13 @@ def test_without_a_layer_http_gets_503_and_handshakes_wait_for_it(
     layer = RedisChannelLayer(hosts=[own_redis.url])
     with live(layer, websocket_connect_timeout=0.5) as server:
         own_redis.stop()
-        eventually(lambda: LOST in caplog.text, PATIENCE)  # a request before that would be lost with the server
+        eventually(lambda: LOST in caplog.text, TIMEOUT)  # a request before that would be lost with the server
         eventually(lambda: is_away(server))
         with pytest.raises(InvalidStatus) as caught:
             server.handshake()
         assert caught.value.response.status_code == 503
         own_redis.start()
-        eventually(lambda: BACK in caplog.text, PATIENCE)
+        eventually(lambda: BACK in caplog.text, TIMEOUT)
         with server.websocket():
             pass
     assert "ASGI callable" not in caplog.text
@@ -96,7 +96,7 @@ def test_a_server_starts_without_its_layer_and_finds_it_later(
     with live(layer) as server:
         assert get(server) == 503
         own_redis.start()
-        eventually(lambda: BACK in caplog.text, PATIENCE)
+        eventually(lambda: BACK in caplog.text, TIMEOUT)
         with server.websocket():
             pass
     assert caplog.text.count(LOST) == 1
@@ -265,7 +265,7 @@ def test_a_stop_at_any_moment_ends_every_part(redis_url: str) -> None:
             await session.start()
             for _ in range(turns):
                 await asyncio.sleep(0)
-            await asyncio.wait_for(session.stop(), PATIENCE)
+            await asyncio.wait_for(session.stop(), TIMEOUT)
             assert all(work.done() for work in session._tasks)
 
     asyncio.run(main())

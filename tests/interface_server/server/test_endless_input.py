@@ -17,7 +17,7 @@ import pytest
 
 from channels_classic.interface_server.server.http_protocol import MAX_IGNORED
 from channels_classic.interface_server.server.websocket_protocol import MAX_EARLY_BYTES
-from tests.interface_server.live import PATIENCE, Live, live
+from tests.interface_server.live import TIMEOUT, Live, live
 from tests.interface_server.server.test_limits import HEAD, UPGRADE, answer, frame, read_all, statuses
 from tests.support.waiting import scaled
 
@@ -69,7 +69,7 @@ def test_input_without_an_end_is_refused_while_others_are_served(server: Live, p
         server.consume("http.request", {"status": 200})
         assert other.getresponse().status == 200
         other.close()
-        assert time.monotonic() - begun < PATIENCE
+        assert time.monotonic() - begun < TIMEOUT
         reading.join()
     assert statuses(received[0]) in ([status], [])  # the kernel may discard it when data is unread
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "KiB"
@@ -109,7 +109,7 @@ def test_a_ping_with_the_handshake_is_answered_after_it(server: Live) -> None:
         client.settimeout(0.3)
         with pytest.raises(TimeoutError):
             client.recv(1)
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
         server.consume("websocket.connect", {"accept": True})
         received = b""
         while not received.endswith(b"\x8a\x05early"):

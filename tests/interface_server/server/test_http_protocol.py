@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from channels_classic.layers.inmemory import ChannelLayer
-from tests.interface_server.live import PATIENCE, Live, live
+from tests.interface_server.live import TIMEOUT, Live, live
 from tests.support.waiting import eventually
 
 REQUEST, DISCONNECT = "http.request", "http.disconnect"
@@ -270,7 +270,7 @@ def test_a_stream_that_goes_wrong_ends_with_its_connection(
     with live() as server, server.raw() as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         message = server.consume(REQUEST, {**STREAM, "headers": headers})
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
         begin = client.recv(65536)
         while not begin.endswith(wire):
             begin += client.recv(65536)
@@ -313,7 +313,7 @@ def test_a_connection_without_a_request_is_closed_in_time_but_not_while_a_respon
         with pytest.raises(TimeoutError):
             client.recv(1)
         server.layer.send(str(delivery.reply_channel), {"status": 204})
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
         assert read_all(client) == b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -323,7 +323,7 @@ def test_an_upload_takes_nothing_of_the_time_for_the_response() -> None:
         client.settimeout(0.5)
         with pytest.raises(TimeoutError):
             client.recv(1)
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
         client.sendall(b"cd")
         assert server.consume(REQUEST, {"status": 204})["body"] == b"abcd"
         assert read_all(client).startswith(b"HTTP/1.1 204 ")

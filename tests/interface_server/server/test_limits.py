@@ -16,7 +16,7 @@ import pytest
 
 from channels_classic.interface_server.http import body
 from channels_classic.interface_server.server import http_protocol, request_limits
-from tests.interface_server.live import PATIENCE, Live, live
+from tests.interface_server.live import TIMEOUT, Live, live
 from tests.support.waiting import eventually
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -163,7 +163,7 @@ def test_a_length_of_thousands_of_digits_is_a_length() -> None:
 
 
 def test_a_chunked_body_that_grows_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "LINGER", 0.3)
+    monkeypatch.setattr(body, "DISCARD_TIMEOUT", 0.3)
     with live(max_body=2_000_000) as server, server.raw() as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         with suppress(ConnectionError):
@@ -218,7 +218,7 @@ def test_a_body_that_waits_for_its_consumer_is_not_too_slow(monkeypatch: pytest.
         with pytest.raises(TimeoutError):
             client.recv(1)
         server.layer.send(str(request.reply_channel), {"status": 200})
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
         assert statuses(client.recv(65536)) == [200]
 
 
@@ -427,7 +427,7 @@ def test_what_is_packed_small_is_not_unpacked_large() -> None:
         with server.websocket(compression="deflate") as client:  # what is not too large is
             client.send("x" * 1000)
             assert server.consume("websocket.receive", {"text": "y" * 1000})["text"] == "x" * 1000
-            assert client.recv(PATIENCE) == "y" * 1000
+            assert client.recv(TIMEOUT) == "y" * 1000
         server.consume("websocket.disconnect")
         for data, code in ((bomb[:-4], 1009), (b"\xff" * 4, 1002)):
             with server.raw() as raw:

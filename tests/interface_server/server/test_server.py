@@ -22,7 +22,7 @@ from channels_classic.interface_server.server import listen as listen_module
 from channels_classic.interface_server.server.listen import Listen
 from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.inmemory import ChannelLayer
-from tests.interface_server.live import PATIENCE, live
+from tests.interface_server.live import TIMEOUT, live
 
 
 def close(sockets: list[socket.socket]) -> None:
@@ -168,7 +168,7 @@ def test_of_servers_that_start_at_once_on_one_unix_socket_one_listens_and_is_fou
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
         for start in starts:
-            start.communicate(timeout=PATIENCE)
+            start.communicate(timeout=TIMEOUT)
         Path(path).unlink()
 
 
@@ -195,7 +195,7 @@ def test_clients_of_a_unix_socket_have_no_address(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     with live(listen=Listen(unix_socket=path, port=0)) as server, socket.socket(socket.AF_UNIX) as client:
         client.connect(path)
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         message = server.consume("http.request", {"status": 200})
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
@@ -262,5 +262,5 @@ def test_a_server_that_is_stopped_before_it_runs_returns_at_once() -> None:
     server.stop()
     thread = threading.Thread(target=server.run)
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert not thread.is_alive()

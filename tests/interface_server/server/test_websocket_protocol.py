@@ -81,7 +81,7 @@ class Client:
         self.server.report(self.connect)
 
     def read(self, count: int) -> bytes:
-        """This many bytes, without the date, or what there is before the other side closes."""
+        """Return this many bytes, without the date, or fewer if the other side closes before."""
         received = b""
         with suppress(ConnectionResetError):
             while len(received) < count and (part := self.socket.recv(65536)):

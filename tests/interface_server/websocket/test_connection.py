@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection
 from channels_classic.exceptions import ChannelFull
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
-from tests.interface_server.live import PATIENCE, Live, live
+from tests.interface_server.live import TIMEOUT, Live, live
 from tests.support.waiting import eventually
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
@@ -45,7 +45,7 @@ def refused(server: Live, *replies: dict[str, Any], report: Outcome | None = Non
 def closed_with(client: ClientConnection) -> int | None:
     """The close code that the server sent."""
     with pytest.raises(ConnectionClosed) as caught:
-        client.recv(PATIENCE)
+        client.recv(TIMEOUT)
     return caught.value.rcvd.code if caught.value.rcvd else None
 
 
@@ -73,21 +73,21 @@ def test_text_accepts_and_arrives(server: Live, reply: dict[str, Any]) -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(server.consume, CONNECT, reply)
         with server.handshake() as client:
-            assert client.recv(PATIENCE) == "hi"
+            assert client.recv(TIMEOUT) == "hi"
 
 
 def test_bytes_accept_and_arrive(server: Live) -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(server.consume, CONNECT, {"bytes": b"\x00\xff"})
         with server.handshake() as client:
-            assert client.recv(PATIENCE) == b"\x00\xff"
+            assert client.recv(TIMEOUT) == b"\x00\xff"
 
 
 def test_accept_and_close_in_one_message_close_after_the_text(server: Live) -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(server.consume, CONNECT, {"accept": True, "text": "hi", "close": 4001})
         with server.handshake() as client:
-            assert client.recv(PATIENCE) == "hi"
+            assert client.recv(TIMEOUT) == "hi"
             assert closed_with(client) == 4001
 
 
@@ -124,7 +124,7 @@ def test_a_consumer_that_raises_after_it_accepted_leaves_the_socket_open(server:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work)
         with server.handshake() as client:
-            assert client.recv(PATIENCE) == "still here"
+            assert client.recv(TIMEOUT) == "still here"
 
 
 def test_no_worker_means_403_at_the_connect_timeout_and_a_word_where_to_look(
@@ -219,7 +219,7 @@ def test_frames_wait_for_the_report_of_the_handshake(server: Live) -> None:
         server.layer.send(str(delivery.reply_channel), {"accept": True})
         client = handshake.result()
         client.send("early")
-        client.ping().wait(PATIENCE)  # the frame has been read
+        client.ping().wait(TIMEOUT)  # the frame has been read
         assert server.has_none(RECEIVE)
         server.report(delivery)
         assert server.consume(RECEIVE)["text"] == "early"
@@ -231,7 +231,7 @@ def test_replies_come_in_order_and_before_the_close(server: Live) -> None:
         client.send("go")
         replies: list[dict[str, Any]] = [{"text": str(number)} for number in range(50)]
         server.consume(RECEIVE, *replies, {"text": "last", "close": True})
-        assert [client.recv(PATIENCE) for _ in range(51)] == [*map(str, range(50)), "last"]
+        assert [client.recv(TIMEOUT) for _ in range(51)] == [*map(str, range(50)), "last"]
         assert closed_with(client) == 1000
 
 
@@ -240,14 +240,14 @@ def test_a_large_message_arrives_whole(server: Live) -> None:
         client.send("x" * 1_000_000)
         message = server.consume(RECEIVE, {"text": "y" * 1_000_000})
         assert message["text"] == "x" * 1_000_000
-        assert client.recv(PATIENCE) == "y" * 1_000_000
+        assert client.recv(TIMEOUT) == "y" * 1_000_000
 
 
 def test_a_message_without_meaning_is_ignored_with_a_word(server: Live, caplog: pytest.LogCaptureFixture) -> None:
     with server.websocket() as client:
         client.send("go")
         server.consume(RECEIVE, {"text": "a", "bytes": b"b"}, {"close": 5}, {"text": "c"})
-        assert client.recv(PATIENCE) == "c"
+        assert client.recv(TIMEOUT) == "c"
     assert "carries text or bytes, not both" in caplog.text
 
 
@@ -273,7 +273,7 @@ def test_a_message_without_meaning_is_one_line_that_says_what_was_expected(
             server.layer.send_group("g", message)
         server.report(delivery)
         server.layer.send_group("g", {"text": "last"})
-        assert client.recv(PATIENCE) == "last"
+        assert client.recv(TIMEOUT) == "last"
     lines = [record.getMessage() for record in caplog.records if "/p" in record.getMessage()]
     assert lines == [f"A message for the WebSocket /p was ignored: {sentence}"]
 
@@ -294,7 +294,7 @@ def test_a_thousand_frames_are_seen_in_order_by_two_workers(server: Live) -> Non
         for number in range(1001):  # the last one ends the second worker
             client.send(str(number))
         for worker in workers:
-            worker.join(PATIENCE)
+            worker.join(TIMEOUT)
     assert seen[:1000] == list(range(1000))
 
 
@@ -311,8 +311,8 @@ def test_a_group_message_reaches_every_member_once(server: Live) -> None:
         server.layer.send_group("g", {"text": "all"})
         server.layer.send_group("g", {"bytes": b"all"})
         for client in (one, two):
-            assert client.recv(PATIENCE) == "all"
-            assert client.recv(PATIENCE) == b"all"
+            assert client.recv(TIMEOUT) == "all"
+            assert client.recv(TIMEOUT) == b"all"
 
 
 def test_a_group_message_waits_until_the_handshake_is_decided(server: Live) -> None:
@@ -328,7 +328,7 @@ def test_a_group_message_waits_until_the_handshake_is_decided(server: Live) -> N
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work)
         with server.handshake() as client:
-            assert [client.recv(PATIENCE) for _ in range(3)] == ["first", "second", "third"]
+            assert [client.recv(TIMEOUT) for _ in range(3)] == ["first", "second", "third"]
 
 
 def test_a_group_message_lets_nobody_in(server: Live) -> None:
@@ -353,7 +353,7 @@ def test_a_group_may_accept_in_so_many_words(server: Live) -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work)
         with server.handshake() as client:
-            assert client.recv(PATIENCE) == "welcome"
+            assert client.recv(TIMEOUT) == "welcome"
 
 
 def test_group_and_direct_messages_keep_their_order(server: Live) -> None:
@@ -365,7 +365,7 @@ def test_group_and_direct_messages_keep_their_order(server: Live) -> None:
         for number in range(0, 40, 2):
             server.layer.send(channel, {"text": str(number)})
             server.layer.send_group("g", {"text": str(number + 1)})
-        assert [client.recv(PATIENCE) for _ in range(40)] == [str(number) for number in range(40)]
+        assert [client.recv(TIMEOUT) for _ in range(40)] == [str(number) for number in range(40)]
         server.report(delivery)
 
 
@@ -376,7 +376,7 @@ def test_a_group_message_may_close_its_members(server: Live) -> None:
         server.layer.group_add("g", str(delivery.reply_channel))
         server.report(delivery)
         server.layer.send_group("g", {"text": "bye", "close": True})
-        assert client.recv(PATIENCE) == "bye"
+        assert client.recv(TIMEOUT) == "bye"
         assert closed_with(client) == 1000
 
 
@@ -411,7 +411,7 @@ def test_a_broadcast_to_two_hundred_sockets_reaches_all(server: Live) -> None:
     for number in range(5):
         server.layer.send_group("g", {"text": str(number)})
     for client in clients:
-        assert [client.recv(PATIENCE) for _ in range(5)] == ["0", "1", "2", "3", "4"]
+        assert [client.recv(TIMEOUT) for _ in range(5)] == ["0", "1", "2", "3", "4"]
     assert server.layer.losses.as_dict() == {}
     for client in clients:
         client.close()
@@ -503,7 +503,7 @@ def test_frames_are_held_back_while_their_channel_is_full() -> None:
         clients = [stack.enter_context(server.websocket()) for _ in range(5)]
         for number, client in enumerate(clients):
             client.send(str(number))
-            client.ping().wait(PATIENCE)
+            client.ping().wait(TIMEOUT)
         assert [server.consume(RECEIVE)["text"] for _ in clients] == ["0", "1", "2", "3", "4"]
         assert server.layer.losses.as_dict() == {}
 
@@ -611,4 +611,4 @@ def test_json_survives_the_way_there_and_back(server: Live) -> None:
         client.send(json.dumps(data))
         message = server.take(RECEIVE).message
         server.layer.send(message["reply_channel"], {"text": message["text"]})
-        assert json.loads(client.recv(PATIENCE)) == data
+        assert json.loads(client.recv(TIMEOUT)) == data

@@ -10,7 +10,6 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from channels_classic.interface_server.layer.addresses import Addresses
 from channels_classic.interface_server.websocket.rates import BURST, CALM, FLOOD_TIMEOUT, Allowance, Rates
 from channels_classic.layers.steps import Take
 from tests.interface_server.live import Live, live
@@ -60,17 +59,6 @@ def test_only_a_socket_that_goes_on_and_on_is_a_flood() -> None:
     while not allowance.is_flooding(now):
         now += allowance.take(0, now) + 0.05
     assert FLOOD_TIMEOUT < now - began < FLOOD_TIMEOUT + 4
-
-
-def test_sockets_are_counted_by_address() -> None:
-    addresses = Addresses(2)
-    assert [addresses.admit("a"), addresses.admit("a"), addresses.admit("a"), addresses.admit("b")] == [
-        *(True, True, False, True),
-    ]
-    addresses.release("a")
-    assert addresses.admit("a")
-    assert all(addresses.admit(None) for _ in range(5))
-    assert all(Addresses(0).admit("a") for _ in range(5))
 
 
 # The server

@@ -377,7 +377,7 @@ async def _sent(client: LocalChannelLayer) -> None:
 def test_a_host_that_does_not_answer_is_given_up(
     path: str, client: LocalChannelLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("channels_classic.layers.local.client.PATIENCE", 0.2)
+    monkeypatch.setattr("channels_classic.layers.local.client.ANSWER_TIMEOUT", 0.2)
     with host_process(path) as stuck:
         stuck.wait_for_line("hosts")
         stuck.send_signal(signal.SIGSTOP)

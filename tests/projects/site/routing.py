@@ -1,4 +1,4 @@
-"""Which consumer gets which message."""
+"""The consumer of each message."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def broken(request: HttpRequest) -> HttpResponse:
 
 
 def stream(request: HttpRequest, size: int) -> StreamingHttpResponse:
-    """This many megabytes, made as they are sent."""
+    """Return a number of megabytes, made as they are sent."""
     return StreamingHttpResponse((b"x" * 1_000_000 for _ in range(size)), content_type="text/plain")
 
 

@@ -1,0 +1,74 @@
+"""The queue of one client: in order, bounded, and dropped when the server can send no more."""
+
+from __future__ import annotations
+
+import asyncio
+
+from channels_classic.interface_server.asgi import Event
+from channels_classic.interface_server.websocket.send_queue import MAX_BYTES, SendQueue
+
+
+class Server:
+    """Takes events when it is let, and fails on those of type `fail`."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.sent: list[Event] = []
+        self.failures: list[BaseException] = []
+
+    async def send(self, event: Event) -> None:
+        await self.ready.wait()
+        if event["type"] == "fail":
+            raise OSError("gone")
+        self.sent.append(event)
+
+
+def test_events_go_out_in_order_and_then_nothing_waits() -> None:
+    async def main() -> None:
+        server = Server()
+        queue = SendQueue(server.send, server.failures.append)
+        assert queue.idle
+        for number in range(3):
+            queue.put({"type": "a", "number": number}, 10)
+        assert (queue.idle, queue.size) == (False, 30)
+        server.ready.set()
+        await queue.sent()
+        assert [event["number"] for event in server.sent] == [0, 1, 2]
+        assert (queue.idle, queue.size) == (True, 0)
+        queue.put({"type": "a", "number": 3})
+        await queue.sent()
+        assert len(server.sent) == 4
+
+    asyncio.run(main())
+
+
+def test_a_client_that_does_not_read_is_recognised() -> None:
+    async def main() -> None:
+        server = Server()
+        queue = SendQueue(server.send, server.failures.append)
+        queue.put({"type": "a"}, MAX_BYTES)
+        assert not queue.overfull
+        queue.put({"type": "a"}, 1)
+        assert queue.overfull
+        queue.clear()
+        assert queue.size == 0
+        server.ready.set()
+        await queue.sent()
+        assert len(server.sent) <= 1  # the one that was being sent
+
+    asyncio.run(main())
+
+
+def test_a_failure_is_reported_once_and_drops_the_rest() -> None:
+    async def main() -> None:
+        server = Server()
+        queue = SendQueue(server.send, server.failures.append)
+        server.ready.set()
+        for kind in ("a", "fail", "a"):
+            queue.put({"type": kind}, 10)
+        await queue.sent()
+        assert [event["type"] for event in server.sent] == ["a"]
+        assert [str(error) for error in server.failures] == ["gone"]
+        assert (queue.idle, queue.size) == (True, 0)
+
+    asyncio.run(main())
