@@ -58,7 +58,7 @@ class Stream(asyncio.Protocol):
 
 
 async def open_streams(host: str, port: int, path: str, count: int) -> list[Stream]:
-    """Open `count` streams, some at a time."""
+    """Open `count` streams."""
     loop = asyncio.get_running_loop()
     streams: list[Stream] = []
     while len(streams) < count:
