@@ -280,9 +280,10 @@ def test_the_size_of_a_group_does_not_count_towards_the_size_of_a_message(own_re
 
 _NEXT_RELEASE = """
 import asyncio, os, re
-from channels_classic.layers import names
+from channels_classic.layers import names, planner
 names.WIRE_VERSION = 3
 names._MANAGED = re.compile(r"interface\\.v3\\.[A-Za-z0-9]+!")
+names.MANAGED_PREFIX = planner.MANAGED_PREFIX = "interface.v3."
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.layer.session import LayerSession
 from channels_classic.layers.redis import RedisChannelLayer

@@ -15,6 +15,7 @@ from typing import Any
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import rng
 from channels_classic.layers.losses import Count
+from channels_classic.layers.redis.protocol import MISPLACED
 from channels_classic.layers.results import Announcement, Item, Taken
 from channels_classic.layers.steps import (
     Announce,
@@ -105,8 +106,12 @@ class Routes:
         return [ShardRequest(shard, step) for shard in shards]
 
     def refusal(self, step: Step, error: LayerUnavailable, down: Collection[int]) -> StepRefused:
-        """Return the refusal of a step whose shard is down; it may be retried if a channel has shards that are up."""
+        """Return the refusal of a step whose shard is down.
+
+        It may be retried if a channel has shards that are up, or if another server will be the one to talk to soon.
+        """
         again = isinstance(step, Push) and any(shard not in down for shard in self.of_queue(step.queue))
+        again = again or error.reason.partition(" ")[0] in MISPLACED
         return StepRefused(error.where, f"it cannot be reached: {error.reason}", again=again)
 
     def takes(self, step: Take) -> dict[int, Take]:
