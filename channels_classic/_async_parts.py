@@ -39,7 +39,7 @@ class AsyncParts(Iterator[Any]):
         while not self._loop.run_until_complete(self._wait()):
             if self._is_unwanted():
                 self.close()
-                raise RequestAborted("Nobody wants the rest of the response.")
+                raise RequestAborted("The client left before the response was complete.")
         if self._getting is not None and self._getting.done():
             getting, self._getting = self._getting, None
             return getting.result()
@@ -71,6 +71,12 @@ class AsyncParts(Iterator[Any]):
             self._loop.close()
 
     async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
-        if tasks:
-            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        deadline = self._loop.time() + CLOSE_TIMEOUT
+        pending = set(tasks)
+        while pending and (left := deadline - self._loop.time()) > 0:
+            _, pending = await asyncio.wait(pending, timeout=min(INTERVAL, left))
+            if self._queue.full():
+                self._task.cancel()  # the iterator caught the first one, and has made another part
         await asyncio.wait([self._loop.create_task(self._loop.shutdown_asyncgens())], timeout=CLOSE_TIMEOUT)

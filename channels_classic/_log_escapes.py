@@ -8,8 +8,11 @@ import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 
-_CONTROL = re.compile("[\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
-"""Characters that can begin a line, control a terminal, or turn the direction of a text around."""
+_CONTROL = re.compile(
+    "[\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
+"""Characters that can begin a line, control a terminal, or turn the direction of a text around; and halves of surrogate
+pairs, which JSON may hold and no stream can write: the line would be lost."""
 
 KEEP_LINES = {"keep_lines": True}
 """The `extra` of a record with line breaks of our own, a table or a stack, and nothing from clients."""

@@ -99,7 +99,18 @@ class JSONFormatter(logging.Formatter):
             fields["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             fields["stack"] = self.formatStack(record.stack_info)
-        return json.dumps(fields, default=str)
+        try:
+            return json.dumps(fields, default=str, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            # Code of the project gave what JSON has no form for: the line is worth more than the form of a field.
+            return json.dumps({name: _shown(value) for name, value in fields.items()})
+
+
+def _shown(value: object) -> object:
+    try:
+        return value if isinstance(value, (str, int)) else repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
 
 
 _STANDARD = {*vars(logging.LogRecord("", 0, "", 0, "", None, None)), "message", "asctime", "taskName", "keep_lines"}

@@ -8,6 +8,7 @@ from urllib.request import url2pathname
 
 from django.conf import settings
 from django.contrib.staticfiles import utils
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.contrib.staticfiles.views import serve
 from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.exception import response_for_exception
@@ -18,6 +19,17 @@ from django.views import debug
 from channels_classic.handler import AsgiHandler, ViewConsumer
 
 __all__ = ["StaticFilesConsumer", "StaticFilesHandler"]
+
+
+class DevelopmentStaticFiles(ASGIStaticFilesHandler):
+    """Serves static files in front of an ASGI application; a path that leads out of their folders is a bad request."""
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        """Return a response with the file."""
+        try:
+            return await super().get_response_async(request)
+        except SuspiciousOperation as error:
+            return response_for_exception(request, error)
 
 
 class StaticFilesHandler(AsgiHandler):

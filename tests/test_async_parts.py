@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -80,6 +82,21 @@ def test_closing_closes_the_iterator(begun: bool) -> None:
     found.close()
     found.close()
     assert seen[-1:] == (["closed"] if begun else [])
+
+
+def test_an_iterator_that_goes_on_after_its_cancellation_is_cancelled_again() -> None:
+    async def careless() -> AsyncIterator[int]:
+        for number in range(100):
+            with suppress(asyncio.CancelledError):
+                yield number
+                await asyncio.sleep(3600 if number == 1 else 0)
+
+    found = AsyncParts(careless(), never)
+    assert [next(found), next(found)] == [0, 1]
+    begun = time.monotonic()
+    found.close()
+    assert time.monotonic() - begun < _async_parts.CLOSE_TIMEOUT / 2
+    assert found._task.done()
 
 
 def test_an_iterator_that_swallows_its_cancellation_does_not_hold_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,13 +119,22 @@ def test_a_demultiplexer_forwards_everything_with_the_keyword_arguments_of_the_r
             r"Demultiplexer has no stream 'other'; its streams: 'mystream', 'function'",
         ),
         ({"stream": ["mystream"], "payload": {}}, r"no stream \['mystream'\]"),
-        ({"stream": "mystream", "payload": "text"}, "the payload 'text' on stream 'mystream': expected a dict"),
+        ({"stream": "mystream", "payload": "text"}, "a payload of type str on stream 'mystream': expected a dict"),
     ],
 )
 def test_a_frame_without_a_known_stream_is_refused(frame: Any, problem: str) -> None:
     client = WSClient()
     with apply_routes([route_class(Demultiplexer)]), pytest.raises(ValueError, match=problem):
         client.send_and_consume(RECEIVE, text=frame)
+
+
+@pytest.mark.parametrize(
+    "frame", [{"login": "a password"}, ["a password"], {"stream": "mystream", "payload": "a password"}]
+)
+def test_the_error_about_a_frame_shows_no_value(frame: Any) -> None:
+    with apply_routes([route_class(Demultiplexer)]), pytest.raises(ValueError, match="expected") as raised:
+        WSClient().send_and_consume(RECEIVE, text=frame)
+    assert "password" not in str(raised.value)
 
 
 def test_the_error_about_a_frame_shows_its_beginning_only() -> None:

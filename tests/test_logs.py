@@ -116,6 +116,35 @@ def test_a_record_is_a_line_of_json_with_its_extra_and_its_traceback() -> None:
     assert "request_id" not in found
 
 
+class Unprintable:
+    def __repr__(self) -> str:
+        raise TypeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (float("nan"), "nan"),
+        ({("a", 1): 2}, "{('a', 1): 2}"),
+        (Unprintable(), "<Unprintable>"),
+        ([Unprintable()], "<list>"),
+        (b"\xff\n", "b'\\xff\\n'"),
+    ],
+)
+def test_a_record_with_a_value_that_json_cannot_hold_is_a_line_all_the_same(value: object, shown: str) -> None:
+    record = logging.LogRecord("a", logging.INFO, "", 0, "it\nworks", None, None)
+    record.extra_value = value
+    fields = json.loads(JSONFormatter().format(record))
+    assert (fields["message"], fields["extra_value"]) == ("it\nworks", shown)
+
+
+def test_a_record_with_a_value_that_contains_itself_is_a_line_all_the_same() -> None:
+    record = logging.LogRecord("a", logging.INFO, "", 0, "it works", None, None)
+    record.extra_value = loop = {}  # type: ignore[var-annotated]
+    loop["itself"] = loop
+    assert json.loads(JSONFormatter().format(record))["extra_value"] == "{'itself': {...}}"
+
+
 def test_the_filter_gives_every_record_its_fields() -> None:
     record = logging.LogRecord("site", logging.INFO, "", 0, "hello", (), None)
     assert MessageFilter().filter(record)

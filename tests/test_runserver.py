@@ -191,6 +191,7 @@ def test_static_files_are_left_to_others_when_told_so_or_where_debug_is_off(new_
     with running(project, "--insecure") as server:
         server.wait_for_port(project.port)
         assert project.get("/static/site.css")[0] == 200
+        assert project.get("/static/%2e%2e/settings.py")[0] == 400, "a path that leads out of the folder"
     project.write("mysite/settings.py", f"SECRET_KEY = {str(project.folder)!r}\n{SETTINGS}")
     with running(project, "--nostatic") as server:
         server.wait_for_port(project.port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from django.db import close_old_connections, connections
@@ -32,11 +33,23 @@ def check_old_connections() -> None:
         _thread.may_be_connected = any(open_ones)
 
 
+def _open_transactions() -> Iterator[tuple[str, Any]]:
+    """Yield the connections of this thread that are inside `atomic`, with their aliases."""
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            yield connection.alias, connection
+
+
 class ConsumerHooks:
     """Sends `consumer_started` and `consumer_finished`, for workers of one class."""
 
     def __init__(self, sender: type) -> None:
         self._sender = sender
+        self._transactions: frozenset[str] = frozenset()
+
+    def enter_thread(self) -> None:
+        """Note the transactions that are open around this worker, as in tests: they are not those of a consumer."""
+        self._transactions = frozenset(alias for alias, _ in _open_transactions())
 
     def start(self) -> None:
         """Do what comes before a consumer. Raises what a receiver raises."""
@@ -49,6 +62,8 @@ class ConsumerHooks:
     def finish(self) -> None:
         """Do what comes after a consumer; errors are logged."""
         try:
+            if getattr(_thread, "may_be_connected", True):
+                self._end_transactions()
             if not consumer_finished.has_usual_receivers:
                 consumer_finished.send_robust(sender=self._sender)
                 return
@@ -58,6 +73,21 @@ class ConsumerHooks:
                 pending_message_store.flush_after_consumer()
         except BaseException:
             logger.exception("A receiver of consumer_finished failed.")
+
+    def _end_transactions(self) -> None:
+        """Roll back what a consumer left open: later consumers of this thread would write into it, for nothing.
+
+        `atomic` ends with its block. It stays open when it was entered by hand, or by a context manager that was left
+        behind, and Django keeps a connection as long as it is in such a block.
+        """
+        for alias, connection in _open_transactions():
+            if alias not in self._transactions:
+                logger.error("A consumer left a transaction of the database %r open: it is rolled back.", alias)
+                connection.in_atomic_block = False
+                connection.savepoint_ids.clear()
+                connection.atomic_blocks.clear()
+                connection.rollback()
+                connection.close()
 
     async def start_async(self) -> None:
         """Do what comes before a coroutine; as in Django, synchronous receivers are called in a thread."""

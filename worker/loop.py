@@ -60,6 +60,7 @@ class Loop:
 
     def run(self) -> None:
         """Consume until the worker is `termed`, which is read before each take; taken messages are finished."""
+        self._runner.enter_thread()
         self._watchdog.add(self._batch, self._runner, self._connection.wake)
         try:
             with self._contexts.inside(pending_message_store.deliver_with(self._runner.deliver, self._write_first)):

@@ -57,6 +57,10 @@ class ConsumerRunner:
         self._verbose = False
         self._tracing = tracing_of_this_process()
 
+    def enter_thread(self) -> None:
+        """Begin in the thread that runs the consumers."""
+        self._hooks.enter_thread()
+
     @property
     def running(self) -> str | None:
         """The name of the consumer that runs now. Other threads may look."""

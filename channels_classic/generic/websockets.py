@@ -274,9 +274,11 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
         _multiplexed(self.consumers[stream])(message, **{**kwargs, "multiplexer": multiplexer})
 
     def _parse(self, content: Any) -> tuple[str, dict[str, Any]]:
+        # Without the values, here and below: they end up in the log, and a frame may hold a password.
         if not isinstance(content, dict) or "stream" not in content or "payload" not in content:
+            keys = f" with the keys {reprlib.repr(list(content))}" if isinstance(content, dict) else ""
             raise ValueError(
-                f"{name_that_thing(self)} received {reprlib.repr(content)}: expected "
+                f"{name_that_thing(self)} received JSON of type {type(content).__name__}{keys}: expected "
                 '{"stream": …, "payload": …}, as WebSocketBridge sends it.'
             )
         stream, payload = content["stream"], content["payload"]
@@ -285,7 +287,7 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
             raise ValueError(f"{name_that_thing(self)} has no stream {reprlib.repr(stream)}; its streams: {known}.")
         if not isinstance(payload, dict):
             raise ValueError(
-                f"{name_that_thing(self)} received the payload {reprlib.repr(payload)} on stream {stream!r}: "
+                f"{name_that_thing(self)} received a payload of type {type(payload).__name__} on stream {stream!r}: "
                 "expected a dict."
             )
         return stream, payload

@@ -6,6 +6,7 @@ import io
 import logging
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -86,6 +87,20 @@ def test_the_commands_protect_their_log() -> None:
 def test_what_is_printable_is_not_escaped() -> None:
     assert escape("/ä %s {x} 日本 \t") == "/ä %s {x} 日本 \t"
     assert escape("\x00\n\x7f\x85") == r"\x00\n\x7f\x85"
+
+
+def test_half_of_a_surrogate_pair_loses_no_line(tmp_path: Path) -> None:
+    """As `{"name": "\\ud800"}` puts it into the text of an error."""
+    protect_loggers()
+    handler = logging.FileHandler(tmp_path / "log", encoding="utf-8")
+    logger = logging.getLogger("django.channels")
+    logger.addHandler(handler)
+    try:
+        logger.error("no %s", "a\ud800\u200f", exc_info=ValueError("bad \udfff"))
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+    assert (tmp_path / "log").read_text("utf-8") == "no a\\ud800\\u200f\nValueError: bad \\udfff\n"
 
 
 def test_a_cookie_that_cannot_be_sent_is_not_shown(lines: io.StringIO) -> None:

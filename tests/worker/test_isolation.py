@@ -198,6 +198,28 @@ def test_a_thread_keeps_its_caches_as_under_any_other_server(memory: ChannelLaye
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_consumer_that_leaves_a_transaction_open_does_so_for_itself_alone(
+    memory: ChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    states: list[bool] = []
+    left: list[Any] = []
+
+    def consumer(message: Message) -> None:
+        states.append(connections["default"].in_atomic_block)
+        if not left:
+            left.append(transaction.atomic())
+            left[0].__enter__()
+        DelayedMessage.objects.create(due_date=timezone.now(), channel_name="test", content="{}")
+
+    consume(memory, make_worker(memory, {"test": consumer}), 3, states)
+    assert states == [False] * 3
+    assert DelayedMessage.objects.count() == 2
+    assert [text for text in caplog.messages if "transaction" in text] == [
+        "A consumer left a transaction of the database 'default' open: it is rolled back."
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_consumer_that_leaves_autocommit_off_does_so_for_itself_alone(memory: ChannelLayer) -> None:
     seen: list[bool] = []
 

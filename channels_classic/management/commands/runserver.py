@@ -136,9 +136,9 @@ class Command(DjangoCommand):
             self._refuse(error)
         application: Any = InterfaceServer(layer.channel_layer, config)
         if options.get("use_static_handler") and (settings.DEBUG or options["insecure_serving"]):
-            from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+            from channels_classic.staticfiles import DevelopmentStaticFiles
 
-            application = ASGIStaticFilesHandler(application)
+            application = DevelopmentStaticFiles(application)
         try:
             return Server(ActionLogMiddleware(application, self.log_action), config, Listen(self.addr, int(self.port)))
         except CannotListen as refusal:
