@@ -58,7 +58,7 @@ class Stream(asyncio.Protocol):
 
 
 async def open_streams(host: str, port: int, path: str, count: int) -> list[Stream]:
-    """So many open streams."""
+    """Open `count` streams."""
     loop = asyncio.get_running_loop()
     streams: list[Stream] = []
     while len(streams) < count:
@@ -100,37 +100,44 @@ class Comparison:
     async def _open(self, opening: Callable[..., object], count: int, path: str = "/echo") -> Sequence[Socket | Stream]:
         return await opening(*self._where, path, count)  # type: ignore[misc, no-any-return]
 
-    async def broadcasts(self, opening: Callable[..., object]) -> tuple[int, float, int]:
-        """Return the deliveries, the seconds that they took, and how many were lost."""
+    async def broadcasts(self, opening: Callable[..., object]) -> tuple[int, float, float, int]:
+        """Return the deliveries, the seconds that they and the interface server took, and how many were lost."""
         (speaker,) = await open_sockets(*self._where, self._path, 1)
         listeners = await self._open(opening, self._count, self._path)
         room = Room([speaker, *listeners])  # type: ignore[list-item]  # a stream is never the first
         await room.say(b"warm up")
-        begun, said, taken = room.received, 1, 0.0
+        begun, said, taken, before = room.received, 1, 0.0, self._processor
         until = time.perf_counter() + self._seconds
         while room.complete and time.perf_counter() < until:
             taken += await room.say(b"hello, all of you")
             said += 1
+        used = self._processor - before
         _close([speaker, *listeners])
         await asyncio.sleep(1)
-        return room.received - begun, taken, sum(said - count for count in room.counts)
+        return room.received - begun, taken, used, sum(said - count for count in room.counts)
+
+    @property
+    def _processor(self) -> float:
+        """The seconds for which the interface server had a processor."""
+        return self._programs.time().get("interface server", 0.0)
 
     async def measure(self) -> Figures:
         """Return all figures."""
         figures = await self.memory()
-        lost = 0
-        rates = []
-        for opening in (open_streams, open_sockets):
-            turns = [await self.broadcasts(opening) for _ in range(TURNS)]
-            rates.append(sum(turn[0] for turn in turns) / sum(turn[1] for turn in turns))
-            lost += sum(turn[2] for turn in turns)
-        streams, sockets = rates
+        kinds = (open_streams, open_sockets)
+        turns = [[await self.broadcasts(opening) for opening in kinds] for _ in range(TURNS)]
+        # By kind: deliveries, their seconds, those of the interface server, and lost ones.
+        (made, took, used, lost), (made_2, took_2, used_2, lost_2) = (
+            [sum(column) for column in zip(*(turn[kind] for turn in turns), strict=True)] for kind in (0, 1)
+        )
         return {
-            "deliveries/s": streams,
-            "deliveries to sockets/s": sockets,
-            "times the rate/s": streams / sockets,
+            "deliveries/s": made / took,
+            "deliveries to sockets/s": made_2 / took_2,
+            "times the rate/s": (made / took) / (made_2 / took_2),
+            "µs of interface server": used / made * 1e6,
+            "µs for sockets": used_2 / made_2 * 1e6,
             **figures,
-            "lost": lost,
+            "lost": lost + lost_2,
         }
 
 

@@ -39,7 +39,7 @@ class AsyncParts(Iterator[Any]):
         while not self._loop.run_until_complete(self._wait()):
             if self._is_unwanted():
                 self.close()
-                raise RequestAborted("Nobody wants the rest of the response.")
+                raise RequestAborted("The client left before the response was complete.")
         if self._getting is not None and self._getting.done():
             getting, self._getting = self._getting, None
             return getting.result()

@@ -99,7 +99,7 @@ class Group(_Address):
     consumer, whose sends wait: a channel that is discarded after a send does not get that message.
 
     With ``keep`` the group is recoverable: it keeps the last messages, as many as that and each for ``seconds``, and
-    members that come back get what they missed. Raises ``ValueError`` for numbers that mean nothing.
+    members that come back get what they missed. Raises ``ValueError`` for invalid numbers.
     """
 
     but: str = ""

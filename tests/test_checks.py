@@ -12,7 +12,7 @@ from django.core import mail
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import call_command
 
-from channels_classic import checks, include, route
+from channels_classic import _routing_checks, checks, include, route
 from channels_classic.auth import (
     channel_and_http_session_user,
     channel_session_user,
@@ -444,5 +444,6 @@ def test_the_page_has_many_of_them() -> None:
 
 def test_the_page_lists_every_check_once() -> None:
     documented = re.findall(r"^\| `channels_classic\.([EW]0[01]\d)` \|", DOCS.read_text(), re.MULTILINE)
-    in_code = set(re.findall(r'"channels_classic\.([EW]\d+)"', Path(checks.__file__).read_text()))
+    sources = [Path(module.__file__ or "").read_text() for module in (checks, _routing_checks)]
+    in_code = set(re.findall(r'"channels_classic\.([EW]\d+)"', "".join(sources)))
     assert documented == sorted(in_code)

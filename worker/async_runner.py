@@ -33,7 +33,7 @@ from channels_classic.routing import Match
 
 from .attempt import Attempt
 from .attempt import logger as consumer_logger
-from .concurrency import ConcurrencyLimits
+from .channel_limits import ChannelLimits
 from .connection import WorkerConnection
 from .context import Context
 from .hooks import ConsumerHooks
@@ -83,7 +83,7 @@ class _Part:
 class AsyncConsumerRunner:
     """Runs at most `concurrency` coroutines. Other threads call `start`, `running`, `give_up` and `finish`."""
 
-    def __init__(self, context: Context, outage: Outage, limits: ConcurrencyLimits, statistics: Stats) -> None:
+    def __init__(self, context: Context, outage: Outage, limits: ChannelLimits, statistics: Stats) -> None:
         self._context = context
         self._limits = limits
         self._statistics = statistics

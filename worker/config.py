@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from channels_classic._options import check_numbers, option
 
-from .concurrency import parse_limits
+from .channel_limits import parse_limits
 
 
 def _processes(text: str) -> int:

@@ -19,7 +19,7 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import rng
 from channels_classic.layers.names import check_group
 from channels_classic.layers.planner import Delivery, Outgoing, Report
-from channels_classic.layers.pool import PROBE_AFTER, probes, refused_for_now
+from channels_classic.layers.pool import LOOK_AFTER, PROBE_AFTER, probes, refused_for_now
 from channels_classic.layers.results import Audience, Recorded, Taken
 from channels_classic.layers.steps import Connection, Lookup, Members, Push, Step, Take
 
@@ -36,9 +36,6 @@ _PAUSES = (0.02, 0.2)
 
 _BACKOFF = (0.02, 2.0)
 """Seconds between attempts to reach a layer that is down: initial, maximum."""
-
-_LOOK_AFTER = 0.005
-"""Seconds without traffic after which a look at the socket, which takes some microseconds, precedes a write."""
 
 
 class WorkerConnection:
@@ -311,7 +308,7 @@ class WorkerConnection:
 
     def _close_if_stale(self) -> None:
         """Close a connection that is known to have ended while it idled."""
-        if self._connection is None or self._clock() - self._used < _LOOK_AFTER:
+        if self._connection is None or self._clock() - self._used < LOOK_AFTER:
             return
         try:
             self._settle()  # what was written before the pause has been answered long since

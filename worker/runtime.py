@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from .announcer import Announcer
 from .async_runner import AsyncConsumerRunner
-from .concurrency import ConcurrencyLimits
+from .channel_limits import ChannelLimits
 from .context import Context
 from .outage import Outage
 from .recycling import Recycling
@@ -35,7 +35,7 @@ class Runtime:
         self._statistics: list[Stats] = []
         self.outage = Outage(on_outage)
         self.recycling = recycling
-        self.limits = ConcurrencyLimits(limits, channels)
+        self.limits = ChannelLimits(limits, channels)
         self.async_runner = AsyncConsumerRunner(context, self.outage, self.limits, self.new_statistics())
         self.announcer = Announcer(context, channels)
         self.watchdog = Watchdog(context, self.outage, self.async_runner, ask_for_replacement)

@@ -102,11 +102,12 @@ class Shutdown:
             heartbeat.tick()
             self._worker.beat()
             if self._worker.is_stuck():
-                logger.error("Only consumers that timed out still run: ending the process.")
+                logger.error("Only consumers that timed out are still running: ending the process.")
                 self._end(1)
             if time.monotonic() >= deadline:
                 logger.error(
-                    "Consumers still run after the grace period of %g s: their messages are lost.", self._worker.grace
+                    "Consumers are still running after the grace period of %g s: their messages are lost.",
+                    self._worker.grace,
                 )
                 self._end(1)
             again = signal_pipe.wait(_AGAIN)

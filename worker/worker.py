@@ -31,7 +31,7 @@ from channels_classic.layers import rng
 from channels_classic.layers.names import check_receivable
 from channels_classic.signals import worker_ready
 
-from .concurrency import parse_limits
+from .channel_limits import parse_limits
 from .config import WorkerConfig
 from .context import Callback, Context
 from .failure_log import FailureLog

@@ -13,8 +13,9 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from channels_classic._metrics.samples import Samples
@@ -23,7 +24,7 @@ from channels_classic.layers.names import random_text
 logger = logging.getLogger("channels_classic.metrics")
 
 TIMEOUT = 2.0
-"""Seconds that a process has to answer; of one that hangs, the last answer counts."""
+"""Seconds that processes have to answer; of one that hangs, the last answer counts."""
 
 _READ = 64 * 1024
 
@@ -61,21 +62,26 @@ class Exchange:
                 unnamed.rename(_counters_left_by(path))
 
     def collect(self) -> Samples:
-        """Return the samples of all processes, and the counters of those that have ended."""
+        """Return the samples of all processes, and the counters of those that have ended.
+
+        All are asked before the first answer is read: those that hang cost `TIMEOUT` together, not each.
+        """
         total = Samples()
-        with self._lock:
-            for path in sorted(self.folder.glob("*.sock")):
-                total.include(self._collect_from(path))
+        with self._lock, ExitStack() as stack:
+            asked = {path: stack.enter_context(_Question(path)) for path in sorted(self.folder.glob("*.sock"))}
+            deadline = time.monotonic() + TIMEOUT
+            for path, question in asked.items():
+                total.include(self._collect_from(path, question, deadline))
             total.include(self._ended)
         return total
 
-    def _collect_from(self, path: Path) -> Samples:
+    def _collect_from(self, path: Path, question: _Question, deadline: float) -> Samples:
         """Return the samples of the process with this socket; nothing if it has ended, and its counters are kept."""
         left = _counters_left_by(path)
         try:
             if left.exists():
                 return self._end(path, Samples.decode(left.read_bytes()))
-            self._last[path] = answer = _ask(path)
+            self._last[path] = answer = question.answer(deadline)
             return answer
         except ConnectionRefusedError:  # it was killed
             return self._end(path, self._last.get(path, Samples()).lasting())
@@ -108,12 +114,32 @@ def _answer(listener: socket.socket, collect: Collect) -> None:
                 logger.exception("The metrics of this process could not be collected.")
 
 
-def _ask(path: Path) -> Samples:
-    """Return the answer of the process at a socket. Raise `OSError`, and `ValueError` if it is cut short."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(TIMEOUT)
-        connection.connect(str(path))
-        parts = []
-        while part := connection.recv(_READ):
+class _Question:
+    """A connection to the process at a socket, which answers it; to be closed by a `with` block."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.setblocking(False)
+        self._failure: OSError | None = None
+        try:
+            self._socket.connect(str(path))
+        except OSError as error:
+            self._failure = error
+
+    def __enter__(self) -> _Question:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def answer(self, deadline: float) -> Samples:
+        """Return the answer, if it comes before `deadline`. Raise `OSError`, and `ValueError` if it is cut short."""
+        if self._failure is not None:
+            raise self._failure
+        parts: list[bytes] = []
+        while True:
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            part = self._socket.recv(_READ)
+            if not part:
+                return Samples.decode(b"".join(parts))
             parts.append(part)
-    return Samples.decode(b"".join(parts))

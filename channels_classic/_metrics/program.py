@@ -21,7 +21,7 @@ class ProgramMetrics:
 
     `collect` returns the samples of this process. Those of a supervisor are served with those of the processes that it
     starts inside the block, and that call `reporting_to_supervisor`. Raises `CannotListen`, and `ValueError` for an
-    address that means nothing or without `prometheus_client`.
+    invalid address or without `prometheus_client`.
     """
 
     def __init__(self, address: str, layer: Any, collect: Collect, is_supervisor: bool = False) -> None:

@@ -263,7 +263,7 @@ class Supervisor(Generic[P]):
         now = self._clock()
         for process in self._leaving:
             if process.deadline is not None and process.deadline <= now:
-                self._logger.error("%s %d still runs after its grace period: killing it.", self.name, process.pid)
+                self._logger.error("%s %d is still running after its grace period: killing it.", self.name, process.pid)
                 self._killed = True
                 process.deadline = None
                 process.kill()

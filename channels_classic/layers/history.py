@@ -31,7 +31,7 @@ EVERYTHING = "0"
 """The cursor from which on everything that is kept comes."""
 
 ALL, HEAD, NOWHERE = 0, -1, -2
-"""Lives that no cursor has: for everything that is kept, for nothing of it, and for a cursor that means nothing."""
+"""Lives that no cursor has: for everything that is kept, for nothing of it, and for an invalid cursor."""
 
 _CURSOR = re.compile(r"([1-9][0-9]{0,17})-([0-9]{1,15})")
 
@@ -54,7 +54,7 @@ class Cursor(NamedTuple):
 
 
 def make_retention(keep: Any, seconds: Any) -> Retention:
-    """Return how much a group keeps. Raises `ValueError` for numbers that mean nothing."""
+    """Return how much a group keeps. Raises `ValueError` for invalid numbers."""
     if isinstance(keep, bool) or not isinstance(keep, int) or not 1 <= keep <= KEEP_LIMIT:
         raise ValueError(f"keep={keep!r}: expected the number of messages that a group keeps, 1 to {KEEP_LIMIT}.")
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= SECONDS_LIMIT:

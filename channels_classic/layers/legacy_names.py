@@ -15,7 +15,7 @@ _REPLACEMENTS = {
     "deserialize": "call receive(channels), which returns decoded messages",
     "serialize": "call send(channel, message), which encodes the message",
 }
-"""Private names of 1.x that mean nothing here → the public way to what they were used for."""
+"""Private names of 1.x that do not exist here → the public way to what they were used for."""
 
 
 class LegacyNames:

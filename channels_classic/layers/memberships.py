@@ -1,4 +1,4 @@
-"""Who is in which group, in a layer of plain data: members by inbox, with versions, and the inboxes that are alive.
+"""The members of groups in a layer of plain data: by inbox, with versions, and the inboxes that are alive.
 
 The half of a `Store` that queues do not concern. It runs steps too; its caller holds the lock.
 """

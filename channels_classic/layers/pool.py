@@ -7,6 +7,7 @@ coroutines of one event loop. They know neither messages nor what the steps do.
 from __future__ import annotations
 
 import asyncio
+import select
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,6 +23,9 @@ RETRY_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 0.8)
 
 A planned fail-over and the move of a slot take about a second.
 """
+
+LOOK_AFTER = 0.005
+"""Seconds without traffic after which a look at the socket, which takes some microseconds, precedes a write."""
 
 PROBE_AFTER = 1.0
 """Seconds without traffic after which a round trip precedes steps that must not be lost.
@@ -262,6 +266,13 @@ def _cancelled(written: bool) -> LayerUnavailable:
     error = LayerUnavailable("this event loop", reason, "Cancel only tasks that you started.")
     error.written = written
     return error
+
+
+def has_input(number: int) -> bool:
+    """Return whether there is something to read from a descriptor. Where no answer is due, that is its end."""
+    look = select.poll()
+    look.register(number, select.POLLIN)
+    return bool(look.poll(0))
 
 
 def refused_for_now(results: Sequence[Any]) -> list[int]:

@@ -15,7 +15,15 @@ import msgpack
 
 from channels_classic.exceptions import InvalidPresence
 from channels_classic.layers.results import Identity, Notice
-from channels_classic.layers.steps import GRACE, LISTENING, MOST_NOTICES
+
+GRACE = 15.0
+"""Seconds from the end of somebody's last socket in a group to its `Notice`: a quick reconnect announces nothing."""
+
+LISTENING = 60.0
+"""Seconds after a `TakeNotices` for which notices are made: longer than a deploy of all workers takes."""
+
+MOST_NOTICES = 10_000
+"""Most notices that wait; further ones are dropped."""
 
 WHO_LIMIT = 255
 """Bytes of the name of somebody."""

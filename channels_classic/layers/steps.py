@@ -16,15 +16,6 @@ from channels_classic.layers.results import Identity, Item
 LIVENESS = 30.0
 """Seconds after its last `Heartbeat` until an inbox counts as dead."""
 
-GRACE = 15.0
-"""Seconds from the end of somebody's last socket in a group to its `Notice`: a quick reconnect announces nothing."""
-
-LISTENING = 60.0
-"""Seconds after a `TakeNotices` for which notices are made: longer than a deploy of all workers takes."""
-
-MOST_NOTICES = 10_000
-"""Most notices that wait; further ones are dropped."""
-
 
 @dataclass(slots=True)  # frozen would be slower
 class Entry:
@@ -239,7 +230,7 @@ class GetPresenceGroups:
 class TakeNotices:
     """Take up to `count` notices that are due → list of `Notice`, each for one caller alone.
 
-    Notices are made while somebody takes them, and for `LISTENING` seconds after the last time.
+    Notices are made while somebody takes them, and for `presence.LISTENING` seconds after the last time.
     """
 
     count: int

@@ -1,4 +1,4 @@
-"""Which requests are for event streams: those that open one, and those that post a message to one. Pure."""
+"""The requests that are for event streams: those that open one, and those that post a message to one. Pure."""
 
 from __future__ import annotations
 

@@ -46,18 +46,38 @@ FORBIDDEN, GONE, TOO_MANY, TAKEN = 403, 410, 429, 204
 
 
 class EventStream:
-    """`scope`, `receive` and `send` are those of the WebSocket that it looks like."""
+    """`scope`, `receive` and `send` are those of the WebSocket that it looks like.
+
+    Under our own server that is the scope of the request itself, changed: nobody else reads it, and there are many.
+    """
+
+    __slots__ = (
+        "_beating",
+        "_code",
+        "_connection",
+        "_denial",
+        "_interval",
+        "_is_accepted",
+        "_is_begun",
+        "_is_full",
+        "_origins",
+        "_rate",
+        "_receive",
+        "_send",
+        "_session",
+        "_socket",
+        "_take",
+        "_timer",
+        "_token",
+        "scope",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: SendEvent, config: InterfaceConfig) -> None:
-        self._receive = receive
         self._send = send
-        self._raw = raw_extension(scope) or {}
         self._interval = config.ping_interval
-        self._last_event_id = "".join(values(scope, b"last-event-id")[:1])
         self._origins = [value for name, value in scope.get("headers") or () if name.lower() == b"origin"]
-        self._connection: Any = None  # that of our own server
-        self._session: LayerSession
-        self._socket: WebSocket
+        self._session: LayerSession | None = None
+        self._socket: WebSocket | None = None
         self._token: Token | None = None
         self._is_begun = False
         self._is_accepted = False
@@ -66,26 +86,29 @@ class EventStream:
         self._code = NO_STATUS
         self._timer: asyncio.TimerHandle | None = None
         self._beating: asyncio.Task[None] | None = None  # under another server
-        self._denial: dict[str, Any] = {}
-        self.scope = self._scope(scope)
+        self._denial: dict[str, Any] | None = None
+        raw = raw_extension(scope) or {}
+        self._rate = raw.get("connect_rate")
+        self._connection = raw["stream"](self._restart) if raw else None  # that of our own server
+        self._receive = receive if self._connection is None else self._connection.receive
+        self.scope = scope if raw else dict(scope)
+        self._disguise()
 
-    def _scope(self, scope: Scope) -> Scope:
+    def _disguise(self) -> None:
+        """Make the scope that of a WebSocket."""
+        connection, scope = self._connection, self.scope
         raw = {
-            "write": self._write,
+            "write": _declined if connection is None else connection.write,
             "listen": self._listen,
             "resume_reading": self._resume_reading,
             "abort": self._abort,
-            "buffered": self._buffered,
+            "buffered": _nothing if connection is None else connection.buffered,
         }
-        return {
-            **scope,
-            "type": "websocket",
-            "scheme": "wss" if scope.get("scheme") == "https" else "ws",
-            "subprotocols": [],
-            "extensions": {"websocket.http.response": {}, "channels_classic.raw": raw},
-            FORMAT: EventFormat(self._last_event_id),
-            EVENT_STREAM: self,
-        }
+        scope["type"] = "websocket"
+        scope["scheme"] = "wss" if scope.get("scheme") == "https" else "ws"
+        scope["extensions"] = {"websocket.http.response": {}, "channels_classic.raw": raw}
+        scope[FORMAT] = EventFormat("".join(values(scope, b"last-event-id")[:1]))
+        scope[EVENT_STREAM] = self
 
     def join(self, session: LayerSession, socket: WebSocket) -> None:
         """Belong to a session, as the `socket` that sends and receives through this."""
@@ -107,12 +130,12 @@ class EventStream:
 
     async def _wait_for_turn(self) -> bool:
         """Return True when it is the turn of this stream, by `--connect-rate`; False if it has been refused."""
-        rate = self._raw.get("connect_rate")
-        delay = 0.0 if rate is None else rate.reserve(asyncio.get_running_loop().time())
+        delay = 0.0 if self._rate is None else self._rate.reserve(asyncio.get_running_loop().time())
         if delay is None:
             await self._respond(503, [TEXT, RETRY_AFTER], b"Service unavailable.\n")
             return False
-        await asyncio.sleep(delay)
+        if delay:
+            await asyncio.sleep(delay)
         return True
 
     def _listen(self, take: Callable[[str | bytes], bool], note_buffered: Callable[[], None]) -> None:
@@ -123,7 +146,7 @@ class EventStream:
 
     def post(self, secret: str, path: str, text: str) -> int:
         """Take a message that somebody posts with the token of this stream; return the status of the answer."""
-        if self._token is None or self._take is None or not self._socket.is_open:
+        if self._token is None or self._take is None or self._socket is None or not self._socket.is_open:
             return GONE
         if not compare_digest(secret, self._token.secret) or path != self.scope["path"]:
             return FORBIDDEN
@@ -135,7 +158,7 @@ class EventStream:
     def _stop(self) -> None:
         """Take and send no more."""
         self._take = None
-        if self._token is not None:
+        if self._token is not None and self._session is not None:
             self._session.posts.close(self._token.local)
         if self._timer is not None:
             self._timer.cancel()
@@ -149,9 +172,8 @@ class EventStream:
 
     async def _accept(self, event: Event) -> None:
         """Begin the response: with the time to connect again, and the token."""
+        assert self._session is not None
         self._token = self._session.posts.open(client_id(self.scope), self)
-        if "stream" in self._raw:
-            self._connection = self._raw["stream"](self._restart)
         await self._send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *self._cors]})
         first = encode_retry(rng.uniform(*RETRY)) + encode_event(str(self._token), name="token")
         await self._send({"type": "http.response.body", "body": first, "more_body": True})
@@ -191,6 +213,7 @@ class EventStream:
         self._denial = dict(event)
 
     async def _send_denial(self, event: Event) -> None:
+        assert self._denial is not None
         await self._respond(self._denial["status"], list(self._denial["headers"]), event["body"])
 
     async def _respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
@@ -200,20 +223,15 @@ class EventStream:
 
     # The connection
 
-    def _write(self, data: bytes) -> bool:
-        return self._connection is not None and bool(self._connection.write(data))
-
     def _abort(self) -> None:
         self._code = ABNORMAL
         if self._connection is not None:
             self._connection.abort()
 
-    def _buffered(self) -> int:
-        return 0 if self._connection is None else int(self._connection.buffered())
-
     def _restart(self) -> None:
         """The server stops."""
-        self._socket.restart("")
+        if self._socket is not None:
+            self._socket.restart("")
 
     def _schedule_heartbeat(self) -> None:
         if self._interval:
@@ -230,6 +248,14 @@ class EventStream:
     async def _send_heartbeat(self) -> None:
         with suppress(Exception):  # each server has its own class for a client that is gone
             await self._send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
+
+
+def _declined(data: bytes) -> bool:
+    return False
+
+
+def _nothing() -> int:
+    return 0
 
 
 _PERFORMERS: dict[str, Callable[[EventStream, Event], Awaitable[None]]] = {

@@ -261,7 +261,7 @@ class Request:
         elif self._is_untaken(now):
             self._session.throttled_log.warn(
                 logger,
-                "No worker has begun with %s for %.0f s. Is `runworker` running, and free?",
+                "No worker has started on %s for %.0f s. Is `runworker` running, and free?",
                 self._name,
                 now - self._started_at,
             )

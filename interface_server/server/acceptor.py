@@ -105,7 +105,9 @@ class Acceptor:
             client.close()
             return
         if self.handshakes >= MAX_HANDSHAKES and self._tls is not None:
-            self._log.warn(logger, "Closed a connection whose TLS handshake stalls: %d are under way.", MAX_HANDSHAKES)
+            self._log.warn(
+                logger, "Closed a connection whose TLS handshake stalls: %d are in progress.", MAX_HANDSHAKES
+            )
             oldest = next(iter(self._handshakes))
             del self._handshakes[oldest]  # now, because more may come in this turn
             oldest.cancel()

@@ -113,7 +113,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def stream(self, on_shutdown: Callable[[], None]) -> StreamProtocol:
-        """Give the connection to the response under way, which has not begun, as the last one.
+        """Give the connection to the response under way, which has not begun, as the last one of the connection.
 
         Like a WebSocket it stays open for long, so what this object is needed for no longer is freed.
         """

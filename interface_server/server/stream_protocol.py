@@ -14,6 +14,7 @@ from typing import Any
 
 from uvicorn.server import ServerState
 
+from ..asgi import Event
 from .websocket_protocol import WRITE_BUFFER
 
 MAX_IGNORED = 64 * 1024
@@ -21,22 +22,30 @@ MAX_IGNORED = 64 * 1024
 
 
 class StreamProtocol(asyncio.Protocol):
-    """One connection."""
+    """One connection. To uvicorn's object for the request it also is its flow control and the event that it sets.
 
-    __slots__ = ("_cycle", "_ignored", "_on_shutdown", "_server", "transport")
+    Those of uvicorn take more than a kilobyte of each stream.
+    """
+
+    __slots__ = ("_cycle", "_ended", "_ignored", "_on_shutdown", "_server", "_writable", "transport", "write_paused")
 
     def __init__(self, server: ServerState, transport: Any, cycle: Any, on_shutdown: Callable[[], None]) -> None:
         self.transport = transport
+        self.write_paused: bool = cycle.flow.write_paused
         self._server = server
         self._cycle = cycle
         self._on_shutdown = on_shutdown
         self._ignored = 0
+        self._ended: asyncio.Future[None] | None = None  # while the application waits for the end
+        self._writable: asyncio.Future[None] | None = None  # while `send` waits for room
 
     def take_over(self, ping_interval: float | None, ping_timeout: float | None) -> None:
         """Become the protocol of the transport; the connection ends with the response."""
-        self._cycle.keep_alive = False
-        self._cycle.on_response = self._count_response
-        self._cycle.flow.resume_reading()  # to notice when the client leaves
+        cycle = self._cycle
+        cycle.flow.resume_reading()  # to notice when the client leaves
+        cycle.flow = cycle.message_event = self
+        cycle.keep_alive = False
+        cycle.on_response = self._count_response
         self._server.connections.add(self)  # type: ignore[arg-type]  # one of its kind
         self.transport.set_protocol(self)
         if ping_interval and ping_timeout:
@@ -92,13 +101,37 @@ class StreamProtocol(asyncio.Protocol):
         self._server.connections.discard(self)
         if not self._cycle.response_complete:
             self._cycle.disconnected = True
-        self._cycle.message_event.set()
-        self._cycle.flow.resume_writing()
+        self.set()
+        self.resume_writing()
+
+    # For the object of the request
+
+    def set(self) -> None:
+        """The response is complete, or the client has left."""
+        ended, self._ended = self._ended, None
+        if ended is not None and not ended.done():
+            ended.set_result(None)
+
+    async def receive(self) -> Event:
+        """Return when the response is complete, or the client has left."""
+        if not (self._cycle.disconnected or self._cycle.response_complete):
+            self._ended = asyncio.get_running_loop().create_future()
+            await self._ended
+        return {"type": "http.disconnect"}
 
     def pause_writing(self) -> None:
         """Let `send` wait."""
-        self._cycle.flow.pause_writing()
+        self.write_paused = True
 
     def resume_writing(self) -> None:
         """Let `send` continue."""
-        self._cycle.flow.resume_writing()
+        self.write_paused = False
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    async def drain(self) -> None:
+        """Return when there is room."""
+        if self.write_paused:
+            self._writable = self._writable or asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._writable])

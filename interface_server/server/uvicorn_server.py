@@ -39,6 +39,7 @@ from .drain import REASON, DrainSchedule
 from .http_protocol import HttpProtocol
 from .listen import Listen
 from .server_state import ServerState
+from .stream_protocol import StreamProtocol
 from .websocket_protocol import WebSocketProtocol
 
 logger = logging.getLogger("channels_classic.interface_server")
@@ -244,7 +245,7 @@ class UvicornServer(uvicorn.Server):
 
     def _log_statistics(self) -> None:
         connections = self.server_state.connections
-        sockets = sum(isinstance(connection, WebSocketProtocol) for connection in connections)
+        sockets = sum(isinstance(connection, (WebSocketProtocol, StreamProtocol)) for connection in connections)
         losses = self._session.losses.as_dict() if self._session else {}
         logger.info(
             "Statistics: %d connection(s), of which %d WebSocket(s); %d TLS handshake(s); %d response(s) since the "

@@ -15,22 +15,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import Any
 
 import uvicorn
-from websockets.frames import Frame, Opcode
 
 from ..asgi import Event, Scope
 from ..error_pages import RETRY_AFTER
-from ..frames import encode_frame
 from ..layer.budget import UNCOUNTED
 from .connect_rate import ConnectRate
 from .request_syntax import Header
 from .server_state import ServerState
+from .websocket_connection_state import ConnectionState
 from .websocket_handshake import Handshake, denial
 from .websocket_keep_alive import INTERNAL_ERROR, KeepAlive
-from .websocket_reader import BINARY, CLOSE, PING, PONG, TEXT, InvalidFrame, MessageReader, close_frame, control_frame
+from .websocket_reader import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    InvalidFrame,
+    MessageReader,
+    close_frame,
+    control_frame,
+    message_frame,
+)
 
 logger = logging.getLogger("channels_classic.interface_server")
 
@@ -46,7 +55,7 @@ MAX_EARLY_BYTES = 64 * 1024
 CLOSE_TIMEOUT = 10.0
 """Seconds a client has to answer a close frame before its connection is closed."""
 
-LINGER = 2.0
+DISCARD_TIMEOUT = 2.0
 """Seconds for which what a client sends is still read after the close frame that answers an invalid frame."""
 
 MAX_IGNORED = 16 * 1024 * 1024
@@ -57,18 +66,6 @@ ABNORMAL, SERVICE_RESTART = 1006, 1012
 
 class ClientGone(Exception):
     """Raised by `send` when the connection has ended."""
-
-
-class ConnectionState(Enum):
-    """The state of a connection."""
-
-    CONNECTING = "connecting"
-    """The handshake is not answered."""
-    OPEN = "open"
-    CLOSING = "closing"
-    """A close frame was sent; the client's is awaited."""
-    CLOSED = "closed"
-    """The last bytes were given to the transport; what still comes is ignored."""
 
 
 class WebSocketProtocol(KeepAlive):
@@ -277,7 +274,7 @@ class WebSocketProtocol(KeepAlive):
         if self._reading_paused:
             self._reading_paused = False
             self.transport.resume_reading()
-        self._schedule(LINGER, self.transport.close)
+        self._schedule(DISCARD_TIMEOUT, self.transport.close)
 
     def _ignore(self, size: int) -> None:
         self._ignored += size
@@ -342,12 +339,7 @@ class WebSocketProtocol(KeepAlive):
     def _send(self, event: Event) -> None:
         text = event.get("text")
         payload: str | bytes = event.get("bytes") or b"" if text is None else text
-        extension = self._reader.extension
-        if extension is None:
-            self.transport.write(encode_frame(payload))
-        else:
-            opcode, data = (Opcode.TEXT, payload.encode()) if isinstance(payload, str) else (Opcode.BINARY, payload)
-            self.transport.write(Frame(opcode, data).serialize(mask=False, extensions=[extension]))
+        self.transport.write(message_frame(payload, self._reader.extension))
 
     def _close(self, event: Event) -> None:
         self.close(event.get("code", 1000), event.get("reason") or "")

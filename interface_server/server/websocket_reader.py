@@ -12,8 +12,9 @@ import zlib
 from typing import Any
 
 from websockets.extensions.permessage_deflate import PerMessageDeflate
-from websockets.frames import apply_mask  # type: ignore[attr-defined]  # its C function, where it is built
+from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]  # its C function, where it is built
 
+from ..frames import encode_frame
 from .inflate import Inflater, TooLarge
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -191,6 +192,14 @@ def _text(payload: bytes) -> str:
 def _is_sendable(code: int) -> bool:
     """Return True for the codes that may be in a close frame: RFC 6455, section 7.4, and IANA's registry."""
     return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
+
+
+def message_frame(payload: str | bytes, extension: PerMessageDeflate | None) -> bytes:
+    """Return the frame of a message, compressed if that was agreed on."""
+    if extension is None:
+        return encode_frame(payload)
+    opcode, data = (Opcode.TEXT, payload.encode()) if isinstance(payload, str) else (Opcode.BINARY, payload)
+    return Frame(opcode, data).serialize(mask=False, extensions=[extension])
 
 
 def close_frame(code: int, reason: str = "") -> bytes:

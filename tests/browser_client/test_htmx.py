@@ -17,6 +17,8 @@ from tests.support.waiting import scaled
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = ROOT / "examples" / "htmx" / "chat.py"
 
 

@@ -60,7 +60,9 @@ def test_the_types_have_the_classes_and_members_of_the_script() -> None:
 
 
 def test_the_types_have_the_options_of_the_script_with_their_defaults() -> None:
-    typed = {name: default.replace(",", "") for default, name in re.findall(r"Default: (\S+)\. \*/\n  (\w+)\?:", TYPES)}
+    typed = {
+        name: default.replace(",", "") for default, name in re.findall(r"Default: (\S+)\.\s+\*/\n  (\w+)\?:", TYPES)
+    }
     assert typed == options()
 
 
@@ -76,6 +78,7 @@ def test_the_package_has_the_version_and_the_licence_of_the_project() -> None:
     assert (FOLDER / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed: `scripts/provide npm` installs it")
 def test_the_package_is_packed_installed_and_imported(tmp_path: Path) -> None:
     (packed,) = json.loads(run("npm", "pack", "--json", "--pack-destination", tmp_path))

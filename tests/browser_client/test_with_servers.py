@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext, Route
+
+pytestmark = pytest.mark.slow
 
 MODULE = "/static/channels/js/client/connection.js"
 
@@ -64,7 +67,7 @@ channel_routing = [
 
 # A page or a program that notes the numbers it gets, the codes with which it was closed, and who is there.
 PROGRAM = """
-const connection = new Connection(ADDRESS, {firstDelay: 100, longestDelay: 500});
+const connection = new Connection(ADDRESS, {firstDelay: 100, longestDelay: 500, eventStreams: true});
 const presence = new Presence(connection.stream("presence"));
 const told = (facts) => tell(JSON.stringify(facts));
 connection.addEventListener("message", ({ data }) => told({ message: data }));
@@ -75,11 +78,21 @@ connection.send("from NAME");
 """
 
 
+# Where no WebSocket can be opened: nobody listens on this port.
+WITHOUT_SOCKETS = """
+globalThis.WebSocket = class extends WebSocket { constructor() { super("ws://127.0.0.1:9/"); } };
+"""
+
+NAMES = ["chromium", "chromium-stream", "node", "node-stream"]
+
+
 class Client:
     """The notes of a client so far; `output` returns its lines."""
 
-    def __init__(self, output: Callable[[], str]) -> None:
+    def __init__(self, output: Callable[[], str], refused: Sequence[Route] = ()) -> None:
         self._output = output
+        self.refused = refused
+        """The messages that were answered with 429."""
 
     def __repr__(self) -> str:
         return self._output()
@@ -97,35 +110,50 @@ class Client:
 def site(own_redis: RedisServer) -> Iterator[Project]:
     with own_project(SETTINGS.format(url=own_redis.url)) as project:
         project.write("mysite/routing.py", ROUTING)
-        project.options = ("--drain", "1")
+        project.options = ("--drain", "1", "--event-streams", "*")
         with project:
             yield project
 
 
 @pytest.fixture
 def clients(site: Project, browser: Browser) -> Iterator[dict[str, Client]]:
-    """A page in Chromium and a program in Node."""
+    """Pages in Chromium and programs in Node, with a WebSocket and with an event stream."""
     with ExitStack() as stack:
         context = browser.new_context()
         stack.callback(context.close)
-        page = context.new_page()
-        page.goto(site.url())
-        text = PROGRAM.replace("ADDRESS", "'/?chromium'").replace("NAME", "chromium")
-        page.evaluate(
-            f"async () => {{ const {{Connection, Presence}} = await import({MODULE!r});"
-            f"window.lines = []; const tell = (line) => lines.push(line); {text} }}"
-        )
-        program = stack.enter_context(Process([node(), write_program(site)]))
-        yield {
-            "chromium": Client(lambda: str(page.evaluate("lines.join('\\n')"))),
-            "node": Client(lambda: program.output),
-        }
+        yield {name: (node_program if "node" in name else chromium_page)(site, context, stack, name) for name in NAMES}
 
 
-def write_program(site: Project) -> Path:
+def text_of(name: str, address: str) -> str:
+    before = WITHOUT_SOCKETS if "stream" in name else ""
+    return before + PROGRAM.replace("ADDRESS", repr(address)).replace("NAME", name)
+
+
+def chromium_page(site: Project, context: BrowserContext, stack: ExitStack, name: str) -> Client:
+    page = context.new_page()
+    page.goto(site.url())
+    refused: list[Route] = []
+
+    def refuse_once(route: Route) -> None:
+        """Answer the first message of an event stream as a server does whose consumers are behind."""
+        if route.request.method == "POST" and not refused:
+            refused.append(route)
+            route.fulfill(status=429, headers={"Retry-After": "0"})
+        else:
+            route.continue_()
+
+    page.route(re.compile(rf"/\?{name}$"), refuse_once)
+    head = f"const {{Connection, Presence}} = await import({MODULE!r}); window.lines = [];"
+    tell = "const tell = (line) => lines.push(line);"
+    page.evaluate(f"async () => {{ {head} {tell} {text_of(name, f'/?{name}')} }}")
+    return Client(lambda: str(page.evaluate("lines.join('\\n')")), refused)
+
+
+def node_program(site: Project, context: BrowserContext, stack: ExitStack, name: str) -> Client:
     head = f"import {{Connection, Presence}} from {script().as_uri()!r}; const tell = console.log;"
-    address = f"'ws://{HOST}:{site.port}/?node'"
-    return site.write("client.mjs", head + PROGRAM.replace("ADDRESS", address).replace("NAME", "node"))
+    path = site.write(f"{name}.mjs", head + text_of(name, f"ws://{HOST}:{site.port}/?{name}"))
+    program = stack.enter_context(Process([node(), path]))
+    return Client(lambda: program.output)
 
 
 def children(pid: int) -> list[int]:
@@ -146,8 +174,7 @@ def test_clients_get_every_message_once_while_servers_are_killed_and_replaced(
     def all_have_everything() -> bool:
         return all(client.numbers == sent for client in clients.values())
 
-    everybody = ["chromium", "node"]
-    eventually(lambda: all(client.noted("people")[-1:] == [everybody] for client in clients.values()), 20)
+    eventually(lambda: all(client.noted("people")[-1:] == [NAMES] for client in clients.values()), 20)
     publish()
     eventually(all_have_everything)
 
@@ -166,7 +193,8 @@ def test_clients_get_every_message_once_while_servers_are_killed_and_replaced(
     eventually(all_have_everything, 20)
 
     layer.close()
+    assert len(clients["chromium-stream"].refused) == 1
     for name, client in clients.items():
         assert client.noted("gap") == []
-        assert client.noted("people")[-1] == everybody
+        assert client.noted("people")[-1] == NAMES
         assert client.noted("message").count(f"from {name}") == 1

@@ -18,8 +18,9 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from channels_classic import Group, route
 from channels_classic.layers.names import inbox_of
+from channels_classic.layers.presence import GRACE
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import GRACE, LIVENESS
+from channels_classic.layers.steps import LIVENESS
 from channels_classic.message import Message
 from tests.faults.traffic import LONG
 from tests.support.processes import Process

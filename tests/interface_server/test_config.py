@@ -27,6 +27,12 @@ from channels_classic.interface_server.server.server import Program
         (InterfaceConfig, "root_path", "//evil.example", "is '//evil.example': expected a path that begins with one"),
         (InterfaceConfig, "root_path_header", "a b", "--root-path-header is 'a b': expected ASCII letters"),
         (InterfaceConfig, "ws_protocols", ("chat", "a\r\nb"), r"--ws-protocol is 'a\\r\\nb': expected ASCII letters"),
+        (
+            InterfaceConfig,
+            "event_streams",
+            ("chat",),
+            "--event-streams is 'chat': expected a path, which begins with /",
+        ),
         (ClientLimits, "max_message", 0, "--max-message is 0: expected a number from 1."),
         (ClientLimits, "head_timeout", 0.0, "--head-timeout is 0: expected a number above 0."),
         (ClientLimits, "max_connections", -1, "--max-connections is -1: expected a number from 0."),

@@ -12,14 +12,11 @@ from channels_classic import Group, route
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
-from channels_classic.layers.presence import Presence, make_identity
+from channels_classic.layers.presence import GRACE, LISTENING, MOST_NOTICES, Presence, make_identity
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.results import Identity
 from channels_classic.layers.steps import (
-    GRACE,
-    LISTENING,
     LIVENESS,
-    MOST_NOTICES,
     GetPresenceGroups,
     Heartbeat,
     JoinAs,

@@ -259,7 +259,7 @@ EXEMPT = {
     "spool_memory": "beyond it there are files",
     "ping_interval": "with ping_timeout",
     "keep_alive": "ends what nobody uses",
-    **dict.fromkeys(("health_path", "ready_worker", "ws_protocols", "compression"), "no limit"),
+    **dict.fromkeys(("health_path", "ready_worker", "ws_protocols", "compression", "event_streams"), "no limit"),
     **dict.fromkeys(("root_path", "proxy_headers", "root_path_header", "forwarded_allow_ips"), "no limit"),
 }
 """The other options of an interface server, and why they have no case of their own."""

@@ -33,6 +33,7 @@ from channels_classic.message import Message
 from tests.interface_server.live import live
 from tests.layers.hosts import folder
 from tests.support.redis_server import RedisServer
+from tests.support.site import ROOT
 from tests.support.waiting import eventually
 from tests.worker.harness import make_worker, running
 
@@ -204,6 +205,12 @@ SCENARIOS: dict[str, tuple[Callable[[Stage], None], str]] = {
 def test_every_kind_is_brought_about() -> None:
     """Without a host there is no status."""
     assert set(SCENARIOS) == set(KINDS) - {"unhosted"}
+
+
+def test_every_kind_is_a_row_of_the_page_about_delivery() -> None:
+    page = (ROOT / "docs" / "delivery.md").read_text()
+    table = page.partition("## Kinds of loss\n")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.M)) == sorted(KINDS)
 
 
 @pytest.mark.parametrize("kind", SCENARIOS)

@@ -216,6 +216,7 @@ def test_a_process_that_stands_still_does_not_hold_up_the_scrape(redis_url: str)
         eventually(lambda: site.worked().value("worker_processes") == 2)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)  # a process has half a minute to run again
 def test_a_process_that_stands_still_is_seen_and_replaced(redis_url: str) -> None:
     options = ("--processes", "2")

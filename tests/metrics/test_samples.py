@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import signal
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from channels_classic._durations import LIMITS, Durations
-from channels_classic._metrics.exchange import Exchange
+from channels_classic._metrics.exchange import TIMEOUT, Exchange
 from channels_classic._metrics.samples import MOST_LABELS, OTHER, Samples
 from tests.metrics.child import children
+from tests.support.waiting import eventually
 
 
 def some(sockets: int = 1, closed: int = 2, seconds: float = 0.5) -> Samples:
@@ -75,6 +78,23 @@ def test_the_counters_of_a_process_that_ended_stay_and_its_gauges_go() -> None:
     finally:
         exchange.remove()
     assert not exchange.folder.exists()
+
+
+def test_several_processes_that_hang_cost_no_more_time_than_one() -> None:
+    exchange = Exchange()
+    try:
+        with children(exchange.folder, 4) as processes:
+            for process in processes[:3]:
+                process.send_signal(signal.SIGSTOP)
+            eventually(lambda: exchange.collect().values["sockets"] == {(): 1}, timeout=20)
+            begun = time.monotonic()
+            exchange.collect()
+            assert time.monotonic() - begun < 2 * TIMEOUT
+            for process in processes[:3]:
+                process.send_signal(signal.SIGCONT)
+            eventually(lambda: exchange.collect().values["sockets"] == {(): 4}, timeout=20)
+    finally:
+        exchange.remove()
 
 
 def test_a_process_that_ends_leaves_what_it_counted_since_it_was_last_asked() -> None:

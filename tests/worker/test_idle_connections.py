@@ -167,6 +167,22 @@ def test_what_a_program_sends_arrives_though_a_firewall_forgot_its_connection(
         firewall.close()
 
 
+def test_what_coroutines_send_arrives_though_their_busy_loop_did_not_see_the_end_of_their_connection(
+    own_redis: RedisServer, layer: RedisChannelLayer
+) -> None:
+    async def main() -> None:
+        for act in SENDS_ASYNC.values():
+            for _ in range(2):
+                layer.send("jobs", {})  # for the one that receives
+            await act(layer)
+            own_redis.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            time.sleep(0.05)  # the event loop is busy meanwhile
+            await act(layer)
+        await layer.close_async()
+
+    asyncio.run(main())
+
+
 class CountingLayer(ChannelLayer):
     """Counts the round trips that carry nothing."""
 

@@ -56,7 +56,7 @@ def test_a_consumer_that_does_not_end_is_given_up_after_the_time_of_grace(
     worker.wait_for_line("working")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait() == 1
-    assert "Consumers still run after the grace period of 0.5 s" in worker.output
+    assert "Consumers are still running after the grace period of 0.5 s" in worker.output
 
 
 def test_nothing_is_lost_when_workers_are_stopped_again_and_again_under_load(

@@ -21,6 +21,7 @@ from channels_classic.layers.answer_timer import AnswerTimer
 from channels_classic.layers.local.address import check_address, socket_address, user_of_peer
 from channels_classic.layers.local.wire import WAKE, Lose, decode_result, encode_step, unpacker
 from channels_classic.layers.losses import Losses
+from channels_classic.layers.pool import has_input
 from channels_classic.layers.steps import Step, Take
 
 ANSWER_TIMEOUT = 5.0
@@ -170,7 +171,7 @@ class AsyncSocketConnection:
     async def run(self, steps: Sequence[Step]) -> list[Any]:
         limit = ANSWER_TIMEOUT + sum(step.timeout for step in steps if isinstance(step, Take))
         async with self._turn, self._guard():
-            if self._stream is None or self._stream.ended:
+            if self._stream is None or self._stream.has_ended():
                 self._stream = await self._reopen()
             unreported = self._losses.unreported()
             telling = [Lose(unreported)] if unreported else []
@@ -260,6 +261,10 @@ class _Stream(asyncio.Protocol):
         if len(self._answers) >= self._count and self._done is not None and not self._done.done():
             answers, self._answers = self._answers, []
             self._done.set_result(answers)
+
+    def has_ended(self) -> bool:
+        """Return whether the host has ended the connection. An event loop that was busy may not know it yet."""
+        return self.ended or has_input(self.transport.get_extra_info("socket").fileno())
 
     def connection_lost(self, error: Exception | None) -> None:
         self.ended = True

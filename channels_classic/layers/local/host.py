@@ -96,11 +96,11 @@ class Host:
         try:
             renewed = claim(self.address)
         except OSError as error:
-            logger.error("The files of the channel layer at %s cannot be made again: %s", self.address, error)
+            logger.error("The files of the channel layer at %s cannot be restored: %s", self.address, error)
             return True  # nobody else can have it either; clients that are connected go on
         if renewed is None:
             return False
-        logger.warning("The files of the channel layer at %s were removed; they are there again.", self.address)
+        logger.warning("The files of the channel layer at %s were removed, and are restored.", self.address)
         server, former = self._server, self._claim
         self._claim = renewed
         try:

@@ -13,13 +13,13 @@ from typing import Any
 
 from channels_classic.layers.history import BYTES_LIMIT, SECONDS_LIMIT
 from channels_classic.layers.losses import Count, counted_name
+from channels_classic.layers.presence import LISTENING
 from channels_classic.layers.redis.cipher import KEPT, QUEUE, WHO, Cipher, Plain
 from channels_classic.layers.redis.handover import UNPROVEN
 from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.redis.replies import COUNTED, ENTRY_HEAD, queue_of, quota_key_of
 from channels_classic.layers.results import Identity
 from channels_classic.layers.steps import (
-    LISTENING,
     LIVENESS,
     Announce,
     Flush,

@@ -20,7 +20,7 @@ from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.redis.commands import Command, CommandBuilder
 from channels_classic.layers.redis.connector import Connector
-from channels_classic.layers.redis.protocol import LOST, STALE_AFTER, TIME, RedisProtocol, new_reader, packed
+from channels_classic.layers.redis.protocol import LOST, TIME, RedisProtocol, new_reader, packed
 from channels_classic.layers.steps import Step, Take
 
 READ = 64 * 1024
@@ -69,7 +69,6 @@ class RedisConnection:
         if due:
             self._unread.append((None, len(due)))
         self._unread.extend(zip(steps, counts, strict=True))
-        self._written = time.monotonic()
         self._raw._sock.sendall(packed([*due, *commands]))
 
     def read(self) -> Any:
@@ -84,8 +83,7 @@ class RedisConnection:
             return self._read()
         if isinstance(step, Take):
             self._blocked = self._woken = False
-            if replies[0] is not None and not self._unread and time.monotonic() - self._written > STALE_AFTER:
-                # It is not known when the messages came: this process may have been suspended with them unread.
+            if not self._unread and self._protocol.needs_time(step, replies):
                 replies[1] = self._ask([TIME])[0]
         return self._protocol.result(step, replies)
 

@@ -16,9 +16,10 @@ import redis
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.answer_timer import AnswerTimer
 from channels_classic.layers.losses import Losses
+from channels_classic.layers.pool import LOOK_AFTER, has_input
 from channels_classic.layers.redis.commands import Command, CommandBuilder
 from channels_classic.layers.redis.connector import Connector
-from channels_classic.layers.redis.protocol import LOST, STALE_AFTER, TIME, RedisProtocol, new_reader, packed
+from channels_classic.layers.redis.protocol import LOST, TIME, RedisProtocol, new_reader, packed
 from channels_classic.layers.steps import Step, Take
 
 
@@ -26,19 +27,28 @@ class _Line(asyncio.Protocol):
     """Writes commands and collects their replies."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self.lost = False
+        self._lost = False
         self._transport = transport
+        self._number = transport.get_extra_info("socket").fileno()
+        self._used = time.monotonic()
         self._reader = new_reader()
         self._replies: list[Any] = []
         self._wanted = 0
         self._answered: asyncio.Future[list[Any]] | None = None
         transport.set_protocol(self)
 
+    def has_ended(self) -> bool:
+        """Return whether the other side has ended the connection. An event loop that was busy may not know it yet."""
+        idles = self._answered is None or self._answered.done()
+        if idles and not self._lost and time.monotonic() - self._used > LOOK_AFTER:
+            self._lost = has_input(self._number)
+        return self._lost
+
     async def ask(self, commands: Sequence[Command], timeout: float) -> list[Any]:
         """Return the replies to `commands`, errors included. Raise one of `LOST`."""
         if not commands:
             return []
-        if self.lost:
+        if self._lost:
             raise redis.ConnectionError("it closed the connection")
         loop = asyncio.get_running_loop()
         self._wanted = len(commands)
@@ -62,11 +72,12 @@ class _Line(asyncio.Protocol):
             return
         if len(self._replies) >= self._wanted and self._answered is not None and not self._answered.done():
             replies, self._replies = self._replies, []
+            self._used = time.monotonic()
             self._answered.set_result(replies)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Fail the replies that are outstanding: one side ended the connection."""
-        self.lost = True
+        self._lost = True
         self._fail(error or redis.ConnectionError("it closed the connection"))
 
     def _late(self, timeout: float) -> None:
@@ -120,15 +131,12 @@ class AsyncRedisConnection:
         due = self._protocol.due()
         commands, counts = self._protocol.commands(steps)
         blocks = sum(step.timeout for step in steps if isinstance(step, Take))
-        written = time.monotonic()
         replies = await self._line.ask([*due, *commands], self._connector.reply_timeout + blocks)
         self._protocol.settle(replies[: len(due)])
-        is_stale = time.monotonic() - written > STALE_AFTER
         results, end = [], len(due)
         for step, count in zip(steps, counts, strict=True):
             begin, end = end, end + count
-            if is_stale and isinstance(step, Take) and replies[begin] is not None:
-                # It is not known when the messages came: this process may have stood still with them unread.
+            if self._protocol.needs_time(step, replies[begin:end]):
                 (replies[begin + 1],) = await self._ask([TIME])
             results.append(self._protocol.result(step, replies[begin:end]))
         return results
@@ -140,8 +148,8 @@ class AsyncRedisConnection:
         raise self._connector.unavailable(error) from error
 
     def usable(self) -> bool:
-        """Return False once the event loop has seen the connection end, or the server said it is not the master."""
-        return not self._line.lost and not self._protocol.misplaced
+        """Return False once the connection has ended, or the server said that it is not the master."""
+        return not self._line.has_ended() and not self._protocol.misplaced
 
     async def unblock(self) -> None:
         """Ask the server once to end the take that blocks. Raise `LayerUnavailable`."""

@@ -97,7 +97,7 @@ class RedisProtocol:
         self._epoch = 0
         self._lineage = b""
         self._clock = clock
-        self._answered_at = clock()
+        self._written_at = self._answered_at = clock()
         self._scripts_lost = False
         self._owed: list[Command] = []
         self._awaited: deque[tuple[list[Command], list[Count]]] = deque()
@@ -181,11 +181,20 @@ class RedisProtocol:
     def commands(self, steps: Sequence[Step]) -> tuple[list[Command], list[int]]:
         """Return the commands for `steps`, and how many of them each step has."""
         by_step = [self.shard.commands(step) for step in steps]
-        if self._clock() - self._answered_at > ROLE_CHECK_AFTER:
+        self._written_at = self._clock()
+        if self._written_at - self._answered_at > ROLE_CHECK_AFTER:
             for step, commands in zip(steps, by_step, strict=True):
                 if isinstance(step, Take):
                     commands.append(ROLE)
         return [command for commands in by_step for command in commands], [len(commands) for commands in by_step]
+
+    def needs_time(self, step: Step, replies: Sequence[Any]) -> bool:
+        """Return whether the time among `replies` may be out of date, so that `TIME` must be asked once more.
+
+        It is not known when the messages came: this process may have been suspended with them unread.
+        """
+        waited = self._clock() - self._written_at > STALE_AFTER
+        return waited and isinstance(step, Take) and isinstance(replies[0], list)
 
     def result(self, step: Step, replies: Sequence[Any]) -> Any:
         """Return the result of a step: a `StepRefused` when the server did nothing."""

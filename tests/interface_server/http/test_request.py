@@ -354,7 +354,7 @@ def test_a_request_that_no_worker_takes_is_warned_of_long_before_its_time_is_ove
     monkeypatch.setattr(request, "MARGIN", 0.3)
     with live(http_timeout=60) as server, caplog.at_level(logging.WARNING):
         answer = ask(server, path="/waiting")
-        eventually(lambda: "No worker has begun with GET /waiting for" in caplog.text)
+        eventually(lambda: "No worker has started on GET /waiting for" in caplog.text)
         delivery = server.take("http.request")
         server.layer.send(str(delivery.reply_channel), {"status": 200, "content": b"all"})
         assert answer.result()[1] == b"all"

@@ -130,14 +130,14 @@ def test_a_full_channel_with_a_broken_head_takes_messages_again(redis_server: Re
 
 
 HOSTILE_MEMBERS: dict[str, tuple[str, ...]] = {
-    "a name that is no text": ("ZADD", "channels:g", "9e15", "\\xff\\xfe"),
-    "a name that is no channel": ("ZADD", "channels:g", "9e15", "no channel!!"),
-    "an inbox that is none": ("ZADD", "group:g", "5", "inbox"),
+    "a name that is not text": ("ZADD", "channels:g", "9e15", "\\xff\\xfe"),
+    "a name that is not a channel": ("ZADD", "channels:g", "9e15", "no channel!!"),
+    "an inbox that is not one": ("ZADD", "group:g", "5", "inbox"),
     "a version with a fraction": ("ZADD", "group:g", "1.5", "{inbox}"),
     "a version without an end": ("ZADD", "group:g", "inf", "{inbox}"),
     "a version that runs backwards": ("ZADD", "group:g", "7", "{inbox}"),
-    "a member that is no text": ("SADD", "members:g:{inbox}", "\\xff"),
-    "a start that is none": ("HSET", "starts:g:{inbox}", "client", "nonsense"),
+    "a member that is not text": ("SADD", "members:g:{inbox}", "\\xff"),
+    "a start that is not one": ("HSET", "starts:g:{inbox}", "client", "nonsense"),
     "an identity without a name": ("HSET", "attends:g:{inbox}", "client", ""),
     "an identity that is too short": ("HSET", "attends:g:{inbox}", "client", "\\xff"),
     "an identity with other facts": ("HSET", "attends:g:{inbox}", "client", "\\x01azz"),
@@ -155,7 +155,7 @@ def test_what_something_else_wrote_about_a_group_keeps_no_message_from_its_membe
     layer.group_add("g", "plain")
     command, key, *rest = HOSTILE_MEMBERS[written]
     words = [command, f"asgi:{{0}}:{key}", *rest]
-    if written == "an inbox that is none":
+    if written == "an inbox that is not one":
         redis_server.command("SET", "asgi:{0}:alive:inbox", "1")
         redis_server.command("SADD", "asgi:{0}:members:g:inbox", "x")
     raw = tuple(word.replace("{inbox}", inbox).encode().decode("unicode_escape").encode("latin-1") for word in words)

@@ -103,6 +103,19 @@ def test_messages_that_came_without_the_time_are_counted_as_lost(
     assert "Messages that were handed out are lost" in caplog.text
 
 
+@pytest.mark.parametrize(("waited", "needs"), [(0.5, False), (1.5, True)])
+def test_the_time_of_an_answer_that_came_late_is_asked_again(
+    protocol: RedisProtocol, clock: Clock, waited: float, needs: bool
+) -> None:
+    clock.now += 60  # in which nothing was asked
+    protocol.commands([TAKE])
+    clock.now += waited
+    assert protocol.needs_time(TAKE, [popped(entry(7)), TIME]) is needs
+    assert not protocol.needs_time(TAKE, [None, TIME])
+    assert not protocol.needs_time(TAKE, [FORGOTTEN, TIME])
+    assert not protocol.needs_time(Members("g", "inbox!"), [[]])
+
+
 def test_a_take_that_is_refused_took_nothing(protocol: RedisProtocol) -> None:
     refused = protocol.result(TAKE, [redis.ResponseError("OOM command not allowed"), TIME])
     assert isinstance(refused, StepRefused)

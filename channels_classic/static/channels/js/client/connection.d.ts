@@ -4,6 +4,11 @@ export interface ConnectionOptions {
   json?: boolean;
   /** The sub-protocols of the page. With them the connection does not recover. Default: null. */
   protocols?: string | string[] | null;
+  /**
+   * Whether an event stream takes the place of a socket that cannot be opened. The server has to serve them.
+   * Default: false.
+   */
+  eventStreams?: boolean;
   /** The most messages that wait for the connection. Default: 100. */
   queue?: number;
   /** The time after which an attempt that is not open is given up. Default: 10,000. */
@@ -45,6 +50,8 @@ export interface Failed {
   readonly error: unknown;
 }
 
+export type Listener<Kind extends Event> = ((event: Kind) => void) | { handleEvent(event: Kind): void } | null;
+
 export interface ConnectionEvents {
   open: Event;
   message: Event & Received;
@@ -73,12 +80,12 @@ export class Connection extends EventTarget {
 
   addEventListener<Type extends keyof ConnectionEvents>(
     type: Type,
-    listener: ((event: ConnectionEvents[Type]) => void) | null,
+    listener: Listener<ConnectionEvents[Type]>,
     options?: boolean | AddEventListenerOptions,
   ): void;
   removeEventListener<Type extends keyof ConnectionEvents>(
     type: Type,
-    listener: ((event: ConnectionEvents[Type]) => void) | null,
+    listener: Listener<ConnectionEvents[Type]>,
     options?: boolean | EventListenerOptions,
   ): void;
 }
@@ -89,12 +96,12 @@ export interface Stream extends EventTarget {
   send(payload: unknown): void;
   addEventListener(
     type: "message",
-    listener: ((event: Event & Received) => void) | null,
+    listener: Listener<Event & Received>,
     options?: boolean | AddEventListenerOptions,
   ): void;
   removeEventListener(
     type: "message",
-    listener: ((event: Event & Received) => void) | null,
+    listener: Listener<Event & Received>,
     options?: boolean | EventListenerOptions,
   ): void;
 }

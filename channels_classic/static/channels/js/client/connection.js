@@ -11,6 +11,7 @@
  * BSD-3-Clause. Node needs a release with a global WebSocket, 22 or later.
  */
 
+const EVENT_STREAM = "text/event-stream";
 const RECOVER = "channels.recover.v1";
 const CURSORS = "channels.cursors.";
 
@@ -28,6 +29,7 @@ const ABNORMAL = 1006;
 const DEFAULTS = {
   json: true,
   protocols: null,
+  eventStreams: false,
   queue: 100,
   timeout: 10_000,
   firstDelay: 2000,
@@ -54,7 +56,9 @@ export class Connection extends EventTarget {
   #attempt = null; // what a transport calls for an attempt before this one is ignored
   #transport = null;
   #timer;
-  #failures = 0;
+  #failures = 0; // for the delays: in a row, without a good connection between them
+  #unopened = 0; // attempts since a connection was open
+  #open = openSocket; // the transport that was open last
   #openedAt = 0;
   #queue = [];
   #streams = new Map();
@@ -139,15 +143,17 @@ export class Connection extends EventTarget {
     this.#attempt = attempt;
     this.#state = "connecting";
     this.#timer = setTimeout(() => this.#drop("It was not open in time."), this.#options.timeout);
+    const open = this.#choose();
     const on = {
-      open: whileCurrent(() => this.#opened()),
-      frame: whileCurrent((frame) => this.#received(frame)),
+      open: whileCurrent(() => this.#opened(open)),
+      message: whileCurrent((message) => this.#received(message)),
+      error: whileCurrent((error) => this.#emit("error", { error })),
       close: whileCurrent((code, reason) => this.#lost(code, reason)),
     };
     Promise.resolve()
       .then(() => this.#url())
       .then(whileCurrent((url) => {
-        this.#transport = openSocket(absolute(url), this.#options.protocols ?? [RECOVER, this.#offer()], on);
+        this.#transport = open(absolute(url), this.#options.protocols, this.cursors, on);
       }))
       .catch(whileCurrent((error) => {
         this.#emit("error", { error });
@@ -155,11 +161,21 @@ export class Connection extends EventTarget {
       }));
   }
 
-  #opened() {
+  /* The transport of an attempt: that which was open last. After two attempts in vain it is the turn of the other. */
+  #choose() {
+    const other = this.#open === openSocket && this.#options.eventStreams ? openEvents : openSocket;
+    return Math.floor(this.#unopened++ / 2) % 2 ? other : this.#open;
+  }
+
+  #opened(open) {
     clearTimeout(this.#timer);
+    this.#open = open;
+    this.#unopened = 0;
     this.#state = "open";
     this.#openedAt = Date.now();
-    this.#queue.splice(0).forEach((data) => this.#transport.send(data));
+    while (this.#queue.length && this.#transport.send(this.#queue[0])) {
+      this.#queue.shift();
+    }
     this.#emit("open");
   }
 
@@ -225,17 +241,6 @@ export class Connection extends EventTarget {
     }
   }
 
-  /* The cursors as a sub-protocol: base64url of JSON. The names of groups and cursors are ASCII. */
-  #offer() {
-    for (;;) {
-      const text = btoa(JSON.stringify(Object.fromEntries(this.cursors)));
-      if (text.length <= MOST_CURSORS) {
-        return CURSORS + text.replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
-      }
-      this.cursors.delete(this.cursors.keys().next().value);
-    }
-  }
-
   #emit(type, facts) {
     emit(this, type, facts);
   }
@@ -281,18 +286,38 @@ export class Presence extends EventTarget {
   }
 }
 
-/* Transports: each opens a connection, calls `on`, and returns what closes and what sends: true if it is still open. */
+/*
+ * Transports. Each opens a connection with the cursors that there are, calls `on`, and returns what closes it and what
+ * sends: true unless it is not open any more.
+ */
 
-function openSocket(url, protocols, on) {
-  const socket = new WebSocket(url, protocols);
+function openSocket(url, protocols, cursors, on) {
+  const socket = new WebSocket(url, protocols ?? [RECOVER, offer(cursors)]);
   socket.binaryType = "arraybuffer";
   socket.onopen = on.open;
-  socket.onmessage = ({ data }) => on.frame(socket.protocol === RECOVER ? divided(data) : { data });
+  socket.onmessage = ({ data }) => on.message(socket.protocol === RECOVER ? divided(data) : { data });
   socket.onclose = ({ code, reason }) => on.close(code, reason);
   return {
     send: (data) => socket.readyState === WebSocket.OPEN && (socket.send(data), true),
     close: (code, reason) => socket.close(code, reason),
   };
+}
+
+/* The cursors as a sub-protocol: base64url of JSON. The names of groups and cursors are ASCII. */
+function offer(cursors) {
+  const write = () => btoa(JSON.stringify(Object.fromEntries(cursors)));
+  return CURSORS + shortened(cursors, write).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
+}
+
+/* Return what `write` makes of the cursors, without the oldest if it would be too long for a header. */
+function shortened(cursors, write) {
+  for (;;) {
+    const text = write();
+    if (text.length <= MOST_CURSORS) {
+      return text;
+    }
+    cursors.delete(cursors.keys().next().value);
+  }
 }
 
 /*
@@ -306,6 +331,84 @@ function divided(data) {
   const line = isText ? data.slice(0, end) : String.fromCharCode(...bytes.subarray(0, end));
   const [group, cursor, note] = line.split(" ");
   return { group, cursor, note, data: data.slice(end + 1) };
+}
+
+/*
+ * Server-sent events in place of a socket. `fetch` reads them, because an EventSource sends no cursors with its first
+ * request. The first event is the token with which messages are posted, one after another to keep their order.
+ */
+function openEvents(url, protocols, cursors, on) {
+  const ended = new AbortController();
+  const address = url.href.replace(/^ws/, "http");
+  const ask = (options) => fetch(address, { ...options, cache: "no-store", signal: ended.signal });
+  let token = "";
+  let sent = Promise.resolve();
+  let last = [ABNORMAL, ""];
+
+  const readers = {
+    token({ data }) {
+      token = data;
+      on.open();
+    },
+    message: on.message,
+    gap: ({ data, cursor }) => on.message({ group: data, cursor, note: "gap" }),
+    cursor: (event) => on.message({ ...event, note: "at" }),
+    close: ({ data }) => (last = [Number(data), ""]),
+    // A server that stops ends with the time after which to come back.
+    retry: ({ retry }) => (last = token ? [1012, `retry=${retry / 1000}`] : last),
+  };
+
+  async function read() {
+    const id = shortened(cursors, () => [...cursors].map((pair) => pair.join(" ")).join(", "));
+    const answer = await ask({ headers: { Accept: EVENT_STREAM, ...(id && { "Last-Event-ID": id }) } });
+    if (!answer.headers.get("Content-Type")?.startsWith(EVENT_STREAM)) {
+      throw new Error(`The answer to the request for an event stream is no stream: HTTP ${answer.status}.`);
+    }
+    for await (const event of events(answer.body)) {
+      readers[event.type]?.(event);
+    }
+  }
+
+  async function post(data) {
+    const answer = await ask({ method: "POST", headers: { "Event-Stream-Token": token }, body: data });
+    if (answer.status === 429) {
+      await new Promise((resolve) => setTimeout(resolve, 1000 * answer.headers.get("Retry-After")));
+      await post(data); // it was not taken
+    } else if (!answer.ok) {
+      throw new Error(`A message was not delivered: HTTP ${answer.status}.`);
+    }
+  }
+
+  read().catch(on.error).finally(() => on.close(...last));
+  return {
+    send: (data) => {
+      sent = sent.then(() => post(data)).catch(on.error);
+      return true;
+    },
+    close: () => ended.abort(),
+  };
+}
+
+/* Yield the events of a stream: their type, data, and the group and cursor that their id ends with. */
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (let { value, done } = await reader.read(); !done; { value, done } = await reader.read()) {
+    const blocks = (rest + value).split("\n\n");
+    rest = blocks.pop();
+    yield* blocks.flatMap(parsed);
+  }
+}
+
+function parsed(block) {
+  const fields = { data: [] };
+  for (const line of block.split("\n")) {
+    const [, name, value] = /^(\w*):? ?(.*)$/s.exec(line);
+    fields[name] = name === "data" ? [...fields.data, value] : value;
+  }
+  const [group, cursor] = (fields.id ?? "").split(", ").at(-1).split(" ");
+  const type = fields.retry ? "retry" : fields.data.length ? fields.event ?? "message" : group && "cursor";
+  return type ? [{ type, group, cursor, retry: fields.retry, data: fields.data.join("\n") }] : [];
 }
 
 /* Delays */

@@ -22,7 +22,7 @@ def parse_limits(texts: Iterable[str]) -> dict[str, int]:
     return limits
 
 
-class ConcurrencyLimits:
+class ChannelLimits:
     """Counts running consumers by pattern; the first pattern that matches a channel counts. Thread-safe."""
 
     def __init__(self, limits: Mapping[str, int], channels: Sequence[str]) -> None:

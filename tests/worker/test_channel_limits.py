@@ -15,7 +15,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import Length
 from channels_classic.message import Message
-from channels_classic.worker.concurrency import ConcurrencyLimits, parse_limits
+from channels_classic.worker.channel_limits import ChannelLimits, parse_limits
 from tests.support.waiting import eventually
 from tests.worker.harness import drain, make_group, make_worker, running
 
@@ -31,7 +31,7 @@ def test_what_is_no_limit_is_refused(text: str) -> None:
 
 
 def test_the_first_pattern_that_fits_a_channel_counts_for_all_its_channels() -> None:
-    limit = ConcurrencyLimits({"a.*": 2, "*": 1}, ["a.x", "a.y", "b", "c"])
+    limit = ChannelLimits({"a.*": 2, "*": 1}, ["a.x", "a.y", "b", "c"])
     assert limit.acquire("a.x") and limit.acquire("a.y") and not limit.acquire("a.x")
     assert limit.acquire("b") and not limit.acquire("c")
     assert limit.open(["a.x", "b"], 0) == []
