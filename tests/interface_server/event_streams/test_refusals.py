@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from channels_classic.interface_server.server.listen import Listen
 from tests.interface_server.event_streams.test_stream import CONNECT, DISCONNECT, opened
 from tests.interface_server.live import Live, live
+from tests.interface_server.server.test_program import certificate
 from tests.support.event_source import EventSource
 from tests.support.waiting import eventually
+
+__all__ = ["certificate"]
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +144,15 @@ def test_a_header_with_a_line_end_does_not_reach_the_response(server: Live) -> N
         b"GET / HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nOrigin: a\r b: c\r\nConnection: close\r\n\r\n",
     )
     assert received.startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_stream_over_tls_is_a_secure_socket(certificate: Path) -> None:
+    with live(listen=Listen(port=0, certfile=str(certificate)), event_streams=("*",)) as server:
+        context = ssl.create_default_context(cafile=certificate)
+        with context.wrap_socket(server.raw(), server_hostname="localhost") as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+            message = server.consume(CONNECT, {"text": "secret", "close": True})
+            assert message["scheme"] == "wss"
+            received = client.makefile("rb").read()
+        assert b"data: secret\n\n" in received
+        assert received.endswith(b"0\r\n\r\n")
