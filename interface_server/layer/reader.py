@@ -105,17 +105,22 @@ class Reader:
             self._lose(lost, payload)
 
     def _lose(self, lost: str, payload: bytes) -> None:
-        """Count an entry that must not be delivered any more. What it reports of a frame of a client still holds."""
+        """Count an entry that must not be delivered any more. What it reports of a frame of a client still holds.
+
+        A reply to a frame that expired is delivered all the same: its socket waits for it, and nothing else came.
+        """
         try:
             kind, *fields = decode(payload)
         except ValueError:
             kind, fields = None, []
         if kind == Kind.REPORT:
             return self._report(*fields)
-        self._losses.count(lost, self._inbox)
         match fields if kind == Kind.MESSAGE else ():
-            case [_, _, str() as local, str() as token, int() as outcome, *_]:
+            case [message, _, str() as local, str() as token, int() as outcome, *_]:
+                if lost == "expired":
+                    return self._message(message, None, local, token, outcome)
                 self._report(local, token, outcome)
+        self._losses.count(lost, self._inbox)
 
     # Later releases may append fields: what is not known is ignored.
 

@@ -33,6 +33,7 @@ def become_next_release() -> None:
     """Change what this process writes."""
     names.WIRE_VERSION = 3
     names._MANAGED = re.compile(r"interface\.v3\.[A-Za-z0-9]+!")
+    names.MANAGED_PREFIX = planner.MANAGED_PREFIX = "interface.v3."  # type: ignore[attr-defined]  # imported there
     planner.encode_message = _encode_message  # type: ignore[attr-defined]  # imported there
 
 

@@ -211,7 +211,7 @@ def test_entries_of_later_releases_are_counted_and_do_no_harm() -> None:
     asyncio.run(main())
 
 
-def test_reports_that_expired_still_hold_and_are_no_lost_messages() -> None:
+def test_reports_and_replies_to_frames_that_expired_still_hold_and_are_no_lost_messages() -> None:
     async def main() -> None:
         layer = ChannelLayer()
         session = await started(layer)
@@ -219,14 +219,14 @@ def test_reports_that_expired_still_hold_and_are_no_lost_messages() -> None:
         session.add(client)
         payloads = [
             encode(Kind.REPORT, "a", "1", int(Outcome.CONSUMED)),
-            encode(Kind.MESSAGE, {"text": "x"}, None, "a", "2", int(Outcome.RAISED)),
+            encode(Kind.MESSAGE, {"text": "reply"}, None, "a", "2", int(Outcome.RAISED)),
             encode(Kind.MESSAGE, {"text": "x"}, None, "a"),
         ]
         past = layer.store.clock() - 1
         layer.run([PutBack(session.inbox, [Item(payload, (past, "a")) for payload in payloads])])
-        await eventually_async(lambda: layer.losses.as_dict() == {"expired": 2})
+        await eventually_async(lambda: layer.losses.as_dict() == {"expired": 1})
         assert client.reports == [("1", Outcome.CONSUMED), ("2", Outcome.RAISED)]
-        assert client.got == []
+        assert client.got == [{"text": "reply"}]
         await stop(session)
 
     asyncio.run(main())
