@@ -474,6 +474,12 @@ def test_rundelay_says_what_is_missing_without_the_app(monkeypatch: pytest.Monke
         call_command("rundelay")
 
 
+@pytest.mark.parametrize("sleep", ["0", "-1", "nan", "inf"])
+def test_rundelay_refuses_a_time_that_makes_no_sense(sleep: str) -> None:
+    with pytest.raises(CommandError, match=f"--sleep is {sleep}: expected a number above 0"):
+        call_command("rundelay", "--sleep", sleep)
+
+
 def test_rundelay_runs_until_it_is_told_to_stop(layer: ChannelLayerWrapper, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer, "local_only", lambda: False)
     seen: list[Worker] = []

@@ -653,6 +653,21 @@ def test_a_bridge_that_recovers_comes_back_with_its_cursors(page: Page, server: 
     assert offered(server.socket()) == (PROTOCOL, {"room": "14-10", "hall": "13-7"})
 
 
+def test_a_bridge_with_more_cursors_than_a_handshake_holds_offers_the_latest(page: Page, server: BridgeServer) -> None:
+    page.evaluate(RECOVER)
+    first = server.socket()
+    for number in range(400):
+        first.send(f"room.{number} 12-{number} at\n")
+    first.send("__proto__ 13-1 at\n")
+    first.send('room.0 12-400\n{"n": 1}')
+    recorded(page, 1)
+    first.close()
+    second = server.socket()
+    protocol, cursors = offered(second)
+    assert (protocol, list(cursors or {})[-3:]) == (PROTOCOL, ["room.399", "__proto__", "room.0"])
+    assert len(cursors or {}) < 256
+
+
 def test_a_bridge_that_recovers_has_no_protocols_of_the_page(page: Page, server: BridgeServer) -> None:
     with pytest.raises(Exception, match="a sub-protocol of its own"):
         page.evaluate("new channels.WebSocketBridge({recover: true}).connect('/ws/', ['chat'])")

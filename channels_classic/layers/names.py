@@ -23,12 +23,9 @@ An inbox carries it in its name. A sender that does not know the version of an i
 client instead, which every release reads.
 """
 
-MANAGED_PREFIX = f"interface.v{WIRE_VERSION}."
-"""Start of the inboxes of interface servers of this release."""
-
 _CHANNEL = re.compile(r"[A-Za-z0-9._-]+(?:\?[A-Za-z0-9._-]+|![A-Za-z0-9._-]*)?")
 _GROUP = re.compile(r"[A-Za-z0-9._-]+")
-_MANAGED = re.compile(rf"{re.escape(MANAGED_PREFIX)}[A-Za-z0-9]+!")
+_MANAGED = re.compile(rf"interface\.v{WIRE_VERSION}\.[A-Za-z0-9]+!")
 _OWNED = re.compile(r"interface\.v\d+\.[A-Za-z0-9]+!")
 _LETTERS = string.ascii_letters + string.digits
 
@@ -83,6 +80,11 @@ def inbox_of(channel: str) -> str:
     return split(channel)[0]
 
 
+def managed_prefix() -> str:
+    """Return the start of the names of all inboxes that are managed."""
+    return f"interface.v{WIRE_VERSION}."
+
+
 @lru_cache(maxsize=4096)
 def is_managed(inbox: str) -> bool:
     """Return True for the inbox of an interface server that reads the envelopes and hints of this release."""
@@ -102,4 +104,4 @@ def random_text(length: int) -> str:
 
 def new_inbox() -> str:
     """Return a fresh inbox name for one interface server process. Call it after a fork: no two processes share one."""
-    return f"{MANAGED_PREFIX}{random_text(20)}!"
+    return f"{managed_prefix()}{random_text(20)}!"

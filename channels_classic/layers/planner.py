@@ -26,12 +26,12 @@ from channels_classic.layers.codec import (
 from channels_classic.layers.history import Retention
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.names import (
-    MANAGED_PREFIX,
     check_channel,
     check_group,
     is_channel,
     is_managed,
     is_owned,
+    managed_prefix,
     random_text,
     split,
 )
@@ -121,7 +121,7 @@ class Planner:
         group = check_group(send.name)
         apart, envelope, envelope_apart = self._envelopes(send)
         bounds = (self.expiry, f"@{group}", GROUP_BACKLOG)
-        return Publish(group, envelope, MANAGED_PREFIX, *bounds, apart, envelope_apart)
+        return Publish(group, envelope, managed_prefix(), *bounds, apart, envelope_apart)
 
     @staticmethod
     def _envelopes(send: Outgoing) -> tuple[str, Envelope, Envelope]:

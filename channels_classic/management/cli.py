@@ -163,10 +163,13 @@ LAYERS: Mapping[str, Callable[[str], Any]] = {"redis": _redis, "rediss": _redis,
 
 
 def _layer_at(url: str) -> Any:
-    make = LAYERS.get(url.partition(":")[0])
-    if make is None:
-        raise click.UsageError(f"There is no layer for {url!r}: expected a URL with one of {', '.join(LAYERS)}.")
-    return make(url)
+    scheme = url.partition(":")[0]  # the rest may hold a password
+    if scheme not in LAYERS:
+        raise click.UsageError(f"There is no layer for {scheme!r}: expected a URL with one of {', '.join(LAYERS)}.")
+    try:
+        return LAYERS[scheme](url)
+    except ValueError as error:
+        raise click.UsageError(f"--layer cannot be used: {error}") from error
 
 
 def _use(settings: str) -> None:

@@ -253,6 +253,13 @@ class WebSocketProtocol(KeepAlive):
             self.transport.write(close_frame(code))
         self._linger()
 
+    def _finish(self) -> None:
+        """Close behind the last bytes; a client in the middle of a message gets the time to read them."""
+        if self._reader.buffered or self._reading_paused:
+            self._linger()
+        else:
+            self._end()
+
     def _linger(self) -> None:
         """Close the connection when the client has closed its side, or soon.
 
@@ -353,7 +360,7 @@ class WebSocketProtocol(KeepAlive):
         response = denial(status, (*self._server.default_headers, *headers), body)
         self._disconnect(ABNORMAL)
         self.transport.write(response)
-        self._end()
+        self._finish()
 
     def _disconnect(self, code: int, reason: str = "") -> None:
         """Report the end to the application, once."""
@@ -373,7 +380,9 @@ class WebSocketProtocol(KeepAlive):
         elif self._state is ConnectionState.OPEN:
             self._disconnect(SERVICE_RESTART)
             self.transport.write(close_frame(SERVICE_RESTART))
-        self._end()
+            self._finish()
+        else:
+            self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report code 1006 for a connection that ended without a close frame (RFC 6455, section 7.1.5)."""

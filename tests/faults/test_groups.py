@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from websockets.asyncio.client import ClientConnection
 
+from channels_classic.exceptions import LayerUnavailable
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.layer.client import Broadcast
 from channels_classic.interface_server.layer.session import LayerSession
@@ -22,7 +23,7 @@ from channels_classic.layers import names
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import SIZE_LIMIT, Kind, encode
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, LEAVE, PUSH, RESTORE
+from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, LEAVE, PUBLISH, PUSH, RESTORE
 from channels_classic.layers.steps import LIVENESS, Entry, Heartbeat, Join, Push
 from tests.faults.conftest import IMPATIENT
 from tests.faults.traffic import LONG
@@ -210,6 +211,31 @@ def test_an_add_that_broke_in_the_middle_can_be_repeated(
             await layer.group_add_async("room", channel)
         await layer.send_group_async("room", {"text": "x"})
         await eventually_async(lambda: [client.got for client in clients.values()] == [["x"], ["x"]])
+        await end(session)
+        await layer.close_async()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+def test_a_group_send_that_broke_in_the_middle_reaches_each_member_once_or_not_at_all(
+    own_redis: RedisServer, proxy: RedisProxy, fault: Fault
+) -> None:
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[proxy.url], connection_kwargs=IMPATIENT)
+        session, clients = await session_on(RedisChannelLayer(hosts=[own_redis.url]), 2)
+        for channel in clients:
+            await layer.group_add_async("room", channel)
+        await layer.send_group_async("room", {"text": "before"})
+        armed = proxy.arm(fault, PUBLISH.sha)
+        with pytest.raises(LayerUnavailable) as broken:
+            await layer.send_group_async("room", {"text": "broken"})
+        assert armed.happened.is_set()
+        assert broken.value.written
+        await layer.send_group_async("room", {"text": "after"})
+        arrived = [] if fault is Fault.CUT_BEFORE else ["broken"]
+        await eventually_async(lambda: [client.got[-1:] for client in clients.values()] == [["after"]] * 2, 10)
+        assert [client.got for client in clients.values()] == [["before", *arrived, "after"]] * 2
         await end(session)
         await layer.close_async()
 

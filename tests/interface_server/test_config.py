@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from channels_classic.interface_server.config import ClientLimits, InterfaceConfig
 from channels_classic.interface_server.server.listen import Listen
 from channels_classic.interface_server.server.server import Program
+from channels_classic.management.status import StatusConfig
+from channels_classic.worker.config import WorkerConfig
 
 
 @pytest.mark.parametrize(
@@ -54,3 +57,11 @@ def test_a_path_is_taken_as_root_path(root_path: str) -> None:
 def test_unlimited_is_a_value() -> None:
     assert InterfaceConfig(websocket_timeout=-1, max_body=0, ping_interval=0).ping_interval == 0
     assert Listen(fd=None, port=None).fd is None
+
+
+@pytest.mark.parametrize("config", [ClientLimits, InterfaceConfig, Listen, Program, StatusConfig, WorkerConfig])
+def test_every_number_says_how_small_it_may_be(config: Any) -> None:
+    numbers = [found for found in fields(config) if found.type in ("int", "float")]
+    assert [
+        found.name for found in numbers if found.metadata["least"] is None and found.metadata["above"] is None
+    ] == []

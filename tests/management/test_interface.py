@@ -85,7 +85,9 @@ CHANNEL_LAYERS = {{"default": {{
     ("arguments", "sentence"),
     [
         ([], "Give --layer, such as redis://"),
-        (["--layer", "amqp://x"], "There is no layer for 'amqp://x': expected a URL with one of redis"),
+        (["--layer", "amqp://x"], "There is no layer for 'amqp': expected a URL with one of redis"),
+        (["--layer", "redis://:a/b@localhost"], "--layer cannot be used: A URL in `hosts` has a '/' or '?' before"),
+        (["--layer", "local:layer.sock"], "--layer cannot be used: `path` is 'layer.sock', which depends on the"),
         (["--settings", "no.such.settings"], "No module named 'no'"),
         (["--layer", "redis://localhost:1", "--fd", "1000000"], "Cannot listen on descriptor 1000000"),
     ],

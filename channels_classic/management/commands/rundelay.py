@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import Any
 
@@ -35,6 +36,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run; returns after SIGTERM or Ctrl-C."""
         logger = setup_logger("django.channels", options.get("verbosity", 1))
+        if not 0 < options["sleep"] < math.inf:
+            raise CommandError(f"--sleep is {options['sleep']:g}: expected a number above 0.")
         if "channels_delay" not in apps.app_configs:
             raise CommandError(
                 "The delay server needs a table: add 'channels_classic.delay' to INSTALLED_APPS and run "

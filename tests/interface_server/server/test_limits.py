@@ -400,6 +400,18 @@ def test_a_client_reads_why_its_message_is_refused_though_it_sends_on() -> None:
         assert server.consume("websocket.disconnect")["code"] == 1009
 
 
+def test_a_client_in_the_middle_of_a_message_reads_that_the_server_stops() -> None:
+    with live() as server, server.raw() as client:
+        open_socket(server, client)
+        client.sendall(b"\x82\xff" + (4_000_000).to_bytes(8, "big") + bytes(4) + bytes(1000))
+        (connection,) = server.server._uvicorn.server_state.connections
+        eventually(lambda: connection._reader.buffered > 1000)  # type: ignore[union-attr]  # one of ours
+        server.server.stop()
+        client.recv(1, socket.MSG_PEEK)
+        client.sendall(bytes(3_000_000))
+        assert read_all(client) == b"\x88\x02" + (1012).to_bytes(2, "big")
+
+
 def test_a_client_that_sends_on_for_ever_is_cut_off(server: Live) -> None:
     with server.raw() as client:
         open_socket(server, client)

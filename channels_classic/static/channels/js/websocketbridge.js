@@ -32,6 +32,9 @@
   const RECOVER = "channels.recover.v1";
   const CURSORS = "channels.cursors.";
 
+  /* Most characters of the cursors in a handshake. Proxies refuse a header of more than 4 or 8 KB. */
+  const MOST_CURSORS = 3000;
+
   /* Times are in milliseconds. */
   const DEFAULTS = {
     minReconnectionDelay: 1500,
@@ -266,7 +269,7 @@
     this.default_cb = null;
     this.options = Object.assign({}, options);
     if (this.options.recover) {
-      this.cursors = {};
+      this.cursors = new Map(); // the cursor of each group, the latest last
     }
   }
 
@@ -326,7 +329,8 @@
     const end = data.indexOf("\n");
     const [group, cursor, note] = data.slice(0, end).split(" ");
     if (group) {
-      bridge.cursors[group] = cursor;
+      bridge.cursors.delete(group); // so that the latest is the last
+      bridge.cursors.set(group, cursor);
     }
     if (note === "gap" && bridge.options.onGap) {
       bridge.options.onGap(group);
@@ -334,9 +338,14 @@
     return note ? null : data.slice(end + 1);
   }
 
-  /* Names of groups and cursors are ASCII. */
+  /* The cursors in base64url, without the oldest if they would be too long. Names of groups and cursors are ASCII. */
   function encoded(cursors) {
-    return root.btoa(JSON.stringify(cursors)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
+    const text = root.btoa(JSON.stringify(Object.fromEntries(cursors)));
+    if (text.length <= MOST_CURSORS) {
+      return text.replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
+    }
+    cursors.delete(cursors.keys().next().value);
+    return encoded(cursors);
   }
 
   function dispatch(bridge, message) {
