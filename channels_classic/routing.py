@@ -243,7 +243,7 @@ class Router:
         return match
 
     def check_default(self, http_consumer: Consumer | None = None) -> None:
-        """Add the default consumers, after all routes of the project.
+        """Add the default consumers, after all routes of the project: `runworker` and `runserver` call it, as in 1.x.
 
         Requests go to ``http_consumer`` or Django's views; sockets are accepted, their frames ignored.
         """

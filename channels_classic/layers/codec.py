@@ -64,8 +64,11 @@ class Outcome(IntEnum):
     CONSUMED = 0
     RAISED = 1
     UNROUTED = 2
+    """No route matched."""
     EXPIRED = 3
+    """It was too old to be started."""
     DROPPED = 4
+    """It was given up: after too many retries, at a stop, or with an outcome that this release does not know."""
     RUNNING = 5
     """Not an end: its consumer still works."""
     DIED = 6

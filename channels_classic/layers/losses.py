@@ -20,7 +20,7 @@ INTERVAL = 10.0
 """Seconds in which one kind of loss is logged at most once."""
 
 KINDS = {
-    "full": "the channel held its capacity",
+    "full": "the channel held its capacity",  # a server that is out of memory refuses
     "expired": "nobody took it before its expiry",
     "fenced": "the server came back with old data, which may have been delivered before",
     "dead": "its interface server has not been heard of lately",
@@ -59,7 +59,7 @@ def counted_name(name: str) -> str:
 
 
 def kind_of(error: Exception) -> str:
-    """Return the kind of loss of a message whose send raised `error`."""
+    """Return the kind of loss of a message whose send by a consumer, a commit or an announcer raised `error`."""
     if isinstance(error, ChannelFull):
         return "full"
     if isinstance(error, LayerUnavailable):

@@ -92,10 +92,10 @@ class EventStream:
         self._connection = raw["stream"](self._restart) if raw else None  # that of our own server
         self._receive = receive if self._connection is None else self._connection.receive
         self.scope = scope if raw else dict(scope)
-        self._disguise()
+        self._make_websocket_scope()
 
-    def _disguise(self) -> None:
-        """Make the scope that of a WebSocket."""
+    def _make_websocket_scope(self) -> None:
+        """Change the scope of the request into that of a WebSocket."""
         connection, scope = self._connection, self.scope
         raw = {
             "write": _declined if connection is None else connection.write,

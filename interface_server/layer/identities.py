@@ -1,4 +1,4 @@
-"""The identities of the clients of this process in their groups: written again when the layer lost them. Pure."""
+"""The identities of the clients of this process in their groups, kept so that `Registry` can write them again. Pure."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class TooLarge:
 
 @dataclass(slots=True)
 class Stalled:
-    """Reading has been paused for longer than it may."""
+    """Reading has been paused for longer than it may: the client is closed with 1013."""
 
 
 @dataclass(slots=True)
