@@ -1,7 +1,7 @@
 """The body of one request: read from the client completely before a worker hears of the request.
 
-Small bodies travel with the request's message. Of larger ones only the beginning does; workers ask for the rest as often
-as they want. It is in a temporary file here, as is a small body for which memory has no room. So no worker waits for a
+Small bodies travel with the request's message. Of larger ones only the beginning does; workers ask for the rest, as
+often as they want. It is in a temporary file here, as is a small body for which memory has no room. So no worker waits for a
 client that sends slowly.
 """
 
@@ -24,7 +24,10 @@ DISCONNECT = "http.disconnect"
 HTTP_1 = ("1.0", "1.1")
 
 CHUNK = 512 * 1024
-"""Bytes of a body that travel with the request's message, and in each answer to a worker that asks for more; a larger body goes to a file."""
+"""Bytes of a body that travel with the request's message, and in each answer to a worker that asks for more.
+
+A larger body goes to a file.
+"""
 
 DISCARD_TIMEOUT = 2.0
 """Seconds for which a refused client is still read: many look for the response only when they have sent everything."""

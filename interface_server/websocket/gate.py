@@ -1,7 +1,8 @@
 """The gate of one WebSocket: decides which of its messages may pass to the layer. A pure state machine, clock given.
 
 At most one message of a socket is outstanding: the next one passes when a worker has reported the end of the one
-before, its lease has ended, or it was given up. So the frames of a socket are consumed one after another, in order, whichever workers take them.
+before, its lease has ended, or it was given up. So the frames of a socket are consumed one after another, in order,
+whichever workers take them.
 """
 
 from __future__ import annotations
