@@ -187,7 +187,7 @@ def test_a_channel_without_any_layer_says_which_setting_to_add(settings: Setting
         ({"BACKEND": "nowhere.Layer"}, "BACKEND", "No module named 'nowhere'"),
         ({"BACKEND": "channels_classic.layers.inmemory.Layer"}, "BACKEND", "cannot be imported"),
         ({"BACKEND": "nodots"}, "BACKEND", "cannot be imported"),
-        ({"BACKEND": None}, "BACKEND", "cannot be imported"),
+        ({"BACKEND": None}, "BACKEND", "is of type NoneType: expected the dotted path of a class"),
         ({"CONFIG": {"expires": 5}}, "CONFIG", "'expires'.* Did you mean 'expiry'"),
         ({"CONFIG": ["expiry"]}, "CONFIG", "does not fit"),
     ],

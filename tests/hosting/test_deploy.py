@@ -57,6 +57,15 @@ class Deployed(LiveBlog):
         for worker in self.workers:
             worker.wait_for_line("Listening on channels")
 
+    def collect_static(self) -> Path:
+        """Copy the static files of all apps to one folder; return it."""
+        settings = "from liveblog.settings import *\nSTATIC_ROOT = __file__.replace('.py', '')\n"
+        (self.configuration / "static.py").write_text(settings)
+        self.manage(
+            *("collectstatic", "--noinput", "--verbosity=0"), f"--pythonpath={self.configuration}", "--settings=static"
+        )
+        return self.configuration / "static"
+
     def configured(self, name: str, changes: Mapping[str, str]) -> Path:
         """A configuration file with our names and paths."""
         text = (DEPLOY / name).read_text()
@@ -83,7 +92,7 @@ def start_nginx(site: Deployed, unix_socket: str) -> int:
         {
             f"unix:{SOCKET}": f"unix:{unix_socket}",
             "listen 80;": f"listen 127.0.0.1:{port};",
-            "/srv/mysite/static/": f"{FOLDER}/blog/static/",
+            "/srv/mysite/static/": f"{site.collect_static()}/",
         },
     )
     main = site.configuration / "main.conf"
