@@ -210,6 +210,7 @@ def test_a_process_that_stands_still_does_not_hold_up_the_scrape(redis_url: str)
         (child, *_) = children(site.workers[0].pid)
         os.kill(child, signal.SIGSTOP)
         try:
+            eventually(lambda: f"{child} (python) T" in Path(f"/proc/{child}/stat").read_text())
             assert site.worked().value("worker_processes") == 1
         finally:
             os.kill(child, signal.SIGCONT)
