@@ -159,9 +159,13 @@ class AsyncRedisConnection:
                 await self._control.connect()
             await self._control.send_command("CLIENT", "UNBLOCK", self._client_id)
             await self._control.read_response()
-        except (*LOST, redis.ResponseError) as error:
-            self._control = None
-            raise self._connector.unavailable(error) from error
+        except BaseException as error:
+            control, self._control = self._control, None
+            if control is not None:
+                await control.disconnect(nowait=True)
+            if isinstance(error, (*LOST, redis.ResponseError)):
+                raise self._connector.unavailable(error) from error
+            raise
 
     async def close(self) -> None:
         await self._raw.disconnect(nowait=True)
