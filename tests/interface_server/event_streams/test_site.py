@@ -11,6 +11,7 @@ from tests.support.running_site import RunningSite
 def test_messages_reach_streams_of_any_process_in_order(redis_url: str) -> None:
     options = ("--event-streams", "/room*", "--processes", "2", "--drain", "0.5")
     with RunningSite(redis_url, workers=1, options=options) as site, ExitStack() as stack:
+        site.interface.wait_for_line(r"Interface server process \d+ listens", occurrences=2)
         sources: list[EventSource] = []
         while len({source.token.split(".")[1] for source in sources}) < 2:  # until both processes have one
             sources.append(stack.enter_context(EventSource(site.port, "/room")))
