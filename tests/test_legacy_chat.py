@@ -15,6 +15,8 @@ from tests.support.site import ROOT, Site
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = ("alice", "bob")
 PASSWORD = "secret"
 

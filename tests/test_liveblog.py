@@ -24,6 +24,8 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+pytestmark = pytest.mark.slow
+
 BLOG = "/liveblog/total-eclipse/"
 LOST = "Connection lost"
 

@@ -22,6 +22,8 @@ from tests.support.waiting import eventually, scaled
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+pytestmark = pytest.mark.slow
+
 PAGE = "/channels/"
 Window = Callable[..., "Page"]
 

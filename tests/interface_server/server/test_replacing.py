@@ -25,6 +25,8 @@ from tests.support.running_site import FOLDER, RunningSite
 from tests.support.site import HOST
 from tests.support.waiting import accepts_connections, eventually, eventually_async, scaled
 
+pytestmark = pytest.mark.slow
+
 LISTENS = r"Interface server process (\d+) listens"
 
 

@@ -19,7 +19,7 @@ from channels_classic.exceptions import ChannelFull
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from tests.interface_server.live import TIMEOUT, Live, live
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
@@ -520,7 +520,7 @@ def test_a_disconnect_waits_for_room_too() -> None:
 def test_a_handshake_waits_for_room_and_gets_503_when_there_is_none(caplog: pytest.LogCaptureFixture) -> None:
     layer = ChannelLayer(channel_capacity={CONNECT: 1})
     layer.send(CONNECT, {"reply_channel": "x!y"})
-    with live(layer, websocket_connect_timeout=0.4) as server, caplog.at_level(logging.WARNING):
+    with live(layer, websocket_connect_timeout=scaled(0.4)) as server, caplog.at_level(logging.WARNING):
         with pytest.raises(InvalidStatus) as caught:
             server.handshake()
         assert caught.value.response.status_code == 503
