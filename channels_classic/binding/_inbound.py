@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import json
 import math
+from base64 import b64encode
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, time, timezone
+from decimal import Context, Decimal, InvalidOperation
 from numbers import Number
 from typing import Any, NoReturn
 
+from django.conf import settings
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
+from django.db.models.fields.files import FieldFile
 from django.forms.utils import from_current_timezone
+from django.utils.timezone import is_aware, make_naive
 
 
 def decode(text: Any) -> dict[str, Any]:
@@ -34,7 +39,21 @@ def decode(text: Any) -> dict[str, Any]:
 
 def canonical_pk(model: Any, value: Any) -> Any:
     """Return a primary key in the form that outbound messages have, so that each row has one spelling."""
-    return json.loads(json.dumps(to_pk(model, value), cls=DjangoJSONEncoder))
+    return json.loads(json.dumps(pk_to_json(to_pk(model, value)), cls=DjangoJSONEncoder))
+
+
+def pk_to_json(value: Any) -> Any:
+    """Return a primary key as `DjangoJSONEncoder` can encode it: bytes as Base64, as in the fields of a row.
+
+    That encoder cuts microseconds off, so that the key could be that of another row.
+    """
+    if isinstance(value, tuple):
+        return [pk_to_json(part) for part in value]
+    if isinstance(value, FieldFile):
+        return value.name
+    if isinstance(value, datetime | time) and value.microsecond % 1000:
+        return value.isoformat()
+    return b64encode(value).decode() if isinstance(value, bytes | bytearray | memoryview) else value
 
 
 def to_pk(model: Any, value: Any) -> Any:
@@ -125,22 +144,57 @@ def _to_value(field: Any, value: Any) -> Any:
     converted = _convert(field, value)
     if isinstance(value, list | dict) and isinstance(converted, str | Number):
         _refuse(value)
-    if isinstance(field, models.BinaryField) and not isinstance(value, str | None):
-        _refuse(value)
-    if isinstance(converted, datetime):
-        return from_current_timezone(converted)
-    return converted
+    return _in_time_zone(converted)
+
+
+def _in_time_zone(value: Any) -> Any:
+    """Return a time as the project stores it; any other value unchanged."""
+    if not isinstance(value, datetime):
+        return value
+    if settings.USE_TZ:
+        return from_current_timezone(value)
+    return make_naive(value) if is_aware(value) else value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError:
+        raise ValidationError("This time is outside of the years 1 to 9999.") from None
+
+
+def _with_places(field: Any, number: Decimal) -> Decimal:
+    """Return a number with the decimal places of its field: `1.1` and `1.10` are one key."""
+    try:
+        rounded = number.quantize(Decimal(1).scaleb(-field.decimal_places), context=Context(field.max_digits))
+    except InvalidOperation:
+        rounded = None
+    if rounded is None or rounded != number:
+        raise ValidationError("The number has too many digits.")
+    return rounded or abs(rounded)  # not -0
 
 
 def _to_key(field: Any, value: Any) -> Any:
-    """Return a key. Booleans are refused, which Python would convert to integers."""
+    """Return a key, in the one form in which the database has it.
+
+    Booleans are refused, which Python would convert to integers.
+    """
     if isinstance(value, bool | list | dict | None) or value == "":
         _refuse(value)
-    return _convert(field, value)
+    while field.remote_field is not None:
+        field = field.target_field
+    key = _in_time_zone(_convert(field, value))
+    if isinstance(key, datetime) and settings.USE_TZ:
+        return _in_utc(key)
+    if isinstance(key, Decimal):
+        return _with_places(field, key)
+    return key + 0.0 if isinstance(key, float) else key  # not -0.0
 
 
 def _convert(field: Any, value: Any) -> Any:
     """Return the value in the form that instances have. Fields raise various errors for an unexpected type."""
+    if isinstance(field, models.BinaryField | models.FileField) and not isinstance(value, str | None):
+        _refuse(value)
     try:
         converted = field.to_python(value)
         if isinstance(converted, str):

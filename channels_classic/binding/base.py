@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
+import django
 from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
@@ -128,6 +129,8 @@ class Binding(metaclass=BindingMetaclass):
     def post_save_receiver(cls, instance: models.Model, created: bool, **kwargs: Any) -> None:
         """Receive ``post_save``. Rows of fixtures are sent as created, when their transaction is committed."""
         if not kwargs.get("raw"):
+            if not created and django.VERSION < (6, 0):
+                _forget_generated_fields(instance)
             cls.post_change_receiver(instance, CREATE if created else UPDATE, **kwargs)
             return
 
@@ -311,6 +314,13 @@ class Binding(metaclass=BindingMetaclass):
         """Return the manager that finds rows for clients: ``objects``, or else the default manager."""
         objects = getattr(cls.model, "objects", None)
         return objects if isinstance(objects, BaseManager) else cls.model._default_manager
+
+
+def _forget_generated_fields(instance: models.Model) -> None:
+    """Let fields that the database computes be read from there again; an update leaves what they were before."""
+    for field in instance._meta.concrete_fields:
+        if field.generated:
+            vars(instance).pop(field.attname, None)
 
 
 _HELD = "_binding_held_messages"

@@ -14,7 +14,7 @@ from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models, router, transaction
 
-from channels_classic.binding._inbound import Change, canonical_pk, decode, to_pk
+from channels_classic.binding._inbound import Change, canonical_pk, decode, pk_to_json, to_pk
 from channels_classic.binding.base import (
     CREATE,
     DELETE,
@@ -53,7 +53,7 @@ class WebsocketBinding(Binding):
         """Return the payload for a change."""
         return {
             "action": action,
-            "pk": instance.pk,
+            "pk": pk_to_json(instance.pk),
             "data": self.serialize_data(instance),
             "model": self.model_label,
         }

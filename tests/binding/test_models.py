@@ -15,6 +15,7 @@ from django.db import models
 from channels_classic.binding.base import CREATE, DELETE, UPDATE
 from channels_classic.test import WSClient
 from tests.inventory.models import (
+    Blob,
     Country,
     Item,
     ItemProxy,
@@ -236,3 +237,13 @@ def test_every_shape_is_sent_when_it_is_created_updated_and_deleted(client: WSCl
             ("update", key),
             ("delete", key),
         ]
+
+
+def test_a_field_that_the_database_computes_is_sent_as_it_is_stored(client: WSClient) -> None:
+    binding = bound(Blob, fields="__all__")
+    ask(binding, action=CREATE, data={"digest": "MQ==", "content": "YQ==", "size": 99})
+    ask(binding, action=UPDATE, pk="MQ==", data={"content": "YWFh", "size": 99})
+    assert [reply["payload"]["data"] for reply in received(client)] == [
+        {"content": "YQ==", "size": 1},
+        {"content": "YWFh", "size": 3},
+    ]

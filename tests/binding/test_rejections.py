@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,10 +14,7 @@ from django.core.exceptions import ValidationError
 from channels_classic.binding._rejections import RejectionLog
 from channels_classic.binding.base import CREATE, DELETE, UPDATE
 from channels_classic.test import WSClient, apply_routes
-from tests.inventory.models import (
-    Country,
-    Product,
-)
+from tests.inventory.models import Blob, Country, Moment, Product, Rate, Scan
 from tests.support.bindings import ask, bound, demultiplexed, everything, received, rows
 
 pytestmark = pytest.mark.usefixtures("default_layer", "db")
@@ -44,6 +43,68 @@ def test_permission_is_asked_with_the_key_that_outbound_messages_contain(pk: Any
     assert asked == [(UPDATE, 1), (DELETE, 1)]
     assert [type(key) for _, key in asked] == [int, int]
     assert rows(User) == []
+
+
+AT = datetime(2026, 11, 29, 12, 0, 0, 123456, timezone.utc)
+
+SPELLINGS: dict[str, tuple[Any, Any, list[Any]]] = {
+    "decimal": (Rate(value=Decimal("1.10"), name="a"), "1.10", ["1.1", "1.100", "11e-1", 1.1, " 1.10"]),
+    "zero": (Rate(value=Decimal("0.00"), name="a"), "0.00", ["-0", "0", 0, -0.0, "0e5"]),
+    "time": (
+        Moment(at=AT, name="a"),
+        "2026-11-29T12:00:00.123456+00:00",
+        ["2026-11-29T13:00:00.123456+01:00", "2026-11-29 12:00:00.123456Z"],
+    ),
+    "bytes": (Blob(digest=b"1"), "MQ==", ["MR==", "M Q=="]),
+    "file": (Scan(file="a.pdf", name="a"), "a.pdf", []),
+}
+
+
+@pytest.mark.parametrize("kind", SPELLINGS)
+def test_every_spelling_of_a_key_is_the_one_that_outbound_messages_contain(kind: str, client: WSClient) -> None:
+    row, key, others = SPELLINGS[kind]
+    binding, asked = asking(type(row))
+    row.save(force_insert=True)
+    (created,) = received(client)
+    assert created["payload"]["pk"] == key
+    for pk in [key, *others]:
+        ask(binding, action=UPDATE, pk=pk, data={})
+    assert asked == [(UPDATE, key)] * (1 + len(others))
+    assert [reply["payload"]["action"] for reply in received(client)] == [UPDATE] * len(asked)
+    ask(binding, action=DELETE, pk=[key, *others][-1])
+    assert rows(type(row)) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "pk"),
+    [
+        (Rate, "1.101"),
+        (Rate, "123456"),
+        (Rate, "1E+1000000"),
+        (Rate, "1E-1000000"),
+        (Rate, "sNaN"),
+        (Moment, "0001-01-01T00:00:00+14:00"),
+        (Moment, "2026-02-30"),
+        (Blob, 5),
+        (Blob, "x"),
+        (Scan, 5),
+    ],
+)
+def test_a_key_that_no_row_can_have_is_rejected(model: Any, pk: Any, rejected: Callable[[], str]) -> None:
+    binding, asked = asking(model)
+    for action in (UPDATE, DELETE):
+        ask(binding, action=action, pk=pk, data={})
+        assert "pk: " in rejected()
+    assert asked == []
+
+
+def test_a_time_with_an_offset_is_stored_without_time_zones(settings: Any, client: WSClient) -> None:
+    settings.USE_TZ = False
+    settings.TIME_ZONE = "UTC"
+    binding, _ = asking(Moment)
+    ask(binding, action=CREATE, data={"at": "2026-11-29T13:00:00+01:00", "name": "a"})
+    ask(binding, action=UPDATE, pk="2026-11-29T12:00:00", data={"name": "b"})
+    assert [row["name"] for row in rows(Moment)] == ["b"]
 
 
 @pytest.mark.parametrize("pk", [None, True, 1.5, [1], {"pk": 1}, "x", "", "1\0", "\ud800", "9" * 5000])

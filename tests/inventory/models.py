@@ -10,6 +10,7 @@ from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models.functions import Length
 
 
 class Tag(models.Model):
@@ -172,3 +173,57 @@ class Part(models.Model):
     product = models.ForeignKey(Product, models.CASCADE, to_field="number")
     name = models.CharField(max_length=20)
     objects: ClassVar[models.Manager[Part]]
+
+
+class Blob(models.Model):
+    """Bytes, also as the primary key."""
+
+    digest = models.BinaryField(primary_key=True, max_length=20)
+    content = models.BinaryField(default=b"", blank=True)
+    size = models.GeneratedField(expression=Length("content"), output_field=models.IntegerField(), db_persist=True)
+    objects: ClassVar[models.Manager[Blob]]
+
+
+class Rate(models.Model):
+    """A decimal number as the primary key."""
+
+    value = models.DecimalField(primary_key=True, max_digits=6, decimal_places=2)
+    name = models.CharField(max_length=20)
+    objects: ClassVar[models.Manager[Rate]]
+
+
+class Charge(models.Model):
+    """A foreign key to a decimal number, and a key of bytes."""
+
+    rate = models.ForeignKey(Rate, models.CASCADE)
+    blob = models.ForeignKey(Blob, models.CASCADE, null=True)
+    objects: ClassVar[models.Manager[Charge]]
+
+
+class Moment(models.Model):
+    """A time as the primary key."""
+
+    at = models.DateTimeField(primary_key=True)
+    lasts = models.DurationField(null=True)
+    name = models.CharField(max_length=20)
+    objects: ClassVar[models.Manager[Moment]]
+
+
+class Slot(models.Model):
+    """A primary key of a date, a time of day, an address and a relation."""
+
+    pk = models.CompositePrimaryKey("day", "hour", "address", "item")
+    day = models.DateField()
+    hour = models.TimeField()
+    address = models.GenericIPAddressField()
+    item = models.ForeignKey(Item, models.CASCADE)
+    guest = models.CharField(max_length=20)
+    objects: ClassVar[models.Manager[Slot]]
+
+
+class Scan(models.Model):
+    """A file as the primary key."""
+
+    file = models.FileField(primary_key=True)  # type: ignore[call-arg]  # the stubs leave it out
+    name = models.CharField(max_length=20)
+    objects: ClassVar[models.Manager[Scan]]
