@@ -28,6 +28,11 @@ class AsgiConnection:
         """True if the server is our own, which offers more than ASGI."""
         return self._raw is not None
 
+    @property
+    def can_reset(self) -> bool:
+        """True if a client can tell a connection that is cut off from one that ends; assumed of other servers."""
+        return self._raw is None or bool(self._raw["can_reset"]())
+
     def watch(self, on_gone: Callable[[], None]) -> None:
         """Call `on_gone` when the client leaves: our own server does it, others need a task that waits."""
         if self._raw is not None:

@@ -47,6 +47,9 @@ ONLY = "0"
 
 STALLED = "it read nothing of its response"
 
+HELD = 10.0
+"""Seconds for which a response may wait for its end; proxies wait a minute for its beginning."""
+
 IGNORED = "A part of the response to %s was ignored: %s."
 
 
@@ -69,7 +72,9 @@ class Request:
         self._scope = scope
         self._connection = AsgiConnection(scope, receive, send)
         self._body = RequestBody(bodies, scope, receive, session.config)
-        self._response = Response(scope["method"], responses)
+        # The end of a connection, which marks the end of a response in HTTP/1.0, looks the same when it is cut off.
+        is_ambiguous = scope.get("http_version") == "1.0" and not self._connection.can_reset
+        self._response = Response(scope["method"], responses, held=is_ambiguous)
         self._kept_body: KeptBody | None = None
         self._bodies = bodies
         self._responses = responses
@@ -183,6 +188,7 @@ class Request:
         """Add a part to the response, unless that failed already or is complete."""
         if self.state in UNHEARD or self._response.is_complete:
             return
+        is_first = not self._response.has_begun
         try:
             self._response.add(message)
         except IgnoredPart as error:
@@ -194,6 +200,8 @@ class Request:
         except NoSpace as error:
             self._give_up(str(error))
         else:
+            if is_first and self._response.is_held:
+                asyncio.get_running_loop().call_later(HELD, self._release)
             self._after_part()
 
     def _after_part(self) -> None:
@@ -207,6 +215,10 @@ class Request:
             self._responses.reclaimables.add(self)
             if limit and spool.size > limit:
                 self._give_up(f"{spool.size} bytes of its response wait for it, and --max-response is {limit}")
+
+    def _release(self) -> None:
+        self._response.release()
+        self._wake()
 
     is_open = True
 
@@ -278,6 +290,8 @@ class Request:
 
     def rank(self) -> float:
         """Return the bytes per second that the client reads: the slowest is cut off first when the disk is full."""
+        if self._response.is_held:
+            return math.inf
         return self._response.written / max(self._session.clock() - self._started_at, 1e-3)
 
     def reclaim(self) -> None:

@@ -21,6 +21,9 @@ LENGTH = b"content-length"
 
 EVENT_STREAM = b"text/event-stream"
 
+UNBUFFERED = (b"x-accel-buffering", b"no")
+"""The header with which an application asks proxies not to collect a response, as nginx understands it."""
+
 OURS = (LENGTH, b"transfer-encoding", b"date")
 """Headers that the server writes; a second one of any of them is an error (RFC 9110, section 5.2)."""
 
@@ -33,9 +36,14 @@ class IgnoredPart(ValueError):
 
 
 class Response:
-    """One response: messages come in by `add`, events for the client go out by `next_events`."""
+    """One response: messages come in by `add`, events for the client go out by `next_events`.
 
-    def __init__(self, method: str, quota: SpoolQuota) -> None:
+    With `held` nothing goes out before the response is complete or released, unless its end is marked anyway.
+    """
+
+    def __init__(self, method: str, quota: SpoolQuota, *, held: bool = False) -> None:
+        self.is_held = held
+        """It waits for its end, because only a length tells its client whether it is complete."""
         self.has_begun = False
         self.is_complete = False
         """All of it has arrived."""
@@ -71,14 +79,24 @@ class Response:
             self.is_event_stream = any(
                 name == b"content-type" and value.startswith(EVENT_STREAM) for name, value in head["headers"]
             )
+            is_live = self.is_event_stream or UNBUFFERED in head["headers"]
+            self.is_held = self.is_held and self._content.ends_with_connection and not is_live
         else:
             content = self._content.part(content, more)
         self.spool.write(content)
         self.is_complete = not more
+        if self.is_held and self.is_complete:
+            assert self._head is not None
+            self._head["headers"].append((LENGTH, b"%d" % self.spool.size))
+            self.is_held = False
+
+    def release(self) -> None:
+        """Let it go out, although it is not complete; its end is that of the connection then."""
+        self.is_held = False
 
     def next_events(self) -> list[dict[str, Any]]:
         """Return the events that the client gets next; none when it has everything that arrived so far."""
-        if self.is_finished:
+        if self.is_finished or self.is_held:
             return []
         events = [] if self._head is None else [self._head]
         self._head = None
@@ -96,6 +114,11 @@ class Content:
     def __init__(self, empty: bool, length: int | None) -> None:
         self._empty = empty
         self._left = self._length = length
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """True if nothing but chunks, or the end of the connection, marks its end."""
+        return not self._empty and self._length is None
 
     def part(self, content: bytes, more: bool) -> bytes:
         """Return the part of `content` to write; `more` follows. Raises `ValueError` if that contradicts the length."""

@@ -1,8 +1,9 @@
 """Adaptor of uvicorn's HTTP protocol, with strict parsing and limits on the size and the speed of requests.
 
 The extension `channels_classic.raw` offers the application functions that ASGI lacks: `watch` reports a client that
-leaves without a task waiting for it, until `unwatch`; `abort` closes the connection at once. `stream` gives the
-connection to a response without end. `limits` and `connect_rate` are those of the server.
+leaves without a task waiting for it, until `unwatch`; `abort` closes the connection at once, and `can_reset` tells
+whether the client sees that. `stream` gives the connection to a response without end. `limits` and `connect_rate` are
+those of the server.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class HttpProtocol(HttpToolsProtocol):
                 "watch": self.watch,
                 "unwatch": self.unwatch,
                 "abort": self.abort,
+                "can_reset": self.can_reset,
                 "stream": self.stream,
                 "limits": self._limits,
                 "connect_rate": rate,
@@ -111,6 +113,10 @@ class HttpProtocol(HttpToolsProtocol):
         """
         reset_on_close(self.transport)
         self.transport.abort()
+
+    def can_reset(self) -> bool:
+        """Return whether the client can tell a connection that is cut off from one that ends."""
+        return _resettable(self.transport) is not None
 
     def stream(self, on_shutdown: Callable[[], None]) -> StreamProtocol:
         """Give the connection to the response under way, which has not begun, as the last one of the connection.
@@ -404,8 +410,14 @@ def _new_parser(protocol: HttpToolsProtocol) -> Any:
 
 
 def reset_on_close(transport: asyncio.BaseTransport) -> None:
-    """Let a connection end with a reset. Between processes of one machine, on a Unix socket, there is none."""
-    found = transport.get_extra_info("socket")
-    if found is not None and found.family != socket.AF_UNIX and found.fileno() >= 0:
+    """Let a connection end with a reset, if it can."""
+    found = _resettable(transport)
+    if found is not None and found.fileno() >= 0:
         with suppress(OSError), socket.socket(fileno=os.dup(found.fileno())) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+
+
+def _resettable(transport: asyncio.BaseTransport) -> Any:
+    """Return the socket of a connection that can be reset: between processes of one machine, on a Unix socket, none."""
+    found = transport.get_extra_info("socket")
+    return found if found is not None and found.family != socket.AF_UNIX else None

@@ -52,6 +52,42 @@ def test_a_large_part_goes_out_in_pieces() -> None:
     assert [len(event.get("body", b"")) for event in events(sent)] == [0, PIECE, PIECE, 1]
 
 
+def test_a_held_response_goes_out_with_its_length_when_it_is_complete() -> None:
+    sent = Response("GET", SpoolQuota(10 * PIECE, 0), held=True)
+    sent.add({"status": 200, "content": b"a", "more_content": True})
+    assert sent.next_events() == []
+    assert not sent.is_started
+    sent.add({"content": b"bc"})
+    head, *bodies = events(sent)
+    assert head["headers"] == [(b"content-length", b"3")]
+    assert b"".join(event["body"] for event in bodies) == b"abc"
+    assert sent.is_finished
+
+
+def test_a_held_response_that_is_released_goes_out_as_it_comes() -> None:
+    sent = Response("GET", SpoolQuota(10 * PIECE, 0), held=True)
+    sent.add({"status": 200, "content": b"a", "more_content": True})
+    sent.release()
+    assert [event.get("headers", event.get("body")) for event in events(sent)] == [[], b"a"]
+    sent.add({"content": b"b"})
+    assert [event["body"] for event in events(sent)] == [b"b"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"headers": [[b"content-length", b"2"]]},
+        {"headers": [[b"content-type", b"text/event-stream"]]},
+        {"headers": [[b"x-accel-buffering", b"no"]]},
+        {"status": 204},
+    ],
+)
+def test_a_response_is_not_held_if_its_end_is_marked_or_it_is_live(head: dict[str, Any]) -> None:
+    sent = Response("GET", SpoolQuota(10 * PIECE, 0), held=True)
+    sent.add({"status": 200, **head, "content": b"a", "more_content": True})
+    assert sent.next_events()
+
+
 def test_only_the_first_part_has_a_status() -> None:
     sent = response()
     with pytest.raises(IgnoredPart):

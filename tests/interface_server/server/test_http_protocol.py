@@ -17,6 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from channels_classic.interface_server.server.listen import Listen
+from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from tests.interface_server.live import TIMEOUT, Live, live
 from tests.support.waiting import eventually
@@ -222,6 +224,58 @@ def test_a_client_of_http_1_0_gets_a_large_response_whole(server: Live) -> None:
     assert received.partition(b"\r\n\r\n")[2] == 2 * part
     _, received = exchange(server, b"HEAD / HTTP/1.0\r\n\r\n", STREAM, {"content": b"llo"})
     assert received == b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def unix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, str]]:
+    """A server on a Unix socket, which cannot be reset, as nginx asks it by default: in HTTP/1.0."""
+    path = str(tmp_path_factory.mktemp("unix") / "s")
+    with live(listen=Listen(unix_socket=path, port=0)) as running:
+        yield running, path
+
+
+def ask_in_1_0(path: str) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(path)
+    client.settimeout(TIMEOUT)
+    client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    return client
+
+
+def test_a_stream_in_http_1_0_on_a_unix_socket_has_a_length(unix: tuple[Live, str]) -> None:
+    server, path = unix
+    part = b"x" * 3_000_000  # more than is kept in memory
+    with ask_in_1_0(path) as client:
+        server.consume(REQUEST, {**STREAM, "content": part}, {"content": part})
+        head, _, content = read_all(client).partition(b"\r\n\r\n")
+    assert b"content-length: 6000000" in head
+    assert content == 2 * part
+
+
+def test_a_stream_in_http_1_0_on_a_unix_socket_that_fails_does_not_look_complete(unix: tuple[Live, str]) -> None:
+    server, path = unix
+    with ask_in_1_0(path) as client:
+        delivery = server.take(REQUEST)
+        server.layer.send(str(delivery.reply_channel), STREAM)
+        server.report(delivery, Outcome.RAISED)
+        head, _, content = read_all(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 500 ")
+    assert content.endswith(b"</html>\n")
+
+
+def test_a_stream_in_http_1_0_on_a_unix_socket_that_does_not_end_soon_is_sent(
+    unix: tuple[Live, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, path = unix
+    monkeypatch.setattr("channels_classic.interface_server.http.request.HELD", 0.2)
+    with ask_in_1_0(path) as client:
+        message = server.consume(REQUEST, STREAM)
+        received = b""
+        while not received.endswith(b"he"):
+            received += client.recv(65536)
+        server.layer.send(message["reply_channel"], {"content": b"llo"})
+        assert read_all(client) == b"llo"
+    assert b"content-length" not in received
 
 
 @pytest.mark.parametrize(
