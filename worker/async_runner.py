@@ -184,10 +184,31 @@ class AsyncConsumerRunner:
     # On the event loop
 
     def _run_loop(self) -> None:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
         try:
-            asyncio.run(self._serve())
+            self._run_until_done(loop, loop.create_task(self._serve()))
+            self._run_until_done(loop, loop.create_task(_end_tasks(loop)))
         finally:
             self._endings.put(None)
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    def _run_until_done(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+        """Run the loop until a task of ours ends.
+
+        asyncio lets SystemExit of any task out of the loop. One that a consumer started must not end all the others.
+        """
+        while not task.done():
+            try:
+                loop.run_until_complete(task)
+            except (SystemExit, KeyboardInterrupt) as raised:
+                self._context.failures.error(
+                    "A task of a consumer",
+                    "A task that a consumer started raised %s: the worker goes on.",
+                    type(raised).__name__,
+                    exc_info=raised,
+                )
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -254,5 +275,17 @@ class AsyncConsumerRunner:
 
     def _check_connections(self) -> None:
         self._check = None
-        check = asyncio.ensure_future(sync_to_async(close_old_connections)())
+        # While a coroutine runs, an open transaction may be its own.
+        check_connections = close_old_connections if self._running else self._hooks.check_thread
+        check = asyncio.ensure_future(sync_to_async(check_connections)())
         check.add_done_callback(asyncio.Future.exception)  # retrieved: an unreachable database fails no consumer
+
+
+async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """End what consumers left on the loop, as `asyncio.run` does."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()

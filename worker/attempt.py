@@ -113,7 +113,7 @@ class Attempt:
         """Handle an exception of the consumer, or of a receiver of `consumer_started`."""
         error = self._settle(raised)
         if error is not None:
-            consumer_failed.send_robust(**self._failure(error))
+            self._send_failed(error)
 
     async def fail_async(self, raised: BaseException) -> None:
         """Do what `fail` does on an event loop."""
@@ -133,8 +133,7 @@ class Attempt:
                 raised = error
         # Also SystemExit: a consumer must not end the worker.
         self.result.outcome = Outcome.RAISED
-        if isinstance(raised, KeyboardInterrupt):
-            self.result.interrupt = raised
+        self.result.note_interrupt(raised)
         if self.timeout is not None and isinstance(raised, asyncio.CancelledError):
             self.timeout.__cause__ = raised  # its traceback shows where the coroutine waited
             raised = self.timeout
@@ -144,7 +143,15 @@ class Attempt:
     def time_out(self, error: Exception, where: str) -> None:
         """From another thread: report the consumer as failed while it still runs; `where` is its stack."""
         self._log(error, where)
-        consumer_failed.send_robust(**self._failure(error))
+        self._send_failed(error)
+
+    def _send_failed(self, error: BaseException) -> None:
+        """Send `consumer_failed`; a receiver that raises SystemExit ends neither a worker thread nor the watchdog."""
+        try:
+            consumer_failed.send_robust(**self._failure(error))
+        except BaseException as raised:
+            self.result.note_interrupt(raised)
+            logger.exception("A receiver of consumer_failed failed.")
 
     def _log(self, error: BaseException, where: str = "") -> None:
         """Log channel, consumer, duration and traceback; or `where`, the stack of a consumer that still runs."""

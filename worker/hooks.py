@@ -51,6 +51,11 @@ class ConsumerHooks:
         """Note the transactions that are open around this worker, as in tests: they are not those of a consumer."""
         self._transactions = frozenset(alias for alias, _ in _open_transactions())
 
+    def check_thread(self) -> None:
+        """Roll transactions back that are open in this thread, and close old connections; no consumer uses it now."""
+        self._end_transactions()
+        close_old_connections()
+
     def start(self) -> None:
         """Do what comes before a consumer. Raises what a receiver raises."""
         if consumer_started.has_usual_receivers:

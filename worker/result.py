@@ -89,6 +89,11 @@ class ConsumerResult:
         except (OSError, TypeError):  # a class or function made while the program runs
             return name
 
+    def note_interrupt(self, raised: BaseException) -> None:
+        """Let the worker end after this message if Ctrl-C was pressed."""
+        if isinstance(raised, KeyboardInterrupt):
+            self.interrupt = raised
+
     def unsendable(self, send: Outgoing) -> None:
         """Record that one of `sends` cannot be sent, so that the client does not wait for it."""
         if send.token is not None or (send.name == self.reply_channel and self.outcome is Outcome.CONSUMED):

@@ -1,7 +1,8 @@
 """Finds and runs the consumer of one message; returns its outcome and what it sent.
 
-No exception of a route, a callback, a signal receiver or a consumer leaves this module, except Ctrl-C, which the result
-carries along. Sends are only collected here; the loop writes them.
+No exception of a route, a callback, a signal receiver or a consumer leaves this module, not even SystemExit, which
+would end the thread and leave its messages unanswered. The result carries Ctrl-C along. Sends are only collected here;
+the loop writes them.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ class ConsumerRunner:
             if message.get("__retries__") == self._context.message_retries:
                 message.__doomed__ = True  # type: ignore[attr-defined]  # as in Channels 1.1.8: informational
             match = self._wrapper.router.match(message)
-        except Exception as error:
+        except BaseException as error:
+            result.note_interrupt(error)
             self._context.failures.error(
                 f"The routing of {delivery.channel}",
                 "The routing failed on a message of %s.",
@@ -118,7 +120,7 @@ class ConsumerRunner:
             self._statistics.named("(no consumer)").add(0.0, result.outcome)
             return result
         if self._context.callback is not None:
-            self._call_back(delivery.channel, message)
+            self._call_back(delivery.channel, message, result)
         stats = self._statistics.of(match[0])
         if stats.is_async:
             self._start_coroutine(match, message, result)
@@ -126,10 +128,11 @@ class ConsumerRunner:
         self._run(match, message, result, stats)
         return result
 
-    def _call_back(self, channel: str, message: Message) -> None:
+    def _call_back(self, channel: str, message: Message, result: ConsumerResult) -> None:
         try:
             self._context.callback(channel, message)  # type: ignore[misc]  # the caller has looked
-        except Exception as error:
+        except BaseException as error:
+            result.note_interrupt(error)
             self._context.failures.error(
                 "The callback of the worker",
                 "The callback of the worker failed on a message of %s.",

@@ -302,12 +302,12 @@ class WorkerGroup(Worker):
 
     def _run_threads(self, runtime: Runtime) -> None:
         self.threads = []
-        for worker in self.workers:
-            worker.termed = False
-            thread = threading.Thread(target=worker._run_thread, args=(runtime,), daemon=True)
-            self.threads.append(thread)
-            thread.start()
         try:
+            for worker in self.workers:
+                worker.termed = False
+                thread = threading.Thread(target=worker._run_thread, args=(runtime,), daemon=True)
+                thread.start()  # raises RuntimeError where the system allows no more: the others finish what they took
+                self.threads.append(thread)
             self._run_loop(runtime)
         finally:
             for worker in self.workers:

@@ -185,6 +185,36 @@ def test_a_coroutine_that_fails_is_reported_and_logged(
     assert failures[0]["sender"] is Worker and failures[0]["message"].channel.name == "test"
 
 
+def test_a_task_of_a_coroutine_that_raises_system_exit_ends_nothing_else(
+    memory: ChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks: list[asyncio.Task[None]] = []
+    go_on = threading.Event()
+
+    async def fail() -> None:
+        raise SystemExit(3)
+
+    async def consumer(message: Message) -> None:
+        if message["n"] == 1:
+            tasks.append(asyncio.create_task(fail()))
+        while message["n"] == 0 and not go_on.is_set():
+            await asyncio.sleep(0.01)
+        reply(message, {"n": message["n"]})
+
+    inbox = Inbox(memory)
+    with running(make_worker(memory, {"test": consumer})):
+        for number in range(2):
+            inbox.post("test", {"n": number}, local=str(number))
+        inbox.wait(2)
+        eventually(tasks[0].done)
+        go_on.set()
+        inbox.wait(4)
+        inbox.post("test", {"n": 2}, local="2")
+        inbox.wait(6)
+    assert inbox.reports() == [Outcome.CONSUMED] * 3
+    assert "A task that a consumer started raised SystemExit: the worker goes on." in caplog.text
+
+
 def test_signals_are_sent_around_a_coroutine(memory: ChannelLayer) -> None:
     order: list[str] = []
 

@@ -18,7 +18,7 @@ from channels_classic.exceptions import ChannelSocketException, ConsumeLater, De
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import Length
 from channels_classic.message import Message
-from channels_classic.signals import consumer_finished, consumer_started, worker_ready
+from channels_classic.signals import consumer_failed, consumer_finished, consumer_started, worker_ready
 from channels_classic.worker import Worker, WorkerGroup, loop
 from tests.support.waiting import eventually
 from tests.worker.harness import drain, make_group, make_worker, running
@@ -278,9 +278,12 @@ class _Broken(ChannelSocketException):
 
 
 class _BrokenRoute:
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
     def match(self, message: Message) -> None:
         if message.channel.name == "bad":
-            raise RuntimeError("this route is broken")
+            raise self._error
 
     def channel_names(self) -> set[str]:
         return {"bad"}
@@ -314,8 +317,14 @@ def test_nothing_a_consumer_does_ends_the_worker(memory: ChannelLayer, errors: E
     assert len(errors()) == 1
 
 
-def test_a_route_that_raises_does_not_end_the_worker(memory: ChannelLayer, errors: Errors) -> None:
-    survives(memory, [_BrokenRoute()])
+BROKEN = pytest.mark.parametrize("error", [RuntimeError("this is broken"), SystemExit(1)])
+
+
+@BROKEN
+def test_a_route_that_raises_does_not_end_the_worker(
+    memory: ChannelLayer, errors: Errors, error: BaseException
+) -> None:
+    survives(memory, [_BrokenRoute(error)])
     assert [record.getMessage() for record in errors()] == ["The routing failed on a message of bad."]
 
 
@@ -325,20 +334,23 @@ def test_a_filter_on_a_value_that_is_no_text_does_not_end_the_worker(memory: Cha
     assert "No route takes a message of bad: " in record.getMessage()
 
 
-def test_a_callback_that_raises_does_not_end_the_worker(memory: ChannelLayer, errors: Errors) -> None:
+@BROKEN
+def test_a_callback_that_raises_does_not_end_the_worker(
+    memory: ChannelLayer, errors: Errors, error: BaseException
+) -> None:
     seen: list[Message] = []
 
     def callback(channel: str, message: Message) -> None:
         if channel == "bad":
-            raise RuntimeError("this callback is broken")
+            raise error
 
     survives(memory, [route("bad", seen.append)], callback=callback)
     assert len(seen) == 1
     assert len(errors()) == 1
 
 
-@pytest.mark.parametrize("signal", [consumer_started, consumer_finished])
-@pytest.mark.parametrize("error", [RuntimeError("this receiver is broken"), SystemExit(1)])
+@pytest.mark.parametrize("signal", [consumer_started, consumer_finished, consumer_failed])
+@BROKEN
 def test_a_signal_receiver_that_raises_does_not_end_the_worker(
     memory: ChannelLayer, signal: Any, error: BaseException, errors: Errors
 ) -> None:
@@ -350,9 +362,10 @@ def test_a_signal_receiver_that_raises_does_not_end_the_worker(
 
     signal.connect(receiver)
     try:
-        survives(memory, [route("bad", lambda message: None)])
+        survives(memory, [route("bad", _raise(ValueError()) if signal is consumer_failed else lambda message: None)])
     finally:
         signal.disconnect(receiver)
+    assert not broken
     assert errors()
 
 
