@@ -7,7 +7,6 @@ expect the message among the first two positional arguments, so that they work o
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 from collections.abc import Callable
 from importlib import import_module
@@ -18,6 +17,7 @@ from django.conf import settings
 from django.contrib.sessions.backends import signed_cookies
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.http import parse_cookie
+from django.utils.crypto import salted_hmac
 
 from channels_classic._headers import header_values
 from channels_classic.channel import Channel
@@ -47,19 +47,31 @@ def session_for_reply_channel(reply_channel: str) -> SessionBase:
 
     Its engine is the setting ``CHANNEL_SESSION_ENGINE``, or else ``SESSION_ENGINE``. Raises ``ValueError`` for signed
     cookies, because a socket cannot set a cookie.
+
+    Its key depends on ``SECRET_KEY``. It may lie beside the sessions of browsers, with the same user in it: whoever
+    learns the name of a reply channel, from a log or from Redis, must not be able to put the key into a cookie.
     """
-    digest = hashlib.sha1(reply_channel.encode(), usedforsecurity=False).hexdigest()
-    key = "chn" + digest[:29]
     engine = import_module(CHANNEL_SESSION_ENGINE.get())
     if engine is signed_cookies:
         raise ValueError(
             "Channel sessions cannot live in signed cookies: set CHANNEL_SESSION_ENGINE to another engine, "
             "such as 'django.contrib.sessions.backends.db'."
         )
-    session: SessionBase = engine.SessionStore(session_key=key)
-    session.keys()  # Load it now: loading a session that does not exist resets its key,
-    _set_key(session, key)  # by which the next message of the socket finds it.
+    keys = [
+        _channel_session_key(reply_channel, secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    ]
+    for key in keys:
+        session: SessionBase = engine.SessionStore(session_key=key)
+        session.keys()  # Load it now: loading a session that does not exist resets its key,
+        if session.session_key is not None:
+            return session
+    _set_key(session, keys[0])  # by which the next message of the socket finds it.
     return session
+
+
+def _channel_session_key(reply_channel: str, secret: str) -> str:
+    digest = salted_hmac("channels_classic.sessions", reply_channel, secret, algorithm="sha256").hexdigest()
+    return "chn" + digest[:29]
 
 
 def channel_session(func: Consumer) -> Consumer:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import http.client
 import logging
 from importlib import import_module
@@ -83,11 +82,23 @@ def test_a_reply_channel_finds_its_session_again() -> None:
     assert session_for_reply_channel("other-reply").get("num") is None
 
 
-def test_the_key_of_a_channel_session_comes_from_the_reply_channel() -> None:
+def test_the_key_of_a_channel_session_comes_from_the_reply_channel_and_a_secret(settings: Settings) -> None:
     key = session_for_reply_channel("test-reply!b").session_key
     assert key is not None
-    assert key == "chn" + hashlib.sha1(b"test-reply!b").hexdigest()[:29]
     assert len(key) == 32
+    assert session_for_reply_channel("test-reply!b").session_key == key
+    assert session_for_reply_channel("test-reply!c").session_key != key
+    settings.SECRET_KEY = "another"
+    assert session_for_reply_channel("test-reply!b").session_key != key
+
+
+def test_a_channel_session_is_found_while_the_secret_is_rotated(settings: Settings) -> None:
+    session_for_reply_channel("test-reply").save(must_create=True)
+    key = session_for_reply_channel("test-reply").session_key
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another"
+    assert session_for_reply_channel("test-reply").session_key == key
+    assert session_for_reply_channel("other-reply").session_key != key
 
 
 def test_looking_for_a_session_does_not_create_it() -> None:
