@@ -16,11 +16,12 @@ def option(
     group: str = "",
     least: float | None = None,
     above: float | None = None,
+    most: float | None = None,
 ) -> Any:
     """Return a dataclass field that describes an option with the help `text` and further `flags`.
 
     `kind` converts its text where the type of the default does not; `group` is the section of the help that lists it.
-    A number is at `least` so much, or `above` it; `check_numbers` says so.
+    A number is at `least` so much, or `above` it, and at `most` so much; `check_numbers` says so.
     """
     metadata = {
         "help": text,
@@ -29,6 +30,7 @@ def option(
         "group": group,
         "least": least,
         "above": above,
+        "most": most,
     }
     return field(default=default, metadata=metadata)
 
@@ -41,6 +43,8 @@ def check_numbers(config: Any) -> None:
         if value is None or (least is None and above is None):
             continue
         is_enough = value >= least if above is None else value > above
-        if not is_enough or value == math.inf:
+        most = bounds.get("most")
+        if not is_enough or value == math.inf or (most is not None and value > most):
             expected = f"from {least:g}" if above is None else f"above {above:g}"
+            expected += "" if most is None else f" to {most:g}"
             raise ValueError(f"--{described.name.replace('_', '-')} is {value:g}: expected a number {expected}.")

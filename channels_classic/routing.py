@@ -134,8 +134,8 @@ class Include:
 
     def __init__(self, routing: Any, **prefixes: Any) -> None:
         resolved = Router.resolve_routing(routing)
-        is_iterable = isinstance(resolved, Iterable)
-        self.routing: Any = list(resolved) if is_iterable and not isinstance(resolved, list) else resolved
+        is_copied = isinstance(resolved, Iterable) and not isinstance(resolved, list | set | frozenset)
+        self.routing: Any = list(resolved) if is_copied else resolved
         self.prefixes = {key: _compiled(value) for key, value in prefixes.items()}
         self._name = f" {routing!r}" if isinstance(routing, str) else ""
         self._indexed: Any = ()
@@ -190,6 +190,11 @@ class Include:
 
     def _checked(self) -> list[RoutingEntry]:
         """Return a copy of the list of entries, each of which has the methods of one."""
+        if isinstance(self.routing, set | frozenset):
+            raise ImproperlyConfigured(
+                f"The routing{self._name} is a set, which has no order: expected a list, because the first route that "
+                "matches a message is used."
+            )
         try:
             entries = list(self.routing)
         except TypeError as error:
@@ -323,6 +328,12 @@ def _imported(path: str, kind: str) -> Any:
         )
     try:
         module = import_module(module_path)
+    except SystemExit as error:
+        # Let out, it would end a program without a word, and with the status of a success.
+        raise ImproperlyConfigured(
+            f"The {kind} {path!r} cannot be imported: a module that it needs called sys.exit({error.code!r}) while it "
+            "was imported."
+        ) from error
     except ImportError as error:
         raise ImproperlyConfigured(
             f"The {kind} {path!r} cannot be imported: {error}. Check the ROUTING in CHANNEL_LAYERS, "

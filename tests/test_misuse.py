@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
 
@@ -182,6 +183,19 @@ def test_a_routing_entry_of_the_wrong_type_is_named_with_its_position(entry: Any
         with pytest.raises(ImproperlyConfigured) as caught:
             Router(routing)
         assert f"Entry 1 of the routing is {entry!r}: expected route(…)" in str(caught.value)
+
+
+@pytest.mark.parametrize("routing", [{"mysite.routing.channel_routing"}, frozenset({route("a", print)})])
+def test_a_routing_that_is_a_set_has_no_order(routing: Any) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"The routing is a set, which has no order: expected a list"):
+        Router(routing)
+
+
+def test_a_routing_whose_import_ends_the_program_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "leaving_routing.py").write_text("import sys\n\nsys.exit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImproperlyConfigured, match=r"a module that it needs called sys\.exit\(0\) while it"):
+        Router("leaving_routing.channel_routing")
 
 
 @pytest.mark.parametrize("routing", [include({"a": print}), [print], 5, None, print])

@@ -35,12 +35,13 @@ class WorkerConfig:
     exclude_channels: tuple[str, ...] = option(
         (), "Do not listen on channels that match this glob. May be given several times."
     )
-    threads: int = option(1, "Threads per process, for consumers that wait for I/O.", least=1)
+    threads: int = option(1, "Threads per process, for consumers that wait for I/O.", least=1, most=1000)
     processes: int = option(
         1,
         "Processes, for consumers that compute; `auto`: one per processor. Dead ones are replaced.",
         kind=_processes,
         least=1,
+        most=1000,
     )
     concurrency: int = option(100, "Maximum number of `async def` consumers that a process runs at once.", least=1)
     prefetch: int = option(32, "Maximum number of messages a thread takes at once; 1 turns prefetching off.", least=1)

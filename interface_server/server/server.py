@@ -97,7 +97,9 @@ class Program:
 
     group: ClassVar[str] = "The program"
 
-    processes: int = option(1, "Processes that serve the same endpoints. One that dies is replaced.", least=1)
+    processes: int = option(
+        1, "Processes that serve the same endpoints. One that dies is replaced.", least=1, most=1000
+    )
     drain: float = option(
         0.0,
         "Seconds over which open WebSockets are closed, evenly, when the server stops or is replaced. 0: all at once.",
