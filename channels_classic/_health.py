@@ -10,10 +10,10 @@ import socket
 import threading
 from collections.abc import Callable
 from enum import Enum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from channels_classic._probe_server import ProbeServer
 from channels_classic.exceptions import CannotListen
 
 STUCK_AFTER = 10.0
@@ -82,12 +82,9 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def _server_class(host: str) -> type[ThreadingHTTPServer]:
-    class Server(ThreadingHTTPServer):
+def _server_class(host: str) -> type[ProbeServer]:
+    class Server(ProbeServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-
-        def server_bind(self) -> None:
-            TCPServer.server_bind(self)  # the one between looks up the name of the host, which can take seconds
 
     return Server
 

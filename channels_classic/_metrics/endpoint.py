@@ -10,7 +10,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from channels_classic._durations import LIMITS
 from channels_classic._metrics.catalogue import METRICS, Kind, Metric
 from channels_classic._metrics.exchange import Collect
 from channels_classic._metrics.samples import Labels, Value
+from channels_classic._probe_server import BACKLOG, ProbeServer
 from channels_classic.exceptions import CannotListen
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def listen(address: str) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(where)
-        listener.listen(16)
+        listener.listen(BACKLOG)
     except OSError as error:
         raise CannotListen(f"{address} for metrics", error) from error
     return listener
@@ -73,10 +74,8 @@ class Endpoint:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(ProbeServer):
     """An HTTP server on a socket that listens already."""
-
-    daemon_threads = True
 
     def __init__(self, listener: socket.socket, collect: Collect) -> None:
         super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
@@ -90,13 +89,11 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        from prometheus_client.exposition import choose_encoder
-
         if self.path.partition("?")[0] != PATH:
             self.send_error(404, explain=f"The metrics are at {PATH}.")
             return
         try:
-            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            encode, content_type = _encoder(self.headers.get("Accept", ""))
             content = encode(self.server.registry)
         except Exception:
             logger.exception("The metrics could not be collected.")
@@ -110,6 +107,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log no line for each scrape."""
+
+
+def _encoder(accept: str) -> Any:
+    """Return the function that writes the metrics, and their content type, for an `Accept` header."""
+    from prometheus_client.exposition import choose_encoder
+
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # from its parser, for versions that are not numbers
+        return choose_encoder("")
 
 
 def _registry(collect: Collect) -> CollectorRegistry:
