@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -34,7 +35,7 @@ SKIPPED = {"__pycache__", "build", "dist", "node_modules", "site-packages"}
 def project_files(root: Path) -> Iterator[tuple[str, Kind]]:
     """Yield the paths of the files below `root`, relative to it, and their kinds, in a fixed order.
 
-    Hidden folders, virtual environments and symbolic links are left out.
+    Hidden folders, virtual environments, symbolic links and what is not a file, such as a named pipe, are left out.
     """
     if root.is_file():
         kind = kind_of(root.name)
@@ -46,7 +47,7 @@ def project_files(root: Path) -> Iterator[tuple[str, Kind]]:
         for name in sorted(names):
             path = Path(folder, name).relative_to(root).as_posix()
             kind = kind_of(path)
-            if kind is not None and not Path(folder, name).is_symlink():
+            if kind is not None and _is_regular(Path(folder, name)):
                 yield path, kind
 
 
@@ -60,3 +61,11 @@ def kind_of(path: str) -> Kind | None:
 
 def _is_walked(folder: Path) -> bool:
     return not (folder.name in SKIPPED or folder.name.startswith(".") or (folder / "pyvenv.cfg").exists())
+
+
+def _is_regular(path: Path) -> bool:
+    """Return True for a file of its own; reading a named pipe would never end."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return True  # the attempt to read it says why

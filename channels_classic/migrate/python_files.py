@@ -56,7 +56,8 @@ def parsed(path: str, content: bytes) -> PythonFile | Finding:
         return _unparsed(path, error.lineno or 1, (error.text or "").strip() or str(error.msg))
     except cst.ParserSyntaxError as error:
         return _unparsed(path, error.raw_line, error.message.strip().splitlines()[0])
-    except (ValueError, UnicodeError, RecursionError) as error:
+    except (ValueError, LookupError, RecursionError, MemoryError, SystemError) as error:
+        # The last two: what CPython raises for some code that is nested too deeply.
         return _unparsed(path, 1, str(error))
     return PythonFile(path, content, tree, evidence(tree))
 

@@ -53,11 +53,16 @@ class Change:
         """Yield the lines of a unified diff, as `patch -p1` and `git apply` read it; paths begin with `folder`."""
         path = folder.lstrip("/") + self.path
         before, after = (
-            [line.decode(self.encoding, "replace") for line in content.splitlines(keepends=True)]
-            for content in (self.before, self.after)
+            [self._text(line) for line in content.splitlines(keepends=True)] for content in (self.before, self.after)
         )
         for line in unified_diff(before, after, f"a/{path}", f"b/{path}"):
             yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+    def _text(self, line: bytes) -> str:
+        try:
+            return line.decode(self.encoding, "replace")
+        except UnicodeError:  # from codecs that cannot replace
+            return line.decode("latin-1")
 
 
 @dataclass(frozen=True, order=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -126,6 +127,24 @@ def test_links_and_files_that_cannot_be_read_do_not_stop_it(tmp_path: Path) -> N
     (folder / "b.py").symlink_to(outside / "b.py")
     (folder / "c.py").symlink_to(folder / "nothing")
     assert [change.path for change in plan(folder).changes] == ["a.py"]
+
+
+def test_what_is_not_a_file_is_not_read(tmp_path: Path) -> None:
+    folder = project(tmp_path, {"a.py": "from channels import Group\n"})
+    for name in ("b.py", "Procfile", "requirements.txt"):
+        os.mkfifo(folder / name)
+    (folder / "c.py").mkdir()
+    assert [change.path for change in plan(folder).changes] == ["a.py"]
+
+
+@pytest.mark.parametrize(
+    "coding", ["idna", "hex", "rot13", "undefined", "utf-7", "utf-16", "unicode_escape", "nothing"]
+)
+def test_no_declared_coding_stops_it(tmp_path: Path, coding: str) -> None:
+    code = f"# coding: {coding}\nfrom channels import Group\n"
+    report = plan(project(tmp_path, {"a.py": code, "b.py": "from channels import Group\n"}))
+    assert "b.py" in [change.path for change in report.changes]
+    assert "".join(report.diff())
 
 
 def test_a_package_of_the_project_that_is_called_channels_stops_it(tmp_path: Path) -> None:
