@@ -42,6 +42,9 @@ from channels_classic.worker.config import WorkerConfig
         (Listen, "fd", -3, "--fd is -3: expected a number from 0."),
         (Listen, "backlog", 0, "--backlog is 0: expected a number from 1."),
         (Program, "drain", -1.0, "--drain is -1: expected a number from 0."),
+        (Program, "processes", 100_000, "--processes is 100000: expected a number from 1 to 1000."),
+        (WorkerConfig, "threads", 100_000, "--threads is 100000: expected a number from 1 to 1000."),
+        (WorkerConfig, "threads", 0, "--threads is 0: expected a number from 1 to 1000."),
     ],
 )
 def test_an_option_that_makes_no_sense_is_named(config: Any, name: str, value: Any, sentence: str) -> None:

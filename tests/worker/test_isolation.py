@@ -12,6 +12,7 @@ import pytest
 import sentry_sdk
 import structlog
 from asgiref.local import Local
+from asgiref.sync import sync_to_async
 from django.core.cache import caches
 from django.db import connections, transaction
 from django.db.models.signals import post_delete, post_save
@@ -217,6 +218,31 @@ def test_a_consumer_that_leaves_a_transaction_open_does_so_for_itself_alone(
     assert [text for text in caplog.messages if "transaction" in text] == [
         "A consumer left a transaction of the database 'default' open: it is rolled back."
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_that_a_coroutine_leaves_open_is_rolled_back_once_none_runs(
+    memory: ChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    left: list[Any] = []
+
+    def leave() -> None:
+        left.append(transaction.atomic())
+        left[0].__enter__()
+
+    def write() -> None:
+        DelayedMessage.objects.create(due_date=timezone.now(), channel_name="test", content="{}")
+
+    async def consumer(message: Message) -> None:
+        if message["n"] == 0:
+            await sync_to_async(leave)()
+        await sync_to_async(write)()
+
+    with running(make_worker(memory, {"test": consumer})):
+        memory.send("test", {"n": 0})
+        eventually(lambda: "A consumer left a transaction of the database 'default' open" in caplog.text)
+        memory.send("test", {"n": 1})
+        eventually(lambda: DelayedMessage.objects.count() == 1)
 
 
 @pytest.mark.django_db(transaction=True)
