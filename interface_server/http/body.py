@@ -46,7 +46,7 @@ class RequestBody:
         self._limit = config.max_body or math.inf
         self._time = config.body_timeout or None
         self._more = True
-        self._parts: list[bytes] = []
+        self._memory: bytes | bytearray = b""
         self._held = 0  # bytes that count against the quota of memory
         self._file: SpoolFile | None = None
         headers = dict(scope.get("headers") or ())
@@ -110,28 +110,36 @@ class RequestBody:
     def _keep(self, part: bytes) -> None:
         """Keep a part in memory, or write it to the file. Raises `NoSpace`."""
         if self._file is None and self.size <= CHUNK and self._quota.take_memory(len(part)):
-            self._parts.append(part)
+            self._append(part)
             self._held += len(part)
             return
         if self._file is None:
             self._file = SpoolFile(self._quota)
-            part = b"".join([*self._parts, part])
+            self._append(part)
+            part = bytes(self._memory)
             self._forget_memory()
         self._file.append(part)
 
+    def _append(self, part: bytes) -> None:
+        """Append to what is in memory: in one piece, because a client may send its body byte by byte."""
+        if not self._memory:
+            self._memory = part
+            return
+        if isinstance(self._memory, bytes):
+            self._memory = bytearray(self._memory)
+        self._memory += part
+
     def beginning(self) -> bytes:
         """Return what travels with the request's message; of a small body nothing is kept here afterwards."""
-        if self._file is not None:
-            beginning = self._file.read(0, CHUNK)
-        else:
-            beginning = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        # Of a body that came in one piece this is the very object.
+        beginning = bytes(self._memory) if self._file is None else self._file.read(0, CHUNK)
         if not self.is_spooled:
             self.close()
         return beginning
 
     def whole(self) -> bytes:
         """Return all of it; nothing is kept here afterwards."""
-        content = b"".join(self._parts) if self._file is None else self._file.read(0, self.size)
+        content = bytes(self._memory) if self._file is None else self._file.read(0, self.size)
         self.close()
         return content
 
@@ -152,7 +160,7 @@ class RequestBody:
 
     def _forget_memory(self) -> None:
         self._quota.release_memory(self._held)
-        self._parts, self._held = [], 0
+        self._memory, self._held = b"", 0
 
     async def drain(self) -> None:
         """Read what a refused client still sends, for a moment; one that waits for `100 Continue` sends nothing."""

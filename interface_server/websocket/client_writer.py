@@ -64,4 +64,4 @@ class ClientWriter(SendQueue):
     @property
     def buffered(self) -> int:
         """The bytes that wait here, and those that the server holds for this connection in either direction."""
-        return self.size + (self._raw["buffered"]() if self._raw is not None else 0)
+        return self.held + (self._raw["buffered"]() if self._raw is not None else 0)

@@ -331,7 +331,7 @@ class WebSocket(Forwarder):
         self._session.waiting.add(self)
         if self._writer.overfull:
             self._give_up()
-        elif self._writer.size > UNCOUNTED:
+        elif self._writer.held > UNCOUNTED:
             self._note_buffered()
 
     def _refuse(self, status: int) -> None:

@@ -12,6 +12,10 @@ MAX_BYTES = 4 * 1024 * 1024
 """Bytes queued for a client that does not read, beyond which it is cut off."""
 
 
+EVENT_BYTES = 384
+"""Bytes of memory that a queued event takes beside its payload, which may be of one byte."""
+
+
 class SendQueue:
     """Passes events to the server's `send`, in order. `on_failure` is called when that raises."""
 
@@ -30,8 +34,13 @@ class SendQueue:
         return self._task is None
 
     @property
+    def held(self) -> int:
+        """The bytes of memory that wait."""
+        return self.size + EVENT_BYTES * len(self._events or ())
+
+    @property
     def overfull(self) -> bool:
-        """True if more than `MAX_BYTES` wait."""
+        """True if more than `MAX_BYTES` of payload wait."""
         return self.size > MAX_BYTES
 
     def put(self, event: Event, size: int = 0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 from channels_classic.interface_server.asgi import Event
 from channels_classic.interface_server.websocket.send_queue import MAX_BYTES, SendQueue
@@ -70,5 +71,22 @@ def test_a_failure_is_reported_once_and_drops_the_rest() -> None:
         assert [event["type"] for event in server.sent] == ["a"]
         assert [str(error) for error in server.failures] == ["gone"]
         assert (queue.idle, queue.size) == (True, 0)
+
+    asyncio.run(main())
+
+
+def test_tiny_messages_that_wait_are_counted_with_the_memory_that_they_take() -> None:
+    async def main() -> None:
+        server = Server()
+        queue = SendQueue(server.send, server.failures.append)
+        tracemalloc.start()
+        for _ in range(10_000):
+            queue.put({"type": "websocket.send", "text": "hi"}, 2)
+        used, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert queue.held / 2 < used < queue.held * 1.5
+        server.ready.set()
+        await queue.sent()
+        assert queue.held == 0
 
     asyncio.run(main())
