@@ -124,6 +124,15 @@ CONTENDERS: dict[str, Contender] = {
         ("Listening on channels", 1),
         "redis",
     ),
+    **{
+        f"{layer}-rate": Contender(
+            f"channels_classic, {label}, --frame-rate 100",
+            ((*INTERFACE, "--frame-rate", "100"), WORKER),
+            ("Listening on channels", 1),
+            layer,
+        )
+        for layer, label in (("redis", "Redis"), ("local", "local"))
+    },
     # Replaced while it serves: by a successor, or stopped and started again.
     "redis-drain": Contender(
         "channels_classic, Redis, --drain",

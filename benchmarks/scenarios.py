@@ -288,6 +288,18 @@ SCENARIOS = (
         ),
     ),
     Scenario(
+        "floods",
+        "an honest socket beside 64 that send as fast as they can",
+        ("benchmarks.floods", "{ws}/echo"),
+        ("redis", "local", "redis-rate", "local-rate"),
+        (
+            Goal((), 3, "times the 99 % alone", "redis-rate"),
+            Goal((), 3, "times the 99 % alone", "local-rate"),
+            Goal((), None, "times the 99 % alone", "redis"),
+            Goal((), None, "times the 99 % alone", "local"),
+        ),
+    ),
+    Scenario(
         "slow-clients",
         "an honest client beside 160 slow, silent and vanished ones, 2 workers",
         ("benchmarks.slow_clients", "{http}"),
