@@ -101,7 +101,7 @@ class SupervisorLink:
 
     def _report(self, state: bytes) -> None:
         self._state = state
-        self._send(state)
+        self._send(state + BEAT)  # from now on silence shows, even if it hangs before its first heartbeat is due
 
     def _send(self, message: bytes) -> None:
         with contextlib.suppress(OSError):  # full; or the supervisor died, which the other thread notices

@@ -93,7 +93,7 @@ def test_a_reply_arrives_though_the_server_closed_the_connection_of_its_worker(
         send_work(layer, kind, 4)
         assert drain(layer, "answers", 1, TIMEOUT)[0]["number"] == 7
         assert worker.stop() == 0
-        assert "Retrying" not in worker.output, "an idle connection that was closed is no outage"
+        assert "Retrying" not in worker.output, f"an idle connection that was closed is no outage:\n{worker.output}"
 
 
 @pytest.mark.parametrize("seconds", [0.2, 2])
