@@ -26,6 +26,7 @@ from channels_classic.message import Message
 from tests.interface_server.live import live
 from tests.interface_server.server.test_program import interface, status_of
 from tests.support.commands import run_command
+from tests.support.processes import Process
 from tests.support.running_site import FOLDER, RunningSite
 from tests.support.waiting import eventually
 from tests.worker.harness import make_worker, running
