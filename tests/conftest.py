@@ -65,6 +65,12 @@ def own_redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="module")
+def module_redis() -> Iterator[RedisServer]:
+    """A server of one module, which nothing empties: for a site that several tests share."""
+    yield from _running_server()
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A Chromium for the tests of one module: while it runs, this thread cannot use `asyncio.run` nor the database."""
     if browsers.PROGRAM is None:

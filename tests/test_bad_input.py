@@ -14,8 +14,8 @@ from channels_classic.asgi import ChannelLayerWrapper, channel_layers
 from channels_classic.exceptions import InvalidChannelName, InvalidGroupName, InvalidMessage, MessageTooLarge
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
+from tests.support.commands import run_command
 from tests.support.own_project import HOST, Project, own_project
-from tests.support.processes import Process
 
 REDIS = 'CHANNEL_LAYERS["default"]["BACKEND"] = "channels_classic.layers.redis.RedisChannelLayer"\n'
 MEMORY = 'CHANNEL_LAYERS["default"]["BACKEND"] = "channels_classic.layers.inmemory.ChannelLayer"\n'
@@ -27,13 +27,12 @@ def project() -> Iterator[Project]:
         yield project
 
 
-def refused(program: Process) -> str:
-    """Return the output of a program that must end at once."""
-    with program:
-        status = program.wait()
-    assert status == 1, program.output
-    assert "Traceback" not in program.output
-    return program.output
+def refused(project: Project, *arguments: str) -> str:
+    """Return the output of a command that must end at once."""
+    command = run_command(["manage.py", *arguments], project.folder, project.environment)
+    assert command.status == 1, command.output
+    assert "Traceback" not in command.output
+    return command.output
 
 
 BOTH = ["runinterface", "runworker"]
@@ -75,13 +74,13 @@ SETTINGS = [
 def test_a_mistake_in_the_settings_is_a_sentence(program: str, settings: str, sentence: str) -> None:
     with own_project(settings) as project:
         port = ["--port", str(project.port)] if program == "runinterface" else []
-        assert re.search(sentence, refused(project.run(program, *port)))
+        assert re.search(sentence, refused(project, program, *port))
 
 
 @pytest.mark.parametrize("program", BOTH)
 def test_without_channel_layers_the_programs_say_which_three_lines_to_add(program: str) -> None:
     with own_project("del CHANNEL_LAYERS") as project:
-        lines = refused(project.run(program)).strip().splitlines()[-3:]
+        lines = refused(project, program).strip().splitlines()[-3:]
     namespace: dict[str, Any] = {}
     exec("\n".join(lines), namespace)
     assert namespace["CHANNEL_LAYERS"] == {"default": {"ROUTING": "mysite.routing.channel_routing"}}
@@ -89,18 +88,18 @@ def test_without_channel_layers_the_programs_say_which_three_lines_to_add(progra
 
 @pytest.mark.parametrize("program", BOTH)
 def test_an_alias_that_is_not_defined_names_the_nearest(project: Project, program: str) -> None:
-    assert "no layer 'defalt'. Did you mean 'default'?" in refused(project.run(program, "--layer", "defalt"))
+    assert "no layer 'defalt'. Did you mean 'default'?" in refused(project, program, "--layer", "defalt")
 
 
 def test_a_port_in_use_names_the_options(project: Project) -> None:
     with socket.create_server((HOST, project.port)):
-        said = refused(project.run("runinterface", "--port", str(project.port)))
+        said = refused(project, "runinterface", "--port", str(project.port))
     assert f"Cannot listen on {HOST}:{project.port}: Address already in use." in said
     assert "--port" in said
 
 
 def test_a_port_that_does_not_exist_is_refused(project: Project) -> None:
-    assert "a port is a number from 0 to 65535" in refused(project.run("runinterface", "--port", "99999"))
+    assert "a port is a number from 0 to 65535" in refused(project, "runinterface", "--port", "99999")
 
 
 # A layer that is not there: the programs wait for it, a send says so.
@@ -140,15 +139,16 @@ def test_a_worker_without_an_interface_server_says_how_to_start_one(project: Pro
 
 def test_a_send_that_reaches_nothing_ends_with_the_next_step(project: Project) -> None:
     code = "from channels_classic import Channel; Channel('somewhere').send({})"
-    with project.run("shell", "-c", code) as shell:
-        assert shell.wait() == 1
+    shell = run_command(["manage.py", "shell", "-c", code], project.folder, project.environment)
+    assert shell.status == 1
     last = shell.output.strip().splitlines()[-1]
     assert re.search("LayerUnavailable: .* Start one, with `python manage.py runinterface`", last)
 
 
 def test_a_group_send_that_finds_no_host_reports_the_loss_with_the_next_step(project: Project) -> None:
-    with project.run("shell", "-v", "0", "-c", "from channels_classic import Group; Group('all').send({})") as shell:
-        assert shell.wait() == 0
+    code = "from channels_classic import Group; Group('all').send({})"
+    shell = run_command(["manage.py", "shell", "-v", "0", "-c", code], project.folder, project.environment)
+    assert shell.status == 0
     assert "Lost 1 message(s), the last one for all: no interface server" in shell.output
     assert "start `runinterface` or `runserver`" in shell.output
 

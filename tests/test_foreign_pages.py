@@ -133,16 +133,12 @@ class Site:
         self.project = project
         for path, text in {"mysite/urls.py": URLS, "mysite/routing.py": ROUTING, **files}.items():
             project.write(path, text)
-        self.manage("migrate", "--verbosity=0")
-        self.manage("shell", "-c", CREATE_USERS)
+        project.manage("migrate", "--verbosity=0")
+        project.manage("shell", "-c", CREATE_USERS)
         self.interface = project.run("runinterface", "--port", str(project.port))
         self.interface.wait_for_port(project.port)
         self.worker = project.run("runworker")
         self.worker.wait_for_line("Listening on channels")
-
-    def manage(self, *arguments: str) -> None:
-        with self.project.run(*arguments) as command:
-            assert command.wait() == 0, command.output
 
     @property
     def processes(self) -> list[Process]:

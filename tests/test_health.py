@@ -6,7 +6,6 @@ import http.client
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from channels_classic._health import Health, answer, parse_address
 from channels_classic._systemd import Heartbeat, Notifier
 from channels_classic.interface_server.server import uvicorn_server
 from tests.interface_server.live import live
-from tests.support.processes import Process
+from tests.support.commands import run_command
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.running_site import FOLDER, RunningSite
 from tests.support.waiting import eventually, scaled
@@ -75,34 +74,29 @@ def test_addresses_that_are_none_are_refused(text: str) -> None:
         parse_address(text)
 
 
+def wait_for_readiness(port: int, expected: tuple[int, str]) -> None:
+    eventually(lambda: probe(port) == expected, timeout=20)
+
+
 @PROCESSES
-def test_an_interface_server_is_ready_while_its_layer_is_there(
+def test_interface_servers_and_workers_are_ready_while_their_layer_is_there(
     own_redis: RedisServer, options: tuple[str, ...]
 ) -> None:
-    port = free_port()
-    with RunningSite(own_redis.url, workers=1, options=("--health", f"127.0.0.1:{port}", *options)):
-        eventually(lambda: probe(port) == (200, "ok"), timeout=20)
-        assert probe(port, method="HEAD") == (200, "")
+    ports = interface, work = free_port(), free_port()
+    with RunningSite(own_redis.url, workers=0, options=("--health", f"127.0.0.1:{interface}", *options)) as site:
+        worker = site.run("runworker", "--health", f"127.0.0.1:{work}", *options)
+        for port in ports:
+            wait_for_readiness(port, (200, "ok"))
+            assert probe(port, method="HEAD") == (200, "")
         own_redis.stop()
-        eventually(lambda: probe(port) == (503, "the channel layer is down"), timeout=20)
-        assert probe(port, "/live")[0] == 200
+        for port in ports:
+            wait_for_readiness(port, (503, "the channel layer is down"))
+            assert probe(port, "/live")[0] == 200
         own_redis.start()
-        eventually(lambda: probe(port) == (200, "ok"), timeout=20)
-
-
-@PROCESSES
-def test_a_worker_is_ready_while_its_layer_is_there(own_redis: RedisServer, options: tuple[str, ...]) -> None:
-    port = free_port()
-    with RunningSite(own_redis.url, workers=0) as site:
-        worker = site.run("runworker", "--health", f"127.0.0.1:{port}", *options)
-        eventually(lambda: probe(port) == (200, "ok"), timeout=20)
-        own_redis.stop()
-        eventually(lambda: probe(port) == (503, "the channel layer is down"), timeout=20)
-        assert probe(port, "/live")[0] == 200
-        own_redis.start()
-        eventually(lambda: probe(port) == (200, "ok"), timeout=20)
+        for port in ports:
+            wait_for_readiness(port, (200, "ok"))
         assert worker.stop() == 0
-        assert probe(port) == (0, "refused")
+        assert probe(work) == (0, "refused")
 
 
 @PROCESSES
@@ -113,10 +107,10 @@ def test_a_server_that_asks_for_a_worker_is_ready_while_one_announces_itself(
     with RunningSite(
         redis_url, workers=0, options=("--health", f"127.0.0.1:{port}", "--ready-worker", "8", *options)
     ) as site:
-        eventually(lambda: probe(port) == (503, "no worker was heard of"), timeout=20)
+        wait_for_readiness(port, (503, "no worker was heard of"))
         assert probe(port, "/live")[0] == 200
         worker = site.run("runworker")
-        eventually(lambda: probe(port) == (200, "ok"), timeout=20)
+        wait_for_readiness(port, (200, "ok"))
         worker.kill()
         eventually(lambda: probe(port) == (503, "no worker was heard of"), timeout=30)
 
@@ -125,7 +119,7 @@ def test_a_server_that_drains_is_live_and_not_ready(redis_url: str) -> None:
     port = free_port()
     options = ("--drain", "600", "--health", f"127.0.0.1:{port}")
     with RunningSite(redis_url, workers=1, options=options) as site:
-        eventually(lambda: probe(port) == (200, "ok"), timeout=20)
+        wait_for_readiness(port, (200, "ok"))
         with socket.create_connection(("127.0.0.1", site.port)):
             site.interface.send_signal(signal.SIGTERM)
             eventually(lambda: probe(port) == (503, "stopping"))
@@ -137,7 +131,7 @@ def test_a_worker_that_finishes_its_messages_is_live_and_not_ready(redis_url: st
     port = free_port()
     with RunningSite(redis_url, workers=0) as site, site.layer() as layer:
         worker = site.run("runworker", "--health", f"127.0.0.1:{port}")
-        eventually(lambda: probe(port) == (200, "ok"), timeout=20)
+        wait_for_readiness(port, (200, "ok"))
         inbox = layer.new_channel("test?")
         layer.send("websocket.receive", {"path": "/sleep", "text": "3", "reply_channel": inbox, "order": 1})
         eventually(lambda: layer.receive([inbox], block=False)[1])
@@ -166,7 +160,7 @@ def test_a_supervised_process_whose_event_loop_is_blocked_is_stuck(redis_url: st
     reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
     options = ("--drain", "1", "--health", f"127.0.0.1:{port}", "--access-log", str(log))
     with RunningSite(redis_url, workers=1, options=options) as site:
-        eventually(lambda: probe(port) == (200, "ok"), timeout=20)
+        wait_for_readiness(port, (200, "ok"))
 
         def visit() -> bool:
             with socket.create_connection(("127.0.0.1", site.port), timeout=scaled(1)) as client:
@@ -177,13 +171,13 @@ def test_a_supervised_process_whose_event_loop_is_blocked_is_stuck(redis_url: st
                     return True  # unanswered
 
         eventually(visit, timeout=30)
-        eventually(lambda: probe(port) == (503, "stuck"), timeout=20)
+        wait_for_readiness(port, (503, "stuck"))
         assert probe(port, "/live") == (503, "stuck")
         os.set_blocking(reader, True)
         with os.fdopen(reader, "rb") as stream:
             thread = threading.Thread(target=stream.read)
             thread.start()
-            eventually(lambda: probe(port) == (200, "ok"), timeout=20)
+            wait_for_readiness(port, (200, "ok"))
             assert site.interface.stop() == 0
             thread.join()
 
@@ -192,11 +186,9 @@ def test_a_supervised_process_whose_event_loop_is_blocked_is_stuck(redis_url: st
 @pytest.mark.parametrize("address", ["nowhere", "192.0.2.1:1"])
 def test_an_address_that_cannot_be_used_is_named(command: str, address: str, tmp_path: Path) -> None:
     environment = {"LAYER_PATH": str(tmp_path / "layer"), "DJANGO_SETTINGS_MODULE": None}
-    arguments = [sys.executable, "manage.py", command, "--health", address]
-    if command == "runinterface":
-        arguments += ["--port", str(free_port())]
-    with Process(arguments, cwd=FOLDER, env=environment) as program:
-        assert program.wait() == 1
+    port = ["--port", str(free_port())] if command == "runinterface" else []
+    program = run_command(["manage.py", command, "--health", address, *port], FOLDER, environment)
+    assert program.status == 1
     assert address in program.output
     assert "Traceback" not in program.output
 

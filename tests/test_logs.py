@@ -25,6 +25,7 @@ from channels_classic.log import JSONFormatter, MessageFilter
 from channels_classic.message import Message
 from tests.interface_server.live import live
 from tests.interface_server.server.test_program import interface, status_of
+from tests.support.commands import run_command
 from tests.support.processes import Process
 from tests.support.running_site import FOLDER, RunningSite
 from tests.support.waiting import eventually
@@ -92,10 +93,9 @@ def test_the_program_writes_the_format_that_is_asked_for(tmp_path: Path, free_po
 
 
 def test_a_format_that_there_is_not_is_named() -> None:
-    command = [sys.executable, "manage.py", "runinterface", "--access-log-format", "apache"]
-    with Process(command, cwd=FOLDER) as program:
-        assert program.wait() == 1
-    assert "--access-log-format is 'apache': expected one of daphne, common, combined, json" in program.output
+    command = run_command(["manage.py", "runinterface", "--access-log-format", "apache"], FOLDER, {})
+    assert command.status == 1
+    assert "--access-log-format is 'apache': expected one of daphne, common, combined, json" in command.output
 
 
 # The log

@@ -22,11 +22,21 @@ pytestmark = pytest.mark.timeout(120)
 TIMEOUT = 30.0
 
 
-@pytest.fixture(params=["local", "redis"])
-def site(request: pytest.FixtureRequest) -> Iterator[RunningSite]:
-    url = request.getfixturevalue("redis_url") if request.param == "redis" else None
+@pytest.fixture(scope="module", params=["local", "redis"])
+def shared_site(request: pytest.FixtureRequest) -> Iterator[RunningSite]:
+    url = request.getfixturevalue("module_redis").url if request.param == "redis" else None
     with RunningSite(url) as site:
         yield site
+
+
+@pytest.fixture
+def site(shared_site: RunningSite) -> RunningSite:
+    """The site that the tests share, with two workers whatever the test before did to them."""
+    if [worker.running for worker in shared_site.workers] != [True, True]:
+        for worker in shared_site.workers:
+            worker.stop()
+        shared_site.start_workers(2)
+    return shared_site
 
 
 async def texts(sockets: list[ClientConnection], timeout: float = TIMEOUT) -> list[object]:

@@ -54,13 +54,21 @@ def server() -> Iterator[BridgeServer]:
         yield running
 
 
-@pytest.fixture
-def page(browser: Browser, server: BridgeServer) -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def tab(browser: Browser) -> Iterator[Page]:
+    """A tab for all tests: a new one for each costs a process of the browser."""
     context = browser.new_context()
-    page = context.new_page()
-    page.goto(server.url)
-    yield page
+    yield context.new_page()
     context.close()
+
+
+@pytest.fixture
+def page(tab: Page, server: BridgeServer) -> Iterator[Page]:
+    """The tab with the page of the server, whose origin no other test has."""
+    tab.goto(server.url)
+    yield tab
+    tab.unroute_all()
+    tab.goto("about:blank")
 
 
 def recorded(page: Page, count: int) -> Any:

@@ -19,6 +19,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.management.interface import configured
+from tests.support.commands import run_command
 from tests.support.processes import Process
 
 PROGRAM = [sys.executable, "-c", "from channels_classic.management.cli import main; main()", "interface"]
@@ -92,9 +93,9 @@ CHANNEL_LAYERS = {{"default": {{
         (["--layer", "redis://localhost:1", "--fd", "1000000"], "Cannot listen on descriptor 1000000"),
     ],
 )
-def test_a_mistake_is_told_in_a_sentence(arguments: list[str], sentence: str) -> None:
-    with Process([*PROGRAM, *arguments], env={"DJANGO_SETTINGS_MODULE": None}) as program:
-        assert program.wait() != 0
+def test_a_mistake_is_told_in_a_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    program = run_command(["channels-classic", "interface", *arguments], tmp_path, {"DJANGO_SETTINGS_MODULE": None})
+    assert program.status != 0
     assert sentence in program.output
     assert "Traceback" not in program.output
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Process
+from tests.support.commands import run_command
 
-PROGRAM = str(Path(sys.executable).with_name("channels-classic"))
 SETTINGS = 'SECRET_KEY = "x"\nINSTALLED_APPS = []\nDATABASES = {}\nCHANNEL_LAYERS = {"default": {"ROUTING": []}}\n'
 
 
 def refused(folder: Path, *arguments: str) -> str:
     """Return the output of the program, which must end with an error."""
-    with Process([PROGRAM, *arguments], cwd=folder, env={"DJANGO_SETTINGS_MODULE": None}) as program:
-        assert program.wait() != 0
+    program = run_command(["channels-classic", *arguments], folder, {"DJANGO_SETTINGS_MODULE": None})
+    assert program.status != 0
     assert "Traceback" not in program.output
     return program.output
 

@@ -21,6 +21,7 @@ from django.core.management.base import CommandError
 
 from channels_classic.layers.status import Status
 from channels_classic.management.checks import VALUES, Condition
+from channels_classic.management.status import StatusConfig, run
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
 from tests.support.running_site import RunningSite
@@ -38,8 +39,19 @@ def site(request: pytest.FixtureRequest) -> Iterator[RunningSite]:
 
 
 def status(site: RunningSite) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(site.manage("channels", "--json", "--interval", "0.1"))
+    """Return what the program would write, without the time that it takes to start."""
+    out = StringIO()
+    with site.layer() as layer:
+        run(layer, StatusConfig(json=True, interval=0.1), out)
+    found: dict[str, Any] = json.loads(out.getvalue())
     return found
+
+
+@pytest.fixture(scope="module")
+def watched_site(module_redis: RedisServer) -> Iterator[RunningSite]:
+    """A site for tests that only look at it."""
+    with RunningSite(module_redis.url, workers=1) as site:
+        yield site
 
 
 def test_what_runs_is_shown(site: RunningSite) -> None:
@@ -49,7 +61,7 @@ def test_what_runs_is_shown(site: RunningSite) -> None:
 
     def look() -> None:
         eventually(lambda: status(site)["groups"] == {"room": 3}, timeout=20)
-        found = status(site)
+        found = json.loads(site.manage("channels", "--json", "--interval", "0.1"))
         (server,), (worker,) = found["interface_servers"], found["workers"]
         assert (server["sockets"], server["groups"], server["pid"]) == (3, 1, site.interface.pid)
         assert (worker["processes"], worker["threads"], worker["pid"]) == (1, 1, site.workers[0].pid)
@@ -101,12 +113,11 @@ def test_a_consumer_that_runs_is_named(redis_url: str) -> None:
 # Checks
 
 
-def test_a_check_that_holds_ends_with_0_and_others_with_1(redis_url: str) -> None:
-    with RunningSite(redis_url, workers=1) as site:
-        site.manage("channels", "--check", "workers>=1", "--check", "oldest<5", "--check", "interface_servers == 1")
-        failing = site.run("channels", "--check", "workers>=2", "--check", "oldest<5", "--check", "sockets>0")
-        assert failing.wait() == 1
-        assert "workers is 1, expected >= 2. sockets is 0, expected > 0." in failing.output
+def test_a_check_that_holds_ends_with_0_and_others_with_1(watched_site: RunningSite) -> None:
+    watched_site.manage("channels", "--check", "workers>=1", "--check", "oldest<5", "--check", "interface_servers == 1")
+    failing = watched_site.run("channels", "--check", "workers>=2", "--check", "oldest<5", "--check", "sockets>0")
+    assert failing.wait() == 1
+    assert "workers is 1, expected >= 2. sockets is 0, expected > 0." in failing.output
 
 
 def test_a_layer_that_is_down_ends_with_2(own_redis: RedisServer) -> None:
@@ -165,12 +176,11 @@ def test_an_outage_does_not_end_a_watch(own_redis: RedisServer) -> None:
         lines.wait_for_line('^{"interface_servers".*"pid"', occurrences=2)
 
 
-def test_a_reader_that_has_enough_is_no_error(redis_url: str) -> None:
-    with RunningSite(redis_url, workers=0) as site:
-        pipe = f"{sys.executable} manage.py channels --watch --json --interval 0.1 | head -n 1"
-        with Process(["sh", "-c", pipe], cwd=site.folder, env=site.environment) as command:
-            assert command.wait() == 0
-        assert len(command.output.splitlines()) == 1, command.output
+def test_a_reader_that_has_enough_is_no_error(watched_site: RunningSite) -> None:
+    pipe = f"{sys.executable} manage.py channels --watch --json --interval 0.1 | head -n 1"
+    with Process(["sh", "-c", pipe], cwd=watched_site.folder, env=watched_site.environment) as command:
+        assert command.wait() == 0
+    assert len(command.output.splitlines()) == 1, command.output
 
 
 def test_the_memory_layer_cannot_be_seen_from_outside() -> None:
@@ -189,45 +199,46 @@ def test_a_check_cannot_be_watched() -> None:
         call_command("channels", check=["workers>1"], watch=True)
 
 
-def test_a_layer_needs_no_project(redis_url: str) -> None:
-    with RunningSite(redis_url, workers=1) as site:
-        environment = {"DJANGO_SETTINGS_MODULE": None}
-        options = ["--layer", redis_url, "--json", "--interval", "0.1"]
-        with Process([*PROGRAM, *options], env=environment) as command:
-            assert command.wait() == 0, command.output
-        assert json.loads(command.output)["interface_servers"][0]["pid"] == site.interface.pid
-        with Process([*PROGRAM, "--layer", redis_url, "--check", "workers>=2"], env=environment) as command:
-            assert command.wait() == 1
-        assert "Error: workers is 1, expected >= 2." in command.output
+def test_a_layer_needs_no_project(watched_site: RunningSite) -> None:
+    url = watched_site.redis_url
+    assert url is not None
+    environment = {"DJANGO_SETTINGS_MODULE": None}
+    options = ["--layer", url, "--json", "--interval", "0.1"]
+    with Process([*PROGRAM, *options], env=environment) as command:
+        assert command.wait() == 0, command.output
+    assert json.loads(command.output)["interface_servers"][0]["pid"] == watched_site.interface.pid
+    with Process([*PROGRAM, "--layer", url, "--check", "workers>=2"], env=environment) as command:
+        assert command.wait() == 1
+    assert "Error: workers is 1, expected >= 2." in command.output
 
 
-def test_watching_through_a_pipe_writes_plain_text_again_and_again(redis_url: str) -> None:
-    with RunningSite(redis_url, workers=1) as site:
-        watch = site.run("channels", "--watch", "--interval", "0.2")
-        watch.wait_for_line("Interface servers", occurrences=3)
-        assert "\x1b" not in watch.output
-        lines = site.run("channels", "--watch", "--json", "--interval", "0.2")
-        lines.wait_for_line('^{"interface_servers"', occurrences=3)
-        assert json.loads(lines.output.splitlines()[0])["workers"]
+def test_watching_through_a_pipe_writes_plain_text_again_and_again(watched_site: RunningSite) -> None:
+    watch = watched_site.run("channels", "--watch", "--interval", "0.2")
+    watch.wait_for_line("Interface servers", occurrences=3)
+    assert "\x1b" not in watch.output
+    lines = watched_site.run("channels", "--watch", "--json", "--interval", "0.2")
+    lines.wait_for_line('^{"interface_servers"', occurrences=3)
+    assert json.loads(lines.output.splitlines()[0])["workers"]
 
 
-def test_a_terminal_gets_a_whole_screen(redis_url: str) -> None:
-    with RunningSite(redis_url, workers=1) as site:
-        terminal, side = os.openpty()
-        environment = {name: value for name, value in {**os.environ, **site.environment}.items() if value is not None}
-        command = [sys.executable, "manage.py", "channels", "--watch", "--interval", "0.2"]
-        watch = subprocess.Popen(
-            command, cwd=site.folder, env={**environment, "TERM": "xterm"}, stdin=side, stdout=side, stderr=side
-        )
-        os.close(side)
-        try:
-            shown = b""
-            while b"Interface servers" not in shown or b"Channels" not in shown:
-                shown += os.read(terminal, 65536)
-            assert b"\x1b[?1049h" in shown, "the alternate screen"
-            watch.send_signal(signal.SIGINT)
-            assert watch.wait(scaled(20)) == 0
-        finally:
-            watch.kill()
-            watch.wait()
-            os.close(terminal)
+def test_a_terminal_gets_a_whole_screen(watched_site: RunningSite) -> None:
+    terminal, side = os.openpty()
+    environment = {
+        name: value for name, value in {**os.environ, **watched_site.environment}.items() if value is not None
+    }
+    command = [sys.executable, "manage.py", "channels", "--watch", "--interval", "0.2"]
+    watch = subprocess.Popen(
+        command, cwd=watched_site.folder, env={**environment, "TERM": "xterm"}, stdin=side, stdout=side, stderr=side
+    )
+    os.close(side)
+    try:
+        shown = b""
+        while b"Interface servers" not in shown or b"Channels" not in shown:
+            shown += os.read(terminal, 65536)
+        assert b"\x1b[?1049h" in shown, "the alternate screen"
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(scaled(20)) == 0
+    finally:
+        watch.kill()
+        watch.wait()
+        os.close(terminal)

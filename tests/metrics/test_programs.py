@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,9 +15,11 @@ from websockets.exceptions import InvalidStatus
 
 from channels_classic._metrics.catalogue import BOTH, INTERFACE, LAYER, METRICS, PREFIX, WORKER
 from tests.metrics.scrape import Scrape, get
+from tests.support.commands import run_command
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.running_site import RunningSite
+from tests.support.site import ROOT
 from tests.support.waiting import eventually
 
 PROGRAM = [sys.executable, "-c", "from channels_classic.management.cli import main; main()"]
@@ -47,14 +50,15 @@ class MeasuredSite(RunningSite):
         return Scrape(self.worker_port)
 
 
-@pytest.fixture(params=["local", "redis"])
+@pytest.fixture(scope="module", params=["local", "redis"])
 def site(request: pytest.FixtureRequest) -> Iterator[MeasuredSite]:
-    url = request.getfixturevalue("redis_url") if request.param == "redis" else None
+    url = request.getfixturevalue("module_redis").url if request.param == "redis" else None
     with MeasuredSite(url) as site:
         yield site
 
 
 def test_what_clients_do_moves_the_metrics_of_the_interface_server(site: MeasuredSite) -> None:
+    eventually(lambda: site.served().value("sockets") == 0)
     before = site.served()
 
     async def clients() -> None:
@@ -78,18 +82,20 @@ def test_what_clients_do_moves_the_metrics_of_the_interface_server(site: Measure
     assert site.get("/broken")[0] == 500
     eventually(lambda: site.served().value("sockets") == 0)
     now = site.served()
-    assert now.value("sockets_opened_total") - before.value("sockets_opened_total") == 3
-    assert now.value("sockets_closed_total", code="4001") == 1
-    assert now.value("sockets_closed_total", code="1000") == 2
-    assert now.value("handshake_duration_seconds_count", outcome="accepted") == 3
-    assert now.value("handshake_duration_seconds_count", outcome="403") == 1
-    assert now.value("request_duration_seconds_count", status="500") == 1
-    assert now.value("request_duration_seconds_count", status="200") == before.value(
-        "request_duration_seconds_count", status="200"
-    )
+
+    def grown(name: str, **labels: str) -> float:
+        return now.value(name, **labels) - before.value(name, **labels)
+
+    assert grown("sockets_opened_total") == 3
+    assert grown("sockets_closed_total", code="4001") == 1
+    assert grown("sockets_closed_total", code="1000") == 2
+    assert grown("handshake_duration_seconds_count", outcome="accepted") == 3
+    assert grown("handshake_duration_seconds_count", outcome="403") == 1
+    assert grown("request_duration_seconds_count", status="500") == 1
+    assert grown("request_duration_seconds_count", status="200") == 0
     assert now.value("requests_in_progress") == 0
     assert now.value("layer_up") == 1
-    assert now.value("channel_messages_total", channel="websocket.receive") == 3
+    assert grown("channel_messages_total", channel="websocket.receive") == 3
     assert now.value("channel_workers", channel="websocket.receive") == 1
     assert {labels["channel"] for labels in now.labels("channel_waiting_messages")} >= {"inboxes", "http.request"}
 
@@ -248,12 +254,11 @@ def test_a_process_that_stands_still_is_seen_and_replaced(redis_url: str) -> Non
 # The port
 
 
-def test_the_public_port_does_not_have_them(redis_url: str) -> None:
-    with MeasuredSite(redis_url) as site:
-        status, text = site.get("/metrics")
-        assert status == 404
-        assert PREFIX not in text
-        assert get(site.interface_port, "/")[0] == 404
+def test_the_public_port_does_not_have_them(site: MeasuredSite) -> None:
+    status, text = site.get("/metrics")
+    assert status == 404
+    assert PREFIX not in text
+    assert get(site.interface_port, "/")[0] == 404
 
 
 @pytest.mark.parametrize("command", ["interface", "worker"])
@@ -271,9 +276,9 @@ def test_an_address_that_cannot_be_had_is_named(
 ) -> None:
     options = ["--settings", "tests.projects.site.settings", "--metrics", address.format(port=redis_server.port)]
     environment = {"DJANGO_SETTINGS_MODULE": None, "REDIS_URL": redis_server.url}
-    with Process([*PROGRAM, command, *options], env=environment) as program:
-        program.wait_for_line(f"Error: .*{sentence}")
-        assert program.wait() == 1
+    program = run_command(["channels-classic", command, *options], ROOT, environment)
+    assert re.search(f"Error: .*{sentence}", program.output), program.output
+    assert program.status == 1
     assert "Traceback" not in program.output
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
+from tests.support.commands import run_command
 from tests.support.processes import Process
 from tests.support.redis_server import free_port
 from tests.support.waiting import scaled
@@ -88,12 +89,10 @@ class Site:
         self.processes.append(process)
         return process
 
-    def manage(self, *arguments: str, python: Sequence[str] = ()) -> str:
+    def manage(self, *arguments: str) -> str:
         """Run `manage.py` to its end and return its output."""
-        command = self.run(*arguments, python=python)
-        status = command.wait()
-        assert status == 0, f"manage.py {' '.join(arguments)} ended with status {status}:\n{command.output}"
-        self.processes.remove(command)
+        command = run_command(["manage.py", *arguments], self.folder, self.environment)
+        assert command.status == 0, f"manage.py {' '.join(arguments)} ended with {command.status}:\n{command.output}"
         return command.output
 
     def start_interface(self) -> None:
