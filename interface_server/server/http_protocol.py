@@ -220,7 +220,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _ignore(self, data: bytes) -> None:
         self._ignored += len(data)
         if self._ignored > MAX_IGNORED:
-            self.transport.abort()
+            self.abort()
 
     # The parser
 
@@ -368,11 +368,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_clock()
         cycle = self.cycle
         if self.pipeline and self._requests.part is RequestPart.BODY:
-            self.transport.abort()  # its turn would come, but the rest of its body never
+            self.abort()  # its turn would come, but the rest of its body never
         elif cycle is not None and not cycle.response_complete and self._requests.part is not RequestPart.BODY:
             self._last_cycle().keep_alive = False
         elif cycle is not None and cycle.response_started and not cycle.response_complete:
-            self.transport.abort()
+            self.abort()
         else:
             self._answer(status)
 
