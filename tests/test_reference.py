@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import warnings
-from argparse import Action, ArgumentParser
+from argparse import SUPPRESS, Action, ArgumentParser
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -257,7 +257,9 @@ def _options(command: str) -> list[Action]:
     )
     known = {flag for action in _parser(theirs)._actions for flag in action.option_strings}
     return [
-        action for action in _parser(ours)._actions if action.option_strings and action.option_strings[0] not in known
+        action
+        for action in _parser(ours)._actions
+        if action.option_strings and action.option_strings[0] not in known and action.help != SUPPRESS
     ]
 
 

@@ -17,6 +17,7 @@ import click
 
 from channels_classic import __version__
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
+from channels_classic.management.options import hyphenated
 
 SETTINGS = click.option(
     "--settings",
@@ -219,7 +220,9 @@ class _Programs(click.Group):
         return make() if make else None
 
 
-@click.command(cls=_Programs, help="The programs of Channels Classic.")
+@click.command(
+    cls=_Programs, help="The programs of Channels Classic.", context_settings={"token_normalize_func": hyphenated}
+)
 @click.version_option(__version__)
 def main() -> None:
     """Choose a program."""

@@ -1,17 +1,20 @@
 """Converts configuration dataclasses to command line options, for argparse and click, and parsed options back.
 
 Each field provides the name, the default, and in its metadata the help text, further flags and the type, if that is not
-the type of the default. A tuple is an option that may be given several times. Nothing here knows what options mean.
+the type of the default. A tuple is an option that may be given several times. Names may be given with underscores too,
+which help does not show. Nothing here knows what options mean.
 """
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from typing import Any, TypeVar
 
 import click
+
+from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,9 +34,18 @@ def add_arguments(parser: ArgumentParser, config: type[Any]) -> None:
         elif isinstance(option.default, bool):
             kind = {"action": "store_true"}
         default = None if isinstance(option.default, tuple) else option.default
-        group.add_argument(
-            *_flags(option), dest=option.name, default=default, help=_help(option).replace("%", "%%"), **kind
-        )
+        flags = _flags(option)
+        group.add_argument(*flags, dest=option.name, default=default, help=_help(option).replace("%", "%%"), **kind)
+        if f"--{option.name}" not in flags:
+            group.add_argument(f"--{option.name}", dest=option.name, default=SUPPRESS, help=SUPPRESS, **kind)
+
+
+def add_layer(parser: ArgumentParser) -> None:
+    """Add the option that chooses a channel layer of the project."""
+    default = DEFAULT_CHANNEL_LAYER
+    parser.add_argument(
+        "--layer", default=default, help=f"Alias of the channel layer, a key of CHANNEL_LAYERS. Default: {default}."
+    )
 
 
 class GroupedOption(click.Option):
@@ -69,6 +81,8 @@ def click_options(*configs: type[Any]) -> Callable[[F], F]:
                 kind = {"type": str, "multiple": True}
             elif isinstance(option.default, bool):
                 kind = {"is_flag": True}
+            elif not isinstance(kind["type"], type):
+                kind["metavar"] = option.name.upper()  # click would show the name of the function
             kind["cls"], kind["group"] = GroupedOption, _group(config, option)
             function = click.option(*_flags(option), option.name, default=option.default, help=_help(option), **kind)(
                 function
@@ -90,10 +104,13 @@ def configuration(config: type[C], options: Mapping[str, Any]) -> C:
     )
 
 
+def hyphenated(name: str) -> str:
+    """Return the name of an option as help shows it; Channels 1.x and Daphne used hyphens or underscores."""
+    return name.replace("_", "-")
+
+
 def _flags(option: Field[Any]) -> list[str]:
-    """Return the flags of an option, with hyphens and with underscores: Channels 1.x and Daphne used either."""
-    hyphens, underscores = (f"--{name}" for name in (option.name.replace("_", "-"), option.name))
-    return list(dict.fromkeys([*option.metadata.get("flags", ()), hyphens, underscores]))
+    return list(dict.fromkeys([*option.metadata.get("flags", ()), f"--{hyphenated(option.name)}"]))
 
 
 def _group(config: type[Any], option: Field[Any]) -> str:

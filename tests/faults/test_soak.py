@@ -79,7 +79,7 @@ def wait_for_quiet(server: RedisServer) -> list[str]:
     # Soon: lists outlive what is in them by a second.
     eventually(lambda: not any("queue:" in key for key in server.command_list("KEYS", "*")), 10)
     keys = server.command_list("KEYS", "*")
-    # That of an interface server that stopped lasts for half a minute, those of groups that became empty an hour at most.
+    # That of an interface server that stopped lasts for half a minute, those of empty groups for at most an hour.
     passing = [key for key in keys if ":restored:" in key or ":left:" in key]
     left = {key: int(server.command("PTTL", key)[1:]) for key in passing if ":left:" in key}
     assert all(time <= 3_600_000 for time in left.values()), left

@@ -105,3 +105,8 @@ def test_an_inbox_of_another_release_is_owned_but_not_managed() -> None:
         assert not names.is_managed(name)
     assert not names.is_owned("interface.v12.abc!client")
     assert not names.is_owned("interface.v.abc!")
+
+
+def test_a_channel_that_can_be_sent_to_has_a_hundred_characters_and_no_more() -> None:
+    assert names.is_channel("x" * 100)
+    assert not names.is_channel("x" * 101)

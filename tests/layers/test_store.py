@@ -413,3 +413,11 @@ def test_an_inbox_is_alive_for_as_long_as_a_beat_lasts(store: Store, clock: Cloc
     clock.now += 0.1
     assert store.run(Push("inbox!", [entry()], alive=True)) == [Status.DEAD]
     assert store.run(Length("inbox!")) == 1
+
+
+def test_an_entry_expires_at_its_deadline_and_not_after_it() -> None:
+    clock = Clock()
+    store = Store(GROUP_EXPIRY, clock)
+    store.run(Push("chat", [Entry(b"x", 5.0)]))
+    clock.now += 5.0
+    assert store.run(Take(["chat"], 1, 0.0)) == Taken("chat", [], [("expired", b"x")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from channels_classic.management.cli import main
 from channels_classic.management.options import add_arguments, click_options, configuration
 from channels_classic.worker.config import WorkerConfig, cores
 
@@ -50,6 +52,20 @@ def parsed_by_click(arguments: list[str]) -> Any:
 def test_options_are_parsed_into_a_configuration(parsed: Any) -> None:
     assert parsed([]) == Config()
     assert parsed(ARGUMENTS) == Config("y", 5, 2.0, True, ("a", "b"))
+
+
+def test_names_with_underscores_are_known_as_in_channels_1_and_shown_with_hyphens_alone() -> None:
+    parser = ArgumentParser()
+    add_arguments(parser, WorkerConfig)
+    given = ["--max_messages", "5", "--only_channels", "a", "--only-channels", "b"]
+    assert configuration(WorkerConfig, vars(parser.parse_args(given))) == WorkerConfig(
+        max_messages=5, only_channels=("a", "b")
+    )
+    run = CliRunner(env={"DJANGO_SETTINGS_MODULE": None}).invoke
+    assert "Give --settings" in run(main, ["worker", *given]).output
+    for shown in (parser.format_help(), run(main, ["worker", "--help"]).output):
+        assert "--max-messages" in shown
+        assert re.findall(r"--\w+_\w+", shown) == []
 
 
 def test_options_may_be_given_as_call_command_does() -> None:

@@ -116,3 +116,9 @@ def test_messages_that_could_not_be_put_back_are_started_first() -> None:
     started = [batch.start() for _ in range(3)]
     assert numbers([found for found in started if found]) == [7, 8, 9]
     assert not batch.has_unstarted
+
+
+def test_messages_that_go_ahead_keep_their_order() -> None:
+    batch = filled(1)
+    batch.fill([delivery(7), delivery(8)], ahead=True)
+    assert [batch.start() for _ in range(3)] == [delivery(7), delivery(8), delivery(0)]

@@ -47,3 +47,9 @@ def test_a_process_is_silent_only_while_it_is_busy() -> None:
     assert 0 <= table.heartbeat_age() < 1
     table.beat(busy=False)
     assert table.heartbeat_age() == 0
+
+
+def test_a_message_whose_names_do_not_fit_is_not_noted_and_leaves_others_alone() -> None:
+    table = InFlightTable.make(2)
+    table.hold([delivery(1), Delivery("c" * 100, {"reply_channel": "r!" * 50}, "1" * 100, Item(b"", None))])
+    assert table.held() == [Held("work", "inbox!1", "7")]

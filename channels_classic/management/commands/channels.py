@@ -6,9 +6,8 @@ from typing import Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.management.layer import bare_layer_of
-from channels_classic.management.options import add_arguments, configuration
+from channels_classic.management.options import add_arguments, add_layer, configuration
 from channels_classic.management.status import UNKNOWN, StatusConfig, run
 
 
@@ -21,9 +20,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options of `StatusConfig`."""
-        parser.add_argument(
-            "--layer", default=DEFAULT_CHANNEL_LAYER, help="The alias of the channel layer, a key of CHANNEL_LAYERS."
-        )
+        add_layer(parser)
         add_arguments(parser, StatusConfig)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.log import setup_logger
 from channels_classic.management.layer import layer_of
+from channels_classic.management.options import add_layer
 
 
 class Command(BaseCommand):
@@ -21,11 +21,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
-        parser.add_argument(
-            "--layer",
-            default=DEFAULT_CHANNEL_LAYER,
-            help=f"Alias of the channel layer. Default: {DEFAULT_CHANNEL_LAYER}.",
-        )
+        add_layer(parser)
         parser.add_argument(
             "--sleep",
             type=float,

@@ -7,11 +7,10 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import ChannelsError
 from channels_classic.management.interface import PARTS, configured, run
 from channels_classic.management.layer import bare_layer_of
-from channels_classic.management.options import add_arguments
+from channels_classic.management.options import add_arguments, add_layer
 
 
 class Command(BaseCommand):
@@ -25,9 +24,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options of `Listen` and `InterfaceConfig`."""
-        parser.add_argument(
-            "--layer", default=DEFAULT_CHANNEL_LAYER, help="The alias of the channel layer, a key of CHANNEL_LAYERS."
-        )
+        add_layer(parser)
         for part in PARTS:
             add_arguments(parser, part)
 

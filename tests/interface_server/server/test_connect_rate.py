@@ -75,3 +75,10 @@ def test_a_client_that_leaves_while_it_waits_costs_no_consumer() -> None:
         assert server.consume("websocket.connect", {"accept": False})["client"][1] == third.getsockname()[1]
         first.close()
         third.close()
+
+
+def test_handshakes_of_one_turn_of_a_busy_loop_do_not_wait_for_each_other() -> None:
+    limit = ConnectRate(100.0)
+    assert [limit.reserve(50.0) for _ in range(9)] == [0.0] * 9
+    delays = [limit.reserve(50.0) for _ in range(9)]
+    assert delays[-1] == pytest.approx(0.07)

@@ -143,3 +143,13 @@ def test_a_body_must_come_fast_enough_unless_it_is_not_read(
     assert rate.sufficient(paused=paused_now) is sufficient
     rate.restart()
     assert not rate.sufficient(paused=False)
+
+
+def test_what_nobody_wants_is_counted_anew_for_each_request() -> None:
+    requests = in_body()
+    assert requests.body(MAX_UNUSED_BODY, used=False)
+    assert not requests.body(1, used=False)
+    requests.end()
+    requests.begin()
+    requests.begin_body()
+    assert requests.body(MAX_UNUSED_BODY, used=False)

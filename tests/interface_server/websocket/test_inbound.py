@@ -454,3 +454,12 @@ def test_whatever_happens_a_client_waits_in_one_line_at_most_and_in_none_at_its_
                 walk.report_all()
                 walk.wait()
         assert walk.drained, seed
+
+
+def test_a_message_counted_as_lost_whose_worker_died_is_lost_once() -> None:
+    queue = InboundQueue(InboundLimits(60.0, 64, 1_000_000, 60.0), "/")
+    queue.connect({"reply_channel": "inbox!1"}, 0.0)
+    assert Lost("broker", CONNECT) in queue.settled(0, CONNECT, SendResult.LOST, 0.0)
+    todo = queue.report("0", Outcome.DIED, 1.0)
+    assert Found("broker", CONNECT) in todo
+    assert [action for action in todo if isinstance(action, Lost)] == [Lost("died", CONNECT)]
