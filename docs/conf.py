@@ -39,6 +39,7 @@ autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # that of the theme underlines names and paints doctypes as errors
 html_title = f"channels_classic {release}"
 html_show_sourcelink = False
 html_show_copyright = False
@@ -49,7 +50,7 @@ linkcheck_ignore = [r"https://example\.(com|org)", r"http://localhost"]
 
 CONTENTS = {
     "index": {
-        "Learn": ["tutorial/index", "howto/index", "migrate", "move/index", "channels-4", "tasks", "faq"],
+        "Learn": ["tutorial/index", "howto/index", "migrate", "move/index", "channels-4", "faq"],
         "Run": ["worker", "tasks", "deploy", "deploy/README", "logs", "metrics", "checks", "troubleshooting"],
         "Look up": ["messages", "reference/README", "api", "compatibility", "glossary"],
         "Understand": ["delivery", "ordering", "groups", "security", "performance", "architecture", "design"],
