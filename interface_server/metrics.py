@@ -29,6 +29,7 @@ def samples(session: LayerSession) -> Samples:
     found.add("group_members", groups.member_count)
     found.add("layer_connections", session.connections)
     found.add("layer_outages_total", stats.outages)
+    found.add("restored_groups_total", stats.restored_groups)
     _add_waiting(found, session)
     found.include(lost(session.losses))
     return found

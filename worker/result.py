@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import signal
+import threading
 from dataclasses import dataclass, field, replace
 
 from channels_classic.layers.codec import Outcome
@@ -90,8 +92,16 @@ class ConsumerResult:
             return name
 
     def note_interrupt(self, raised: BaseException) -> None:
-        """Let the worker end after this message if Ctrl-C was pressed."""
-        if isinstance(raised, KeyboardInterrupt):
+        """Let the worker end after this message if Ctrl-C was pressed.
+
+        Python raises that in the main thread alone, and not where a program catches the signal, as `runworker` does.
+        Any other such exception is an error of the consumer.
+        """
+        if (
+            isinstance(raised, KeyboardInterrupt)
+            and threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        ):
             self.interrupt = raised
 
     def unsendable(self, send: Outgoing) -> None:

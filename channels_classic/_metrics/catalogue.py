@@ -76,6 +76,10 @@ INTERFACE = (
     ),
     _gauge("groups", "Groups with members at this interface server."),
     _gauge("group_members", "Memberships of clients of this interface server."),
+    _counter(
+        "restored_groups_total",
+        "Groups whose members were written again, because the layer had lost them, but no other data.",
+    ),
 )
 
 WORKER = (

@@ -14,9 +14,20 @@ from typing import Any
 
 from channels_classic.layers.history import HEAD, SECONDS_LIMIT, Histories
 from channels_classic.layers.presence import Presence
-from channels_classic.layers.results import Audience, Change, History, Identity, Notice, Recorded, Roster, Start
+from channels_classic.layers.results import (
+    Audience,
+    Audited,
+    Change,
+    History,
+    Identity,
+    Notice,
+    Recorded,
+    Roster,
+    Start,
+)
 from channels_classic.layers.steps import (
     LIVENESS,
+    Audit,
     GetPresence,
     GetPresenceGroups,
     Heartbeat,
@@ -221,6 +232,10 @@ class Memberships:
         owned.deadline = self.clock() + self.group_expiry
         self._forget_if_empty(step.group, step.inbox)
 
+    def audit(self, step: Audit) -> Audited:
+        owned = self.groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
+        return Audited(owned.version if owned.members else 0, 0, len(self._presence.here(step.group, step.inbox)))
+
     def _drop_lapsed(self, name: str) -> None:
         group = self.groups.get(name)
         if group is None:
@@ -290,5 +305,6 @@ STEPS: dict[type, Callable[[Memberships, Any], Any]] = {
     TakeNotices: Memberships.take_notices,
     Renew: Memberships.renew,
     Restore: Memberships.restore,
+    Audit: Memberships.audit,
     Heartbeat: Memberships.heartbeat,
 }

@@ -133,6 +133,18 @@ class Roster(NamedTuple):
     starts: Mapping[str, Start] = {}
 
 
+class Audited(NamedTuple):
+    """The state of the members that one inbox has in a group. `version` is 0 when there are none.
+
+    `loss` is the number of the loss of members that their owner has to write again, or 0. `identities` is the number of
+    members that have one.
+    """
+
+    version: int
+    loss: int
+    identities: int
+
+
 class Published(NamedTuple):
     """The receivers that do not have a group message yet, and the number of inboxes that were full."""
 

@@ -258,6 +258,20 @@ class Restore:
 
 
 @dataclass(frozen=True, slots=True)
+class Audit:
+    """Find out whether the layer lost what it holds of the members that an inbox has in a group → `Audited`.
+
+    `known` is the version up to which the owner knows them all, if it has any: where the layer has none, and they did
+    not leave, that is a loss. `restored` is the loss after which the owner has written them again: it ends with that.
+    """
+
+    group: str
+    inbox: str
+    known: int = 0
+    restored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """Report that the owner of an inbox is alive → the epoch of each place that keeps groups, None where it is unknown.
 
@@ -340,6 +354,7 @@ Step = (
     | TakeNotices
     | Renew
     | Restore
+    | Audit
     | Heartbeat
     | Retire
     | Length

@@ -58,6 +58,11 @@ class GroupIndex:
         found = self._groups.get(group)
         return found is not None and found.version >= version
 
+    def version(self, group: str) -> int:
+        """Return the version up to which all changes of a group are known; 0 if that is uncertain."""
+        found = self._groups.get(group)
+        return found.version if found is not None else 0
+
     def has(self, group: str, local: str) -> bool:
         """Return True if a client is known as a member of a group."""
         found = self._groups.get(group)
@@ -305,10 +310,11 @@ class Registry:
         members = [client.local for client in self.groups.members(group)]
         return [
             *(Restore(group, self.inbox, chunk) for chunk in chunks(members)),
-            *self._restore_identities(group, announce=False),
+            *self.restore_identities(group),
         ]
 
-    def _restore_identities(self, group: str, announce: bool) -> Iterator[Step]:
+    def restore_identities(self, group: str, announce: bool = False) -> Iterator[Step]:
+        """Return the steps that write again who the members of a group are."""
         known = self.identities.of(group)
         for chunk in chunks(list(known)):
             yield RestoreIdentities(group, self.inbox, {local: known[local] for local in chunk}, announce)
@@ -316,7 +322,7 @@ class Registry:
     def restore_all_identities(self) -> None:
         """Write all identities again: the layer took this process for dead, and may have announced leaves."""
         for group in self.identities.groups():
-            for step in self._restore_identities(group, announce=True):
+            for step in self.restore_identities(group, announce=True):
                 self._post(step)
 
     def restore_all(self) -> Iterator[Step]:

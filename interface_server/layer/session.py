@@ -34,6 +34,7 @@ from channels_classic.layers.steps import (
 
 from ..config import InterfaceConfig
 from .addresses import Addresses
+from .audit import GroupAudit
 from .budget import ByteBudget
 from .client import Client, Waiting
 from .posts import Posts
@@ -63,6 +64,9 @@ CATCH_UP_TIMEOUT = LIVENESS / 3
 
 TAKEN_FOR_DEAD = LIVENESS - 2 * HEARTBEAT_INTERVAL
 """Seconds without a heartbeat after which the layer may have taken this process for dead."""
+
+LONG_SILENCE = 120.0
+"""Seconds without a heartbeat after which the layer may have forgotten that the last member of a group left."""
 
 RESTORE_SPREAD = 1.0
 """Most seconds until memberships are restored: all interface servers find at once that the layer lost its data."""
@@ -112,6 +116,7 @@ class LayerSession:
         self.registry.on_left = self._recovery.gone
         self.posts = Posts(self.inbox, self._writer.ask, self._writer.post)
         self._reader = Reader(self._reading, self.registry, self._recovery, self.losses, self._writer.send, self.posts)
+        self._audit = GroupAudit(self.registry, self._recovery, self.stats, self._writer.ask, self._caught_up)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
         self._announcer = Announcer()
@@ -297,11 +302,14 @@ class LayerSession:
             await self._writer.ask(Heartbeat(self.inbox, epochs))
         if silence > TAKEN_FOR_DEAD:
             self.registry.restore_all_identities()
+        if silence > LONG_SILENCE:
+            self.registry.groups.doubt_all()
         if self._may_have_ghosts:
             await self._remove_ghosts()
             await self._recovery.catch_up_all()
             self._may_have_ghosts = False
         self.registry.renew()
+        await self._audit.look()
         await self._look_for_workers()
 
     def _announce(self) -> None:

@@ -40,6 +40,8 @@ class InterfaceStats:
         """Requests that were refused before the application knew of them, by status; the server counts them."""
         self.outages = 0
         """Outages of the channel layer."""
+        self.restored_groups = 0
+        """Groups of which the layer had lost members, but no other data."""
         self._ended = 0
 
     @property

@@ -17,11 +17,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from channels_classic.interface_server.layer.audit import GroupAudit
 from channels_classic.interface_server.layer.client import Broadcast
 from channels_classic.interface_server.layer.posts import Posts
 from channels_classic.interface_server.layer.reader import Reader
 from channels_classic.interface_server.layer.recovery import Recovery
 from channels_classic.interface_server.layer.registry import Registry
+from channels_classic.interface_server.layer.stats import InterfaceStats
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, decode
 from channels_classic.layers.inmemory import ChannelLayer
@@ -72,13 +74,21 @@ class Direct:
         return self._layer.run(steps)
 
 
+Lose = Callable[[BaseChannelLayer, str], None]
+"""Deletes the key of a layer that ends like this."""
+
+
 class GroupMachine(RuleBasedStateMachine):
     """A sender, an owner with up to four clients at a time, and an adversary between them."""
 
-    def __init__(self, make: Callable[[], BaseChannelLayer], wipe: Callable[[BaseChannelLayer], None]) -> None:
+    def __init__(
+        self, make: Callable[[], BaseChannelLayer], wipe: Callable[[BaseChannelLayer], None], lose: Lose | None
+    ) -> None:
         super().__init__()
         self.layer = make()
         self.wipe = wipe
+        self.lose = lose
+        self.evicted: set[str] = set()
         self.loop = asyncio.new_event_loop()
         self.inbox = new_inbox()
         self.posted: list[Step] = []
@@ -88,6 +98,7 @@ class GroupMachine(RuleBasedStateMachine):
         recovery = Recovery(self.registry, connection.run, self.layer.losses)
         posts = Posts(self.inbox, connection.run, self.posted.append)
         self.reader = Reader(connection, self.registry, recovery, self.layer.losses, self.answers.append, posts)
+        self.audit = GroupAudit(self.registry, recovery, InterfaceStats(), self.ask, self.caught_up)
         self.pending: list[Item] = []
         self.restored: Sequence[int | None] = ()
         self.whole = True
@@ -103,6 +114,15 @@ class GroupMachine(RuleBasedStateMachine):
         self.settle()
         self.layer.close()
         self.loop.close()
+
+    async def ask(self, step: Step) -> object:
+        return self.layer.run([step])[0]
+
+    async def caught_up(self) -> None:
+        self.take()
+        items, self.pending = self.pending, []
+        for item in items:
+            await self.dispatch(item)
 
     groups = st.sampled_from(GROUPS)
     index = st.integers(0, 7)
@@ -162,7 +182,8 @@ class GroupMachine(RuleBasedStateMachine):
     def send(self, group: str) -> None:
         self.number += 1
         members = set(self.members[group])
-        self.sent[self.number] = (group, Sent(members) if self.whole else Sent(set(), members))
+        certain = self.whole and group not in self.evicted
+        self.sent[self.number] = (group, Sent(members) if certain else Sent(set(), members))
         self.layer.send_group(group, {"number": self.number})
 
     # What lies between
@@ -204,10 +225,13 @@ class GroupMachine(RuleBasedStateMachine):
         self.take()
         items, self.pending = self.pending[:count], self.pending[count:]
         for item in items:
-            self.loop.run_until_complete(self.reader._dispatch(Taken(self.inbox, [item])))
-            kind, *fields = decode(item.payload)
-            if kind == Kind.GROUP:
-                self.check(fields[2]["number"])
+            self.loop.run_until_complete(self.dispatch(item))
+
+    async def dispatch(self, item: Item) -> None:
+        await self.reader._dispatch(Taken(self.inbox, [item]))
+        kind, *fields = decode(item.payload)
+        if kind == Kind.GROUP:
+            self.check(fields[2]["number"])
 
     def check(self, number: int) -> None:
         _, sent = self.sent.pop(number)
@@ -249,11 +273,28 @@ class GroupMachine(RuleBasedStateMachine):
             self.whole = False
             self.sent.clear()
 
+    @rule(group=groups, key=st.sampled_from(["group:{group}", "members:{group}:{inbox}"]))
+    def lose_one_key(self, group: str, key: str) -> None:
+        """The owner knows its groups; a message may miss them until it has looked at each once more."""
+        self.deliver(1000)
+        if self.whole and self.lose is not None:
+            assert self.loop.run_until_complete(self.reader._ask(group))
+            self.lose(self.layer, key.format(group=group, inbox=self.inbox))
+            self.evicted.add(group)
+
+    @rule()
+    def look(self) -> None:
+        """The owner audits its groups."""
+        if self.whole:
+            self.loop.run_until_complete(self.audit.look())
+            self.evicted.clear()
+
     @precondition(lambda self: self.whole)
     @rule()
     def settle(self) -> None:
         """In the end each group has the members that it should."""
         self.beat(99)
+        self.look()
         self.deliver(1000)
         self.post()
         for group in GROUPS:
@@ -265,10 +306,12 @@ class GroupMachine(RuleBasedStateMachine):
         assert self.layer.losses.as_dict().keys() <= {"dead"}
 
 
-def run(make: Callable[[], BaseChannelLayer], wipe: Callable[[BaseChannelLayer], None]) -> None:
+def run(
+    make: Callable[[], BaseChannelLayer], wipe: Callable[[BaseChannelLayer], None], lose: Lose | None = None
+) -> None:
     class Machine(GroupMachine):
         def __init__(self) -> None:
-            super().__init__(make, wipe)
+            super().__init__(make, wipe, lose)
 
     run_state_machine_as_test(
         Machine,
@@ -290,7 +333,15 @@ def test_members_in_redis_get_each_message_once(redis_url: str, redis_server: Re
     run(
         lambda: RedisChannelLayer(hosts=[redis_url], prefix=f"{random_text(8)}:"),
         lambda layer: redis_server.flush(),
+        lambda layer, key: delete([redis_server], layer, key),
     )
+
+
+def delete(servers: Sequence[RedisServer], layer: BaseChannelLayer, key: str) -> None:
+    assert isinstance(layer, RedisChannelLayer)
+    for server in servers:
+        for found in server.command_list("KEYS", f"{layer.prefix}*:{key}"):
+            server.command("DEL", found)
 
 
 def test_members_on_shards_get_each_message_once(redis_servers: list[RedisServer]) -> None:
@@ -299,4 +350,8 @@ def test_members_on_shards_get_each_message_once(redis_servers: list[RedisServer
             server.flush()
 
     hosts = [server.url for server in redis_servers]
-    run(lambda: RedisChannelLayer(hosts=hosts, prefix=f"{random_text(8)}:"), wipe)
+    run(
+        lambda: RedisChannelLayer(hosts=hosts, prefix=f"{random_text(8)}:"),
+        wipe,
+        lambda layer, key: delete(redis_servers, layer, key),
+    )

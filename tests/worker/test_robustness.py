@@ -48,7 +48,14 @@ def still_works(layer: RedisChannelLayer) -> int:
     return pid
 
 
-@pytest.mark.parametrize(("channel", "error"), [("fail", "ValueError: a consumer's own"), ("leave", "SystemExit: 4")])
+@pytest.mark.parametrize(
+    ("channel", "error"),
+    [
+        ("fail", "ValueError: a consumer's own"),
+        ("leave", "SystemExit: 4"),
+        ("interrupt", "KeyboardInterrupt: not Ctrl-C"),
+    ],
+)
 def test_a_consumer_that_fails_is_reported_logged_and_told_to_error_trackers(
     lasting: Process, layer: RedisChannelLayer, channel: str, error: str
 ) -> None:

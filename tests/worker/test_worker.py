@@ -417,6 +417,11 @@ def test_sends_to_another_layer_go_there(memory: ChannelLayer) -> None:
     assert other.receive(["out"]) == ("out", {"n": 1})
 
 
+def test_a_consumer_that_raises_keyboard_interrupt_ends_no_other_thread(memory: ChannelLayer) -> None:
+    with mock.patch.dict("channels_classic.asgi.channel_layers.backends", {"default": memory}):
+        survives(memory, [route("bad", _raise(KeyboardInterrupt()))])
+
+
 def test_ctrl_c_in_a_consumer_ends_a_worker_without_signal_handlers_in_order(memory: ChannelLayer) -> None:
     def consumer(message: Message) -> None:
         Channel("out", channel_layer=message.channel_layer).send({"n": message["n"]})

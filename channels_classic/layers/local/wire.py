@@ -20,6 +20,7 @@ from channels_classic.layers.losses import Count
 from channels_classic.layers.results import (
     Announcement,
     Audience,
+    Audited,
     Change,
     History,
     Identity,
@@ -35,6 +36,7 @@ from channels_classic.layers.results import (
 )
 from channels_classic.layers.steps import (
     Announce,
+    Audit,
     Entry,
     Envelope,
     Flush,
@@ -94,6 +96,7 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     Renew: (20, {"group": str, "inbox": str}),
     Restore: (21, {"group": str, "inbox": str, "members": list}),
     MemberCount: (23, {"group": str, "inbox": str}),
+    Audit: (36, {"group": str, "inbox": str, "known": int, "restored": int}),
     Heartbeat: (22, {"inbox": str, "restored": list}),
     JoinAs: (24, {"group": str, "inbox": str, "members": dict}),
     RestoreIdentities: (25, {"group": str, "inbox": str, "members": dict, "announce": bool}),
@@ -290,6 +293,7 @@ _RESULTS: dict[type, Callable[..., Any]] = {
     ReadHistory: _history,
     SetStart: Start,
     Members: _roster,
+    Audit: Audited,
     GetPresence: lambda *found: [Identity(*identity) for identity in found],
     TakeNotices: _notices,
     Heartbeat: lambda *epochs: epochs,

@@ -22,6 +22,7 @@ from channels_classic.layers.results import Identity
 from channels_classic.layers.steps import (
     LIVENESS,
     Announce,
+    Audit,
     Flush,
     GetCounters,
     GetPresence,
@@ -89,7 +90,7 @@ RELEASE_QUOTA = Script("release_quota", allow_oom=True)
 _GROUP = ("epoch", "presence", "group")
 JOIN, JOIN_AS, MEMBERS = (Script(*_GROUP, name) for name in ("join", "join_as", "members"))
 RESTORE, RESTORE_IDENTITIES = (Script(*_GROUP, name) for name in ("restore", "restore_identities"))
-LEAVE = Script(*_GROUP, "leave", allow_oom=True)
+LEAVE, AUDIT = (Script(*_GROUP, name, allow_oom=True) for name in ("leave", "audit"))
 JOIN_CHANNELS = Script("join_channels")
 JOIN_CHANNELS_AS = Script("presence", "join_channels_as")
 LEAVE_CHANNELS = Script("presence", "leave_channels", allow_oom=True)
@@ -105,7 +106,7 @@ RECORD_LOSSES = Script("counters", "record_losses", allow_oom=True)
 REGISTER = Script("epoch", "register", allow_oom=True)
 ANNOUNCE = Script("announce", allow_oom=True)
 SCRIPTS = [
-    *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE),
+    *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE, AUDIT),
     *(JOIN_AS, RESTORE_IDENTITIES, JOIN_CHANNELS_AS, LEAVE_CHANNELS, GET_PRESENCE, TAKE_NOTICES),
     *(RECORD, READ_HISTORY, SET_START),
     *(JOIN_CHANNELS, LOOKUP, PUBLISH, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE),
@@ -180,8 +181,8 @@ class CommandBuilder:
     def _group(
         self,
         script: Script,
-        step: Join | JoinAs | RestoreIdentities | Leave | Members | Restore,
-        *arguments: str | bytes,
+        step: Join | JoinAs | RestoreIdentities | Leave | Members | Restore | Audit,
+        *arguments: str | bytes | int,
     ) -> list[Command]:
         """A command about the members that one inbox has in one group."""
         group, inbox = step.group, step.inbox
@@ -281,6 +282,9 @@ class CommandBuilder:
     def _restore(self, step: Restore) -> list[Command]:
         return self._group(RESTORE, step, *step.members)
 
+    def _audit(self, step: Audit) -> list[Command]:
+        return self._group(AUDIT, step, step.known, step.restored)
+
     def _heartbeat(self, step: Heartbeat) -> list[Command]:
         keys = [self.keys.alive(step.inbox), self.keys.inboxes, self.keys.epoch, self.keys.restored(step.inbox)]
         restored = next(iter(step.restored), None) or 0
@@ -353,6 +357,7 @@ _COMMANDS: dict[type, Callable[[CommandBuilder, Any], list[Command]]] = {
     TakeNotices: CommandBuilder._take_notices,
     Renew: CommandBuilder._renew,
     Restore: CommandBuilder._restore,
+    Audit: CommandBuilder._audit,
     Heartbeat: CommandBuilder._heartbeat,
     Retire: CommandBuilder._retire,
     Length: CommandBuilder._length,

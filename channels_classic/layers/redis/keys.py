@@ -44,7 +44,10 @@ class Keys:
         return f"{self._base}members:{group}:{inbox}"
 
     def left(self, group: str, inbox: str) -> str:
-        """Sorted set: the clients of an inbox that left a group before the owner restored its memberships, by epoch."""
+        """Sorted set: the clients of an inbox that left a group before the owner restored its memberships, by epoch.
+
+        Two notes are among them: that members were lost, and that the last one left.
+        """
         return f"{self._base}left:{group}:{inbox}"
 
     def channels(self, group: str) -> str:

@@ -17,6 +17,7 @@ from channels_classic.layers.redis.cipher import KEPT, QUEUE, WHO, Cipher
 from channels_classic.layers.results import (
     Announcement,
     Audience,
+    Audited,
     Change,
     History,
     Identity,
@@ -31,6 +32,7 @@ from channels_classic.layers.results import (
     Taken,
 )
 from channels_classic.layers.steps import (
+    Audit,
     Flush,
     GetCounters,
     GetPresence,
@@ -190,6 +192,11 @@ def _identity(stored: bytes, cipher: Cipher) -> Identity | None:
         return None
 
 
+def _audited(step: Audit, replies: Sequence[Any], cipher: Cipher) -> Audited:
+    version, loss, identities = replies[0]
+    return Audited(int(version), int(loss), identities)
+
+
 def _presence(step: GetPresence, replies: Sequence[Any], cipher: Cipher) -> list[Identity]:
     return [identity for stored in replies[0] if (identity := _identity(stored, cipher)) is not None]
 
@@ -270,6 +277,7 @@ _RESULTS: dict[type, Callable[[Any, Sequence[Any], Cipher], Any]] = {
     ReadHistory: _history,
     SetStart: lambda step, replies, cipher: _start(replies[0]),
     Members: _roster,
+    Audit: _audited,
     MemberCount: _count,
     GetPresence: _presence,
     GetPresenceGroups: _names,

@@ -19,6 +19,7 @@ from channels_classic.layers.redis.protocol import MISPLACED
 from channels_classic.layers.results import Announcement, Item, Taken
 from channels_classic.layers.steps import (
     Announce,
+    Audit,
     Flush,
     GetCounters,
     GetPresence,
@@ -146,7 +147,7 @@ _PLACES: dict[type, Callable[[Routes, Any], Sequence[int]]] = {
     **dict.fromkeys(
         (
             *(Join, JoinAs, RestoreIdentities, Leave, Lookup, Publish, Record, ReadHistory, SetStart),
-            *(MemberCount, Members, GetPresence, Renew, Restore),
+            *(MemberCount, Members, GetPresence, Renew, Restore, Audit),
         ),
         lambda routes, step: [routes.pin(step.group)],
     ),

@@ -12,7 +12,7 @@ from channels_classic.interface_server.http.spool import SpoolQuota
 
 
 def received(pieces: int, size: int) -> tuple[RequestBody, int]:
-    """Return a body that came in so many pieces of `size` bytes, and the memory that it takes."""
+    """Return a body that came in a number of pieces of `size` bytes, and the memory that it takes."""
     left = pieces
 
     async def receive() -> Event:

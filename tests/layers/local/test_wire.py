@@ -20,6 +20,7 @@ from channels_classic.layers.results import (
     Taken,
 )
 from channels_classic.layers.steps import (
+    Audit,
     Entry,
     Envelope,
     Flush,
@@ -58,6 +59,7 @@ steps = st.one_of(
     st.builds(MemberCount, text, text),
     st.builds(Renew, text, text),
     st.builds(Restore, text, text, members),
+    st.builds(Audit, text, text, st.integers(0, 2**48), st.integers(0, 2**48)),
     st.builds(Heartbeat, text, st.lists(st.none() | st.integers(0, 2**48), max_size=2)),
     st.builds(Retire, text),
     st.builds(Length, text),

@@ -64,6 +64,10 @@ def leave(message: Message) -> None:
     sys.exit(4)
 
 
+def interrupt(message: Message) -> None:
+    raise KeyboardInterrupt("not Ctrl-C")
+
+
 def leak(message: Message) -> None:
     _leaked.append(b"x" * 2**20 * message["mebibytes"])
     echo(message)
@@ -134,6 +138,7 @@ channel_routing = {
     "query": query,
     "crash": crash,
     "fail": fail,
+    "interrupt": interrupt,
     "leave": leave,
     "leak": leak,
     "wait": wait_for_ever,

@@ -1,34 +1,65 @@
 -- Put before scripts about the members of one inbox in one group; follows epoch.lua and presence.lua.
 -- KEYS[1]  group: sorted set of inboxes by version, negative where the inbox was found dead
 -- KEYS[2]  members of this inbox: set   KEYS[3]  epoch   KEYS[4]  epoch for which its owner has written its memberships
--- KEYS[5]  members to leave out when the owner restores them: sorted set by epoch   KEYS[6]  notices
+-- KEYS[5]  members to leave out when the owner restores them: sorted set by epoch; and two notes   KEYS[6]  notices
 -- ARGV[1]  inbox   ARGV[2]  milliseconds a membership lasts
 local group, members, epoch, restored, left, inbox, ttl = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1], ARGV[2]
 local since = epoch_start(epoch)
 local here = place(string.match(group, '[^:]*$'), inbox)
 
-local function is_restored() return redis.call('GET', restored) == since end
+-- Redis may evict a key of a group alone, and anybody may delete one. `members` and the score in `group` are written
+-- together and removed together, so where one is there without the other it was lost. The score alone serves for
+-- messages: the owner delivers by its index. It stays, with a note under LOST, so that what is missing in `members` is
+-- known, until the owner has written its members again. Where both are lost there is no trace; but a set that became
+-- empty leaves a note under EMPTIED, so an owner that has members of a version no older than that can tell.
+local LOST, EMPTIED = '?lost', '?emptied'  -- no client has such a name; the score is a version
+local NOTED = 3600000     -- milliseconds within which an owner that is alive, or suspended, restores its memberships
+local EMPTIED_TTL = 300000  -- milliseconds within which an owner audits each group at least once
 
--- The version of the members, 0 where there are none. Those of an earlier epoch are void: an older snapshot may hold
--- clients that have left since, and their owner writes them again.
-local function current_version()
-    local score = redis.call('ZSCORE', group, inbox)
-    if not score then return 0 end
-    local version = math.abs(tonumber(score))
-    if version >= tonumber(since) and redis.call('EXISTS', members) == 1 then
-        return version
-    end
-    redis.call('DEL', members)
-    redis.call('ZREM', group, inbox)
-    clear(here, GRACE)
-    redis.call('DEL', here.starts)
-    return 0
+local function note(name, score, kept)
+    redis.call('ZADD', left, score, name)
+    kept = math.min(kept, tonumber(ttl))
+    if redis.call('PTTL', left) < kept then redis.call('PEXPIRE', left, kept) end
 end
+
+-- The version at which members were found to be lost, as text, or nothing.
+local function loss()
+    local found = redis.call('ZSCORE', left, LOST)
+    return found and tonumber(found) >= tonumber(since) and found or nil
+end
+
+local function note_loss()
+    if not loss() then note(LOST, integer(next_version(epoch)), NOTED) end
+end
+
+local function is_confirmed() return redis.call('GET', restored) == since end
+
+local function is_restored() return is_confirmed() and not loss() end
 
 local function change_version()
     local version = next_version(epoch)
     redis.call('ZADD', group, integer(version), inbox)
     return version
+end
+
+-- The version of the members, 0 where there are none. Those of an earlier epoch are void: an older snapshot may hold
+-- clients that have left since, and their owner writes them again.
+local function current_version()
+    local score = redis.call('ZSCORE', group, inbox)
+    local found = redis.call('EXISTS', members) == 1
+    if not score and not found then return 0 end
+    local version = math.abs(tonumber(score or 0))
+    if score and version >= tonumber(since) then
+        if not found then note_loss() end
+        return version
+    end
+    -- The members are those of this epoch, since their owner has confirmed it.
+    if not score and is_confirmed() then return change_version() end
+    redis.call('DEL', members)
+    redis.call('ZREM', group, inbox)
+    clear(here, GRACE)
+    redis.call('DEL', here.starts)
+    return 0
 end
 
 local function keep()

@@ -1,7 +1,6 @@
 -- End memberships of clients of an inbox. Follows group.lua.
 -- ARGV[3]  '1' if the owner says that these clients are gone: it knows, so the version stays   ARGV[4…]  clients
 -- Returns the version before and after.
-local NOTED = 3600000  -- milliseconds within which an owner that is alive, or suspended, restores its memberships
 local gone = ARGV[3] == '1'
 local previous = current_version()
 local version, removed = previous, 0
@@ -10,15 +9,20 @@ for index = 4, #ARGV do
     redis.call('HDEL', here.starts, ARGV[index])
     disappear(here, ARGV[index])
 end
-if redis.call('EXISTS', members) == 0 then
+if loss() then
+    if not gone then version = change_version() end  -- it may have been a member, and its owner is to hear of it
+elseif redis.call('EXISTS', members) == 0 then
     redis.call('ZREM', group, inbox)
-    if removed > 0 and not gone then version = next_version(epoch) end
+    if removed > 0 then
+        local last = next_version(epoch)
+        if not gone then version = last end
+        note(EMPTIED, integer(last), EMPTIED_TTL)
+    end
 elseif removed > 0 and not gone then
     version = change_version()
 end
 if not gone and not is_restored() then
     -- The owner has yet to restore its memberships, from an index that may not have seen this change.
-    for index = 4, #ARGV do redis.call('ZADD', left, since, ARGV[index]) end
-    redis.call('PEXPIRE', left, math.min(ttl, NOTED))
+    for index = 4, #ARGV do note(ARGV[index], since, NOTED) end
 end
 return {previous, version}

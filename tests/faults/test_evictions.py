@@ -1,0 +1,126 @@
+"""Single keys of a group that are gone, evicted by Redis or deleted by hand: members come back, nobody is revived."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.redis import RedisChannelLayer
+from tests.faults.test_groups import Client, end, session_on
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import eventually_async
+
+pytestmark = pytest.mark.timeout(120)
+
+LOST = {
+    "group": ["group:{group}"],
+    "members": ["members:{group}:{inbox}"],
+    "both": ["group:{group}", "members:{group}:{inbox}"],
+    "identities": ["identities:{group}:{inbox}"],
+    "people": ["people:{group}:{inbox}"],
+    "people-and-members": ["people:{group}:{inbox}", "members:{group}:{inbox}"],
+    "starts": ["starts:{group}:{inbox}"],
+    "history": ["history:{group}"],
+    "kept": ["kept:{group}"],
+    "restored": ["restored:{inbox}"],
+    "alive": ["alive:{inbox}"],
+    "presence": ["presence_groups:{inbox}", "presence_inboxes"],
+    "notices": ["notices", "noticed", "listening"],
+    "inboxes": ["inboxes"],
+    "quotas": ["quotas:{inbox}"],
+    "counters": ["counters"],
+}
+"""The keys that are deleted, by what is lost; each in a group of that name."""
+
+
+def delete(servers: Sequence[RedisServer], keys: Sequence[str], group: str, inbox: str) -> None:
+    for server in servers:
+        for key in keys:
+            for found in server.command_list("KEYS", f"asgi:*}}:{key.format(group=group, inbox=inbox)}"):
+                server.command("DEL", found)
+
+
+async def deliver(layer: BaseChannelLayer, group: str, expected: Sequence[Client], text: str) -> None:
+    await layer.send_group_async(group, {"text": text})
+    await eventually_async(lambda: all(client.got[-1:] == [text] for client in expected), 10)
+
+
+async def everything_deleted_once(servers: Sequence[RedisServer]) -> None:
+    hosts = [server.url for server in servers]
+    layer = RedisChannelLayer(hosts=hosts)
+    session, found = await session_on(RedisChannelLayer(hosts=hosts), 3)
+    channels, clients = list(found), list(found.values())
+    for group in LOST:
+        for number, channel in enumerate(channels):
+            await layer.group_add_async(group, channel, who=f"person-{number}", info={})
+        await layer.send_group_async(group, {"text": f"kept {group}"}, keep=10)
+        await eventually_async(lambda group=group: clients[2].got[-1:] == [f"kept {group}"], 10)  # type: ignore[misc]
+    for group, keys in LOST.items():
+        await asyncio.to_thread(delete, servers, keys, group, session.inbox)
+        if "both" not in group:
+            await layer.group_discard_async(group, channels[0])
+    stay = {group: channels[1:] if group != "both" else channels for group in LOST}
+    await eventually_async(lambda: all(set(layer.group_channels(group)) == set(stay[group]) for group in LOST), 20)
+    await eventually_async(
+        lambda: all(layer.group_presence(group).keys() >= {"person-1", "person-2"} for group in LOST), 20
+    )
+    for group in LOST:
+        await deliver(layer, group, [found[channel] for channel in stay[group]], f"after {group}")
+        assert (f"after {group}" in clients[0].got) == (group == "both")
+    assert all(len(client.got) == len(set(client.got)) for client in clients)
+    assert session.stats.restored_groups >= 2
+    assert layer.losses.as_dict().keys() <= {"dead"}  # until the next heartbeat after `alive` is gone
+    await end(session)
+    await layer.close_async()
+    layer.close()
+
+
+def test_a_single_key_that_is_deleted_costs_no_membership_and_revives_nobody(own_redis: RedisServer) -> None:
+    asyncio.run(everything_deleted_once([own_redis]))
+
+
+def test_single_keys_on_shards(own_redis: RedisServer, start: Callable[[RedisServer], RedisServer]) -> None:
+    asyncio.run(everything_deleted_once([own_redis, start(RedisServer())]))
+
+
+def test_groups_that_redis_evicts_come_back_and_it_is_logged_once_in_an_interval(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The default policy of hosted servers evicts keys with a time to live, and all keys of this project have one."""
+    groups = [f"room-{number}" for number in range(60)]
+
+    def evict() -> bool:
+        """Write until Redis has evicted keys of groups; return True once it has."""
+        for number in range(2000):
+            own_redis.command("SET", f"other:{number}", "x" * 4000, "EX", "60")
+            if number % 50 == 0 and len(own_redis.command_list("KEYS", "asgi:*:members:*")) < len(groups) - 5:
+                return True
+        return False
+
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url])
+        session, found = await session_on(RedisChannelLayer(hosts=[own_redis.url]), 2)
+        for group in groups:
+            for channel in found:
+                await layer.group_add_async(group, channel)
+        used = int(own_redis.info("memory")["used_memory"])
+        own_redis.command("CONFIG", "SET", "maxmemory-policy", "volatile-lru")
+        own_redis.command("CONFIG", "SET", "maxmemory", str(used + 500_000))
+        assert await asyncio.to_thread(evict)
+        own_redis.command("CONFIG", "SET", "maxmemory", "0")
+        assert int(own_redis.info("stats")["evicted_keys"]) > 0
+        await eventually_async(lambda: all(len(layer.group_channels(group)) == 2 for group in groups), 30)
+        for group in groups:
+            await deliver(layer, group, list(found.values()), f"after {group}")
+        await end(session)
+        await layer.close_async()
+        layer.close()
+
+    with caplog.at_level(logging.WARNING, "channels_classic.interface_server"):
+        asyncio.run(main())
+    named = [record for record in caplog.records if "but no other data" in record.message]
+    assert len(named) <= 4
