@@ -36,7 +36,7 @@ newest: $(READY)  ## run the tests with the newest releases of what the project 
 	@scripts/provide redis chromium iproute2 && scripts/nox --session newest
 
 test-hosting: $(READY) .venv-channels-4/.ready  ## try other ASGI servers, Channels 4, nginx, supervisor and systemd
-	@scripts/provide nginx supervisor chromium && $(BIN)/python -m pytest tests/hosting
+	@scripts/provide nginx supervisor chromium && { scripts/provide caddy || :; } && $(BIN)/python -m pytest tests/hosting
 
 faults: $(READY)  ## break Redis in every way: 10,000 messages each
 	@scripts/provide redis iproute2 && FAULTS=long $(BIN)/python -m pytest -n 2 tests/faults tests/layers/test_against_model.py

@@ -6,7 +6,6 @@ each request, so that a program that is busy or waits for its layer is answered 
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable
 from enum import Enum
@@ -14,7 +13,6 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from channels_classic._probe_server import ProbeServer
-from channels_classic.exceptions import CannotListen
 
 STUCK_AFTER = 10.0
 """Seconds without a heartbeat after which a process counts as stuck."""
@@ -49,21 +47,16 @@ class HealthServer:
     """Answers on `address`, `HOST:PORT`, inside a `with` block. Raises `CannotListen` and `ValueError`."""
 
     def __init__(self, address: str, state: Callable[[], Health]) -> None:
-        host, port = parse_address(address)
-
         class Handler(_Handler):
             health = staticmethod(state)
 
-        try:
-            self._server = _server_class(host)((host, port), Handler)
-        except OSError as error:
-            raise CannotListen(address, error) from error
+        self._server = ProbeServer("--health", address, Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="health", daemon=True)
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
-        port: int = self._server.server_address[1]
+        port: int = self._server.socket.getsockname()[1]
         return port
 
     def __enter__(self) -> None:
@@ -72,21 +65,6 @@ class HealthServer:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Return host and port of `HOST:PORT`, `[HOST]:PORT` or `:PORT`. Raises `ValueError`."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"The address {text!r} is not understood: expected HOST:PORT, such as 127.0.0.1:8001.")
-    return host.strip("[]") or "127.0.0.1", int(port)
-
-
-def _server_class(host: str) -> type[ProbeServer]:
-    class Server(ProbeServer):
-        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-
-    return Server
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import field, fields
 from typing import Any
+
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})", re.ASCII)
 
 
 def option(
@@ -48,3 +51,11 @@ def check_numbers(config: Any) -> None:
             expected = f"from {least:g}" if above is None else f"above {above:g}"
             expected += "" if most is None else f" to {most:g}"
             raise ValueError(f"--{described.name.replace('_', '-')} is {value:g}: expected a number {expected}.")
+
+
+def parse_address(name: str, text: str) -> tuple[str, int]:
+    """Return host and port of the option `name`, which is `HOST:PORT` or `[HOST]:PORT`. Raises `ValueError`."""
+    found = _ADDRESS.fullmatch(text)
+    if found is None or int(found["port"]) > 65535:
+        raise ValueError(f"{name} is {text!r}: expected a host and a port, such as 127.0.0.1:8001 or [::1]:8001.")
+    return found["ipv6"] or found["host"], int(found["port"])

@@ -9,9 +9,11 @@ import socket
 import sys
 import threading
 from contextlib import suppress
-from http.server import ThreadingHTTPServer
-from socketserver import TCPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from channels_classic._options import parse_address
+from channels_classic.exceptions import CannotListen
 
 MAX_CONNECTIONS = 32
 """Connections at once; beyond it the oldest is closed. A probe or a scrape takes milliseconds, so it is never that."""
@@ -21,20 +23,38 @@ BACKLOG = 1024
 """Connections that may wait to be accepted; beyond it a probe would wait for a second."""
 
 
+def _listen(name: str, address: str) -> socket.socket:
+    host, port = parse_address(name, address)
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(where)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise CannotListen(address, error, name) from error
+    return listener
+
+
 class ProbeServer(ThreadingHTTPServer):
-    """Answers each connection in a thread."""
+    """Answers each connection to the `address` that the option `name` has, `HOST:PORT`, in a thread.
+
+    Listens from the start. Raises `CannotListen` and `ValueError`.
+    """
 
     daemon_threads = True
-    request_queue_size = BACKLOG
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, name: str, address: str, handler: type[BaseHTTPRequestHandler]) -> None:
         self._lock = threading.Lock()
         self._open: dict[socket.socket, None] = {}  # the oldest comes first
-        super().__init__(*args, **kwargs)
-
-    def server_bind(self) -> None:
-        """Bind without looking up the name of the host, which can take seconds."""
-        TCPServer.server_bind(self)
+        listener = _listen(name, address)
+        super().__init__(listener.getsockname(), handler, bind_and_activate=False)
+        self.socket.close()  # the one of the base class, which is for IPv4
+        self.socket = listener
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Start a thread; end the one of the oldest connection if there are too many."""

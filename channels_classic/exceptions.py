@@ -258,18 +258,32 @@ _LISTEN_HINTS = {
 }
 """Hints for `CannotListen` by the number of the error; other errors have none."""
 
+_OPTION_HINTS = {
+    errno.EADDRINUSE: "Another program listens there, or this one for another of its options: choose another port for "
+    "{option}.",
+    errno.EACCES: "Ports below 1024 need privileges: choose another one for {option}.",
+    errno.EADDRNOTAVAIL: "No network interface of this machine has that address.",
+}
+"""The same for an address that is not for clients, such as that of `--health`."""
+
 
 class CannotListen(ChannelsError, OSError):
     """Raised when an interface server cannot listen on the endpoint it was given."""
 
-    def __init__(self, where: str, error: OSError) -> None:
-        super().__init__(where, error)
+    def __init__(self, where: str, error: OSError, option: str = "") -> None:
+        super().__init__(where, error, option)
         self.where = where
         self.error = error
+        self.option = option
+        """The option whose value `where` is, if it is not for clients."""
 
     def __str__(self) -> str:
         hint = _LISTEN_HINTS.get(self.error.errno or 0, "")
-        return f"Cannot listen on {self.where}: {self.error.strerror or self.error}. {hint}".rstrip()
+        where = self.where
+        if self.option:
+            where += f" for {self.option}"
+            hint = _OPTION_HINTS.get(self.error.errno or 0, "").format(option=self.option)
+        return f"Cannot listen on {where}: {self.error.strerror or self.error}. {hint}".rstrip()
 
 
 class OtherChannelsInstalled(ChannelsError, ImportError):

@@ -77,7 +77,7 @@ class InterfaceConfig:
         5.0, "Seconds a consumer has to accept a WebSocket before it is refused with 403. -1: unlimited.", least=-1
     )
     websocket_timeout: float = option(-1.0, "Seconds after which an open WebSocket is closed. -1: never.", least=-1)
-    ping_interval: float = option(20.0, "Seconds between keep-alive pings on a WebSocket.", least=0)
+    ping_interval: float = option(20.0, "Seconds between keep-alive pings on a WebSocket. 0: none.", least=0)
     ping_timeout: float = option(30.0, "Seconds a WebSocket client has to answer a ping.", above=0)
     ws_protocols: tuple[str, ...] = option(
         (), "A WebSocket sub-protocol to accept. May be given several times.", "--ws-protocol"
@@ -139,6 +139,8 @@ class InterfaceConfig:
         for name, values in (("root-path-header", (self.root_path_header,)), ("ws-protocol", self.ws_protocols)):
             if wrong := [value for value in values if value and not _TOKEN.fullmatch(value)]:
                 raise ValueError(f"--{name} is {wrong[0]!r}: expected ASCII letters, digits and '-', '_' or '.'.")
+        if self.health_path and not self.health_path.startswith("/"):
+            raise ValueError(f"--health-path is {self.health_path!r}: expected a path, which begins with /.")
         for pattern in self.event_streams:
             if not pattern.startswith(("/", "*")):
                 raise ValueError(

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from channels_classic._health import Health, answer, parse_address
+from channels_classic._health import Health, answer
+from channels_classic._options import parse_address
 from channels_classic._systemd import Heartbeat, Notifier
 from channels_classic.interface_server.server import uvicorn_server
 from tests.interface_server.live import live
@@ -59,19 +60,57 @@ def test_each_state_has_its_answers(state: Health, live: int, ready: int) -> Non
     ("text", "expected"),
     [
         ("127.0.0.1:1", ("127.0.0.1", 1)),
-        (":8001", ("127.0.0.1", 8001)),
         ("[::1]:80", ("::1", 80)),
         ("example.org:65535", ("example.org", 65535)),
     ],
 )
 def test_addresses_are_understood(text: str, expected: tuple[str, int]) -> None:
-    assert parse_address(text) == expected
+    assert parse_address("--health", text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "8001", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:65536", "127.0.0.1:-1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "8001",
+        ":8001",
+        "::1:80",
+        "[::1]",
+        "127.0.0.1:８0",
+        "127.0.0.1",
+        "127.0.0.1:http",
+        "127.0.0.1:65536",
+        "127.0.0.1:-1",
+    ],
+)
 def test_addresses_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="expected HOST:PORT"):
-        parse_address(text)
+    with pytest.raises(ValueError, match=r"--health is .*expected a host and a port"):
+        parse_address("--health", text)
+
+
+@pytest.mark.parametrize("command", ["runinterface", "runworker"])
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--health", "8001"), "--health is '8001': expected a host and a port"),
+        (("--health", "{taken}"), "for --health: Address already in use. Another program listens there, or this one"),
+        (("--health", "{free}", "--metrics", "{free}"), "choose another port for --metrics"),
+    ],
+)
+def test_an_address_that_cannot_be_had_ends_the_program_before_it_starts(
+    redis_server: RedisServer, command: str, options: tuple[str, ...], sentence: str
+) -> None:
+    places = {"taken": f"127.0.0.1:{redis_server.port}", "free": f"127.0.0.1:{free_port()}"}
+    port = ("--port", "0") if command == "runinterface" else ()
+    program = run_command(
+        ["manage.py", command, *port, *(option.format(**places) for option in options)],
+        FOLDER,
+        {"REDIS_URL": redis_server.url},
+    )
+    assert program.status == 1
+    assert sentence in program.output
+    assert "INFO" not in program.output  # it has not said that it serves
+    assert "Running" not in program.output
 
 
 def wait_for_readiness(port: int, expected: tuple[int, str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from channels_classic._options import check_numbers, option
+from channels_classic._options import check_numbers, option, parse_address
 
 from .channel_limits import parse_limits
 
@@ -65,6 +65,9 @@ class WorkerConfig:
     def __post_init__(self) -> None:
         check_numbers(self)
         parse_limits(self.limit)
+        for name, address in (("--health", self.health), ("--metrics", self.metrics)):
+            if address:
+                parse_address(name, address)
         if self.reload and self.is_supervised:
             raise ValueError("--reload works with one process only: leave out --processes and --consumer-timeout.")
 

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import logging
-import re
-import socket
 import threading
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler
@@ -18,8 +16,7 @@ from channels_classic._durations import LIMITS
 from channels_classic._metrics.catalogue import METRICS, Kind, Metric
 from channels_classic._metrics.exchange import Collect
 from channels_classic._metrics.samples import Labels, Value
-from channels_classic._probe_server import BACKLOG, ProbeServer
-from channels_classic.exceptions import CannotListen
+from channels_classic._probe_server import ProbeServer
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -29,28 +26,6 @@ logger = logging.getLogger("channels_classic.metrics")
 
 PATH = "/metrics"
 
-_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
-
-
-def listen(address: str) -> socket.socket:
-    """Return a socket that listens on `HOST:PORT`. Raise `CannotListen` and `ValueError`."""
-    found = _ADDRESS.fullmatch(address)
-    if found is None or int(found["port"]) > 65535:
-        raise ValueError(f"--metrics is {address!r}: expected a host and a port, such as 127.0.0.1:9100 or [::1]:9100.")
-    if find_spec("prometheus_client") is None:
-        raise ValueError("--metrics needs prometheus-client: pip install 'channels-classic[metrics]'.")
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            found["ipv6"] or found["host"], int(found["port"]), type=socket.SOCK_STREAM
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(where)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        raise CannotListen(f"{address} for metrics", error) from error
-    return listener
-
 
 class Endpoint:
     """Listens on `HOST:PORT`, and from `start` to `stop` serves what `collect` returns, in a thread.
@@ -59,7 +34,9 @@ class Endpoint:
     """
 
     def __init__(self, address: str, collect: Collect) -> None:
-        self._server = _Server(listen(address), collect)
+        if find_spec("prometheus_client") is None:
+            raise ValueError("--metrics needs prometheus-client: pip install 'channels-classic[metrics]'.")
+        self._server = _Server(address, collect)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="metrics-endpoint", daemon=True
         )
@@ -75,12 +52,10 @@ class Endpoint:
 
 
 class _Server(ProbeServer):
-    """An HTTP server on a socket that listens already."""
+    """A server with the registry that its handlers read."""
 
-    def __init__(self, listener: socket.socket, collect: Collect) -> None:
-        super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listener
+    def __init__(self, address: str, collect: Collect) -> None:
+        super().__init__("--metrics", address, _Handler)
         self.registry = _registry(collect)
 
 

@@ -24,7 +24,13 @@ SETTINGS = click.option(
     envvar="DJANGO_SETTINGS_MODULE",
     help="The settings module of the project. Default: $DJANGO_SETTINGS_MODULE.",
 )
-VERBOSITY = click.option("-v", "--verbosity", type=int, default=1, help="2: log at DEBUG level. Default: 1.")
+VERBOSITY = click.option(
+    "-v",
+    "--verbosity",
+    type=click.IntRange(0, 3),
+    default=1,
+    help="0: log warnings, 1: the life of the program too, 2: each message, 3: everything. Default: 1.",
+)
 
 
 def _interface() -> click.Command:

@@ -120,8 +120,9 @@ def _remove_dead(path: str) -> None:
         except FileNotFoundError:
             return
         except ConnectionRefusedError:
-            if Path(path).is_socket():
-                Path(path).unlink()
+            if not Path(path).is_socket():
+                raise OSError("a file that is not a socket is in its place") from None
+            Path(path).unlink()
             return
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 

@@ -18,7 +18,7 @@ from channels_classic._health import Health, HealthServer
 from channels_classic._metrics.exchange import Collect
 from channels_classic._metrics.program import ProgramMetrics, reporting_to_supervisor
 from channels_classic._metrics.samples import Samples
-from channels_classic._options import check_numbers, option
+from channels_classic._options import check_numbers, option, parse_address
 from channels_classic._supervisor.link import SupervisorLink
 from channels_classic._systemd import Heartbeat, Notifier
 
@@ -122,6 +122,9 @@ class Program:
             raise ValueError(
                 f"--access-log-format is {self.access_log_format!r}: expected one of {', '.join(FORMATS)}."
             )
+        for name, address in (("--health", self.health), ("--metrics", self.metrics)):
+            if address:
+                parse_address(name, address)
 
     @property
     def is_supervised(self) -> bool:
@@ -141,12 +144,18 @@ def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLim
         link.call_at_end(server.stop)
         with reporting_to_supervisor(server.samples):
             return server.run()
-    logger.info("Serving %s on the channel layer %s", " and ".join(server.addresses), layer)
-    if not program.is_supervised:
-        with _probes(program, lambda: server.health), _metrics(program, layer, server.samples):
+    addresses = " and ".join(server.addresses)
+    supervisor = None
+    if program.is_supervised:
+        supervisor = InterfaceSupervisor(server.sockets, program.processes, stop_timeout(program.drain))
+    observed = supervisor or server
+    with (
+        _probes(program, lambda: observed.health),
+        _metrics(program, layer, observed.samples, is_supervisor=program.is_supervised),
+    ):
+        logger.info("Serving %s on the channel layer %s", addresses, layer)
+        if supervisor is None:
             return server.run()
-    supervisor = InterfaceSupervisor(server.sockets, program.processes, stop_timeout(program.drain))
-    with _probes(program, lambda: supervisor.health), _metrics(program, layer, supervisor.samples, is_supervisor=True):
         sys.exit(supervisor.run())
 
 
@@ -194,5 +203,8 @@ class ProgramObserver(ServerObserver):
 
 
 def _stream(path: str) -> TextIO:
-    """Open a line-buffered stream that several processes may append to."""
-    return open(1 if path == "-" else path, "a", buffering=1, encoding="utf-8", closefd=path != "-")
+    """Open a line-buffered stream that several processes may append to. Raises `ValueError`."""
+    try:
+        return open(1 if path == "-" else path, "a", buffering=1, encoding="utf-8", closefd=path != "-")
+    except OSError as error:
+        raise ValueError(f"--access-log {path} cannot be written: {error.strerror}.") from error

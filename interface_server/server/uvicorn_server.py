@@ -12,6 +12,7 @@ import logging
 import math
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -100,6 +101,8 @@ def uvicorn_config(
         found.load()
     except OSError as error:  # a file that is missing or has no certificate in it
         files = f"{listen.certfile} and {listen.keyfile}" if listen.keyfile else listen.certfile
+        if isinstance(error, ssl.SSLError):
+            error = OSError(f"expected a certificate chain and its private key in PEM form ({error.reason or error})")
         raise CannotListen(f"any endpoint with TLS from {files}", error) from error
     return found
 

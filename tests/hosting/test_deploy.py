@@ -10,7 +10,7 @@ import shutil
 import socketserver
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.management import load_command_class
 
+from channels_classic.interface_server import InterfaceConfig
 from tests.hosting.test_asgi_hosts import ROOT, get
 from tests.support.liveblog_site import FOLDER, LiveBlog
 from tests.support.processes import Process
@@ -181,20 +182,46 @@ def test_nginx_on_a_unix_socket_serves_the_live_blog(site: Deployed, browser: Br
     assert "Traceback" not in site.output
 
 
+def claimed(port: int, requests: SimpleQueue[Mapping[str, str]]) -> Mapping[str, str]:
+    """Return the headers that come through a proxy to the interface server when a client claims to be one."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    claims = {"X-Forwarded-For": "9.9.9.9", "X-Forwarded-Port": "1", "X-Forwarded-Proto": "https"}
+    client.request("POST", "/", b"x", {**claims, "Daphne-Root-Path": "/claimed", "Host": "mysite.example"})
+    assert client.getresponse().status == 204
+    client.close()
+    return requests.get(timeout=20)
+
+
 @needs_nginx
 def test_nginx_passes_its_own_port_and_nothing_that_the_client_claims(site: Deployed) -> None:
     unix_socket = f"{site.configuration}/recorder.sock"
     with recorded_requests(unix_socket) as requests:
         port = start_nginx(site, unix_socket)
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        claims = {"X-Forwarded-For": "9.9.9.9", "X-Forwarded-Port": "1", "X-Forwarded-Proto": "https"}
-        client.request("POST", "/", b"x", {**claims, "Daphne-Root-Path": "/claimed", "Host": "mysite.example"})
-        assert client.getresponse().status == 204
-        client.close()
-        headers = requests.get(timeout=20)
+        headers = claimed(port, requests)
     assert headers["host"] == "mysite.example"
     assert headers["x-forwarded-for"] == "127.0.0.1"
     assert headers["x-forwarded-port"] == str(port)
+    assert headers["x-forwarded-proto"] == "http"
+    assert "daphne-root-path" not in headers
+
+
+@pytest.mark.skipif(shutil.which("caddy") is None, reason="`scripts/provide caddy` installs it")
+def test_caddy_passes_its_own_port_and_nothing_that_the_client_claims(site: Deployed) -> None:
+    unix_socket = f"{site.configuration}/recorder.sock"
+    port = free_port()
+    changes = {"mysite.example {": "http://mysite.example {", f"unix/{SOCKET}": f"unix/{unix_socket}"}
+    path = site.configured("Caddyfile", changes)
+    # Caddy 2.6, which Debian 12 has, lacks one option of the file.
+    lines = [line for line in path.read_text().splitlines() if "stream_close_delay" not in line]
+    options = ["{", "admin off", f"http_port {port}", f"storage file_system {site.configuration}/caddy", "}"]
+    path.write_text("\n".join([*options, *lines, ""]))
+    with recorded_requests(unix_socket) as requests:
+        caddy = site.start(str(shutil.which("caddy")), "run", "--adapter", "caddyfile", "--config", str(path))
+        caddy.wait_for_port(port)
+        headers = claimed(port, requests)
+    assert headers["host"] == "mysite.example"
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+    assert headers["x-forwarded-port"] == "443"  # that of the site, as the file says
     assert headers["x-forwarded-proto"] == "http"
     assert "daphne-root-path" not in headers
 
@@ -367,6 +394,37 @@ def test_the_manifests_fit_together() -> None:
     pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
     drain = int(next(argument.partition("=")[2] for argument in container["args"] if argument.startswith("--drain=")))
     assert pod["terminationGracePeriodSeconds"] >= pause + drain + STOP
+
+
+MIB = 2**20
+
+
+def limit(arguments: Sequence[str], option: str, default: int) -> int:
+    """Return the number of bytes that a command line gives to an option."""
+    found = [argument.partition("=")[2] for argument in arguments if argument.startswith(f"--{option}=")]
+    return int(found[0]) if found else default
+
+
+def test_the_limits_of_an_interface_server_fit_into_its_container() -> None:
+    """Otherwise the whole container ends, with all of its sockets, where one slow client should have been cut off."""
+    yaml = pytest.importorskip("yaml")
+    service = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text())["services"]["interface"]
+    (temporary,) = service["tmpfs"]
+    assert re.fullmatch(r"/tmp:size=\dg", temporary)
+    # Bodies and responses have a limit each, and while a successor starts there are two processes.
+    disk = limit(service["command"], "spool-disk", InterfaceConfig().spool_disk)
+    assert 4 * disk <= int(temporary[-2]) * 1024 * MIB
+
+    found = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in manifests()}
+    deployment = found["Deployment", "mysite-interface"]
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (volume,) = pod["volumes"]
+    disk = limit(container["args"], "spool-disk", InterfaceConfig().spool_disk)
+    assert 4 * disk <= int(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) * 1024 * MIB
+    memory = limit(container["args"], "socket-memory", InterfaceConfig().socket_memory)
+    memory += 2 * limit(container["args"], "spool-memory", InterfaceConfig().spool_memory)
+    assert memory <= int(container["resources"]["limits"]["memory"].removesuffix("Gi")) * 1024 * MIB / 2
 
 
 def command_lines() -> Iterator[tuple[str, list[str]]]:

@@ -36,6 +36,7 @@ from channels_classic.worker.config import WorkerConfig
             ("chat",),
             "--event-streams is 'chat': expected a path, which begins with /",
         ),
+        (InterfaceConfig, "health_path", "healthz", "--health-path is 'healthz': expected a path, which begins with /"),
         (ClientLimits, "max_message", 0, "--max-message is 0: expected a number from 1."),
         (ClientLimits, "head_timeout", 0.0, "--head-timeout is 0: expected a number above 0."),
         (ClientLimits, "max_connections", -1, "--max-connections is -1: expected a number from 0."),

@@ -265,10 +265,10 @@ def test_the_public_port_does_not_have_them(site: MeasuredSite) -> None:
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        ("9100", "--metrics is '9100': expected a host and a port, such as 127.0.0.1:9100"),
+        ("9100", "--metrics is '9100': expected a host and a port, such as 127.0.0.1:8001"),
         (":9100", "expected a host and a port"),
         ("127.0.0.1:99999", "expected a host and a port"),
-        ("127.0.0.1:{port}", "Cannot listen on 127.0.0.1:.* for metrics"),
+        ("127.0.0.1:{port}", "Cannot listen on 127.0.0.1:.* for --metrics"),
     ],
 )
 def test_an_address_that_cannot_be_had_is_named(

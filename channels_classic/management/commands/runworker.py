@@ -71,10 +71,8 @@ class Command(BaseCommand):
                 f"{', '.join(sorted(self.channel_layer.router.channels))}."
             )
         supervisor = SupervisorLink.of_this_process()
-        if supervisor is None:
-            self.log_start(config, worker)
         if supervisor is None and config.is_supervised:
-            sys.exit(self.supervise(config))
+            sys.exit(self.supervise(config, worker))
         if supervisor is not None:
             self.attach(supervisor, worker)
             with reporting_to_supervisor(worker.samples):
@@ -82,13 +80,15 @@ class Command(BaseCommand):
             return
         worker.notifier = Notifier.of_this_process()
         with self.answering(config, worker.health_state, worker.samples):
+            self.log_start(config, worker)
             self.run_worker(worker, config)
 
-    def supervise(self, config: WorkerConfig) -> int:
+    def supervise(self, config: WorkerConfig, worker: Worker) -> int:
         """Run worker processes until stopped; return the exit status."""
         layer = self.channel_layer.channel_layer
         supervisor = WorkerSupervisor(layer, config.processes, config.grace, config.held, config.consumer_timeout)
         with self.answering(config, lambda: supervisor.health, supervisor.samples, is_supervisor=True):
+            self.log_start(config, worker)
             return supervisor.run()
 
     @contextmanager

@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -189,6 +190,25 @@ def test_a_failure_leaves_no_socket_open(tmp_path: Path, free_port: int) -> None
         Listen(port=free_port, unix_socket=str(path)).sockets()
     close(first)
     close(Listen(unix_socket=str(path)).sockets())
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.write_text("mine")
+    with pytest.raises(CannotListen, match="a file that is not a socket is in its place"):
+        Listen(unix_socket=str(path)).sockets()
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("files", [{"certfile": "{file}"}, {"certfile": "{file}", "keyfile": "{file}"}])
+def test_a_file_without_a_certificate_is_refused_in_plain_words(tmp_path: Path, files: dict[str, str]) -> None:
+    path = tmp_path / "certificate.pem"
+    path.write_text("no certificate")
+    options: dict[str, Any] = {name: file.format(file=path) for name, file in files.items()}
+    listen = Listen(port=0, **options)
+    with pytest.raises(CannotListen, match="expected a certificate chain and its private key in PEM form") as caught:
+        Server(InterfaceServer(ChannelLayer()), InterfaceConfig(), listen)
+    assert str(path) in str(caught.value)
 
 
 def test_clients_of_a_unix_socket_have_no_address(tmp_path: Path) -> None:

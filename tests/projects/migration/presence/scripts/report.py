@@ -6,6 +6,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "presence.settings")
 
 from channels import Group
 
+print "reporting"
 try:
     Group("people").send({"text": "report"})
 except Exception, error:
