@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
@@ -232,7 +231,7 @@ class WorkerConnection:
                 self._used = self._clock()
             except LayerUnavailable as error:
                 self._lose(error)  # may be repeated: none of `sends` has been written yet
-                records = [(send, replace(step, again=True)) for send, step in records]
+                records = [(send, step._replace(again=True)) for send, step in records]
                 continue
             results = [*found.values(), *recorded, *rosters.values()]
             now = self._clock()
@@ -244,7 +243,7 @@ class WorkerConnection:
             time.sleep(pause)
             pause = min(pause * 2, longest)
             self._close_if_misplaced()
-            records = [(send, replace(step, again=True)) for send, step in records]
+            records = [(send, step._replace(again=True)) for send, step in records]
         return None
 
     def _recorded(self, name: str, found: Any, rosters: Mapping[Members, Any]) -> Recorded:

@@ -3,6 +3,9 @@
 Everything above (`base`, `planner`) turns sends, groups and reads into steps; everything below runs them: a `Store` in
 this process, a store behind a Unix socket, or scripts in Redis. Steps know nothing of messages: an entry's payload is
 bytes. `results` has what they return.
+
+They are named tuples, of which thirty are made at each start in the time of three dataclasses; those with a `count`,
+which is a method of tuples, or without a field are dataclasses.
 """
 
 from __future__ import annotations
@@ -33,8 +36,7 @@ class Entry:
     """The caller's own object for the entry; it stays in the process."""
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(NamedTuple):
     """Append entries to a queue, in order → a `Status` for each."""
 
     queue: str
@@ -43,8 +45,7 @@ class Push:
     """Write only if the inbox is alive."""
 
 
-@dataclass(frozen=True, slots=True)
-class PutBack:
+class PutBack(NamedTuple):
     """Put items that nobody has started back to the head of the queue they came from, in order → None."""
 
     queue: str
@@ -63,8 +64,7 @@ class Take:
     timeout: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(NamedTuple):
     """Make `members` of an inbox members of a group now → `Change`.
 
     With the empty text as inbox, `members` are channels that no interface server owns; each membership lasts
@@ -76,8 +76,7 @@ class Join:
     members: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class JoinAs:
+class JoinAs(NamedTuple):
     """Make channels members as `Join` does, and say who each of them is → `Change`, also where only that changed."""
 
     group: str
@@ -85,8 +84,7 @@ class JoinAs:
     members: Mapping[str, Identity]
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreIdentities:
+class RestoreIdentities(NamedTuple):
     """Write again who members of an inbox are, for a layer that lost it → None.
 
     It concerns those that are members and have no identity there, so a late one revives nobody. With `announce` those
@@ -99,8 +97,7 @@ class RestoreIdentities:
     announce: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(NamedTuple):
     """Remove members of an inbox from a group, or channels as in `Join` → `Change`.
 
     `gone` says that these clients do not exist any more. Their owner, who writes that, knows it already, so the version
@@ -113,8 +110,7 @@ class Leave:
     gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(NamedTuple):
     """Find out where a message for a group must go → `Audience`. Its size depends on inboxes, not on members."""
 
     group: str
@@ -130,8 +126,7 @@ class Envelope(NamedTuple):
 EMPTY = Envelope(b"", b"")
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(NamedTuple):
     """Push a message to all inboxes with members of a group, as one step → `Published`.
 
     Only inboxes whose names begin with `reading` read the envelope, and a step is bounded: the sender must push to the
@@ -151,8 +146,7 @@ class Publish:
     """False where inboxes are in other places than their groups: then all of them are left to the sender."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """Keep a message for a group, and find out where it must go → `Recorded`.
 
     The group keeps at most `keep` messages, each for `seconds`. With `again` a message of the same `name` is not kept
@@ -167,8 +161,7 @@ class Record:
     again: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ReadHistory:
+class ReadHistory(NamedTuple):
     """Read what a group keeps after a position → `History`. `life` is that of the position, or `ALL` or `HEAD`.
 
     With an `inbox` it is for a `member` of that alone.
@@ -181,8 +174,7 @@ class ReadHistory:
     member: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SetStart:
+class SetStart(NamedTuple):
     """Note the start of a client that is about to join a group → `Start`. The life `HEAD` is the last position now.
 
     It is kept until the client leaves, so whoever reads that it is a member reads this too.
@@ -196,31 +188,27 @@ class SetStart:
     last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Members:
+class Members(NamedTuple):
     """Read which members an inbox has in a group → `Roster`."""
 
     group: str
     inbox: str
 
 
-@dataclass(frozen=True, slots=True)
-class MemberCount:
+class MemberCount(NamedTuple):
     """Count the members that an inbox has in a group → int."""
 
     group: str
     inbox: str
 
 
-@dataclass(frozen=True, slots=True)
-class GetPresence:
+class GetPresence(NamedTuple):
     """Read who is in a group, with one `Identity` for each socket → list; those of dead inboxes are left out."""
 
     group: str
 
 
-@dataclass(frozen=True, slots=True)
-class GetPresenceGroups:
+class GetPresenceGroups(NamedTuple):
     """Read in which groups members of an inbox have an identity → list. It may name some in which none has any more."""
 
     inbox: str
@@ -236,16 +224,14 @@ class TakeNotices:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Renew:
+class Renew(NamedTuple):
     """Keep the members that an inbox has in a group for another `group_expiry` seconds, whoever they are → None."""
 
     group: str
     inbox: str
 
 
-@dataclass(frozen=True, slots=True)
-class Restore:
+class Restore(NamedTuple):
     """Write members that the layer lost with its data → None.
 
     It adds them to those that joined since, and leaves out those that left since. Where nothing was lost since the
@@ -257,8 +243,7 @@ class Restore:
     members: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(NamedTuple):
     """Find out whether the layer lost what it holds of the members that an inbox has in a group → `Audited`.
 
     `known` is the version up to which the owner knows them all, if it has any: where the layer has none, and they did
@@ -271,8 +256,7 @@ class Audit:
     restored: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(NamedTuple):
     """Report that the owner of an inbox is alive → the epoch of each place that keeps groups, None where it is unknown.
 
     An epoch is the number of a life of the layer's data: it changes when data was lost, and asking changes nothing.
@@ -283,15 +267,13 @@ class Heartbeat:
     restored: Sequence[int | None] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Retire:
+class Retire(NamedTuple):
     """The owner of an inbox stops: forget the inbox and what it holds → None."""
 
     inbox: str
 
 
-@dataclass(frozen=True, slots=True)
-class Length:
+class Length(NamedTuple):
     """Count the entries in a queue, expired ones included → int."""
 
     queue: str
@@ -302,8 +284,7 @@ class Flush:
     """Empty everything but liveness → the inboxes that are alive, whose owners must be told to forget their groups."""
 
 
-@dataclass(frozen=True, slots=True)
-class GetStatistics:
+class GetStatistics(NamedTuple):
     """Read the statistics of one queue, or with None of the whole layer → dict."""
 
     queue: str | None = None
@@ -317,8 +298,7 @@ class GetCounters:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(NamedTuple):
     """Keep what a program reports about itself for `ttl` seconds, in place of what it reported before → None.
 
     With `ttl` 0 the program ends, and what it reported is removed.

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, get_args
 
 import msgpack
@@ -271,7 +270,7 @@ def test_a_message_for_a_group_finds_its_quota_used_up(layer: BaseChannelLayer) 
     inbox = new_inbox()
     live(layer, inbox)
     run(layer, Join("g", inbox, ["1"]))
-    large = replace(published("g"), envelope=Envelope(b"<", b"x" * 100_000))
+    large = published("g")._replace(envelope=Envelope(b"<", b"x" * 100_000))
     assert [found.full for found in run(layer, large, large, large, large)] == [0, 0, 1, 1]
     assert run(layer, Length(inbox)) == [2]
 

@@ -101,9 +101,9 @@ class Routes:
         shards = _PLACES[type(step)](self, step)
         if isinstance(step, Heartbeat):
             epochs = chain(step.restored, repeat(None))
-            return [ShardRequest(shard, replace(step, restored=[next(epochs)])) for shard in shards]
+            return [ShardRequest(shard, step._replace(restored=[next(epochs)])) for shard in shards]
         if isinstance(step, Publish):
-            step = replace(step, direct=len(set(self.pinned)) == 1)
+            step = step._replace(direct=len(set(self.pinned)) == 1)
         return [ShardRequest(shard, step) for shard in shards]
 
     def refusal(self, step: Step, error: LayerUnavailable, down: Collection[int]) -> StepRefused:
