@@ -5,6 +5,7 @@ So what disturbs the machine meanwhile disturbs all of them. Each measurement ha
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import signal
@@ -45,6 +46,7 @@ class Course:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmarks-")))
             stack.callback(self._redis.close)
             self._redis.start()
+            _compile()
             self._stack = stack.pop_all()
         return self
 
@@ -117,6 +119,15 @@ class Course:
             environment["PAGES"] = "1"
             self._cookie = self._cookie or _cookie(environment)
         return environment
+
+
+def _compile() -> None:
+    """Write the bytecode of this project, as pip does for the packages of the peers: this one is installed editable.
+
+    Otherwise each start compiles it where PYTHONDONTWRITEBYTECODE is set.
+    """
+    for folder in ("channels_classic", "interface_server", "worker", "benchmarks"):
+        compileall.compile_dir(ROOT / folder, quiet=2)
 
 
 def _fill(words: Words, **values: str) -> list[str]:
