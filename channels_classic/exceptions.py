@@ -211,11 +211,19 @@ class StepRefused(ChannelsError):
     """Raised when the layer answered that it did not do something; nothing was written.
 
     ``again`` is true when the reason is gone by now: the same may be tried once more at once. ``unknown`` is true when
-    the layer is served by an earlier release, which does not know what it was asked for.
+    the layer is served by an earlier release, which does not know what it was asked for. ``foreign`` is true when
+    something else has written where the layer keeps what it was asked for: that stays so until somebody deletes it.
     """
 
     def __init__(
-        self, where: str, reason: str, next_step: str = "", *, again: bool = False, unknown: bool = False
+        self,
+        where: str,
+        reason: str,
+        next_step: str = "",
+        *,
+        again: bool = False,
+        unknown: bool = False,
+        foreign: bool = False,
     ) -> None:
         super().__init__(where, reason, next_step)
         self.where = where
@@ -223,6 +231,7 @@ class StepRefused(ChannelsError):
         self.next_step = next_step
         self.again = again
         self.unknown = unknown
+        self.foreign = foreign
 
     def __str__(self) -> str:
         return (

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from asyncio import AbstractEventLoop, get_running_loop
+from asyncio import AbstractEventLoop, Task, get_running_loop
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
-from channels_classic.exceptions import ChannelFull, MessageTooLarge
+from channels_classic.exceptions import ChannelFull, LayerUnavailable, MessageTooLarge, StepRefused
 from channels_classic.layers import names
 from channels_classic.layers.capacity import Capacities, Patterns
 from channels_classic.layers.flows import Flow, Flows, Received
@@ -23,7 +24,7 @@ from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Planner, Report
 from channels_classic.layers.pool import ConnectionPool, Multiplexer
 from channels_classic.layers.results import Taken
-from channels_classic.layers.steps import AsyncConnection, Connection, Step, waits
+from channels_classic.layers.steps import AsyncConnection, Connection, PutBack, Step, waits
 
 T = TypeVar("T")
 
@@ -73,6 +74,7 @@ class BaseChannelLayer(LegacyNames):
         self.planner = Planner(expiry, group_expiry, Capacities(capacity, channel_capacity), self.losses)
         self._flows = Flows(self.planner)
         self._pool = ConnectionPool(self.connect)
+        self._returns: set[Task[None]] = set()
         self._multiplexers: dict[AbstractEventLoop, Multiplexer] = {}
 
     # What a layer gives
@@ -266,8 +268,32 @@ class BaseChannelLayer(LegacyNames):
         if pool is None:
             # Loops that are over take their connections with them.
             self._multiplexers = {other: kept for other, kept in self._multiplexers.items() if not other.is_closed()}
-            pool = self._multiplexers[loop] = Multiplexer(self.connect_async)
+            pool = self._multiplexers[loop] = Multiplexer(self.connect_async, self._give_back)
         return pool
+
+    def _give_back(self, results: Sequence[Any]) -> None:
+        """Put back what a coroutine took that was cancelled before it had it."""
+        for taken in results:
+            if isinstance(taken, Taken):
+                work = get_running_loop().create_task(self._put_back(taken))
+                self._returns.add(work)
+                work.add_done_callback(self._returns.discard)
+
+    async def _put_back(self, taken: Taken) -> None:
+        _, reports = self.open(replace(taken, items=[]))  # counts what was lost
+        steps: list[Step] = [*self.planner.pushes([], {}, reports)]
+        if taken.items:
+            steps.append(PutBack(taken.queue, taken.items))
+        lost = len(taken.items)
+        try:
+            results = await self.run_async(steps)
+            if results and not isinstance(results[-1], StepRefused):
+                lost = 0
+        except LayerUnavailable:
+            pass  # counted
+        finally:
+            if lost:
+                self.losses.count("broker", taken.queue, lost)
 
     def close(self) -> None:
         """Close the connections nobody uses now; the layer can go on being used."""
@@ -287,6 +313,8 @@ class BaseChannelLayer(LegacyNames):
         except StopIteration as stop:
             result: T = stop.value
             return result
+        finally:
+            flow.close()
 
     async def _drive_async(self, flow: Flow[T]) -> T:
         pool = self._on_this_loop()
@@ -298,6 +326,8 @@ class BaseChannelLayer(LegacyNames):
         except StopIteration as stop:
             result: T = stop.value
             return result
+        finally:
+            flow.close()
 
     def __str__(self) -> str:
         return type(self).__name__

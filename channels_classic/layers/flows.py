@@ -87,7 +87,11 @@ class Flows:
         deliveries, reports = self._planner.open(taken)
         reports += [report for delivery in deliveries if (report := delivery.report(Outcome.CONSUMED))]
         if reports:
-            yield self._planner.pushes([], {}, reports)
+            try:
+                yield self._planner.pushes([], {}, reports)
+            except GeneratorExit:  # the caller was cancelled, or the layer was lost
+                self._planner.losses.count("broker", taken.queue, len(deliveries))
+                raise
         for delivery in deliveries:
             return delivery.channel, delivery.message
         return None, None

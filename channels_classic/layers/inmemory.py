@@ -108,10 +108,25 @@ class AsyncStoreConnection:
     def __init__(self, store: Store, losses: Losses) -> None:
         self._store = store
         self._losses = losses
+        self._taking: asyncio.Future[Taken | None] | None = None
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
         self._store.lose(self._losses.unreported())
-        return [await take(self._store, step) if isinstance(step, Take) else self._store.run(step) for step in steps]
+        return [await self._take(step) if isinstance(step, Take) else self._store.run(step) for step in steps]
+
+    async def _take(self, step: Take) -> Taken | None:
+        if not step.timeout:
+            return await take(self._store, step)
+        self._taking = asyncio.ensure_future(take(self._store, step))
+        try:
+            await asyncio.wait([self._taking])
+            return None if self._taking.cancelled() else self._taking.result()
+        finally:
+            self._taking.cancel()
+
+    async def unblock(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
 
     def usable(self) -> bool:
         return self._store.ended is None

@@ -33,6 +33,9 @@ PROBE_AFTER = 1.0
 A firewall or a load balancer that forgets a connection tells nobody: what is written to it goes nowhere.
 """
 
+UNBLOCK_INTERVAL = 0.005
+"""Seconds between attempts to end a take: the first may come before the server has begun to block."""
+
 
 class ConnectionPool:
     """A thread has a connection to itself for as long as it carries out some steps."""
@@ -131,15 +134,22 @@ _Waiting = tuple[Sequence[Step], "asyncio.Future[list[Any]]"]
 
 
 class Multiplexer:
-    """One connection for the steps of all coroutines, which travel together; a blocking caller gets its own."""
+    """One connection for the steps of all coroutines, which travel together; a blocking caller gets its own.
 
-    def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> None:
+    `abandoned` is called with results whose caller was cancelled before it had them.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Awaitable[AsyncConnection]], abandoned: Callable[[list[Any]], object]
+    ) -> None:
         self._connect = connect
+        self._abandoned = abandoned
         self._shared: AsyncConnection | None = None
         self._used = 0.0
         self._idle: list[tuple[AsyncConnection, float]] = []
         self._waiting: list[_Waiting] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._endings: set[asyncio.Task[None]] = set()
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
         """Carry out steps that do not wait; a `StepRefused` is among the results, not raised."""
@@ -148,7 +158,15 @@ class Multiplexer:
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
             self._flushing.add_done_callback(self._flushed)
-        return await results
+        try:
+            return await asyncio.shield(results)
+        except asyncio.CancelledError:
+            results.add_done_callback(self._abandon)
+            raise
+
+    def _abandon(self, results: asyncio.Future[list[Any]]) -> None:
+        if results.exception() is None:
+            self._abandoned(results.result())
 
     async def _flush(self) -> None:
         """Send everything pending in batches until the queue is empty."""
@@ -196,16 +214,45 @@ class Multiplexer:
                 waiting.set_result(results[begin:end])
 
     async def run_alone(self, steps: Sequence[Step]) -> list[Any]:
-        """Carry out steps of which some may wait."""
-        connection = None
-        while self._idle and connection is None:
+        """Carry out steps of which some may wait.
+
+        A caller that is cancelled waits no longer, but what its take had popped by then is not lost: the take is ended
+        by the layer, and its results are abandoned.
+        """
+        connection = await self._idle_connection(steps) or await self._open()
+        work = asyncio.create_task(self._run_and_keep(connection, steps))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            ending = asyncio.create_task(self._end(work, connection))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            raise
+
+    async def _idle_connection(self, steps: Sequence[Step]) -> AsyncConnection | None:
+        while self._idle:
             connection, used = self._idle.pop()
-            if not await _still_answers(connection, used, steps):
-                await connection.close()
-                connection = None
-        results, connection = await self._run_on(connection or await self._open(), steps)
+            if await _still_answers(connection, used, steps):
+                return connection
+            await connection.close()
+        return None
+
+    async def _run_and_keep(self, connection: AsyncConnection, steps: Sequence[Step]) -> list[Any]:
+        results, connection = await self._run_on(connection, steps)
         self._idle.append((connection, time.monotonic()))
         return results
+
+    async def _end(self, work: asyncio.Task[list[Any]], connection: AsyncConnection) -> None:
+        """End a take that blocks for a caller that was cancelled, and abandon what it gives."""
+        try:
+            while not work.done():
+                with suppress(LayerUnavailable):
+                    await connection.unblock()
+                await asyncio.wait([work], timeout=UNBLOCK_INTERVAL)
+        finally:
+            work.cancel()
+        if work.exception() is None:
+            self._abandoned(work.result())
 
     async def _run_on(self, connection: AsyncConnection, steps: Sequence[Step]) -> tuple[list[Any], AsyncConnection]:
         """Return the results of steps, and the connection to go on with, which may be another one."""

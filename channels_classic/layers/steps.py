@@ -384,6 +384,9 @@ class AsyncConnection(Protocol):
         Callers wait for one another; use a connection of its own to block.
         """
 
+    async def unblock(self) -> None:
+        """Ask the layer once to end a `Take` that blocks: it returns what it already has, or None. Nothing is lost."""
+
     def usable(self) -> bool:
         """Return False if the event loop knows that the connection is closed. Only between steps."""
 

@@ -75,10 +75,11 @@ class GroupAudit:
 
     async def _mend(self, group: str, found: Audited) -> None:
         known = self._registry.groups.version(group)
-        if found.loss and found.version in (0, known):
-            await self._restore(group, found)
-        elif found.loss:
-            pass  # hints are still under way, or lost: then the next message asks
+        if found.loss:
+            # If the index is certain, but of another version, a hint is still under way: next time, or with the next
+            # message. It is uncertain also after a change to a group of which the layer had lost everything.
+            if known in (0, found.version) or not found.version:
+                await self._restore(group, found)
         elif found.version != known:
             await self._take_over(group)
         else:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from channels_classic._throttled_log import ThrottledLog
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.codec import Kind, decode, outcome_of
 from channels_classic.layers.losses import Losses
@@ -56,6 +57,7 @@ class Reader:
         self._losses = losses
         self._send = send
         self._inbox = registry.inbox
+        self._throttled_log = ThrottledLog()
         self._average = float(BYTES_PER_READ / 100)
         self._kinds: dict[int, Callable[..., Awaitable[None] | None]] = {
             Kind.MESSAGE: self._message,
@@ -80,7 +82,8 @@ class Reader:
             except LayerUnavailable:
                 continue  # logged where it happened
             if isinstance(taken, StepRefused):
-                logger.log(logging.DEBUG if taken.again else logging.ERROR, "%s", taken)
+                if not taken.again:
+                    self._throttled_log.warn(logger, "%s", taken)
                 await asyncio.sleep(REFUSED_PAUSE)
             elif taken is not None:
                 await self._dispatch(taken)
@@ -209,7 +212,7 @@ class Reader:
                         raise result
                 roster = await self._members(group)
         except (LayerUnavailable, StepRefused) as error:
-            logger.warning("A message for the group %s cannot be delivered: %s", group, error)
+            self._throttled_log.warn(logger, "A message for the group %s cannot be delivered: %s", group, error)
             return False
         self._registry.take_over(group, roster)
         self._recovery.take_over(group, roster)

@@ -252,8 +252,13 @@ class Recovery:
 
     async def _restart(self, group: str, stream: Stream) -> None:
         """Catch up with a stream whose entries may have been lost, among them what said that a member was discarded."""
-        head: History = await self._ask(ReadHistory(group, HEAD, 0))
-        roster: Roster = await self._ask(Members(group, self._registry.inbox))
+        try:
+            head: History = await self._ask(ReadHistory(group, HEAD, 0))
+            roster: Roster = await self._ask(Members(group, self._registry.inbox))
+        except StepRefused as error:
+            if not error.foreign:
+                raise
+            return  # what comes next for the group says so
         if roster.complete and self._streams.get(group) is stream:
             self._registry.take_over(group, roster)
             self.take_over(group, roster)

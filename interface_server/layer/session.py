@@ -334,9 +334,10 @@ class LayerSession:
         groups = await self._writer.ask(GetPresenceGroups(self.inbox))
         for start in range(0, len(groups), STEPS_AT_ONCE):
             batch = groups[start : start + STEPS_AT_ONCE]
-            rosters = await asyncio.gather(*(self._writer.ask(Members(group, self.inbox)) for group in batch))
+            rosters = await self._writer.try_all([Members(group, self.inbox) for group in batch])
             for group, roster in zip(batch, rosters, strict=True):
-                self.registry.prune_gone(group, roster)
+                if roster is not None:
+                    self.registry.prune_gone(group, roster)
 
     async def _restore(self) -> None:
         """Write all memberships, for a layer that lost them. What was not lost stays as it is, see `Restore`.
@@ -350,7 +351,7 @@ class LayerSession:
         await self._caught_up()
         steps = self.registry.restore_all()
         while batch := list(islice(steps, STEPS_AT_ONCE)):
-            await asyncio.gather(*map(self._writer.ask, batch))
+            await self._writer.try_all(batch)
 
     async def _caught_up(self) -> None:
         """Return once every entry that is in the inbox now has been handled."""

@@ -88,6 +88,22 @@ class Writer:
         self._wake_up()
         return await future
 
+    async def try_all(self, steps: Sequence[Step]) -> list[Any]:
+        """Run steps in one batch and return their results; None for those that only somebody's mending can help.
+
+        Raises `LayerUnavailable`, or `StepRefused` for any other refusal.
+        """
+        return await asyncio.gather(*map(self._try, steps))
+
+    async def _try(self, step: Step) -> Any:
+        try:
+            return await self.ask(step)
+        except StepRefused as error:
+            if not error.foreign:
+                raise
+            self._throttled_log.warn(logger, "%s", error)
+            return None
+
     async def drained(self) -> None:
         """Return when every message sent so far has its result."""
         await self._idle.wait()
@@ -166,7 +182,8 @@ class Writer:
         for (step, future), result in zip(steps, results, strict=True):
             failed = isinstance(result, (LayerUnavailable, StepRefused))
             if future is None:
-                self._failed_posts += [step] if failed else []
+                may_help = failed and not getattr(result, "foreign", False)
+                self._failed_posts += [step] if may_help else []
             elif not future.done():
                 if failed:
                     future.set_exception(result)

@@ -85,26 +85,26 @@ class Script:
 
 
 PUT_BACK = Script("put_back", allow_oom=True)
-PUSH = Script("counters", "epoch", "append", "push")
+PUSH = Script("mended", "counters", "epoch", "append", "push")
 RELEASE_QUOTA = Script("release_quota", allow_oom=True)
-_GROUP = ("epoch", "presence", "group")
+_GROUP = ("mended", "epoch", "presence", "group")
 JOIN, JOIN_AS, MEMBERS = (Script(*_GROUP, name) for name in ("join", "join_as", "members"))
 RESTORE, RESTORE_IDENTITIES = (Script(*_GROUP, name) for name in ("restore", "restore_identities"))
 LEAVE, AUDIT = (Script(*_GROUP, name, allow_oom=True) for name in ("leave", "audit"))
 JOIN_CHANNELS = Script("join_channels")
-JOIN_CHANNELS_AS = Script("presence", "join_channels_as")
-LEAVE_CHANNELS = Script("presence", "leave_channels", allow_oom=True)
-GET_PRESENCE = Script("presence", "get_presence")
-TAKE_NOTICES = Script("presence", "take_notices", allow_oom=True)
+JOIN_CHANNELS_AS = Script("mended", "presence", "join_channels_as")
+LEAVE_CHANNELS = Script("mended", "presence", "leave_channels", allow_oom=True)
+GET_PRESENCE = Script("mended", "presence", "get_presence")
+TAKE_NOTICES = Script("mended", "presence", "take_notices", allow_oom=True)
 LOOKUP = Script("audience", "lookup")
-PUBLISH = Script("counters", "epoch", "append", "audience", "publish", allow_oom=False)
-RECORD = Script("epoch", "history", "audience", "record")
-READ_HISTORY, SET_START = (Script("epoch", "history", name) for name in ("read_history", "set_start"))
-HEARTBEAT = Script("epoch", "heartbeat", allow_oom=True)
+PUBLISH = Script("mended", "counters", "epoch", "append", "audience", "publish", allow_oom=False)
+RECORD = Script("mended", "epoch", "history", "audience", "record")
+READ_HISTORY, SET_START = (Script("mended", "epoch", "history", name) for name in ("read_history", "set_start"))
+HEARTBEAT = Script("mended", "epoch", "heartbeat", allow_oom=True)
 FLUSH = Script("flush")
-RECORD_LOSSES = Script("counters", "record_losses", allow_oom=True)
-REGISTER = Script("epoch", "register", allow_oom=True)
-ANNOUNCE = Script("announce", allow_oom=True)
+RECORD_LOSSES = Script("mended", "counters", "record_losses", allow_oom=True)
+REGISTER = Script("mended", "epoch", "register", allow_oom=True)
+ANNOUNCE = Script("mended", "announce", allow_oom=True)
 SCRIPTS = [
     *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE, AUDIT),
     *(JOIN_AS, RESTORE_IDENTITIES, JOIN_CHANNELS_AS, LEAVE_CHANNELS, GET_PRESENCE, TAKE_NOTICES),
@@ -136,6 +136,15 @@ class CommandBuilder:
     def commands(self, step: Step) -> list[Command]:
         """Return the commands of a step, in order."""
         return _COMMANDS[type(step)](self, step)
+
+    def keys_of(self, step: Step) -> list[str]:
+        """Return the keys that a step concerns alone, or with others of its kind."""
+        shared = {self.keys.epoch, self.keys.counters, self.keys.notices, self.keys.inboxes, self.keys.programs}
+        found: list[str] = []
+        for command in self.commands(step):
+            words = command[3 : 3 + int(command[2])] if command[0] == "EVALSHA" else command[1:]
+            found += [str(word) for word in words if str(word).startswith(self.keys.start)]
+        return [key for key in dict.fromkeys(found) if key not in shared]
 
     def _push(self, step: Push) -> list[Command]:
         keys = [self.keys.queue(step.queue), self.keys.epoch, self.keys.counters]

@@ -11,6 +11,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import hiredis
@@ -21,7 +22,7 @@ from channels_classic.layers.losses import Count, Losses
 from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
 from channels_classic.layers.redis.handover import Former
-from channels_classic.layers.redis.replies import result_of
+from channels_classic.layers.redis.replies import queue_of, result_of
 from channels_classic.layers.steps import Step, Take
 
 logger = logging.getLogger("channels_classic.layers")
@@ -39,6 +40,9 @@ That needs a full synchronisation with the server that was master in between, wh
 ended by the server with an error when its role changes.
 """
 
+LEFT_OUT = 10.0
+"""Seconds for which a take from several queues leaves out one that is not a list, and would refuse all of it."""
+
 STALE_AFTER = 1.0
 """Seconds without an answer after which the time in it may be out of date: this process may have stood still."""
 
@@ -55,6 +59,15 @@ INTRODUCTION: list[Command] = [("INFO", "server"), ("CLIENT", "ID")]
 ROLE: Command = ("INFO", "replication")
 
 _FOREIGN_DATA = "Find out which other program writes keys that begin with the `prefix` of this layer."
+
+
+def _without_odd_quotas(replies: Sequence[Any]) -> Sequence[Any]:
+    """Return the replies to a take without errors of quotas that something else has written: there are none then."""
+    return [
+        None if index > 1 and isinstance(reply, redis.ResponseError) and str(reply).startswith("WRONGTYPE") else reply
+        for index, reply in enumerate(replies)
+    ]
+
 
 LOAD: list[Command] = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
 
@@ -102,6 +115,10 @@ class RedisProtocol:
         self._owed: list[Command] = []
         self._awaited: deque[tuple[list[Command], list[Count]]] = deque()
         """The commands that were due and sent, until their replies come, and the losses that the last one reports."""
+        self._asked: list[str] = []
+        """The queues whose types must be asked before the next steps, since one of them is not a list."""
+        self._odd_until: dict[str, float] = {}
+        """The queues that are not lists, and until when they are left out of takes from several."""
         self._unregistered = False
         """True from the moment in which the data may have gone back until the server named the epoch."""
 
@@ -110,7 +127,7 @@ class RedisProtocol:
 
         What follows a take is among them: what a user takes who may not ask for it would be lost.
         """
-        return [*INTRODUCTION, *self.connector.questions, *LOAD, TIME, ("HGET", self.shard.keys.epoch, "number")]
+        return [*INTRODUCTION, *self.connector.questions, *LOAD, TIME, ("HGET", self.shard.keys.quotas(""), "#counted")]
 
     def handshake(self, replies: Sequence[Any]) -> Command:
         """Return the command that registers the connection. Raise `LayerUnavailable` for a server that is too old."""
@@ -148,6 +165,8 @@ class RedisProtocol:
     def due(self) -> list[Command]:
         """Return what must go before the next steps; `settle` takes the replies."""
         due = [*(LOAD if self._scripts_lost else []), *([self._registration] if self._unregistered else [])]
+        due += [("TYPE", self.shard.keys.queue(queue)) for queue in self._asked]
+        self._asked = []
         counts = self.losses.unreported()
         due += [*self._owed, *self.shard.record_losses(counts)]
         self._scripts_lost, self._owed = False, []
@@ -169,7 +188,10 @@ class RedisProtocol:
             self.losses.report_again(counts)
             commands, replies = commands[:-1], replies[:-1]
         for command, reply in zip(commands, replies, strict=True):
-            if isinstance(reply, list):
+            if command[0] == "TYPE":
+                if isinstance(reply, bytes) and reply not in (b"list", b"none"):
+                    self._odd_until[queue_of(str(command[1]).encode())] = self._clock() + LEFT_OUT
+            elif isinstance(reply, list):
                 self.registered(reply)
             elif isinstance(reply, redis.ResponseError) and str(reply).startswith("NOSCRIPT"):
                 self._scripts_lost = True
@@ -180,13 +202,21 @@ class RedisProtocol:
 
     def commands(self, steps: Sequence[Step]) -> tuple[list[Command], list[int]]:
         """Return the commands for `steps`, and how many of them each step has."""
-        by_step = [self.shard.commands(step) for step in steps]
+        by_step = [self.shard.commands(self._without_odd_queues(step)) for step in steps]
         self._written_at = self._clock()
         if self._written_at - self._answered_at > ROLE_CHECK_AFTER:
             for step, commands in zip(steps, by_step, strict=True):
                 if isinstance(step, Take):
                     commands.append(ROLE)
         return [command for commands in by_step for command in commands], [len(commands) for commands in by_step]
+
+    def _without_odd_queues(self, step: Step) -> Step:
+        if not self._odd_until or not isinstance(step, Take):
+            return step
+        now = self._clock()
+        self._odd_until = {queue: until for queue, until in self._odd_until.items() if until > now}
+        queues = [queue for queue in step.queues if queue not in self._odd_until or queue.endswith("!")]
+        return replace(step, queues=queues) if queues else step
 
     def needs_time(self, step: Step, replies: Sequence[Any]) -> bool:
         """Return whether the time among `replies` may be out of date, so that `TIME` must be asked once more.
@@ -199,11 +229,13 @@ class RedisProtocol:
     def result(self, step: Step, replies: Sequence[Any]) -> Any:
         """Return the result of a step: a `StepRefused` when the server did nothing."""
         self._answered_at = self._clock()
+        if isinstance(step, Take):
+            replies = _without_odd_quotas(replies)
         error = next((reply for reply in replies if isinstance(reply, redis.ResponseError)), None)
         if error is not None and isinstance(step, Take) and isinstance(replies[0], list):
             return self._taken_without_context(step, replies[0], error)
         if error is not None:
-            return self._refusal(error)
+            return self._refusal(error, step)
         if not isinstance(step, Take):
             return self._converted(step, replies)
         epoch = self._epoch + self._unregistered
@@ -237,7 +269,7 @@ class RedisProtocol:
         fields = dict(line.split(b":", 1) for line in role.splitlines() if b":" in line)
         return fields[b"master_replid"] != self._lineage and fields[b"master_replid2"] != _NO_LINEAGE
 
-    def _refusal(self, error: redis.ResponseError) -> StepRefused:
+    def _refusal(self, error: redis.ResponseError, step: Step | None = None) -> StepRefused:
         code = str(error).partition(" ")[0]
         if code == "NOSCRIPT":
             self._scripts_lost = True
@@ -246,7 +278,24 @@ class RedisProtocol:
             self.misplaced = True
             reason = str(self.connector.unavailable(error).reason)
             return StepRefused(f"Redis {self.connector.where}", reason, NEXT_STEPS.get(code, ""), again=True)
+        if step is not None and (code == "WRONGTYPE" or "user_script" in str(error)):
+            return self._odd(step, error)
         return StepRefused(f"Redis {self.connector.where}", str(error), NEXT_STEPS.get(code, ""))
+
+    def _odd(self, step: Step, error: redis.ResponseError) -> StepRefused:
+        """Return the refusal of a step that found a key as no program of this project writes it.
+
+        A take from several queues finds out which of them it is, and leaves it out for a while: the others are fine.
+        """
+        keys = self.shard.keys_of(step)
+        if isinstance(step, Take) and len(step.queues) > 1:
+            self._asked = list(step.queues)
+        return StepRefused(
+            f"Redis {self.connector.where}",
+            f"something else has written one of the keys {', '.join(keys)} ({str(error).partition(' script:')[0]})",
+            "Find out what does, and delete the key: TYPE and the documentation of delivery tell what it should be.",
+            foreign=True,
+        )
 
     def check(self, replies: list[Any]) -> list[Any]:
         """The replies to what was asked while connecting. Raises `LayerUnavailable` for an error among them."""

@@ -132,6 +132,10 @@ class AsyncShardedConnection:
             await part.close()
         self._shards.lost(shard, error)
 
+    async def unblock(self) -> None:
+        for part in list(self._parts.values()):
+            await part.unblock()
+
     # Taking
 
     async def _take(self, step: Take, requests: Sequence[ShardRequest]) -> Any:

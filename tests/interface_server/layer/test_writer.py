@@ -42,6 +42,9 @@ class Connection:
     def usable(self) -> bool:
         return self._connection.usable()
 
+    async def unblock(self) -> None:
+        await self._connection.unblock()
+
     async def close(self) -> None:
         await self._connection.close()
 

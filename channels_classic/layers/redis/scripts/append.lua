@@ -26,7 +26,10 @@ local function append(queue, quotas, epoch, counters, name, bounds, entries, fir
     if quotas and length == 0 then
         redis.call('DEL', quotas)
     elseif quotas then
-        kept = redis.call('EXISTS', quotas) == 1
+        -- What something else has written there is as good as nothing.
+        local held = redis.pcall('HGET', quotas, '#bytes')
+        kept = type(held) == 'string' and tonumber(held) ~= nil
+        if held and not kept then redis.call('DEL', quotas) end
     end
 
     -- When an entry expires, and its quota_key; nothing for one that is too short: something else has written it.
@@ -50,7 +53,7 @@ local function append(queue, quotas, epoch, counters, name, bounds, entries, fir
                 removed = removed + 1
                 if not deadline then broken = broken + 1 end
                 if kept then
-                    if deadline then redis.call('HINCRBY', quotas, quota_key, -1) end
+                    if deadline then mended('HINCRBY', quotas, quota_key, -1) end
                     redis.call('HINCRBY', quotas, '#bytes', 0 - #entry)  -- not -0, for an empty one
                 end
             end
@@ -125,7 +128,7 @@ local function append(queue, quotas, epoch, counters, name, bounds, entries, fir
             fresh = fresh or length == 0
             length = length + 1
             if kept then
-                redis.call('HINCRBY', quotas, quota_key, 1)
+                mended('HINCRBY', quotas, quota_key, 1)
                 redis.call('HINCRBY', quotas, '#bytes', #entry)
             end
             longest = math.max(longest, ttl)

@@ -1,6 +1,6 @@
 -- Put before scripts that count: how often something happened, by kind and channel, as fields 'kind:channel' of a hash.
 local function count(counters, field, number)
-    local total = redis.call('HINCRBY', counters, field, number)
+    local total = mended('HINCRBY', counters, field, number)
     if total == number and redis.call('HLEN', counters) > 4096 then
         -- Too many channels: what they sum up to stays, each of them begins anew.
         local sums, all = {}, redis.call('HGETALL', counters)

@@ -18,7 +18,7 @@ local function integer(number) return string.format('%.0f', number) end
 -- groups share one counter; not after the data was lost or became that of an older snapshot, since it follows the time.
 local function next_version(epoch)
     local time = redis.call('TIME')
-    local last = tonumber(redis.call('HGET', epoch, 'version') or 0)
+    local last = tonumber(mended('HGET', epoch, 'version')) or 0
     local version = math.max(last + 1, time[1] * 1000000 + time[2])
     redis.call('HSET', epoch, 'version', integer(version))
     return version
@@ -43,12 +43,15 @@ local function begin_epoch(epoch)
 end
 
 local function current_epoch(epoch)
-    return tonumber(redis.call('HGET', epoch, 'number')) or begin_epoch(epoch)
+    return tonumber(mended('HGET', epoch, 'number')) or begin_epoch(epoch)
 end
 
 -- The first version of the epoch, as text: what owners of inboxes know the epoch by, since no two epochs share it.
 local function epoch_start(epoch)
     current_epoch(epoch)
+    local since = redis.call('HGET', epoch, 'since')
+    if tonumber(since) then return since end
+    begin_epoch(epoch)  -- something else has written there
     return redis.call('HGET', epoch, 'since')
 end
 

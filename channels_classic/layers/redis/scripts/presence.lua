@@ -38,17 +38,17 @@ end
 local function notice_of(kind, here, who) return kind .. here.group .. '\0' .. who end
 
 local function notify(kind, here, identity, delay)
-    if redis.call('ZCARD', notices) >= MOST_NOTICES then return end
+    if mended('ZCARD', notices) >= MOST_NOTICES then return end
     local notice = notice_of(kind, here, who_of(identity))
     redis.call('ZADD', notices, milliseconds() + delay, notice)
-    redis.call('HSET', noticed, notice, identity)
+    mended('HSET', noticed, notice, identity)
     redis.call('PEXPIRE', notices, NOTICES_TTL)
     redis.call('PEXPIRE', noticed, NOTICES_TTL)
 end
 
 local function forget_notice(notice)
-    redis.call('HDEL', noticed, notice)
-    return redis.call('ZREM', notices, notice) == 1
+    mended('HDEL', noticed, notice)
+    return mended('ZREM', notices, notice) == 1
 end
 
 -- A socket of somebody is gone.
@@ -96,8 +96,8 @@ local function clear(here, delay)
 end
 
 local function keep_presence(here, ttl)
-    redis.call('SADD', base .. 'presence_inboxes', here.inbox)
-    redis.call('SADD', base .. 'presence_groups:' .. here.inbox, here.group)
+    mended('SADD', base .. 'presence_inboxes', here.inbox)
+    mended('SADD', base .. 'presence_groups:' .. here.inbox, here.group)
     local inboxes, groups = base .. 'presence_inboxes', base .. 'presence_groups:' .. here.inbox
     for _, key in ipairs({here.identities, here.people, inboxes, groups}) do
         redis.call('PEXPIRE', key, ttl)

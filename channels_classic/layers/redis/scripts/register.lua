@@ -12,8 +12,8 @@
 -- {0, lineage, former server, former lineage}. In all other cases a new one begins.
 local NONE = string.rep('0', 40)
 local server, lineage, former = identity()
-local known_server, known_lineage, known_node, number = unpack(redis.call('HMGET', KEYS[1], 'server', 'lineage', 'node', 'number'))
-if not number then
+local known_server, known_lineage, known_node, number = unpack(mended('HMGET', KEYS[1], 'server', 'lineage', 'node', 'number'))
+if not tonumber(number) then
     number = begin_epoch(KEYS[1])
 else
     local moved = false

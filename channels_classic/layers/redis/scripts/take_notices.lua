@@ -3,7 +3,7 @@
 -- Returns {notice, identity, …}. Members of a dead inbox are gone without a grace: they had theirs.
 local GROUPS = 50  -- of one dead inbox in one call, so that none keeps the server busy for long
 redis.call('SET', listening, '1', 'PX', ARGV[1])
-for _, inbox in ipairs(redis.call('SMEMBERS', base .. 'presence_inboxes')) do
+for _, inbox in ipairs(mended('SMEMBERS', base .. 'presence_inboxes')) do
     if inbox ~= '' and redis.call('EXISTS', base .. 'alive:' .. inbox) == 0 then
         local groups = base .. 'presence_groups:' .. inbox
         for _, group in ipairs(redis.call('SPOP', groups, GROUPS)) do clear(place(group, inbox), 0) end
@@ -11,8 +11,8 @@ for _, inbox in ipairs(redis.call('SMEMBERS', base .. 'presence_inboxes')) do
     end
 end
 local found = {}
-for _, notice in ipairs(redis.call('ZRANGE', notices, '-inf', milliseconds(), 'BYSCORE', 'LIMIT', 0, ARGV[2])) do
-    local identity = redis.call('HGET', noticed, notice)
+for _, notice in ipairs(mended('ZRANGE', notices, '-inf', milliseconds(), 'BYSCORE', 'LIMIT', 0, ARGV[2])) do
+    local identity = mended('HGET', noticed, notice)
     forget_notice(notice)
     if identity then
         found[#found + 1] = notice

@@ -1,0 +1,147 @@
+"""Keys of the layer in which something else has written: that hits the users of that key alone, and they are told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from channels_classic.exceptions import StepRefused
+from channels_classic.layers.codec import Kind, decode
+from channels_classic.layers.names import new_inbox
+from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.steps import Announce, GetPrograms, Heartbeat, Take, TakeNotices
+from tests.faults.test_groups import end, session_on
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import eventually, eventually_async
+
+pytestmark = pytest.mark.timeout(60)
+
+SHARED = {
+    "epoch as a list": ["RPUSH", "epoch", "x"],
+    "epoch as a text": ["SET", "epoch", "x"],
+    "epoch without a number": ["HSET", "epoch", "number", "abc"],
+    "epoch without a start": ["HSET", "epoch", "since", "abc"],
+    "epoch without a version": ["HSET", "epoch", "version", "abc"],
+    "counters as a text": ["SET", "counters", "x"],
+    "a counter that is not a number": ["HSET", "counters", "messages:jobs", "abc"],
+    "inboxes as a text": ["SET", "inboxes", "x"],
+    "programs as a list": ["RPUSH", "programs", "x"],
+    "notices as a text": ["SET", "notices", "x"],
+    "noticed as a text": ["SET", "noticed", "x"],
+    "listening as a list": ["RPUSH", "listening", "x"],
+    "inboxes with presence as a text": ["SET", "presence_inboxes", "x"],
+    "groups with presence as a text": ["SET", "presence_groups:{inbox}", "x"],
+    "quotas as a text": ["SET", "quotas:{inbox}", "x"],
+    "quotas without a number of bytes": ["HSET", "quotas:{inbox}", "#bytes", "abc"],
+    "a quota that is not a number": ["HSET", "quotas:{inbox}", "client", "abc"],
+    "a restoration as a list": ["RPUSH", "restored:{inbox}", "x"],
+    "a liveness as a list": ["RPUSH", "alive:{inbox}", "x"],
+}
+"""Commands that write into keys which hold nothing that cannot be made anew."""
+
+
+def write(server: RedisServer, words: list[str], inbox: str = "") -> None:
+    command, key, *rest = [word.format(inbox=inbox) for word in words]
+    if command != "HSET":
+        server.command("DEL", f"asgi:{{0}}:{key}")
+    server.command(command, f"asgi:{{0}}:{key}", *rest)
+
+
+@pytest.mark.parametrize("written", SHARED)
+def test_what_can_be_made_anew_is(redis_server: RedisServer, redis_url: str, written: str) -> None:
+    inbox = new_inbox()
+    known = RedisChannelLayer(hosts=[redis_url])
+    known.run([Heartbeat(inbox)])
+    for number in range(70):  # so that there are quotas
+        known.send(f"{inbox}client", {"n": number})
+    write(redis_server, SHARED[written], inbox)
+    for layer in (known, RedisChannelLayer(hosts=[redis_url])):
+        results = layer.run([Heartbeat(inbox), TakeNotices(1), Announce("me", b"", 10), GetPrograms()])
+        assert not any(isinstance(result, StepRefused) for result in results)
+        layer.group_add("room", f"{inbox}client", who="ada", info={})
+        layer.send(f"{inbox}client", {"n": 1})
+        layer.send("jobs", {"n": 1})
+        assert layer.receive(["jobs"]) == ("jobs", {"n": 1})
+        layer.send_group("room", {"n": 2})
+        (taken,) = layer.run([Take([inbox], 500)])
+        kinds = [decode(item.payload)[0] for item in taken.items]
+        assert kinds.count(Kind.GROUP) == 1
+        assert len(taken.lost) in ((0, 70, 71) if "epoch" in written else (0,))
+        layer.group_discard("room", f"{inbox}client")
+        layer.close()
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "a group": (["SET", "group:odd", "x"], "group:odd"),
+    "members": (["SET", "members:odd:{inbox}", "x"], "members:odd:"),
+    "left": (["SET", "left:odd:{inbox}", "x"], "left:odd:"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_group_key_of_another_type_hits_that_group_alone_until_it_is_deleted(
+    own_redis: RedisServer, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    words, named = REFUSED[what]
+
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url])
+        session, found = await session_on(RedisChannelLayer(hosts=[own_redis.url]), 2)
+        for channel in found:
+            for group in ("odd", "fine"):
+                await layer.group_add_async(group, channel)
+        await layer.send_group_async("odd", {"text": "before"})
+        write(own_redis, words, session.inbox)
+        with pytest.raises(StepRefused, match=named) as refused:
+            await layer.group_discard_async("odd", next(iter(found)))
+        assert refused.value.foreign
+        assert "delete the key" in str(refused.value)
+        # All data but that key is lost: the other group is written again in spite of it.
+        for key in own_redis.command_list("KEYS", "asgi:*"):
+            if named not in key:
+                own_redis.command("DEL", key)
+        await eventually_async(lambda: len(layer.group_channels("fine")) == 2, 20)
+        await layer.send_group_async("fine", {"text": "after"})
+        await eventually_async(lambda: all(client.got[-1:] == ["after"] for client in found.values()), 10)
+        for key in own_redis.command_list("KEYS", f"asgi:*{named}*"):
+            own_redis.command("DEL", key)
+        for channel in found:
+            await layer.group_add_async("odd", channel)
+        await layer.send_group_async("odd", {"text": "healed"})
+        await eventually_async(lambda: all(client.got[-1:] == ["healed"] for client in found.values()), 10)
+        await end(session)
+        await layer.close_async()
+        layer.close()
+
+    asyncio.run(main())
+    assert sum(named in record.message for record in caplog.records) <= 6
+
+
+def test_a_channel_that_is_not_a_list_does_not_keep_others_from_their_readers(
+    own_redis: RedisServer,
+) -> None:
+    layer = RedisChannelLayer(hosts=[own_redis.url])
+    write(own_redis, ["SET", "queue:odd", "x"])
+    with pytest.raises(StepRefused, match="queue:odd"):
+        layer.send("odd", {"n": 1})
+    got: list[Any] = []
+
+    def receive() -> bool:
+        try:
+            got.append(layer.receive(["odd", "fine"])[1])
+        except StepRefused as error:
+            assert "queue:odd" in str(error)  # noqa: PT017
+            return False
+        return True
+
+    eventually(receive)
+    for number in range(20):
+        layer.send("fine", {"n": number})
+        assert receive()
+    assert got[-20:] == [{"n": number} for number in range(20)]
+    own_redis.command("DEL", "asgi:{0}:queue:odd")
+    layer.send("odd", {"n": 99})
+    eventually(lambda: receive() and got[-1] == {"n": 99}, 15)
+    layer.close()
