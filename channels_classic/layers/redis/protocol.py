@@ -127,7 +127,7 @@ class RedisProtocol:
 
         What follows a take is among them: what a user takes who may not ask for it would be lost.
         """
-        return [*INTRODUCTION, *self.connector.questions, *LOAD, TIME, ("HGET", self.shard.keys.quotas(""), "#counted")]
+        return [*INTRODUCTION, *self.connector.questions, *LOAD, TIME, ("HGET", self.shard.keys.epoch, "number")]
 
     def handshake(self, replies: Sequence[Any]) -> Command:
         """Return the command that registers the connection. Raise `LayerUnavailable` for a server that is too old."""
@@ -298,8 +298,11 @@ class RedisProtocol:
         )
 
     def check(self, replies: list[Any]) -> list[Any]:
-        """The replies to what was asked while connecting. Raises `LayerUnavailable` for an error among them."""
+        """The replies to what was asked while connecting. Raises `LayerUnavailable` for an error among them.
+
+        An epoch of another type is none: the registration makes it anew.
+        """
         for reply in replies:
-            if isinstance(reply, redis.ResponseError):
+            if isinstance(reply, redis.ResponseError) and not str(reply).startswith("WRONGTYPE"):
                 raise self.connector.unavailable(reply)
         return replies
