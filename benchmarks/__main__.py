@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> Results:
 def main() -> int:
     """The status of the program: 1 when something could not be measured, or this project answered wrongly."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one round of a second each, for a first look")
+    parser.add_argument("--quick", action="store_true", help="one round of half a second each, for a first look")
     parser.add_argument("--rounds", type=int, help="default: 5")
     parser.add_argument("--seconds", type=float, help="for which each client measures; default: 2")
     parser.add_argument("--only", nargs="*", choices=[scenario.key for scenario in SCENARIOS])
@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS / f"{time.strftime('%Y-%m-%d-%H%M')}.json")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
-    options.seconds = options.seconds or (1.0 if options.quick else 2.0)
+    options.seconds = options.seconds or (0.5 if options.quick else 2.0)
     more_descriptors()
     results = run(options)
     tables = (goals_table(results), costs_table(results), figures_table(results))

@@ -7,7 +7,6 @@ answered, or until the interface server is known to be dead. Knows nothing of re
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
 from channels_classic.channel import Channel
@@ -59,7 +58,7 @@ class RemoteClient:
         """Ask again; return True if the interface server is dead. That a channel is full does not prove it."""
         layer = self._reply_channel.channel_layer
         (push,) = layer.planner.pushes([Outgoing(self._reply_channel.name, question)], {})
-        (result,) = layer.run([replace(push, alive=True)])
+        (result,) = layer.run([push._replace(alive=True)])
         return not isinstance(result, StepRefused) and Status.DEAD in result
 
     def is_gone(self) -> bool:

@@ -23,7 +23,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from tests.support.commands import run_command
 from tests.support.processes import Process
 from tests.support.redis_server import free_port
-from tests.support.waiting import scaled
+from tests.support.waiting import eventually, scaled
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -105,7 +105,8 @@ class Site:
         for worker in self.workers:
             worker.wait_for_line("Listening on channels")
         if count:
-            assert self.get(self.page)[0] == 200, self.output
+            # An interface server that has not reached its layer within some seconds serves, and answers 503.
+            eventually(lambda: self.get(self.page)[0] == 200, 20)
 
     def stop_workers(self) -> None:
         for worker in self.workers:

@@ -1,7 +1,8 @@
 -- Put before scripts about the members of one inbox in one group; follows epoch.lua and presence.lua.
 -- KEYS[1]  group: sorted set of inboxes by version, negative where the inbox was found dead
 -- KEYS[2]  members of this inbox: set   KEYS[3]  epoch   KEYS[4]  epoch for which its owner has written its memberships
--- KEYS[5]  members to leave out when the owner restores them: sorted set by epoch; and two notes   KEYS[6]  notices
+-- KEYS[5]  members to leave out when the owner restores them: sorted set by version or start of the epoch; and two notes
+-- KEYS[6]  notices
 -- ARGV[1]  inbox   ARGV[2]  milliseconds a membership lasts
 local group, members, epoch, restored, left, inbox, ttl = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1], ARGV[2]
 local since = epoch_start(epoch)

@@ -24,5 +24,10 @@ end
 if not gone and not is_restored() then
     -- The owner has yet to restore its memberships, from an index that may not have seen this change.
     for index = 4, #ARGV do note(ARGV[index], since, NOTED) end
+elseif not gone and previous == 0 then
+    -- Everything may have been lost since the owner last looked. If so, it restores them within EMPTIED_TTL.
+    local now = next_version(epoch)
+    redis.call('ZREMRANGEBYSCORE', left, '-inf', integer(now - EMPTIED_TTL * 1000))
+    for index = 4, #ARGV do note(ARGV[index], integer(now), EMPTIED_TTL) end
 end
 return {previous, version}

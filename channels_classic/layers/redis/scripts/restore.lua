@@ -4,7 +4,8 @@
 if is_restored() then return end
 current_version()
 for index = 3, #ARGV do
-    if redis.call('ZSCORE', left, ARGV[index]) ~= since then redis.call('SADD', members, ARGV[index]) end
+    local noted = tonumber(redis.call('ZSCORE', left, ARGV[index]) or 0)
+    if noted < tonumber(since) then redis.call('SADD', members, ARGV[index]) end
 end
 if redis.call('EXISTS', members) == 1 then
     change_version()
