@@ -205,6 +205,7 @@ class StoreMachine(RuleBasedStateMachine):
         key = (group, inbox)
         previous = set(self.model.members.get(key, ()))
         self.model.members[key] = previous - {*members}
+        self._forget_silent_owners()
         if not gone and inbox not in self.model.restored:
             self.model.left.setdefault(key, set()).update(members)
             self.model.deadlines[key] = self.clock.now + GROUP_EXPIRY
@@ -215,6 +216,7 @@ class StoreMachine(RuleBasedStateMachine):
     def restore(self, group: str, inbox: str, members: list[str]) -> None:
         self.store.run(Lookup(group))
         self.model.forget_lapsed(self.clock.now)
+        self._forget_silent_owners()
         assert self.store.run(Restore(group, inbox, members)) is None
         if inbox not in self.model.restored:
             key = (group, inbox)
@@ -223,6 +225,10 @@ class StoreMachine(RuleBasedStateMachine):
             self.model.deadlines[key] = self.clock.now + GROUP_EXPIRY
             self.model.last_version = self.store.run(Members(group, inbox)).version or self.model.last_version
             self.model.versions[key] = self.model.last_version
+
+    def _forget_silent_owners(self) -> None:
+        """Follow the store, which forgets owners once all memberships that they may have had are over."""
+        self.model.restored &= self.store.memberships.owners.keys()
 
     @rule(group=groups, inbox=inboxes)
     def renew(self, group: str, inbox: str) -> None:
