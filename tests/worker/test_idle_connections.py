@@ -93,7 +93,9 @@ def test_a_reply_arrives_though_the_server_closed_the_connection_of_its_worker(
         send_work(layer, kind, 4)
         assert drain(layer, "answers", 1, TIMEOUT)[0]["number"] == 7
         assert worker.stop() == 0
-        assert "Retrying" not in worker.output, f"an idle connection that was closed is no outage:\n{worker.output}"
+        assert "Retrying" not in worker.output, (
+            f"the end of an idle connection was taken for an outage:\n{worker.output}"
+        )
 
 
 @pytest.mark.parametrize("seconds", [0.2, 2])

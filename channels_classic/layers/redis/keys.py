@@ -45,9 +45,9 @@ class Keys:
         return f"{self.start}members:{group}:{inbox}"
 
     def left(self, group: str, inbox: str) -> str:
-        """Sorted set: the clients of an inbox that left a group before the owner restored its memberships, by epoch.
+        """Sorted set: the clients of an inbox to leave out when its owner restores a group, by when they left.
 
-        Two notes are among them: that members were lost, and that the last one left.
+        Two notes are among them: that members were lost, and that the last one left. See group.lua.
         """
         return f"{self.start}left:{group}:{inbox}"
 

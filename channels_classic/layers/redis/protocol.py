@@ -61,6 +61,10 @@ ROLE: Command = ("INFO", "replication")
 _FOREIGN_DATA = "Find out which other program writes keys that begin with the `prefix` of this layer."
 
 
+def _first_error(replies: Sequence[Any]) -> redis.ResponseError | None:
+    return next((reply for reply in replies if isinstance(reply, redis.ResponseError)), None)
+
+
 def _without_odd_quotas(replies: Sequence[Any]) -> Sequence[Any]:
     """Return the replies to a take without errors of quotas that something else has written: there are none then."""
     return [
@@ -229,9 +233,10 @@ class RedisProtocol:
     def result(self, step: Step, replies: Sequence[Any]) -> Any:
         """Return the result of a step: a `StepRefused` when the server did nothing."""
         self._answered_at = self._clock()
-        if isinstance(step, Take):
+        error = _first_error(replies)
+        if error is not None and isinstance(step, Take):
             replies = _without_odd_quotas(replies)
-        error = next((reply for reply in replies if isinstance(reply, redis.ResponseError)), None)
+            error = _first_error(replies)
         if error is not None and isinstance(step, Take) and isinstance(replies[0], list):
             return self._taken_without_context(step, replies[0], error)
         if error is not None:
