@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..asgi import Receive
+from ..close_codes import NO_STATUS
 from .inbound import CONNECT, RECEIVE
-from .state import NO_STATUS
 
 
 class ClientReader:

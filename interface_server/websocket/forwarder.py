@@ -14,12 +14,12 @@ from typing import Any
 
 from channels_classic.layers.planner import Outgoing
 
+from ..close_codes import TOO_BIG, TRY_AGAIN_LATER
 from ..config import InterfaceConfig
 from ..layer.session import LayerSession
 from ..layer.writer import SendResult
 from . import actions
 from .inbound import RECEIVE, InboundLimits, InboundQueue
-from .state import TOO_BIG, TRY_AGAIN_LATER
 
 logger = logging.getLogger("channels_classic.interface_server")
 
