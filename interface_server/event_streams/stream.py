@@ -1,7 +1,7 @@
 """One event stream, as ASGI: takes a request for server-sent events, and looks like a WebSocket to the application.
 
 The events of a WebSocket that are sent become parts of a response; messages that the client posts come in as its
-frames. What a WebSocket is told and how it is limited, counted, drained and closed is in `websocket`, once for both.
+frames. Decisions on replies, limits, counts, draining and closing are in `websocket`, once for both.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class EventStream:
         scope[EVENT_STREAM] = self
 
     def join(self, session: LayerSession, socket: WebSocket) -> None:
-        """Belong to a session, as the `socket` that sends and receives through this."""
+        """Join a session, as the `socket` that sends and receives through this."""
         self._session, self._socket = session, socket
 
     # What the WebSocket receives

@@ -90,7 +90,7 @@ class HttpProtocol(HttpToolsProtocol):
             asyncio.get_running_loop().call_soon(watcher)
 
     def unwatch(self, watcher: Callable[[], None]) -> None:
-        """Call `watcher` no more. By now the next pipelined request may watch in its place."""
+        """Stop calling `watcher`. By now the next pipelined request may watch in its place."""
         if self._watcher == watcher:
             self._watcher = None
 
@@ -109,7 +109,7 @@ class HttpProtocol(HttpToolsProtocol):
     def stream(self, on_shutdown: Callable[[], None]) -> StreamProtocol:
         """Give the connection to the response under way, which has not begun, as the last one of the connection.
 
-        Like a WebSocket it stays open for long, so what this object is needed for no longer is freed.
+        Like a WebSocket it stays open for long, so everything that this object no longer needs is freed.
         """
         cycle, transport, state = self._running, self.transport, self.server_state
         stream = StreamProtocol(state, transport, cycle, on_shutdown)

@@ -52,7 +52,7 @@ class StreamProtocol(FlowControl):
             self._limit_silence(ping_interval + ping_timeout)
 
     def _limit_silence(self, seconds: float) -> None:
-        """Let the connection end when the client acknowledges nothing, or has no room, for so long.
+        """End the connection when the client acknowledges nothing, or has no room, for `seconds`.
 
         A stream has no pongs. Its heartbeats are data that the kernel of the client has to acknowledge; by default
         Linux waits about 15 minutes for that. In `tcp(7)`: `TCP_USER_TIMEOUT`, in milliseconds.

@@ -49,7 +49,7 @@ class KeepAlive(FlowControl, ABC):
             self._schedule(self._config.ws_ping_interval, self._send_ping)
 
     def _pong_timed_out(self) -> None:
-        """Close, unless the client had not its full time since reading continued: in a pause its pong cannot arrive."""
+        """Close, if the client had its full time since reading continued: during a pause its pong cannot arrive."""
         now = self._loop.time()
         waits_since = now if self._reading_paused else self._read_at
         left = waits_since + (self._config.ws_ping_timeout or 0) - now

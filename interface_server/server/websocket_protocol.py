@@ -6,8 +6,8 @@ transport at once, so that a broadcast is encoded once; `listen` delivers the cl
 turn of the event loop per message; `resume_reading` continues after the listener has paused; `abort` closes the
 connection at once.
 
-Before the handshake is answered nothing is read but kept, up to a bound: RFC 6455 allows a client to send nothing yet,
-and what it sends is answered after the 101 this way.
+Until the handshake is answered, what arrives is kept unread, up to a bound: RFC 6455 allows a client to send nothing
+yet, and this way it is answered after the 101.
 """
 
 from __future__ import annotations

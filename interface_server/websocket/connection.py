@@ -269,7 +269,7 @@ class WebSocket(Forwarder):
         return self.state is SocketState.OPEN
 
     def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
-        """Tell a client that recovers up to where it has everything, or that something is gone."""
+        """Send a client that recovers the cursor up to which it has everything, or a gap."""
         if self._format is not None:
             self._deliver(self._format.note(group, cursor, gap=gap))
 
