@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-NORMAL = 1000
+from .close_codes import NORMAL, is_close_code
+
 KEYS = frozenset({"accept", "bytes", "text", "close"})
 
 
@@ -69,8 +70,3 @@ def _code(close: Any) -> int | None:
     if isinstance(close, int) and is_close_code(close):
         return close
     raise ValueError(f"'close' is {_shown(close)}: expected true, 1000 to 1014 but for 1004 to 1006, or 3000 to 4999")
-
-
-def is_close_code(code: int) -> bool:
-    """Return True if an endpoint may send `code` (RFC 6455, section 7.4, and the IANA registry)."""
-    return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))

@@ -138,7 +138,7 @@ class Acceptor:
     # As uvicorn calls it
 
     def close(self) -> None:
-        """Accept nothing more, and end the handshakes under way."""
+        """Accept nothing more, and end the handshakes in progress."""
         self._stop()
         for task in self._handshakes:
             task.cancel()
@@ -158,6 +158,6 @@ class Acceptor:
                 self._loop.remove_reader(self._listener)
 
     async def wait_closed(self) -> None:
-        """Return when no handshake is under way."""
+        """Return when no handshake is in progress."""
         if self._handshakes:
             await asyncio.wait(list(self._handshakes))

@@ -76,7 +76,7 @@ class EventWriter(ClientWriter):
 
 
 class EventFormat:
-    """An event stream: events whose ids hold the cursors of all groups, those that the client came back with too.
+    """An event stream: events whose ids hold the cursors of all groups, including those the client came back with.
 
     An id has a bound. In more groups than fit into it the oldest cursors are left out: a client that comes back has
     none for these.
@@ -92,11 +92,11 @@ class EventFormat:
 
     @property
     def keys(self) -> dict[str, Any]:
-        """The cursors in the last id that the client has, and the word that this is a stream."""
+        """The cursors in the last id that the client has, and the transport."""
         return {"cursors": self._offered, "transport": "sse"}
 
     def frame(self, broadcast: Broadcast) -> bytes | None:
-        """Return the event, which all streams have in common that are in one recoverable group, or in none."""
+        """Return the event, which streams share that are in one recoverable group, or in none."""
         event, cursor = broadcast.event, broadcast.cursor
         if event is None or not cursor:
             return event
