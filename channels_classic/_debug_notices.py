@@ -48,7 +48,7 @@ def warn_of_ignored_frame(message: Any) -> None:
         router = getattr(message.channel_layer, "router", None)
         known = dict.fromkeys(_paths(router.root.routing, "websocket.receive")) if router is not None else {}
         shown = f"Its routes have the path {', '.join(map(repr, [*known][:5]))}." if known else "Add one."
-        text = "No route of websocket.receive takes the frames of sockets at %r: they are ignored. %s"
+        text = "No route for websocket.receive matches sockets at %r: their frames are ignored. %s"
         if _is_new("socket", path):
             logger.warning(text, path, shown)
 
@@ -81,7 +81,7 @@ def report_empty_group(channel_layer: Any, name: str) -> None:
     near = get_close_matches(name, _joined - {name}, 1)
     hint = f"Did you mean {near[0]!r}?" if near else "Is it the name that is given to Group(…).add()?"
     level = logging.WARNING if near else logging.INFO
-    logger.log(level, "Nobody is in the group %r: what is sent to it reaches nobody. %s", name, hint)
+    logger.log(level, "The group %r has no members: messages to it reach nobody. %s", name, hint)
 
 
 def _on_event_loop() -> bool:

@@ -76,8 +76,8 @@ def test_frames_that_no_route_takes_are_warned_of_once_for_each_path(warnings: L
     with running(worker):
         eventually(lambda: len(warnings()) == 2)
     assert sorted(line.partition(": ")[0] for line in warnings()) == [
-        "No route of websocket.receive takes the frames of sockets at '/chat'",
-        "No route of websocket.receive takes the frames of sockets at '/elsewhere'",
+        "No route for websocket.receive matches sockets at '/chat'",
+        "No route for websocket.receive matches sockets at '/elsewhere'",
     ]
 
 
@@ -87,7 +87,7 @@ def test_the_paths_of_the_routes_that_exist_are_named(warnings: Lines) -> None:
     layer = ChannelLayerWrapper(ChannelLayer(), "default", routing)
     null_consumer(Message({"path": "/chat", "text": "hello"}, "websocket.receive", layer))
     (line,) = warnings()
-    assert line.endswith(r"they are ignored. Its routes have the path '^/chat/(?P<room>\\w+)/$', '^/news/'.")
+    assert line.endswith(r"their frames are ignored. Its routes have the path '^/chat/(?P<room>\\w+)/$', '^/news/'.")
 
 
 def test_a_group_that_nobody_is_in_is_reported_once_with_the_nearest(caplog: pytest.LogCaptureFixture) -> None:
@@ -96,8 +96,8 @@ def test_a_group_that_nobody_is_in_is_reported_once_with_the_nearest(caplog: pyt
     for name in ("chat-lobby", "chat-loby", "chat-loby", "news"):
         Group(name).send({"text": "hello"})
     assert [record.getMessage() for record in caplog.records] == [
-        "Nobody is in the group 'chat-loby': what is sent to it reaches nobody. Did you mean 'chat-lobby'?",
-        "Nobody is in the group 'news': what is sent to it reaches nobody. "
+        "The group 'chat-loby' has no members: messages to it reach nobody. Did you mean 'chat-lobby'?",
+        "The group 'news' has no members: messages to it reach nobody. "
         "Is it the name that is given to Group(…).add()?",
     ]
 

@@ -162,7 +162,7 @@ def test_a_bad_message_stores_nothing_and_the_server_goes_on(
     run(layer, rounds=2)
     assert stored() == [("test", {})]
     (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert "A delayed message is dropped: " in record.getMessage()
+    assert "Dropped a delayed message: " in record.getMessage()
     assert layer.losses.as_dict() == {"undecodable": 1}
 
 

@@ -252,7 +252,7 @@ class Supervisor(Generic[P]):
             return  # killed, and the kernel has not ended it yet
         if process.silence > REPLACE_AFTER and self._may_kill(process):
             self._logger.error(
-                "%s %d has been standing still for %.0f s: killing it.", self.name, process.pid, process.silence
+                "%s %d has not run for %.0f s: killing it.", self.name, process.pid, process.silence
             )
             process.kill(Reason.STUCK)
         elif process.pid not in self._stuck:
