@@ -64,21 +64,21 @@ def _paths(entries: Iterable[Any], channel: str, prefix: str = "") -> Iterator[s
 
 
 def remember_group(name: str) -> None:
-    """Note that a member is added, so that the name can be suggested for one that resembles it."""
+    """Remember a name that members are added to: it is right, and can be suggested for one that resembles it."""
     if settings.DEBUG and len(_joined) < _MOST:
         _joined.add(name)
 
 
 def report_empty_group(channel_layer: Any, name: str) -> None:
-    """Log that nobody is in a group that is sent to: often that is right, sometimes the name is misspelt."""
-    if not settings.DEBUG or _on_event_loop() or not _is_new("group", name):
+    """Log that nobody is in a group to which this process has added nobody: its name may be misspelt."""
+    if not settings.DEBUG or name in _joined or _on_event_loop() or not _is_new("group", name):
         return
     try:
         if channel_layer.group_count(name):
             return
     except (AttributeError, ChannelsError):  # a layer of another package; or the send itself will raise
         return
-    near = get_close_matches(name, _joined - {name}, 1)
+    near = get_close_matches(name, _joined, 1)
     hint = f"Did you mean {near[0]!r}?" if near else "Is it the name that is given to Group(…).add()?"
     level = logging.WARNING if near else logging.INFO
     logger.log(level, "The group %r has no members: messages to it reach nobody. %s", name, hint)

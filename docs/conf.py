@@ -53,7 +53,7 @@ CONTENTS = {
         "Learn": ["tutorial/index", "howto/index", "migrate", "move/index", "channels-4", "faq"],
         "Run": ["worker", "tasks", "deploy", "deploy/README", "logs", "metrics", "checks", "troubleshooting"],
         "Look up": ["messages", "reference/README", "api", "compatibility", "glossary"],
-        "Understand": ["delivery", "ordering", "groups", "security", "performance", "architecture", "design"],
+        "Understand": ["delivery", "ordering", "groups", "security", "performance", "figures", "architecture", "design"],
     },
     "tutorial/index": {"": ["1", "2", "3", "4"]},
     "howto/index": {"": ["*"]},
