@@ -31,8 +31,8 @@ def warn_of_unrouted_channel(channel_layer: Any, name: str) -> None:
     near = get_close_matches(name, router.channels, 1)
     hint = f"did you mean {near[0]!r}?" if near else "add a route() for it, or correct the name."
     if _is_new("channel", name):
-        text = "No route of the layer %r consumes what is sent to %r: %s"
-        logger.warning(text, channel_layer.alias, name, hint)
+        alias = channel_layer.alias
+        logger.warning("No route of the layer %r consumes what is sent to %r: %s", alias, name, hint)
 
 
 OTHERS = frozenset(
@@ -48,9 +48,10 @@ def warn_of_ignored_frame(message: Any) -> None:
         router = getattr(message.channel_layer, "router", None)
         known = dict.fromkeys(_paths(router.root.routing, "websocket.receive")) if router is not None else {}
         shown = f"Its routes have the path {', '.join(map(repr, [*known][:5]))}." if known else "Add one."
-        text = "No route for websocket.receive matches sockets at %r: their frames are ignored. %s"
         if _is_new("socket", path):
-            logger.warning(text, path, shown)
+            logger.warning(
+                "No route for websocket.receive matches sockets at %r: their frames are ignored. %s", path, shown
+            )
 
 
 def _paths(entries: Iterable[Any], channel: str, prefix: str = "") -> Iterator[str]:
