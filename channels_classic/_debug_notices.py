@@ -43,15 +43,13 @@ OTHERS = frozenset(
 
 def warn_of_ignored_frame(message: Any) -> None:
     """Warn when the null consumer, which stands for the routes that are missing, gets a frame; once for each path."""
-    if settings.DEBUG and message.channel.name == "websocket.receive":
-        path = str(message.get("path", ""))
-        router = getattr(message.channel_layer, "router", None)
-        known = dict.fromkeys(_paths(router.root.routing, "websocket.receive")) if router is not None else {}
-        shown = f"Its routes have the path {', '.join(map(repr, [*known][:5]))}." if known else "Add one."
-        if _is_new("socket", path):
-            logger.warning(
-                "No route for websocket.receive matches sockets at %r: their frames are ignored. %s", path, shown
-            )
+    path = str(message.get("path", ""))
+    if not settings.DEBUG or message.channel.name != "websocket.receive" or not _is_new("socket", path):
+        return
+    router = getattr(message.channel_layer, "router", None)
+    known = dict.fromkeys(_paths(router.root.routing, "websocket.receive")) if router is not None else {}
+    hint = f"Its routes have the path {', '.join(map(repr, [*known][:5]))}." if known else "Add one."
+    logger.warning("No route for websocket.receive matches sockets at %r: their frames are ignored. %s", path, hint)
 
 
 def _paths(entries: Iterable[Any], channel: str, prefix: str = "") -> Iterator[str]:
