@@ -82,7 +82,10 @@ def test_frames_that_no_route_takes_are_warned_of_once_for_each_path(warnings: L
 
 
 def test_the_paths_of_the_routes_that_exist_are_named(warnings: Lines) -> None:
-    inner = [route("websocket.receive", consume, path=r"(?P<room>\w+)/$"), route("websocket.connect", consume, path="x")]
+    inner = [
+        route("websocket.receive", consume, path=r"(?P<room>\w+)/$"),
+        route("websocket.connect", consume, path="x"),
+    ]
     routing = [include(inner, path="^/chat/"), route("websocket.receive", consume, path="^/news/")]
     layer = ChannelLayerWrapper(ChannelLayer(), "default", routing)
     null_consumer(Message({"path": "/chat", "text": "hello"}, "websocket.receive", layer))
@@ -97,8 +100,7 @@ def test_a_group_that_nobody_is_in_is_reported_once_with_the_nearest(caplog: pyt
         Group(name).send({"text": "hello"})
     assert [record.getMessage() for record in caplog.records] == [
         "The group 'chat-loby' has no members: messages to it reach nobody. Did you mean 'chat-lobby'?",
-        "The group 'news' has no members: messages to it reach nobody. "
-        "Is it the name that is given to Group(…).add()?",
+        "The group 'news' has no members: messages to it reach nobody. Is it the name that is given to Group(…).add()?",
     ]
 
 

@@ -188,7 +188,7 @@ def test_a_row_that_can_never_be_sent_is_dropped_and_keeps_no_other_waiting(
     run(layer)
     assert layer.receive(["test"]) == ("test", {"n": 1})
     assert stored() == []
-    assert len([record for record in caplog.records if "is dropped" in record.getMessage()]) == 3
+    assert len([record for record in caplog.records if "Dropped a delayed message" in record.getMessage()]) == 3
 
 
 def layer_away() -> LayerUnavailable:
