@@ -262,7 +262,7 @@ class Worker:
             except InvalidChannelLayerError:
                 raise
             except Exception:
-                logger.exception("The loop of the worker failed and is started again.")
+                logger.exception("The worker's loop failed and was restarted.")
                 time.sleep(rng.uniform(0, _RESTART_PAUSE))
             finally:
                 self._loop = None

@@ -216,7 +216,7 @@ class LayerSession:
             try:
                 await work()
             except Exception:
-                logger.exception("A task of the interface server failed and is started again")
+                logger.exception("A task of the interface server failed and was restarted")
                 await asyncio.sleep(RESTART_PAUSE)
 
     # Clients

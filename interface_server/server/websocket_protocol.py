@@ -123,7 +123,7 @@ class WebSocketProtocol(KeepAlive):
         except ClientGone:
             pass
         except Exception:
-            logger.exception("A WebSocket is closed: an error occurred that is the interface server's own.")
+            logger.exception("Closed a WebSocket because of a bug in the interface server.")
             if self._state is ConnectionState.OPEN:
                 self._fail(INTERNAL_ERROR)
         if self._state is ConnectionState.CONNECTING:

@@ -387,7 +387,7 @@ class WebSocket(Forwarder):
 
     def _give_up(self) -> None:
         """Cut off a client that does not read."""
-        self._warn("The WebSocket %s is closed: its client does not read.")
+        self._warn("The WebSocket %s is closed: its client has stopped reading.")
         self._session.stats.cut_off["slow_socket"] += 1
         self._writer.clear()
         self._close(POLICY)
