@@ -147,7 +147,12 @@ def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLim
     addresses = " and ".join(server.addresses)
     supervisor = None
     if program.is_supervised:
-        supervisor = InterfaceSupervisor(server.sockets, program.processes, stop_timeout(program.drain))
+        supervisor = InterfaceSupervisor(
+            server.sockets,
+            program.processes,
+            stop_timeout(program.drain),
+            replaced_grace=stop_timeout(program.drain, is_replaced=True),
+        )
     observed = supervisor or server
     with (
         _probes(program, lambda: observed.health),
@@ -176,6 +181,16 @@ class ProgramObserver(ServerObserver):
         self._link = link
         self._notifier = Notifier.of_this_process()
         self._heartbeat = Heartbeat(self._notifier)
+
+    @property
+    def is_successor(self) -> bool:
+        """True if another process serves until this one is ready."""
+        return self._link is not None and self._link.is_successor
+
+    @property
+    def is_replaced(self) -> bool:
+        """True if the server stops because its successor serves."""
+        return self._link is not None and self._link.is_replaced
 
     def changed(self, state: Health) -> None:
         """Report whether the server can be used.
