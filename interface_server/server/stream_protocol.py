@@ -94,10 +94,15 @@ class StreamProtocol(FlowControl):
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end to the application."""
         self._server.connections.discard(self)
-        if not self._cycle.response_complete:
+        if self._cycle is not None and not self._cycle.response_complete:
             self._cycle.disconnected = True
         self.set()
         self.resume_writing()
+
+    def release(self) -> None:
+        """Drop the object of the request, and the application: both refer to this one."""
+        self._cycle = None
+        self._on_shutdown = _nothing
 
     # For the object of the request
 
@@ -118,3 +123,7 @@ class StreamProtocol(FlowControl):
     def write_paused(self) -> bool:
         """True while writers must wait."""
         return self._writable is not None
+
+
+def _nothing() -> None:
+    pass
