@@ -25,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ..config import ClientLimits
 from . import request_limits
 from .connect_rate import ConnectRate
+from .half_close import keep
 from .request_limits import BodyRate, Refused, RequestLimits, RequestPart
 from .request_syntax import check_headers, check_request_line, origin_form, status_of_error
 from .server_state import ServerState
@@ -155,6 +156,10 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._watcher is not None and self._running is not None and self._running.disconnected:
             self._watcher()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's closes the connection
+        """The client sends nothing more. Return True to answer its request all the same."""
+        return self._requests.part is RequestPart.NONE and not self.pipeline and keep(self.transport, self._running)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
