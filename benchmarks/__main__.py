@@ -28,9 +28,10 @@ class Bar(Protocol):
 
 @contextmanager
 def bar(total: int) -> Iterator[Bar]:
-    """A progress bar where `rich` is installed, otherwise a line for each measurement."""
-    if find_spec("rich") is None:
-        yield lambda what: print(what, flush=True)
+    """A progress bar on a terminal where `rich` is installed, otherwise a line for each measurement."""
+    if find_spec("rich") is None or not sys.stdout.isatty():
+        since = time.monotonic()
+        yield lambda what: print(f"{time.monotonic() - since:.0f} s: {what}", flush=True)
         return
     from rich.progress import (
         BarColumn,
