@@ -76,7 +76,7 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
     def _may_kill(self, process: WorkerProcess) -> bool:
         """Return whether no consumer runs in it.
 
-        A consumer may keep the whole process from running, in C code; how long it may is for --consumer-timeout to say.
+        A consumer may keep the whole process from running, in C code; --consumer-timeout limits for how long.
         """
         return process.table.heartbeat_age() == 0
 

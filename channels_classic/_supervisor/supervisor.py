@@ -254,9 +254,7 @@ class Supervisor(Generic[P]):
         if process.restart_reason is Reason.STUCK:
             return  # killed, and the kernel has not ended it yet
         if process.silence > REPLACE_AFTER and self._may_kill(process):
-            self._logger.error(
-                "%s %d has been standing still for %.0f s: killing it.", self.name, process.pid, process.silence
-            )
+            self._logger.error("%s %d has not run for %.0f s: killing it.", self.name, process.pid, process.silence)
             process.kill(Reason.STUCK)
         elif process.pid not in self._stuck:
             self._logger.error("%s %d hangs: no heartbeat for %.0f s.", self.name, process.pid, process.silence)

@@ -157,7 +157,7 @@ class LayerSession:
         return Health.NO_WORKER if limit and self.clock() - self._worker_heard_at > limit else Health.READY
 
     async def _look_for_workers(self) -> None:
-        """Find out when a worker last announced itself, if that is asked for."""
+        """Find out when a worker last announced itself, if --ready-worker asks for it."""
         if not self.config.ready_worker:
             return
         found = [program for program in await self._writer.ask(GetPrograms()) if _is_worker(program)]
@@ -221,7 +221,7 @@ class LayerSession:
             try:
                 await work()
             except Exception:
-                logger.exception("A task of the interface server failed and is started again")
+                logger.exception("A task of the interface server failed and was restarted")
                 await asyncio.sleep(RESTART_PAUSE)
 
     # Clients
@@ -231,7 +231,7 @@ class LayerSession:
         self._writer.send(send, callback)
 
     def add(self, client: Client) -> str:
-        """Register a client; gives its reply channel."""
+        """Register a client; return its reply channel."""
         return self.registry.add(client)
 
     def opened(self, client: Client) -> None:
@@ -311,7 +311,7 @@ class LayerSession:
         self._alive.set()  # groups deliver to the inbox from now on
         self._writer.repeat()
         silence, self._heard = self.clock() - self._heard, self.clock()
-        # Of a shard that cannot be reached nothing is known, so what was known of it stays.
+        # A shard that cannot be reached has no epoch here: the one known before stays.
         earlier = self._restored or (None,) * len(epochs)
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
         if epochs != self._restored:
@@ -332,7 +332,7 @@ class LayerSession:
         await self._look_for_workers()
 
     def _announce(self) -> None:
-        """Report what this process does to whoever asks what runs on the layer."""
+        """Announce what this process does, for those who ask what runs on the layer."""
         if self.clock() < self._announce_at:
             return
         self._announce_at = self.clock() + ANNOUNCE_INTERVAL - HEARTBEAT_INTERVAL / 2
@@ -349,7 +349,7 @@ class LayerSession:
         self._writer.post(facts)
 
     async def _remove_ghosts(self) -> None:
-        """End what the layer has of clients that left while it was down: others would see them for ever."""
+        """End what the layer has of clients that left while it was down: others would see them forever."""
         groups = await self._writer.ask(GetPresenceGroups(self.inbox))
         for start in range(0, len(groups), STEPS_AT_ONCE):
             batch = groups[start : start + STEPS_AT_ONCE]

@@ -156,7 +156,7 @@ def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLim
     observed = supervisor or server
     with (
         _probes(program, lambda: observed.health),
-        _metrics(program, layer, observed.samples, is_supervisor=program.is_supervised),
+        _metrics(program, layer, observed.samples),
     ):
         logger.info("Serving %s on the channel layer %s", addresses, layer)
         if supervisor is None:
@@ -168,10 +168,10 @@ def _probes(program: Program, health: Callable[[], Health]) -> AbstractContextMa
     return HealthServer(program.health, health) if program.health else nullcontext()
 
 
-def _metrics(
-    program: Program, layer: Any, collect: Collect, *, is_supervisor: bool = False
-) -> AbstractContextManager[None]:
-    return ProgramMetrics(program.metrics, layer, collect, is_supervisor) if program.metrics else nullcontext()
+def _metrics(program: Program, layer: Any, collect: Collect) -> AbstractContextManager[None]:
+    if not program.metrics:
+        return nullcontext()
+    return ProgramMetrics(program.metrics, layer, collect, program.is_supervised)
 
 
 class ProgramObserver(ServerObserver):

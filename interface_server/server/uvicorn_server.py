@@ -1,7 +1,7 @@
 """Adaptor of uvicorn's server: its configuration and what its `Server` does on start, signals and shutdown.
 
-With `http_protocol`, `unchunked` and `websocket_protocol` the only place that depends on undocumented members of
-uvicorn.
+With `http_protocol`, `stream_protocol`, `unchunked` and `websocket_protocol` the only place that depends on
+undocumented members of uvicorn.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 """Signals that stop a process; the last one does so at once."""
 
 GRACE = 10
-"""Seconds in which responses under way may finish when the server stops, if --drain does not allow more."""
+"""Seconds in which responses in progress may finish when the server stops, if --drain does not allow more."""
 
 FLUSH_TIMEOUT = 2.0
 """Seconds in which the others are answered with 503."""
@@ -144,6 +144,8 @@ class UvicornServer(uvicorn.Server):
     its WebSockets over `drain` seconds.
     """
 
+    server_state: ServerState
+
     def __init__(
         self,
         config: uvicorn.Config,
@@ -154,7 +156,7 @@ class UvicornServer(uvicorn.Server):
         observer: ServerObserver,
     ) -> None:
         super().__init__(config)
-        self._state = self.server_state = ServerState()
+        self.server_state = ServerState()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drain_time = drain
         self._limits = limits
@@ -178,7 +180,7 @@ class UvicornServer(uvicorn.Server):
             raise SystemExit(1)
         self._session = self.lifespan.state.pop(SESSION, None)
         if self._session is not None:
-            self._session.stats.refused = self._state.refused
+            self._session.stats.refused = self.server_state.refused
         self._loop = asyncio.get_running_loop()
         self._beat()
         if self._observer.is_successor:
@@ -324,7 +326,7 @@ class UvicornServer(uvicorn.Server):
         )
 
     async def _drain(self) -> None:
-        """Close the sockets one by one, while requests are answered and handshakes under way are decided."""
+        """Close the sockets one by one, while requests are answered and pending handshakes are decided."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         schedule: DrainSchedule[WebSocket | Request] = DrainSchedule(begun, self._drain_time, rng.shuffle)
