@@ -30,14 +30,14 @@ def parse_reply(message: Mapping[str, Any], *, waiting: bool) -> ParsedReply:
     unknown = message.keys() - KEYS
     if unknown:
         raise ValueError(
-            f"a WebSocket message has no key {min(map(repr, unknown))}: expected are {', '.join(sorted(KEYS))}"
+            f"a WebSocket message has the unknown key {min(map(repr, unknown))}: expected {', '.join(sorted(KEYS))}"
         )
     accept, close = message.get("accept"), message.get("close")
     if accept not in (None, True, False):
         raise ValueError(f"'accept' is {_shown(accept)}, expected true or false")
     payload = _payload(message)
     if payload is accept is close is None:
-        raise ValueError(f"{dict(message)!r} asks for nothing: expected at least one of {', '.join(sorted(KEYS))}")
+        raise ValueError(f"{dict(message)!r} has no effect: expected at least one of {', '.join(sorted(KEYS))}")
     if waiting and accept is not None and not accept:
         return ParsedReply(deny=True)
     if waiting and not accept and not payload:  # an empty payload decides nothing, by the draft
@@ -69,4 +69,4 @@ def _code(close: Any) -> int | None:
         return NORMAL
     if isinstance(close, int) and is_close_code(close):
         return close
-    raise ValueError(f"'close' is {_shown(close)}: expected true, 1000 to 1014 but for 1004 to 1006, or 3000 to 4999")
+    raise ValueError(f"'close' is {_shown(close)}: expected true, 1000 to 1014 except 1004 to 1006, or 3000 to 4999")

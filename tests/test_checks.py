@@ -116,7 +116,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("E007", {"default": {"TEST_CONFIG": {"prefix": 1}, "ROUTING": []}}, "TEST_CONFIG .*'prefix'", "Expected one of"),
     ("E006", {"default": {"BACKEND": "os.path", "ROUTING": []}}, "not a channel layer", "Leave BACKEND out"),
     ("E006", {"default": {"BACKEND": "builtins.dict", "ROUTING": []}}, "has no method `send`", "Leave BACKEND out"),
-    ("E007", {"default": {"CONFIG": {"expiry": "5"}, "ROUTING": []}}, "`expiry` is '5', but it is a number", "Correct"),
+    ("E007", {"default": {"CONFIG": {"expiry": "5"}, "ROUTING": []}}, "`expiry` is '5': expected a number", "Correct"),
     ("E007", {"default": {"CONFIG": {"path": 5}, "ROUTING": []}}, "not int", "Correct"),
     ("E007", {"default": {"CONFIG": 5, "ROUTING": []}}, "does not fit", "dict of its arguments"),
     (
@@ -275,6 +275,16 @@ def test_a_setting_of_the_wrong_type_is_named(settings: Settings, name: str, val
     assert message.id == "channels_classic.E010"
     assert message.msg == f"The setting {name} is {value!r}, of type {type(value).__name__}."
     assert str(message.hint).startswith(f"Expected {expected}: ")
+
+
+def test_a_setting_with_almost_the_name_of_ours_is_warned_of(settings: Settings) -> None:
+    del settings.CHANNEL_LAYERS
+    settings.CHANNEL_LAYER = {"default": {"ROUTING": []}}
+    (message,) = found()
+    assert message.id == "channels_classic.W013"
+    assert message.msg == "The setting CHANNEL_LAYER is not read; CHANNEL_LAYERS is, and not set."
+    settings.CHANNEL_LAYERS = {"default": {"ROUTING": []}}
+    assert found() == []
 
 
 def test_middleware_classes_are_warned_of(settings: Settings) -> None:

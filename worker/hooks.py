@@ -87,7 +87,7 @@ class ConsumerHooks:
         """
         for alias, connection in _open_transactions():
             if alias not in self._transactions:
-                logger.error("A consumer left a transaction of the database %r open: it is rolled back.", alias)
+                logger.error("A consumer left a transaction of the database %r open: it was rolled back.", alias)
                 connection.in_atomic_block = False
                 connection.savepoint_ids.clear()
                 connection.atomic_blocks.clear()

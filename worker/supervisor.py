@@ -59,7 +59,7 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
         self._table_slots = slots
         self._consumer_timeout = consumer_timeout
 
-    def _start(self) -> WorkerProcess:
+    def _start(self, *, is_successor: bool = False) -> WorkerProcess:
         return WorkerProcess(self._command, self._table_slots, self._clock)
 
     def _watch(self) -> float | None:

@@ -130,7 +130,7 @@ class SpoolFile:
         self._quota.take_disk(len(data))
         if self._file.closed:  # it was reclaimed for this very write
             self._quota.release_disk(len(data))
-            raise NoSpace("its own files were the first to be reclaimed")
+            raise NoSpace("its temporary files were the first to be deleted")
         self.size += len(data)
         try:
             written = os.pwrite(self._file.fileno(), data, self.size - len(data))

@@ -28,8 +28,9 @@ from ..asgi import Application
 from ..config import ClientLimits, InterfaceConfig
 from .connect_rate import ConnectRate
 from .listen import Listen, url_of
+from .observer import ServerObserver
 from .supervisor import InterfaceSupervisor
-from .uvicorn_server import ServerObserver, UvicornServer, stop_timeout, uvicorn_config
+from .uvicorn_server import UvicornServer, stop_timeout, uvicorn_config
 
 logger = logging.getLogger("channels_classic.interface_server")
 
@@ -122,6 +123,8 @@ class Program:
             raise ValueError(
                 f"--access-log-format is {self.access_log_format!r}: expected one of {', '.join(FORMATS)}."
             )
+        if not self.access_log and self.access_log_format != "daphne":
+            raise ValueError("--access-log-format is given without --access-log: name the file, or - for the terminal.")
         for name, address in (("--health", self.health), ("--metrics", self.metrics)):
             if address:
                 parse_address(name, address)
@@ -147,7 +150,12 @@ def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLim
     addresses = " and ".join(server.addresses)
     supervisor = None
     if program.is_supervised:
-        supervisor = InterfaceSupervisor(server.sockets, program.processes, stop_timeout(program.drain))
+        supervisor = InterfaceSupervisor(
+            server.sockets,
+            program.processes,
+            stop_timeout(program.drain),
+            replaced_grace=stop_timeout(program.drain, is_replaced=True),
+        )
     observed = supervisor or server
     with (
         _probes(program, lambda: observed.health),
@@ -176,6 +184,16 @@ class ProgramObserver(ServerObserver):
         self._link = link
         self._notifier = Notifier.of_this_process()
         self._heartbeat = Heartbeat(self._notifier)
+
+    @property
+    def is_successor(self) -> bool:
+        """True if another process serves until this one is ready."""
+        return self._link is not None and self._link.is_successor
+
+    @property
+    def is_replaced(self) -> bool:
+        """True if the server stops because its successor serves."""
+        return self._link is not None and self._link.is_replaced
 
     def changed(self, state: Health) -> None:
         """Report whether the server can be used.

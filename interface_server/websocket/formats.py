@@ -109,7 +109,7 @@ class EventFormat:
     def message(self, payload: str | bytes, cursor: str) -> bytes:
         """Return the event. Raises `ValueError` for bytes."""
         if isinstance(payload, bytes):
-            raise ValueError("it holds bytes, and an event stream carries text only: encode them, as Base64 for one")
+            raise ValueError("it holds bytes, but an event stream carries text: encode them, for example as Base64")
         return encode_event(payload, self._advance(cursor) if cursor else "")
 
     def note(self, group: str, cursor: str, *, gap: bool) -> bytes:

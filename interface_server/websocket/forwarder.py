@@ -90,7 +90,7 @@ class Forwarder(ABC):
 
     def _note_overtaken(self, overtaken: actions.Overtaken) -> None:
         self._warn(
-            "The disconnect of the WebSocket %s does not wait any longer for the consumer of its last %s message.",
+            "The disconnect of the WebSocket %s no longer waits for the consumer of its last %s message.",
             overtaken.channel,
         )
 
