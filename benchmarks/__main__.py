@@ -28,9 +28,10 @@ class Bar(Protocol):
 
 @contextmanager
 def bar(total: int) -> Iterator[Bar]:
-    """A progress bar where `rich` is installed, otherwise a line for each measurement."""
-    if find_spec("rich") is None:
-        yield lambda what: print(what, flush=True)
+    """A progress bar on a terminal where `rich` is installed, otherwise a line for each measurement."""
+    if find_spec("rich") is None or not sys.stdout.isatty():
+        since = time.monotonic()
+        yield lambda what: print(f"{time.monotonic() - since:.0f} s: {what}", flush=True)
         return
     from rich.progress import (
         BarColumn,
@@ -76,13 +77,13 @@ def main() -> int:
     """The status of the program: 1 when something could not be measured, or this project answered wrongly."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round of half a second each, for a first look")
-    parser.add_argument("--rounds", type=int, help="default: 5")
+    parser.add_argument("--rounds", type=int, help="default: 3")
     parser.add_argument("--seconds", type=float, help="for which each client measures; default: 2")
     parser.add_argument("--only", nargs="*", choices=[scenario.key for scenario in SCENARIOS])
     parser.add_argument("--contenders", nargs="*", choices=CONTENDERS)
     parser.add_argument("--results", type=Path, default=RESULTS / f"{time.strftime('%Y-%m-%d-%H%M')}.json")
     options = parser.parse_args()
-    options.rounds = options.rounds or (1 if options.quick else 5)
+    options.rounds = options.rounds or (1 if options.quick else 3)
     options.seconds = options.seconds or (0.5 if options.quick else 2.0)
     more_descriptors()
     results = run(options)

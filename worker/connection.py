@@ -1,8 +1,7 @@
 """The connection of one worker thread to the layer: sends and the next take are written together, results read later.
 
-It is given the sends and reports of consumers, and what to take; it returns messages. What was written and not answered
-yet, what is retried and what is lost, is decided in `outstanding`. Only its own thread uses a connection; other threads
-may call `stop` and `wake`.
+It is given the sends and reports of consumers, and what to take; it returns messages. `outstanding` decides what is
+retried and what is lost. Only its own thread uses a connection; other threads may call `stop` and `wake`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _BACKOFF = (0.02, 2.0)
 
 
 class WorkerConnection:
-    """One connection to the layer, which is made when it is needed and again when it was lost.
+    """One connection to the layer, made when it is needed and again after a loss.
 
     Messages are released from the context's `record` when the results of their consumers have arrived. `on_disconnect`
     is called before each wait for a layer that is down.

@@ -84,7 +84,7 @@ class Outstanding:
     @property
     def is_busy(self) -> bool:
         """True if there is anything to write, to read or to retry soon."""
-        return bool(self._unread or self._refused or self._owed or self._repeated)
+        return bool(self._unread or self._refused or self.has_unwritten)
 
     # Writing
 
@@ -179,7 +179,7 @@ class Outstanding:
             self._refused.append((Push(push.queue, kept, push.alive), "full", deadline))
 
     def retried(self, now: float) -> Written:
-        """Remove and return the refused pushes to write again; of one whose time is over only the reports are kept."""
+        """Remove and return the refused pushes to write again; of those that are too old only reports are kept."""
         refused, self._refused = self._refused, []
         for push, kind, deadline in refused:
             if now >= deadline:

@@ -70,8 +70,8 @@ class Worker:
     limits: Mapping[str, int] = MappingProxyType({})
 
     # Set by `runworker`: where the process records what it holds; callbacks for when it takes its first message, when
-    # it should be replaced, when the layer goes or comes back, and for a heartbeat, which returns the seconds until the
-    # next; what notifies systemd; whether SIGHUP replaces it; whether its supervisor has logged the channels.
+    # it should be replaced, when the layer goes down or comes up, and for a heartbeat, which returns the seconds until
+    # the next; what notifies systemd; whether SIGHUP replaces it; whether its supervisor has logged the channels.
     record: Record = NoRecord()
     on_listening: Callable[[], object] | None = None
     on_replacement_needed: Callable[[], object] | None = None
@@ -262,7 +262,7 @@ class Worker:
             except InvalidChannelLayerError:
                 raise
             except Exception:
-                logger.exception("The loop of the worker failed and is started again.")
+                logger.exception("The worker's loop failed and was restarted.")
                 time.sleep(rng.uniform(0, _RESTART_PAUSE))
             finally:
                 self._loop = None

@@ -61,7 +61,7 @@ class BaseChannelLayer(LegacyNames):
     ) -> None:
         for name, value in {"expiry": expiry, "group_expiry": group_expiry, "capacity": capacity}.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ValueError(f"`{name}` is {value!r}, but it is a number.")
+                raise ValueError(f"`{name}` is {value!r}: expected a number.")
             if not (0 < value < math.inf or (name == "capacity" and value == 0)):
                 raise ValueError(f"`{name}` is {value!r}: expected a finite number above 0.")
             if value > LARGEST:

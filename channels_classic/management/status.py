@@ -50,7 +50,7 @@ class StatusConfig:
     def __post_init__(self) -> None:
         check_numbers(self)
         if self.check and self.watch:
-            raise ValueError("--check asks once and --watch without end: give one of them.")
+            raise ValueError("--check checks once and --watch repeats until it is stopped: give one of them.")
 
 
 class Display(Protocol):

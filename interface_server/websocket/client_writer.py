@@ -1,7 +1,7 @@
-"""The way of one WebSocket to its client: the answer to its handshake, its messages, its close frame.
+"""The sending side of one WebSocket: the answer to its handshake, its messages, its close frame.
 
-A frame goes to the transport at once if our own server offers that and takes it, and nothing is queued before it. What
-else there is to send waits in the queue. Knows no state of the socket.
+A frame goes to the transport at once if our own server offers that and takes it, and nothing is queued before it.
+Everything else waits in the queue. Knows no state of the socket.
 """
 
 from __future__ import annotations

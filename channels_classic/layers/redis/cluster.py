@@ -60,7 +60,7 @@ class RedisClusterChannelLayer(RedisChannelLayer):
         if isinstance(shards, bool) or not isinstance(shards, int) or not 1 <= shards <= MAX_SHARDS:
             raise ValueError(f"`shards` is {shards!r}: expected a number from 1 to {MAX_SHARDS}.")
         if any(urlsplit(host.url).path.strip("/0") for host in self._hosts):
-            raise ValueError("A URL in `hosts` names a database: a cluster has none but 0.")
+            raise ValueError("A URL in `hosts` names a database: a cluster has only database 0.")
         for mark in "{}":
             if mark in self.prefix + self.stats_prefix:
                 raise ValueError(f"`prefix` and `stats_prefix` must not contain {mark!r} in a cluster.")
