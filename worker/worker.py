@@ -200,8 +200,7 @@ class Worker:
         """From any thread: log how many messages were consumed so far, and how fast."""
         runtime = self._runtime
         table = runtime.report() if runtime is not None else ""
-        if table:
-            logger.info("Consumed by this process:\n%s", table, extra=KEEP_LINES)
+        logger.info("Consumed by this process:%s", f"\n{table}" if table else " no message.", extra=KEEP_LINES)
 
     def samples(self) -> Samples:
         """From any thread: return the values of the metrics of this process; the counters alone once it has stopped."""

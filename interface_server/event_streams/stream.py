@@ -164,6 +164,14 @@ class EventStream:
             self._timer.cancel()
             self._timer = None
 
+    def release(self) -> None:
+        """Drop what refers back to this object when its client is served, so that its memory is free at once."""
+        self._session = self._socket = None
+        self.scope.pop(EVENT_STREAM)
+        self.scope.pop("extensions")
+        if self._connection is not None:
+            self._connection.release()
+
     # What the WebSocket sends
 
     async def send(self, event: Event) -> None:
@@ -178,7 +186,7 @@ class EventStream:
         first = encode_retry(rng.uniform(*RETRY)) + encode_event(str(self._token), name="token")
         await self._send({"type": "http.response.body", "body": first, "more_body": True})
         self._is_accepted = True
-        self._schedule_heartbeat()
+        self._schedule_heartbeat(rng.uniform(0.5, 1.0))  # streams that were opened together do not beat together
         if self._session.is_stopping:
             self._restart()
 
@@ -233,9 +241,9 @@ class EventStream:
         if self._socket is not None:
             self._socket.restart("")
 
-    def _schedule_heartbeat(self) -> None:
+    def _schedule_heartbeat(self, part: float = 1.0) -> None:
         if self._interval:
-            self._timer = asyncio.get_running_loop().call_later(self._interval, self._beat)
+            self._timer = asyncio.get_running_loop().call_later(part * self._interval, self._beat)
 
     def _beat(self) -> None:
         """Send a comment, unless more waits for the client anyway."""

@@ -122,6 +122,8 @@ class Program:
             raise ValueError(
                 f"--access-log-format is {self.access_log_format!r}: expected one of {', '.join(FORMATS)}."
             )
+        if not self.access_log and self.access_log_format != "daphne":
+            raise ValueError("--access-log-format is given without --access-log: name the file, or - for the terminal.")
         for name, address in (("--health", self.health), ("--metrics", self.metrics)):
             if address:
                 parse_address(name, address)

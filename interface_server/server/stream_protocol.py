@@ -61,7 +61,7 @@ class StreamProtocol(FlowControl):
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
         if found is not None and option is not None and found.family in (socket.AF_INET, socket.AF_INET6):
             with suppress(OSError):
-                found.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
+                found.setsockopt(socket.IPPROTO_TCP, option, min(int(seconds * 1000), 2**31 - 1))
 
     def _count_response(self) -> None:
         self._server.total_requests += 1
@@ -94,10 +94,15 @@ class StreamProtocol(FlowControl):
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end to the application."""
         self._server.connections.discard(self)
-        if not self._cycle.response_complete:
+        if self._cycle is not None and not self._cycle.response_complete:
             self._cycle.disconnected = True
         self.set()
         self.resume_writing()
+
+    def release(self) -> None:
+        """Drop the object of the request, and the application: both refer to this one."""
+        self._cycle = None
+        self._on_shutdown = _nothing
 
     # For the object of the request
 
@@ -118,3 +123,7 @@ class StreamProtocol(FlowControl):
     def write_paused(self) -> bool:
         """True while writers must wait."""
         return self._writable is not None
+
+
+def _nothing() -> None:
+    pass

@@ -337,6 +337,7 @@ class UvicornServer(uvicorn.Server):
         pace, closed, now = Pace(), 0, begun
         while self._is_busy and not self.force_exit and now < schedule.end:
             turn, now = now, loop.time()
+            await self.on_tick(0)
             for connection in list(self.server_state.connections):
                 if isinstance(connection, HttpProtocol):
                     connection.finish()

@@ -38,6 +38,11 @@ class KeepAlive(FlowControl, ABC):
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, callback) if seconds else None
 
+    def _start_pings(self) -> None:
+        """Send the first ping after a random part of the interval, so that clients who came together are spread."""
+        interval = self._config.ws_ping_interval
+        self._schedule(interval and random.uniform(0.5, 1.0) * interval, self._send_ping)
+
     def _send_ping(self) -> None:
         self._ping = random.randbytes(4)
         self.transport.write(control_frame(PING, self._ping))

@@ -300,7 +300,7 @@ class WebSocketProtocol(KeepAlive):
         self._handshake = None
         self._state = ConnectionState.OPEN
         self.transport.write(response)
-        self._schedule(self._config.ws_ping_interval, self._send_ping)
+        self._start_pings()
         if not self._reading_paused:
             self._read()
 
@@ -373,6 +373,7 @@ class WebSocketProtocol(KeepAlive):
             self._disconnect(ABNORMAL)
         self._state = ConnectionState.CLOSED
         self._schedule(None, self._end)
+        self._listener = self._note_buffered = None  # they refer to this one: its memory would wait for the collector
         self._server.connections.discard(self)
         self.resume_writing()
 

@@ -19,10 +19,8 @@ class ClientWriter(SendQueue):
 
     __slots__ = ("_raw", "_write")
 
-    def __init__(
-        self, send: SendEvent, raw: Mapping[str, Any] | None, on_failure: Callable[[BaseException], None]
-    ) -> None:
-        super().__init__(send, on_failure)
+    def __init__(self, send: SendEvent, raw: Mapping[str, Any] | None, path: str) -> None:
+        super().__init__(send, path)
         self._raw = raw
         self._write: Callable[[bytes], bool] | None = raw["write"] if raw else None
 

@@ -5,7 +5,6 @@ Receives ASGI events from the server and replies from the session, and sends ASG
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -26,8 +25,6 @@ from .forwarder import Forwarder
 from .inbound import CONNECT, DISCONNECT, RECEIVE
 from .rates import make_allowance
 from .state import REFUSALS, SocketState, refusal_of
-
-logger = logging.getLogger("channels_classic.interface_server")
 
 MAX_EARLY_MESSAGES = 100
 """Group messages kept for a client during its handshake; further ones are lost."""
@@ -86,7 +83,7 @@ class WebSocket(Forwarder):
         raw = raw_extension(scope)
         self._reader = ClientReader(receive, raw)
         writer = ClientWriter if self._format is None else self._format.writer
-        self._writer = writer(send, raw, self._send_failed)
+        self._writer = writer(send, raw, scope["path"])
 
     # From the client
 
@@ -392,7 +389,3 @@ class WebSocket(Forwarder):
         self._writer.clear()
         self._close(POLICY)
         self._writer.abort()
-
-    def _send_failed(self, error: BaseException) -> None:
-        # The client is gone; the server reports its disconnect through `receive`.
-        logger.debug("Sending to the WebSocket %s failed: %r", self._path, error)

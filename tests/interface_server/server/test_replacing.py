@@ -270,6 +270,8 @@ def test_a_drain_that_waits_for_workers_ends_in_time_when_the_program_is_stopped
             site.interface.send_signal(signal.SIGHUP)
             (predecessor, _) = await asyncio.to_thread(pids, site.interface, 2)
             await eventually_async(lambda: sum(socket.close_code == 1012 for socket in sockets) > MOST_WAITING)
+            site.interface.send_signal(signal.SIGUSR1)
+            await asyncio.to_thread(site.interface.wait_for_line, "Statistics: ", occurrences=2)
             begun = time.monotonic()
             site.interface.send_signal(signal.SIGTERM)
             await eventually_async(lambda: not alive(predecessor), timeout=30)
