@@ -28,8 +28,9 @@ from ..asgi import Application
 from ..config import ClientLimits, InterfaceConfig
 from .connect_rate import ConnectRate
 from .listen import Listen, url_of
+from .observer import ServerObserver
 from .supervisor import InterfaceSupervisor
-from .uvicorn_server import ServerObserver, UvicornServer, stop_timeout, uvicorn_config
+from .uvicorn_server import UvicornServer, stop_timeout, uvicorn_config
 
 logger = logging.getLogger("channels_classic.interface_server")
 
