@@ -53,7 +53,7 @@ soak-sockets: $(READY)  ## 5,000 idle and 500 busy sockets, workers restarting, 
 soak-streams: $(READY)  ## 1 GB each way at 1 MB/s, with the peak memory, 17 minutes; MEGABYTES=… for less
 	@scripts/provide redis && $(BIN)/python -m benchmarks.streams $(MEGABYTES)
 
-bench: .venv-bench/.ready  ## measure this project beside its peers, 25 minutes; QUICK=1 for a first look
+bench: .venv-bench/.ready  ## measure this project beside its peers, 32 minutes; QUICK=1 for a first look
 	@scripts/provide redis wrk && { scripts/provide nchan || :; } && .venv-bench/bin/python -m benchmarks $(if $(QUICK),--quick)
 
 lint: $(READY)  ## check style, format, spelling and import directions

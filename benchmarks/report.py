@@ -1,4 +1,4 @@
-"""Tables and pictures of results, for the terminal and for `docs/performance.md`.
+"""Tables and pictures of results, for the terminal, for `docs/performance.md` and for `docs/figures.md`.
 
 `python -m benchmarks.report RESULTS.json` writes them into the documentation: tables between the two marker lines,
 and a picture.
@@ -18,6 +18,7 @@ from benchmarks.scenarios import SCENARIOS, Scenario
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "performance.md"
+FIGURES = DOCS / "figures.md"
 PICTURE = DOCS / "performance.svg"
 BEGIN, END = "<!-- results: written by benchmarks.report -->", "<!-- end of results -->"
 
@@ -146,24 +147,17 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def main(path: str) -> None:
     """Write the results into the documentation."""
     results = read(Path(path))
-    page = PAGE.read_text()
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    parts = [
-        heading(results),
-        "",
-        goals_table(results),
-        "",
-        "### Processor time of a message, µs",
-        "",
-        costs_table(results),
-        "",
-        "### All figures",
-        "",
-        figures_table(results),
-    ]
-    PAGE.write_text("\n".join([f"{before}{BEGIN}", *parts, f"{END}{after}"]))
+    _put(PAGE, heading(results), goals_table(results))
+    titles = ("## Processor time of a message, µs", "## Everything else")
+    _put(FIGURES, heading(results), titles[0], costs_table(results), titles[1], figures_table(results))
     PICTURE.write_text(picture(results))
+
+
+def _put(page: Path, *parts: str) -> None:
+    """Replace what is between the marker lines of a page."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -113,6 +113,7 @@ class Course:
             "LAYER_PATH": str(self._folder / f"layer-{port}"),
             "DATABASE": str(self._folder / "database"),
         }
+        environment.update(contender.environment)
         if contender.layer:
             environment["LAYER"] = contender.layer
         if scenario.pages:

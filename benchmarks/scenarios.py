@@ -21,7 +21,7 @@ GUNICORN = ("gunicorn", "gunicorn-2")
 
 
 FULL_SIZES = {"storm": "5000", "drain": "30", "crowd": "20000", "drops": "1000", "period": "10"}
-QUICK_SIZES = {"storm": "500", "drain": "5", "crowd": "2000", "drops": "200", "period": "5"}
+QUICK_SIZES = {"storm": "500", "drain": "3", "crowd": "1000", "drops": "200", "period": "3"}
 """The sockets whose server is replaced, the seconds that takes, the sockets of a crowd, and those that lose their
 network once in as many seconds; and all of them for `--quick`.
 """

@@ -23,6 +23,7 @@ class Socket(asyncio.Protocol):
     """One socket; `on_frames` is told how many frames came whenever some did, `on_text`, if it is there, each text."""
 
     def __init__(self, host: str, path: str, protocols: str = "") -> None:
+        self.path = path
         self.on_frames: Callable[[int], None] = lambda count: None
         self.on_text: Callable[[bytes], object] | None = None
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -17,7 +17,9 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
+from itertools import count
 from urllib.parse import SplitResult, urlsplit
 
 import redis
@@ -74,7 +76,9 @@ class Record:
     handshakes: list[float] = field(default_factory=list)
     echoes: list[float] = field(default_factory=list)
     failed: int = 0
-    closed: int = 0
+    closed: set[str] = field(default_factory=set)
+    """The paths of the sockets that were open and are not any more: each attempt has a path of its own."""
+    numbers: Iterator[int] = field(default_factory=count)
 
 
 class Client(Follower):
@@ -101,7 +105,7 @@ class Client(Follower):
 
     def _make_socket(self) -> Socket:
         """Return a socket that notes everything, from the first frame on."""
-        socket = Socket(self._host, self._path, self.protocols)
+        socket = Socket(self._host, f"{self._path}/{next(self._record.numbers)}", self.protocols)
         socket.on_text = lambda text: self._received(text, socket.speaks_protocol)
         return socket
 
@@ -115,7 +119,7 @@ class Client(Follower):
             self.is_open = True
             await self._stay(socket)
             self.is_open = False
-            self._record.closed += 1
+            self._record.closed.add(socket.path)
             found = RETRY.search(socket.close_frame)
             asked = float(found[1]) * random.uniform(1, 1.5) if found else 0.0
             socket = await self._return(asked)
@@ -168,14 +172,14 @@ async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, floa
     record.echoes.clear()
     begun = time.perf_counter()
     os.kill(options.programs.pid("interface server", "server"), signal.SIGHUP)
-    while record.closed < len(clients) or not all(client.is_open for client in clients):
+    while len(record.closed) < len(clients) or not all(client.is_open for client in clients):
         if time.perf_counter() - begun > OPEN_TIMEOUT:
             missing = sum(not client.is_open for client in clients)
-            sys.exit(f"After {OPEN_TIMEOUT:g} s {record.closed} sockets were closed, and {missing} are not open.")
+            sys.exit(f"After {OPEN_TIMEOUT:g} s {len(record.closed)} sockets were closed, and {missing} are not open.")
         await asyncio.sleep(0.05)
     elapsed = time.perf_counter() - begun
     stormy = percentile(record.echoes)
-    consumed, sockets_seen = await disconnects(record.closed)
+    consumed, seen = await disconnects(record.closed)
     missed = await stop(feed, clients) if feed is not None else {}
     for task in tasks:
         task.cancel()
@@ -188,8 +192,8 @@ async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, floa
         "ms, 99 % before": calm * 1000,
         "ms, 99 % meanwhile": stormy * 1000,
         "times the 99 % before": stormy / calm,
-        "lost": record.closed - sockets_seen,
-        "twice": consumed - sockets_seen,
+        "lost": len(record.closed - seen),
+        "twice": consumed - len(seen),
     }
 
 
@@ -205,15 +209,21 @@ async def stop(feed: Feed, clients: list[Client]) -> dict[str, float]:
     }
 
 
-async def disconnects(expected: int) -> tuple[int, int]:
-    """Return how many disconnects were consumed, and of how many sockets, once none is missing or no more come."""
-    counters = redis.Redis.from_url(os.environ["REDIS_URL"])
+async def disconnects(expected: Set[str]) -> tuple[int, Set[str]]:
+    """Return how many disconnects were consumed, and of which sockets, once none is missing or no more come.
+
+    Attempts that their client gave up during the handshake are among them, as far as the server had taken them.
+    """
+    counters = redis.Redis.from_url(os.environ["REDIS_URL"], decode_responses=True)
     deadline = time.monotonic() + 10
     while True:
-        consumed, seen = int(counters.get(CONSUMED) or 0), int(counters.scard(SOCKETS))
+        with counters.pipeline() as pipeline:
+            pipeline.get(CONSUMED)
+            pipeline.smembers(SOCKETS)
+            consumed, seen = pipeline.execute()
         if seen >= expected or time.monotonic() > deadline:
             counters.close()
-            return consumed, seen
+            return int(consumed or 0), seen
         await asyncio.sleep(0.1)
 
 

@@ -1,12 +1,16 @@
-"""Warnings, while `DEBUG` is on, about messages that would otherwise vanish silently: one per name and process."""
+"""Lines, while `DEBUG` is on, about messages that would otherwise vanish silently: one per name and process."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
 from django.conf import settings
+
+from channels_classic.exceptions import ChannelsError
 
 logger = logging.getLogger("django.channels")
 
@@ -14,6 +18,9 @@ _MOST = 1000
 """Names to warn of; paths come from clients."""
 
 _seen: set[tuple[str, str]] = set()
+
+_joined: set[str] = set()
+"""Groups to which this process has added members."""
 
 
 def warn_of_unrouted_channel(channel_layer: Any, name: str) -> None:
@@ -23,7 +30,9 @@ def warn_of_unrouted_channel(channel_layer: Any, name: str) -> None:
         return
     near = get_close_matches(name, router.channels, 1)
     hint = f"did you mean {near[0]!r}?" if near else "add a route() for it, or correct the name."
-    _warn("channel", name, "No route of the layer %r consumes what is sent to %r: %s", channel_layer.alias, name, hint)
+    if _is_new("channel", name):
+        alias = channel_layer.alias
+        logger.warning("No route of the layer %r consumes what is sent to %r: %s", alias, name, hint)
 
 
 OTHERS = frozenset(
@@ -34,13 +43,57 @@ OTHERS = frozenset(
 
 def warn_of_ignored_frame(message: Any) -> None:
     """Warn when the null consumer, which stands for the routes that are missing, gets a frame; once for each path."""
-    if settings.DEBUG and message.channel.name == "websocket.receive":
-        path = str(message.get("path", ""))
-        text = "No consumer but the null consumer takes the frames of sockets at %r: they are ignored. Add a route."
-        _warn("socket", path, text, path)
+    path = str(message.get("path", ""))
+    if not settings.DEBUG or message.channel.name != "websocket.receive" or not _is_new("socket", path):
+        return
+    router = getattr(message.channel_layer, "router", None)
+    known = dict.fromkeys(_paths(router.root.routing, "websocket.receive")) if router is not None else {}
+    hint = f"Its routes have the path {', '.join(map(repr, [*known][:5]))}." if known else "Add one."
+    logger.warning("No route for websocket.receive matches sockets at %r: their frames are ignored. %s", path, hint)
 
 
-def _warn(kind: str, name: str, text: str, *args: Any) -> None:
-    if (kind, name) not in _seen and len(_seen) < _MOST:
-        _seen.add((kind, name))
-        logger.warning(text, *args)
+def _paths(entries: Iterable[Any], channel: str, prefix: str = "") -> Iterator[str]:
+    """Yield the filters on paths of the routes for a channel, those of includes with their prefix."""
+    for entry in entries:
+        if hasattr(entry, "prefixes"):
+            pattern = entry.prefixes.get("path")
+            yield from _paths(entry.routing, channel, prefix + (pattern.pattern if pattern else ""))
+        elif channel in entry.channel_names() and "path" in getattr(entry, "filters", {}):
+            yield prefix + entry.filters["path"].pattern
+
+
+def remember_group(name: str) -> None:
+    """Remember a name that members are added to: it is right, and can be suggested for one that resembles it."""
+    if settings.DEBUG and len(_joined) < _MOST:
+        _joined.add(name)
+
+
+def report_empty_group(channel_layer: Any, name: str) -> None:
+    """Log that nobody is in a group to which this process has added nobody: its name may be misspelt."""
+    if not settings.DEBUG or name in _joined or _on_event_loop() or not _is_new("group", name):
+        return
+    try:
+        if channel_layer.group_count(name):
+            return
+    except (AttributeError, ChannelsError):  # a layer of another package; or the send itself will raise
+        return
+    near = get_close_matches(name, _joined, 1)
+    hint = f"Did you mean {near[0]!r}?" if near else "Is it the name that is given to Group(…).add()?"
+    level = logging.WARNING if near else logging.INFO
+    logger.log(level, "The group %r has no members: messages to it reach nobody. %s", name, hint)
+
+
+def _on_event_loop() -> bool:
+    """Return True in a coroutine, which must not wait for the layer."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _is_new(kind: str, name: str) -> bool:
+    if (kind, name) in _seen or len(_seen) >= _MOST:
+        return False
+    _seen.add((kind, name))
+    return True

@@ -176,7 +176,7 @@ class AsgiRequest(HttpRequest):
         while more:
             chunk = client.ask(timeout=self.body_receive_timeout, offset=offset)
             if "content" not in chunk:
-                raise RequestAborted("The body of the request is not kept any more: its client is gone.")
+                raise RequestAborted("The body of the request is no longer kept: its client left.")
             yield chunk["content"]
             offset += len(chunk["content"])
             more = chunk["more_content"]

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from channels_classic._commit import call_on_commit, report_errors
-from channels_classic._debug_notices import warn_of_unrouted_channel
+from channels_classic._debug_notices import remember_group, report_empty_group, warn_of_unrouted_channel
 from channels_classic._pending import pending_message_store
 from channels_classic.asgi import channel_layers
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
@@ -159,6 +159,7 @@ class Group(_Address):
                 f"after={after!r}: this group keeps nothing. Write Group({self.name!r}, keep=…, seconds=…), wherever "
                 "it is sent to and joined."
             )
+        remember_group(self.name)
         self.channel_layer.group_add(self.name, name, **options)
 
     def discard(self, channel: Channel | str) -> None:
@@ -174,6 +175,10 @@ class Group(_Address):
         """Return who is here now: for each ``who`` the ``info`` of each of their sockets."""
         found: dict[str, list[dict[str, Any]]] = self.channel_layer.group_presence(self.name)
         return found
+
+    def _send_or_hold(self, content: dict[str, Any], immediately: bool) -> None:
+        report_empty_group(self.channel_layer, self.name)
+        super()._send_or_hold(content, immediately)
 
     def _send_now(self, content: dict[str, Any]) -> None:
         options: dict[str, Any] = {"but": self.but} if self.but else {}  # layers of other packages know no options

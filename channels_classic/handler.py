@@ -186,7 +186,7 @@ class ViewConsumer:
             if message.is_stopping() and message.reply_channel is not None:
                 message.reply_channel.send({"closed": True}, immediately=True)
                 line = _escaped(f"{message.get('method')} {message.get('path')}")
-                channels_logger.warning("The response to %s was cut off: its worker stops.", line)
+                channels_logger.warning("The response to %s was cut off: its worker is stopping.", line)
         finally:
             close = getattr(replies, "close", None)  # a handler of a project may return a list
             if close is not None:
@@ -270,7 +270,7 @@ def _until(is_over: Callable[[], bool], parts: Iterable[bytes]) -> Iterator[byte
     for part in parts:
         yield part
         if is_over():
-            raise RequestAborted("The worker stops, and the response may be endless.")
+            raise RequestAborted("The worker is stopping, and the response may be endless.")
 
 
 def _escaped(text: object) -> str:

@@ -169,7 +169,7 @@ def requeue_messages(message: Message) -> None:
             channel.send(content)
         except layer.ChannelFull as error:
             raise layer.ChannelFull(
-                f"A message that waited for its turn is lost: its channel {channel.name!r} is full. Run more workers."
+                f"Lost a message that waited for its turn: its channel {channel.name!r} is full. Run more workers."
             ) from error
 
 
@@ -203,7 +203,7 @@ def enforce_ordering(
             _wait(message, order)
         else:
             logger.warning(
-                "A message of %s is dropped: its order is %d, but the next one to be consumed is %d.",
+                "Dropped a message of %s: its order is %d, but the next one to be consumed is %d.",
                 message.channel.name,
                 order,
                 next_order,

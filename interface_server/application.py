@@ -64,10 +64,14 @@ class InterfaceServer:
         """Serve one scope."""
         self._proxy_headers.apply(scope)
         patterns = self.config.event_streams
-        if patterns and opens_stream(scope, patterns) and refusal_of(scope) is None:
-            stream = EventStream(scope, receive, send, self.config)
-            scope, receive, send = stream.scope, stream.receive, stream.send
-        await self._application(scope, receive, send)
+        if not (patterns and opens_stream(scope, patterns) and refusal_of(scope) is None):
+            await self._application(scope, receive, send)
+            return
+        stream = EventStream(scope, receive, send, self.config)
+        try:
+            await self._application(stream.scope, stream.receive, stream.send)
+        finally:
+            stream.release()
 
     async def _serve(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         serve = self._scopes.get(scope["type"])

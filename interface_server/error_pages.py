@@ -18,6 +18,9 @@ _SENTENCES = {
     503: "The service is not available at the moment. Please try again shortly.",
 }
 
+_REFUSAL_HEADERS = {426: "upgrade: websocket\r\nsec-websocket-version: 13\r\n"}
+"""Further headers of some refusals: RFC 9110, section 15.5.22, and RFC 6455, section 4.4."""
+
 
 async def answer_health(state: Health, method: str, send: SendEvent) -> None:
     """Answer a load balancer: 200 if clients can be served, else 503."""
@@ -48,3 +51,13 @@ def page(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
     if status == 503:
         headers.append(RETRY_AFTER)
     return headers, body
+
+
+def refusal(status: int) -> bytes:
+    """Return the complete response to a request that is refused before the application hears of it."""
+    title = f"{status} {HTTPStatus(status).phrase}"
+    head = (
+        f"HTTP/1.1 {title}\r\ncontent-type: text/plain\r\ncontent-length: {len(title) + 1}\r\nconnection: close\r\n"
+        f"{_REFUSAL_HEADERS.get(status, '')}"
+    )
+    return f"{head}\r\n{title}\n".encode("ascii")

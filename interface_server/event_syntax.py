@@ -48,7 +48,7 @@ def join_cursors(cursors: Mapping[str, str]) -> str:
 
 
 def split_cursors(event_id: str) -> dict[str, str]:
-    """Return the cursors in an id that a client sent: any text; what is no cursor is left out."""
+    """Return the cursors in an id that a client sent: any text, in which anything that is not a cursor is ignored."""
     if len(event_id) > MOST_ID:
         return {}
     pairs = (item.split() for item in event_id.split(","))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-NORMAL = 1000
+from .close_codes import NORMAL, is_close_code
+
 KEYS = frozenset({"accept", "bytes", "text", "close"})
 
 
@@ -29,14 +30,14 @@ def parse_reply(message: Mapping[str, Any], *, waiting: bool) -> ParsedReply:
     unknown = message.keys() - KEYS
     if unknown:
         raise ValueError(
-            f"a WebSocket message has no key {min(map(repr, unknown))}: expected are {', '.join(sorted(KEYS))}"
+            f"a WebSocket message has the unknown key {min(map(repr, unknown))}: expected {', '.join(sorted(KEYS))}"
         )
     accept, close = message.get("accept"), message.get("close")
     if accept not in (None, True, False):
         raise ValueError(f"'accept' is {_shown(accept)}, expected true or false")
     payload = _payload(message)
     if payload is accept is close is None:
-        raise ValueError(f"{dict(message)!r} asks for nothing: expected at least one of {', '.join(sorted(KEYS))}")
+        raise ValueError(f"{dict(message)!r} has no effect: expected at least one of {', '.join(sorted(KEYS))}")
     if waiting and accept is not None and not accept:
         return ParsedReply(deny=True)
     if waiting and not accept and not payload:  # an empty payload decides nothing, by the draft
@@ -68,9 +69,4 @@ def _code(close: Any) -> int | None:
         return NORMAL
     if isinstance(close, int) and is_close_code(close):
         return close
-    raise ValueError(f"'close' is {_shown(close)}: expected true, 1000 to 1014 but for 1004 to 1006, or 3000 to 4999")
-
-
-def is_close_code(code: int) -> bool:
-    """Return True if an endpoint may send `code` (RFC 6455, section 7.4, and the IANA registry)."""
-    return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
+    raise ValueError(f"'close' is {_shown(close)}: expected true, 1000 to 1014 except 1004 to 1006, or 3000 to 4999")

@@ -51,7 +51,7 @@ SETTINGS = [
     ),
     (BOTH, "CHANNEL_LAYERS['default']['BACKEND'] = 'nowhere.Layer'", r"cannot be imported: No module named 'nowhere'"),
     (BOTH, "CHANNEL_LAYERS['default']['CONFIG'] = {'exipry': 5}", r"'exipry'\.?\s+(HINT: )?Did you mean 'expiry'"),
-    (BOTH, "CHANNEL_LAYERS['default']['CONFIG'] = {'expiry': '5'}", r"`expiry` is '5', but it is a number"),
+    (BOTH, "CHANNEL_LAYERS['default']['CONFIG'] = {'expiry': '5'}", r"`expiry` is '5': expected a number"),
     (BOTH, REDIS + "CHANNEL_LAYERS['default']['CONFIG'] = {'hosts': 'redis://x'}", r"write \['redis://x'\]"),
     (
         BOTH,

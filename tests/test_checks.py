@@ -116,7 +116,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("E007", {"default": {"TEST_CONFIG": {"prefix": 1}, "ROUTING": []}}, "TEST_CONFIG .*'prefix'", "Expected one of"),
     ("E006", {"default": {"BACKEND": "os.path", "ROUTING": []}}, "not a channel layer", "Leave BACKEND out"),
     ("E006", {"default": {"BACKEND": "builtins.dict", "ROUTING": []}}, "has no method `send`", "Leave BACKEND out"),
-    ("E007", {"default": {"CONFIG": {"expiry": "5"}, "ROUTING": []}}, "`expiry` is '5', but it is a number", "Correct"),
+    ("E007", {"default": {"CONFIG": {"expiry": "5"}, "ROUTING": []}}, "`expiry` is '5': expected a number", "Correct"),
     ("E007", {"default": {"CONFIG": {"path": 5}, "ROUTING": []}}, "not int", "Correct"),
     ("E007", {"default": {"CONFIG": 5, "ROUTING": []}}, "does not fit", "dict of its arguments"),
     (

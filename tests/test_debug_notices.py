@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from channels_classic import Channel, _debug_notices, route
+from channels_classic import Channel, Group, _debug_notices, include, route
 from channels_classic.asgi import ChannelLayerWrapper, channel_layers
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message
@@ -31,6 +31,7 @@ def debug(settings: Settings) -> Iterator[None]:
     """`DEBUG`, and a layer with one route."""
     settings.DEBUG = True
     _debug_notices._seen.clear()
+    _debug_notices._joined.clear()
     layer = ChannelLayerWrapper(ChannelLayer(), "default", [route("thumbnails", consume)])
     previous = channel_layers.set("default", layer)
     yield
@@ -75,9 +76,39 @@ def test_frames_that_no_route_takes_are_warned_of_once_for_each_path(warnings: L
     with running(worker):
         eventually(lambda: len(warnings()) == 2)
     assert sorted(line.partition(": ")[0] for line in warnings()) == [
-        "No consumer but the null consumer takes the frames of sockets at '/chat'",
-        "No consumer but the null consumer takes the frames of sockets at '/elsewhere'",
+        "No route for websocket.receive matches sockets at '/chat'",
+        "No route for websocket.receive matches sockets at '/elsewhere'",
     ]
+
+
+def test_the_paths_of_the_routes_that_exist_are_named(warnings: Lines) -> None:
+    inner = [
+        route("websocket.receive", consume, path=r"(?P<room>\w+)/$"),
+        route("websocket.connect", consume, path="x"),
+    ]
+    routing = [include(inner, path="^/chat/"), route("websocket.receive", consume, path="^/news/")]
+    layer = ChannelLayerWrapper(ChannelLayer(), "default", routing)
+    null_consumer(Message({"path": "/chat", "text": "hello"}, "websocket.receive", layer))
+    (line,) = warnings()
+    assert line.endswith(r"their frames are ignored. Its routes have the path '^/chat/(?P<room>\\w+)/$', '^/news/'.")
+
+
+def test_a_group_that_nobody_is_in_is_reported_once_with_the_nearest(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    Group("chat-lobby").add("reply!x")
+    for name in ("chat-lobby", "chat-loby", "chat-loby", "news"):
+        Group(name).send({"text": "hello"})
+    assert [record.getMessage() for record in caplog.records] == [
+        "The group 'chat-loby' has no members: messages to it reach nobody. Did you mean 'chat-lobby'?",
+        "The group 'news' has no members: messages to it reach nobody. Is it the name that is given to Group(…).add()?",
+    ]
+
+
+def test_without_debug_no_group_is_counted(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    settings.DEBUG = False
+    caplog.set_level(logging.INFO)
+    Group("chat-loby").send({"text": "hello"})
+    assert caplog.records == []
 
 
 def test_paths_without_number_do_not_fill_the_memory(warnings: Lines, monkeypatch: pytest.MonkeyPatch) -> None:

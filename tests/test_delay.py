@@ -162,7 +162,7 @@ def test_a_bad_message_stores_nothing_and_the_server_goes_on(
     run(layer, rounds=2)
     assert stored() == [("test", {})]
     (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert "A delayed message is dropped: " in record.getMessage()
+    assert "Dropped a delayed message: " in record.getMessage()
     assert layer.losses.as_dict() == {"undecodable": 1}
 
 
@@ -188,7 +188,7 @@ def test_a_row_that_can_never_be_sent_is_dropped_and_keeps_no_other_waiting(
     run(layer)
     assert layer.receive(["test"]) == ("test", {"n": 1})
     assert stored() == []
-    assert len([record for record in caplog.records if "is dropped" in record.getMessage()]) == 3
+    assert len([record for record in caplog.records if "Dropped a delayed message" in record.getMessage()]) == 3
 
 
 def layer_away() -> LayerUnavailable:

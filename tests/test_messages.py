@@ -14,7 +14,8 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from channels_classic.interface_server.replies import KEYS, is_close_code
+from channels_classic.interface_server.close_codes import is_close_code
+from channels_classic.interface_server.replies import KEYS
 from tests.support.own_project import Project, own_project
 from tests.support.waiting import eventually, scaled
 

@@ -6,6 +6,7 @@ import itertools
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def prose(text: str) -> str:
     return without.sub(lambda found: "\n" * found[0].count("\n") or f"q{next(words)}", text)
 
 
+@pytest.mark.skipif(find_spec("proselint") is None, reason="it cannot be installed with this Python")
 def test_proselint_has_no_complaints(tmp_path: Path) -> None:
     pages = {}
     for number, document in enumerate(DOCUMENTS):

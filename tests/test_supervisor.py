@@ -18,6 +18,7 @@ from channels_classic._health import Health
 from channels_classic._supervisor import link, process, supervisor
 from channels_classic._supervisor.link import SupervisorLink
 from channels_classic._supervisor.process import Process
+from channels_classic._supervisor.signal_pipe import SignalPipe
 from channels_classic._supervisor.supervisor import Supervisor
 from channels_classic.worker.inflight import InFlightTable
 from channels_classic.worker.supervisor import WorkerSupervisor
@@ -45,7 +46,7 @@ class Parent(Supervisor[Process]):
         command = [sys.executable, "-c", PROGRAM]
         super().__init__(logging.getLogger("tests"), processes, 1.0, command, lambda: time.monotonic() + self.ahead)
 
-    def _start(self) -> Process:
+    def _start(self, *, is_successor: bool = False) -> Process:
         return Process(self._command, [], self._clock)
 
     def _may_kill(self, process: Process) -> bool:
@@ -137,6 +138,22 @@ def test_a_supervisor_that_stood_still_itself_blames_nobody() -> None:
         eventually(lambda: parent._looked_at > looked_at + 101.0)
         assert parent.pids == before
         assert parent.value("stuck_processes") == 0
+
+
+def test_signals_that_a_shell_left_ignored_are_caught() -> None:
+    """As `nohup` leaves SIGHUP, and a script SIGQUIT for what it starts in the background."""
+    signal_pipe, numbers = SignalPipe(), [signal.SIGHUP, signal.SIGQUIT]
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        with signal_pipe.catching(numbers):
+            for number in numbers:
+                os.kill(os.getpid(), number)
+                assert signal_pipe.wait(5) == number
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 2
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal_pipe.close()
 
 
 def test_a_worker_whose_consumer_runs_may_stand_still_until_its_timeout() -> None:

@@ -205,7 +205,7 @@ class AsyncConsumerRunner:
             except (SystemExit, KeyboardInterrupt) as raised:
                 self._context.failures.error(
                     "A task of a consumer",
-                    "A task that a consumer started raised %s: the worker goes on.",
+                    "A task that a consumer started raised %s: the worker continues.",
                     type(raised).__name__,
                     exc_info=raised,
                 )

@@ -177,7 +177,7 @@ class Attempt:
 
     def check_held(self) -> float:
         """Warn about messages that a slow consumer held; return its duration. Call before the messages are flushed."""
-        duration = self._context.clock() - self.started
+        duration = self.duration
         if duration > SLOW:
             self._warn_of_held_messages()
         return duration

@@ -1,8 +1,7 @@
 """The connection of one worker thread to the layer: sends and the next take are written together, results read later.
 
-It is given the sends and reports of consumers, and what to take; it returns messages. What was written and not answered
-yet, what is retried and what is lost, is decided in `outstanding`. Only its own thread uses a connection; other threads
-may call `stop` and `wake`.
+It is given the sends and reports of consumers, and what to take; it returns messages. `outstanding` decides what is
+retried and what is lost. Only its own thread uses a connection; other threads may call `stop` and `wake`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _BACKOFF = (0.02, 2.0)
 
 
 class WorkerConnection:
-    """One connection to the layer, which is made when it is needed and again when it was lost.
+    """One connection to the layer, made when it is needed and again after a loss.
 
     Messages are released from the context's `record` when the results of their consumers have arrived. `on_disconnect`
     is called before each wait for a layer that is down.
@@ -47,7 +46,8 @@ class WorkerConnection:
     def __init__(self, context: Context, outage: Outage, on_disconnect: Callable[[], None] | None = None) -> None:
         self._layer = context.layer
         self._clock = context.clock
-        self._outstanding = Outstanding(self._layer.planner, self._layer.losses, context.record)
+        self._outstanding = Outstanding(self._layer.planner, self._layer.losses, context.record, context.refusals)
+        self._refusals = context.refusals
         self._overrides = Overrides(context)
         self._outage = outage
         self._outages = 0
@@ -263,7 +263,7 @@ class WorkerConnection:
         of_group = {question.inbox: roster for question, roster in rosters.items() if question.group == name}
         refusal = next((result for result in [found, *of_group.values()] if isinstance(result, StepRefused)), None)
         if refusal is not None:
-            logger.error("Lost a message for the group %s: %s", name, refusal)
+            self._refusals.warn(logger, "Lost a message for the group %s: %s", name, refusal)
             self._layer.losses.count("refused", name)
             return Audience({}, (), ())
         return self._layer.planner.audience(found, of_group)
@@ -294,7 +294,7 @@ class WorkerConnection:
 
     def _refuse_take(self, error: StepRefused) -> None:
         if not error.again:
-            logger.error("Cannot take messages: %s", error)
+            self._refusals.warn(logger, "Cannot take messages: %s", error)
             self.pause()
 
     # Connections that idle

@@ -94,7 +94,7 @@ def _put_back(message: Message, result: ConsumerResult, context: Context, may_wa
 
 
 def shown(message: dict[str, Any]) -> str:
-    """Return which message it is, for the log: not what is in it, which may be a password or a cookie."""
+    """Return a description of a message for the log, without its content, which may be a password or a cookie."""
     values = [f"{key}={message[key]!r}" for key in _SHOWN_KEYS if key in message]
     text = ", ".join([*values, f"keys: {', '.join(map(repr, message))}"])
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

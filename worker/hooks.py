@@ -52,7 +52,7 @@ class ConsumerHooks:
         self._transactions = frozenset(alias for alias, _ in _open_transactions())
 
     def check_thread(self) -> None:
-        """Roll transactions back that are open in this thread, and close old connections; no consumer uses it now."""
+        """Roll back transactions that are open in this thread, and close old connections; no consumer uses it now."""
         self._end_transactions()
         close_old_connections()
 
@@ -80,14 +80,14 @@ class ConsumerHooks:
             logger.exception("A receiver of consumer_finished failed.")
 
     def _end_transactions(self) -> None:
-        """Roll back what a consumer left open: later consumers of this thread would write into it, for nothing.
+        """Roll back what a consumer left open: later consumers of this thread would write into it, in vain.
 
         `atomic` ends with its block. It stays open when it was entered by hand, or by a context manager that was left
         behind, and Django keeps a connection as long as it is in such a block.
         """
         for alias, connection in _open_transactions():
             if alias not in self._transactions:
-                logger.error("A consumer left a transaction of the database %r open: it is rolled back.", alias)
+                logger.error("A consumer left a transaction of the database %r open: it was rolled back.", alias)
                 connection.in_atomic_block = False
                 connection.savepoint_ids.clear()
                 connection.atomic_blocks.clear()

@@ -26,6 +26,7 @@ from .ordering import must_wait
 from .outstanding import RETRY_TIME
 from .overrides import Overrides
 from .put_back import lose, put_back
+from .result import ConsumerResult
 from .runner import ConsumerRunner
 from .runtime import Runtime
 from .watchdog import PUT_BACK_AFTER
@@ -38,7 +39,7 @@ A thread that has just finished a consumer looks at once; this matters only when
 
 
 class Loop:
-    """Runs one worker thread, in which it is made, until its worker is `termed`, which `progress` says."""
+    """Runs one worker thread, in which it is made, until `progress` says that its worker is `termed`."""
 
     def __init__(self, progress: Progress, runtime: Runtime, context: Context) -> None:
         self._progress = progress
@@ -75,13 +76,11 @@ class Loop:
             self._connection.finish(self._batch.ended())
 
     def _finish_received(self) -> None:
-        """Run, when the worker stops, what the project's own `receive` gave: it cannot be put back."""
+        """Run what the project's own `receive` returned, which cannot be put back, when the worker stops."""
         while waiting := self._batch.waiting() if self._overrides.receives else []:
             self._limits.open(waiting[:1], _AGAIN)
             self._work()
-            self._connection.send(self._batch.ended())
-            self._connection.settle()
-            self._connection.retry()
+            self._write(self._batch.ended())
 
     def _leave(self, deliveries: Sequence[Delivery]) -> None:
         """Put messages back when the thread ends, retrying as long as for a full channel."""
@@ -128,11 +127,9 @@ class Loop:
     def _receive(self, channels: Sequence[str]) -> None:
         """Fill the batch by the project's own `receive`.
 
-        Messages that it gave cannot be put back. While one waits for its limit, those of other channels go ahead of it.
+        Messages that it returned cannot be put back. While one waits for its limit, those of other channels go first.
         """
-        self._connection.send(self._batch.ended())
-        self._connection.settle()
-        self._connection.retry()
+        self._write(self._batch.ended())
         waiting = self._batch.waiting()
         if waiting and self._limits.open(waiting[:1], 0):
             return
@@ -165,9 +162,13 @@ class Loop:
         current = self._runner.result
         results = self._batch.unwritten() + ([] if current is None else [current])
         if must_wait(steps, (send for result in results for send in result.sends)):
-            self._connection.send([*self._batch.ended(), *([] if current is None else [current.split()])])
-            self._connection.settle()
-            self._connection.retry()
+            self._write([*self._batch.ended(), *([] if current is None else [current.split()])])
+
+    def _write(self, results: Sequence[ConsumerResult]) -> None:
+        """Write what consumers sent, and wait until it has arrived."""
+        self._connection.send(results)
+        self._connection.settle()
+        self._connection.retry()
 
     def _work(self) -> None:
         """Run the consumers of the batch. Results are written after each one, or together when consumers are fast."""

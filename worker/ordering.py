@@ -15,7 +15,7 @@ from channels_classic.layers.steps import Flush, Join, JoinAs, Leave, Push, Step
 
 
 def must_wait(steps: Sequence[Step], collected: Iterable[Outgoing]) -> bool:
-    """Return whether `steps` are to be carried out only when the messages in `collected` were written.
+    """Return True if `steps` must wait until the messages in `collected` are written.
 
     That is so for every message, since it may go to the same channel, or make a reader expect one of the collected
     messages. A membership concerns the messages to its group alone: consumers of `websocket.connect` join groups, and

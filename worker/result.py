@@ -50,7 +50,7 @@ class ConsumerResult:
     def running_report(self, channel: str) -> Report | None:
         """Return the report for a reply that goes to `channel` now, if any: it names the message that is answered.
 
-        By that the interface server recognises replies of a consumer that went on after the lease on its message had
+        From it the interface server recognises replies of a consumer that continued after the lease on its message had
         ended. The response to a request has no order to keep.
         """
         token = self.delivery.token

@@ -89,6 +89,22 @@ class ConsumerRunner:
             self.result = None
 
     def _consume(self, delivery: Delivery, result: ConsumerResult) -> ConsumerResult | None:
+        found = self._find(delivery, result)
+        if found is None:
+            self._statistics.named("(no consumer)").add(0.0, result.outcome)
+            return result
+        message, match = found
+        if self._context.callback is not None:
+            self._call_back(delivery.channel, message, result)
+        stats = self._statistics.of(match[0])
+        if stats.is_async:
+            self._start_coroutine(match, message, result)
+            return None
+        self._run(match, message, result, stats)
+        return result
+
+    def _find(self, delivery: Delivery, result: ConsumerResult) -> tuple[Message, Match] | None:
+        """Return a message with its consumer; None, logged, if the routing has none or failed."""
         try:
             message = Message(delivery.message, delivery.channel, self._wrapper)
             current_message.set(message)
@@ -107,26 +123,17 @@ class ConsumerRunner:
                 delivery.channel,
                 exc_info=error,
             )
-            match, message = None, None
-        if match is None or message is None:
-            if message is not None:
-                self._context.failures.error(
-                    f"No route for {delivery.channel}",
-                    "No route takes a message of %s: %s",
-                    delivery.channel,
-                    shown(delivery.message),
-                )
-                result.outcome = Outcome.UNROUTED
-            self._statistics.named("(no consumer)").add(0.0, result.outcome)
-            return result
-        if self._context.callback is not None:
-            self._call_back(delivery.channel, message, result)
-        stats = self._statistics.of(match[0])
-        if stats.is_async:
-            self._start_coroutine(match, message, result)
             return None
-        self._run(match, message, result, stats)
-        return result
+        if match is not None:
+            return message, match
+        self._context.failures.error(
+            f"No route for {delivery.channel}",
+            "No route takes a message of %s: %s",
+            delivery.channel,
+            shown(delivery.message),
+        )
+        result.outcome = Outcome.UNROUTED
+        return None
 
     def _call_back(self, channel: str, message: Message, result: ConsumerResult) -> None:
         try:

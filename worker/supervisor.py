@@ -59,7 +59,7 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
         self._table_slots = slots
         self._consumer_timeout = consumer_timeout
 
-    def _start(self) -> WorkerProcess:
+    def _start(self, *, is_successor: bool = False) -> WorkerProcess:
         return WorkerProcess(self._command, self._table_slots, self._clock)
 
     def _watch(self) -> float | None:
@@ -76,7 +76,7 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
     def _may_kill(self, process: WorkerProcess) -> bool:
         """Return whether no consumer runs in it.
 
-        A consumer may keep the whole process from running, in C code; how long it may is for --consumer-timeout to say.
+        A consumer may keep the whole process from running, in C code; --consumer-timeout limits for how long.
         """
         return process.table.heartbeat_age() == 0
 

@@ -17,7 +17,7 @@ from .control_flow import CONTROL_EXCEPTIONS
 
 
 def tracing_of_this_process() -> Tracing | None:
-    """Return what traces consumers, or None where OpenTelemetry is not installed."""
+    """Return the tracing of consumers, or None where OpenTelemetry is not installed."""
     try:
         return Tracing()
     except ImportError:

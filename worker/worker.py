@@ -70,8 +70,8 @@ class Worker:
     limits: Mapping[str, int] = MappingProxyType({})
 
     # Set by `runworker`: where the process records what it holds; callbacks for when it takes its first message, when
-    # it should be replaced, when the layer goes or comes back, and for a heartbeat, which returns the seconds until the
-    # next; what notifies systemd; whether SIGHUP replaces it; whether its supervisor has logged the channels.
+    # it should be replaced, when the layer goes down or comes up, and for a heartbeat, which returns the seconds until
+    # the next; what notifies systemd; whether SIGHUP replaces it; whether its supervisor has logged the channels.
     record: Record = NoRecord()
     on_listening: Callable[[], object] | None = None
     on_replacement_needed: Callable[[], object] | None = None
@@ -200,8 +200,7 @@ class Worker:
         """From any thread: log how many messages were consumed so far, and how fast."""
         runtime = self._runtime
         table = runtime.report() if runtime is not None else ""
-        if table:
-            logger.info("Consumed by this process:\n%s", table, extra=KEEP_LINES)
+        logger.info("Consumed by this process:%s", f"\n{table}" if table else " no message.", extra=KEEP_LINES)
 
     def samples(self) -> Samples:
         """From any thread: return the values of the metrics of this process; the counters alone once it has stopped."""
@@ -262,7 +261,7 @@ class Worker:
             except InvalidChannelLayerError:
                 raise
             except Exception:
-                logger.exception("The loop of the worker failed and is started again.")
+                logger.exception("The worker's loop failed and was restarted.")
                 time.sleep(rng.uniform(0, _RESTART_PAUSE))
             finally:
                 self._loop = None

@@ -22,7 +22,7 @@ class SyncEcho(WebsocketConsumer):
 
 class CountingEcho(SyncEcho):
     def disconnect(self, code: int) -> None:
-        count_disconnect(self.channel_name)
+        count_disconnect(self.scope["path"])
 
 
 class Room(AsyncWebsocketConsumer):
@@ -40,7 +40,7 @@ routes = URLRouter(
         re_path(r"^room$", Room.as_asgi()),
         re_path(r"^sync/echo$", SyncEcho.as_asgi()),
         re_path(r"^echo$", Echo.as_asgi()),
-        re_path(r"^storm$", CountingEcho.as_asgi()),
+        re_path(r"^storm/\d+$", CountingEcho.as_asgi()),
     ]
 )
 application = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": routes})

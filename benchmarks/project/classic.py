@@ -53,15 +53,14 @@ def follow(message: Message) -> None:
 
 
 def count(message: Message) -> None:
-    assert message.reply_channel is not None
-    count_disconnect(message.reply_channel.name)
+    count_disconnect(message["path"])
 
 
 channel_routing = [
-    route("websocket.connect", follow, path=r"^/(?:feed|storm)$"),
+    route("websocket.connect", follow, path=r"^/(?:feed|storm/\d+)$"),
     route("websocket.connect", join, path=r"^/room$"),
     route("websocket.disconnect", leave, path=r"^/room$"),
-    route("websocket.disconnect", count, path=r"^/storm$"),
+    route("websocket.disconnect", count, path=r"^/storm/\d+$"),
     route("websocket.receive", say, path=r"^/room$"),
     route("websocket.receive", wait, path=r"^/wait$"),
     route("websocket.receive", calculate, path=r"^/calculate$"),

@@ -15,9 +15,9 @@ def _counters() -> redis.Redis:
     return redis.Redis.from_url(os.environ["REDIS_URL"])
 
 
-def count_disconnect(name: str) -> None:
-    """Count the disconnect of the socket called `name`."""
+def count_disconnect(path: str) -> None:
+    """Count the disconnect of the socket at `path`."""
     with _counters().pipeline() as pipeline:
         pipeline.incr(CONSUMED)
-        pipeline.sadd(SOCKETS, name)
+        pipeline.sadd(SOCKETS, path)
         pipeline.execute()

@@ -1,11 +1,16 @@
 """One set of settings for all contenders. What differs comes from the environment: see `benchmarks.contenders`.
 
-`LAYER` says which channel layer, `PAGES` adds the middleware of a site with users, `DATABASE` is where those are.
+`LAYER` says which channel layer, `PAGES` adds the middleware of a site with users, `DATABASE` is where those are;
+`UNOBSERVED` leaves out counters and announcements.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+
+if "UNOBSERVED" in os.environ:
+    importlib.import_module("benchmarks.project.unobserved")
 
 SECRET_KEY = "a key for benchmarks, and for nothing else"
 DEBUG = False

@@ -2,7 +2,8 @@
 
 The process sends `READY` when it is about to do its work, `NOT_READY` while it cannot, `REPLACE` to ask for a
 replacement, and once a second `BEAT`, to show that it runs. It stops gracefully when the socket is closed: by the
-supervisor, or because the supervisor died.
+supervisor, or because the supervisor died. A supervisor that stops it because its successor serves sends `REPLACED`
+before.
 
 Nothing waits for the socket: the supervisor may hang, and what is sent comes from an event loop. A message that
 finds the socket full is dropped, which loses nothing, since each heartbeat repeats the state.
@@ -21,6 +22,7 @@ from collections.abc import Callable, Sequence
 from channels_classic._systemd import VARIABLES
 
 _MARK = "CHANNELS_CLASSIC_PROCESS"
+_SUCCESSOR = "CHANNELS_CLASSIC_SUCCESSOR"
 
 READY = b"r"
 NOT_READY = b"n"
@@ -28,15 +30,17 @@ NO_WORKER = b"w"
 REPLACE = b"x"
 BEAT = b"."
 """Supervisors of releases without heartbeats ignore it."""
+REPLACED = b"s"
+"""Processes of releases without it ignore it."""
 
 BEAT_INTERVAL = 1.0
 """Seconds between two heartbeats of a process."""
 
 
-def mark(descriptors: Sequence[int]) -> dict[str, str]:
+def mark(descriptors: Sequence[int], *, is_successor: bool) -> dict[str, str]:
     """Return the environment for a process that is given these descriptors, of which the first is its socket."""
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    return {**environment, _MARK: ",".join(map(str, descriptors))}
+    return {**environment, _MARK: ",".join(map(str, descriptors)), **({_SUCCESSOR: "1"} if is_successor else {})}
 
 
 class SupervisorLink:
@@ -48,6 +52,10 @@ class SupervisorLink:
         self._link = socket.socket(fileno=link)
         self.descriptors = descriptors
         """The descriptors that the supervisor passed: a table of messages, or listening sockets."""
+        self.is_successor = os.environ.pop(_SUCCESSOR, None) is not None
+        """True if another process works until this one is ready."""
+        self.is_replaced = False
+        """True at the end if a successor serves."""
         self._state = b""
         self._request = b""
         self._beat_due = 0.0
@@ -93,8 +101,8 @@ class SupervisorLink:
 
         def wait() -> None:
             with contextlib.suppress(OSError):
-                while self._link.recv(1024):
-                    pass
+                while received := self._link.recv(1024):
+                    self.is_replaced = REPLACED in received
             stop()
 
         threading.Thread(target=wait, name="supervisor-link", daemon=True).start()

@@ -39,16 +39,26 @@ class Reason(Enum):
 
 
 class Process:
-    """One child process, which runs `command` and is given `descriptors`."""
+    """One child process, which runs `command` and is given `descriptors`.
 
-    def __init__(self, command: Sequence[str], descriptors: Sequence[int], clock: Callable[[], float]) -> None:
+    A successor learns that another process works until it is ready.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        descriptors: Sequence[int],
+        clock: Callable[[], float],
+        *,
+        is_successor: bool = False,
+    ) -> None:
         self._clock = clock
         self.link, theirs = socket.socketpair()
         with theirs:
             given = [theirs.fileno(), *descriptors]
             self._popen = subprocess.Popen(
                 command,
-                env=link.mark(given),
+                env=link.mark(given, is_successor=is_successor),
                 pass_fds=given,
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C in the terminal reaches the parent alone, which stops its children in order.
@@ -84,12 +94,14 @@ class Process:
                 return
         self.link.close()
 
-    def stop(self, grace: float) -> None:
-        """Ask it to finish what it has taken, and to end within `grace` seconds."""
-        if self.deadline is None:
-            self.deadline = self._clock() + grace + _KILL_AFTER
+    def stop(self, grace: float, *, is_replaced: bool = False) -> None:
+        """Ask it to finish what it has taken, and to end within `grace` seconds. A later call may shorten the time."""
+        deadline = self._clock() + grace + _KILL_AFTER
+        self.deadline = deadline if self.deadline is None else min(self.deadline, deadline)
         # Not `close` alone: a process that a consumer forked holds the socket too.
         with contextlib.suppress(OSError):
+            if is_replaced:
+                self.link.send(link.REPLACED)
             self.link.shutdown(socket.SHUT_RDWR)
         self.link.close()
 

@@ -51,8 +51,8 @@ class SignalPipe:
     def catching(self, others: Sequence[signal.Signals] = ()) -> Iterator[None]:
         """Inside the block `wait` returns stop signals, and those of `others` that have no handler yet.
 
-        SIGUSR1 may be ignored up to here, so that it does not end a program that only starts. In the main thread only;
-        in other threads Python cannot set handlers.
+        A signal that is ignored has none: `nohup` ignores SIGHUP, which would end a program, and here asks for
+        something else. In the main thread only; in other threads Python cannot set handlers.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -75,8 +75,7 @@ class SignalPipe:
 
 
 def _is_free(number: signal.Signals) -> bool:
-    handler = signal.getsignal(number)
-    return handler is signal.SIG_DFL or (handler is signal.SIG_IGN and number is signal.SIGUSR1)
+    return signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

@@ -38,7 +38,8 @@ REPLACE_AFTER = 30.0
 class Supervisor(Generic[P]):
     """Keeps `processes` processes running until a signal stops them; the second signal insists.
 
-    `grace` is the children's grace period in seconds. A program derives its own and overrides `_start`.
+    `grace` is the children's grace period in seconds, and `replaced_grace` that of those whose successor serves. A
+    program derives its own and overrides `_start`.
     """
 
     name = "Process"
@@ -52,10 +53,12 @@ class Supervisor(Generic[P]):
         grace: float,
         command: Sequence[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        replaced_grace: float | None = None,
     ) -> None:
         self._logger = logger
         self._clock = clock
         self._grace = grace
+        self._replaced_grace = grace if replaced_grace is None else replaced_grace
         self._command = command or [sys.executable, *sys.orig_argv[1:]]
         self._signal_pipe = SignalPipe()
         self._slots: list[Slot[P]] = [Slot(clock) for _ in range(processes)]
@@ -71,8 +74,8 @@ class Supervisor(Generic[P]):
 
     # What differs between programs
 
-    def _start(self) -> P:
-        """Start a process."""
+    def _start(self, *, is_successor: bool = False) -> P:
+        """Start a process; a successor beside the one that it replaces."""
         raise NotImplementedError
 
     def _watch(self) -> float | None:
@@ -205,7 +208,7 @@ class Supervisor(Generic[P]):
         if not waiting or left > 0:
             return left if waiting else None
         slot = min(waiting, key=lambda slot: slot.due)
-        slot.successor = self._start()
+        slot.successor = self._start(is_successor=True)
         return None
 
     def _promote(self, slot: Slot[P], successor: P) -> float | None:
@@ -215,7 +218,7 @@ class Supervisor(Generic[P]):
             if predecessor := slot.promote():
                 self._restarts[reason] += 1
                 self._logger.info("%s %d is replaced.", self.name, predecessor.pid)
-                predecessor.stop(self._grace)
+                predecessor.stop(self._replaced_grace, is_replaced=True)
                 self._leaving.append(predecessor)
             return 0.0
         left = successor.started + _SUCCESSOR_TIMEOUT - self._clock()
@@ -251,9 +254,7 @@ class Supervisor(Generic[P]):
         if process.restart_reason is Reason.STUCK:
             return  # killed, and the kernel has not ended it yet
         if process.silence > REPLACE_AFTER and self._may_kill(process):
-            self._logger.error(
-                "%s %d has been standing still for %.0f s: killing it.", self.name, process.pid, process.silence
-            )
+            self._logger.error("%s %d has not run for %.0f s: killing it.", self.name, process.pid, process.silence)
             process.kill(Reason.STUCK)
         elif process.pid not in self._stuck:
             self._logger.error("%s %d hangs: no heartbeat for %.0f s.", self.name, process.pid, process.silence)

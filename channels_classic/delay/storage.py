@@ -65,7 +65,7 @@ class Storage:
 
     def drop(self, message: object, reason: object) -> None:
         """Log and count a message that can never be sent."""
-        logger.error("A delayed message is dropped: %s Message: %.200s", reason, message)
+        logger.error("Dropped a delayed message: %s Message: %.200s", reason, message)
         self._layer.losses.count("undecodable", CHANNEL)
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ class BaseChannelLayer(LegacyNames):
     ) -> None:
         for name, value in {"expiry": expiry, "group_expiry": group_expiry, "capacity": capacity}.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ValueError(f"`{name}` is {value!r}, but it is a number.")
+                raise ValueError(f"`{name}` is {value!r}: expected a number.")
             if not (0 < value < math.inf or (name == "capacity" and value == 0)):
                 raise ValueError(f"`{name}` is {value!r}: expected a finite number above 0.")
             if name == "capacity" and not isinstance(value, int):
@@ -169,7 +169,8 @@ class BaseChannelLayer(LegacyNames):
 
         With `keep` the group keeps its last messages, as many as that and each for `seconds`, for members that come
         back. Members that are full miss it, and are counted; it never raises `ChannelFull`. If the connection breaks,
-        some may have it and some not: `LayerUnavailable`, and unless its `written` is false it must not be sent again.
+        or the layer refuses a part, some may have it and some not: `LayerUnavailable`, and unless its `written` is
+        false it must not be sent again.
         """
         self._drive(self._flows.send_group(group, message, but, keep, seconds))
 
@@ -308,7 +309,12 @@ class BaseChannelLayer(LegacyNames):
         try:
             steps = next(flow)
             while True:
-                steps = flow.send(self.run(steps))
+                try:
+                    results = self.run(steps)
+                except LayerUnavailable as error:
+                    steps = flow.throw(error)
+                else:
+                    steps = flow.send(results)
         except StopIteration as stop:
             result: T = stop.value
             return result
@@ -321,7 +327,12 @@ class BaseChannelLayer(LegacyNames):
             steps = next(flow)
             while True:
                 run = pool.run_alone if any(map(waits, steps)) else pool.run
-                steps = flow.send(await run(steps))
+                try:
+                    results = await run(steps)
+                except LayerUnavailable as error:
+                    steps = flow.throw(error)
+                else:
+                    steps = flow.send(results)
         except StopIteration as stop:
             result: T = stop.value
             return result

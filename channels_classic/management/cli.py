@@ -189,7 +189,7 @@ def _use(settings: str) -> None:
         if not f"{settings}.".startswith(f"{error.name}."):
             raise click.ClickException(str(error)) from error  # something that the settings import
         raise click.ClickException(
-            f"There are no settings {settings!r} in {os.getcwd()} or on the path of Python: {error}. Run it in the "
+            f"There are no settings {settings!r} in {os.getcwd()} or on Python's path: {error}. Run it in the "
             "folder of manage.py, or name other --settings."
         ) from error
 

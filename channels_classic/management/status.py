@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -50,7 +52,7 @@ class StatusConfig:
     def __post_init__(self) -> None:
         check_numbers(self)
         if self.check and self.watch:
-            raise ValueError("--check asks once and --watch without end: give one of them.")
+            raise ValueError("--check checks once and --watch repeats until it is stopped: give one of them.")
 
 
 class Display(Protocol):
@@ -137,8 +139,24 @@ def _display(config: StatusConfig, out: TextIO) -> Iterator[Display]:
         return
     from rich.live import Live
 
-    with Live(screen=True, auto_refresh=False) as live:
+    with Live(screen=True, auto_refresh=False) as live, _interrupted_by_sigterm():
         yield _Screen(live)
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM do inside the block what Ctrl-C does: the terminal would stay on the other screen, without a cursor.
+
+    In the main thread only; in other threads Python cannot set handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 class _Screen:
@@ -149,6 +167,7 @@ class _Screen:
 
     def show(self, status: Status) -> None:
         from rich.table import Table
+        from rich.text import Text
 
         parts = [*map(_warning, problems(status))]
         for table in tables(status):
@@ -161,7 +180,7 @@ class _Screen:
                     column, overflow="fold" if is_text else "ellipsis", no_wrap=not is_text, min_width=width
                 )
             for row in table.rows:
-                shown.add_row(*row)
+                shown.add_row(*map(Text, row))  # plain: what stands in brackets in a name is not markup
             parts.append(shown)
         self._draw(parts)
 

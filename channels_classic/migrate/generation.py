@@ -1,4 +1,4 @@
-"""The release of Channels that a Python file was written for, from the names it imports and the settings it has."""
+"""The release of Channels that a Python file was written for, from its names and settings, and what is older still."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from channels_classic.asgi import LEGACY_BACKENDS
 
 from .names import MODERN_PACKAGES, Generation, generation_of
+from .report import Section
 
 MODERN_STRINGS = (*(f"{package}." for package in sorted(MODERN_PACKAGES)), "channels.layers.")
 
@@ -64,3 +65,14 @@ def _evidence(node: ast.AST) -> Iterator[Evidence]:
         keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
         if "ROUTING" in keys:
             yield Evidence(Generation.CLASSIC, "ROUTING", node.lineno)
+
+
+def before_1_0(tree: ast.Module) -> Iterator[tuple[int, str, Section]]:
+    """Yield line, sentence and section for what Channels 1.x removed itself: the slight mode of ordering."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "slight":
+            sentence = "enforce_ordering has no slight mode: remove slight=True."
+            yield node.value.lineno, sentence, "names-without-a-counterpart"
+        elif isinstance(node, ast.Name) and node.id == "slight_ordering" and isinstance(node.ctx, ast.Store):
+            sentence = "slight_ordering was removed: write strict_ordering = True."
+            yield node.lineno, sentence, "names-without-a-counterpart"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import alias_line, command_lines, django_age, requirements
 from .files import Kind, project_files
+from .generation import before_1_0
 from .names import Generation
 from .python_files import PythonFile, parsed, rewritten
 from .report import Change, Finding, LeftAlone, Report, Section
@@ -78,6 +79,8 @@ class Plan:
                 if content != file.content:
                     self.report.changes.append(Change(path, file.content, content, encoding))
             self._find(path, django_age.findings(file.tree))
+            if file.classic is not None:
+                self._find(path, before_1_0(file.tree))
         old = sum(django_age.needs_django_upgrade(file.tree) for file in self._python.values())
         if old:
             self.report.notes.append(

@@ -66,7 +66,7 @@ def _matches(scope: Scope, patterns: Sequence[str]) -> bool:
 
 
 def _asks(scope: Scope) -> bool:
-    """Return True if the media type itself is named (RFC 9110, section 12.5.1); `*/*` is no wish for a stream."""
+    """Return True if the media type itself is named (RFC 9110, section 12.5.1); `*/*` does not ask for a stream."""
     for item in ",".join(values(scope, b"accept")).split(","):
         media_type, *parameters = (part.strip().lower() for part in item.split(";"))
         if media_type == MEDIA_TYPE:

@@ -1,7 +1,7 @@
 """One event stream, as ASGI: takes a request for server-sent events, and looks like a WebSocket to the application.
 
 The events of a WebSocket that are sent become parts of a response; messages that the client posts come in as its
-frames. What a WebSocket is told and how it is limited, counted, drained and closed is in `websocket`, once for both.
+frames. Decisions on replies, limits, counts, draining and closing are in `websocket`, once for both.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from channels_classic.layers import rng
 
 from ..asgi import Event, Receive, Scope, SendEvent, client_id, raw_extension
+from ..close_codes import ABNORMAL, NO_STATUS, NORMAL, SERVICE_RESTART
 from ..config import InterfaceConfig
 from ..error_pages import RETRY_AFTER
 from ..event_syntax import HEARTBEAT, encode_event, encode_retry
@@ -22,7 +23,6 @@ from ..layer.posts import Token
 from ..layer.session import LayerSession
 from ..websocket.connection import WebSocket
 from ..websocket.formats import FORMAT, EventFormat
-from ..websocket.state import ABNORMAL, NO_STATUS, SERVICE_RESTART
 from .selection import values
 
 EVENT_STREAM = "channels_classic.event_stream"
@@ -111,7 +111,7 @@ class EventStream:
         scope[EVENT_STREAM] = self
 
     def join(self, session: LayerSession, socket: WebSocket) -> None:
-        """Belong to a session, as the `socket` that sends and receives through this."""
+        """Join a session, as the `socket` that sends and receives through this."""
         self._session, self._socket = session, socket
 
     # What the WebSocket receives
@@ -164,6 +164,14 @@ class EventStream:
             self._timer.cancel()
             self._timer = None
 
+    def release(self) -> None:
+        """Drop what refers back to this object when its client is served, so that its memory is free at once."""
+        self._session = self._socket = None
+        self.scope.pop(EVENT_STREAM)
+        self.scope.pop("extensions")
+        if self._connection is not None:
+            self._connection.release()
+
     # What the WebSocket sends
 
     async def send(self, event: Event) -> None:
@@ -178,7 +186,7 @@ class EventStream:
         first = encode_retry(rng.uniform(*RETRY)) + encode_event(str(self._token), name="token")
         await self._send({"type": "http.response.body", "body": first, "more_body": True})
         self._is_accepted = True
-        self._schedule_heartbeat()
+        self._schedule_heartbeat(rng.uniform(0.5, 1.0))  # streams that were opened together do not beat together
         if self._session.is_stopping:
             self._restart()
 
@@ -201,7 +209,7 @@ class EventStream:
         if not self._is_accepted:
             await self._respond(403, [TEXT], b"Forbidden.\n")
             return
-        self._code = event.get("code", 1000)
+        self._code = event.get("code", NORMAL)
         if self._code == SERVICE_RESTART:
             last = encode_retry(rng.uniform(*RETRY_AT_RESTART))
         else:
@@ -233,9 +241,9 @@ class EventStream:
         if self._socket is not None:
             self._socket.restart("")
 
-    def _schedule_heartbeat(self) -> None:
+    def _schedule_heartbeat(self, part: float = 1.0) -> None:
         if self._interval:
-            self._timer = asyncio.get_running_loop().call_later(self._interval, self._beat)
+            self._timer = asyncio.get_running_loop().call_later(part * self._interval, self._beat)
 
     def _beat(self) -> None:
         """Send a comment, unless more waits for the client anyway."""

@@ -41,7 +41,7 @@ class AsgiConnection:
             self._watcher = asyncio.get_running_loop().create_task(self._wait_until_gone(on_gone))
 
     def unwatch(self, on_gone: Callable[[], None]) -> None:
-        """Call `on_gone` no more."""
+        """Stop calling `on_gone`."""
         if self._raw is not None:
             self._raw["unwatch"](on_gone)
         if self._watcher is not None:

@@ -141,7 +141,7 @@ class Request:
         message["http_version"] = scope.get("http_version", "1.1")
         message["body"] = body.beginning()
         if body.is_spooled:
-            # Nothing comes on it by itself: its name says that there is more to ask for.
+            # Nothing is sent on it unasked: its name says that there is more to ask for.
             message["body_channel"] = f"http.request.body?{self.local}"
             message["body_size"] = body.size
         session.send(Outgoing(REQUEST, message, token=ONLY), self._settled)

@@ -91,7 +91,7 @@ class Response:
             self.is_held = False
 
     def release(self) -> None:
-        """Let it go out, although it is not complete; its end is that of the connection then."""
+        """Let it go out although it is incomplete: then the end of the connection marks its end."""
         self.is_held = False
 
     def next_events(self) -> list[dict[str, Any]]:

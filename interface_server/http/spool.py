@@ -68,13 +68,13 @@ class SpoolQuota:
         self._memory += size
 
     def could_hold(self, size: int) -> bool:
-        """Return True if there would be room for a file of this size after others lost theirs; nobody loses any yet."""
+        """Return True if there would be room for a file of this size once others are reclaimed; none is yet."""
         return size <= self._disk + sum(owner.disk_size for owner in self.reclaimables)
 
     def has_disk(self, size: int) -> bool:
-        """Return True if there is room for a file of this size, if need be after others lost theirs."""
+        """Return True if there is room for a file of this size; reclaims files of others if it must."""
         if size > self._whole_disk:
-            return False  # so nobody has to lose anything
+            return False  # before anything is reclaimed
         while size > self._disk and self.reclaimables:
             self._reclaim_first()
         return size <= self._disk
@@ -130,7 +130,7 @@ class SpoolFile:
         self._quota.take_disk(len(data))
         if self._file.closed:  # it was reclaimed for this very write
             self._quota.release_disk(len(data))
-            raise NoSpace("its own files were the first to be reclaimed")
+            raise NoSpace("its temporary files were the first to be deleted")
         self.size += len(data)
         try:
             written = os.pwrite(self._file.fileno(), data, self.size - len(data))

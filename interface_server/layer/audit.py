@@ -66,7 +66,7 @@ class GroupAudit:
         suspects = await self._suspects(groups)
         if not suspects:
             return
-        await self._caught_up()  # hints of what was found may have been under way
+        await self._caught_up()  # hints of what was found may have been in flight
         for group, found in (await self._suspects(suspects)).items():
             try:
                 await self._mend(group, found)
@@ -76,7 +76,7 @@ class GroupAudit:
     async def _mend(self, group: str, found: Audited) -> None:
         known = self._registry.groups.version(group)
         if found.loss:
-            # If the index is certain, but of another version, a hint is still under way: next time, or with the next
+            # If the index is certain, but of another version, a hint is still in flight: next time, or with the next
             # message. It is uncertain also after a change to a group of which the layer had lost everything.
             if known in (0, found.version) or not found.version:
                 await self._restore(group, found)
@@ -91,11 +91,15 @@ class GroupAudit:
         suspects: dict[str, Audited] = {}
         for start in range(0, len(known), AT_ONCE):
             batch = known[start : start + AT_ONCE]
-            steps = [Audit(group, self._registry.inbox, self._registry.groups.version(group)) for group in batch]
+            steps = [Audit(group, self._registry.inbox, self._known(group)) for group in batch]
             for group, found in zip(batch, await asyncio.gather(*map(self._answer, steps)), strict=True):
                 if found is not None and self._is_suspect(group, found):
                     suspects[group] = found
         return suspects
+
+    def _known(self, group: str) -> int:
+        groups = self._registry.groups
+        return groups.version(group) or groups.version_before(group)
 
     async def _answer(self, step: Audit) -> Audited | None:
         """Return the answer to a step; None where it is refused: a key of that group may be of another type."""
@@ -127,7 +131,6 @@ class GroupAudit:
     async def _take_over(self, group: str) -> None:
         roster: Roster = await self._ask(Members(group, self._registry.inbox))
         if roster.complete:
-            self._registry.take_over(group, roster)
             self._recovery.take_over(group, roster)
 
     async def _run(self, steps: Iterable[Step]) -> None:

@@ -42,7 +42,7 @@ class ByteBudget:
         return self._victims() if self.total > self._limit else []
 
     def _victims(self) -> list[Holder]:
-        """Look again, because clients take bytes without a note, then choose those that use most."""
+        """Measure again, because clients read without a note, then choose those for which most is held."""
         self._sizes = {holder: size for holder in self._sizes if (size := holder.buffered) > UNCOUNTED}
         self.total = sum(self._sizes.values())
         victims = []

@@ -44,7 +44,7 @@ class Token(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Token | None:
-        """Return the token that a client sent; None for what is none."""
+        """Return the token in a text that a client sent; None if it is not one."""
         found = _TOKEN.fullmatch(text)
         token = cls(f"{_PREFIX}{found[1]}!", found[2], found[3]) if found else None
         return token if token is not None and is_owned(token.inbox) else None

@@ -16,7 +16,7 @@ from channels_classic.layers.codec import Kind, decode, outcome_of
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.results import Roster, Start, Taken
-from channels_classic.layers.steps import Members, Take
+from channels_classic.layers.steps import Audit, Members, Take
 
 from .client import Broadcast
 from .posts import Posts
@@ -31,7 +31,7 @@ BLOCK = 5.0
 """Seconds for which one read waits for the first entry."""
 
 BYTES_PER_READ = 1024 * 1024
-"""The bytes that one read should take at most, going by the average size of what was read."""
+"""Most bytes that one read should take, estimated from the average size of entries."""
 
 MOST_PER_READ = 500
 FEWEST_PER_READ = 8
@@ -108,7 +108,7 @@ class Reader:
             self._lose(lost, payload)
 
     def _lose(self, lost: str, payload: bytes) -> None:
-        """Count an entry that must not be delivered any more. What it reports of a frame of a client still holds.
+        """Count an entry that must no longer be delivered. The report on a client's frame that it carries still counts.
 
         A reply to a frame that expired is delivered all the same: its socket waits for it, and nothing else came.
         """
@@ -214,12 +214,13 @@ class Reader:
         except (LayerUnavailable, StepRefused) as error:
             self._throttled_log.warn(logger, "A message for the group %s cannot be delivered: %s", group, error)
             return False
-        self._registry.take_over(group, roster)
         self._recovery.take_over(group, roster)
         return True
 
     async def _members(self, group: str) -> Roster:
-        (found,) = await self._connection.run([Members(group, self._inbox)])
+        before = self._registry.groups.version_before(group)
+        audits = [Audit(group, self._inbox, before)] if before else []
+        *_, found = await self._connection.run([*audits, Members(group, self._inbox)])
         if isinstance(found, StepRefused):
             raise found
         assert isinstance(found, Roster)
@@ -229,7 +230,7 @@ class Reader:
         self._registry.reported(local, token, outcome_of(outcome))
 
     def _unknown(self, *fields: object) -> None:
-        """Count an entry of a kind of another release; a report that it carries where `MESSAGE` has one counts."""
+        """Count an entry of an unknown kind. A report that it carries, where `MESSAGE` has one, is recorded."""
         self._losses.count("undecodable", self._inbox)
         match fields:
             case [_, _, str() as local, str() as token, int() as outcome, *_]:

@@ -1,8 +1,8 @@
 """Recoverable groups: messages in the order of their positions, to clients that have all of those before.
 
-A client that joins has a start, which is read with its membership: the position up to which it has the messages. What
-came after that it gets from what the layer keeps, once its handshake is accepted, and from then on what is delivered to
-all. A position that is missing, because an entry was lost or came late, is read from the layer too. So each client gets
+A client that joins has a start, which is read with its membership: the position up to which it has the messages. Once
+its handshake is accepted it gets those after that from what the layer keeps, and then whatever is delivered to all. A
+position that is missing, because an entry was lost or came late, is read from the layer too. So each client gets
 everything once and in order, or is told that there is a *gap*.
 """
 
@@ -104,16 +104,18 @@ class Recovery:
 
     def left(self, group: str, local: str, *_: object) -> None:
         """A client is not a member any more."""
-        requests = self._requests.get(local)
-        if requests is not None:
-            requests.pop(group, None)
-            if not requests:
-                del self._requests[local]
+        self._forget_request(group, local)
         stream = self._streams.get(group)
         if stream is not None:
             stream.floors.pop(local, None)
             if not stream.floors:
                 del self._streams[group]
+
+    def _forget_request(self, group: str, local: str) -> None:
+        requests = self._requests.get(local, {})
+        requests.pop(group, None)
+        if not requests:
+            self._requests.pop(local, None)
 
     def gone(self, local: str, groups: Iterable[str]) -> None:
         """A client is gone."""
@@ -127,7 +129,8 @@ class Recovery:
         self._requests.clear()
 
     def take_over(self, group: str, roster: Roster) -> None:
-        """The members of a group were read from the layer: forget those that are none, serve those that are."""
+        """Adopt the members of a group as the layer has them: forget all others, serve these."""
+        self._registry.take_over(group, roster)
         stream = self._streams.get(group)
         for local in list(stream.floors) if stream is not None else ():
             if not self._registry.groups.has(group, local):
@@ -176,10 +179,7 @@ class Recovery:
 
     def _finish(self, client: Client, group: str, stream: Stream, position: int) -> None:
         stream.floors[client.local] = position
-        requests = self._requests[client.local]
-        del requests[group]
-        if not requests:
-            del self._requests[client.local]
+        self._forget_request(group, client.local)
 
     def _give(self, client: Client, group: str, history: History, last: bool) -> None:
         if history.kept is None:
@@ -210,7 +210,7 @@ class Recovery:
         stream = self._streams.get(group)
         if stream is None:
             if any(group in requests for requests in self._requests.values()):
-                # Whoever is served now may have read what is kept before this one was: it reads on up to here.
+                # A client being served may have read the history before this one was kept: it reads on up to here.
                 self._streams[group] = Stream(life, position, last=False)
             return
         if stream.life == life and position <= stream.position:
@@ -251,21 +251,20 @@ class Recovery:
             await asyncio.gather(*(self._restart(*each) for each in streams[start : start + AT_ONCE]))
 
     async def _restart(self, group: str, stream: Stream) -> None:
-        """Catch up with a stream whose entries may have been lost, among them what said that a member was discarded."""
+        """Catch up with a stream whose entries may have been lost, including those that report discarded members."""
         try:
             head: History = await self._ask(ReadHistory(group, HEAD, 0))
             roster: Roster = await self._ask(Members(group, self._registry.inbox))
         except StepRefused as error:
             if not error.foreign:
                 raise
-            return  # what comes next for the group says so
+            return  # the next message for the group reports it
         if roster.complete and self._streams.get(group) is stream:
-            self._registry.take_over(group, roster)
             self.take_over(group, roster)
             await self._catch_up(group, stream, head.head)
 
     def _begin_life(self, stream: Stream, group: str, history: History) -> None:
-        """Go on from the last position; what lies between is gone, but for the last message where that is enough."""
+        """Continue from the last position; what lies between is gone, except the last message where that is enough."""
         clients = self._registry.clients
         stream.life, stream.position = history.life, history.head
         if stream.last and history.kept is not None:

@@ -132,7 +132,7 @@ class _Line:
         self._may_try = may_try
 
     def due(self, now: float) -> float:
-        """Let those try whose time has come; return the time of the next look."""
+        """Let the clients try whose time has come; return the time of the next check."""
         if not self._may_try():
             return now + LONGEST_PAUSE
         _retry(self.queue.due(now))
@@ -173,7 +173,7 @@ class RetryQueues:
         _retry(released)
 
     def forget(self, client: Retryable) -> None:
-        """Remove a client that is gone: whatever it waited for, nobody waits for its answer."""
+        """Remove a client that is gone: nobody needs the answer it waited for."""
         for channel in list(self._lines):
             self.passed(channel, client)
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 
 from channels_classic._health import Health
@@ -27,6 +27,7 @@ from channels_classic.layers.steps import (
     GetPresenceGroups,
     GetPrograms,
     Heartbeat,
+    Length,
     Members,
     Push,
     Retire,
@@ -86,6 +87,9 @@ CANCEL_RETRY_INTERVAL = 0.2
 RESTART_PAUSE = 1.0
 """Seconds until a task that failed is started again."""
 
+COUNT_TIMEOUT = 1.0
+"""Seconds in which the layer counts waiting messages; if it takes longer, whatever waits there waits long."""
+
 STOP_TIMEOUT = 5.0
 """Seconds that a stop may take in all."""
 
@@ -129,6 +133,7 @@ class LayerSession:
         self._may_have_ghosts = False  # steps that report joins and departures may have been lost
         self._wake_heartbeat = asyncio.Event()
         self._alive = asyncio.Event()
+        self._connected = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -152,7 +157,7 @@ class LayerSession:
         return Health.NO_WORKER if limit and self.clock() - self._worker_heard_at > limit else Health.READY
 
     async def _look_for_workers(self) -> None:
-        """Find out when a worker last announced itself, if that is asked for."""
+        """Find out when a worker last announced itself, if --ready-worker asks for it."""
         if not self.config.ready_worker:
             return
         found = [program for program in await self._writer.ask(GetPrograms()) if _is_worker(program)]
@@ -171,7 +176,7 @@ class LayerSession:
             )
         ]
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._alive.wait(), START_TIMEOUT)
+            await asyncio.wait_for(asyncio.gather(self._alive.wait(), self._connected.wait()), START_TIMEOUT)
 
     async def stop(self) -> None:
         """Send the last messages of clients, end their memberships and retire the inbox."""
@@ -216,7 +221,7 @@ class LayerSession:
             try:
                 await work()
             except Exception:
-                logger.exception("A task of the interface server failed and is started again")
+                logger.exception("A task of the interface server failed and was restarted")
                 await asyncio.sleep(RESTART_PAUSE)
 
     # Clients
@@ -226,7 +231,7 @@ class LayerSession:
         self._writer.send(send, callback)
 
     def add(self, client: Client) -> str:
-        """Register a client; gives its reply channel."""
+        """Register a client; return its reply channel."""
         return self.registry.add(client)
 
     def opened(self, client: Client) -> None:
@@ -242,6 +247,17 @@ class LayerSession:
         self.timers.cancel(client)
         self.waiting.discard(client)
         self.registry.remove(client)
+
+    async def has_waiting(self, channels: Sequence[str], most: int) -> bool:
+        """Return True if more than `most` messages wait on these channels, or would because the layer is down."""
+        if not self.available:
+            return True
+        asked = self._writer.try_all([Length(channel) for channel in channels])
+        try:
+            lengths = await asyncio.wait_for(asked, COUNT_TIMEOUT)
+        except (asyncio.TimeoutError, LayerUnavailable, StepRefused):
+            return True
+        return sum(length or 0 for length in lengths) > most
 
     # Outages of the layer
 
@@ -263,7 +279,10 @@ class LayerSession:
         if not self._down:
             return
         self._down.discard(link)
-        if self._down or not self._is_interrupted:
+        if self._down:
+            return
+        self._connected.set()
+        if not self._is_interrupted:
             return
         self._is_interrupted = False
         logger.warning("The channel layer is back.")
@@ -282,7 +301,7 @@ class LayerSession:
             except LayerUnavailable:
                 pass  # logged where it happened
             except StepRefused as error:
-                logger.error("%s", error)
+                self.throttled_log.warn(logger, "%s", error)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake_heartbeat.wait(), HEARTBEAT_INTERVAL)
             self._wake_heartbeat.clear()
@@ -292,7 +311,7 @@ class LayerSession:
         self._alive.set()  # groups deliver to the inbox from now on
         self._writer.repeat()
         silence, self._heard = self.clock() - self._heard, self.clock()
-        # Of a shard that cannot be reached nothing is known, so what was known of it stays.
+        # A shard that cannot be reached has no epoch here: the one known before stays.
         earlier = self._restored or (None,) * len(epochs)
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
         if epochs != self._restored:
@@ -313,7 +332,7 @@ class LayerSession:
         await self._look_for_workers()
 
     def _announce(self) -> None:
-        """Report what this process does to whoever asks what runs on the layer."""
+        """Announce what this process does, for those who ask what runs on the layer."""
         if self.clock() < self._announce_at:
             return
         self._announce_at = self.clock() + ANNOUNCE_INTERVAL - HEARTBEAT_INTERVAL / 2
@@ -330,7 +349,7 @@ class LayerSession:
         self._writer.post(facts)
 
     async def _remove_ghosts(self) -> None:
-        """End what the layer has of clients that left while it was down: others would see them for ever."""
+        """End what the layer has of clients that left while it was down: others would see them forever."""
         groups = await self._writer.ask(GetPresenceGroups(self.inbox))
         for start in range(0, len(groups), STEPS_AT_ONCE):
             batch = groups[start : start + STEPS_AT_ONCE]

@@ -48,6 +48,8 @@ UNSENDABLE = (InvalidChannelName, InvalidMessage, MessageTooLarge)
 """Errors that reject one message; the rest of its batch is sent."""
 
 SendCallback = Callable[[Outgoing, SendResult], None]
+_Sends = list[tuple[Outgoing, SendCallback | None]]
+_Steps = list[tuple[Step, asyncio.Future[Any] | None]]
 _RESULTS = {Status.ACCEPTED: SendResult.ACCEPTED, Status.FULL: SendResult.FULL, Status.DEAD: SendResult.UNAVAILABLE}
 
 
@@ -58,8 +60,8 @@ class Writer:
         self._connection = connection
         self._planner = planner
         self._throttled_log = ThrottledLog()
-        self._sends: list[tuple[Outgoing, SendCallback | None]] = []
-        self._steps: list[tuple[Step, asyncio.Future[Any] | None]] = []
+        self._sends: _Sends = []
+        self._steps: _Steps = []
         self._failed_posts: list[Step] = []
         self._wake: asyncio.Future[None] | None = None
         self._idle = asyncio.Event()
@@ -89,7 +91,7 @@ class Writer:
         return await future
 
     async def try_all(self, steps: Sequence[Step]) -> list[Any]:
-        """Run steps in one batch and return their results; None for those that only somebody's mending can help.
+        """Run steps in one batch and return their results; None where a key that is not the layer's own is in the way.
 
         Raises `LayerUnavailable`, or `StepRefused` for any other refusal.
         """
@@ -141,7 +143,7 @@ class Writer:
         self._settle(sends, pushes, results)
         self._answer(steps, results[len(pushes) :])
 
-    def _plan(self, sends: list[tuple[Outgoing, SendCallback | None]]) -> list[Push]:
+    def _plan(self, sends: _Sends) -> list[Push]:
         """Return the pushes for `sends`, after removing and reporting those that no layer can carry."""
         if not sends:
             return []
@@ -151,7 +153,7 @@ class Writer:
             self._drop_invalid(sends)
             return self._planner.pushes([send for send, _ in sends], {})
 
-    def _drop_invalid(self, sends: list[tuple[Outgoing, SendCallback | None]]) -> None:
+    def _drop_invalid(self, sends: _Sends) -> None:
         for pair in list(sends):
             try:
                 self._planner.pushes([pair[0]], {})
@@ -160,14 +162,12 @@ class Writer:
                 self._fail([pair], SendResult.INVALID)
 
     @staticmethod
-    def _fail(sends: Sequence[tuple[Outgoing, SendCallback | None]], result: SendResult) -> None:
+    def _fail(sends: _Sends, result: SendResult) -> None:
         for send, callback in sends:
             if callback is not None:
                 callback(send, result)
 
-    def _settle(
-        self, sends: list[tuple[Outgoing, SendCallback | None]], pushes: list[Push], results: list[Any]
-    ) -> None:
+    def _settle(self, sends: _Sends, pushes: list[Push], results: list[Any]) -> None:
         entries = iter(sends)
         for push, result in zip(pushes, results, strict=False):
             refused = isinstance(result, StepRefused)
@@ -178,12 +178,12 @@ class Writer:
                 if callback is not None:
                     callback(send, SendResult.REFUSED if refused else _RESULTS[result[index]])
 
-    def _answer(self, steps: list[tuple[Step, asyncio.Future[Any] | None]], results: Sequence[Any]) -> None:
+    def _answer(self, steps: _Steps, results: Sequence[Any]) -> None:
         for (step, future), result in zip(steps, results, strict=True):
             failed = isinstance(result, (LayerUnavailable, StepRefused))
             if future is None:
-                may_help = failed and not getattr(result, "foreign", False)
-                self._failed_posts += [step] if may_help else []
+                if failed and not getattr(result, "foreign", False):
+                    self._failed_posts.append(step)
             elif not future.done():
                 if failed:
                     future.set_exception(result)

@@ -88,7 +88,7 @@ class Acceptor:
 
     def _pause(self, error: OSError) -> None:
         """Leave clients in the accept queue for a while: accepting in a loop would take all of a processor."""
-        text = "Cannot accept connections: %s. They wait until others have ended; see `ulimit -n`."
+        text = "Cannot accept connections: %s. New ones wait until others are closed; see `ulimit -n`."
         if error.errno not in _EXHAUSTED:
             text = "Cannot accept connections: %s."
         self._log.warn(logger, text, error.strerror or error)
@@ -106,7 +106,7 @@ class Acceptor:
             return
         if self.handshakes >= MAX_HANDSHAKES and self._tls is not None:
             self._log.warn(
-                logger, "Closed a connection whose TLS handshake stalls: %d are in progress.", MAX_HANDSHAKES
+                logger, "Closed a connection whose TLS handshake stalled: %d are in progress.", MAX_HANDSHAKES
             )
             oldest = next(iter(self._handshakes))
             del self._handshakes[oldest]  # now, because more may come in this turn
@@ -138,7 +138,7 @@ class Acceptor:
     # As uvicorn calls it
 
     def close(self) -> None:
-        """Accept nothing more, and end the handshakes under way."""
+        """Accept nothing more, and end the handshakes in progress."""
         self._stop()
         for task in self._handshakes:
             task.cancel()
@@ -158,6 +158,6 @@ class Acceptor:
                 self._loop.remove_reader(self._listener)
 
     async def wait_closed(self) -> None:
-        """Return when no handshake is under way."""
+        """Return when no handshake is in progress."""
         if self._handshakes:
             await asyncio.wait(list(self._handshakes))

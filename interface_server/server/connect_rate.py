@@ -29,6 +29,10 @@ class ConnectRate:
         self.waited = 0
         self.refused = 0
 
+    def seconds_for(self, clients: int) -> float:
+        """Return the seconds over which this many clients may come back, with as many others between them."""
+        return 2 * clients / self._rate
+
     def reserve(self, now: float) -> float | None:
         """Return the seconds that a handshake waits; None if it must be refused."""
         turn = max(self._free_at, now - TOLERANCE)

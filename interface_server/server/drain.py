@@ -1,7 +1,9 @@
 """The schedule by which a server that stops closes its WebSockets: which one when. Pure, the time is given.
 
 All clients of a server that is replaced connect to the others. Closed at once, they come back at once, and each costs a
-handshake and two consumers; so they are closed one by one, evenly over the time that the operator allows.
+handshake and two consumers; so they are closed one by one, evenly over the time that the operator allows. Where workers
+cannot keep up even with that, handshakes would wait longer than clients do, which give up and come again, and each such
+attempt is more work for nothing: `Pace` says how fast the schedule may be carried out.
 """
 
 from __future__ import annotations
@@ -18,8 +20,45 @@ RETRY = 1
 REASON = f"retry={RETRY}"
 """The reason in close frames, which `WebSocketBridge` reads; at most 123 bytes (RFC 6455, section 5.5)."""
 
+MOST_WAITING = 10
+"""Messages about clients that come and go that may wait while workers count as keeping up."""
+
+FIRST_SPEED, LOWEST_SPEED = 1 / 8, 1 / 32
+"""Parts of the planned speed: at first, and at least."""
+
+SPEED_UP = 5.0
+"""Seconds in which the speed grows from nothing to the planned one."""
+
+REACTION = 1.5
+"""Seconds until all clients are back that were closed at the last speed; before that it is not halved again."""
+
+MAX_SLOWDOWN = 10
+"""The most times as long as planned that a drain takes while a successor serves."""
+
 MAX_BUSY = 256
 """Busy sockets that are passed over for an idle one: a look at all of them each time would hold up their frames."""
+
+
+class Pace:
+    """The speed at which a schedule is carried out, as TCP finds out how fast it may send.
+
+    It begins low, since only a second later it shows what a client that comes back costs. It grows while workers keep
+    up. When they do not, it is halved, and nothing is closed until they do.
+    """
+
+    def __init__(self) -> None:
+        self._speed = FIRST_SPEED
+        self._may_halve_at = 0.0
+
+    def turn(self, now: float, seconds: float, *, is_behind: bool) -> float:
+        """Return the seconds by which the schedule is postponed in a turn of this many; `is_behind`: workers are."""
+        if not is_behind:
+            self._speed = min(1.0, self._speed + seconds / SPEED_UP)
+            return seconds * (1 - self._speed)
+        if now >= self._may_halve_at:
+            self._speed = max(LOWEST_SPEED, self._speed / 2)
+            self._may_halve_at = now + REACTION
+        return seconds
 
 
 class DrainSchedule(Generic[T]):
@@ -31,7 +70,9 @@ class DrainSchedule(Generic[T]):
 
     def __init__(self, now: float, seconds: float, shuffle: Callable[[list[Any]], object]) -> None:
         self._last = now
-        self._end = now + seconds
+        self.end = now + seconds
+        """The time at which the last socket is closed."""
+        self._latest_end = now + MAX_SLOWDOWN * seconds
         self._shuffle = shuffle
         self._known: set[T] = set()
         self._waiting: deque[T] = deque()
@@ -44,7 +85,17 @@ class DrainSchedule(Generic[T]):
     @property
     def next(self) -> float:
         """The time at which the next socket is due."""
-        return self._last + max(0.0, self._end - self._last) / (len(self._waiting) + 1)
+        return self._last + max(0.0, self.end - self._last) / (len(self._waiting) + 1)
+
+    def extend(self, end: float) -> None:
+        """Slow down so that the last socket is closed at this time, if that is later than planned."""
+        self.end = max(self.end, min(end, self._latest_end))
+
+    def postpone(self, seconds: float) -> None:
+        """Let everything be due this much later, unless that would take too long."""
+        if self.end + seconds <= self._latest_end:
+            self._last += seconds
+            self.end += seconds
 
     def add(self, sockets: Iterable[T]) -> None:
         """Add sockets; those that were added before are skipped."""

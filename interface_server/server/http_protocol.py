@@ -10,21 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
-import socket
-import struct
 from collections.abc import Callable
-from contextlib import suppress
-from http import HTTPStatus
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..config import ClientLimits
+from ..error_pages import refusal
 from . import request_limits
 from .connect_rate import ConnectRate
+from .connection_reset import can_reset, reset_on_close
 from .half_close import keep
 from .request_limits import BodyRate, Refused, RequestLimits, RequestPart
 from .request_syntax import check_headers, check_request_line, origin_form, status_of_error
@@ -32,7 +29,7 @@ from .server_state import ServerState
 from .stream_protocol import StreamProtocol
 from .unchunked import unchunked
 from .unread import Unread
-from .websocket_handshake import Handshake, read_handshake, websocket_scope
+from .websocket_handshake import Handshake, check_request, read_handshake, websocket_scope
 from .websocket_protocol import WebSocketProtocol
 
 logger = logging.getLogger("channels_classic.interface_server")
@@ -43,17 +40,8 @@ MAX_PIPELINED = 100
 REFUSAL_LINGER = 1.0
 """Seconds between an error response and the close: an immediate close could discard the response on its way."""
 
-
-REFUSAL_HEADERS = {426: "upgrade: websocket\r\nsec-websocket-version: 13\r\n"}
-"""Further headers of some error responses: RFC 9110, section 15.5.22, and RFC 6455, section 4.4."""
-
 MAX_IGNORED = 1024 * 1024
 """Bytes that are read and ignored, after a refusal or behind a request for another protocol, before the close."""
-
-
-_AT_ONCE = struct.pack("ii", 1, 0)
-"""The value of SO_LINGER with which `close` resets a connection."""
-
 
 _UPGRADE = re.compile(rb"^upgrade:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 
@@ -103,7 +91,7 @@ class HttpProtocol(HttpToolsProtocol):
             asyncio.get_running_loop().call_soon(watcher)
 
     def unwatch(self, watcher: Callable[[], None]) -> None:
-        """Call `watcher` no more. By now the next pipelined request may watch in its place."""
+        """Stop calling `watcher`. By now the next pipelined request may watch in its place."""
         if self._watcher == watcher:
             self._watcher = None
 
@@ -117,12 +105,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def can_reset(self) -> bool:
         """Return whether the client can tell a connection that is cut off from one that ends."""
-        return _resettable(self.transport) is not None
+        return can_reset(self.transport)
 
     def stream(self, on_shutdown: Callable[[], None]) -> StreamProtocol:
         """Give the connection to the response under way, which has not begun, as the last one of the connection.
 
-        Like a WebSocket it stays open for long, so what this object is needed for no longer is freed.
+        Like a WebSocket it stays open for long, so everything that this object no longer needs is freed.
         """
         cycle, transport, state = self._running, self.transport, self.server_state
         stream = StreamProtocol(state, transport, cycle, on_shutdown)
@@ -316,13 +304,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Return the handshake that the request is. Raises `Refused` if it is not valid, or one too many."""
         if self.cycle is not None and not self.cycle.response_complete:
             raise Refused(400)  # the previous request still uses the connection
-        names = [name for name, _ in self.headers]
-        if self.parser.get_http_version() == "1.0" or self.parser.get_method() != b"GET":
-            raise Refused(400)  # RFC 6455, section 4.2.1
-        if b"transfer-encoding" in names:
-            raise Refused(400)
-        if any(name == b"content-length" and value.strip(b"0 \t") for name, value in self.headers):
-            raise Refused(400)
+        check_request(self.parser.get_method(), self.parser.get_http_version(), self.headers)
         if self.limit_concurrency is not None:
             raise Refused(503)  # uvicorn applies the limit to requests only
         return read_handshake(self.headers, compression=self.config.ws_per_message_deflate)
@@ -399,12 +381,7 @@ class HttpProtocol(HttpToolsProtocol):
         transport = self.transport
         if transport.is_closing():
             return
-        title = f"{status} {HTTPStatus(status).phrase}"
-        head = (
-            f"HTTP/1.1 {title}\r\ncontent-type: text/plain\r\ncontent-length: {len(title) + 1}\r\nconnection: close\r\n"
-            f"{REFUSAL_HEADERS.get(status, '')}"
-        )
-        transport.write(f"{head}\r\n{title}\n".encode("ascii"))
+        transport.write(refusal(status))
         if transport.can_write_eof():
             transport.write_eof()
             self.loop.call_later(REFUSAL_LINGER, transport.close)
@@ -420,17 +397,3 @@ def _new_parser(protocol: HttpToolsProtocol) -> Any:
     parser = httptools.HttpRequestParser(protocol)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser
-
-
-def reset_on_close(transport: asyncio.BaseTransport) -> None:
-    """Let a connection end with a reset, if it can."""
-    found = _resettable(transport)
-    if found is not None and found.fileno() >= 0:
-        with suppress(OSError), socket.socket(fileno=os.dup(found.fileno())) as connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-
-
-def _resettable(transport: asyncio.BaseTransport) -> Any:
-    """Return the socket of a connection that can be reset: between processes of one machine, on a Unix socket, none."""
-    found = transport.get_extra_info("socket")
-    return found if found is not None and found.family != socket.AF_UNIX else None

@@ -126,7 +126,7 @@ def _remove_dead(path: str) -> None:
             return
         except ConnectionRefusedError:
             if not Path(path).is_socket():
-                raise OSError("a file that is not a socket is in its place") from None
+                raise OSError("a file that is not a socket is at that path") from None
             Path(path).unlink()
             return
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

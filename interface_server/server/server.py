@@ -28,8 +28,9 @@ from ..asgi import Application
 from ..config import ClientLimits, InterfaceConfig
 from .connect_rate import ConnectRate
 from .listen import Listen, url_of
+from .observer import ServerObserver
 from .supervisor import InterfaceSupervisor
-from .uvicorn_server import ServerObserver, UvicornServer, stop_timeout, uvicorn_config
+from .uvicorn_server import UvicornServer, stop_timeout, uvicorn_config
 
 logger = logging.getLogger("channels_classic.interface_server")
 
@@ -149,11 +150,16 @@ def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLim
     addresses = " and ".join(server.addresses)
     supervisor = None
     if program.is_supervised:
-        supervisor = InterfaceSupervisor(server.sockets, program.processes, stop_timeout(program.drain))
+        supervisor = InterfaceSupervisor(
+            server.sockets,
+            program.processes,
+            stop_timeout(program.drain),
+            replaced_grace=stop_timeout(program.drain, is_replaced=True),
+        )
     observed = supervisor or server
     with (
         _probes(program, lambda: observed.health),
-        _metrics(program, layer, observed.samples, is_supervisor=program.is_supervised),
+        _metrics(program, layer, observed.samples),
     ):
         logger.info("Serving %s on the channel layer %s", addresses, layer)
         if supervisor is None:
@@ -165,10 +171,10 @@ def _probes(program: Program, health: Callable[[], Health]) -> AbstractContextMa
     return HealthServer(program.health, health) if program.health else nullcontext()
 
 
-def _metrics(
-    program: Program, layer: Any, collect: Collect, *, is_supervisor: bool = False
-) -> AbstractContextManager[None]:
-    return ProgramMetrics(program.metrics, layer, collect, is_supervisor) if program.metrics else nullcontext()
+def _metrics(program: Program, layer: Any, collect: Collect) -> AbstractContextManager[None]:
+    if not program.metrics:
+        return nullcontext()
+    return ProgramMetrics(program.metrics, layer, collect, program.is_supervised)
 
 
 class ProgramObserver(ServerObserver):
@@ -178,6 +184,16 @@ class ProgramObserver(ServerObserver):
         self._link = link
         self._notifier = Notifier.of_this_process()
         self._heartbeat = Heartbeat(self._notifier)
+
+    @property
+    def is_successor(self) -> bool:
+        """True if another process serves until this one is ready."""
+        return self._link is not None and self._link.is_successor
+
+    @property
+    def is_replaced(self) -> bool:
+        """True if the server stops because its successor serves."""
+        return self._link is not None and self._link.is_replaced
 
     def changed(self, state: Health) -> None:
         """Report whether the server can be used.

@@ -15,29 +15,29 @@ from typing import Any
 from uvicorn.server import ServerState
 
 from ..asgi import Event
-from .websocket_protocol import WRITE_BUFFER
+from .flow_control import FlowControl
 
 MAX_IGNORED = 64 * 1024
 """Bytes that a client may send behind its request; none is expected."""
 
 
-class StreamProtocol(asyncio.Protocol):
+class StreamProtocol(FlowControl):
     """One connection. To uvicorn's object for the request it also is its flow control and the event that it sets.
 
     Those of uvicorn take more than a kilobyte of each stream.
     """
 
-    __slots__ = ("_cycle", "_ended", "_ignored", "_on_shutdown", "_server", "_writable", "transport", "write_paused")
+    __slots__ = ("_cycle", "_ended", "_ignored", "_on_shutdown", "_server")
 
     def __init__(self, server: ServerState, transport: Any, cycle: Any, on_shutdown: Callable[[], None]) -> None:
-        self.transport = transport
-        self.write_paused: bool = cycle.flow.write_paused
+        super().__init__(transport)
+        if cycle.flow.write_paused:
+            self.pause_writing()
         self._server = server
         self._cycle = cycle
         self._on_shutdown = on_shutdown
         self._ignored = 0
         self._ended: asyncio.Future[None] | None = None  # while the application waits for the end
-        self._writable: asyncio.Future[None] | None = None  # while `send` waits for room
 
     def take_over(self, ping_interval: float | None, ping_timeout: float | None) -> None:
         """Become the protocol of the transport; the connection ends with the response."""
@@ -52,7 +52,7 @@ class StreamProtocol(asyncio.Protocol):
             self._limit_silence(ping_interval + ping_timeout)
 
     def _limit_silence(self, seconds: float) -> None:
-        """Let the connection end when the client acknowledges nothing, or has no room, for so long.
+        """End the connection when the client acknowledges nothing, or has no room, for `seconds`.
 
         A stream has no pongs. Its heartbeats are data that the kernel of the client has to acknowledge; by default
         Linux waits about 15 minutes for that. In `tcp(7)`: `TCP_USER_TIMEOUT`, in milliseconds.
@@ -70,15 +70,10 @@ class StreamProtocol(asyncio.Protocol):
 
     def write(self, data: bytes) -> bool:
         """Write a piece of the response now, as a chunk, and return True; False if it must go through `send`."""
-        transport = self.transport
-        if transport.is_closing() or transport.get_write_buffer_size() > WRITE_BUFFER:
+        if not self.has_room:
             return False
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         return True
-
-    def abort(self) -> None:
-        """Close the connection at once."""
-        self.transport.abort()
 
     def buffered(self) -> int:
         """Return the bytes that the client does not take."""
@@ -99,10 +94,15 @@ class StreamProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end to the application."""
         self._server.connections.discard(self)
-        if not self._cycle.response_complete:
+        if self._cycle is not None and not self._cycle.response_complete:
             self._cycle.disconnected = True
         self.set()
         self.resume_writing()
+
+    def release(self) -> None:
+        """Drop the object of the request, and the application: both refer to this one."""
+        self._cycle = None
+        self._on_shutdown = _nothing
 
     # For the object of the request
 
@@ -119,19 +119,11 @@ class StreamProtocol(asyncio.Protocol):
             await self._ended
         return {"type": "http.disconnect"}
 
-    def pause_writing(self) -> None:
-        """Let `send` wait."""
-        self.write_paused = True
+    @property
+    def write_paused(self) -> bool:
+        """True while writers must wait."""
+        return self._writable is not None
 
-    def resume_writing(self) -> None:
-        """Let `send` continue."""
-        self.write_paused = False
-        writable, self._writable = self._writable, None
-        if writable is not None and not writable.done():
-            writable.set_result(None)
 
-    async def drain(self) -> None:
-        """Return when there is room."""
-        if self.write_paused:
-            self._writable = self._writable or asyncio.get_running_loop().create_future()
-            await asyncio.wait([self._writable])
+def _nothing() -> None:
+    pass

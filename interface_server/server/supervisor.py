@@ -29,8 +29,9 @@ class InterfaceSupervisor(Supervisor[Process]):
         super().__init__(logger, processes, grace, **options)
         self._sockets = [move_from_standard_streams(listener) for listener in sockets]
 
-    def _start(self) -> Process:
-        return Process(self._command, [listener.fileno() for listener in self._sockets], self._clock)
+    def _start(self, *, is_successor: bool = False) -> Process:
+        descriptors = [listener.fileno() for listener in self._sockets]
+        return Process(self._command, descriptors, self._clock, is_successor=is_successor)
 
     def _stopped(self) -> None:
         """Close the sockets here too: a client that connects while nobody accepts any more would hang."""
@@ -43,9 +44,19 @@ class InterfaceSupervisor(Supervisor[Process]):
             process.signal(signal.SIGQUIT)
         return None
 
+    def _stop(self, number: int) -> None:
+        for process in self._leaving:
+            process.signal(signal.SIGTERM)  # its link is closed: from now on its drain must not take longer
+        super()._stop(number)
+
     def _quit(self, number: int) -> None:
         if not self._stopping:
             self._stop(number)
         self._insist(number)
 
-    _on_signal: ClassVar[dict[int, Callable[..., None]]] = {**Supervisor._on_signal, signal.SIGQUIT: _quit}
+    _on_signal: ClassVar[dict[int, Callable[..., None]]] = {
+        **Supervisor._on_signal,
+        signal.SIGTERM: _stop,
+        signal.SIGINT: _stop,
+        signal.SIGQUIT: _quit,
+    }

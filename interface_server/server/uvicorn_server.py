@@ -1,7 +1,7 @@
 """Adaptor of uvicorn's server: its configuration and what its `Server` does on start, signals and shutdown.
 
-With `http_protocol`, `unchunked` and `websocket_protocol` the only place that depends on undocumented members of
-uvicorn.
+With `http_protocol`, `stream_protocol`, `unchunked` and `websocket_protocol` the only place that depends on
+undocumented members of uvicorn.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ from ..http.request import Request
 from ..layer.session import STOP_TIMEOUT, LayerSession
 from ..metrics import samples
 from ..websocket.connection import WebSocket
+from ..websocket.inbound import CONNECT, DISCONNECT
 from .acceptor import TLS, Acceptor
 from .connect_rate import ConnectRate
-from .drain import REASON, DrainSchedule
+from .drain import MAX_SLOWDOWN, MOST_WAITING, REASON, DrainSchedule, Pace
 from .http_protocol import HttpProtocol
 from .listen import Listen
+from .observer import ServerObserver
 from .server_state import ServerState
 from .stream_protocol import StreamProtocol
 from .websocket_protocol import WebSocketProtocol
@@ -51,7 +53,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 """Signals that stop a process; the last one does so at once."""
 
 GRACE = 10
-"""Seconds in which responses under way may finish when the server stops, if --drain does not allow more."""
+"""Seconds in which responses in progress may finish when the server stops, if --drain does not allow more."""
 
 FLUSH_TIMEOUT = 2.0
 """Seconds in which the others are answered with 503."""
@@ -107,22 +109,10 @@ def uvicorn_config(
     return found
 
 
-def stop_timeout(drain: float) -> float:
-    """Return the most seconds that a process takes to stop."""
+def stop_timeout(drain: float, *, is_replaced: bool = False) -> float:
+    """Return the most seconds that a process takes to stop; with `is_replaced`, while its successor serves."""
+    drain *= MAX_SLOWDOWN if is_replaced else 1
     return max(GRACE, drain) + FLUSH_TIMEOUT + ABORT_TIMEOUT + STOP_TIMEOUT
-
-
-class ServerObserver:
-    """Receives the state changes of a server, in its event loop. This one ignores them."""
-
-    def changed(self, state: Health) -> None:
-        """The server accepts clients, and is in this state: ready, or what it lacks."""
-
-    def beat(self) -> None:
-        """The event loop runs."""
-
-    def stopping(self) -> None:
-        """The server accepts no more clients."""
 
 
 class UvicornServer(uvicorn.Server):
@@ -131,6 +121,8 @@ class UvicornServer(uvicorn.Server):
     It calls `on_listening` when it accepts clients, and reports further changes to `observer`. When it stops it closes
     its WebSockets over `drain` seconds.
     """
+
+    server_state: ServerState
 
     def __init__(
         self,
@@ -142,7 +134,7 @@ class UvicornServer(uvicorn.Server):
         observer: ServerObserver,
     ) -> None:
         super().__init__(config)
-        self._state = self.server_state = ServerState()
+        self.server_state = ServerState()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drain_time = drain
         self._limits = limits
@@ -166,17 +158,28 @@ class UvicornServer(uvicorn.Server):
             raise SystemExit(1)
         self._session = self.lifespan.state.pop(SESSION, None)
         if self._session is not None:
-            self._session.stats.refused = self._state.refused
+            self._session.stats.refused = self.server_state.refused
+        self._loop = asyncio.get_running_loop()
+        self._beat()
+        if self._observer.is_successor:
+            await self._layer_reached()
         context = self.config.ssl
         tls = TLS(context, self._limits.head_timeout) if context is not None else None
         limit = self._limits.max_connections
         self.servers: list[Any] = [
             Acceptor(listener, self._make_protocol, self._count_connections, limit, tls) for listener in sockets or ()
         ]
-        self._loop = asyncio.get_running_loop()
         self.started = True
-        self._beat()
         self._on_listening()
+
+    async def _layer_reached(self) -> None:
+        """Return when the channel layer is reached, or when the server is stopped.
+
+        Until then it would answer 503 to clients that the server before it can serve: its layer may be another one, by
+        a mistake in new settings.
+        """
+        while self._session_health is Health.LAYER_DOWN and not self.should_exit:
+            await asyncio.sleep(POLL_INTERVAL)
 
     def _make_protocol(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
@@ -301,25 +304,38 @@ class UvicornServer(uvicorn.Server):
         )
 
     async def _drain(self) -> None:
-        """Close the sockets one by one, while requests are answered and handshakes under way are decided."""
+        """Close the sockets one by one, while requests are answered and pending handshakes are decided."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         schedule: DrainSchedule[WebSocket | Request] = DrainSchedule(begun, self._drain_time, rng.shuffle)
         schedule.add(self._to_be_drained())
-        logger.info("Draining: %d WebSocket(s) are closed within %g s.", schedule.waiting, self._drain_time)
-        closed = 0
-        while self._is_busy and not self.force_exit and (now := loop.time()) < begun + self._drain_time:
+        if self._connect_rate is not None and self._has_time:
+            schedule.extend(begun + self._connect_rate.seconds_for(schedule.waiting))
+        logger.info("Draining: %d WebSocket(s) are closed within %g s.", schedule.waiting, schedule.end - begun)
+        pace, closed, now = Pace(), 0, begun
+        while self._is_busy and not self.force_exit and now < schedule.end:
+            turn, now = now, loop.time()
+            await self.on_tick(0)
             for connection in list(self.server_state.connections):
                 if isinstance(connection, HttpProtocol):
                     connection.finish()
             schedule.add(self._to_be_drained())
-            for client in schedule.due(now, lambda client: client.is_idle(now)):  # used at once
-                client.restart(REASON)
-                closed += 1
+            if self._has_time:
+                schedule.postpone(pace.turn(now, now - turn, is_behind=await self._are_workers_behind()))
+            closed += _close_due(schedule, now)
             for request in self._clients(Request):
                 request.stop_waiting(now)
             await asyncio.sleep(POLL_INTERVAL)
         logger.info("Drained: %d WebSocket(s) were closed in %.1f s.", closed, loop.time() - begun)
+
+    @property
+    def _has_time(self) -> bool:
+        """True if the drain may take longer: a successor serves, and nobody has asked for the end of both."""
+        return self._observer.is_replaced and not self._signalled
+
+    async def _are_workers_behind(self) -> bool:
+        """Return True if clients that came back now would wait for workers."""
+        return self._session is not None and await self._session.has_waiting((CONNECT, DISCONNECT), MOST_WAITING)
 
     def _to_be_drained(self) -> list[WebSocket | Request]:
         """Return the clients that would not leave by themselves."""
@@ -379,3 +395,11 @@ class UvicornServer(uvicorn.Server):
 
     def _on_statistics(self, sig: int, frame: Any) -> None:
         self._wants_statistics = True
+
+
+def _close_due(schedule: DrainSchedule[WebSocket | Request], now: float) -> int:
+    """Close the clients that are due; return how many."""
+    due = list(schedule.due(now, lambda client: client.is_idle(now)))
+    for client in due:
+        client.restart(REASON)
+    return len(due)

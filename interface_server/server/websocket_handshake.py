@@ -64,6 +64,15 @@ def denial(status: int, headers: Sequence[Header], body: bytes) -> bytes:
     return b"".join([*lines, b"\r\n", body])
 
 
+def check_request(method: bytes, version: str, headers: Iterable[Header]) -> None:
+    """Raise `Refused` for a request that cannot be a handshake: not a GET of HTTP/1.1 (RFC 6455, 4.2.1), or a body."""
+    if method != b"GET" or version == "1.0":
+        raise Refused(400)
+    for name, value in headers:
+        if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t")):
+            raise Refused(400)
+
+
 def read_handshake(headers: Iterable[Header], *, compression: bool) -> Handshake:
     """Return the handshake of a request whose `Upgrade` names WebSockets. Raises `Refused` if it is not valid."""
     found: dict[bytes, list[bytes]] = {

@@ -10,19 +10,18 @@ from typing import Any
 
 import uvicorn
 
+from ..close_codes import INTERNAL_ERROR
+from .flow_control import FlowControl
 from .websocket_reader import PING, control_frame
 
-INTERNAL_ERROR = 1011
-"""The close code for a pong that does not come, and for our own errors (RFC 6455, section 7.4.1)."""
 
-
-class KeepAlive(asyncio.Protocol, ABC):
+class KeepAlive(FlowControl, ABC):
     """Pings the client of a connection, and closes it when no pong comes."""
 
-    __slots__ = ("_config", "_loop", "_ping", "_read_at", "_reading_paused", "_timer", "transport")
+    __slots__ = ("_config", "_loop", "_ping", "_read_at", "_reading_paused", "_timer")
 
     def __init__(self, config: uvicorn.Config, transport: Any) -> None:
-        self.transport = transport
+        super().__init__(transport)
         self._config = config
         self._loop = asyncio.get_running_loop()
         self._reading_paused = False
@@ -39,6 +38,11 @@ class KeepAlive(asyncio.Protocol, ABC):
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, callback) if seconds else None
 
+    def _start_pings(self) -> None:
+        """Send the first ping after a random part of the interval, so that clients who came together are spread."""
+        interval = self._config.ws_ping_interval
+        self._schedule(interval and random.uniform(0.5, 1.0) * interval, self._send_ping)
+
     def _send_ping(self) -> None:
         self._ping = random.randbytes(4)
         self.transport.write(control_frame(PING, self._ping))
@@ -50,7 +54,7 @@ class KeepAlive(asyncio.Protocol, ABC):
             self._schedule(self._config.ws_ping_interval, self._send_ping)
 
     def _pong_timed_out(self) -> None:
-        """Close, unless the client had not its full time since reading continued: in a pause its pong cannot arrive."""
+        """Close, if the client had its full time since reading continued: during a pause its pong cannot arrive."""
         now = self._loop.time()
         waits_since = now if self._reading_paused else self._read_at
         left = waits_since + (self._config.ws_ping_timeout or 0) - now

@@ -6,8 +6,8 @@ transport at once, so that a broadcast is encoded once; `listen` delivers the cl
 turn of the event loop per message; `resume_reading` continues after the listener has paused; `abort` closes the
 connection at once.
 
-Before the handshake is answered nothing is read but kept, up to a bound: RFC 6455 allows a client to send nothing yet,
-and what it sends is answered after the 101 this way.
+Until the handshake is answered, what arrives is kept unread, up to a bound: RFC 6455 allows a client to send nothing
+yet, and this way it is answered after the 101.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 import uvicorn
 
 from ..asgi import Event, Scope
+from ..close_codes import ABNORMAL, INTERNAL_ERROR, NORMAL, SERVICE_RESTART
 from ..error_pages import RETRY_AFTER
 from ..layer.budget import UNCOUNTED
 from .connect_rate import ConnectRate
@@ -27,7 +28,7 @@ from .request_syntax import Header
 from .server_state import ServerState
 from .websocket_connection_state import ConnectionState
 from .websocket_handshake import Handshake, denial
-from .websocket_keep_alive import INTERNAL_ERROR, KeepAlive
+from .websocket_keep_alive import KeepAlive
 from .websocket_reader import (
     BINARY,
     CLOSE,
@@ -43,9 +44,6 @@ from .websocket_reader import (
 
 logger = logging.getLogger("channels_classic.interface_server")
 
-WRITE_BUFFER = 64 * 1024
-"""Bytes in a transport's buffer above which `write` declines and frames go through `send`, which waits."""
-
 MAX_UNREAD_PONGS = 256 * 1024
 """Bytes in a transport's buffer above which a client that sends pings is cut off: it does not read the pongs."""
 
@@ -60,8 +58,6 @@ DISCARD_TIMEOUT = 2.0
 
 MAX_IGNORED = 16 * 1024 * 1024
 """Bytes that are read meanwhile."""
-
-ABNORMAL, SERVICE_RESTART = 1006, 1012
 
 
 class ClientGone(Exception):
@@ -82,7 +78,6 @@ class WebSocketProtocol(KeepAlive):
         "_reader",
         "_server",
         "_state",
-        "_writable",
     )
 
     def __init__(
@@ -101,7 +96,6 @@ class WebSocketProtocol(KeepAlive):
         self._reader = MessageReader(config.ws_max_size, handshake.extension)
         self._events: list[Event] = [{"type": "websocket.connect"}]
         self._arrival: asyncio.Future[None] | None = None  # of an event, while `receive` waits for one
-        self._writable: asyncio.Future[None] | None = None  # while the transport has too much to write
         self._denial: tuple[int, list[Header], bytes] | None = None  # status, headers and body so far
         self._listener: Callable[[str | bytes], bool] | None = None
         self._note_buffered: Callable[[], None] | None = None
@@ -129,7 +123,7 @@ class WebSocketProtocol(KeepAlive):
         except ClientGone:
             pass
         except Exception:
-            logger.exception("A WebSocket is closed: an error occurred that is the interface server's own.")
+            logger.exception("Closed a WebSocket because of a bug in the interface server.")
             if self._state is ConnectionState.OPEN:
                 self._fail(INTERNAL_ERROR)
         if self._state is ConnectionState.CONNECTING:
@@ -151,15 +145,9 @@ class WebSocketProtocol(KeepAlive):
 
     def write_frame(self, frame: bytes) -> bool:
         """Write an encoded frame now and return True; return False if it must go through `send`."""
-        transport = self.transport
-        if (
-            self._state is not ConnectionState.OPEN
-            or self._reader.extension is not None
-            or transport.is_closing()
-            or transport.get_write_buffer_size() > WRITE_BUFFER
-        ):
+        if self._state is not ConnectionState.OPEN or self._reader.extension is not None or not self.has_room:
             return False
-        transport.write(frame)
+        self.transport.write(frame)
         return True
 
     def listen(self, listener: Callable[[str | bytes], bool], note_buffered: Callable[[], None]) -> None:
@@ -178,10 +166,6 @@ class WebSocketProtocol(KeepAlive):
             self._read()
             if not self._reading_paused and not self.transport.is_closing():
                 self.transport.resume_reading()
-
-    def abort(self) -> None:
-        """Close the connection at once, without a close frame."""
-        self.transport.abort()
 
     def buffered(self) -> int:
         """Return the bytes of unfinished messages, and those that the client does not take."""
@@ -301,8 +285,7 @@ class WebSocketProtocol(KeepAlive):
 
     async def send(self, event: Event) -> None:
         """Carry out an ASGI event, when the client has read enough. Raises `ClientGone` if it never will."""
-        if self._writable is not None:
-            await asyncio.wait([self._writable])
+        await self.drain()
         if self._state in (ConnectionState.CLOSING, ConnectionState.CLOSED) or self.transport.is_closing():
             raise ClientGone
         kind = event["type"]
@@ -317,7 +300,7 @@ class WebSocketProtocol(KeepAlive):
         self._handshake = None
         self._state = ConnectionState.OPEN
         self.transport.write(response)
-        self._schedule(self._config.ws_ping_interval, self._send_ping)
+        self._start_pings()
         if not self._reading_paused:
             self._read()
 
@@ -342,7 +325,7 @@ class WebSocketProtocol(KeepAlive):
         self.transport.write(message_frame(payload, self._reader.extension))
 
     def _close(self, event: Event) -> None:
-        self.close(event.get("code", 1000), event.get("reason") or "")
+        self.close(event.get("code", NORMAL), event.get("reason") or "")
 
     def close(self, code: int, reason: str = "") -> None:
         """Send a close frame, and wait for the client's."""
@@ -390,21 +373,9 @@ class WebSocketProtocol(KeepAlive):
             self._disconnect(ABNORMAL)
         self._state = ConnectionState.CLOSED
         self._schedule(None, self._end)
+        self._listener = self._note_buffered = None  # they refer to this one: its memory would wait for the collector
         self._server.connections.discard(self)
         self.resume_writing()
-
-    # Flow control of the transport
-
-    def pause_writing(self) -> None:
-        """Let `send` wait."""
-        if self._writable is None:
-            self._writable = self._loop.create_future()
-
-    def resume_writing(self) -> None:
-        """Let `send` continue."""
-        writable, self._writable = self._writable, None
-        if writable is not None:
-            writable.set_result(None)
 
 
 _RECEIVERS: dict[int, Callable[[WebSocketProtocol, Any], None]] = {

@@ -14,6 +14,7 @@ from typing import Any
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]  # its C function, where it is built
 
+from ..close_codes import BAD_DATA, NO_STATUS, POLICY, PROTOCOL_ERROR, TOO_BIG, is_close_code
 from ..frames import encode_frame
 from .inflate import Inflater, TooLarge
 
@@ -21,8 +22,6 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 """Opcodes."""
 
 FIN, COMPRESSED = 0x80, 0x40
-
-PROTOCOL_ERROR, NO_STATUS, BAD_DATA, POLICY, TOO_BIG = 1002, 1005, 1007, 1008, 1009
 
 MAX_CONTROL = 125
 """Bytes of a control frame's payload."""
@@ -177,7 +176,7 @@ class MessageReader:
         # Also one in the middle of a message in fragments (RFC 6455, section 5.4).
         if not payload:
             return CLOSE, (NO_STATUS, "")
-        if len(payload) == 1 or not _is_sendable(code := int.from_bytes(payload[:2], "big")):
+        if len(payload) == 1 or not is_close_code(code := int.from_bytes(payload[:2], "big")):
             raise InvalidFrame(PROTOCOL_ERROR)
         return CLOSE, (code, _text(payload[2:]))
 
@@ -187,11 +186,6 @@ def _text(payload: bytes) -> str:
         return payload.decode()
     except UnicodeDecodeError:
         raise InvalidFrame(BAD_DATA) from None
-
-
-def _is_sendable(code: int) -> bool:
-    """Return True for the codes that may be in a close frame: RFC 6455, section 7.4, and IANA's registry."""
-    return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
 
 
 def message_frame(payload: str | bytes, extension: PerMessageDeflate | None) -> bytes:

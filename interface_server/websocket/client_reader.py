@@ -1,4 +1,4 @@
-"""The way of one WebSocket from its client: the messages that the server delivers, and the pauses in reading them.
+"""The receiving side of one WebSocket: the messages that the server delivers, and the pauses in reading them.
 
 Our own server delivers each by a call, which saves a turn of the event loop; others are asked for the next. Knows no
 state of the socket.
@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..asgi import Receive
+from ..close_codes import NO_STATUS
 from .inbound import CONNECT, RECEIVE
-from .state import NO_STATUS
 
 
 class ClientReader:

@@ -1,7 +1,7 @@
-"""The way of one WebSocket to its client: the answer to its handshake, its messages, its close frame.
+"""The sending side of one WebSocket: the answer to its handshake, its messages, its close frame.
 
-A frame goes to the transport at once if our own server offers that and takes it, and nothing is queued before it. What
-else there is to send waits in the queue. Knows no state of the socket.
+A frame goes to the transport at once if our own server offers that and takes it, and nothing is queued before it.
+Everything else waits in the queue. Knows no state of the socket.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ class ClientWriter(SendQueue):
 
     __slots__ = ("_raw", "_write")
 
-    def __init__(
-        self, send: SendEvent, raw: Mapping[str, Any] | None, on_failure: Callable[[BaseException], None]
-    ) -> None:
-        super().__init__(send, on_failure)
+    def __init__(self, send: SendEvent, raw: Mapping[str, Any] | None, path: str) -> None:
+        super().__init__(send, path)
         self._raw = raw
         self._write: Callable[[bytes], bool] | None = raw["write"] if raw else None
 

@@ -5,7 +5,6 @@ Receives ASGI events from the server and replies from the session, and sends ASG
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,20 +12,19 @@ from typing import Any
 from channels_classic.layers.codec import Outcome
 
 from ..asgi import Receive, Scope, SendEvent, client_id, connection_keys, raw_extension
+from ..close_codes import ABNORMAL, NORMAL, POLICY, SERVICE_RESTART, TRY_AGAIN_LATER
 from ..cursors import PROTOCOL
 from ..layer.budget import UNCOUNTED
 from ..layer.client import Broadcast
 from ..layer.session import LayerSession
-from ..replies import NORMAL, ParsedReply, parse_reply
+from ..replies import ParsedReply, parse_reply
 from .client_reader import ClientReader
 from .client_writer import ClientWriter
 from .formats import format_of
 from .forwarder import Forwarder
 from .inbound import CONNECT, DISCONNECT, RECEIVE
 from .rates import make_allowance
-from .state import ABNORMAL, POLICY, REFUSALS, SERVICE_RESTART, TRY_AGAIN_LATER, SocketState, refusal_of
-
-logger = logging.getLogger("channels_classic.interface_server")
+from .state import REFUSALS, SocketState, refusal_of
 
 MAX_EARLY_MESSAGES = 100
 """Group messages kept for a client during its handshake; further ones are lost."""
@@ -39,7 +37,6 @@ STANDSTILL = 1.0
 
 LAST_REPORT_TIMEOUT = 10.0
 """Seconds to wait for the report on a disconnect, where others wait for the room that it makes."""
-
 
 IGNORED = "A message for the WebSocket %s was ignored: %s."
 
@@ -86,7 +83,7 @@ class WebSocket(Forwarder):
         raw = raw_extension(scope)
         self._reader = ClientReader(receive, raw)
         writer = ClientWriter if self._format is None else self._format.writer
-        self._writer = writer(send, raw, self._send_failed)
+        self._writer = writer(send, raw, scope["path"])
 
     # From the client
 
@@ -95,18 +92,14 @@ class WebSocket(Forwarder):
         if not await self._reader.handshake():
             return
         if not self._session.addresses.admit(self._address):
-            await self._turn_away()
+            self._session.losses.count("flood", CONNECT)
+            self._refuse(429)
+            await self._writer.sent()
             return
         try:
             await self._serve()
         finally:
             self._session.addresses.release(self._address)
-
-    async def _turn_away(self) -> None:
-        """Refuse a handshake before anything is known of it: its address has as many sockets as it may."""
-        self._session.losses.count("flood", CONNECT)
-        self._refuse(429)
-        await self._writer.sent()
 
     async def _serve(self) -> None:
         self._begin()
@@ -136,16 +129,14 @@ class WebSocket(Forwarder):
         assert self._allowance is not None
         now = self._session.clock()
         pause = self._allowance.take(size, now)
-        if pause:
-            if self._allowance.is_flooding(now):
-                self._session.losses.count("flood", RECEIVE)
-                self._warn(
-                    "The WebSocket %s is closed with 1008: its client sends more than --frame-rate or --byte-rate."
-                )
-                self._close(POLICY)
-                return True
+        floods = pause > 0 and self._allowance.is_flooding(now)
+        if floods:
+            self._session.losses.count("flood", RECEIVE)
+            self._warn("The WebSocket %s is closed with 1008: its client sends more than --frame-rate or --byte-rate.")
+            self._close(POLICY)
+        elif pause:
             self._slowed_until = now + pause
-        return False
+        return floods
 
     def _pause(self) -> None:
         self._reader.pause()
@@ -155,10 +146,7 @@ class WebSocket(Forwarder):
 
     def _begin(self) -> None:
         session = self._session
-        timeout = session.config.websocket_connect_timeout
-        if timeout >= 0:
-            self._connect_deadline = session.clock() + timeout
-            session.timers.schedule(self, self._connect_deadline)
+        self._connect_deadline = self._schedule(session.config.websocket_connect_timeout)
         message = connection_keys(self._scope, session.add(self), "ws", session.config.root_path)
         if self._format is not None:
             message.update(self._format.keys)
@@ -166,19 +154,16 @@ class WebSocket(Forwarder):
 
     def _end(self, code: int) -> None:
         """Leave the client's groups now, and queue its disconnect after its last frame."""
-        self._count_end(code)
+        if self._was_accepted:
+            self._session.stats.socket_closed(code)
+        elif self.state is SocketState.WAITING:
+            self._session.stats.handshake_ended("left", self._age)
         self.state = SocketState.GONE
         self._slowed_until = math.inf
         self._note_buffered()
         self._connect_deadline = self._life_deadline = math.inf
         self._session.gone(self)
         self._perform(self._inbound.end(code, self._session.clock()))
-
-    def _count_end(self, code: int) -> None:
-        if self._was_accepted:
-            self._session.stats.socket_closed(code)
-        elif self.state is SocketState.WAITING:
-            self._session.stats.handshake_ended("left", self._age)
 
     @property
     def _age(self) -> float:
@@ -197,8 +182,7 @@ class WebSocket(Forwarder):
         session.retry_queues.forget(self)
         if self._inbound.channel == DISCONNECT and session.retry_queues.must_wait(DISCONNECT):
             self.state = SocketState.DRAINED
-            self._life_deadline = session.clock() + LAST_REPORT_TIMEOUT
-            session.timers.schedule(self, self._life_deadline)
+            self._life_deadline = self._schedule(LAST_REPORT_TIMEOUT)
         else:
             session.remove(self)
 
@@ -215,6 +199,12 @@ class WebSocket(Forwarder):
             self._session.remove(self)
 
     # Time
+
+    def _schedule(self, seconds: float) -> float:
+        """Return the time that is `seconds` away, and have `due` called then; a negative number means never."""
+        deadline = self._session.clock() + seconds if seconds >= 0 else math.inf
+        self._session.timers.schedule(self, deadline)
+        return deadline
 
     def due(self, now: float) -> float:
         """Handle expired deadlines; return the next one."""
@@ -276,7 +266,7 @@ class WebSocket(Forwarder):
         return self.state is SocketState.OPEN
 
     def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
-        """Tell a client that recovers up to where it has everything, or that something is gone."""
+        """Send a client that recovers the cursor up to which it has everything, or a gap."""
         if self._format is not None:
             self._deliver(self._format.note(group, cursor, gap=gap))
 
@@ -303,10 +293,7 @@ class WebSocket(Forwarder):
         self._was_accepted = True
         self._session.stats.socket_opened(self._age)
         self._connect_deadline = math.inf
-        lifetime = self._session.config.websocket_timeout
-        if lifetime >= 0:
-            self._life_deadline = self._session.clock() + lifetime
-            self._session.timers.schedule(self, self._life_deadline)
+        self._life_deadline = self._schedule(self._session.config.websocket_timeout)
         known = self._session.config.ws_protocols if self._format is None else (PROTOCOL,)
         offered = self._scope.get("subprotocols") or ()
         chosen = next((protocol for protocol in offered if protocol in known), None)
@@ -377,9 +364,7 @@ class WebSocket(Forwarder):
     @property
     def buffered(self) -> int:
         """The bytes that wait, in either direction."""
-        if self.state is SocketState.GONE:
-            return self._inbound.size
-        return self._inbound.size + self._writer.buffered
+        return self._inbound.size if self.state is SocketState.GONE else sum(self.waiting_bytes)
 
     def _note_buffered(self) -> None:
         for client in self._session.budget.note(self, self.buffered):
@@ -399,12 +384,8 @@ class WebSocket(Forwarder):
 
     def _give_up(self) -> None:
         """Cut off a client that does not read."""
-        self._warn("The WebSocket %s is closed: its client does not read.")
+        self._warn("The WebSocket %s is closed: its client has stopped reading.")
         self._session.stats.cut_off["slow_socket"] += 1
         self._writer.clear()
         self._close(POLICY)
         self._writer.abort()
-
-    def _send_failed(self, error: BaseException) -> None:
-        # The client is gone; the server reports its disconnect through `receive`.
-        logger.debug("Sending to the WebSocket %s failed: %r", self._path, error)

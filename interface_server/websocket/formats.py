@@ -76,7 +76,7 @@ class EventWriter(ClientWriter):
 
 
 class EventFormat:
-    """An event stream: events whose ids hold the cursors of all groups, those that the client came back with too.
+    """An event stream: events whose ids hold the cursors of all groups, including those the client came back with.
 
     An id has a bound. In more groups than fit into it the oldest cursors are left out: a client that comes back has
     none for these.
@@ -92,11 +92,11 @@ class EventFormat:
 
     @property
     def keys(self) -> dict[str, Any]:
-        """The cursors in the last id that the client has, and the word that this is a stream."""
+        """The cursors in the last id that the client has, and the transport."""
         return {"cursors": self._offered, "transport": "sse"}
 
     def frame(self, broadcast: Broadcast) -> bytes | None:
-        """Return the event, which all streams have in common that are in one recoverable group, or in none."""
+        """Return the event, which streams share that are in one recoverable group, or in none."""
         event, cursor = broadcast.event, broadcast.cursor
         if event is None or not cursor:
             return event
@@ -109,7 +109,7 @@ class EventFormat:
     def message(self, payload: str | bytes, cursor: str) -> bytes:
         """Return the event. Raises `ValueError` for bytes."""
         if isinstance(payload, bytes):
-            raise ValueError("it holds bytes, and an event stream carries text only: encode them, as Base64 for one")
+            raise ValueError("it holds bytes, but an event stream carries text: encode them, for example as Base64")
         return encode_event(payload, self._advance(cursor) if cursor else "")
 
     def note(self, group: str, cursor: str, *, gap: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""The way of one WebSocket's messages to the layer: what `inbound` decides is carried out here.
+"""The path of one WebSocket's messages to the layer: carries out what `inbound` decides.
 
 Sends them through the session, waits for room among the other sockets, counts what is lost, and closes a socket whose
 messages cannot be forwarded: with 1009 or 1013. How a socket is closed is left to the subclass.
@@ -14,12 +14,12 @@ from typing import Any
 
 from channels_classic.layers.planner import Outgoing
 
+from ..close_codes import TOO_BIG, TRY_AGAIN_LATER
 from ..config import InterfaceConfig
 from ..layer.session import LayerSession
 from ..layer.writer import SendResult
 from . import actions
 from .inbound import RECEIVE, InboundLimits, InboundQueue
-from .state import TOO_BIG, TRY_AGAIN_LATER
 
 logger = logging.getLogger("channels_classic.interface_server")
 
@@ -90,7 +90,7 @@ class Forwarder(ABC):
 
     def _note_overtaken(self, overtaken: actions.Overtaken) -> None:
         self._warn(
-            "The disconnect of the WebSocket %s does not wait any longer for the consumer of its last %s message.",
+            "The disconnect of the WebSocket %s no longer waits for the consumer of its last %s message.",
             overtaken.channel,
         )
 

@@ -85,7 +85,6 @@ class Gate:
     """Messages enter by `put` and pass when `next` returns them. Times are seconds of a monotonic clock."""
 
     __slots__ = (
-        "_channel",
         "_last_at",
         "_lease",
         "_lease_over",
@@ -93,9 +92,10 @@ class Gate:
         "_passed",
         "_running",
         "_since",
-        "_size",
         "_turn",
         "_waiting",
+        "channel",
+        "size",
         "state",
     )
 
@@ -103,11 +103,13 @@ class Gate:
         self.state = GateState.OPEN
         self._lease = expiry + MARGIN
         self._waiting: list[InboundMessage] = []  # a deque takes 700 bytes, also an empty one
-        self._size = 0
+        self.size = 0
+        """The bytes of the messages that have not passed."""
         self._passed: InboundMessage | None = None
         self._turn: str | None = None  # the token of the message that passed last in its turn
         self._lost: tuple[tuple[str, str], ...] = ()  # tokens of messages that were counted as lost, and the kinds
-        self._channel: str | None = None
+        self.channel: str | None = None
+        """The channel of the outstanding message, or of the one that passed last."""
         self._lease_over = math.inf
         self._running = False
         self._since = -math.inf
@@ -119,19 +121,9 @@ class Gate:
         return len(self._waiting)
 
     @property
-    def size(self) -> int:
-        """The bytes of the messages that have not passed."""
-        return self._size
-
-    @property
     def nothing_sent(self) -> bool:
         """True if even the first message waits, so that the layer knows nothing of this client."""
         return bool(self._waiting) and self._waiting[0].order == 0
-
-    @property
-    def channel(self) -> str | None:
-        """The channel of the outstanding message, or of the one that passed last."""
-        return self._channel
 
     def is_idle(self, since: float) -> bool:
         """Return True if nothing is outstanding or waits, and nothing has passed or ended from `since` on."""
@@ -156,7 +148,7 @@ class Gate:
     def put(self, waiting: InboundMessage, now: float) -> None:
         """Queue a message; after one with `last` none may follow."""
         self._waiting.append(waiting)
-        self._size += waiting.size
+        self.size += waiting.size
         if waiting.last:
             self._last_at = now
 
@@ -170,8 +162,8 @@ class Gate:
 
     def _pass(self, now: float) -> InboundMessage:
         self._passed = waiting = self._waiting.pop(0)
-        self._channel = waiting.channel
-        self._size -= waiting.size
+        self.channel = waiting.channel
+        self.size -= waiting.size
         self._since = now
         self._running = False
         self._lease_over = now + self._lease
@@ -187,7 +179,7 @@ class Gate:
             return False
         self._change(GateEvent.REFUSED)
         self._waiting.insert(0, self._passed)
-        self._size += self._passed.size
+        self.size += self._passed.size
         self._passed = None
         self._lease_over = math.inf
         return True
@@ -198,7 +190,7 @@ class Gate:
 
     def is_news(self, token: str) -> bool:
         """Return True if `token` is that of the outstanding message, of which no worker has reported yet."""
-        return self._passed is not None and self._passed.token == token and not self._running
+        return not self._running and self.outstanding == token
 
     def is_in_turn(self, token: str) -> bool:
         """Return True unless another message passed in its turn after the one with `token`.
@@ -230,7 +222,7 @@ class Gate:
 
     def report(self, token: str, outcome: Outcome, now: float) -> bool:
         """Record a report. Return True if it opened the gate: it was an end, and that of the outstanding message."""
-        if self.state is not GateState.IN_FLIGHT or self._passed is None or self._passed.token != token:
+        if self.state is not GateState.IN_FLIGHT or self.outstanding != token:
             return False
         if outcome is Outcome.RUNNING:
             self._running = True
@@ -240,9 +232,7 @@ class Gate:
 
     def drop(self, token: str, now: float) -> bool:
         """Give up the outstanding message, which no layer can carry. Return True if this opened the gate."""
-        if self._passed is None or self._passed.token != token:
-            return False
-        return self._end(now)
+        return self.outstanding == token and self._end(now)
 
     def _end(self, now: float) -> bool:
         self._passed = None
@@ -254,7 +244,7 @@ class Gate:
         """Drop the frames that wait; return their number. If the refused one is among them, the next one may pass."""
         before = self._waiting
         self._waiting = [waiting for waiting in before if waiting.last or not waiting.size]
-        self._size = 0
+        self.size = 0
         if not self._waiting or self._waiting[0] is not before[0]:
             self._change(GateEvent.RETRIED)
         return len(before) - len(self._waiting)

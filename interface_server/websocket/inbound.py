@@ -213,7 +213,7 @@ class InboundQueue:
         return self._gate.is_in_turn(token)
 
     def report(self, token: str, outcome: Outcome, now: float) -> list[Action]:
-        """Record the outcome of a message. One that was counted as lost is not any more, or under its true name."""
+        """Record the outcome of a message; one counted as lost is taken back, or counted under its true kind."""
         channel = self._gate.channel
         actions: list[Action] = []
         kind = self._gate.find(token, outcome)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable
 
 from ..asgi import Event, SendEvent
+
+logger = logging.getLogger("channels_classic.interface_server")
 
 MAX_BYTES = 4 * 1024 * 1024
 """Bytes queued for a client that does not read, beyond which it is cut off."""
@@ -17,13 +19,13 @@ EVENT_BYTES = 384
 
 
 class SendQueue:
-    """Passes events to the server's `send`, in order. `on_failure` is called when that raises."""
+    """Passes events to the server's `send`, in order, until that raises. `path` names the client in the log."""
 
-    __slots__ = ("_events", "_on_failure", "_send", "_task", "size")
+    __slots__ = ("_events", "_path", "_send", "_task", "size")
 
-    def __init__(self, send: SendEvent, on_failure: Callable[[BaseException], None]) -> None:
+    def __init__(self, send: SendEvent, path: str) -> None:
         self._send = send
-        self._on_failure = on_failure
+        self._path = path
         self._events: deque[tuple[Event, int]] | None = None
         self._task: asyncio.Task[None] | None = None
         self.size = 0
@@ -70,6 +72,6 @@ class SendQueue:
                 self.size = max(0, self.size - size)
         except Exception as error:  # each server has its own class for a client that is gone
             self.clear()
-            self._on_failure(error)
+            logger.debug("Sending to the WebSocket %s failed: %r", self._path, error)
         finally:
             self._events = self._task = None

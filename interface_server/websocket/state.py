@@ -1,4 +1,4 @@
-"""The states of a WebSocket, the close codes that are sent, and the answers to undecided handshakes."""
+"""The states of a WebSocket, and the answers to undecided handshakes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,6 @@ from enum import Enum
 from typing import NamedTuple
 
 from channels_classic.layers.codec import Outcome
-
-NO_STATUS = 1005
-ABNORMAL = 1006
-POLICY = 1008
-TOO_BIG = 1009
-SERVICE_RESTART = 1012
-TRY_AGAIN_LATER = 1013
 
 REFUSALS = {
     Outcome.RAISED: 403,

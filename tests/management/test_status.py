@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,10 @@ def test_watching_through_a_pipe_writes_plain_text_again_and_again(watched_site:
     assert json.loads(lines.output.splitlines()[0])["workers"]
 
 
-def test_a_terminal_gets_a_whole_screen(watched_site: RunningSite) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_terminal_gets_a_whole_screen_and_is_left_as_it_was(
+    watched_site: RunningSite, number: signal.Signals
+) -> None:
     terminal, side = os.openpty()
     environment = {
         name: value for name, value in {**os.environ, **watched_site.environment}.items() if value is not None
@@ -236,8 +240,12 @@ def test_a_terminal_gets_a_whole_screen(watched_site: RunningSite) -> None:
         while b"Interface servers" not in shown or b"Channels" not in shown:
             shown += os.read(terminal, 65536)
         assert b"\x1b[?1049h" in shown, "the alternate screen"
-        watch.send_signal(signal.SIGINT)
+        watch.send_signal(number)
+        with suppress(OSError):  # when the program has ended
+            while part := os.read(terminal, 65536):
+                shown += part
         assert watch.wait(scaled(20)) == 0
+        assert shown.endswith(b"\x1b[?25h\x1b[?1049l"), "the cursor and the first screen"
     finally:
         watch.kill()
         watch.wait()

@@ -233,6 +233,22 @@ def test_what_is_old_beside_channels_is_found(tmp_path: Path, name: str, content
     assert [line.startswith(sentence) for line in found] == [True]
 
 
+def test_the_slight_mode_of_ordering_is_found_in_files_of_channels(tmp_path: Path) -> None:
+    old = "from channels.sessions import enforce_ordering\n\n@enforce_ordering(slight=True)\ndef ws(message): ...\n"
+    base = "from channels.generic.websockets import WebsocketConsumer\n\nclass C(WebsocketConsumer):\n"
+    files = {
+        "a.py": old,
+        "b.py": f"{base}    slight_ordering = True\n",
+        "c.py": "build(slight=True)\n",
+    }
+    assert findings(project(tmp_path, files)) == [
+        "a.py:3: enforce_ordering has no slight mode: remove slight=True. "
+        "See docs/migrate.md#names-without-a-counterpart",
+        "b.py:4: slight_ordering was removed: write strict_ordering = True. "
+        "See docs/migrate.md#names-without-a-counterpart",
+    ]
+
+
 @pytest.mark.parametrize("code", ["from django.conf.urls import url\n", "user = models.ForeignKey(User)\n"])
 def test_old_code_of_django_is_sent_to_django_upgrade(tmp_path: Path, code: str) -> None:
     report = plan(project(tmp_path, {"app.py": code}))

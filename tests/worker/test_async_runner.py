@@ -212,7 +212,7 @@ def test_a_task_of_a_coroutine_that_raises_system_exit_ends_nothing_else(
         inbox.post("test", {"n": 2}, local="2")
         inbox.wait(6)
     assert inbox.reports() == [Outcome.CONSUMED] * 3
-    assert "A task that a consumer started raised SystemExit: the worker goes on." in caplog.text
+    assert "A task that a consumer started raised SystemExit: the worker continues." in caplog.text
 
 
 def test_signals_are_sent_around_a_coroutine(memory: ChannelLayer) -> None:

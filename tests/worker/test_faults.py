@@ -235,7 +235,7 @@ def test_a_loop_that_fails_starts_again(layer: FaultyLayer, caplog: pytest.LogCa
     layer.connect_faults = [RuntimeError("no layer should raise this")]
     with running(make_worker(layer, {"test": seen.append})):
         eventually(lambda: seen)
-    assert "The loop of the worker failed and is started again" in caplog.text
+    assert "The worker's loop failed and was restarted" in caplog.text
 
 
 def test_a_message_for_later_is_dropped_when_its_channel_stays_full(

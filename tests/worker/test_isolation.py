@@ -216,7 +216,7 @@ def test_a_consumer_that_leaves_a_transaction_open_does_so_for_itself_alone(
     assert states == [False] * 3
     assert DelayedMessage.objects.count() == 2
     assert [text for text in caplog.messages if "transaction" in text] == [
-        "A consumer left a transaction of the database 'default' open: it is rolled back."
+        "A consumer left a transaction of the database 'default' open: it was rolled back."
     ]
 
 

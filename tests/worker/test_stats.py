@@ -117,13 +117,15 @@ def test_a_consumer_that_holds_messages_for_long_is_named_once(
 def test_a_process_tells_when_it_is_asked_and_at_its_end(start: Start, redis: RedisChannelLayer) -> None:
     worker = start()
     worker.wait_for_line(r"Running 1 process\(es\) × 1 thread\(s\) on default \(\S*RedisChannelLayer\)")
+    worker.send_signal(signal.SIGUSR1)
+    worker.wait_for_line("Consumed by this process: no message.")
     for number in range(2):
         redis.send("echo", {"number": 1, "answer": "answers"})
         drain(redis, "answers", 1, TIMEOUT)
         worker.send_signal(signal.SIGUSR1)
         worker.wait_for_line(rf"^\S*worker\.consumers\.echo +{number + 1} +0 +0 +0 ")
     assert worker.stop() == 0
-    assert worker.output.count("Consumed by this process") == 3
+    assert worker.output.count("Consumed by this process") == 4
 
 
 def test_every_process_of_a_supervisor_tells_when_that_is_asked(start: Start, redis: RedisChannelLayer) -> None:

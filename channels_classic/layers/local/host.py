@@ -88,7 +88,8 @@ class Host:
                 if not looks % TOUCHES_EVERY:
                     self._claim.touch()
             elif not await self._claim_again():
-                logger.error("Another process hosts the channel layer at %s now: its files were removed.", self.address)
+                text = "The files of the channel layer at %s were removed, and another process hosts it now."
+                logger.error(text, self.address)
                 self._superseded()
                 return
 
@@ -100,7 +101,7 @@ class Host:
             return True  # nobody else can have it either; clients that are connected go on
         if renewed is None:
             return False
-        logger.warning("The files of the channel layer at %s were removed, and are restored.", self.address)
+        logger.warning("The files of the channel layer at %s were removed; restoring them.", self.address)
         server, former = self._server, self._claim
         self._claim = renewed
         try:
@@ -192,13 +193,13 @@ class _Session(asyncio.Protocol):
             act()
             self._advance()
         except (ValueError, msgpack.UnpackException) as error:
-            logger.warning("A client of %s wrote no step and is dropped: %r", self._host.address, error)
+            logger.warning("A client of %s wrote an invalid step and was dropped: %r", self._host.address, error)
             self.drop()
         except LayerUnavailable as error:  # another process hosts now
             logger.warning("A client is dropped. %s", error)
             self.drop()
         except Exception:
-            logger.exception("A client of %s is dropped, because of a mistake in channels_classic.", self._host.address)
+            logger.exception("Dropped a client of %s because of a bug in channels_classic.", self._host.address)
             self.drop()
 
     def _read(self, data: bytes) -> None:

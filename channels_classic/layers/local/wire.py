@@ -173,7 +173,7 @@ def encode_step(step: Step | Lose) -> bytes:
 def decode_step(frame: Any) -> Step | Lose | StepRefused | None:
     """Return the step in a frame; None for a wake-up, a refusal for a code of later releases. Raises `ValueError`."""
     if not isinstance(frame, list) or not frame or not isinstance(frame[0], int):
-        raise ValueError("a frame is a list that begins with a code")
+        raise ValueError("expected a list that begins with the code of a step")
     code, *fields = frame
     if code == _WAKE:
         return None
@@ -245,6 +245,8 @@ def encode_result(result: Any) -> bytes:
     """Return the answer to a step."""
     if isinstance(result, Taken):
         result = (result.queue, [(item.payload, item.raw) for item in result.items], result.lost)
+    elif isinstance(result, Published):
+        result = (result.left, result.full)
     elif isinstance(result, StepRefused):
         result = msgpack.ExtType(_REFUSED, result.reason.encode())
     answer: bytes = msgpack.packb(result)

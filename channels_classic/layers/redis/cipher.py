@@ -63,7 +63,7 @@ class Fernets:
             raise ValueError("it was encrypted with another key, or not at all") from error
         digest = _digest(place)
         if not found.startswith(digest):
-            raise ValueError("it was encrypted for another place")
+            raise ValueError("it was encrypted for another channel or group")
         return found[len(digest) :]
 
 

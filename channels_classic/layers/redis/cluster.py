@@ -61,7 +61,7 @@ class RedisClusterChannelLayer(RedisChannelLayer):
         for host in self._hosts:
             given = {**self.connection_kwargs, **host.options, **parameters_of(host.url)}
             if int(given.get("db", 0)):
-                raise ValueError("`hosts` or `connection_kwargs` names a database: a cluster has none but 0.")
+                raise ValueError("`hosts` or `connection_kwargs` names a database: a cluster has only database 0.")
             if "path" in given:
                 raise ValueError("`hosts` names a Unix socket: the nodes of a cluster are reached over TCP.")
         for mark in "{}":

@@ -211,7 +211,7 @@ def _from_dict(given: Mapping[str, Any]) -> Host:
             "redis-py such as 'ssl_ca_certs' and 'ssl_cert_reqs' beside it."
         )
     if secure and base.url.startswith("unix:"):
-        raise ValueError("A dict in `hosts` has 'ssl' for a Unix socket, over which no TLS is spoken: remove it.")
+        raise ValueError("A dict in `hosts` has 'ssl' for a Unix socket, which has no TLS: remove it.")
     if secure:
         base = Host(base.url.replace("redis://", "rediss://", 1), base.options)
     return Host(base.url, {**base.options, **options})
@@ -220,7 +220,7 @@ def _from_dict(given: Mapping[str, Any]) -> Host:
 def _port(port: Any) -> int:
     number = int(port) if isinstance(port, str) and port.isdecimal() else port
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 65536:
-        raise ValueError(f"The port {port!r} in `hosts` is not one: expected a number from 1 to 65535.")
+        raise ValueError(f"{port!r} in `hosts` is not a port: expected a number from 1 to 65535.")
     return number
 
 

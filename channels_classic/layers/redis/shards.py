@@ -111,7 +111,7 @@ class Shards:
     def _mark(self, shard: int, error: LayerUnavailable) -> None:
         with self._lock:
             if shard not in self._down:
-                logger.error("A shard is down: %s The others are used meanwhile.", error)
+                logger.error("A shard is down: %s The other shards are used until it is back.", error)
                 self._down[shard] = error
             if self._prober is None:
                 self._prober = threading.Thread(target=self._probe, name="redis-shards", daemon=True)

@@ -111,7 +111,7 @@ def test_bytes_are_refused_counted_and_logged(caplog: pytest.LogCaptureFixture) 
         server.layer.send(message["reply_channel"], {"text": "text"})
         assert source.next() == Event("text")
         assert server.layer.losses.as_dict() == {"invalid": 1}
-    assert "/bytes was ignored: it holds bytes, and an event stream carries text only" in caplog.text
+    assert "/bytes was ignored: it holds bytes, but an event stream carries text" in caplog.text
 
 
 def test_bytes_for_a_group_do_not_accept_a_stream_that_waits(server: Live) -> None:

@@ -102,6 +102,29 @@ def test_a_server_starts_without_its_layer_and_finds_it_later(
     assert caplog.text.count(LOST) == 1
 
 
+class SlowLayer(ChannelLayer):
+    """A layer to which the first connection takes longer than the second."""
+
+    is_first = True
+
+    async def connect_async(self) -> AsyncConnection:
+        is_first, self.is_first = self.is_first, False
+        if is_first:
+            await asyncio.sleep(0.2)
+        return await super().connect_async()
+
+
+def test_a_server_serves_once_both_of_its_connections_are_made() -> None:
+    """Before that it would answer 503."""
+
+    async def main() -> None:
+        session = await started(SlowLayer())
+        assert session.available
+        await stop(session)
+
+    asyncio.run(main())
+
+
 async def started(layer: ChannelLayer) -> LayerSession:
     session = LayerSession(layer, InterfaceConfig())
     await session.start()

@@ -10,7 +10,14 @@ from itertools import pairwise
 
 import pytest
 
-from channels_classic.interface_server.server.drain import MAX_BUSY, REASON, DrainSchedule
+from channels_classic.interface_server.server.drain import (
+    MAX_BUSY,
+    MAX_SLOWDOWN,
+    MOST_WAITING,
+    REASON,
+    DrainSchedule,
+    Pace,
+)
 from tests.interface_server.live import live
 from tests.interface_server.server.test_limits import UPGRADE, open_socket, read_all, statuses
 from tests.support.waiting import accepts_connections, eventually, scaled
@@ -92,6 +99,67 @@ def test_sockets_that_are_added_later_share_the_time_that_is_left() -> None:
 
 def test_nothing_is_due_of_nothing() -> None:
     assert list(schedule_of(0, 1.0).due(100.0, always)) == []
+
+
+def test_a_schedule_that_is_postponed_keeps_its_pace() -> None:
+    schedule = schedule_of(99, 10.0)
+    before = drained(schedule, 5.0)
+    schedule.postpone(20.0)
+    found = [when for when, _ in drained(schedule, schedule.end)]
+    assert (len(before), len(found), schedule.end) == (50, 49, 30.0)
+    assert found[0] == pytest.approx(25.1, abs=0.06)
+    assert all(later - earlier == pytest.approx(0.1, abs=0.06) for earlier, later in pairwise(found))
+
+
+def test_a_schedule_is_not_postponed_for_ever() -> None:
+    schedule = schedule_of(10, 1.0)
+    for _ in range(100):
+        schedule.postpone(1.0)
+    schedule.extend(100.0)
+    assert schedule.end == MAX_SLOWDOWN
+
+
+def test_a_schedule_is_extended_for_those_who_may_not_come_back_so_fast() -> None:
+    schedule = schedule_of(99, 10.0)
+    schedule.extend(5.0)
+    assert schedule.end == 10.0
+    schedule.extend(20.0)
+    times = [when for when, _ in drained(schedule, 20.0)]
+    assert len(times) == 99
+    assert all(later - earlier == pytest.approx(0.2, abs=0.06) for earlier, later in pairwise(times))
+
+
+def test_a_schedule_whose_clients_all_come_back_is_soon_carried_out_as_planned() -> None:
+    pace = Pace()
+    postponed = sum(pace.turn(turn * 0.05, 0.05, is_behind=False) for turn in range(600))
+    assert 1.0 < postponed < 2.5
+
+
+def test_a_pace_is_halved_once_for_all_clients_that_were_closed_at_it() -> None:
+    pace = Pace()
+    for turn in range(200):
+        pace.turn(turn * 0.05, 0.05, is_behind=False)
+    assert [pace.turn(10.0 + turn * 0.05, 0.05, is_behind=True) for turn in range(25)] == [0.05] * 25
+    assert pace.turn(11.25, 0.05, is_behind=False) == pytest.approx(0.05 * (1 - 0.51))
+
+
+@pytest.mark.parametrize(("sockets", "seconds", "cost"), [(5000, 30.0, 0.02), (200, 2.0, 0.05), (300, 60.0, 0.2)])
+def test_clients_come_back_no_faster_than_workers_accept_them(sockets: int, seconds: float, cost: float) -> None:
+    """Clients give up after four seconds. `cost` is the time of a worker for each."""
+    schedule, pace, turns = schedule_of(sockets, seconds), Pace(), random.Random(SEED)
+    back: list[float] = []
+    free_at, longest = 0.0, 0.0
+    for turn in range(round(MAX_SLOWDOWN * seconds / 0.05)):
+        now = turn * 0.05
+        waiting = max(0.0, free_at - now) / cost
+        schedule.postpone(pace.turn(now, 0.05, is_behind=waiting > MOST_WAITING))
+        back += [now + turns.uniform(1, 1.5) for _ in schedule.due(now, always)]
+        for come in sorted(when for when in back if when <= now):
+            back.remove(come)
+            free_at = max(free_at, come) + cost
+            longest = max(longest, free_at - come)
+    assert (schedule.waiting, back) == (0, [])
+    assert longest < 4.0
 
 
 def test_the_reason_fits_into_a_close_frame() -> None:

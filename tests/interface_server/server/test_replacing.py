@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import random
 import signal
 import socket
 import sys
@@ -19,8 +20,11 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import ConnectionClosed
 
+from channels_classic.interface_server.layer.session import START_TIMEOUT
+from channels_classic.interface_server.server.drain import MOST_WAITING
 from channels_classic.layers.base import BaseChannelLayer
 from tests.support.processes import Process
+from tests.support.redis_server import RedisServer
 from tests.support.running_site import FOLDER, RunningSite
 from tests.support.site import HOST
 from tests.support.waiting import accepts_connections, eventually, eventually_async, scaled
@@ -230,6 +234,73 @@ def test_a_hangup_replaces_the_processes_and_no_attempt_fails(
         assert site.interface.running
         assert site.interface.stop(timeout=30.0) == 0
         assert "Traceback" not in site.output
+
+
+async def come_back(site: RunningSite, websocket: ClientConnection) -> float:
+    """Wait until a socket is closed, come back as it asks, and return the seconds that the handshake took."""
+    with suppress(ConnectionClosed):
+        await websocket.recv()
+    assert (websocket.close_code, websocket.close_reason) == (1012, "retry=1")
+    await asyncio.sleep(random.uniform(1, 1.5))
+    begun = time.monotonic()
+    async with site.socket("/connect-slowly"):
+        return time.monotonic() - begun
+
+
+@pytest.mark.timeout(120)
+def test_sockets_come_back_no_faster_than_workers_accept_them(redis_url: str) -> None:
+    """Clients give up after four seconds. Here 100 that come back within one second are five seconds of work."""
+
+    async def run(site: RunningSite) -> list[float]:
+        async with site.sockets(100, "/connect-slowly") as sockets:
+            site.interface.send_signal(signal.SIGHUP)
+            return await asyncio.gather(*(come_back(site, websocket) for websocket in sockets))
+
+    with RunningSite(redis_url, workers=1, options=("--drain", "1")) as site:
+        took = asyncio.run(run(site))
+        assert max(took) < scaled(3.0)
+        site.interface.wait_for_line("Drained: 100 WebSocket")
+        assert site.interface.stop() == 0
+
+
+def test_a_drain_that_waits_for_workers_ends_in_time_when_the_program_is_stopped(redis_url: str) -> None:
+    async def run(site: RunningSite) -> None:
+        async with site.sockets(60, "/room") as sockets:
+            site.stop_workers()
+            site.interface.send_signal(signal.SIGHUP)
+            (predecessor, _) = await asyncio.to_thread(pids, site.interface, 2)
+            await eventually_async(lambda: sum(socket.close_code == 1012 for socket in sockets) > MOST_WAITING)
+            site.interface.send_signal(signal.SIGUSR1)
+            await asyncio.to_thread(site.interface.wait_for_line, "Statistics: ", occurrences=2)
+            begun = time.monotonic()
+            site.interface.send_signal(signal.SIGTERM)
+            await eventually_async(lambda: not alive(predecessor), timeout=30)
+            assert time.monotonic() - begun < scaled(12.0)
+            assert {socket.close_code for socket in sockets} == {1012}
+
+    with RunningSite(redis_url, workers=1, options=("--drain", "3")) as site:
+        asyncio.run(run(site))
+        assert site.interface.wait() == 0
+        assert "killing" not in site.interface.output
+
+
+def test_a_successor_takes_no_client_before_it_has_reached_its_layer(
+    redis_url: str, own_redis: RedisServer, tmp_path: Path
+) -> None:
+    moved = tmp_path / "redis"
+    own_redis.stop()
+    site = RunningSite(redis_url, options=("--drain", "1"))
+    site.environment["MOVED_REDIS_URL"] = str(moved)
+    with site:
+        moved.write_text(own_redis.url)
+        site.interface.send_signal(signal.SIGHUP)
+        site.interface.wait_for_line("Sockets stay open; HTTP requests are answered with 503")
+        until = time.monotonic() + START_TIMEOUT + 1  # a server that has no predecessor would serve by then
+        while time.monotonic() < until:
+            assert site.get("/")[0] == 200
+        own_redis.start()
+        site.interface.wait_for_line("is replaced")
+        site.start_workers(1)
 
 
 def test_a_release_that_does_not_start_leaves_the_old_one_serving(redis_url: str, tmp_path: Path) -> None:

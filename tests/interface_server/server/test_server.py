@@ -195,7 +195,7 @@ def test_a_failure_leaves_no_socket_open(tmp_path: Path, free_port: int) -> None
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes"
     path.write_text("mine")
-    with pytest.raises(CannotListen, match="a file that is not a socket is in its place"):
+    with pytest.raises(CannotListen, match="a file that is not a socket is at that path"):
         Listen(unix_socket=str(path)).sockets()
     assert path.read_text() == "mine"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from channels_classic.interface_server.server.request_limits import Refused
-from channels_classic.interface_server.server.websocket_handshake import read_handshake, websocket_scope
+from channels_classic.interface_server.server.websocket_handshake import check_request, read_handshake, websocket_scope
 
 KEY = (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ==")
 VERSION = (b"sec-websocket-version", b"13")
@@ -25,6 +25,24 @@ def test_the_example_of_the_rfc() -> None:
 def test_headers_of_the_application_are_added() -> None:
     handshake = read_handshake(VALID, compression=False)
     assert handshake.response([(b"x-a", b"1")], None).endswith(b"\r\nx-a: 1\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("method", "version", "headers"),
+    [
+        (b"POST", "1.1", []),
+        (b"GET", "1.0", []),
+        (b"GET", "1.1", [(b"transfer-encoding", b"chunked")]),
+        (b"GET", "1.1", [(b"content-length", b"0"), (b"content-length", b"10")]),
+    ],
+)
+def test_a_request_that_cannot_be_a_handshake_is_refused(
+    method: bytes, version: str, headers: list[tuple[bytes, bytes]]
+) -> None:
+    check_request(b"GET", "1.1", [*VALID, (b"content-length", b" 00 ")])
+    with pytest.raises(Refused) as raised:
+        check_request(method, version, [*VALID, *headers])
+    assert raised.value.status == 400
 
 
 @pytest.mark.parametrize("connection", [b"upgrade", b"keep-alive, Upgrade", b" UPGRADE ,x"])

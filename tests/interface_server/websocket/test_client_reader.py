@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from channels_classic.interface_server.close_codes import NO_STATUS
 from channels_classic.interface_server.websocket.client_reader import ClientReader
-from channels_classic.interface_server.websocket.state import NO_STATUS
 
 
 class Server:

@@ -254,11 +254,11 @@ def test_a_message_without_meaning_is_ignored_with_a_word(server: Live, caplog: 
 @pytest.mark.parametrize(
     ("message", "sentence"),
     [
-        ({}, "{} asks for nothing: expected at least one of accept, bytes, close, text."),
+        ({}, "{} has no effect: expected at least one of accept, bytes, close, text."),
         ({"text": 0}, "'text' is 0 of type int, expected text."),
         ({"bytes": "a"}, "'bytes' is 'a' of type str, expected bytes."),
         ({"accept": "yes"}, "'accept' is 'yes' of type str, expected true or false."),
-        ({"txt": "a"}, "a WebSocket message has no key 'txt': expected are accept, bytes, close, text."),
+        ({"txt": "a"}, "a WebSocket message has the unknown key 'txt': expected accept, bytes, close, text."),
     ],
 )
 def test_a_message_without_meaning_is_one_line_that_says_what_was_expected(
@@ -566,7 +566,7 @@ def test_a_client_that_does_not_read_is_given_up(server: Live, caplog: pytest.Lo
         def given_up() -> bool:
             with suppress(ChannelFull):
                 server.layer.send(str(delivery.reply_channel), {"bytes": b"x" * 200_000})
-            return "its client does not read" in caplog.text
+            return "its client has stopped reading" in caplog.text
 
         eventually(given_up)
         server.report(delivery)

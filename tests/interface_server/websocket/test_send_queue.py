@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import tracemalloc
+
+import pytest
 
 from channels_classic.interface_server.asgi import Event
 from channels_classic.interface_server.websocket.send_queue import MAX_BYTES, SendQueue
@@ -15,7 +18,6 @@ class Server:
     def __init__(self) -> None:
         self.ready = asyncio.Event()
         self.sent: list[Event] = []
-        self.failures: list[BaseException] = []
 
     async def send(self, event: Event) -> None:
         await self.ready.wait()
@@ -27,7 +29,7 @@ class Server:
 def test_events_go_out_in_order_and_then_nothing_waits() -> None:
     async def main() -> None:
         server = Server()
-        queue = SendQueue(server.send, server.failures.append)
+        queue = SendQueue(server.send, "/chat")
         assert queue.idle
         for number in range(3):
             queue.put({"type": "a", "number": number}, 10)
@@ -46,7 +48,7 @@ def test_events_go_out_in_order_and_then_nothing_waits() -> None:
 def test_a_client_that_does_not_read_is_recognised() -> None:
     async def main() -> None:
         server = Server()
-        queue = SendQueue(server.send, server.failures.append)
+        queue = SendQueue(server.send, "/chat")
         queue.put({"type": "a"}, MAX_BYTES)
         assert not queue.overfull
         queue.put({"type": "a"}, 1)
@@ -60,16 +62,18 @@ def test_a_client_that_does_not_read_is_recognised() -> None:
     asyncio.run(main())
 
 
-def test_a_failure_is_reported_once_and_drops_the_rest() -> None:
+def test_a_failure_is_logged_once_and_drops_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "channels_classic.interface_server")
+
     async def main() -> None:
         server = Server()
-        queue = SendQueue(server.send, server.failures.append)
+        queue = SendQueue(server.send, "/chat")
         server.ready.set()
         for kind in ("a", "fail", "a"):
             queue.put({"type": kind}, 10)
         await queue.sent()
         assert [event["type"] for event in server.sent] == ["a"]
-        assert [str(error) for error in server.failures] == ["gone"]
+        assert caplog.messages == ["Sending to the WebSocket /chat failed: OSError('gone')"]
         assert (queue.idle, queue.size) == (True, 0)
 
     asyncio.run(main())
@@ -78,7 +82,7 @@ def test_a_failure_is_reported_once_and_drops_the_rest() -> None:
 def test_tiny_messages_that_wait_are_counted_with_the_memory_that_they_take() -> None:
     async def main() -> None:
         server = Server()
-        queue = SendQueue(server.send, server.failures.append)
+        queue = SendQueue(server.send, "/chat")
         tracemalloc.start()
         for _ in range(10_000):
             queue.put({"type": "websocket.send", "text": "hi"}, 2)

@@ -74,6 +74,13 @@ def connect_broken(message: Message) -> None:
     raise RuntimeError("this connect consumer is broken")
 
 
+def connect_slowly(message: Message) -> None:
+    """Accept after a while."""
+    assert message.reply_channel is not None
+    time.sleep(0.05)
+    message.reply_channel.send({"accept": True})
+
+
 def connect_silent(message: Message) -> None:
     """Neither accept nor close."""
 

@@ -12,6 +12,7 @@ channel_routing = [
     route("websocket.connect", consumers.room_connect, path=r"^/counted"),
     route("websocket.disconnect", consumers.counted_disconnect, path=r"^/counted"),
     route("websocket.connect", consumers.connect_broken, path=r"^/connect-broken"),
+    route("websocket.connect", consumers.connect_slowly, path=r"^/connect-slowly"),
     route("websocket.connect", consumers.connect_silent, path=r"^/connect-silent"),
     route("websocket.receive", consumers.receive_broken, path=r"^/receive-broken"),
     route("websocket.receive", consumers.stream, path=r"^/room/stream"),

@@ -1,0 +1,15 @@
+"""Programs that count and announce nothing, to measure what that costs: imported by the settings with `UNOBSERVED`."""
+
+from __future__ import annotations
+
+from channels_classic.interface_server.layer.session import LayerSession
+from channels_classic.worker.stats import ConsumerStats
+from channels_classic.worker.status import StatusReporter
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing."""
+
+
+for owner, name in ((LayerSession, "_announce"), (StatusReporter, "_send"), (ConsumerStats, "add")):
+    setattr(owner, name, _nothing)

@@ -1,0 +1,49 @@
+"""Waiting for a client that does not take what is sent."""
+
+from __future__ import annotations
+
+import asyncio
+
+from channels_classic.interface_server.server.flow_control import WRITE_BUFFER, FlowControl
+
+
+class Transport:
+    """As much of a transport as flow control asks for."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.closing = False
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def get_write_buffer_size(self) -> int:
+        return self.size
+
+
+def test_writers_wait_from_pause_to_resume() -> None:
+    async def write() -> int:
+        flow = FlowControl(Transport())
+        await flow.drain()
+        flow.pause_writing()
+        flow.pause_writing()
+        writers = [asyncio.create_task(flow.drain()) for _ in range(2)]
+        await asyncio.sleep(0)
+        too_early = sum(writer.done() for writer in writers)
+        flow.resume_writing()
+        flow.resume_writing()
+        await asyncio.gather(*writers)
+        return too_early
+
+    assert asyncio.run(write()) == 0
+
+
+def test_there_is_room_until_the_buffer_is_full_or_the_connection_ends() -> None:
+    transport = Transport()
+    flow = FlowControl(transport)
+    transport.size = WRITE_BUFFER
+    assert flow.has_room
+    transport.size += 1
+    assert not flow.has_room
+    transport.size, transport.closing = 0, True
+    assert not flow.has_room
