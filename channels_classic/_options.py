@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import field, fields
 from typing import Any
 
+LARGEST_TIME, LARGEST_NUMBER = 1e9, 1e15
+"""The largest values of options that give no other: larger ones overflow in timers, or in C."""
+
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})", re.ASCII)
 
 
@@ -47,6 +50,9 @@ def check_numbers(config: Any) -> None:
             continue
         is_enough = value >= least if above is None else value > above
         most = bounds.get("most")
+        largest = LARGEST_TIME if isinstance(described.default, float) else LARGEST_NUMBER
+        if most is None and largest < value < math.inf:
+            most = largest
         if not is_enough or value == math.inf or (most is not None and value > most):
             expected = f"from {least:g}" if above is None else f"above {above:g}"
             expected += "" if most is None else f" to {most:g}"

@@ -186,7 +186,7 @@ def wrong_keys(alias: str, entry: Any) -> Iterator[InvalidChannelLayerError]:
             )
     if not isinstance(entry.get("ON_COMMIT", False), bool):
         yield InvalidChannelLayerError(
-            f"The ON_COMMIT of CHANNEL_LAYERS[{alias!r}] is {entry['ON_COMMIT']!r}.",
+            f"The ON_COMMIT of {shown_entry(alias)} is {entry['ON_COMMIT']!r}.",
             "Expected True, to send messages when the transaction is committed, or False.",
             alias=alias,
             key="ON_COMMIT",

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from importlib import metadata
 from itertools import takewhile
 from typing import Any
@@ -54,6 +55,9 @@ STATICFILES = "django.contrib.staticfiles"
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, section 5.6.2."""
+
+_ALMOST = 0.9
+"""The least similarity of a misspelt name, by `difflib`: one or two letters."""
 
 Messages = Iterator[CheckMessage]
 
@@ -143,6 +147,23 @@ def _problems_of_engine(name: str) -> Iterator[str]:
         yield "keeps sessions in cookies, and a socket cannot set one"
     elif not hasattr(engine, "SessionStore"):
         yield "has no SessionStore"
+
+
+@register("channels_classic")
+def check_names(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn of settings whose names are almost those of ours, which are not set."""
+    ours = [setting.name for setting in SETTINGS]
+    others = [name for name in dir(settings) if name.startswith("C") and name.isupper() and name not in ours]
+    near = {name: found[0] for name in others if (found := get_close_matches(name, ours, 1, _ALMOST))}
+    return [
+        Warning(
+            f"The setting {name} is not read; {meant} is, and not set.",
+            hint=f"Rename it to {meant}.",
+            id="channels_classic.W013",
+        )
+        for name, meant in near.items()
+        if not hasattr(settings, meant)
+    ]
 
 
 @register("channels_classic")

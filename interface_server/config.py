@@ -16,6 +16,8 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 _PATH = re.compile(r"/(?!/)[^\x00-\x20\x7f?#\\]*")
 
+LOCAL_PROXIES = ("127.0.0.1", "::1", "unix")
+
 REQUESTS, WEBSOCKETS, PROXY = "HTTP", "WebSocket", "Behind a web server"
 
 
@@ -124,7 +126,7 @@ class InterfaceConfig:
         group=PROXY,
     )
     forwarded_allow_ips: tuple[str, ...] = option(
-        ("127.0.0.1", "::1", "unix"),
+        LOCAL_PROXIES,
         "An address or network of trusted proxies, `unix` for those on a Unix socket, or `*` for all. May be given "
         "several times.",
         group=PROXY,
@@ -136,11 +138,18 @@ class InterfaceConfig:
             raise ValueError(
                 f"--root-path, or FORCE_SCRIPT_NAME, is {self.root_path!r}: expected a path that begins with one slash."
             )
-        for name, values in (("root-path-header", (self.root_path_header,)), ("ws-protocol", self.ws_protocols)):
-            if wrong := [value for value in values if value and not _TOKEN.fullmatch(value)]:
+        headers = [self.root_path_header] if self.root_path_header else []
+        for name, values in (("root-path-header", headers), ("ws-protocol", self.ws_protocols)):
+            if wrong := [value for value in values if not _TOKEN.fullmatch(value)]:
                 raise ValueError(f"--{name} is {wrong[0]!r}: expected ASCII letters, digits and '-', '_' or '.'.")
-        if self.health_path and not self.health_path.startswith("/"):
+        if self.health_path and (not self.health_path.startswith("/") or {"?", "#"} & set(self.health_path)):
             raise ValueError(f"--health-path is {self.health_path!r}: expected a path, which begins with /.")
+        reads_headers = self.proxy_headers or self.root_path_header
+        if not reads_headers and self.forwarded_allow_ips != LOCAL_PROXIES:
+            raise ValueError(
+                "--forwarded-allow-ips is given without --proxy-headers or --root-path-header: no header of these "
+                "proxies would be read."
+            )
         for pattern in self.event_streams:
             if not pattern.startswith(("/", "*")):
                 raise ValueError(

@@ -277,6 +277,16 @@ def test_a_setting_of_the_wrong_type_is_named(settings: Settings, name: str, val
     assert str(message.hint).startswith(f"Expected {expected}: ")
 
 
+def test_a_setting_with_almost_the_name_of_ours_is_warned_of(settings: Settings) -> None:
+    del settings.CHANNEL_LAYERS
+    settings.CHANNEL_LAYER = {"default": {"ROUTING": []}}
+    (message,) = found()
+    assert message.id == "channels_classic.W013"
+    assert message.msg == "The setting CHANNEL_LAYER is not read; CHANNEL_LAYERS is, and not set."
+    settings.CHANNEL_LAYERS = {"default": {"ROUTING": []}}
+    assert found() == []
+
+
 def test_middleware_classes_are_warned_of(settings: Settings) -> None:
     settings.MIDDLEWARE_CLASSES = []
     assert ids() == ["W003"]

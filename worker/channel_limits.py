@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 
 def parse_limits(texts: Iterable[str]) -> dict[str, int]:
@@ -18,8 +18,22 @@ def parse_limits(texts: Iterable[str]) -> dict[str, int]:
         pattern, _, number = text.partition("=")
         if not pattern or not number.isdecimal() or int(number) < 1:
             raise ValueError(f"--limit is {text!r}: expected a glob and a number from 1, such as 'thumbnails.*=1'.")
+        if pattern in limits:
+            raise ValueError(f"--limit is given twice for {pattern!r}: write it once.")
         limits[pattern] = int(number)
     return limits
+
+
+def first_match(channel: str, globs: Iterable[str]) -> str:
+    """Return the first glob that matches a channel; the empty text if none does."""
+    return next((glob for glob in globs if fnmatch.fnmatchcase(channel, glob)), "")
+
+
+def without_effect(options: Mapping[str, Collection[str]], channels: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield option and glob, of the globs by option, where a glob is not the first of its option for any channel."""
+    for option, globs in options.items():
+        used = {first_match(channel, globs) for channel in channels}
+        yield from ((option, glob) for glob in globs if glob not in used)
 
 
 class ChannelLimits:
@@ -27,11 +41,7 @@ class ChannelLimits:
 
     def __init__(self, limits: Mapping[str, int], channels: Sequence[str]) -> None:
         self._free = Counter(limits)
-        self._patterns = {
-            channel: pattern
-            for channel in channels
-            if (pattern := next((glob for glob in limits if fnmatch.fnmatchcase(channel, glob)), None)) is not None
-        }
+        self._patterns = {channel: glob for channel in channels if (glob := first_match(channel, limits))}
         self._changed = threading.Condition()
         self.any = bool(self._patterns)
         """True if any channel is limited."""

@@ -6,9 +6,11 @@ The commands make their options from the fields. Nothing here reads settings or 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from channels_classic._options import check_numbers, option, parse_address
+from channels_classic.layers.names import check_glob
 
 from .channel_limits import parse_limits
 
@@ -64,12 +66,23 @@ class WorkerConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        parse_limits(self.limit)
+        for name, globs in self.globs.items():
+            for glob in globs:
+                check_glob(name, glob)
         for name, address in (("--health", self.health), ("--metrics", self.metrics)):
             if address:
                 parse_address(name, address)
         if self.reload and self.is_supervised:
             raise ValueError("--reload works with one process only: leave out --processes and --consumer-timeout.")
+
+    @property
+    def globs(self) -> Mapping[str, Collection[str]]:
+        """The globs by option. Raises `ValueError`."""
+        return {
+            "--only-channels": self.only_channels,
+            "--exclude-channels": self.exclude_channels,
+            "--limit": parse_limits(self.limit),
+        }
 
     @property
     def held(self) -> int:

@@ -46,7 +46,8 @@ class WorkerConnection:
     def __init__(self, context: Context, outage: Outage, on_disconnect: Callable[[], None] | None = None) -> None:
         self._layer = context.layer
         self._clock = context.clock
-        self._outstanding = Outstanding(self._layer.planner, self._layer.losses, context.record)
+        self._outstanding = Outstanding(self._layer.planner, self._layer.losses, context.record, context.refusals)
+        self._refusals = context.refusals
         self._overrides = Overrides(context)
         self._outage = outage
         self._outages = 0
@@ -262,7 +263,7 @@ class WorkerConnection:
         of_group = {question.inbox: roster for question, roster in rosters.items() if question.group == name}
         refusal = next((result for result in [found, *of_group.values()] if isinstance(result, StepRefused)), None)
         if refusal is not None:
-            logger.error("Lost a message for the group %s: %s", name, refusal)
+            self._refusals.warn(logger, "Lost a message for the group %s: %s", name, refusal)
             self._layer.losses.count("refused", name)
             return Audience({}, (), ())
         return self._layer.planner.audience(found, of_group)
@@ -293,7 +294,7 @@ class WorkerConnection:
 
     def _refuse_take(self, error: StepRefused) -> None:
         if not error.again:
-            logger.error("Cannot take messages: %s", error)
+            self._refusals.warn(logger, "Cannot take messages: %s", error)
             self.pause()
 
     # Connections that idle

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from channels_classic._throttled_log import ThrottledLog
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.message import Message
@@ -50,6 +51,9 @@ class Context:
 
     failures: FailureLog
     """Logs failures of consumers."""
+
+    refusals: ThrottledLog = field(default_factory=ThrottledLog)
+    """Logs what the layer refuses."""
 
     counts: Counts = field(default_factory=Counts)
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from channels_classic._throttled_log import ThrottledLog
 from channels_classic.exceptions import InvalidMessage, MessageTooLarge, StepRefused
 from channels_classic.layers.codec import Outcome, pack_message
 from channels_classic.layers.losses import Losses
@@ -53,10 +54,11 @@ class _KeptReport(Entry):
 class Outstanding:
     """The state of one connection between what consumers sent and what the layer has answered."""
 
-    def __init__(self, planner: Planner, losses: Losses, record: inflight.Record) -> None:
+    def __init__(self, planner: Planner, losses: Losses, record: inflight.Record, refusals: ThrottledLog) -> None:
         self._planner = planner
         self._losses = losses
         self._record = record
+        self._refusals = refusals
         self._unread: deque[Written] = deque()
         self._refused: list[tuple[Push, str, float]] = []
         self._owed: list[Report] = []
@@ -164,7 +166,7 @@ class Outstanding:
                 self._keep(push.queue, push.entries, now)
                 return
             if not result.again:
-                logger.error("Messages for %s were not accepted: %s", push.queue, result)
+                self._refusals.warn(logger, "Messages for %s were not accepted: %s", push.queue, result)
             self._refused.append((push, "refused", deadline))
             return
         refused = [entry for entry, status in zip(push.entries, result, strict=True) if status == Status.FULL]

@@ -44,7 +44,8 @@ def put_back(context: Context, deliveries: Sequence[Delivery]) -> tuple[list[Del
     if refusal is None:
         logger.debug("Put back %d messages of %s.", len(deliveries), deliveries[0].channel)
     else:
-        logger.error(
+        context.refusals.warn(
+            logger,
             "Could not put back messages of %s: %d stay with this worker, %d are lost. %s",
             deliveries[0].channel,
             len(kept),

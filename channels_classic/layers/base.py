@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 
 from channels_classic.exceptions import ChannelFull, LayerUnavailable, MessageTooLarge, StepRefused
 from channels_classic.layers import names
-from channels_classic.layers.capacity import Capacities, Patterns
+from channels_classic.layers.capacity import LARGEST, Capacities, Patterns
 from channels_classic.layers.flows import Flow, Flows, Received
 from channels_classic.layers.history import SECONDS
 from channels_classic.layers.legacy_names import LegacyNames
@@ -30,9 +30,6 @@ T = TypeVar("T")
 
 BLOCK = 5.0
 """Seconds for which `receive(block=True)` waits before it gives `(None, None)`."""
-
-LARGEST = 2**31
-"""The largest number of seconds or messages that a setting may give: larger ones do not fit everywhere."""
 
 BeforeRun = Callable[["BaseChannelLayer", Sequence[Step]], None]
 
@@ -64,6 +61,8 @@ class BaseChannelLayer(LegacyNames):
                 raise ValueError(f"`{name}` is {value!r}: expected a number.")
             if not (0 < value < math.inf or (name == "capacity" and value == 0)):
                 raise ValueError(f"`{name}` is {value!r}: expected a finite number above 0.")
+            if name == "capacity" and not isinstance(value, int):
+                raise ValueError(f"`capacity` is {value!r}: expected a whole number, 0 or more.")
             if value > LARGEST:
                 raise ValueError(f"`{name}` is {value!r}: expected at most {LARGEST}.")
         self.expiry = expiry
@@ -170,7 +169,8 @@ class BaseChannelLayer(LegacyNames):
 
         With `keep` the group keeps its last messages, as many as that and each for `seconds`, for members that come
         back. Members that are full miss it, and are counted; it never raises `ChannelFull`. If the connection breaks,
-        some may have it and some not: `LayerUnavailable`, and unless its `written` is false it must not be sent again.
+        or the layer refuses a part, some may have it and some not: `LayerUnavailable`, and unless its `written` is
+        false it must not be sent again.
         """
         self._drive(self._flows.send_group(group, message, but, keep, seconds))
 
@@ -309,7 +309,12 @@ class BaseChannelLayer(LegacyNames):
         try:
             steps = next(flow)
             while True:
-                steps = flow.send(self.run(steps))
+                try:
+                    results = self.run(steps)
+                except LayerUnavailable as error:
+                    steps = flow.throw(error)
+                else:
+                    steps = flow.send(results)
         except StopIteration as stop:
             result: T = stop.value
             return result
@@ -322,7 +327,12 @@ class BaseChannelLayer(LegacyNames):
             steps = next(flow)
             while True:
                 run = pool.run_alone if any(map(waits, steps)) else pool.run
-                steps = flow.send(await run(steps))
+                try:
+                    results = await run(steps)
+                except LayerUnavailable as error:
+                    steps = flow.throw(error)
+                else:
+                    steps = flow.send(results)
         except StopIteration as stop:
             result: T = stop.value
             return result

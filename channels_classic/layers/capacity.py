@@ -7,10 +7,15 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from channels_classic.layers.names import check_glob
+
 
 class _Pattern(Protocol):
     def match(self, string: str, /) -> object | None: ...
 
+
+LARGEST = 2**31
+"""The largest number of seconds or messages that a setting may give: larger ones do not fit everywhere."""
 
 Patterns = Mapping["str | re.Pattern[str]", int]
 
@@ -36,7 +41,10 @@ class Capacities:
                 raise ValueError(
                     f"`channel_capacity` has {capacity!r} for {pattern!r}: expected a whole number, 0 or more."
                 )
+            if capacity > LARGEST:
+                raise ValueError(f"`channel_capacity` has {capacity!r} for {pattern!r}: expected at most {LARGEST}.")
             if isinstance(pattern, str):
+                check_glob("`channel_capacity`", pattern)
                 yield re.compile(fnmatch.translate(pattern)), capacity
             elif isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
                 yield pattern, capacity

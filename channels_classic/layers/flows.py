@@ -9,13 +9,13 @@ from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from channels_classic.exceptions import ChannelFull, InvalidChannelName, StepRefused
+from channels_classic.exceptions import ChannelFull, InvalidChannelName, LayerUnavailable, StepRefused
 from channels_classic.layers import names, rng
 from channels_classic.layers.codec import Kind, Outcome, decode_kept, encode
 from channels_classic.layers.history import ALL, SECONDS, Cursor, make_retention, parse_start
 from channels_classic.layers.planner import Outgoing, Planner, Report, member_of
 from channels_classic.layers.presence import by_who, make_identity
-from channels_classic.layers.results import Audience, Published, Recorded
+from channels_classic.layers.results import Audience, Published
 from channels_classic.layers.steps import (
     Entry,
     Flush,
@@ -89,7 +89,7 @@ class Flows:
         if reports:
             try:
                 yield self._planner.pushes([], {}, reports)
-            except GeneratorExit:  # the caller was cancelled, or the layer was lost
+            except (GeneratorExit, LayerUnavailable):  # the caller was cancelled, or the layer was lost
                 self._planner.losses.count("broker", taken.queue, len(deliveries))
                 raise
         for delivery in deliveries:
@@ -160,39 +160,50 @@ class Flows:
 
     def send_group(self, group: str, message: dict[str, Any], but: str, keep: int, seconds: float) -> Flow[None]:
         send = Outgoing(group, message, group=True, but=but and names.check_channel(but))
-        recorded: Recorded | None = None
         if keep:
             send.retention = make_retention(keep, seconds)
-            (recorded,) = yield from self._all([self._planner.record(send)])
-            audience = recorded.audience
+            (send.recorded,) = yield from self._all([self._planner.record(send)])
+            audience, is_written = send.recorded.audience, True
         else:
-            audience = yield from self._publish(send)
-        questions = self._planner.foreign(group, audience)
-        rosters = yield from self._all(questions)
-        named = {question.inbox: roster for question, roster in zip(questions, rosters, strict=True)}
-        audience = self._planner.audience(audience, named)
-        if recorded is not None:
-            send.recorded = recorded._replace(audience=audience)
-        pushes = self._planner.pushes([send], {group: audience})
-        if not pushes:
-            return
-        results = yield pushes
-        refusals = self._planner.refusals(pushes, results)
-        self._planner.losses.count("full", group, len(refusals.full))
-        for _, error in refusals.refused:
-            raise error
+            published = yield from self._publish(send)
+            audience, is_written = published.left, published.reached > 0
+        try:
+            yield from self._push_to_group(send, audience)
+        except LayerUnavailable as error:
+            error.written = error.written or is_written
+            raise
+        except StepRefused as error:
+            raise (_partly_refused(error) if is_written else error) from None
 
-    def _publish(self, send: Outgoing) -> Flow[Audience]:
-        """Send a message to a group, and return the receivers that this step did not reach."""
+    def _publish(self, send: Outgoing) -> Flow[Published]:
+        """Send a message to a group, as far as a single step does."""
         published: Published | StepRefused
         (published,) = yield [self._planner.publish(send)]
         if isinstance(published, Published):
             self._planner.losses.count("full", send.name, published.full)
-            return published.left
+            return published
         if not published.unknown:
             raise published
-        audience: list[Audience] = yield from self._all(self._planner.lookups([send]))
-        return audience[0]
+        (audience,) = yield from self._all(self._planner.lookups([send]))
+        return Published(audience, 0)
+
+    def _push_to_group(self, send: Outgoing, audience: Audience) -> Flow[None]:
+        questions = self._planner.foreign(send.name, audience)
+        rosters = yield from self._all(questions)
+        named = {question.inbox: roster for question, roster in zip(questions, rosters, strict=True)}
+        audience = self._planner.audience(audience, named)
+        if send.recorded is not None:
+            send.recorded = send.recorded._replace(audience=audience)
+        pushes = self._planner.pushes([send], {send.name: audience})
+        if not pushes:
+            return
+        results = yield pushes
+        refusals = self._planner.refusals(pushes, results)
+        self._planner.losses.count("full", send.name, len(refusals.full))
+        for refused in results:
+            if isinstance(refused, StepRefused):
+                is_written = any(not isinstance(result, StepRefused) for result in results)
+                raise _partly_refused(refused) if is_written else refused
 
     def flush(self) -> Flow[None]:
         (inboxes,) = yield from self._all([Flush()])
@@ -215,3 +226,8 @@ class Flows:
             if isinstance(result, StepRefused):
                 raise result
         return results
+
+
+def _partly_refused(error: StepRefused) -> LayerUnavailable:
+    """Return the error of a message that the layer has written in part when it refuses the rest."""
+    return LayerUnavailable(error.where, f"it refused to carry it to some members ({error.reason})", error.next_step)

@@ -25,6 +25,8 @@ client instead, which every release reads.
 
 _CHANNEL = re.compile(r"[A-Za-z0-9._-]+(?:\?[A-Za-z0-9._-]+|![A-Za-z0-9._-]*)?")
 _GROUP = re.compile(r"[A-Za-z0-9._-]+")
+_NEVER_IN_GLOBS = re.compile(r"[^A-Za-z0-9._?*!-]")
+_SET = re.compile(r"\[!?\]?[^\]]*\]")
 _MANAGED = re.compile(rf"interface\.v{WIRE_VERSION}\.[A-Za-z0-9]+!")
 _OWNED = re.compile(r"interface\.v\d+\.[A-Za-z0-9]+!")
 _LETTERS = string.ascii_letters + string.digits
@@ -67,6 +69,17 @@ def check_group(name: str) -> str:
     if not _GROUP.fullmatch(name):
         raise InvalidGroupName(name)
     return name
+
+
+def check_glob(option: str, pattern: str) -> None:
+    """Raise `ValueError` for a glob, given for `option`, that no name of a channel can match."""
+    found = _NEVER_IN_GLOBS.search(_SET.sub("", pattern))
+    if found is not None or not pattern:
+        reason = "is empty" if found is None else f"has {found[0]!r}"
+        raise ValueError(
+            f"{option} has the pattern {pattern!r}, which {reason} and so matches no channel: expected a glob such as "
+            "'chat.*'."
+        )
 
 
 def split(channel: str) -> tuple[str, str]:

@@ -146,10 +146,14 @@ class Audited(NamedTuple):
 
 
 class Published(NamedTuple):
-    """The receivers that do not have a group message yet, and the number of inboxes that were full."""
+    """The receivers that do not have a group message yet, and the numbers of inboxes that were full and that have it.
+
+    The local layer does not tell the last: it leaves to the sender only inboxes of other releases.
+    """
 
     left: Audience
     full: int
+    reached: int = 0
 
 
 class Recorded(NamedTuple):

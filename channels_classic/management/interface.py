@@ -37,10 +37,16 @@ def configured(options: Mapping[str, Any], has_project: bool = True) -> Interfac
 def _with_settings(config: InterfaceConfig) -> InterfaceConfig:
     from django.conf import settings
 
+    protocols, root_path = CHANNELS_WS_PROTOCOLS.get() or (), settings.FORCE_SCRIPT_NAME or ""
+    # `runinterface` runs no system checks, which say the same.
+    if not isinstance(protocols, (list, tuple)) or not all(isinstance(name, str) for name in protocols):
+        raise ValueError(f"The setting CHANNELS_WS_PROTOCOLS is {protocols!r}: expected a list of texts.")
+    if not isinstance(root_path, str):
+        raise ValueError(f"The setting FORCE_SCRIPT_NAME is {root_path!r}: expected a text.")
     return replace(
         config,
-        ws_protocols=config.ws_protocols or tuple(CHANNELS_WS_PROTOCOLS.get() or ()),
-        root_path=config.root_path or settings.FORCE_SCRIPT_NAME or "",
+        ws_protocols=config.ws_protocols or tuple(protocols),
+        root_path=config.root_path or root_path,
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
+
+from channels_classic._log_escapes import escape
 
 from .plan import plan, write
 
@@ -18,9 +21,15 @@ def run(path: Path, *, write_changes: bool, alias: bool) -> None:
         except OSError as error:
             raise click.ClickException(f"{error}. Files before it may have changed: run this command again.") from error
     else:
+        # To a terminal nothing is written that controls it; a file gets the diff that `git apply` reads.
+        shown = _escaped if sys.stdout.isatty() else str
         for line in report.diff():
-            click.echo(line, nl=False)
+            click.echo(shown(line), nl=False)
         if report.changes:
             click.echo()
     for line in report.summary(written=write_changes):
-        click.echo(line)
+        click.echo(escape(line))
+
+
+def _escaped(lines: str) -> str:
+    return "\n".join(escape(line) for line in lines.split("\n"))

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from .report import Section
+from .report import LONGEST_LINE, Section
 
 _TOKEN = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
 _CLASSIC_LAYER = re.compile(r"\b[\w.]+:channel_layer\b")
@@ -79,7 +79,7 @@ class _Rewriter:
 
     def line(self, number: int, line: str) -> str:
         """Return the new text of a line."""
-        if line.lstrip().startswith(("#", ";")):
+        if len(line) > LONGEST_LINE or line.lstrip().startswith(("#", ";")):
             return line
         if "--disable-graceful-stop" in line:
             self.result.find(number, "graceful")

@@ -56,7 +56,7 @@ def kind_of(path: str) -> Kind | None:
     folder, _, name = path.rpartition("/")
     if folder.rpartition("/")[2] == "requirements" and name.endswith((".txt", ".in", ".pip")):
         return Kind.REQUIREMENTS
-    return next((kind for kind, pattern in NAMES.items() if re.fullmatch(pattern, name)), None)
+    return next((kind for kind, pattern in NAMES.items() if re.fullmatch(pattern, name, re.DOTALL)), None)
 
 
 def _is_walked(folder: Path) -> bool:

@@ -58,6 +58,7 @@ class ImportRewriter(cst.CSTTransformer):
         super().__init__()
         self.path = path
         self.findings: list[Finding] = []
+        self._found: set[Finding] = set()
         self._uses: dict[cst.CSTNode, str] = {}
         self._kept: set[tuple[cst.CSTNode, str]] = set()
 
@@ -184,7 +185,8 @@ class ImportRewriter(cst.CSTTransformer):
     def _find(self, node: cst.CSTNode, sentence: str) -> None:
         position = self.get_metadata(PositionProvider, node)
         finding = Finding(self.path, position.start.line, sentence, "names-without-a-counterpart")
-        if finding not in self.findings:
+        if finding not in self._found:
+            self._found.add(finding)
             self.findings.append(finding)
 
 
@@ -197,9 +199,9 @@ def _new_name(node: cst.CSTNode, name: str) -> str | None:
         )
         return "channels_classic" if classic else None
     if isinstance(node, cst.ImportFrom) and node.module is not None and not isinstance(node.names, cst.ImportStar):
-        module = get_full_name_for_node(node.module) or ""
-        plain = any(alias.evaluated_name == name and alias.asname is None for alias in node.names)
-        return RENAMED_NAMES.get((module, name)) if plain and not node.relative else None
+        new = RENAMED_NAMES.get((get_full_name_for_node(node.module) or "", name))
+        plain = new and any(alias.evaluated_name == name and alias.asname is None for alias in node.names)
+        return new if plain and not node.relative else None
     return None
 
 

@@ -14,6 +14,9 @@ from channels_classic.asgi import LEGACY_BACKENDS
 
 PACKAGE = Path(channels_classic.__file__).parent
 
+DEEPEST, LONGEST = 8, 200
+"""The parts and the characters that names of modules here have at most."""
+
 
 class Generation(Enum):
     """The releases of Channels that a name belongs to."""
@@ -123,7 +126,7 @@ def new_path(path: str) -> str | None:
     parts = path.split(".")
     if parts[0] != "channels" or len(parts) < 2 or not all(part.isidentifier() for part in parts):
         return None
-    for length in range(len(parts), 0, -1):
+    for length in range(min(len(parts), DEEPEST), 0, -1):
         module = new_module(".".join(parts[:length]))
         if module is not None:
             rest = parts[length:]
@@ -134,7 +137,10 @@ def new_path(path: str) -> str | None:
 @cache
 def names_in(module: str) -> frozenset[str] | None:
     """Return the public names of a module of this package, from its source; None if there is no such module."""
-    base = PACKAGE.joinpath(*module.split(".")[1:])
+    parts = module.split(".")
+    if len(parts) > DEEPEST or len(module) > LONGEST:
+        return None
+    base = PACKAGE.joinpath(*parts[1:])
     folder = (base / "__init__.py").exists()
     path = base / "__init__.py" if folder else base.with_suffix(".py")
     if not path.exists():

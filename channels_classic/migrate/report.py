@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import unified_diff
 from typing import Literal
 
 PAGE = "docs/migrate.md"
+
+LONGEST_LINE = 2000
+"""Characters of a line that is looked at in files other than Python's: a longer one was not written by a person."""
 
 Section = Literal[
     "channels-2-to-4",
@@ -52,10 +56,11 @@ class Change:
     def diff(self, folder: str = "") -> Iterator[str]:
         """Yield the lines of a unified diff, as `patch -p1` and `git apply` read it; paths begin with `folder`."""
         path = folder.lstrip("/") + self.path
+        old, new = _quoted(f"a/{path}"), _quoted(f"b/{path}")
         before, after = (
             [self._text(line) for line in content.splitlines(keepends=True)] for content in (self.before, self.after)
         )
-        for line in unified_diff(before, after, f"a/{path}", f"b/{path}"):
+        for line in unified_diff(before, after, old, new):
             yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
     def _text(self, line: bytes) -> str:
@@ -113,6 +118,14 @@ class Report:
         for note in self.notes:
             yield ""
             yield note
+
+
+def _quoted(path: str) -> str:
+    """Return a path as the header of a diff has it: in quotes if it has control characters, as `git apply` reads it."""
+    escaped = "".join(
+        chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03o}" for byte in os.fsencode(path)
+    )
+    return path if path.isprintable() and '"' not in path else f'"{escaped}"'
 
 
 def _files(count: int) -> str:

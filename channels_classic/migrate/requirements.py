@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .report import Section
+from .report import LONGEST_LINE, Section
 
 _REQUIREMENT = re.compile(
-    r"^(?P<name>[A-Za-z0-9][\w.-]*)\s*(?P<extras>\[[^\]]*\])?\s*(?P<version>[^;#\\]*?)"
-    r"(?P<marker>\s*;[^#\\]*?)?(?P<comment>\s*#.*)?(?P<end>\s*\\?\s*)$"
+    r"^(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:(?P<extras>\[[^\]]*\])\s*)?(?P<version>(?:[^;#\\\s][^;#\\]*?)?)"
+    r"(?P<marker>\s*;[^#\\]*?)?(?P<comment>\s*#.*)?(?P<end>\s*(?:\\\s*)?)$"
 )
 _VERSION = re.compile(r"(===|==|~=|>=|<=|>|<)\s*(\d+(?:\.\d+)*)(\.\*)?")
 
@@ -84,7 +84,7 @@ def packaging_findings(text: str, *, modern_project: bool) -> list[tuple[int, st
 
     In a `modern_project` names without a version are not taken for those of Channels 1.x.
     """
-    lines = enumerate(text.splitlines(), 1)
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if len(line) <= LONGEST_LINE]
     found = [(number, match) for number, line in lines if (match := _PACKAGING.search(line))]
     majors = [(number, _MAJOR_OF_PACKAGING.search(match["version"] or "")) for number, match in found]
     old = [number for number, major in majors if (not modern_project if major is None else int(major[1]) < 2)]
@@ -94,7 +94,7 @@ def packaging_findings(text: str, *, modern_project: bool) -> list[tuple[int, st
 def _line(line: str, number: int, result: Rewritten, modern_project: bool) -> str | None:
     """Return the new text of a line, or None to drop it."""
     content = line.rstrip("\r\n")
-    match = _REQUIREMENT.match(content)
+    match = _requirement(content)
     if repository := _REPOSITORY.search(content):
         result.findings.append((number, *SENTENCES["packaging"]))
     if match is None or repository:
@@ -161,8 +161,12 @@ def _excludes(operator: str, number: str, series: str, oldest: tuple[int, ...]) 
 
 
 def _name(line: str) -> str:
-    match = _REQUIREMENT.match(line.rstrip("\r\n"))
+    match = _requirement(line.rstrip("\r\n"))
     return _normalised(match["name"]) if match else ""
+
+
+def _requirement(line: str) -> re.Match[str] | None:
+    return _REQUIREMENT.match(line) if len(line) <= LONGEST_LINE else None
 
 
 def _normalised(name: str) -> str:

@@ -91,11 +91,15 @@ class GroupAudit:
         suspects: dict[str, Audited] = {}
         for start in range(0, len(known), AT_ONCE):
             batch = known[start : start + AT_ONCE]
-            steps = [Audit(group, self._registry.inbox, self._registry.groups.version(group)) for group in batch]
+            steps = [Audit(group, self._registry.inbox, self._known(group)) for group in batch]
             for group, found in zip(batch, await asyncio.gather(*map(self._answer, steps)), strict=True):
                 if found is not None and self._is_suspect(group, found):
                     suspects[group] = found
         return suspects
+
+    def _known(self, group: str) -> int:
+        groups = self._registry.groups
+        return groups.version(group) or groups.version_before(group)
 
     async def _answer(self, step: Audit) -> Audited | None:
         """Return the answer to a step; None where it is refused: a key of that group may be of another type."""

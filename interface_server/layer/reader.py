@@ -16,7 +16,7 @@ from channels_classic.layers.codec import Kind, decode, outcome_of
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.results import Roster, Start, Taken
-from channels_classic.layers.steps import Members, Take
+from channels_classic.layers.steps import Audit, Members, Take
 
 from .client import Broadcast
 from .posts import Posts
@@ -218,7 +218,9 @@ class Reader:
         return True
 
     async def _members(self, group: str) -> Roster:
-        (found,) = await self._connection.run([Members(group, self._inbox)])
+        before = self._registry.groups.version_before(group)
+        audits = [Audit(group, self._inbox, before)] if before else []
+        *_, found = await self._connection.run([*audits, Members(group, self._inbox)])
         if isinstance(found, StepRefused):
             raise found
         assert isinstance(found, Roster)

@@ -26,13 +26,17 @@ RENEWED_AT_ONCE = 2000
 
 
 class _Group:
-    """The clients of this process in one group. `version` is 0 while it is uncertain whether these are all."""
+    """The clients of this process in one group. `version` is 0 while it is uncertain whether these are all.
 
-    __slots__ = ("members", "version")
+    `before` is the version at which they were known until a hint told that the layer had had none, else 0.
+    """
+
+    __slots__ = ("before", "members", "version")
 
     def __init__(self) -> None:
         self.members: dict[str, Client] = {}
         self.version = 0
+        self.before = 0
 
 
 class GroupIndex:
@@ -62,6 +66,14 @@ class GroupIndex:
         """Return the version up to which all changes of a group are known; 0 if that is uncertain."""
         found = self._groups.get(group)
         return found.version if found is not None else 0
+
+    def version_before(self, group: str) -> int:
+        """Return the version at which the members were known until a hint told that the layer had had none, else 0.
+
+        Then either they left, and the hints of that were lost, or the layer lost them: `Audit` finds out.
+        """
+        found = self._groups.get(group)
+        return found.before if found is not None else 0
 
     def has(self, group: str, local: str) -> bool:
         """Return True if a client is known as a member of a group."""
@@ -108,6 +120,8 @@ class GroupIndex:
         if group.version >= version:
             return False
         extends = previous == group.version and (previous > 0 or not group.members)
+        if not previous:
+            group.before = group.version or group.before
         group.version = version if extends else 0
         return True
 
@@ -137,10 +151,15 @@ class GroupIndex:
             found.version = version
             self._add(group, found, client)
 
+    def restored(self, group: str) -> None:
+        """The members of a group are written again, whatever the layer had lost."""
+        if group in self._groups:
+            self._groups[group].before = 0
+
     def doubt_all(self) -> None:
         """Make all groups uncertain."""
         for group in self._groups.values():
-            group.version = 0
+            group.version = group.before = 0
 
     def clear(self) -> None:
         """Forget all memberships."""
@@ -308,6 +327,7 @@ class Registry:
     def restore(self, group: str) -> list[Step]:
         """Return the steps that write the members of one group again, and who they are."""
         members = [client.local for client in self.groups.members(group)]
+        self.groups.restored(group)
         return [
             *(Restore(group, self.inbox, chunk) for chunk in chunks(members)),
             *self.restore_identities(group),

@@ -301,7 +301,7 @@ class LayerSession:
             except LayerUnavailable:
                 pass  # logged where it happened
             except StepRefused as error:
-                logger.error("%s", error)
+                self.throttled_log.warn(logger, "%s", error)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake_heartbeat.wait(), HEARTBEAT_INTERVAL)
             self._wake_heartbeat.clear()

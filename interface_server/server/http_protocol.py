@@ -22,6 +22,7 @@ from ..error_pages import refusal
 from . import request_limits
 from .connect_rate import ConnectRate
 from .connection_reset import can_reset, reset_on_close
+from .half_close import keep
 from .request_limits import BodyRate, Refused, RequestLimits, RequestPart
 from .request_syntax import check_headers, check_request_line, origin_form, status_of_error
 from .server_state import ServerState
@@ -143,6 +144,10 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._watcher is not None and self._running is not None and self._running.disconnected:
             self._watcher()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's closes the connection
+        """The client sends nothing more. Return True to answer its request all the same."""
+        return self._requests.part is RequestPart.NONE and not self.pipeline and keep(self.transport, self._running)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle

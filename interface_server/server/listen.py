@@ -18,6 +18,9 @@ from channels_classic.exceptions import CannotListen
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
 
+MOST = 2**31 - 1
+"""The largest descriptor and backlog: integers of C."""
+
 LOCK_TIMEOUT = 5.0
 """Seconds to wait for other servers that start in the same folder."""
 
@@ -39,8 +42,10 @@ class Listen:
         None, f"The port to listen on, 0 for any that is free. Default: {DEFAULT_PORT}.", "-p", kind=int
     )
     unix_socket: str = option("", "The path of a Unix socket to listen on.", "-u")
-    fd: int | None = option(None, "A file descriptor to listen on, opened by a process manager.", kind=int, least=0)
-    backlog: int = option(2048, "Length of the accept queue (see listen(2)).", least=1)
+    fd: int | None = option(
+        None, "A file descriptor to listen on, opened by a process manager.", kind=int, least=0, most=MOST
+    )
+    backlog: int = option(2048, "Length of the accept queue (see listen(2)).", least=1, most=MOST)
     certfile: str = option("", "A file with the certificate chain: serve TLS on all endpoints.", "--ssl-certfile")
     keyfile: str = option("", "The file of its private key, if that is not in --certfile.", "--ssl-keyfile")
 

@@ -28,8 +28,9 @@ from ..asgi import Application
 from ..config import ClientLimits, InterfaceConfig
 from .connect_rate import ConnectRate
 from .listen import Listen, url_of
+from .observer import ServerObserver
 from .supervisor import InterfaceSupervisor
-from .uvicorn_server import ServerObserver, UvicornServer, stop_timeout, uvicorn_config
+from .uvicorn_server import UvicornServer, stop_timeout, uvicorn_config
 
 logger = logging.getLogger("channels_classic.interface_server")
 
@@ -122,6 +123,8 @@ class Program:
             raise ValueError(
                 f"--access-log-format is {self.access_log_format!r}: expected one of {', '.join(FORMATS)}."
             )
+        if not self.access_log and self.access_log_format != "daphne":
+            raise ValueError("--access-log-format is given without --access-log: name the file, or - for the terminal.")
         for name, address in (("--health", self.health), ("--metrics", self.metrics)):
             if address:
                 parse_address(name, address)

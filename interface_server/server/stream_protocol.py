@@ -61,7 +61,7 @@ class StreamProtocol(FlowControl):
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
         if found is not None and option is not None and found.family in (socket.AF_INET, socket.AF_INET6):
             with suppress(OSError):
-                found.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
+                found.setsockopt(socket.IPPROTO_TCP, option, min(int(seconds * 1000), 2**31 - 1))
 
     def _count_response(self) -> None:
         self._server.total_requests += 1

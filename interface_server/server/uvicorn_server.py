@@ -40,6 +40,7 @@ from .connect_rate import ConnectRate
 from .drain import MAX_SLOWDOWN, MOST_WAITING, REASON, DrainSchedule, Pace
 from .http_protocol import HttpProtocol
 from .listen import Listen
+from .observer import ServerObserver
 from .server_state import ServerState
 from .stream_protocol import StreamProtocol
 from .websocket_protocol import WebSocketProtocol
@@ -112,29 +113,6 @@ def stop_timeout(drain: float, *, is_replaced: bool = False) -> float:
     """Return the most seconds that a process takes to stop; with `is_replaced`, while its successor serves."""
     drain *= MAX_SLOWDOWN if is_replaced else 1
     return max(GRACE, drain) + FLUSH_TIMEOUT + ABORT_TIMEOUT + STOP_TIMEOUT
-
-
-class ServerObserver:
-    """Receives the state changes of a server, in its event loop. This one ignores them."""
-
-    @property
-    def is_successor(self) -> bool:
-        """True if another server accepts from the same sockets until this one is ready."""
-        return False
-
-    @property
-    def is_replaced(self) -> bool:
-        """True if the server stops because its successor serves: then a drain may take longer than planned."""
-        return False
-
-    def changed(self, state: Health) -> None:
-        """The server accepts clients, and is in this state: ready, or what it lacks."""
-
-    def beat(self) -> None:
-        """The event loop runs."""
-
-    def stopping(self) -> None:
-        """The server accepts no more clients."""
 
 
 class UvicornServer(uvicorn.Server):

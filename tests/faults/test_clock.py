@@ -103,3 +103,22 @@ def test_a_client_whose_clock_jumps_loses_nothing(
     with Traffic(make_layer).running() as traffic:
         monkeypatch.setattr(time, "time", lambda: real() + seconds)
     traffic.check_exactly(missing=0)
+
+
+def test_after_a_flush_with_the_clock_set_back_messages_are_fenced_until_a_client_connects_again(
+    clock: Clock, server: RedisServer, make_layer: Make
+) -> None:
+    """The first number of an epoch is a time, and clients know a later one."""
+    sender, reader = make_layer(), make_layer()
+    sender.send("jobs", {"number": 1})
+    assert reader.receive(["jobs"]) == ("jobs", {"number": 1})
+    clock.set(-OFF)
+    server.flush()
+    sender.send("jobs", {"number": 2})
+    assert reader.receive(["jobs"]) == (None, None)
+    assert reader.losses.as_dict() == {"fenced": 1}
+    sender.close()
+    sender.send("jobs", {"number": 3})
+    assert reader.receive(["jobs"]) == ("jobs", {"number": 3})
+    for layer in (sender, reader):
+        layer.close()

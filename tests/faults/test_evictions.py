@@ -85,6 +85,43 @@ def test_single_keys_on_shards(own_redis: RedisServer, start: Callable[[RedisSer
     asyncio.run(everything_deleted_once([own_redis, start(RedisServer())]))
 
 
+def test_members_come_back_although_another_client_was_added_after_all_keys_of_their_group_were_lost(
+    own_redis: RedisServer,
+) -> None:
+    """Of one group the interface server hears with a message, of the other it finds out by itself."""
+    groups = ["asked", "audited"]
+
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url])
+        session, found = await session_on(RedisChannelLayer(hosts=[own_redis.url]), 4)
+        leaver, *stays, newcomer = found
+        for group in [*groups, "emptied"]:
+            for channel in [leaver, *stays]:
+                await layer.group_add_async(group, channel)
+        await eventually_async(lambda: session.registry.groups.member_count == 9)
+        for channel in [leaver, *stays]:
+            await layer.group_discard_async("emptied", channel)
+        for group in groups:
+            await asyncio.to_thread(delete, [own_redis], LOST["both"], group, session.inbox)
+        for group in [*groups, "emptied"]:
+            await layer.group_add_async(group, newcomer)
+            await layer.group_discard_async(group, leaver)
+        await deliver(layer, "asked", [found[channel] for channel in [*stays, newcomer]], "at once")
+        await eventually_async(
+            lambda: all(set(layer.group_channels(group)) == {*stays, newcomer} for group in groups), 20
+        )
+        for group in groups:
+            await deliver(layer, group, [found[channel] for channel in [*stays, newcomer]], f"after {group}")
+        assert layer.group_channels("emptied") == [newcomer]
+        assert found[leaver].got == []
+        await eventually_async(lambda: session.stats.restored_groups == len(groups), 20)
+        await end(session)
+        await layer.close_async()
+        layer.close()
+
+    asyncio.run(main())
+
+
 def test_groups_that_redis_evicts_come_back_and_it_is_logged_once_in_an_interval(
     own_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:

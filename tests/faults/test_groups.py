@@ -23,7 +23,7 @@ from channels_classic.layers import names
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import SIZE_LIMIT, Kind, encode
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, LEAVE, PUBLISH, PUSH, RESTORE
+from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, LEAVE, MEMBERS, PUBLISH, PUSH, RESTORE
 from channels_classic.layers.steps import LIVENESS, Entry, Heartbeat, Join, Push
 from tests.faults.conftest import IMPATIENT
 from tests.faults.traffic import LONG
@@ -127,6 +127,44 @@ def test_one_shard_of_two_that_lost_its_data_gets_its_memberships_again(
         asyncio.run(main(site))
 
 
+def test_a_server_to_which_the_address_leads_back_revives_nobody_and_delivers_nothing_late(
+    own_redis: RedisServer, proxy: RedisProxy, start: Callable[[RedisServer], RedisServer]
+) -> None:
+    """Its data is as it was when the address moved to another server, and its epoch the one that it had then."""
+    other = start(RedisServer())
+
+    def lead_to(server: RedisServer) -> None:
+        proxy.server = server
+        proxy.cut()
+
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[proxy.url])
+        session, clients = await session_on(RedisChannelLayer(hosts=[proxy.url]), 2)
+        leaver, stays = clients
+        for channel in clients:
+            await layer.group_add_async("room", channel)
+        await layer.send_async("jobs", {"n": 1})
+        await asyncio.sleep(0.3)  # longer than the quarters of a second that the first number of an epoch counts
+        await asyncio.to_thread(lead_to, other)
+        await eventually_async(lambda: len(session.registry.groups.members("room")) == members(layer) == 2, 20)
+        await layer.group_discard_async("room", leaver)
+        await eventually_async(lambda: len(session.registry.groups.members("room")) == 1)
+        await asyncio.to_thread(lead_to, own_redis)
+        await eventually_async(lambda: layer.group_channels("room") == [stays], 20)
+        await layer.send_group_async("room", {"text": "after"})
+        await eventually_async(lambda: clients[stays].got == ["after"], 10)
+        assert clients[leaver].got == []
+        assert await layer.receive_async(["jobs"]) == (None, None)
+        await layer.send_async("jobs", {"n": 2})
+        assert await layer.receive_async(["jobs"]) == ("jobs", {"n": 2})
+        assert layer.losses.as_dict() == {"fenced": 1}
+        await end(session)
+        await layer.close_async()
+        layer.close()
+
+    asyncio.run(main())
+
+
 def test_a_server_that_stood_still_is_in_its_groups_as_soon_as_it_lives(own_redis: RedisServer) -> None:
     async def main(site: RunningSite) -> None:
         layer = RedisChannelLayer(hosts=[own_redis.url])
@@ -190,6 +228,30 @@ def test_hints_that_a_broken_read_lost_are_noticed_by_the_next_message(
         await layer.send_group_async("room", {"text": "x"})
         await eventually_async(lambda: other.got == ["x"], 10)
         assert client.got == ([] if discards else ["x"])
+        await end(session)
+        await layer.close_async()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("fault", [Fault.CUT_AFTER, Fault.SWALLOW])
+def test_a_message_for_a_group_whose_members_the_layer_does_not_tell_is_counted_and_the_next_one_arrives(
+    own_redis: RedisServer, proxy: RedisProxy, fault: Fault
+) -> None:
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url])
+        owner = RedisChannelLayer(hosts=[proxy.url], connection_kwargs=IMPATIENT)
+        session, clients = await session_on(owner, 1)
+        ((channel, client),) = clients.items()
+        armed = proxy.arm(Fault.CUT_AFTER, INTERFACE_READ)
+        await eventually_async(armed.happened.is_set, 10)
+        await layer.group_add_async("room", channel)
+        armed = proxy.arm(fault, MEMBERS.sha)
+        await layer.send_group_async("room", {"text": "lost"})
+        await eventually_async(armed.happened.is_set, 10)
+        await eventually_async(lambda: owner.losses.as_dict() == {"broker": 1}, 10)
+        await layer.send_group_async("room", {"text": "after"})
+        await eventually_async(lambda: client.got == ["after"], 10)
         await end(session)
         await layer.close_async()
 

@@ -85,7 +85,7 @@ def test_a_scheme_nobody_knows_is_ignored() -> None:
 
 def test_an_address_that_is_none_is_a_mistake() -> None:
     with pytest.raises(ValueError, match=r"10\.0\.0\.x"):
-        ProxyHeaders(InterfaceConfig(forwarded_allow_ips=("10.0.0.x",)))
+        ProxyHeaders(InterfaceConfig(proxy_headers=True, forwarded_allow_ips=("10.0.0.x",)))
 
 
 def root_path(*values: bytes, client: tuple[str, int] = LOCAL, option: str = "Daphne-Root-Path") -> Any:

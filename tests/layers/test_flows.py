@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from channels_classic.exceptions import ChannelFull, InvalidChannelName, StepRefused
+from channels_classic.exceptions import ChannelFull, InvalidChannelName, LayerUnavailable, StepRefused
 from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.flows import Flow, Flows
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Planner
-from channels_classic.layers.results import Audience, Change, Published, Status, Taken
+from channels_classic.layers.results import Audience, Change, Published, Recorded, Status, Taken
 from channels_classic.layers.steps import Join, Leave, Length, Lookup, MemberCount, Publish, Push, SetStart, Step, Take
 
 INBOX, OTHER = "interface.v2.aaaa!", "interface.v2.bbbb!"
@@ -120,6 +120,32 @@ def test_members_that_are_full_are_counted_and_not_raised(flows: Flows, losses: 
     rounds, _ = drive(flow, [Published(left, 2)], [[Status.FULL], [Status.ACCEPTED]])
     assert kinds(rounds) == [[Publish], [Push, Push]]
     assert losses.by_channel() == [("full", "room", 3)]
+
+
+_LEFT = Audience({INBOX: 1}, ["plain"], [])
+
+
+@pytest.mark.parametrize(
+    ("keep", "first", "is_written"),
+    [(0, Published(_LEFT, 0, 1), True), (0, Published(_LEFT, 0), False), (5, Recorded(_LEFT, 1, 1), True)],
+)
+def test_a_group_send_of_which_nothing_more_can_be_written_tells_whether_anybody_has_it(
+    flows: Flows, keep: int, first: object, is_written: bool
+) -> None:
+    """Where somebody has it, or it is kept, it must not be sent again."""
+    unreachable, refused = LayerUnavailable("here", "nobody listens", ""), StepRefused("here", "OOM")
+    unreachable.written = False
+    flow = flows.send_group("room", {"text": "hi"}, "", keep, 60.0)
+    next(flow)
+    flow.send([first])
+    with pytest.raises(LayerUnavailable) as broken:
+        flow.throw(unreachable)
+    assert broken.value.written is is_written
+    with pytest.raises(LayerUnavailable if is_written else StepRefused):
+        drive(flows.send_group("room", {"text": "hi"}, "", keep, 60.0), [first], [refused, refused])
+    with pytest.raises(LayerUnavailable, match="OOM") as partly:
+        drive(flows.send_group("room", {"text": "hi"}, "", keep, 60.0), [first], [[Status.ACCEPTED], refused])
+    assert partly.value.written
 
 
 def test_a_group_send_that_leaves_nobody_to_the_sender_is_one_step(flows: Flows) -> None:

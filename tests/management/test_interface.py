@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from pytest_django import Settings
@@ -115,6 +117,16 @@ def test_runinterface_refuses_a_layer_that_workers_cannot_reach(settings: Settin
 def test_runinterface_refuses_an_alias_that_nobody_defined(settings: Settings) -> None:
     with pytest.raises(CommandError, match=r"defines no layer .defautl.\. Did you mean .default."):
         call_command("runinterface", layer="defautl")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CHANNELS_WS_PROTOCOLS", "chat"), ("CHANNELS_WS_PROTOCOLS", [5]), ("FORCE_SCRIPT_NAME", 5)],
+)
+def test_a_setting_of_the_wrong_type_is_refused(settings: Settings, name: str, value: object) -> None:
+    setattr(settings, name, value)
+    with pytest.raises(ImproperlyConfigured, match=f"The setting {name} is {re.escape(repr(value))}: expected a"):
+        configured({})
 
 
 def test_the_command_line_wins_over_the_settings(settings: Settings) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.waiting import scaled
@@ -51,6 +53,45 @@ def test_paths_are_those_from_the_current_folder(tmp_path: Path) -> None:
         done = run(path, cwd=tmp_path)
         assert "--- a/src/app.py\n+++ b/src/app.py\n" in done.stdout
         assert "\n  src/app.py:2: Daphne is not used any more" in done.stdout
+
+
+NASTY = "\x1b[31mred\n\u202eevil"
+
+
+def test_nothing_in_names_and_lines_controls_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / f"{NASTY}.py").write_text("from channels import Group\nimport daphne\n")
+    (tmp_path / "old.py").write_text("print '\x1b]0;title\x07'  # from channels import Group\n")
+    (tmp_path / "app.py").write_text("from channels import Group  # \x1b[2J\n")
+    done = run_on_a_terminal(tmp_path)
+    assert not {"\x1b", "\x07", "\u202e"} & set(done)
+    assert "+from channels_classic import Group  # \\x1b[2J\r\n" in done
+    assert "\\x1b[31mred\\n\\u202eevil.py:2: Daphne is not used any more" in done
+
+
+def test_a_diff_in_a_file_can_be_applied_whatever_the_names_are(tmp_path: Path) -> None:
+    names = [f"{NASTY}.py".encode(), b'"quoted".py', b"\xff.py", "ü.py".encode()]
+    for name in names:
+        Path(tmp_path, os.fsdecode(name)).write_text("from channels import Group  # \x1b\n")
+    done = run(cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    diff = done.stdout.partition("\n4 files")[0] + "\n"
+    subprocess.run(["git", "apply"], cwd=tmp_path, input=diff, text=True, check=True)
+    for path in tmp_path.iterdir():
+        assert path.read_text() == "from channels_classic import Group  # \x1b\n"
+
+
+def run_on_a_terminal(folder: Path) -> str:
+    """Return what the command writes to a terminal, which ends lines with CRLF."""
+    ours, its = os.openpty()
+    with open(ours, "rb", buffering=0) as output:
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, "migrate"], cwd=folder, stdout=its, stderr=its)
+        os.close(its)
+        written = b""
+        with suppress(OSError):  # how a terminal ends
+            while part := output.read(65536):
+                written += part
+        assert process.wait(scaled(60)) == 0
+    return written.decode()
 
 
 def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:

@@ -168,12 +168,16 @@ class RedisServer:
 
 
 class Sentinel(RedisServer):
-    """A sentinel that watches masters, by the names of their services. It decides alone within a second."""
+    """A sentinel that watches masters, by the names of their services. It decides alone within a second.
 
-    def __init__(self, masters: Mapping[str, RedisServer], quorum: int = 1) -> None:
+    `options` are those of its configuration.
+    """
+
+    def __init__(self, masters: Mapping[str, RedisServer], quorum: int = 1, **options: Any) -> None:
         super().__init__()
         self._options = {}
         lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {self._folder.name}", "sentinel resolve-hostnames no"]
+        lines += [f"{name.replace('_', '-')} {value}" for name, value in options.items()]
         for service, master in masters.items():
             lines.append(f"sentinel monitor {service} 127.0.0.1 {master.port} {quorum}")
             lines.append(f"sentinel down-after-milliseconds {service} 500")

@@ -15,7 +15,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import Length
 from channels_classic.message import Message
-from channels_classic.worker.channel_limits import ChannelLimits, parse_limits
+from channels_classic.worker.channel_limits import ChannelLimits, parse_limits, without_effect
 from tests.support.waiting import eventually
 from tests.worker.harness import drain, make_group, make_worker, running
 
@@ -28,6 +28,12 @@ def test_limits_are_read_from_the_command_line() -> None:
 def test_what_is_no_limit_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected a glob and a number from 1, such as 'thumbnails\.\*=1'"):
         parse_limits([text])
+
+
+def test_globs_that_no_channel_needs_are_found() -> None:
+    options = {"--limit": ["thubmnails.*", "mail", "*", "thumbnails.*"], "--only-channels": ["t*", "[a-m]*"]}
+    found = [("--limit", "thubmnails.*"), ("--limit", "thumbnails.*")]
+    assert list(without_effect(options, ["thumbnails.make", "mail"])) == found
 
 
 def test_the_first_pattern_that_fits_a_channel_counts_for_all_its_channels() -> None:

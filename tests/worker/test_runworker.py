@@ -140,6 +140,16 @@ def test_options_that_fit_nothing_are_refused(options: list[str], sentence: str)
         call_command("runworker", *options)
 
 
+@settings(ROUTING={"mail.send": print, "thumbnails.make": print})
+def test_a_glob_that_has_no_effect_is_named_with_the_channels_there_are(
+    workers: tuple[mock.Mock, mock.Mock], caplog: pytest.LogCaptureFixture
+) -> None:
+    call_command("runworker", "--only-channels", "mail.*", "--limit", "mail.*=2", "--exclude-channels", "thumb")
+    (line,) = [record.getMessage() for record in caplog.records if "no effect" in record.getMessage()]
+    assert line.startswith("--exclude-channels thumb has no effect: no channel matches it")
+    assert "http.request, mail.send, thumbnails.make, websocket.connect" in line
+
+
 @settings(ROUTING={"not a channel": print})
 def test_a_channel_that_cannot_be_one_is_refused() -> None:
     with pytest.raises(CommandError, match="'not a channel' is not a valid channel name"):

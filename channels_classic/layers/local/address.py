@@ -51,6 +51,12 @@ def check_path(path: str | os.PathLike[str]) -> str:
         raise ValueError(f"`path` is {path!r}: expected the path of a file, or '@name' on Linux.")
     if not is_abstract(address) and not os.path.isabs(address):
         raise ValueError(f"`path` is {path!r}, which depends on the current folder: expected an absolute path.")
+    if is_abstract(address) and sys.platform != "linux":
+        raise ValueError(f"`path` is {path!r}, an abstract name, which only Linux knows: expected the path of a file.")
+    if len(os.fsencode(address)) >= PATH_LIMIT:
+        raise ValueError(f"`path` is {path!r}, too long for a socket: expected fewer than {PATH_LIMIT} bytes.")
+    if address.endswith("/") or os.path.isdir(address):
+        raise ValueError(f"`path` is {path!r}, a folder: expected the path of a file in it, such as layer.sock.")
     return address
 
 
@@ -66,19 +72,7 @@ def socket_address(address: str) -> str:
 
 def check_address(address: str) -> None:
     """Make the folder of a socket if it is missing. Raise `InvalidChannelLayerError` where others could reach it."""
-    if len(os.fsencode(address)) >= PATH_LIMIT:
-        raise InvalidChannelLayerError(
-            f"The path of the local channel layer, {address!r}, is too long for a socket: expected fewer than "
-            f"{PATH_LIMIT} bytes. Give a shorter `path` in the CONFIG of CHANNEL_LAYERS.",
-            key="path",
-        )
     if is_abstract(address):
-        if sys.platform != "linux":
-            raise InvalidChannelLayerError(
-                f"The path of the local channel layer, {address!r}, is an abstract name, which only Linux knows. "
-                "Give the path of a file as `path` in the CONFIG of CHANNEL_LAYERS.",
-                key="path",
-            )
         return
     folder = os.path.dirname(address) or "."
     try:

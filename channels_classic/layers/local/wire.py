@@ -245,6 +245,8 @@ def encode_result(result: Any) -> bytes:
     """Return the answer to a step."""
     if isinstance(result, Taken):
         result = (result.queue, [(item.payload, item.raw) for item in result.items], result.lost)
+    elif isinstance(result, Published):
+        result = (result.left, result.full)
     elif isinstance(result, StepRefused):
         result = msgpack.ExtType(_REFUSED, result.reason.encode())
     answer: bytes = msgpack.packb(result)

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
-from channels_classic.layers.redis.connector import Connector
+from channels_classic.layers.redis.connector import Connector, parameters_of
 from channels_classic.layers.redis.layer import RedisChannelLayer
 
 MAX_SHARDS = 1000
@@ -59,8 +58,12 @@ class RedisClusterChannelLayer(RedisChannelLayer):
         )
         if isinstance(shards, bool) or not isinstance(shards, int) or not 1 <= shards <= MAX_SHARDS:
             raise ValueError(f"`shards` is {shards!r}: expected a number from 1 to {MAX_SHARDS}.")
-        if any(urlsplit(host.url).path.strip("/0") for host in self._hosts):
-            raise ValueError("A URL in `hosts` names a database: a cluster has only database 0.")
+        for host in self._hosts:
+            given = {**self.connection_kwargs, **host.options, **parameters_of(host.url)}
+            if int(given.get("db", 0)):
+                raise ValueError("`hosts` or `connection_kwargs` names a database: a cluster has only database 0.")
+            if "path" in given:
+                raise ValueError("`hosts` names a Unix socket: the nodes of a cluster are reached over TCP.")
         for mark in "{}":
             if mark in self.prefix + self.stats_prefix:
                 raise ValueError(f"`prefix` and `stats_prefix` must not contain {mark!r} in a cluster.")

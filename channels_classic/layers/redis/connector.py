@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -32,6 +33,9 @@ NEXT_STEPS = {
 }
 """The next step after an error of the server, by its code."""
 
+FIXED: Mapping[str, Any] = {"protocol": 2, "decode_responses": False, "health_check_interval": 0}
+"""Options of redis-py that are the layer's, whatever is given: it checks connections itself."""
+
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 UNREACHABLE = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it."
@@ -47,13 +51,12 @@ class Connector:
             **({} if url.startswith("unix:") else {"socket_keepalive": True}),  # redis-py accepts it for TCP only
             **connection_kwargs,
             "protocol": 2,
-            "decode_responses": False,
-            "health_check_interval": 0,
         }
-        self._pool = redis.ConnectionPool.from_url(url, **options, retry=redis.retry.Retry(NoBackoff(), 0))
-        self._async_pool = redis.asyncio.ConnectionPool.from_url(
-            url, **options, retry=redis.asyncio.retry.Retry(NoBackoff(), 0)
-        )
+        self._pool = redis.ConnectionPool.from_url(url, **options)
+        self._async_pool = redis.asyncio.ConnectionPool.from_url(url, **options)
+        # Behind the parameters of the URL, which come before arguments.
+        self._pool.connection_kwargs.update(FIXED, retry=redis.retry.Retry(NoBackoff(), 0))
+        self._async_pool.connection_kwargs.update(FIXED, retry=redis.asyncio.retry.Retry(NoBackoff(), 0))
         where = self._pool.connection_kwargs
         self.reply_timeout: float = where["socket_timeout"] or REPLY_TIMEOUT  # an argument or part of the URL
         self.where = (
@@ -90,6 +93,9 @@ class Connector:
         """Return the id of the node that was asked, and those of the other masters that are alive; pure."""
         return "", []
 
+    epoch = 0
+    """The highest number of an epoch that a connection was registered at."""
+
     dynamic = False
     """True if `address` asks other servers for the present address."""
 
@@ -106,24 +112,39 @@ class Connector:
         return LayerUnavailable(f"Redis {self.where}", described(error), next_step(error))
 
 
+def parameters_of(url: str) -> dict[str, Any]:
+    """Return the arguments of a connection of redis-py that a URL holds. Raise `ValueError`."""
+    found: dict[str, Any] = redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
+    return found
+
+
 def check_options(url: str, connection_kwargs: Mapping[str, Any]) -> None:
     """Raise `ValueError` for arguments that no connection of redis-py to `url` takes. Connects to nothing."""
     try:
+        parameters = parameters_of(url)
+        _check_values({**connection_kwargs, **parameters})
+        twice = [name for name, value in connection_kwargs.items() if parameters.get(name, value) != value]
+        if twice:
+            raise ValueError(f"{twice[0]!r} is given twice, in a URL and beside it, with two values: write it once")
         connector = Connector(url, dict(connection_kwargs))
         connector._make(connector._pool, {})
-        _check_values(connector._pool.connection_kwargs)
-    except (TypeError, ValueError, redis.RedisError) as error:
-        names = _UNEXPECTED.search(str(error))
-        known = sorted(_parameters(redis.SSLConnection) | _parameters(redis.UnixDomainSocketConnection))
-        near = get_close_matches(names[1], known, 1) if names else []
-        problem = f"{names[1]!r} is not an argument of redis-py's connection" if names else str(error).rstrip(".")
-        raise ValueError(
-            f"`hosts` or `connection_kwargs`: {problem}{f' (did you mean {near[0]!r}?)' if near else ''}."
-        ) from error
+    except (AttributeError, TypeError, ValueError, redis.RedisError) as error:
+        unexpected = _UNEXPECTED.search(str(error))
+        problem = _unexpected_argument(unexpected[1], url) if unexpected else str(error).rstrip(".")
+        raise ValueError(f"`hosts` or `connection_kwargs`: {problem}.") from error
+
+
+def _unexpected_argument(name: str, url: str) -> str:
+    if name.startswith("ssl") and not url.startswith("rediss:"):
+        return f"{name!r} is for TLS, for which a URL begins with 'rediss://'"
+    known = sorted(_parameters(redis.SSLConnection) | _parameters(redis.UnixDomainSocketConnection))
+    near = get_close_matches(name, known, 1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"{name!r} is not an argument of redis-py's connection{hint}"
 
 
 def _check_values(options: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for values that redis-py takes and that fail when it connects or reads."""
+    """Raise `ValueError` for values that redis-py takes and that fail when it connects or reads, or do nothing."""
     for name, (is_valid, expected) in _VALUES.items():
         value = options.get(name)
         if value is not None and not is_valid(value):
@@ -139,12 +160,28 @@ def _is_database(value: object) -> bool:
     return str(value).isascii() and str(value).isdecimal()
 
 
+def _exists(path: Any) -> bool:
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True  # another user than this one may see it
+    except (OSError, TypeError, ValueError):
+        return False
+    return True
+
+
 _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "db": (_is_database, "the number of a database"),
     "decode_responses": (lambda value: not value, "False, because messages are bytes"),
     "password": (lambda value: isinstance(value, (str, bytes)), "text"),
+    "protocol": (lambda value: value == 2, "2, the protocol that the layer speaks"),
+    "retry": (lambda value: False, "none: a command is never repeated, so that no message arrives twice"),
     "socket_connect_timeout": (_is_time, "seconds above 0"),
     "socket_timeout": (_is_time, "seconds above 0"),
+    "ssl_ca_certs": (_exists, "the path of a file that exists"),
+    "ssl_ca_path": (_exists, "the path of a folder that exists"),
+    "ssl_certfile": (_exists, "the path of a file that exists"),
+    "ssl_keyfile": (_exists, "the path of a file that exists"),
     "username": (lambda value: isinstance(value, (str, bytes)), "text"),
 }
 """Arguments that are often wrong, with the rule for each."""

@@ -5,13 +5,17 @@ A form that cannot be understood is refused with the one that can, when the laye
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 SCHEMES = ("redis", "rediss", "unix")
+LONGEST_PATH = 107
+"""Bytes of the path of a Unix socket on Linux; see `unix(7)`."""
+
 EXPECTED = "a URL such as 'redis://:password@localhost:6379/0', or a pair ('localhost', 6379)"
 
 _REPLACEMENTS = {
@@ -46,7 +50,7 @@ class Host:
 def parse_hosts(hosts: Any) -> list[Host]:
     """Return what `hosts` names, in order; localhost when it is empty. Raise `ValueError`."""
     if isinstance(hosts, (str, bytes, Mapping)):
-        shown = _hidden(hosts)
+        shown = hidden(hosts)
         raise ValueError(f"`hosts` is a list; {shown} is a single host: write [{shown}].")
     if hosts is None:
         hosts = []
@@ -71,7 +75,7 @@ def parse_sentinels(hosts: Any) -> list[tuple[str, int]]:
             )
     if isinstance(hosts, (str, bytes, Mapping)):
         raise ValueError(
-            f"`hosts` is a list of (host, port) pairs of sentinels, such as {example}, not {_hidden(hosts)}."
+            f"`hosts` is a list of (host, port) pairs of sentinels, such as {example}, not {hidden(hosts)}."
         )
     pairs = []
     if not isinstance(hosts, (Iterable, type(None))):
@@ -79,7 +83,7 @@ def parse_sentinels(hosts: Any) -> list[tuple[str, int]]:
     for host in hosts or [("localhost", 26379)]:
         if isinstance(host, (str, bytes)) or not isinstance(host, Sequence) or len(host) != 2:
             raise ValueError(
-                f"`hosts` names sentinels as (host, port) pairs, such as {example}; {_hidden(host)} is not one."
+                f"`hosts` names sentinels as (host, port) pairs, such as {example}; {hidden(host)} is not one."
             )
         _from_pair(host)  # raises what is wrong with it
         pairs.append((host[0], _port(host[1])))
@@ -94,8 +98,8 @@ def _parse(host: Any) -> Host:
     if isinstance(host, Sequence) and not isinstance(host, bytes):
         if len(host) == 2:
             return _from_pair(host)
-        raise ValueError(f"{_hidden(tuple(host))} in `hosts` has {len(host)} items: expected {EXPECTED}.")
-    raise ValueError(f"{_hidden(host)} in `hosts` is of type {type(host).__name__}: expected {EXPECTED}.")
+        raise ValueError(f"{hidden(tuple(host))} in `hosts` has {len(host)} items: expected {EXPECTED}.")
+    raise ValueError(f"{hidden(host)} in `hosts` is of type {type(host).__name__}: expected {EXPECTED}.")
 
 
 def _from_pair(pair: Sequence[Any]) -> Host:
@@ -104,11 +108,11 @@ def _from_pair(pair: Sequence[Any]) -> Host:
         raise ValueError(f"The host {name!r} in `hosts` is of type {type(name).__name__}: expected text.")
     if "://" in name:
         raise ValueError(
-            f"A pair or dict in `hosts` has the URL {_hidden(name)} as its host: write the URL alone, or as 'address'."
+            f"A pair or dict in `hosts` has the URL {hidden(name)} as its host: write the URL alone, or as 'address'."
         )
     if not name or set("/@ ") & set(name) or (":" in name and not _is_ipv6(name)):
-        raise ValueError(f"The host {_hidden(name)} in `hosts` is not a name or an address: expected 'localhost'.")
-    return Host(f"redis://{f'[{name}]' if ':' in name else name}:{_port(port)}/0")
+        raise ValueError(f"The host {hidden(name)} in `hosts` is not a name or an address: expected 'localhost'.")
+    return Host(f"redis://{f'[{name}]' if ':' in name else name}:{_port(port)}")
 
 
 def _is_ipv6(name: str) -> bool:
@@ -122,7 +126,7 @@ def _is_ipv6(name: str) -> bool:
 def _from_url(url: str) -> Host:
     scheme, mark, rest = url.partition("://")
     if not mark:
-        raise ValueError(f"{_hidden(url)} in `hosts` is not a URL: {_as_url(url)}.")
+        raise ValueError(f"{hidden(url)} in `hosts` is not a URL: {_as_url(url)}.")
     if scheme not in SCHEMES:
         hint = _REPLACEMENTS.get(scheme, f"expected one of {', '.join(SCHEMES)}")
         hint = _SENTINEL if "sentinel" in scheme else hint
@@ -148,6 +152,7 @@ def _from_url(url: str) -> Host:
     database = parts.path.strip("/")
     if database and not (database.isascii() and database.isdecimal()):
         raise ValueError(f"A URL in `hosts` names the database {database!r}: expected a number, as in '…:6379/0'.")
+    _check_parameters(parts, {"db": database, "host": parts.hostname, "port": port})
     return Host(url)
 
 
@@ -156,7 +161,20 @@ def _from_unix_url(url: str) -> Host:
     host = parts.netloc.rpartition("@")[2]
     if host or len(parts.path) < 2:
         raise ValueError(f"A URL in `hosts` names the socket {host + parts.path!r}: write 'unix:///path/of/it?db=0'.")
+    if len(os.fsencode(unquote(parts.path))) > LONGEST_PATH:
+        raise ValueError(f"A URL in `hosts` has a path of more than {LONGEST_PATH} bytes: too long for a Unix socket.")
+    _check_parameters(parts, {"path": parts.path})
     return Host(url)
+
+
+def _check_parameters(parts: SplitResult, named: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for a query parameter that is empty, or that the URL gives twice: redis-py drops one."""
+    named = {**named, "password": parts.password, "username": parts.username}
+    for name, values in parse_qs(parts.query, keep_blank_values=True).items():
+        if len(values) > 1 or named.get(name):
+            raise ValueError(f"A URL in `hosts` gives {name!r} twice: write it once.")
+        if not values[0]:
+            raise ValueError(f"A URL in `hosts` has no value for {name!r}: give one, or leave it out.")
 
 
 def _as_url(text: str) -> str:
@@ -206,7 +224,8 @@ def _port(port: Any) -> int:
     return number
 
 
-def _hidden(host: Any) -> str:
+def hidden(host: Any) -> str:
     """Show what was given, unless it may hold a password."""
     text = repr(host)
-    return text if "@" not in text and "password" not in text else f"what it holds (of type {type(host).__name__})"
+    may_hold_one = "@" in text or "pass" in text or (isinstance(host, tuple) and str in map(type, host[2:]))
+    return f"what it holds (of type {type(host).__name__})" if may_hold_one else text

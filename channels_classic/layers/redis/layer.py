@@ -14,7 +14,7 @@ from channels_classic.layers.redis.cipher import make_cipher
 from channels_classic.layers.redis.commands import CommandBuilder
 from channels_classic.layers.redis.connector import Connector, check_options
 from channels_classic.layers.redis.endpoint import RedisEndpoint
-from channels_classic.layers.redis.hosts import Host, parse_hosts
+from channels_classic.layers.redis.hosts import Host, hidden, parse_hosts
 from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.redis.routes import Routes
 from channels_classic.layers.redis.sharded import ShardedConnection
@@ -54,7 +54,12 @@ class RedisChannelLayer(BaseChannelLayer):
         self.prefix = prefix
         self.stats_prefix = prefix if stats_prefix is None else stats_prefix
         if not isinstance(connection_kwargs, (dict, type(None))):
-            raise ValueError(f"`connection_kwargs` is {connection_kwargs!r}: expected a dict of arguments of redis-py.")
+            raise ValueError(
+                f"`connection_kwargs` is {hidden(connection_kwargs)}: expected a dict of arguments of redis-py."
+            )
+        for name in ("host", "port", "path"):
+            if name in (connection_kwargs or ()):
+                raise ValueError(f"`connection_kwargs` has {name!r}: name the servers in `hosts`.")
         self.connection_kwargs = connection_kwargs or {}
         self._check_options()
         self._cipher = make_cipher(symmetric_encryption_keys)

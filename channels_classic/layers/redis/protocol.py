@@ -21,7 +21,7 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Count, Losses
 from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
-from channels_classic.layers.redis.handover import Former
+from channels_classic.layers.redis.handover import UNPROVEN, Former
 from channels_classic.layers.redis.replies import queue_of, result_of
 from channels_classic.layers.steps import Step, Take
 
@@ -142,7 +142,7 @@ class RedisProtocol:
             )
         end = len(INTRODUCTION) + len(self.connector.questions)
         self._place = self.connector.place(replies[len(INTRODUCTION) : end])
-        return self.shard.register(*self._place, proof="")
+        return self._register("")
 
     def former(self, reply: Sequence[Any]) -> Former | None:
         """Return the master of which it must be proven that nothing is missing here, if the registration asks for it.
@@ -153,18 +153,22 @@ class RedisProtocol:
 
     def proven(self, proof: str) -> Command:
         """Return the command that registers the connection with what came of looking for a proof."""
-        return self.shard.register(*self._place, proof=proof)
+        return self._register(proof)
+
+    def _register(self, proof: str) -> Command:
+        return self.shard.register(*self._place, self.connector.epoch, proof)
 
     def registered(self, reply: Sequence[Any]) -> None:
         """Take note of the reply to the registration."""
         self._epoch, self._lineage = int(reply[0]), reply[1]
+        self.connector.epoch = max(self.connector.epoch, self._epoch)
         self._answered_at = self._clock()
         self._unregistered = False
 
     @property
     def _registration(self) -> Command:
         """The command that registers the connection again: by then the data has gone back."""
-        return self.shard.register(*self._place)
+        return self._register(UNPROVEN)
 
     def due(self) -> list[Command]:
         """Return what must go before the next steps; `settle` takes the replies."""
@@ -199,9 +203,9 @@ class RedisProtocol:
                 self.registered(reply)
             elif isinstance(reply, redis.ResponseError) and str(reply).startswith("NOSCRIPT"):
                 self._scripts_lost = True
-                if command != self._registration:
+                if command[:2] != self._registration[:2]:
                     self._owed.append(command)
-            elif command == self._registration:
+            elif command[:2] == self._registration[:2]:
                 self.misplaced = True
 
     def commands(self, steps: Sequence[Step]) -> tuple[list[Command], list[int]]:

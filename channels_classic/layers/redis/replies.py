@@ -142,8 +142,8 @@ def _text(name: bytes) -> str:
 
 
 def _published(step: Publish, replies: Sequence[Any], cipher: Cipher) -> Published:
-    full = replies[0][3:]  # nothing when all was left to the sender
-    return Published(_audience_of(replies[0][:3]), sum(full))
+    # Without these when all was left to the sender.
+    return Published(_audience_of(replies[0][:3]), *(replies[0][3:] or (0,)))
 
 
 def _recorded(step: Record, replies: Sequence[Any], cipher: Cipher) -> Recorded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -60,8 +61,12 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
             stats_prefix,
             connection_kwargs,
         )
-        if isinstance(services, (str, bytes)) or not all(isinstance(name, str) and name for name in services or ()):
-            raise ValueError(f"`services` is {services!r}: expected a list of names of services.")
+        if services is not None:
+            _check_services(services)
+        if not isinstance(sentinel_refresh_interval, (int, float)) or not 0 <= sentinel_refresh_interval < math.inf:
+            raise ValueError(
+                f"`sentinel_refresh_interval` is {sentinel_refresh_interval!r}: expected seconds, 0 or more."
+            )
         self.services = list(services or ())
         self.sentinel_refresh_interval = sentinel_refresh_interval
         self._sentinels = Sentinels(self._pairs, self.connection_kwargs)
@@ -71,7 +76,7 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
         return [Host(f"sentinel://{host}:{port}") for host, port in self._pairs]
 
     def _check_options(self) -> None:
-        check_options("redis://", self.connection_kwargs)
+        check_options(*_master(self.connection_kwargs))
 
     def _connectors(self) -> list[tuple[Connector, str]]:
         services = self.services or self._sentinels.services()
@@ -82,6 +87,22 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
             )
             for index, service in enumerate(services)
         ]
+
+
+def _master(options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the URL of a master whose address is not known yet, with TLS if any option says so, and its options."""
+    others = {name: value for name, value in options.items() if name != "ssl"}
+    secure = options.get("ssl", any(name.startswith("ssl") for name in others))
+    return "rediss://" if secure else "redis://", others
+
+
+def _check_services(services: object) -> None:
+    if not isinstance(services, (list, tuple)) or not all(isinstance(name, str) and name for name in services):
+        raise ValueError(f"`services` is {services!r}: expected a list of names of services.")
+    if not services:
+        raise ValueError("`services` is empty: name the services, or leave it out to use all that the sentinels know.")
+    if len(set(services)) < len(services):
+        raise ValueError(f"`services` is {services!r}: expected each service once, since each is a shard.")
 
 
 class Sentinels:
@@ -128,9 +149,8 @@ class Sentinels:
         raise LayerUnavailable("Redis Sentinel", "; ".join(failures), _NEXT_STEP)
 
     def _answer(self, host: str, port: int, command: Sequence[str]) -> Any:
-        secure = any(name.startswith("ssl") for name in self._options)
-        options = {name: value for name, value in self._options.items() if name != "ssl"}
-        kind = redis.SSLConnection if secure else redis.Connection
+        url, options = _master(self._options)
+        kind = redis.SSLConnection if url == "rediss://" else redis.Connection
         raw: Any = kind(host=host, port=port, retry=redis.retry.Retry(NoBackoff(), 0), **options)
         try:
             raw.connect()
@@ -148,7 +168,7 @@ class SentinelConnector(Connector):
     def __init__(
         self, service: str, sentinels: Sentinels, refresh_interval: float, connection_kwargs: dict[str, Any]
     ) -> None:
-        super().__init__("redis://", connection_kwargs)
+        super().__init__(*_master(connection_kwargs))
         self.where = f"service {service}"
         self._service = service
         self._sentinels = sentinels

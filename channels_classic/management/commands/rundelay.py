@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from typing import Any
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from channels_classic._options import LARGEST_TIME
 from channels_classic.log import setup_logger
 from channels_classic.management.layer import layer_of
 from channels_classic.management.options import add_layer
@@ -32,8 +32,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run; returns after SIGTERM or Ctrl-C."""
         logger = setup_logger("django.channels", options.get("verbosity", 1))
-        if not 0 < options["sleep"] < math.inf:
-            raise CommandError(f"--sleep is {options['sleep']:g}: expected a number above 0.")
+        if not 0 < options["sleep"] <= LARGEST_TIME:
+            raise CommandError(f"--sleep is {options['sleep']:g}: expected a number above 0 to {LARGEST_TIME:g}.")
         if "channels_delay" not in apps.app_configs:
             raise CommandError(
                 "The delay server needs a table: add 'channels_classic.delay' to INSTALLED_APPS and run "

@@ -29,6 +29,7 @@ from channels_classic.message import Message
 from channels_classic.routing import Consumer
 from channels_classic.signals import worker_process_ready
 from channels_classic.worker import Worker, WorkerGroup
+from channels_classic.worker.channel_limits import without_effect
 from channels_classic.worker.config import WorkerConfig
 from channels_classic.worker.inflight import InFlightTable
 from channels_classic.worker.supervisor import WorkerSupervisor
@@ -71,6 +72,8 @@ class Command(BaseCommand):
                 f"{', '.join(sorted(self.channel_layer.router.channels))}."
             )
         supervisor = SupervisorLink.of_this_process()
+        if supervisor is None:
+            self.warn_of_globs(config)
         if supervisor is None and config.is_supervised:
             sys.exit(self.supervise(config, worker))
         if supervisor is not None:
@@ -82,6 +85,17 @@ class Command(BaseCommand):
         with self.answering(config, worker.health_state, worker.samples):
             self.log_start(config, worker)
             self.run_worker(worker, config)
+
+    def warn_of_globs(self, config: WorkerConfig) -> None:
+        """Warn of globs that are most likely misspelt; the routing of another site may well have these channels."""
+        channels = self.channel_layer.router.channels
+        for option, glob in without_effect(config.globs, channels):
+            self.logger.warning(
+                "%s %s has no effect: no channel matches it, or an earlier glob comes first. The channels are %s.",
+                option,
+                glob,
+                ", ".join(sorted(channels)),
+            )
 
     def supervise(self, config: WorkerConfig, worker: Worker) -> int:
         """Run worker processes until stopped; return the exit status."""

@@ -106,7 +106,8 @@ def test_the_options_of_daphne_are_understood(tmp_path: Path, free_port: int) ->
 
 
 def test_an_address_that_is_none_is_named_in_a_sentence(tmp_path: Path, free_port: int) -> None:
-    with Process([PROGRAM, "interface", "--layer", f"local:{tmp_path}/l", "--forwarded-allow-ips", "x"]) as program:
+    options = ("--proxy-headers", "--forwarded-allow-ips", "x")
+    with Process([PROGRAM, "interface", "--layer", f"local:{tmp_path}/l", *options]) as program:
         assert program.wait() == 1
     assert "--forwarded-allow-ips is 'x': expected an address, a network" in program.output
     assert "Traceback" not in program.output

@@ -106,8 +106,13 @@ def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_path_too_long_for_a_socket_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(InvalidChannelLayerError, match="shorter `path`"):
-        check_address(str(tmp_path / ("x" * 100) / "layer.sock"))
+    with pytest.raises(ValueError, match="too long for a socket: expected fewer than 100 bytes"):
+        LocalChannelLayer(path=str(tmp_path / ("x" * 100) / "layer.sock"))
+
+
+def test_a_folder_is_no_socket(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a folder: expected the path of a file in it"):
+        LocalChannelLayer(path=str(tmp_path))
 
 
 def test_a_layer_in_a_folder_of_others_says_so_on_first_use(tmp_path: Path) -> None:

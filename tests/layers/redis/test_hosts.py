@@ -15,13 +15,13 @@ from channels_classic.layers.redis.hosts import parse_hosts
         ("rediss://:secret@db:6380", "rediss://:secret@db:6380", {}),
         ("unix:///run/redis.sock?db=2", "unix:///run/redis.sock?db=2", {}),
         ("redis://:%23secret@db:6379/0", "redis://:%23secret@db:6379/0", {}),
-        (("localhost", 6379), "redis://localhost:6379/0", {}),
-        (["localhost", "6379"], "redis://localhost:6379/0", {}),
-        (("::1", 6379), "redis://[::1]:6379/0", {}),
+        (("localhost", 6379), "redis://localhost:6379", {}),
+        (["localhost", "6379"], "redis://localhost:6379", {}),
+        (("::1", 6379), "redis://[::1]:6379", {}),
         ({"address": "redis://db:6379/3"}, "redis://db:6379/3", {}),
-        ({"address": ("db", 6379), "db": 3, "password": "#"}, "redis://db:6379/0", {"db": 3, "password": "#"}),
-        ({"host": "db"}, "redis://db:6379/0", {}),
-        ({"host": "db", "port": 6380, "ssl": True}, "rediss://db:6380/0", {}),
+        ({"address": ("db", 6379), "db": 3, "password": "#"}, "redis://db:6379", {"db": 3, "password": "#"}),
+        ({"host": "db"}, "redis://db:6379", {}),
+        ({"host": "db", "port": 6380, "ssl": True}, "rediss://db:6380", {}),
         ({"unix_socket_path": "/run/a b.sock"}, "unix:///run/a%20b.sock", {}),
     ],
 )
@@ -31,8 +31,25 @@ def test_every_form_of_the_neighbours_is_understood(host: Any, url: str, options
 
 
 def test_no_host_is_the_one_on_this_machine() -> None:
-    assert [host.url for host in parse_hosts(None)] == ["redis://localhost:6379/0"]
-    assert [host.url for host in parse_hosts([])] == ["redis://localhost:6379/0"]
+    assert [host.url for host in parse_hosts(None)] == ["redis://localhost:6379"]
+    assert [host.url for host in parse_hosts([])] == ["redis://localhost:6379"]
+
+
+@pytest.mark.parametrize(
+    ("host", "options"),
+    [
+        ("redis://db/3", {}),
+        ("redis://db//3", {}),
+        ("redis://db?db=3", {}),
+        ({"host": "db", "db": 3}, {}),
+        ({"address": ("db", 6379), "db": "3"}, {}),
+        (("db", 6379), {"db": 3}),
+        ("redis://db/3", {"db": 3}),
+    ],
+)
+def test_the_database_is_used_wherever_it_is_named(host: Any, options: dict[str, Any]) -> None:
+    layer = RedisChannelLayer(hosts=[host], connection_kwargs=options)
+    assert [connector.where for connector, _ in layer._connectors()] == ["db:6379/3"]
 
 
 MISTAKES = [
@@ -74,15 +91,29 @@ def test_sentinels_are_pairs(hosts: Any) -> None:
 
 @pytest.mark.parametrize(
     "hosts",
-    [["redis://user:secret@x:6379/0?password=secret"], [{"address": "redis://:secret@x", "password": "secret"}]],
+    [["redis://user@x:6379/0?password=secret"], [{"address": "redis://:secret@x", "password": "secret"}]],
 )
 def test_no_representation_shows_a_password(hosts: Any) -> None:
     layer = RedisChannelLayer(hosts=hosts)
     assert "secret" not in f"{layer} {layer!r} {layer._hosts}"
 
 
-@pytest.mark.parametrize("hosts", [["redis://:sec#ret@secret:6379"], "redis://:secret@x", ["redis://:secret@x:port"]])
-def test_no_error_shows_a_password(hosts: Any) -> None:
-    with pytest.raises(ValueError, match="`hosts`") as caught:
-        RedisChannelLayer(hosts=hosts)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"hosts": ["redis://:sec#ret@secret:6379"]},
+        {"hosts": "redis://:secret@x"},
+        {"hosts": ["redis://:secret@x:port"]},
+        {"hosts": ["redis:/:secret@x:6379"]},
+        {"hosts": ["redis://:secret@x?password=secret"]},
+        {"hosts": [("x", 6379, 0, "secret")]},
+        {"hosts": [{"address": "redis://:other@x", "password": "secret"}]},
+        {"connection_kwargs": "password=secret"},
+        {"connection_kwargs": {"password": "secret", "db": "x"}},
+        {"symmetric_encryption_keys": "secret"},
+    ],
+)
+def test_no_error_shows_a_password(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"`(hosts|connection_kwargs|symmetric_encryption_keys)`") as caught:
+        RedisChannelLayer(**arguments)
     assert "secret" not in str(caught.value)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from channels_classic.exceptions import StepRefused
-from channels_classic.layers.codec import Kind, decode
+from channels_classic.layers.codec import Kind, decode, decode_kept
+from channels_classic.layers.history import ALL
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Announce, GetPrograms, Heartbeat, Take, TakeNotices
+from channels_classic.layers.steps import Announce, GetPrograms, Heartbeat, ReadHistory, Take, TakeNotices
 from tests.faults.test_groups import end, session_on
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually, eventually_async
@@ -36,6 +37,11 @@ SHARED = {
     "quotas as a text": ["SET", "quotas:{inbox}", "x"],
     "quotas without a number of bytes": ["HSET", "quotas:{inbox}", "#bytes", "abc"],
     "a quota that is not a number": ["HSET", "quotas:{inbox}", "client", "abc"],
+    "identities as a text": ["SET", "identities:room:{inbox}", "x"],
+    "identities of channels that nobody owns as a text": ["SET", "identities:room:", "x"],
+    "people as a list": ["RPUSH", "people:room:{inbox}", "x"],
+    "people without a number": ["HSET", "people:room:{inbox}", "ada", "abc"],
+    "starts as a text": ["SET", "starts:room:{inbox}", "x"],
     "a restoration as a list": ["RPUSH", "restored:{inbox}", "x"],
     "a liveness as a list": ["RPUSH", "alive:{inbox}", "x"],
 }
@@ -64,6 +70,7 @@ def test_what_can_be_made_anew_is(redis_server: RedisServer, redis_url: str, wri
         layer.send(f"{inbox}client", {"n": 1})
         layer.send("jobs", {"n": 1})
         assert layer.receive(["jobs"]) == ("jobs", {"n": 1})
+        assert layer.group_presence("room") == {"ada": [{}]}
         layer.send_group("room", {"n": 2})
         (taken,) = layer.run([Take([inbox], 500)])
         kinds = [decode(item.payload)[0] for item in taken.items]
@@ -117,6 +124,55 @@ def test_a_group_key_of_another_type_hits_that_group_alone_until_it_is_deleted(
 
     asyncio.run(main())
     assert sum(named in record.message for record in caplog.records) <= 6
+
+
+def test_a_membership_that_is_refused_is_as_it_was(own_redis: RedisServer) -> None:
+    """Otherwise it would change nothing when it is repeated, and the interface server would not hear of it."""
+
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url])
+        session, found = await session_on(RedisChannelLayer(hosts=[own_redis.url]), 3)
+        leaver, stays, newcomer = found
+        for channel in (leaver, stays):
+            await layer.group_add_async("odd", channel, who="ada", info={})
+        await eventually_async(lambda: len(session.registry.groups.members("odd")) == 2)
+        write(own_redis, ["SET", "left:odd:{inbox}", "x"], session.inbox)
+        for change, channel in ((layer.group_discard_async, leaver), (layer.group_add_async, newcomer)):
+            with pytest.raises(StepRefused, match="left:odd:"):
+                await change("odd", channel)
+        own_redis.command("DEL", f"asgi:{{0}}:left:odd:{session.inbox}")
+        assert set(await layer.group_channels_async("odd")) == {leaver, stays}
+        await layer.group_discard_async("odd", leaver)
+        await layer.group_add_async("odd", newcomer)
+        await layer.send_group_async("odd", {"text": "after"})
+        await eventually_async(lambda: found[stays].got == found[newcomer].got == ["after"])
+        assert found[leaver].got == []
+        await end(session)
+        await layer.close_async()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("what", ["channels", "history", "kept"])
+def test_a_key_of_a_recoverable_group_hits_that_group_alone_and_what_is_refused_is_not_kept(
+    redis_server: RedisServer, redis_url: str, what: str
+) -> None:
+    layer = RedisChannelLayer(hosts=[redis_url])
+    for group in ("odd", "fine"):
+        layer.group_add(group, "reader")
+        layer.send_group(group, {"n": 0}, keep=5)
+    write(redis_server, ["SET", f"{what}:odd", "x"])
+    with pytest.raises(StepRefused, match=f"{what}:odd") as refused:
+        layer.send_group("odd", {"n": 1}, keep=5)
+    assert refused.value.foreign
+    layer.send_group("fine", {"n": 2}, keep=5)
+    redis_server.command("DEL", f"asgi:{{0}}:{what}:odd")
+    layer.group_add("odd", "reader")
+    layer.send_group("odd", {"n": 3}, keep=5)
+    assert [layer.receive(["reader"])[1] for _ in range(5)] == [{"n": 0}, {"n": 0}, {"n": 2}, {"n": 3}, None]
+    (history,) = layer.run([ReadHistory("odd", ALL, 0)])
+    assert [decode_kept(kept.payload)[0]["n"] for kept in history.kept] == ([0, 3] if what == "channels" else [3])
+    layer.close()
 
 
 def test_a_channel_that_is_not_a_list_does_not_keep_others_from_their_readers(

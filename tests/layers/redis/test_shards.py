@@ -348,3 +348,21 @@ def test_groups_of_all_shards_reach_members_of_all_shards(layer: RedisChannelLay
         layer.send_group(group, {"to": group})
         for inbox in inboxes:
             assert layer.receive([inbox]) == (f"{inbox}client", {"to": group})
+
+
+def test_a_group_send_that_one_shard_refuses_tells_that_others_have_it(own_servers: list[RedisServer]) -> None:
+    layer = layer_on(own_servers)
+    there, refuses = name_on(0, 2, "!"), name_on(1, 2, "!")
+    group = name_on(0, 2)
+    for inbox in (there, refuses):
+        layer.group_add(group, f"{inbox}client")
+    own_servers[1].command("CONFIG", "SET", "min-replicas-to-write", "1")
+    with pytest.raises(LayerUnavailable, match="NOREPLICAS") as partly:
+        layer.send_group(group, {"n": 1})
+    assert partly.value.written
+    assert layer.receive([there]) == (f"{there}client", {"n": 1})
+    own_servers[1].stop()
+    with pytest.raises(LayerUnavailable) as partly:
+        layer.send_group(group, {"n": 2})
+    assert partly.value.written
+    layer.close()

@@ -41,7 +41,7 @@ def test_a_sentinel_that_is_away_is_passed_over(hosts: list[tuple[str, int]], fr
 
 
 def test_without_sentinels_the_failures_are_listed(free_port: int) -> None:
-    for services in ([], ["a"]):
+    for services in (None, ["a"]):
         layer = RedisSentinelChannelLayer(hosts=[("127.0.0.1", free_port)], services=services)
         with pytest.raises(LayerUnavailable, match=rf"127.0.0.1:{free_port}.*sentinels"):
             layer.send("jobs", {})

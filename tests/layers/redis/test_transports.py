@@ -7,16 +7,17 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
-from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.redis import RedisChannelLayer, RedisSentinelChannelLayer
 from channels_classic.layers.steps import Take
 from tests.support import redis_server as redis_programs
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, Sentinel
 
 LARGE = {"text": "x" * 300_000}
 """More than one read, and more than one record of TLS."""
@@ -98,3 +99,27 @@ def test_coroutines_send_and_receive(layer: RedisChannelLayer, run: Callable[...
         await layer.close_async()
 
     run(scenario())
+
+
+@pytest.mark.parametrize("how", [{"ssl": True, "ssl_cert_reqs": "none"}, {"ssl_check_hostname": False}])
+def test_sentinels_and_masters_are_reached_over_tls(tmp_path: Path, how: dict[str, Any]) -> None:
+    if redis_programs.PROGRAM is None:
+        pytest.skip("There is no redis-server here.")
+    options, _ = _tls(tmp_path)
+    certificate = options["tls_cert_file"]
+    with ExitStack() as stack:
+        master, address = RedisServer(**options), RedisServer()
+        address.port = options["tls_port"]
+        port = redis_programs.free_port()
+        options |= {"tls_port": port, "tls_replication": "yes", "tls_ca_cert_file": certificate}
+        sentinel = Sentinel({"mymaster": address}, **options)
+        for server in (address, master, sentinel):
+            stack.callback(server.close)
+        master.start()
+        sentinel.start()
+        kwargs = {"ssl_ca_certs": str(certificate), **how}
+        layer = RedisSentinelChannelLayer(hosts=[("localhost", port)], connection_kwargs=kwargs)
+        stack.callback(layer.close)
+        layer.send("jobs", {"n": 1})
+        assert layer.receive(["jobs"]) == ("jobs", {"n": 1})
+        assert master.info("clients")["connected_clients"]

@@ -1,5 +1,6 @@
 -- Find out what was lost of the members of an inbox in a group. Follows group.lua.
--- ARGV[3]  version up to which the owner knows all members and has some, else 0
+-- ARGV[3]  version up to which the owner knows all members and has some, or knew them when it heard of the set that
+--          began after it, else 0
 -- ARGV[4]  version at which members were found to be lost that the owner has written again since, else 0
 -- Returns the version, that at which members were found to be lost, or 0, and the number of identities.
 if ARGV[4] ~= '0' and redis.call('ZSCORE', left, LOST) == ARGV[4] then
@@ -7,16 +8,14 @@ if ARGV[4] ~= '0' and redis.call('ZSCORE', left, LOST) == ARGV[4] then
     if redis.call('EXISTS', members) == 0 then redis.call('ZREM', group, inbox) end
 end
 local version = current_version()
-if version == 0 and ARGV[3] ~= '0' and tonumber(ARGV[3]) >= tonumber(redis.call('ZSCORE', left, EMPTIED) or 0) then
-    note_loss()
-end
-local identities = redis.call('HVALS', here.identities)
-if #identities == 0 then
+local known, emptied = tonumber(ARGV[3]), tonumber(redis.call('ZSCORE', left, EMPTIED) or 0)
+local began = version == 0 and math.huge or tonumber(redis.call('ZSCORE', left, BEGUN) or 0)
+if known > 0 and emptied <= known and known < began then note_loss() end
+local identities, sockets = mended('HVALS', here.identities), 0
+for _, number in ipairs(mended('HVALS', here.people)) do sockets = sockets + (tonumber(number) or 0) end
+if sockets ~= #identities then
     redis.call('DEL', here.people)
-else
-    if redis.call('EXISTS', here.people) == 0 then
-        for _, identity in ipairs(identities) do redis.call('HINCRBY', here.people, who_of(identity), 1) end
-    end
-    keep_presence(here, ttl)
+    for _, identity in ipairs(identities) do redis.call('HINCRBY', here.people, who_of(identity), 1) end
 end
+if #identities > 0 then keep_presence(here, ttl) end
 return {version, loss() or '0', #identities}

@@ -5,8 +5,8 @@ local function count(counters, field, number)
         -- Too many channels: what they sum up to stays, each of them begins anew.
         local sums, all = {}, redis.call('HGETALL', counters)
         for index = 1, #all, 2 do
-            local kind = string.match(all[index], '^[^:]*:')
-            sums[kind] = (sums[kind] or 0) + all[index + 1]
+            local kind, value = string.match(all[index], '^[^:]*:'), tonumber(all[index + 1])
+            if kind and value then sums[kind] = (sums[kind] or 0) + value end
         end
         redis.call('DEL', counters)
         for kind, sum in pairs(sums) do redis.call('HSET', counters, kind, sum) end

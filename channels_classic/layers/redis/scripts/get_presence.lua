@@ -5,11 +5,11 @@
 local found = {}
 for _, inbox in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
     if redis.call('EXISTS', base .. 'alive:' .. inbox) == 1 then
-        for _, identity in ipairs(redis.call('HVALS', place(ARGV[1], inbox).identities)) do found[#found + 1] = identity end
+        for _, identity in ipairs(mended('HVALS', place(ARGV[1], inbox).identities)) do found[#found + 1] = identity end
     end
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', milliseconds() - ARGV[2])
-local channels = redis.call('HGETALL', place(ARGV[1], '').identities)
+local channels = mended('HGETALL', place(ARGV[1], '').identities)
 for index = 1, #channels, 2 do
     if redis.call('ZSCORE', KEYS[2], channels[index]) then found[#found + 1] = channels[index + 1] end
 end

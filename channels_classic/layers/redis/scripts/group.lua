@@ -1,7 +1,7 @@
 -- Put before scripts about the members of one inbox in one group; follows epoch.lua and presence.lua.
 -- KEYS[1]  group: sorted set of inboxes by version, negative where the inbox was found dead
 -- KEYS[2]  members of this inbox: set   KEYS[3]  epoch   KEYS[4]  epoch for which its owner has written its memberships
--- KEYS[5]  members to leave out when the owner restores them: sorted set by version or start of the epoch; and two notes
+-- KEYS[5]  members to leave out when the owner restores them: sorted set by version or start of the epoch; and notes
 -- KEYS[6]  notices
 -- ARGV[1]  inbox   ARGV[2]  milliseconds a membership lasts
 local group, members, epoch, restored, left, inbox, ttl = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1], ARGV[2]
@@ -12,10 +12,11 @@ local here = place(string.match(group, '[^:]*$'), inbox)
 -- together and removed together, so where one is there without the other it was lost. The score alone serves for
 -- messages: the owner delivers by its index. It stays, with a note under LOST, so that what is missing in `members` is
 -- known, until the owner has written its members again. Where both are lost there is no trace; but a set that became
--- empty leaves a note under EMPTIED, so an owner that has members of a version no older than that can tell.
-local LOST, EMPTIED = '?lost', '?emptied'  -- no client has such a name; the score is a version
+-- empty leaves a note under EMPTIED, and one that began leaves a note under BEGUN. So an owner can tell that has members
+-- of an older version than the set, if it has any now, but of one no older than that at which it became empty.
+local LOST, EMPTIED, BEGUN = '?lost', '?emptied', '?begun'  -- no client has such a name; the score is a version
 local NOTED = 3600000     -- milliseconds within which an owner that is alive, or suspended, restores its memberships
-local EMPTIED_TTL = 300000  -- milliseconds within which an owner audits each group at least once
+local AUDITED = 300000    -- milliseconds within which an owner audits each group at least once
 
 local function note(name, score, kept)
     redis.call('ZADD', left, score, name)
@@ -33,7 +34,7 @@ local function note_loss()
     if not loss() then note(LOST, integer(next_version(epoch)), NOTED) end
 end
 
-local function is_confirmed() return redis.call('GET', restored) == since end
+local function is_confirmed() return mended('GET', restored) == since end
 
 local function is_restored() return is_confirmed() and not loss() end
 
@@ -66,5 +67,13 @@ end
 local function keep()
     redis.call('PEXPIRE', group, ttl)
     redis.call('PEXPIRE', members, ttl)
+end
+
+-- Members were added, `changed` of them new or with a new identity. Returns the version before and after.
+local function grown(previous, changed)
+    local version = changed > 0 and change_version() or previous
+    if previous == 0 then note(BEGUN, integer(version), AUDITED) end
+    keep()
+    return {previous, version}
 end
 

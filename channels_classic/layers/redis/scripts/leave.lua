@@ -3,20 +3,20 @@
 -- Returns the version before and after.
 local gone = ARGV[3] == '1'
 local previous = current_version()
-local version, removed = previous, 0
+local version, removed, lost = previous, 0, loss()
 for index = 4, #ARGV do
     removed = removed + redis.call('SREM', members, ARGV[index])
-    redis.call('HDEL', here.starts, ARGV[index])
+    mended('HDEL', here.starts, ARGV[index])
     disappear(here, ARGV[index])
 end
-if loss() then
+if lost then
     if not gone then version = change_version() end  -- it may have been a member, and its owner is to hear of it
 elseif redis.call('EXISTS', members) == 0 then
     redis.call('ZREM', group, inbox)
     if removed > 0 then
         local last = next_version(epoch)
         if not gone then version = last end
-        note(EMPTIED, integer(last), EMPTIED_TTL)
+        note(EMPTIED, integer(last), AUDITED)
     end
 elseif removed > 0 and not gone then
     version = change_version()
@@ -24,10 +24,10 @@ end
 if not gone and not is_restored() then
     -- The owner has yet to restore its memberships, from an index that may not have seen this change.
     for index = 4, #ARGV do note(ARGV[index], since, NOTED) end
-elseif not gone and previous == 0 then
-    -- Everything may have been lost since the owner last looked. If so, it restores them within EMPTIED_TTL.
+elseif not gone and removed == 0 and (previous == 0 or redis.call('ZSCORE', left, BEGUN)) then
+    -- Everything may have been lost since the owner last looked. If so, it restores them within that time.
     local now = next_version(epoch)
-    redis.call('ZREMRANGEBYSCORE', left, '-inf', integer(now - EMPTIED_TTL * 1000))
-    for index = 4, #ARGV do note(ARGV[index], integer(now), EMPTIED_TTL) end
+    redis.call('ZREMRANGEBYSCORE', left, '-inf', integer(now - AUDITED * 1000))
+    for index = 4, #ARGV do note(ARGV[index], integer(now), AUDITED) end
 end
 return {previous, version}

@@ -2,5 +2,5 @@
 -- Returns their version, whether the owner has restored all of its memberships in this epoch, the members, their
 -- identities and their starts.
 local version = current_version()
-local identities, starts = redis.call('HGETALL', here.identities), redis.call('HGETALL', here.starts)
+local identities, starts = mended('HGETALL', here.identities), mended('HGETALL', here.starts)
 return {version, is_restored() and 1 or 0, redis.call('SMEMBERS', members), identities, starts}

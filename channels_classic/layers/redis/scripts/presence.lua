@@ -30,9 +30,9 @@ local function who_of(identity) return string.sub(identity, 2, 1 + (string.byte(
 local function is_elsewhere(here, who)
     local start = base .. 'people:' .. here.group .. ':'
     for _, inbox in ipairs(redis.call('ZRANGE', base .. 'group:' .. here.group, 0, -1)) do
-        if inbox ~= here.inbox and redis.call('HEXISTS', start .. inbox, who) == 1 then return true end
+        if inbox ~= here.inbox and mended('HEXISTS', start .. inbox, who) == 1 then return true end
     end
-    return here.inbox ~= '' and redis.call('HEXISTS', start, who) == 1
+    return here.inbox ~= '' and mended('HEXISTS', start, who) == 1
 end
 
 local function notice_of(kind, here, who) return kind .. here.group .. '\0' .. who end
@@ -54,19 +54,19 @@ end
 -- A socket of somebody is gone.
 local function socket_ended(here, identity, delay)
     local who = who_of(identity)
-    if redis.call('HINCRBY', here.people, who, -1) > 0 then return end
+    if mended('HINCRBY', here.people, who, -1) > 0 then return end
     redis.call('HDEL', here.people, who)
     if redis.call('EXISTS', listening) == 1 and not is_elsewhere(here, who) then notify('-', here, identity, delay) end
 end
 
 -- Say who a member is; return whether that was not known.
 local function appear(here, member, identity, announce)
-    local known = redis.call('HGET', here.identities, member)
+    local known = mended('HGET', here.identities, member)
     if known == identity then return false end
     redis.call('HSET', here.identities, member, identity)
     local who = who_of(identity)
     if known and who_of(known) == who then return true end
-    if redis.call('HINCRBY', here.people, who, 1) == 1 and redis.call('EXISTS', listening) == 1
+    if mended('HINCRBY', here.people, who, 1) == 1 and redis.call('EXISTS', listening) == 1
             and not is_elsewhere(here, who) and not forget_notice(notice_of('-', here, who)) and announce then
         notify('+', here, identity, 0)
     end
@@ -75,7 +75,7 @@ local function appear(here, member, identity, announce)
 end
 
 local function disappear(here, member)
-    local identity = redis.call('HGET', here.identities, member)
+    local identity = mended('HGET', here.identities, member)
     if not identity then return end
     redis.call('HDEL', here.identities, member)
     socket_ended(here, identity, GRACE)
@@ -83,7 +83,7 @@ end
 
 -- Forget everybody of one inbox in a group.
 local function clear(here, delay)
-    local found = redis.call('HGETALL', here.identities)
+    local found = mended('HGETALL', here.identities)
     if #found == 0 then return end
     redis.call('DEL', here.identities, here.people)
     if redis.call('EXISTS', listening) == 0 then return end

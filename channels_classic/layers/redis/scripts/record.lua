@@ -5,6 +5,7 @@
 local keep, ttl, most = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local name, payload = ARGV[8], ARGV[10]
 local life, head, size = open_history(ARGV[4])
+local found = audience()  -- before anything is kept: a key of another type refuses all of it
 local position
 if ARGV[9] == '1' then
     for _, entry in ipairs(redis.call('LRANGE', kept, 0, -1)) do
@@ -26,6 +27,5 @@ if not position then
     -- The list lives as long as the longest of its messages.
     if redis.call('PTTL', kept) < ttl then redis.call('PEXPIRE', kept, ttl) end
 end
-local found = audience()
 found[4], found[5] = life, position
 return found

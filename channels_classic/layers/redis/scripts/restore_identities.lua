@@ -3,7 +3,7 @@
 current_version()
 for index = 4, #ARGV, 2 do
     local member = ARGV[index]
-    if redis.call('SISMEMBER', members, member) == 1 and redis.call('HEXISTS', here.identities, member) == 0 then
+    if redis.call('SISMEMBER', members, member) == 1 and mended('HEXISTS', here.identities, member) == 0 then
         appear(here, member, ARGV[index + 1], ARGV[3] == '1')
     end
 end

@@ -8,6 +8,6 @@ if life == '-1' then
     life, position = open_history(ARGV[1])
     position = integer(position)
 end
-redis.call('HSET', KEYS[6], ARGV[3], life .. ' ' .. position .. ' ' .. ARGV[6])
+mended('HSET', KEYS[6], ARGV[3], life .. ' ' .. position .. ' ' .. ARGV[6])
 redis.call('PEXPIRE', KEYS[6], ARGV[2])
 return {life, position, ARGV[6]}

@@ -6,7 +6,7 @@ redis.call('SET', listening, '1', 'PX', ARGV[1])
 for _, inbox in ipairs(mended('SMEMBERS', base .. 'presence_inboxes')) do
     if inbox ~= '' and redis.call('EXISTS', base .. 'alive:' .. inbox) == 0 then
         local groups = base .. 'presence_groups:' .. inbox
-        for _, group in ipairs(redis.call('SPOP', groups, GROUPS)) do clear(place(group, inbox), 0) end
+        for _, group in ipairs(mended('SPOP', groups, GROUPS)) do clear(place(group, inbox), 0) end
         if redis.call('EXISTS', groups) == 0 then redis.call('SREM', base .. 'presence_inboxes', inbox) end
     end
 end
