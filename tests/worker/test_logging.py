@@ -180,7 +180,7 @@ def test_a_handler_that_raises_costs_no_message_its_outcome(
         assert worker.stop() == 0
     assert "the handler is broken" in worker.output
     assert "a consumer's own mistake" in worker.output
-    assert "The loop of the worker failed" not in worker.output
+    assert "The worker's loop failed" not in worker.output
     assert re.search(r"consumers\.fail +3 +3 ", worker.output), worker.output
 
 
