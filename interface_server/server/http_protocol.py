@@ -194,12 +194,20 @@ class HttpProtocol(HttpToolsProtocol):
             self._unread.clear()
         else:
             self._unread.trim()
+        if pause := self._requests.pause():
+            self.transport.pause_reading()
+            self.loop.call_later(pause, self._read_on)
         self._rate.received(size, paused=self.flow.read_paused)
         owes = part is not RequestPart.NONE or self.cycle is None or self.cycle.response_complete
         if not owes:
             self._stop_clock()
         elif self._timer is None:
             self._start_clock()
+
+    def _read_on(self) -> None:
+        is_left = not self.__dict__  # to another protocol
+        if not is_left and not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _status_of(self, error: httptools.HttpParserError) -> int:
         reason = error.__context__  # what a callback raised

@@ -17,6 +17,12 @@ MAX_HEADERS = 128
 CHUNK_FRAMING = 24
 """Bytes around the content of one chunk: 16 digits of its size, two line ends and room for a short extension."""
 
+CHUNK_RATE = 40_000
+"""Chunks per second that are parsed of one client: each is work for the event loop, however few bytes it holds."""
+
+CHUNKS_AT_ONCE = 1000
+"""Chunks of one read that cause no pause."""
+
 MAX_UNUSED_BODY = 1024 * 1024
 """Bytes of a body that are read after its request was answered; then the connection is closed."""
 
@@ -43,7 +49,18 @@ class RequestPart(Enum):
 class RequestLimits:
     """The counters of one connection. Methods raise `Refused` when a limit is exceeded."""
 
-    __slots__ = ("_chunks", "_headers", "_in_chunk", "_limits", "_received", "_shared", "_size", "_unused", "part")
+    __slots__ = (
+        "_chunks",
+        "_headers",
+        "_in_chunk",
+        "_limits",
+        "_read_chunks",
+        "_received",
+        "_shared",
+        "_size",
+        "_unused",
+        "part",
+    )
 
     def __init__(self, limits: ClientLimits) -> None:
         self.part = RequestPart.NONE
@@ -53,6 +70,7 @@ class RequestLimits:
         self._received = 0  # bytes of this part, without the content of chunks
         self._shared = False  # the current read also has bytes of an earlier part, so it is not counted for this one
         self._chunks = 0
+        self._read_chunks = 0  # those of the current read
         self._in_chunk = False  # the header of a chunk came, but no content yet
         self._unused = 0
 
@@ -84,6 +102,7 @@ class RequestLimits:
     def chunk(self) -> None:
         """Count the header of a chunk."""
         self._chunks += 1
+        self._read_chunks += 1
         self._in_chunk = True
 
     def body(self, size: int, *, used: bool) -> bool:
@@ -93,6 +112,11 @@ class RequestLimits:
             self._received -= size
         self._unused += 0 if used else size
         return self._unused <= MAX_UNUSED_BODY
+
+    def pause(self) -> float:
+        """Return the seconds for which nothing is read, after a read."""
+        chunks, self._read_chunks = self._read_chunks, 0
+        return chunks / CHUNK_RATE if chunks > CHUNKS_AT_ONCE else 0.0
 
     def end(self) -> None:
         """End the request."""

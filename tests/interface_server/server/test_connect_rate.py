@@ -66,7 +66,7 @@ def test_a_client_that_leaves_while_it_waits_costs_no_consumer() -> None:
         first.sendall(UPGRADE)
         server.take("websocket.connect")
         second.sendall(UPGRADE)
-        connections = server.server._uvicorn.server_state.connections
+        connections = server.connections
         eventually(lambda: len(connections) == 2)
         second.close()
         eventually(lambda: len(connections) == 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -95,6 +96,14 @@ def test_a_body_in_chunks_arrives_in_one_piece(server: Live) -> None:
     chunks = b"3\r\nabc\r\n1;extension=1\r\nd\r\n0\r\n\r\n"
     head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
     assert exchange(server, head + CLOSE + chunks, {"status": 204})[0]["body"] == b"abcd"
+
+
+def test_a_body_in_tiny_chunks_arrives_whole_and_no_faster_than_may(server: Live) -> None:
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+    begun = time.monotonic()
+    message, _ = exchange(server, head + CLOSE + b"1\r\na\r\n" * 20_000 + b"0\r\n\r\n", {"status": 204})
+    assert message["body"] == b"a" * 20_000
+    assert time.monotonic() - begun > 0.1
 
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")

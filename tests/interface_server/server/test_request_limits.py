@@ -7,6 +7,8 @@ import pytest
 from channels_classic.interface_server.config import ClientLimits
 from channels_classic.interface_server.server.request_limits import (
     CHUNK_FRAMING,
+    CHUNK_RATE,
+    CHUNKS_AT_ONCE,
     MAX_HEADERS,
     MAX_UNUSED_BODY,
     RATE_INTERVAL,
@@ -153,3 +155,12 @@ def test_what_nobody_wants_is_counted_anew_for_each_request() -> None:
     requests.begin()
     requests.begin_body()
     assert requests.body(MAX_UNUSED_BODY, used=False)
+
+
+def test_many_chunks_in_one_read_cause_a_pause_and_few_do_not() -> None:
+    requests = RequestLimits(ClientLimits())
+    requests.begin_body()
+    for number, seconds in ((CHUNKS_AT_ONCE, 0.0), (CHUNK_RATE // 2, 0.5), (1, 0.0)):
+        for _ in range(number):
+            requests.chunk()
+        assert requests.pause() == seconds

@@ -66,7 +66,7 @@ MISTAKES = [
     (["redis://x:70000"], r"no valid port"),
     (["redis://x:0"], r"port 0"),
     (["redis://x:6379/first"], r"the database 'first'"),
-    ([("localhost", 0)], r"0 in `hosts` is not a port: .* from 1 to 65535"),
+    ([("localhost", 0)], r"0 in `hosts` is not a port: expected a number from 1 to 65535"),
     ([("localhost", None)], r"None in `hosts` is not a port"),
     ([(1, 2)], r"The host 1 .* expected text"),
     ([5], r"of type int: expected a URL"),
