@@ -218,7 +218,7 @@ class Memberships:
         owned = self._find(step)
         identities = dict(self._presence.here(step.group, step.inbox))
         restored = self._is_restored(step.inbox)
-        return Roster(owned.known_version, list(owned.members), restored, identities, dict(owned.starts))
+        return Roster(owned.known_version, list(owned.members), restored, identities, dict(owned.starts), self.epoch)
 
     def member_count(self, step: MemberCount) -> int:
         return len(self._find(step).members)

@@ -123,7 +123,8 @@ class Roster(NamedTuple):
     """The members that one inbox has in a group. `version` is 0 when there are none.
 
     `complete` is False when the layer lost data and the owner has not restored all of its memberships since.
-    `identities` are those of members that were given one, `starts` those of members that recover.
+    `identities` are those of members that were given one, `starts` those of members that recover. `epoch` is the one
+    that `Heartbeat` returns.
     """
 
     version: int
@@ -131,6 +132,7 @@ class Roster(NamedTuple):
     complete: bool
     identities: Mapping[str, Identity] = {}
     starts: Mapping[str, Start] = {}
+    epoch: int = 0
 
 
 class Audited(NamedTuple):

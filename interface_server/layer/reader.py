@@ -201,11 +201,14 @@ class Reader:
         """Ask the layer for the members of an uncertain group. Return False if it does not answer.
 
         Nothing else is read meanwhile: entries behind this one may be for the same clients. If the layer lost data,
-        and this process has not restored its memberships yet, that is done for this group first.
+        and this process has not restored its memberships yet, that is done for this group first; and again if the
+        layer lost data in between, because then what it has is less than the index has.
         """
+        restored_in: int | None = None
         try:
             roster = await self._members(group)
-            if not roster.complete:
+            while not roster.complete and roster.epoch != restored_in:
+                restored_in = roster.epoch
                 # Refused, for want of memory, the members are in the index alone, and must stay there.
                 for result in await self._connection.run(self._registry.restore(group)):
                     if isinstance(result, StepRefused):

@@ -32,7 +32,7 @@ from tests.support.processes import Process
 from tests.support.redis_proxy import Fault, RedisProxy
 from tests.support.redis_server import RedisServer
 from tests.support.running_site import RunningSite
-from tests.support.waiting import eventually, eventually_async
+from tests.support.waiting import eventually, eventually_async, scaled
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -244,6 +244,34 @@ def test_a_message_for_a_group_whose_members_the_layer_does_not_tell_is_counted_
         await eventually_async(lambda: owner.losses.as_dict() == {"broker": 1}, 10)
         await layer.send_group_async("room", {"text": "after"})
         await eventually_async(lambda: client.got == ["after"], 10)
+        await end(session)
+        await layer.close_async()
+
+    asyncio.run(main())
+
+
+def test_members_that_are_lost_again_right_after_they_were_restored_stay_in_their_group(
+    own_redis: RedisServer, proxy: RedisProxy
+) -> None:
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url])
+        session, clients = await session_on(RedisChannelLayer(hosts=[proxy.url]), 3)
+        *channels, late = clients
+        for channel in channels:
+            await layer.group_add_async("room", channel)
+        await eventually_async(lambda: len(session.registry.groups.members("room")) == 2)
+        armed = proxy.arm(Fault.FLUSH, RESTORE.sha)
+        own_redis.flush()
+        await layer.group_add_async("room", late)
+        while not armed.happened.is_set():  # until a heartbeat the session counts as dead; then it asks for the members
+            await layer.send_group_async("room", {"text": "before"})
+            await asyncio.sleep(0.01)
+        deadline = time.monotonic() + scaled(20)
+        while len(found := await layer.group_channels_async("room")) < 3:
+            assert time.monotonic() < deadline, f"{len(found)} of 3 members"
+            await asyncio.sleep(0.1)
+        await layer.send_group_async("room", {"text": "after"})
+        await eventually_async(lambda: all(client.got[-1:] == ["after"] for client in clients.values()), 10)
         await end(session)
         await layer.close_async()
 

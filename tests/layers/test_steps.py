@@ -21,7 +21,6 @@ from channels_classic.layers.results import (
     Audience,
     Change,
     Published,
-    Roster,
     Status,
     Taken,
 )
@@ -218,7 +217,7 @@ def test_clients_that_are_gone_leave_without_a_new_version(layer: BaseChannelLay
     (joined,) = run(layer, Join("g", "a!", ["1", "2"]))
     (left,) = run(layer, Leave("g", "a!", ["1"], gone=True))
     assert left == Change(joined.version, joined.version)
-    assert run(layer, Members("g", "a!")) == [Roster(joined.version, ["2"], True)]
+    assert run(layer, Members("g", "a!"))[0][:3] == (joined.version, ["2"], True)
     run(layer, Leave("g", "a!", ["2"], gone=True))
     (again,) = run(layer, Join("g", "a!", ["3"]))
     assert again.previous == 0

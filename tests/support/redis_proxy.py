@@ -25,6 +25,7 @@ class Fault(Enum):
     CUT_BEFORE = "the connection is cut, and the server never sees the command"
     CUT_AFTER = "the server runs the command, then the connection is cut instead of the reply"
     SWALLOW = "the server runs the command, the reply does not arrive, and the connection stays open"
+    FLUSH = "the server runs the command, then loses all of its data, and the reply arrives"
 
 
 @dataclass
@@ -163,7 +164,9 @@ class _Connection:
                 return
             if self._proxy.delay:
                 await asyncio.sleep(self._proxy.delay)
-            if fault is None:
+            if fault is Fault.FLUSH:
+                await asyncio.to_thread(self._proxy.server.flush)
+            if fault is not Fault.SWALLOW:
                 self._last = asyncio.get_running_loop().time()
                 self._here[1].write(reply)
 

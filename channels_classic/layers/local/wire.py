@@ -271,10 +271,10 @@ def decode_result(kind: type, answer: Any, where: str) -> Any:
 
 
 def _roster(
-    version: int, members: list[str], complete: bool, identities: dict[str, Any], starts: dict[str, Any]
+    version: int, members: list[str], complete: bool, identities: dict[str, Any], starts: dict[str, Any], epoch: int
 ) -> Roster:
     who = {member: Identity(*identity) for member, identity in identities.items()}
-    return Roster(version, members, complete, who, {member: Start(*start) for member, start in starts.items()})
+    return Roster(version, members, complete, who, {member: Start(*start) for member, start in starts.items()}, epoch)
 
 
 def _history(life: int, head: int, kept: list[Any] | None, is_member: bool) -> History:

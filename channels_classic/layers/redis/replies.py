@@ -167,11 +167,11 @@ def _history(step: ReadHistory, replies: Sequence[Any], cipher: Cipher) -> Histo
 
 
 def _roster(step: Members, replies: Sequence[Any], cipher: Cipher) -> Roster:
-    version, complete, members, stored, starts = replies[0]
+    version, complete, members, stored, starts, epoch = replies[0]
     identities = {_text(member): _identity(identity, cipher) for member, identity in _pairs(stored)}
     known = {member: identity for member, identity in identities.items() if identity is not None}
     found = {_text(member): _start(start.split()) for member, start in _pairs(starts) if _IS_START.fullmatch(start)}
-    return Roster(version, [*map(_text, members)], bool(complete), known, found)
+    return Roster(version, [*map(_text, members)], bool(complete), known, found, int(epoch))
 
 
 _IS_START = re.compile(rb"-?[0-9]{1,18} [0-9]{1,18} [01]")

@@ -108,7 +108,7 @@ def test_each_entry_has_its_status(statuses: list[Status]) -> None:
         (Take, None),
         (Lookup, Audience({"inbox!": 2**51}, ["plain"], ["dead!"])),
         (Publish, Published(Audience({"inbox!": 2**51}, ["plain"], ["dead!"]), 3)),
-        (Members, Roster(2**51, ["a", "b"], True)),
+        (Members, Roster(2**51, ["a", "b"], True, epoch=2**48)),
         (Heartbeat, (2**47,)),
         (Length, 3),
         (Flush, ["inbox!"]),

@@ -20,7 +20,7 @@ from channels_classic.layers import names
 from channels_classic.layers.codec import Kind, decode
 from channels_classic.layers.redis import RedisChannelLayer, commands
 from channels_classic.layers.redis.commands import QUOTAS_FROM
-from channels_classic.layers.results import Roster, Status
+from channels_classic.layers.results import Status
 from channels_classic.layers.steps import Entry, Heartbeat, Join, Leave, Members, Push, PutBack, Restore, Take
 from tests.support.redis_server import RedisServer
 
@@ -320,7 +320,7 @@ def test_a_long_silence_is_not_a_loss_of_data(layer: RedisChannelLayer, redis_se
     redis_server.command("DEL", f"asgi:{{0}}:alive:{inbox}", "asgi:{0}:inboxes")  # as if `LIVENESS` were over
     layer.group_discard("room", f"{inbox}a")
     layer.run([Restore("room", inbox, ["a"])])
-    assert layer.run([Members("room", inbox)]) == [Roster(0, [], True)], "nobody is revived"
+    assert layer.run([Members("room", inbox)])[0][:3] == (0, [], True), "nobody is revived"
 
 
 def test_what_a_snapshot_holds_of_groups_is_void(own_redis: RedisServer) -> None:
