@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.results import Identity
+from channels_classic.layers.steps import Audit, Heartbeat, JoinAs, Leave, RestoreIdentities
 from tests.faults.test_groups import Client, end, session_on
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually_async
@@ -120,6 +123,20 @@ def test_members_come_back_although_another_client_was_added_after_all_keys_of_t
         layer.close()
 
     asyncio.run(main())
+
+
+def test_sockets_of_a_person_are_counted_anew_although_another_was_added_after_identities_were_lost(
+    own_redis: RedisServer,
+) -> None:
+    """Otherwise it would never be announced that the person left."""
+    inbox, layer = new_inbox(), RedisChannelLayer(hosts=[own_redis.url])
+    ada, bob = Identity("ada", b""), Identity("bob", b"")
+    layer.run([Heartbeat(inbox), JoinAs("room", inbox, {"1": ada})])
+    own_redis.command("DEL", f"asgi:{{0}}:identities:room:{inbox}")
+    layer.run([JoinAs("room", inbox, {"2": bob}), Audit("room", inbox)])
+    layer.run([RestoreIdentities("room", inbox, {"1": ada, "2": bob}, announce=False), Leave("room", inbox, ["1"])])
+    assert own_redis.command_list("HKEYS", f"asgi:{{0}}:people:room:{inbox}") == ["bob"]
+    layer.close()
 
 
 def test_groups_that_redis_evicts_come_back_and_it_is_logged_once_in_an_interval(

@@ -297,3 +297,15 @@ def test_chunks_hold_everything_in_order() -> None:
     pieces = list(chunks(names))
     assert [len(piece) for piece in pieces] == [CHUNK, CHUNK, 1]
     assert [name for piece in pieces for name in piece] == names
+
+
+def test_a_hint_that_there_was_nobody_leaves_the_version_at_which_others_were_known() -> None:
+    """With it the layer finds out whether they left, or were lost."""
+    index, clients = GroupIndex(), [Client(name) for name in "abc"]
+    index.joined("g", clients[0], 0, 1)  # type: ignore[arg-type]  # as much of a client as is needed
+    assert index.version_before("g") == 0
+    index.joined("g", clients[1], 0, 5)  # type: ignore[arg-type]
+    index.joined("g", clients[2], 5, 6)  # type: ignore[arg-type]
+    assert (index.version("g"), index.version_before("g"), len(index.members("g"))) == (0, 1, 3)
+    index.restored("g")
+    assert (index.version_before("g"), index.version_before("other")) == (0, 0)
