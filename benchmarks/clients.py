@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import math
 import random
 import re
@@ -18,12 +17,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from urllib.parse import SplitResult, urlsplit
 from urllib.request import Request, urlopen
 
-import uvloop
-
-from benchmarks.limits import descriptors, more_descriptors
+from benchmarks.command_line import Address, client_parser, print_figures
+from benchmarks.limits import descriptors
 from benchmarks.programs import Programs
 from benchmarks.sockets import Socket, frame, open_sockets
 
@@ -51,8 +48,9 @@ def spread(seconds: Sequence[float]) -> Figures:
 # HTTP
 
 
-def http(url: str, options: argparse.Namespace) -> Figures:
+async def http(address: Address, options: argparse.Namespace) -> Figures:
     """Requests per second over connections that are kept, where the server keeps them; by `wrk`."""
+    url = str(address)
     headers = {"Cookie": options.cookie} if options.cookie else {}
     with urlopen(Request(url, headers=headers), timeout=TIMEOUT) as answer:
         body = answer.read().decode()
@@ -120,7 +118,7 @@ class Talk:
             self.say()
 
 
-async def echo(url: SplitResult, options: argparse.Namespace) -> Figures:
+async def echo(url: Address, options: argparse.Namespace) -> Figures:
     """Echoes per second of sockets that each wait for the last one, and how long each took."""
     sockets = await _open(url, options.sockets)
     talks = [Talk(socket, number, options.pause) for number, socket in enumerate(sockets)]
@@ -185,7 +183,7 @@ class Room:
         return self.last - begun
 
 
-async def broadcast(url: SplitResult, options: argparse.Namespace) -> Figures:
+async def broadcast(url: Address, options: argparse.Namespace) -> Figures:
     """Deliveries per second when each broadcast waits for the one before; a frame of one socket begins it."""
     sockets = await _open(url, options.sockets)
     room = Room(sockets)
@@ -208,7 +206,7 @@ async def broadcast(url: SplitResult, options: argparse.Namespace) -> Figures:
     }
 
 
-async def idle(url: SplitResult, options: argparse.Namespace) -> Figures:
+async def idle(url: Address, options: argparse.Namespace) -> Figures:
     """Measure how fast sockets open, 50 at a time, and the memory that each costs the programs."""
     _close(await _open(url, 50))
     await asyncio.sleep(1)
@@ -224,7 +222,7 @@ async def idle(url: SplitResult, options: argparse.Namespace) -> Figures:
     return {"connects/s": options.sockets / elapsed, **memory, "wrong": closed, **cost}
 
 
-async def crowd(url: SplitResult, options: argparse.Namespace) -> Figures:
+async def crowd(url: Address, options: argparse.Namespace) -> Figures:
     """Measure how long the echoes of 64 sockets take among few sockets and among many, and a broadcast to those."""
     talking, few = 64, 36
     many = min(options.sockets, descriptors() - RESERVED) - talking
@@ -257,7 +255,7 @@ async def _echoes(talks: Sequence[Talk], seconds: float) -> Figures:
     return spread([taken for talk in talks for taken in talk.times])
 
 
-async def first(url: SplitResult, options: argparse.Namespace) -> Figures:
+async def first(url: Address, options: argparse.Namespace) -> Figures:
     """Seconds since `--since` until a frame came back, on a server that may just be starting."""
     since = options.since or time.monotonic()
     deadline = time.monotonic() + TIMEOUT
@@ -274,12 +272,11 @@ async def first(url: SplitResult, options: argparse.Namespace) -> Figures:
         elapsed = time.monotonic() - since
         _close([socket])
         return {"s to the first echo": elapsed, "wrong": float(text != b"hello")}
-    sys.exit(f"There is no echo at {url.geturl()} after {TIMEOUT:g} s.")
+    sys.exit(f"There is no echo at {url} after {TIMEOUT:g} s.")
 
 
-async def _open(url: SplitResult, count: int) -> list[Socket]:
-    assert url.hostname is not None
-    return await asyncio.wait_for(open_sockets(url.hostname, url.port or 80, url.path or "/", count), 2 * TIMEOUT)
+async def _open(url: Address, count: int) -> list[Socket]:
+    return await asyncio.wait_for(open_sockets(*url, count), 2 * TIMEOUT)
 
 
 def _close(sockets: Sequence[Socket]) -> None:
@@ -287,15 +284,12 @@ def _close(sockets: Sequence[Socket]) -> None:
         socket.close()
 
 
-SOCKET_CLIENTS = {"echo": echo, "broadcast": broadcast, "idle": idle, "crowd": crowd, "first": first}
+CLIENTS = {"http": http, "echo": echo, "broadcast": broadcast, "idle": idle, "crowd": crowd, "first": first}
 
 
 def main() -> None:
     """Run the client that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("client", choices=["http", *SOCKET_CLIENTS])
-    parser.add_argument("url")
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser = client_parser(__doc__, CLIENTS)
     parser.add_argument("--connections", type=int, default=64, help="of http")
     parser.add_argument("--cookie", help="of http")
     parser.add_argument("--expect", default="", help="what http finds in the first response")
@@ -306,12 +300,7 @@ def main() -> None:
     )
     parser.add_argument("--since", type=float, help="time.monotonic() when first began")
     options = parser.parse_args()
-    more_descriptors()
-    if options.client == "http":
-        figures = http(options.url, options)
-    else:
-        figures = uvloop.run(SOCKET_CLIENTS[options.client](urlsplit(options.url), options))
-    print(json.dumps(figures))
+    print_figures(CLIENTS[options.client](options.url, options))
 
 
 if __name__ == "__main__":

@@ -6,15 +6,10 @@ seconds; the times of the clients are spread evenly. The messages go to the Redi
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-from urllib.parse import SplitResult, urlsplit
 
-import uvloop
-
+from benchmarks.command_line import Address, client_parser, print_figures
 from benchmarks.feed import Feed, Follower, all_arrived, all_joined
-from benchmarks.limits import more_descriptors
 from benchmarks.sockets import Socket
 
 LOST = 2.0
@@ -33,10 +28,9 @@ TIMEOUT = 20.0
 class Client(Follower):
     """A page that comes back with its cursor."""
 
-    def __init__(self, url: SplitResult) -> None:
+    def __init__(self, address: Address) -> None:
         super().__init__()
-        assert url.hostname is not None
-        self._host, self._port, self._path = url.hostname, url.port or 80, url.path
+        self._host, self._port, self._path = address
         self.drops = 0
 
     async def connect(self) -> None:
@@ -63,9 +57,9 @@ class Client(Follower):
             await asyncio.sleep(period - LOST)
 
 
-async def drops(url: SplitResult, sockets: int, period: float) -> dict[str, float]:
+async def drops(address: Address, sockets: int, period: float) -> dict[str, float]:
     """Return the figures."""
-    clients = [Client(url) for _ in range(sockets)]
+    clients = [Client(address) for _ in range(sockets)]
     for start in range(0, sockets, TOGETHER):
         await asyncio.gather(*(client.connect() for client in clients[start : start + TOGETHER]))
     await all_joined(clients)
@@ -85,14 +79,11 @@ async def drops(url: SplitResult, sockets: int, period: float) -> dict[str, floa
 
 def main() -> None:
     """Print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("url")
+    parser = client_parser(__doc__, is_timed=False)  # each client loses its network three times
     parser.add_argument("--sockets", type=int, default=1000)
     parser.add_argument("--period", type=float, default=10.0, help="seconds from one loss of the network to the next")
-    parser.add_argument("--seconds", type=float, help="not used: each client loses its network three times")
     options = parser.parse_args()
-    more_descriptors()
-    print(json.dumps(uvloop.run(drops(urlsplit(options.url), options.sockets, options.period))))
+    print_figures(drops(options.url, options.sockets, options.period))
 
 
 if __name__ == "__main__":

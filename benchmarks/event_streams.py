@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import time
 from collections.abc import Callable, Sequence
 from typing import cast
-from urllib.parse import SplitResult, urlsplit
-
-import uvloop
 
 from benchmarks.clients import Figures, Room
-from benchmarks.limits import more_descriptors
+from benchmarks.command_line import client_parser, print_figures
 from benchmarks.programs import Programs
 from benchmarks.sockets import Socket, open_sockets
 
@@ -72,10 +68,9 @@ async def open_streams(host: str, port: int, path: str, count: int) -> list[Stre
 class Comparison:
     """Measures both kinds on one server."""
 
-    def __init__(self, url: SplitResult, options: argparse.Namespace) -> None:
-        assert url.hostname is not None
-        self._where = url.hostname, url.port or 80
-        self._path = url.path
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._where = options.url.host, options.url.port
+        self._path = options.url.path
         self._count: int = options.sockets
         self._seconds: float = options.seconds / TURNS
         self._programs: Programs = options.programs
@@ -148,14 +143,10 @@ def _close(clients: Sequence[Socket | Stream]) -> None:
 
 def main() -> None:
     """Print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("url")
+    parser = client_parser(__doc__)
     parser.add_argument("--sockets", type=int, default=1000, help="of each kind")
-    parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--programs", type=Programs, default="", help="whose memory to measure: server=123,redis=45")
-    options = parser.parse_args()
-    more_descriptors()
-    print(json.dumps(uvloop.run(Comparison(urlsplit(options.url), options).measure())))
+    print_figures(Comparison(parser.parse_args()).measure())
 
 
 if __name__ == "__main__":

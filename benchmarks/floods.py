@@ -6,16 +6,11 @@ its echo, and pauses a little; the others never stop sending, and read what come
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import time
-from urllib.parse import urlsplit
-
-import uvloop
 
 from benchmarks.clients import Figures, spread
-from benchmarks.limits import more_descriptors
+from benchmarks.command_line import Address, client_parser, print_figures
 from benchmarks.sockets import Socket, frame, open_sockets
 
 FLOODS = 64
@@ -63,8 +58,9 @@ async def honest(socket: Socket, seconds: float) -> list[float]:
     return times
 
 
-async def measure(host: str, port: int, path: str, seconds: float) -> Figures:
+async def measure(address: Address, seconds: float) -> Figures:
     """Measure without the others and with them, for `seconds` each."""
+    host, port, path = address
     (socket,) = await open_sockets(host, port, path, 1)
     await honest(socket, 1.0)
     before = spread(await honest(socket, seconds))
@@ -85,14 +81,8 @@ async def measure(host: str, port: int, path: str, seconds: float) -> Figures:
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("url")
-    parser.add_argument("--seconds", type=float, default=5.0)
-    options = parser.parse_args()
-    more_descriptors()
-    url = urlsplit(options.url)
-    assert url.hostname is not None
-    print(json.dumps(uvloop.run(measure(url.hostname, url.port or 80, url.path, options.seconds))))
+    options = client_parser(__doc__).parse_args()
+    print_figures(measure(options.url, options.seconds))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import redis
 import uvloop
@@ -24,9 +23,9 @@ from benchmarks.clients import Figures
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.layer.client import Broadcast
 from channels_classic.interface_server.layer.session import LayerSession
-from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Join, Members
+from tests.support.client import FakeClient
 
 SERVERS, MEMBERS = 10, 10_000
 GROUPS = (1, 1_000)
@@ -45,39 +44,13 @@ GIVE_UP = 60.0
 PING_INTERVAL = 0.001
 
 
-class Client:
+class Client(FakeClient):
     """A client that notes that it got something."""
 
-    slot: int | None = None
-    is_open = True
-
-    def __init__(self, local: str) -> None:
-        self.local = local
-        self.served = False
-
-    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
-        """No group keeps messages."""
+    served = False
 
     def broadcast(self, broadcast: Broadcast) -> None:
         self.served = True
-
-    def reply(self, message: Mapping[str, Any]) -> None:
-        """Nobody replies."""
-
-    def is_in_turn(self, token: str) -> bool:
-        return True
-
-    def report(self, token: str, outcome: Outcome) -> None:
-        """Nothing waits."""
-
-    def layer_restored(self) -> None:
-        """Nothing waits."""
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-    def due(self, now: float) -> float:
-        return math.inf
 
 
 async def _server(layer: RedisChannelLayer, groups: int) -> tuple[LayerSession, list[Client]]:

@@ -20,7 +20,7 @@ class Restarter:
         self._server: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
-        """Run for ever."""
+        """Run forever."""
         signal.signal(signal.SIGHUP, self._on_hangup)
         signal.signal(signal.SIGTERM, self._on_stop)
         while True:

@@ -7,19 +7,14 @@ do nothing, or next to nothing, but are not gone.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import socket
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
-
-import uvloop
 
 from benchmarks.clients import TIMEOUT, Figures, spread
-from benchmarks.limits import more_descriptors
+from benchmarks.command_line import client_parser, print_figures
 from benchmarks.sockets import open_sockets
 
 UPLOADS, READERS, SILENT, STREAMS = 50, 50, 50, 10
@@ -158,14 +153,8 @@ async def measure(site: Site, seconds: float) -> Figures:
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("url")
-    parser.add_argument("--seconds", type=float, default=5.0)
-    options = parser.parse_args()
-    more_descriptors()
-    url = urlsplit(options.url)
-    assert url.hostname is not None
-    print(json.dumps(uvloop.run(measure(Site(url.hostname, url.port or 80), 2 * options.seconds))))
+    options = client_parser(__doc__).parse_args()
+    print_figures(measure(Site(options.url.host, options.url.port), 2 * options.seconds))
 
 
 if __name__ == "__main__":

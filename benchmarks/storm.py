@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import re
@@ -20,13 +19,11 @@ from collections import deque
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from itertools import count
-from urllib.parse import SplitResult, urlsplit
 
 import redis
-import uvloop
 
+from benchmarks.command_line import Address, client_parser, print_figures
 from benchmarks.feed import Feed, Follower, all_arrived, all_joined
-from benchmarks.limits import more_descriptors
 from benchmarks.programs import Programs
 from benchmarks.project.counting import CONSUMED, SOCKETS
 from benchmarks.sockets import Socket, frame
@@ -84,10 +81,9 @@ class Record:
 class Client(Follower):
     """A page: a socket that is opened again whenever it closes. It talks, if `talks`."""
 
-    def __init__(self, url: SplitResult, record: Record, talks: bool) -> None:
+    def __init__(self, address: Address, record: Record, talks: bool) -> None:
         super().__init__()
-        assert url.hostname is not None
-        self._host, self._port, self._path = url.hostname, url.port or 80, url.path
+        self._host, self._port, self._path = address
         self._record = record
         self._talks = talks
         self._echoed = asyncio.Event()
@@ -152,10 +148,10 @@ class Client(Follower):
                 delay = min(delay * GROWTH, LAST_DELAY)
 
 
-async def storm(url: SplitResult, options: argparse.Namespace) -> dict[str, float]:
+async def storm(options: argparse.Namespace) -> dict[str, float]:
     """Return the figures of one storm."""
     record = Record()
-    clients = [Client(url, record, number < TALKERS) for number in range(options.sockets)]
+    clients = [Client(options.url, record, number < TALKERS) for number in range(options.sockets)]
     tasks = []
     for start in range(0, len(clients), TOGETHER):
         batch = clients[start : start + TOGETHER]
@@ -229,15 +225,11 @@ async def disconnects(expected: Set[str]) -> tuple[int, Set[str]]:
 
 def main() -> None:
     """Print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("url")
+    parser = client_parser(__doc__, is_timed=False)
     parser.add_argument("--programs", type=Programs, required=True, help="interface server=123, or server=123")
     parser.add_argument("--sockets", type=int, default=5000)
     parser.add_argument("--drain", type=float, default=30.0, help="seconds, for the paced rate")
-    parser.add_argument("--seconds", type=float, help="not used: a storm takes as long as it takes")
-    options = parser.parse_args()
-    more_descriptors()
-    print(json.dumps(uvloop.run(storm(urlsplit(options.url), options))))
+    print_figures(storm(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,11 @@ def warn_of_ignored_frame(message: Any) -> None:
         return
     router = getattr(message.channel_layer, "router", None)
     known = dict.fromkeys(_paths(router.root.routing, "websocket.receive")) if router is not None else {}
-    hint = f"Its routes have the path {', '.join(map(repr, [*known][:5]))}." if known else "Add one."
+    hint = (
+        f"Its routes have the path {', '.join(map(repr, [*known][:5]))}."
+        if known
+        else "There is no such route: add one."
+    )
     logger.warning("No route for websocket.receive matches sockets at %r: their frames are ignored. %s", path, hint)
 
 

@@ -34,7 +34,7 @@ LIVE, READY = "/live", "/ready"
 
 
 def answer(state: Health, path: str, method: str = "GET") -> tuple[int, bytes]:
-    """Return the status and the body for a request. Whoever asks for nothing in particular asks if it is ready."""
+    """Return the status and the body for a request; the path `/` means `READY`."""
     if path not in (LIVE, READY, "/"):
         return 404, f"Ask for {LIVE} or {READY}.\n".encode()
     if method not in ("GET", "HEAD"):

@@ -27,7 +27,7 @@ def option(
     """Return a dataclass field that describes an option with the help `text` and further `flags`.
 
     `kind` converts its text where the type of the default does not; `group` is the section of the help that lists it.
-    A number is at `least` so much, or `above` it, and at `most` so much; `check_numbers` says so.
+    `least`, `above` and `most` are the bounds of a number, which `check_numbers` enforces.
     """
     metadata = {
         "help": text,

@@ -16,7 +16,7 @@ from channels_classic._options import parse_address
 from channels_classic.exceptions import CannotListen
 
 MAX_CONNECTIONS = 32
-"""Connections at once; beyond it the oldest is closed. A probe or a scrape takes milliseconds, so it is never that."""
+"""Connections at once; beyond it the oldest is closed. A probe or a scrape takes milliseconds, so it is never one."""
 
 
 BACKLOG = 1024

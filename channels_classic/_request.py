@@ -29,7 +29,7 @@ class AsgiRequest(HttpRequest):
 
     ``path`` and ``method`` must be there. The body is received when it is first read, and waits in a temporary file if
     it is large; any number of requests made from one message, or from a copy of it, can read it. Raises
-    ``UnicodeDecodeError`` for a query string that is no UTF-8, and Django's ``BadRequest``; where the body is received
+    ``UnicodeDecodeError`` for a query string that is not UTF-8, and Django's ``BadRequest``; where the body is received
     also ``RequestTimeout`` after ``body_receive_timeout`` seconds without a part, and ``RequestAborted``.
     """
 
@@ -68,7 +68,7 @@ class AsgiRequest(HttpRequest):
             # A chunked body; without a length Django and others take it for empty.
             self.META["CONTENT_LENGTH"] = str(message.get("body_size", len(body)))
         try:
-            self._set_content_type_params(self.META)  # type: ignore[attr-defined]  # private in Django, not in its stubs
+            self._set_content_type_params(self.META)  # type: ignore[attr-defined]  # private, not in the stubs
             if self._encoding:
                 b"\0\0\0\0".decode(
                     self._encoding

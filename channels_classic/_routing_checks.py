@@ -98,7 +98,7 @@ def _check_call(route: Route, captured: frozenset[str]) -> Messages:
 
 
 def _check_names(route: Route) -> Messages:
-    """Warn of a channel that looks like one of the interface server's and is none."""
+    """Warn about a channel that is almost, but not quite, one of the interface server."""
     for channel in route.channels:
         near = get_close_matches(channel, SENT_BY_INTERFACE_SERVERS, 1, 0.8)
         if channel not in SENT_BY_INTERFACE_SERVERS and near:

@@ -143,7 +143,7 @@ class Group(_Address):
     ) -> None:
         """Make ``channel`` a member, or renew its membership, which ends after the layer's ``group_expiry``.
 
-        With ``who`` it counts for ``presence`` as a socket of that person, and ``info`` is said of it. Raises
+        With ``who`` it counts for ``presence`` as a socket of that person, and ``info`` describes it. Raises
         ``InvalidPresence`` for what cannot be kept.
 
         A member of a recoverable group first gets what was sent after the cursor ``after``, in order; without one, what

@@ -341,7 +341,7 @@ def _take_turn(message: Message, order: int, consume: Callable[[], Any], advance
         raise
     except Exception:
         # A message in its turn is consumed whatever number the session holds. Messages that wait for that number, since
-        # they came another way, would wait for ever if it did not advance.
+        # they came another way, would wait forever if it did not advance.
         if advance_on_error or message.in_turn:
             _advance(message, order)
         raise

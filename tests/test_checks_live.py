@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from channels_classic import checks_live
 from channels_classic.layers.redis import inspection
 from channels_classic.layers.redis.inspection import PROBES, judge, judge_clock, judge_timeout
-from tests.support.redis_server import Cluster, RedisServer, Sentinel
+from tests.support.redis_server import PROGRAM, Cluster, RedisServer, Sentinel
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -172,11 +172,11 @@ def test_a_server_that_reads_its_data_is_named(server: RedisServer, check: Check
             loading.command("SET", str(number), "x" * 10_000)
         assert loading.command("SAVE") == "+OK"
         loading.stop()
-        arguments = {"port": loading.port, "dir": loading._folder.name, "key-load-delay": 100_000, "save": "1 1"}
+        arguments = {"port": loading.port, "dir": loading.folder, "key-load-delay": 100_000, "save": "1 1"}
         words = [word for name, value in arguments.items() for word in (f"--{name}", *str(value).split())]
         words += ["--loading-process-events-interval-bytes", "1024"]
-        assert loading._program is not None
-        process = subprocess.Popen([loading._program, *words], stdout=subprocess.DEVNULL)
+        assert PROGRAM is not None
+        process = subprocess.Popen([PROGRAM, *words], stdout=subprocess.DEVNULL)
         try:
             eventually(lambda: _says(loading).startswith("-LOADING"))
             output = check([loading.url])

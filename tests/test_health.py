@@ -184,9 +184,7 @@ def test_an_event_loop_that_does_not_run_is_reported(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(uvicorn_server, "STUCK_AFTER", 0.5)
     with live() as server:
         assert server.server.health is Health.READY
-        session = server.server._uvicorn._session
-        assert session is not None
-        loop = session.clock.__self__  # type: ignore[attr-defined]  # a method of the loop
+        loop = server.session.clock.__self__  # type: ignore[attr-defined]  # a method of the loop
         loop.call_soon_threadsafe(time.sleep, 2)
         eventually(lambda: server.server.health is Health.STUCK)
         eventually(lambda: server.server.health is Health.READY)

@@ -56,6 +56,22 @@ class Parent(Supervisor[Process]):
     def pids(self) -> list[int]:
         return [slot.process.pid for slot in self._slots if slot.process is not None and slot.process.is_ready]
 
+    @property
+    def silences(self) -> list[float]:
+        """The seconds since each process last showed that it runs."""
+        return [slot.process.silence for slot in self._slots if slot.process is not None]
+
+    @property
+    def looked_at(self) -> float:
+        """When it last looked at its processes, by its own clock."""
+        return self._looked_at
+
+    def stop(self) -> None:
+        self._signal_pipe.notify(signal.SIGTERM)
+
+    def close(self) -> None:
+        self._signal_pipe.close()
+
     def value(self, name: str, *labels: str) -> object:
         return self.samples().values[name][labels]
 
@@ -69,9 +85,9 @@ def running(processes: int) -> Iterator[Parent]:
         eventually(lambda: len(parent.pids) == processes)
         yield parent
     finally:
-        parent._signal_pipe.notify(signal.SIGTERM)
+        parent.stop()
         thread.join()
-        parent._signal_pipe.close()
+        parent.close()
 
 
 @pytest.fixture(autouse=True)
@@ -123,8 +139,7 @@ def test_a_process_that_must_not_be_killed_is_reported_once(caplog: pytest.LogCa
         parent.kills = False
         (pid,) = parent.pids
         resume = suspend(pid)
-        (slot,) = parent._slots
-        eventually(lambda: slot.process is not None and slot.process.silence > 2 * supervisor.REPLACE_AFTER)
+        eventually(lambda: min(parent.silences) > 2 * supervisor.REPLACE_AFTER)
         assert len([text for text in caplog.messages if f"{pid} hangs" in text]) == 1
         assert parent.pids == [pid]
         resume()
@@ -133,9 +148,9 @@ def test_a_process_that_must_not_be_killed_is_reported_once(caplog: pytest.LogCa
 def test_a_supervisor_that_stood_still_itself_blames_nobody() -> None:
     with running(2) as parent:
         before = parent.pids
-        looked_at = parent._looked_at
+        looked_at = parent.looked_at
         parent.ahead = 100.0
-        eventually(lambda: parent._looked_at > looked_at + 101.0)
+        eventually(lambda: parent.looked_at > looked_at + 101.0)
         assert parent.pids == before
         assert parent.value("stuck_processes") == 0
 

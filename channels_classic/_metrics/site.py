@@ -23,7 +23,7 @@ def lost(losses: Losses) -> Samples:
 
 
 def layer_samples(layer: Any) -> Samples:
-    """Ask the layer what waits in it; without an answer, that is the answer."""
+    """Return what waits in the layer; without an answer, only that it is down."""
     samples = Samples()
     try:
         status = read(layer)

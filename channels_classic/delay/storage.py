@@ -38,7 +38,7 @@ class Storage:
                 if not (self._is_refusing and _is_stored(message)):
                     message.save(force_insert=True)
             except DataError as error:
-                # A value does not fit: it will be no better the next time.
+                # A value does not fit, and will not fit next time either.
                 self.drop(message, error)
             self._kept.pop(0)
         if self._is_refusing:

@@ -58,7 +58,7 @@ class _Failures:
         self._pause = min(self._pause * 2, _BACKOFF[1])
 
     def end(self) -> None:
-        """Log that all works again, if there was a failure."""
+        """Log that everything works again, if there was a failure."""
         if self._logged:
             logger.info("The delay server works again.")
             self._logged.clear()
@@ -177,7 +177,7 @@ class Worker:
         try:
             message.send(channel_layer=self.channel_layer)
         except (TypeError, ValueError) as error:
-            # It will be no better the next time, and would keep all others waiting.
+            # It would fail again next time, and keep all others waiting.
             self._storage.drop(message, error)
             message.delete()
         except Exception:

@@ -29,7 +29,7 @@ from channels_classic.layers.steps import AsyncConnection, Connection, PutBack, 
 T = TypeVar("T")
 
 BLOCK = 5.0
-"""Seconds for which `receive(block=True)` waits before it gives `(None, None)`."""
+"""Seconds for which `receive(block=True)` waits before it returns `(None, None)`."""
 
 BeforeRun = Callable[["BaseChannelLayer", Sequence[Step]], None]
 
@@ -42,7 +42,7 @@ class BaseChannelLayer(LegacyNames):
     """The methods of every channel layer.
 
     `expiry` and `group_expiry` are in seconds, `capacity` in unread messages per channel (for a process-local channel:
-    per client); `channel_capacity` maps patterns to capacities. Subclasses give connections.
+    per client); `channel_capacity` maps patterns to capacities. Subclasses provide connections.
     """
 
     ChannelFull = ChannelFull
@@ -76,7 +76,7 @@ class BaseChannelLayer(LegacyNames):
         self._returns: set[Task[None]] = set()
         self._multiplexers: dict[AbstractEventLoop, Multiplexer] = {}
 
-    # What a layer gives
+    # What a layer provides
 
     def connect(self) -> Connection:
         """A connection for one thread. Raises `LayerUnavailable`."""
@@ -296,11 +296,11 @@ class BaseChannelLayer(LegacyNames):
                 self.losses.count("broker", taken.queue, lost)
 
     def close(self) -> None:
-        """Close the connections nobody uses now; the layer can go on being used."""
+        """Close the connections that nobody uses now; the layer remains usable."""
         self._pool.close()
 
     async def close_async(self) -> None:
-        """Close the connections of the running event loop; the layer can go on being used."""
+        """Close the connections of the running event loop; the layer remains usable."""
         pool = self._multiplexers.pop(get_running_loop(), None)
         if pool is not None:
             await pool.close()

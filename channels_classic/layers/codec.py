@@ -198,7 +198,7 @@ def decode(payload: bytes) -> list[Any]:
     except TypeError as error:  # a dict whose keys cannot be hashed
         raise ValueError(str(error)) from error
     if type(fields) is not list or not fields or type(kind := fields[0]) is not int:
-        raise ValueError("expected a list that begins with the kind of the payload")
+        raise ValueError("a payload must be a list that begins with its kind")
     is_valid = _IS_VALID.get(kind)
     try:
         if is_valid is None or is_valid(fields):

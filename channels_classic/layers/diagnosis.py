@@ -12,19 +12,19 @@ from channels_classic.layers.programs import ANNOUNCE_INTERVAL
 from channels_classic.layers.status import Status, WorkerStatus
 
 SILENT_AFTER = 2.5 * ANNOUNCE_INTERVAL
-"""Seconds since its last announcement after which a program is not what it should be."""
+"""Seconds since its last announcement after which a program counts as silent."""
 
 SLOW_AFTER = 1
 """Seconds that a message may wait for a worker, or in an inbox for its interface server."""
 
 NORMAL = {"unknown"}
-"""Kinds of loss that need no look: clients leave while messages are on their way to them."""
+"""Kinds of loss that need no attention: clients leave while messages are on their way to them."""
 
 MOST_ALIKE = 3
 """Most sentences about one kind of problem, and most names in a sentence or a cell."""
 
 LONG_INBOX = 1000
-"""Entries of an inbox that are more than one moment's."""
+"""Entries of an inbox that are more than a burst."""
 
 
 def problems(status: Status) -> list[str]:

@@ -28,7 +28,7 @@ SECONDS = 300.0
 """Seconds for which a group keeps a message, unless it says otherwise."""
 
 EVERYTHING = "0"
-"""The cursor from which on everything that is kept comes."""
+"""The cursor for everything that is kept."""
 
 ALL, HEAD, NOWHERE = 0, -1, -2
 """Lives that no cursor has: for everything that is kept, for nothing of it, and for an invalid cursor."""
@@ -65,7 +65,7 @@ def make_retention(keep: Any, seconds: Any) -> Retention:
 
 
 def parse_cursor(text: Any) -> Cursor:
-    """Return the cursor that a client gave; what no layer made is one whose messages are gone. Raises `TypeError`."""
+    """Return the cursor that a client gave; one that no layer made is NOWHERE. Raises `TypeError`."""
     if not isinstance(text, str):
         raise TypeError(f"after={text!r} is of type {type(text).__name__}: expected a cursor, which is text.")
     if text == EVERYTHING:
@@ -75,7 +75,7 @@ def parse_cursor(text: Any) -> Cursor:
 
 
 def parse_start(after: Any, keep: int) -> Cursor:
-    """Return from where a member is served: without a cursor from now on, or from the one message that is kept."""
+    """Return where to start serving a member: without a cursor from now on, or from the one message that is kept."""
     if after is not None:
         return parse_cursor(after)
     return Cursor(ALL, 0) if keep == 1 else Cursor(HEAD, 0)

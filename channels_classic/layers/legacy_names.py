@@ -28,7 +28,7 @@ class LegacyNames:
         return bool(names.check_receivable(name) if receive else names.check_channel(name))
 
     def valid_channel_names(self, channels: Sequence[str], receive: bool = False) -> bool:
-        """Check a list of channels as `valid_channel_name` does. Raises `AssertionError` for an empty or no list."""
+        """Check channels as `valid_channel_name` does. Raises `AssertionError` for anything but a non-empty list."""
         if not isinstance(channels, list) or not channels:
             raise AssertionError(f"The channels are {channels!r}: expected a list with at least one name.")
         return all(self.valid_channel_name(name, receive) for name in channels)

@@ -33,4 +33,4 @@ LIMITS: Mapping[str, str] = {
 """Each limit, and what it means."""
 
 WORRYING = {"refused 503", "request 503", "handshake 503", "cut_off stalled", "cut_off memory"}
-"""Those that say something of the site; others are reached by a client that is slow, wrong or hostile."""
+"""Those that point to a problem of the site; others are reached by clients that are slow, wrong or hostile."""

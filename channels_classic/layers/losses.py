@@ -134,7 +134,7 @@ class Losses:
             return [(kind, name, number) for (kind, name), number in self._by_channel.items() if number > 0]
 
     def report_again(self, counts: Iterable[Count]) -> None:
-        """Take counts back that the layer refused."""
+        """Count again, as unreported, what the layer refused."""
         with self._lock:
             for kind, name, number in counts:
                 self._unreported[kind, name] += number

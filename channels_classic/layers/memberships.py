@@ -1,6 +1,6 @@
 """The members of groups in a layer of plain data: by inbox, with versions, and the inboxes that are alive.
 
-The half of a `Store` that queues do not concern. It runs steps too; its caller holds the lock.
+The half of a `Store` that has nothing to do with queues. It runs steps too; its caller holds the lock.
 """
 
 from __future__ import annotations
@@ -58,6 +58,11 @@ class _Owned:
     deadline: float = 0.0
     found_dead: bool = False
 
+    @property
+    def known_version(self) -> int:
+        """The version, or 0 without members."""
+        return self.version if self.members else 0
+
 
 @dataclass(slots=True)
 class _Group:
@@ -85,7 +90,7 @@ class Memberships:
         self.groups: dict[str, _Group] = {}
         self.owners: dict[str, _Owner] = {}
         self._presence = Presence(clock)
-        # Versions never repeat, also not after another store took the place of this one: it begins at a later time.
+        # Versions never repeat, not even after another store took the place of this one: it begins at a later time.
         self._versions = count(time.time_ns() // 1000)
         self.histories = Histories(clock, self._versions.__next__)
 
@@ -109,7 +114,7 @@ class Memberships:
             group.channels.update(dict.fromkeys(step.members, now))
             return Change(0, 0)
         owned = group.owned.setdefault(step.inbox, _Owned())
-        previous = owned.version if owned.members else 0
+        previous = owned.known_version
         owned.deadline = now + self.group_expiry
         owned.left.difference_update(step.members)
         if not owned.members.issuperset(step.members):
@@ -125,12 +130,12 @@ class Memberships:
         ]
         if step.inbox and any(appeared) and change.previous == change.version:
             owned = self.groups[step.group].owned[step.inbox]
-            self._change(owned)  # its owner is to hear of it
+            self._change(owned)  # so that its owner learns of it
             change = Change(change.previous, owned.version)
         return change
 
     def restore_identities(self, step: RestoreIdentities) -> None:
-        owned = self.groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
+        owned = self._find(step)
         for member, identity in step.members.items():
             if member in owned.members and not self._presence.has(step.group, step.inbox, member):
                 self._presence.appear(step.group, step.inbox, member, Identity(*identity), step.announce)
@@ -160,7 +165,7 @@ class Memberships:
             self._forget_if_empty(step.group)
             return Change(0, 0)
         owned = group.owned.get(step.inbox, _Owned())
-        previous = owned.version = owned.version if owned.members else 0
+        previous = owned.version = owned.known_version
         for member in step.members:
             owned.starts.pop(member, None)
         if not owned.members.isdisjoint(step.members):
@@ -197,26 +202,26 @@ class Memberships:
         return Recorded(self.lookup(Lookup(step.group)), life, position)
 
     def read_history(self, step: ReadHistory) -> History:
-        owned = self.groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
+        owned = self._find(step)
         return self.histories.read(step)._replace(is_member=not step.inbox or step.member in owned.members)
 
     def set_start(self, step: SetStart) -> Start:
         start = Start(step.life, step.position, step.last)
         if step.life == HEAD:
             start = Start(*self.histories.read(ReadHistory(step.group, HEAD, 0))[:2], step.last)
-        owned = self.groups.setdefault(step.group, _Group()).owned.setdefault(step.inbox, _Owned())
+        owned = self._find_or_add(step)
         owned.starts[step.member] = start
         owned.deadline = max(owned.deadline, self.clock() + self.group_expiry)
         return start
 
     def members(self, step: Members) -> Roster:
-        owned = self.groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
-        version = owned.version if owned.members else 0
+        owned = self._find(step)
         identities = dict(self._presence.here(step.group, step.inbox))
-        return Roster(version, list(owned.members), self._is_restored(step.inbox), identities, dict(owned.starts))
+        restored = self._is_restored(step.inbox)
+        return Roster(owned.known_version, list(owned.members), restored, identities, dict(owned.starts))
 
     def member_count(self, step: MemberCount) -> int:
-        return len(self.groups.get(step.group, _Group()).owned.get(step.inbox, _Owned()).members)
+        return len(self._find(step).members)
 
     def renew(self, step: Renew) -> None:
         owned = self.groups.get(step.group, _Group()).owned.get(step.inbox)
@@ -226,15 +231,21 @@ class Memberships:
     def restore(self, step: Restore) -> None:
         if self._is_restored(step.inbox):
             return
-        owned = self.groups.setdefault(step.group, _Group()).owned.setdefault(step.inbox, _Owned())
+        owned = self._find_or_add(step)
         owned.members.update(member for member in step.members if member not in owned.left)
         self._change(owned)
         owned.deadline = self.clock() + self.group_expiry
         self._forget_if_empty(step.group, step.inbox)
 
     def audit(self, step: Audit) -> Audited:
-        owned = self.groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
-        return Audited(owned.version if owned.members else 0, 0, len(self._presence.here(step.group, step.inbox)))
+        return Audited(self._find(step).known_version, 0, len(self._presence.here(step.group, step.inbox)))
+
+    def _find(self, step: Any) -> _Owned:
+        """Return what is stored of an inbox in a group; where that is nothing, an empty one that is not stored."""
+        return self.groups.get(step.group, _Group()).owned.get(step.inbox, _Owned())
+
+    def _find_or_add(self, step: Any) -> _Owned:
+        return self.groups.setdefault(step.group, _Group()).owned.setdefault(step.inbox, _Owned())
 
     def _drop_lapsed(self, name: str) -> None:
         group = self.groups.get(name)

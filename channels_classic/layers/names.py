@@ -35,13 +35,7 @@ _LETTERS = string.ascii_letters + string.digits
 @lru_cache(maxsize=4096)
 def check_channel(name: str) -> str:
     """Return `name` if it is a channel that can be sent to; otherwise raise `InvalidChannelName` (a `TypeError`)."""
-    if not isinstance(name, str):
-        raise InvalidChannelName(name, f"it is {type(name).__name__}")
-    if len(name) > MAX_LENGTH:
-        raise InvalidChannelName(name, f"it has {len(name)} characters")
-    if not _CHANNEL.fullmatch(name):
-        raise InvalidChannelName(name)
-    return name
+    return _check(name, _CHANNEL, InvalidChannelName)
 
 
 @lru_cache(maxsize=4096)
@@ -62,12 +56,16 @@ def check_receivable(name: str) -> str:
 @lru_cache(maxsize=4096)
 def check_group(name: str) -> str:
     """Return `name` if it is a legal group name; otherwise raise `InvalidGroupName` (a `TypeError`)."""
+    return _check(name, _GROUP, InvalidGroupName)
+
+
+def _check(name: str, grammar: re.Pattern[str], error: type[InvalidChannelName] | type[InvalidGroupName]) -> str:
     if not isinstance(name, str):
-        raise InvalidGroupName(name, f"it is {type(name).__name__}")
+        raise error(name, f"it is {type(name).__name__}")
     if len(name) > MAX_LENGTH:
-        raise InvalidGroupName(name, f"it has {len(name)} characters")
-    if not _GROUP.fullmatch(name):
-        raise InvalidGroupName(name)
+        raise error(name, f"it has {len(name)} characters")
+    if not grammar.fullmatch(name):
+        raise error(name)
     return name
 
 

@@ -150,7 +150,7 @@ class Planner:
     def foreign(group: str, found: Audience) -> list[Members]:
         """Return the questions that `audience` needs: for members of inboxes that read no envelopes of this release.
 
-        Who is a member is stored in the same way by every release, or programs of two releases would undo each other's
+        Every release stores memberships in the same way: otherwise programs of two releases would undo each other's
         changes.
         """
         return [Members(group, inbox) for inbox in found.inboxes if is_owned(inbox) and not is_managed(inbox)]
@@ -240,7 +240,7 @@ class Planner:
         """Return the step that tells the owner of a client that the client joined or left a group.
 
         Without a change there is nothing to tell. A hint may be lost: its owner notices by the versions. An owner of
-        another release, which may not read it, notices so too.
+        another release, which may not read it, does likewise.
         """
         inbox, local = split(channel)
         if change.previous == change.version or not is_managed(inbox):

@@ -110,10 +110,16 @@ class Presence:
         self._forget_if_empty(group, inbox)
 
     def _end(self, group: str, identity: Identity, grace: float) -> None:
-        self._sockets[group, identity.who] -= 1
-        if not self._sockets[group, identity.who]:
-            del self._sockets[group, identity.who]
+        if self._remove_socket(group, identity.who):
             self._notify(False, group, identity, grace)
+
+    def _remove_socket(self, group: str, who: str) -> bool:
+        """Count one socket of somebody less; return True if it was the last one."""
+        self._sockets[group, who] -= 1
+        if self._sockets[group, who]:
+            return False
+        del self._sockets[group, who]
+        return True
 
     def _notify(self, arrived: bool, group: str, identity: Identity, delay: float) -> None:
         if self._is_listening and len(self._notices) < MOST_NOTICES:
@@ -131,7 +137,7 @@ class Presence:
             self._groups.pop(group, None)
 
     def has(self, group: str, inbox: str, member: str) -> bool:
-        """Return True if it is known who a member is."""
+        """Return True if a member has an identity."""
         return member in self.here(group, inbox)
 
     def here(self, group: str, inbox: str) -> Mapping[str, Identity]:
@@ -155,10 +161,7 @@ class Presence:
         for inbox, members in list(self._groups.get(group, {}).items()):
             lapsed = [name for name in members if (name not in unowned if not inbox else inbox not in kept)]
             for name in lapsed:
-                identity = members.pop(name)
-                self._sockets[group, identity.who] -= 1
-                if not self._sockets[group, identity.who]:
-                    del self._sockets[group, identity.who]
+                self._remove_socket(group, members.pop(name).who)
             self._forget_if_empty(group, inbox)
 
     def take(self, count: int, is_alive: Callable[[str], bool]) -> list[Notice]:

@@ -99,7 +99,7 @@ class History(NamedTuple):
     """The messages that a group keeps after a position; None if some of them are gone.
 
     `life` is the number of these positions, which no other group has and no earlier data had; `head` is the last one.
-    `is_member` is False if the member that was asked about is none now.
+    `is_member` is False if the client that was asked about is not a member now.
     """
 
     life: int

@@ -1,4 +1,4 @@
-"""Random choices of our own. The module-wide generator is the project's, which may have seeded it and counts on it."""
+"""Random choices of our own. The module-wide generator is the project's, which may have seeded it and rely on that."""
 
 from __future__ import annotations
 

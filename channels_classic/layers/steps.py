@@ -4,7 +4,7 @@ Everything above (`base`, `planner`) turns sends, groups and reads into steps; e
 this process, a store behind a Unix socket, or scripts in Redis. Steps know nothing of messages: an entry's payload is
 bytes. `results` has what they return.
 
-They are named tuples, of which thirty are made at each start in the time of three dataclasses; those with a `count`,
+They are named tuples: thirty of these are defined at each start in the time of three dataclasses. Those with a `count`,
 which is a method of tuples, or without a field are dataclasses.
 """
 

@@ -13,8 +13,8 @@ import pytest
 from django.contrib.staticfiles import finders
 from django.templatetags.static import static
 
-from channels_classic.interface_server.cursors import MOST_CHARACTERS, PROTOCOL, cursors_of
-from tests.support.bridge_server import BridgeServer
+from channels_classic.interface_server.cursors import MOST_CHARACTERS, PROTOCOL
+from tests.support.bridge_server import BridgeServer, offered, recorded
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -54,37 +54,8 @@ def server() -> Iterator[BridgeServer]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def tab(browser: Browser) -> Iterator[Page]:
-    """A tab for all tests: a new one for each costs a process of the browser."""
-    context = browser.new_context()
-    yield context.new_page()
-    context.close()
-
-
-@pytest.fixture
-def page(tab: Page, server: BridgeServer) -> Iterator[Page]:
-    """The tab with the page of the server, whose origin no other test has."""
-    tab.goto(server.url)
-    yield tab
-    tab.unroute_all()
-    tab.goto("about:blank")
-
-
-def recorded(page: Page, count: int) -> Any:
-    """Return what the page has recorded, when there are at least `count` entries."""
-    page.wait_for_function("(count) => recorded.length >= count", arg=count)
-    return page.evaluate("recorded")
-
-
 def wait_for_state(page: Page, state: str) -> None:
     page.wait_for_function("(state) => connection.state === state", arg=state)
-
-
-def offered(connection: Any) -> tuple[str, dict[str, str] | None]:
-    """The first sub-protocol that a page offers, and the cursors in the second one, as our server reads them."""
-    protocols = connection.request.headers["Sec-WebSocket-Protocol"].split(", ")
-    return protocols[0], cursors_of(protocols)
 
 
 def test_the_module_is_a_static_file() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
 from channels_classic.interface_server.config import ClientLimits
+from channels_classic.interface_server.layer.session import LayerSession
 from channels_classic.interface_server.server.listen import Listen
 from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.base import BaseChannelLayer
@@ -33,6 +34,25 @@ class Live:
         self.server = server
         self.layer = layer
         self.port: int = server.sockets[0].getsockname()[1]
+
+    # The server
+
+    @property
+    def session(self) -> LayerSession:
+        """Its session with the layer."""
+        session = self.server._uvicorn._session
+        assert session is not None
+        return session
+
+    @property
+    def connections(self) -> Collection[Any]:
+        """The protocols of its open connections."""
+        return self.server._uvicorn.server_state.connections
+
+    @property
+    def handshakes(self) -> int:
+        """The number of connections that have no protocol yet."""
+        return sum(accepting.handshakes for accepting in self.server._uvicorn.servers)
 
     # The worker
 

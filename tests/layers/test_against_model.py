@@ -62,6 +62,8 @@ class Model:
     versions: dict[str, int] = field(default_factory=dict)
     found_dead: set[str] = field(default_factory=set)
     left: dict[str, set[str]] = field(default_factory=lambda: {group: set() for group in GROUPS})
+    noted: dict[str, set[str]] = field(default_factory=lambda: {group: set() for group in GROUPS})
+    """Discarded from a group where their owner had nobody: Redis, whose keys may be lost, does not restore them."""
     alive: bool = False
     restored: bool = False
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -232,6 +234,7 @@ class LayerMachine(RuleBasedStateMachine):
         self.model.members[group].add(member)
         if member in OWNED:
             self.model.left[group].discard(member)
+            self.model.noted[group].discard(member)
         self.change("group_add", Kind.JOINED, layer, face, group, member, before)
 
     @rule(layer=layer, face=face, group=groups, member=members)
@@ -240,6 +243,8 @@ class LayerMachine(RuleBasedStateMachine):
         self.model.members[group].discard(member)
         if member in OWNED and not self.model.restored:
             self.model.left[group].add(member)
+        elif not before & {*OWNED}:
+            self.model.noted[group].add(member)
         self.change("group_discard", Kind.LEFT, layer, face, group, member, before)
 
     def change(
@@ -314,6 +319,9 @@ class LayerMachine(RuleBasedStateMachine):
 
     @rule(group=groups, owned=st.sets(st.sampled_from(OWNED), min_size=1))
     def restore(self, group: str, owned: set[str]) -> None:
+        owned -= self.model.noted[group]
+        if not owned:
+            return
         self.owner.run([Renew(group, self.inbox), Restore(group, self.inbox, sorted(owned))])
         if not self.model.restored:
             self.model.members[group] |= owned - self.model.left[group]
@@ -350,6 +358,7 @@ class LayerMachine(RuleBasedStateMachine):
         for group in GROUPS:
             self.model.members[group].clear()
             self.model.left[group].clear()
+            self.model.noted[group].clear()
         if self.model.alive:
             self.hint(Kind.FORGET)
 

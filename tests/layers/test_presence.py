@@ -27,6 +27,7 @@ from channels_classic.layers.steps import (
     TakeNotices,
 )
 from channels_classic.layers.store import Store
+from tests.support.clock import Clock
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
 from tests.worker.harness import drain, make_worker, running
@@ -171,13 +172,6 @@ def test_info_is_encrypted_where_messages_are(redis_server: RedisServer) -> None
 
 
 # The data of the memory layer, on a clock of the test's own
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

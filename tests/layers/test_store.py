@@ -29,20 +29,13 @@ from channels_classic.layers.steps import (
     Take,
 )
 from channels_classic.layers.store import Store, Watch
+from tests.support.clock import Clock
 
 GROUP_EXPIRY = 50.0
 QUEUES = ["chat", "news", "a!", "b!"]
 INBOXES = ["a!", "b!"]
 GROUPS = ["g", "h"]
 MEMBERS = ["1", "2", "3"]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

@@ -108,7 +108,7 @@ def read_nothing(server: Live) -> None:
         def closed() -> bool:
             with suppress(ChannelFull):
                 server.layer.send(str(delivery.reply_channel), {"bytes": b"x" * 200_000})
-            return bool(server.server._uvicorn._session and server.server._uvicorn._session.stats.cut_off)
+            return bool(server.session.stats.cut_off)
 
         eventually(closed)
         server.report(delivery)
@@ -133,13 +133,13 @@ def read_no_response(server: Live) -> None:
         for number in range(10):
             part = {"content": b"x" * 1_000_000, "more_content": True, **({"status": 200} if not number else {})}
             server.layer.send(str(delivery.reply_channel), part)
-        eventually(lambda: server.server._uvicorn._session and server.server._uvicorn._session.stats.cut_off)
+        eventually(lambda: server.session.stats.cut_off)
 
 
 def one_too_many(server: Live) -> None:
     with server.raw() as first:
         first.sendall(b"GET")
-        eventually(lambda: len(server.server._uvicorn.server_state.connections) == 1)
+        eventually(lambda: len(server.connections) == 1)
         ask(server)
 
 

@@ -10,18 +10,35 @@ import threading
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
+from channels_classic.interface_server.cursors import cursors_of
 from tests.support.waiting import scaled
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 TIMEOUT = scaled(10)
 """Seconds that a test waits for a socket or a frame."""
 
 PAGE = b'<!doctype html><script src="/websocketbridge.js"></script>'
+
+
+def recorded(page: Page, count: int) -> Any:
+    """Return the list `recorded` of a page, when there are at least `count` entries."""
+    page.wait_for_function("(count) => recorded.length >= count", arg=count)
+    return page.evaluate("recorded")
+
+
+def offered(connection: Any) -> tuple[str, dict[str, str] | None]:
+    """Return the first sub-protocol that a page offers, and the cursors in the second, as an interface server does."""
+    protocols = connection.request.headers["Sec-WebSocket-Protocol"].split(", ")
+    return protocols[0], cursors_of(protocols)
 
 
 class BridgeServer:

@@ -11,7 +11,6 @@ and a report that travels with the text "new outcome" has an outcome of which th
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 import sys
 import time
@@ -25,6 +24,7 @@ from channels_classic.layers import codec, names, planner
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.redis import RedisChannelLayer
+from tests.support.client import FakeClient
 
 NEW_KIND, NEW_OUTCOME = 42, 99
 
@@ -33,7 +33,6 @@ def become_next_release() -> None:
     """Change what this process writes."""
     names.WIRE_VERSION = 3
     names._MANAGED = re.compile(r"interface\.v3\.[A-Za-z0-9]+!")
-    names.MANAGED_PREFIX = planner.MANAGED_PREFIX = "interface.v3."  # type: ignore[attr-defined]  # imported there
     planner.encode_message = _encode_message  # type: ignore[attr-defined]  # imported there
 
 
@@ -49,42 +48,23 @@ def say(*words: object) -> None:
     sys.stdout.flush()
 
 
-class Client:
+class Client(FakeClient):
     """A client that prints what it gets."""
 
-    slot: int | None = None
-    local = "me"
-
     def __init__(self) -> None:
+        super().__init__("me")
         self.reported = asyncio.Event()
 
-    def reply(self, message: Mapping[str, Any]) -> None:
+    def reply(self, message: Any) -> None:
         say("got", message.get("text"))
 
     def broadcast(self, broadcast: Broadcast) -> None:
         self.reply(broadcast.message)
 
-    is_open = True
-
-    def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
-        """Nothing recovers."""
-
-    def is_in_turn(self, token: str) -> bool:
-        return True
-
-    def report(self, token: str, outcome: Outcome) -> None:
+    def report(self, token: str, outcome: Any) -> None:
         if outcome is not Outcome.RUNNING:
             say("report", token, outcome.name)
             self.reported.set()
-
-    def layer_restored(self) -> None:
-        """Nothing waits."""
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-    def due(self, now: float) -> float:
-        return math.inf
 
 
 async def interface(url: str, texts: Sequence[str]) -> None:

@@ -1,14 +1,13 @@
-"""Tests of what the worker thread and the monitor may do to a batch."""
+"""A batch, as the worker thread and the watchdog use it."""
 
 from __future__ import annotations
-
-import time
 
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Delivery
 from channels_classic.layers.results import Item
 from channels_classic.worker.batch import COLLECT_TIME, Batch
 from channels_classic.worker.result import ConsumerResult
+from tests.support.clock import Clock
 
 
 def delivery(number: int) -> Delivery:
@@ -23,18 +22,21 @@ def numbers(deliveries: list[Delivery]) -> list[int]:
     return [delivery.message["n"] for delivery in deliveries]
 
 
+clock = Clock()
+
+
 def filled(count: int) -> Batch:
-    batch = Batch(time.monotonic)
+    batch = Batch(clock)
     batch.fill([delivery(number) for number in range(count)])
     return batch
 
 
 def later() -> float:
-    return time.monotonic() + 1
+    return clock() + 1
 
 
 def earlier() -> float:
-    return time.monotonic() - 1
+    return clock() - 1
 
 
 def test_messages_are_started_in_order_and_then_the_thread_is_idle() -> None:
@@ -46,7 +48,7 @@ def test_messages_are_started_in_order_and_then_the_thread_is_idle() -> None:
     assert batch.running() == (None, None)
 
 
-def test_what_was_not_started_is_surrendered_in_order_when_the_thread_is_busy_for_long() -> None:
+def test_what_was_not_started_is_stolen_in_order_when_the_thread_is_busy_for_long() -> None:
     batch = filled(3)
     batch.start()
     assert batch.steal(earlier()) == ([], [])
@@ -55,13 +57,13 @@ def test_what_was_not_started_is_surrendered_in_order_when_the_thread_is_busy_fo
     assert batch.start() is None
 
 
-def test_a_message_that_was_started_is_never_surrendered() -> None:
+def test_a_message_that_was_started_is_never_stolen() -> None:
     batch = filled(1)
     batch.start()
     assert batch.steal(later()) == ([], [])
 
 
-def test_what_was_not_written_is_surrendered_once() -> None:
+def test_what_was_not_written_is_stolen_once() -> None:
     batch = filled(2)
     batch.start()
     batch.end(result(0))
@@ -76,7 +78,7 @@ def test_endings_are_collected_for_a_moment() -> None:
     batch = filled(3)
     batch.start()
     assert not batch.end(result(0))
-    time.sleep(COLLECT_TIME)
+    clock.now += 1.001 * COLLECT_TIME
     batch.start()
     assert batch.end(result(1))
     assert len(batch.ended()) == 2
@@ -87,11 +89,11 @@ def test_endings_are_collected_for_a_moment() -> None:
 def test_a_slow_consumer_is_written_at_once() -> None:
     batch = filled(1)
     batch.start()
-    time.sleep(COLLECT_TIME)
+    clock.now += 1.001 * COLLECT_TIME
     assert batch.end(result(0))
 
 
-def test_nothing_is_surrendered_while_the_layer_is_away() -> None:
+def test_nothing_is_stolen_while_the_layer_is_down() -> None:
     batch = filled(3)
     batch.start()
     batch.pause()

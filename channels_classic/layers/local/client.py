@@ -1,4 +1,4 @@
-"""The way of a client to the host of the local layer: a Unix socket, from a thread or from an event loop.
+"""The connections of clients to the host of the local layer: Unix sockets, for a thread or for an event loop.
 
 Steps go out, results come back in their order. What a host held when it ended is lost; nothing is ever sent twice.
 """
@@ -253,7 +253,7 @@ class _Stream(asyncio.Protocol):
             self._done.set_exception(asyncio.TimeoutError())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's own are none by inheritance
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         self._unpacker.feed(data)
@@ -263,7 +263,7 @@ class _Stream(asyncio.Protocol):
             self._done.set_result(answers)
 
     def has_ended(self) -> bool:
-        """Return whether the host has ended the connection. An event loop that was busy may not know it yet."""
+        """Return True if the host has ended the connection. An event loop that was busy may not know it yet."""
         return self.ended or has_input(self.transport.get_extra_info("socket").fileno())
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -1,7 +1,7 @@
 """The host of the local layer: a store served over a Unix socket, from the event loop of one interface server.
 
-In come frames of steps from the clients on this machine, out go their results. What a step does is the store's affair;
-which process hosts is decided by a `Claim`, which ends with the process, whatever ends it.
+Frames of steps come in from the clients on this machine, their results go out. The store carries the steps out; a
+`Claim` decides which process hosts, and ends with the process, whatever ends it.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class _Session(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
         self.number = transport.get_extra_info("socket").fileno()
         user = _user_of(self.number)
         if user != os.geteuid():
@@ -188,7 +188,7 @@ class _Session(asyncio.Protocol):
         self._guard(lambda: self._read(data))
 
     def _guard(self, act: Callable[[], object]) -> None:
-        """Do what `act` does, then run what can be run. Whatever comes of it is the end of this client alone."""
+        """Do what `act` does, then run what can be run. Whatever that raises ends this client alone."""
         try:
             act()
             self._advance()

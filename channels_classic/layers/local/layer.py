@@ -2,7 +2,7 @@
 
 Used where no other layer is named: nothing to install, nothing to configure. The first interface server of a project
 that starts becomes the host; everything else is a client. When the host ends, messages end with it. Another interface
-server that runs takes its place as soon as it misses it, and each writes the groups of its own clients again.
+server takes its place as soon as it notices that, and each writes the groups of its own clients again.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ def encode_step(step: Step | Lose) -> bytes:
 def decode_step(frame: Any) -> Step | Lose | StepRefused | None:
     """Return the step in a frame; None for a wake-up, a refusal for a code of later releases. Raises `ValueError`."""
     if not isinstance(frame, list) or not frame or not isinstance(frame[0], int):
-        raise ValueError("expected a list that begins with the code of a step")
+        raise ValueError("a frame must be a list that begins with the code of a step")
     code, *fields = frame
     if code == _WAKE:
         return None

@@ -1,7 +1,7 @@
 """The Redis layer: several hosts, workers that come and go, interface servers that stay.
 
-`shard` turns steps into commands, `connection` carries them, `routes` says which of several shards does what, `sharded`
-talks to all of them, `layer` is what the settings name.
+`commands` turns steps into commands, `replies` turns replies into results, `connection` carries both. `routes` decides
+which of several shards does what, `sharded` talks to all of them. `layer` is what the settings name.
 """
 
 from __future__ import annotations

@@ -25,11 +25,11 @@ MAX_SHARDS = 1000
 class RedisClusterChannelLayer(RedisChannelLayer):
     """A channel layer in a Redis Cluster.
 
-    `hosts` are some of its nodes, from which the others are found. `shards` is over how many hash tags keys are spread,
-    evenly over the slots: as many as there are masters. Every process of a deployment gives the same number, which
-    stays as it is when nodes come and go. The other arguments are those of `RedisChannelLayer`. A planned fail-over
-    (`CLUSTER FAILOVER`) keeps the messages that wait in its shard, any other drops them. Where masters have no replicas
-    set `cluster-require-full-coverage no`: otherwise one that is lost stops all.
+    `hosts` are some of its nodes, from which the others are found. `shards` is the number of hash tags over which keys
+    are spread, evenly over the slots: as many as there are masters. Every process of a deployment gives the same
+    number, which stays as it is when nodes come and go. The other arguments are those of `RedisChannelLayer`. A planned
+    fail-over (`CLUSTER FAILOVER`) keeps the messages that wait in its shard, any other drops them. Where masters have
+    no replicas set `cluster-require-full-coverage no`: otherwise one that is lost stops all.
     """
 
     def __init__(

@@ -236,20 +236,24 @@ class CommandBuilder:
             return [LEAVE_CHANNELS([self.keys.channels(step.group), self.keys.notices], step.group, *step.members)]
         return self._group(LEAVE, step, "1" if step.gone else "0", *step.members)
 
+    def _audience(self, group: str) -> tuple[int, str, str]:
+        """Return the arguments by which audience.lua finds the receivers in a group."""
+        return self.membership, self.keys.alive(""), self.keys.members(group, "")
+
     def _lookup(self, step: Lookup) -> list[Command]:
         keys = [self.keys.group(step.group), self.keys.channels(step.group)]
-        return [LOOKUP(keys, self.membership, self.keys.alive(""), self.keys.members(step.group, ""))]
+        return [LOOKUP(keys, *self._audience(step.group))]
 
     def _publish(self, step: Publish) -> list[Command]:
         if not step.direct or not isinstance(self.cipher, Plain):
             # A script cannot write the version into what is encrypted.
             return self._lookup(Lookup(step.group))
         keys = [self.keys.group(step.group), self.keys.channels(step.group), self.keys.epoch, self.keys.counters]
-        where = (self.membership, self.keys.alive(""), self.keys.members(step.group, ""))
         starts = (self.keys.queue(""), self.keys.quotas(""))
         bounds = (INBOX_ENTRIES, QUEUE_BYTES, QUOTAS_FROM)
         entry = (step.quota_key, step.limit, milliseconds(step.ttl), step.reading)
-        return [PUBLISH(keys, *where, *starts, *bounds, *entry, *step.envelope, step.apart, *step.apart_envelope)]
+        sent = (*entry, *step.envelope, step.apart, *step.apart_envelope)
+        return [PUBLISH(keys, *self._audience(step.group), *starts, *bounds, *sent)]
 
     def _history_keys(self, group: str) -> list[str]:
         by_group = (self.keys.history(group), self.keys.kept(group))
@@ -261,11 +265,10 @@ class CommandBuilder:
         return max(self.membership, milliseconds(SECONDS_LIMIT))
 
     def _record(self, step: Record) -> list[Command]:
-        where = (self.membership, self.keys.alive(""), self.keys.members(step.group, ""))
         bounds = (self._positions, step.keep, milliseconds(step.seconds), BYTES_LIMIT)
         payload = self.cipher.encrypt(step.payload, KEPT + step.group)
         message = (step.name, "1" if step.again else "0", payload)
-        return [RECORD(self._history_keys(step.group), *where, *bounds, *message)]
+        return [RECORD(self._history_keys(step.group), *self._audience(step.group), *bounds, *message)]
 
     def _read_history(self, step: ReadHistory) -> list[Command]:
         keys = [*self._history_keys(step.group), self.keys.members(step.group, step.inbox)]

@@ -1,4 +1,4 @@
-"""Proof that a server that was promoted misses nothing which the former master did: then the epoch goes on.
+"""Proof that a server that was promoted misses nothing which the former master did: then the epoch continues.
 
 A promoted replica does not know whether it has seen everything, but the former master does once it follows. Redis lets
 it continue with the new master's stream only if its own history is a part of the new one's; otherwise, if it has done
@@ -35,6 +35,7 @@ UNPROVEN = "-"
 """Tells the script that no proof came."""
 
 Info = Mapping[str, str]
+"""The fields of a reply to `INFO`."""
 
 
 class Former(NamedTuple):
@@ -49,9 +50,9 @@ class Former(NamedTuple):
         return f"{self.server}:{self.lineage}"
 
 
-def parse(info: bytes) -> Info:
-    """Return the fields of an answer to `INFO`."""
-    return dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+def fields_of(info: bytes) -> Info:
+    """Return the fields of a reply to `INFO`."""
+    return dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
 
 
 def replicas(info: Info) -> Iterator[dict[str, Any]]:
@@ -95,7 +96,7 @@ def _ask(raw: Any) -> Info:
         found: dict[str, str] = {}
         for section in ("server", "replication"):
             raw.send_command("INFO", section)
-            found |= parse(raw.read_response(disable_decoding=True))
+            found |= fields_of(raw.read_response(disable_decoding=True))
         return found
     finally:
         raw.disconnect()

@@ -220,7 +220,7 @@ def _from_dict(given: Mapping[str, Any]) -> Host:
 def _port(port: Any) -> int:
     number = int(port) if isinstance(port, str) and port.isdecimal() else port
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 65536:
-        raise ValueError(f"{port!r} in `hosts` is not a port: expected a number from 1 to 65535.")
+        raise ValueError(f"The port {port!r} in `hosts` is not valid: expected a number from 1 to 65535.")
     return number
 
 

@@ -21,9 +21,10 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector, described, error_code, next_step
 from channels_classic.layers.redis.endpoint import RedisEndpoint
+from channels_classic.layers.redis.handover import fields_of
 from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.redis.layer import RedisChannelLayer
-from channels_classic.layers.redis.protocol import LOST, fields_of, is_too_old
+from channels_classic.layers.redis.protocol import LOST, is_too_old
 from channels_classic.layers.steps import Entry, Push, Retire, Take
 
 SHORT_TIMEOUT = 60
@@ -43,7 +44,7 @@ PROBES = """
 
 
 class Problem(Enum):
-    """Kinds of what an inspection finds."""
+    """Kinds of findings."""
 
     UNREACHABLE = "there is no connection"
     REFUSED = "the server answers with an error"
@@ -130,7 +131,7 @@ class _Server:
 
 
 def _look_at(server: _Server, found: Inspection, as_cluster: bool) -> None:
-    """Read what the server says of itself; where the user may not ask, that is found out with the permissions."""
+    """Read what the server reports of itself; that the user may not ask is found out with the permissions."""
     info = server.ask("INFO")
     if isinstance(info, bytes):
         fields = fields_of(info)

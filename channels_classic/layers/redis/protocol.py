@@ -21,7 +21,7 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Count, Losses
 from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
-from channels_classic.layers.redis.handover import UNPROVEN, Former
+from channels_classic.layers.redis.handover import UNPROVEN, Former, fields_of
 from channels_classic.layers.redis.replies import queue_of, result_of
 from channels_classic.layers.steps import Step, Take
 
@@ -86,11 +86,6 @@ def new_reader() -> hiredis.Reader:
     return hiredis.Reader(replyError=redis.ResponseError, protocolError=redis.ConnectionError)
 
 
-def fields_of(info: bytes) -> dict[str, str]:
-    """Return the fields of a reply to `INFO`."""
-    return dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
-
-
 def is_too_old(version: str) -> bool:
     """Return whether a server of this version lacks what the layer needs."""
     return tuple(int(part) for part in version.split(".")[:2]) < OLDEST
@@ -129,7 +124,7 @@ class RedisProtocol:
     def introduction(self) -> list[Command]:
         """Return the first commands; `handshake` takes their replies.
 
-        What follows a take is among them: what a user takes who may not ask for it would be lost.
+        The commands that follow a take are among them: what a user without permission for them takes would be lost.
         """
         return [*INTRODUCTION, *self.connector.questions, *LOAD, TIME, ("HGET", self.shard.keys.epoch, "number")]
 
@@ -309,7 +304,7 @@ class RedisProtocol:
     def check(self, replies: list[Any]) -> list[Any]:
         """The replies to what was asked while connecting. Raises `LayerUnavailable` for an error among them.
 
-        An epoch of another type is none: the registration makes it anew.
+        An epoch of another type does not count: the registration replaces it.
         """
         for reply in replies:
             if isinstance(reply, redis.ResponseError) and not str(reply).startswith("WRONGTYPE"):

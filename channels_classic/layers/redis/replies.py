@@ -82,7 +82,7 @@ def queue_of(key: bytes) -> str:
 
 
 def quota_key_of(entry: bytes) -> bytes:
-    """Return against what an entry counts."""
+    """Return the quota key of an entry."""
     if len(entry) < ENTRY_HEAD.size:
         return b""
     return entry[ENTRY_HEAD.size : ENTRY_HEAD.size + entry[ENTRY_HEAD.size - 1]]

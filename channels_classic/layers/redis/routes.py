@@ -138,8 +138,11 @@ def _put_back(step: PutBack) -> list[ShardRequest]:
     return [ShardRequest(shard, PutBack(step.queue, items)) for shard, items in by_shard.items()]
 
 
-def marked(taken: Taken, shard: int) -> Taken:
-    """Return `taken` with the shard in each item: an item can only be put back where it came from."""
+def marked(request: ShardRequest) -> Any:
+    """Return the result of a take, with the shard in each item: an item can only be put back where it came from."""
+    taken, shard = request.result, request.shard
+    if not isinstance(taken, Taken):
+        return taken
     return replace(taken, items=[Item(item.payload, (shard, item.raw), item.left) for item in taken.items])
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.pool import refused_for_now
+from channels_classic.layers.pool import UNBLOCK_INTERVAL, refused_for_now
 from channels_classic.layers.redis.connector import REPLY_TIMEOUT
 from channels_classic.layers.redis.routes import Routes, ShardRequest, marked, merge
 from channels_classic.layers.redis.shards import ShardConnection, Shards
@@ -25,9 +25,6 @@ from channels_classic.layers.steps import PutBack, Step, Take
 
 INCOMPLETE = 0.5
 """Seconds for which a take waits for some shards while others are down."""
-
-_UNBLOCK = 0.005
-"""Seconds between attempts to end a take: the first may come before the server has begun to block."""
 
 
 class ShardedConnection:
@@ -182,11 +179,8 @@ class ShardedConnection:
         first = requests[0]
         takes = self._routes.takes(step)
         if isinstance(self._await(first), Taken) or len(takes) == 1:
-            return self._mark(first)
+            return marked(first)
         return self._race(takes) if step.timeout else self._look(takes, first)
-
-    def _mark(self, request: ShardRequest) -> Any:
-        return marked(request.result, request.shard) if isinstance(request.result, Taken) else request.result
 
     def _look(self, takes: dict[int, Take], first: ShardRequest) -> Any:
         """Look at one shard after the other without waiting."""
@@ -195,7 +189,7 @@ class ShardedConnection:
                 request = ShardRequest(shard, takes[shard])
                 self._put(shard, [request])
                 if isinstance(self._await(request), Taken):
-                    return self._mark(request)
+                    return marked(request)
                 first = first if first.result is None else request
         return first.result
 
@@ -217,7 +211,7 @@ class ShardedConnection:
         found.sort(key=lambda request: not request.result.items)
         for request in found[1:]:
             self._return(request.shard, request.result)
-        return self._mark(found[0])
+        return marked(found[0])
 
     def _wait_for_one(self, requests: Sequence[ShardRequest]) -> None:
         """Wait until one has an answer or breaks; not for long while a shard is down, as it may be back soon."""
@@ -248,7 +242,7 @@ class ShardedConnection:
             except LayerUnavailable as error:
                 self._lose(request.shard, error)
             else:
-                if self._readable([request.shard], _UNBLOCK) or time.monotonic() > deadline:
+                if self._readable([request.shard], UNBLOCK_INTERVAL) or time.monotonic() > deadline:
                     self._read_next(request.shard)
 
     def _return(self, shard: int, taken: Taken) -> None:

@@ -10,15 +10,12 @@ from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.pool import refused_for_now
+from channels_classic.layers.pool import UNBLOCK_INTERVAL, refused_for_now
 from channels_classic.layers.redis.routes import Routes, ShardRequest, marked, merge
 from channels_classic.layers.redis.sharded import INCOMPLETE
-from channels_classic.layers.redis.shards import AsyncShardConnection, Shards
+from channels_classic.layers.redis.shards import Shards
 from channels_classic.layers.results import Taken
-from channels_classic.layers.steps import PutBack, Step, Take
-
-_UNBLOCK = 0.005
-"""Seconds between attempts to end a take: the first may come before the server has begun to block."""
+from channels_classic.layers.steps import AsyncConnection, PutBack, Step, Take
 
 
 class AsyncShardedConnection:
@@ -28,7 +25,7 @@ class AsyncShardedConnection:
         self._shards = shards
         self._routes = routes
         self._losses = losses
-        self._parts: dict[int, AsyncShardConnection] = {}
+        self._parts: dict[int, AsyncConnection] = {}
         self._kept: list[Taken] = []
         self._turn = asyncio.Lock()
 
@@ -107,7 +104,7 @@ class AsyncShardedConnection:
             request.end(result)
 
     @staticmethod
-    async def _run_on(part: AsyncShardConnection, steps: Sequence[Step]) -> list[Any]:
+    async def _run_on(part: AsyncConnection, steps: Sequence[Step]) -> list[Any]:
         """Carry out steps. Put back once more where the server had forgotten its scripts: nobody else has the items."""
         results = await part.run(steps)
         for index in refused_for_now(results):
@@ -115,7 +112,7 @@ class AsyncShardedConnection:
                 (results[index],) = await part.run([steps[index]])
         return results
 
-    async def _part(self, shard: int) -> AsyncShardConnection:
+    async def _part(self, shard: int) -> AsyncConnection:
         part = self._parts.get(shard)
         if part is not None and not part.usable():
             # The server closed it while other shards were in use; data written to it would be lost.
@@ -144,7 +141,7 @@ class AsyncShardedConnection:
         first = requests[0]
         takes = self._routes.takes(step)
         if isinstance(first.result, Taken) or len(takes) == 1:
-            return _mark(first)
+            return marked(first)
         return await (self._race(takes) if step.timeout else self._look(takes, first))
 
     async def _look(self, takes: dict[int, Take], first: ShardRequest) -> Any:
@@ -154,7 +151,7 @@ class AsyncShardedConnection:
                 request = ShardRequest(shard, takes[shard])
                 await self._carry([request])
                 if isinstance(request.result, Taken):
-                    return _mark(request)
+                    return marked(request)
                 first = first if first.result is None else request
         return first.result
 
@@ -176,7 +173,7 @@ class AsyncShardedConnection:
             return next((None for request in requests if request.result is None), requests[0].result)
         found.sort(key=lambda request: not request.result.items)
         await self._give_back([(request.shard, request.result) for request in found[1:]])
-        return _mark(found[0])
+        return marked(found[0])
 
     @staticmethod
     async def _first_answer(works: dict[asyncio.Task[None], ShardRequest]) -> None:
@@ -197,7 +194,7 @@ class AsyncShardedConnection:
                     await part.unblock()
                 except LayerUnavailable:
                     await part.close()  # so that the read fails
-            await asyncio.wait([work], timeout=_UNBLOCK)
+            await asyncio.wait([work], timeout=UNBLOCK_INTERVAL)
 
     async def _give_back(self, results: Sequence[tuple[int, Any]]) -> None:
         """Put back what came from a slower shard; losses among it are kept for the next take."""
@@ -219,7 +216,3 @@ class AsyncShardedConnection:
         parts, self._parts = self._parts, {}
         for part in parts.values():
             await part.close()
-
-
-def _mark(request: ShardRequest) -> Any:
-    return marked(request.result, request.shard) if isinstance(request.result, Taken) else request.result

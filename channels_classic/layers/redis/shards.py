@@ -32,16 +32,6 @@ class ShardConnection(Connection, Protocol):
         """Ask the server once to end the `Take` that blocks, from its own thread. Raise `LayerUnavailable`."""
 
 
-class AsyncShardConnection(AsyncConnection, Protocol):
-    """The same for an event loop."""
-
-    def usable(self) -> bool:
-        """Return False once the connection is known to have ended, without asking the server."""
-
-    async def unblock(self) -> None:
-        """Ask the server once to end the `Take` that blocks. Raise `LayerUnavailable`."""
-
-
 class Endpoint(Protocol):
     """One shard, to which connections can be opened."""
 
@@ -52,7 +42,7 @@ class Endpoint(Protocol):
     def open(self) -> ShardConnection:
         """Return a connection for one thread. Raise `LayerUnavailable`."""
 
-    async def open_async(self) -> AsyncShardConnection:
+    async def open_async(self) -> AsyncConnection:
         """Return a connection for one event loop. Raise `LayerUnavailable`."""
 
 
@@ -83,7 +73,7 @@ class Shards:
         except LayerUnavailable as error:
             self._fail(shard, error)
 
-    async def open_async(self, shard: int) -> AsyncShardConnection:
+    async def open_async(self, shard: int) -> AsyncConnection:
         """The same for an event loop."""
         self._check(shard)
         try:

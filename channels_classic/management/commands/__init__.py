@@ -1,1 +1,1 @@
-"""The commands of `manage.py`: runinterface, runworker, runserver."""
+"""The commands of `manage.py`."""

@@ -229,7 +229,7 @@ def slow_client(server: Live) -> socket.socket:
 def test_pipelined_requests_of_a_client_that_reads_nothing_hold_no_connection() -> None:
     with live(stall_timeout=0.5) as server, slow_client(server) as client:
         client.sendall((HEAD + b"\r\n") * 100)
-        connections = server.server._uvicorn.server_state.connections
+        connections = server.connections
 
         def is_cut_off() -> bool:
             _, message = server.layer.receive(["http.request"])

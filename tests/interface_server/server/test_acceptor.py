@@ -21,10 +21,6 @@ from tests.support.waiting import eventually
 __all__ = ["certificate"]
 
 
-def handshakes(server: Live) -> int:
-    return sum(accepting.handshakes for accepting in server.server._uvicorn.servers)
-
-
 def is_served(server: Live) -> bool:
     """A request over TLS is answered."""
     context = ssl.create_default_context()
@@ -48,7 +44,7 @@ def test_a_handshake_that_stalls_is_cut_off_in_time(tls: Live, start: bytes, cap
         client.sendall(start)
         assert read_all(client) == b""
         assert is_served(tls)
-    eventually(lambda: not handshakes(tls))
+    eventually(lambda: not tls.handshakes)
     assert "Traceback" not in caplog.text
 
 
@@ -57,7 +53,7 @@ def test_a_client_that_speaks_no_tls_breaks_nothing(tls: Live, caplog: pytest.Lo
         client.sendall(HEAD + b"\r\n")
         with suppress(ConnectionError):
             read_all(client)
-    eventually(lambda: not handshakes(tls))
+    eventually(lambda: not tls.handshakes)
     assert is_served(tls)
     assert "Traceback" not in caplog.text
 
@@ -70,7 +66,7 @@ def test_stalled_handshakes_are_bounded_and_the_oldest_makes_way(
         clients = [stack.enter_context(server.raw()) for _ in range(20)]
         for client in clients[:15]:
             assert read_all(client) == b""
-        assert handshakes(server) == 5
+        assert server.handshakes == 5
         assert is_served(server)
 
 
@@ -80,9 +76,9 @@ def test_handshakes_count_as_connections(certificate: Path, monkeypatch: pytest.
         with ExitStack() as stack:
             for _ in range(3):
                 stack.enter_context(server.raw())
-            eventually(lambda: handshakes(server) == 3)
+            eventually(lambda: server.handshakes == 3)
             assert answer(server) == b""
-        eventually(lambda: not handshakes(server))
+        eventually(lambda: not server.handshakes)
         assert is_served(server)
 
 
@@ -91,7 +87,7 @@ def test_silent_connections_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> 
     with live(limits={"max_connections": 3}) as server, ExitStack() as stack:
         for _ in range(5):
             stack.enter_context(server.raw())
-        eventually(lambda: len(server.server._uvicorn.server_state.connections) == 5)
+        eventually(lambda: len(server.connections) == 5)
         assert answer(server) == b""
 
 

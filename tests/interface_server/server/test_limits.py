@@ -16,6 +16,7 @@ import pytest
 
 from channels_classic.interface_server.http import body
 from channels_classic.interface_server.server import http_protocol, request_limits
+from channels_classic.interface_server.websocket.connection import WebSocket
 from tests.interface_server.live import TIMEOUT, Live, live
 from tests.support.waiting import eventually
 
@@ -317,11 +318,11 @@ def test_no_more_tiny_frames_of_one_read_are_queued_than_may_wait_and_none_is_lo
         first = server.take("websocket.receive")
         sending = threading.Thread(target=client.sendall, args=(frame(0x81, b"b") * count,))
         sending.start()
-        (socket_,) = server.server._uvicorn.config.loaded_app._session.result().registry.everybody()
-        gate = socket_._inbound._gate
-        eventually(lambda: gate.waiting >= 64)
+        (socket_,) = server.session.registry.everybody()
+        assert isinstance(socket_, WebSocket)
+        eventually(lambda: socket_.waiting_frames >= 64)
         sending.join(0.2)  # what is read meanwhile would be too much
-        assert gate.waiting <= 64 + 1
+        assert socket_.waiting_frames <= 64 + 1
         server.report(first)
         for number in range(count):
             assert server.consume("websocket.receive")["order"] == number + 2
@@ -404,8 +405,8 @@ def test_a_client_in_the_middle_of_a_message_reads_that_the_server_stops() -> No
     with live() as server, server.raw() as client:
         open_socket(server, client)
         client.sendall(b"\x82\xff" + (4_000_000).to_bytes(8, "big") + bytes(4) + bytes(1000))
-        (connection,) = server.server._uvicorn.server_state.connections
-        eventually(lambda: connection._reader.buffered > 1000)  # type: ignore[union-attr]  # one of ours
+        (connection,) = server.connections
+        eventually(lambda: connection.buffered() > 1000)
         server.server.stop()
         client.recv(1, socket.MSG_PEEK)
         client.sendall(bytes(3_000_000))
@@ -425,7 +426,7 @@ def test_a_flood_of_pings_whose_pongs_nobody_reads_is_ended(server: Live) -> Non
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         open_socket(server, client)
         # Otherwise the kernel keeps megabytes of pongs, and then no longer takes what the client sends.
-        for connection in server.server._uvicorn.server_state.connections:
+        for connection in server.connections:
             connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         flood = frame(0x89, b"a" * 125) * 1000
         with pytest.raises(ConnectionError):
@@ -460,7 +461,7 @@ def test_as_many_connections_are_served_as_may_and_none_of_them_is_refused_later
             server.consume("http.request", {"status": 200})
             assert statuses(client.recv(65536)) == [200]
         late = stack.enter_context(server.raw())
-        eventually(lambda: len(server.server._uvicorn.server_state.connections) == limit + 1)
+        eventually(lambda: len(server.connections) == limit + 1)
         for client in served:
             client.sendall(HEAD + b"\r\n")
             server.consume("http.request", {"status": 200})
@@ -472,10 +473,9 @@ def test_as_many_connections_are_served_as_may_and_none_of_them_is_refused_later
 
 def test_a_connection_that_came_too_early_is_served_when_another_has_left() -> None:
     with live(limits={"max_connections": 1}) as server, server.raw() as first, server.raw() as second:
-        connections = server.server._uvicorn.server_state.connections
-        eventually(lambda: len(connections) == 2)
+        eventually(lambda: len(server.connections) == 2)
         first.close()
-        eventually(lambda: len(connections) == 1)
+        eventually(lambda: len(server.connections) == 1)
         open_socket(server, second)
 
 
@@ -487,7 +487,7 @@ def test_no_more_connections_are_served_than_may() -> None:
                 assert statuses(answer(server, head)) == [503]
             first.sendall(frame(0x81, b"still here"))
             assert server.consume("websocket.receive")["text"] == "still here"
-        eventually(lambda: not server.server._uvicorn.server_state.connections)
+        eventually(lambda: not server.connections)
         with server.raw() as client:
             open_socket(server, client)
 

@@ -202,6 +202,6 @@ def test_the_system_drops_a_client_that_takes_nothing_of_a_finished_response(mon
         client.connect(("127.0.0.1", server.port))
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         server.consume("http.request", {"status": 200, "content": b"x" * 7_000_000})
-        connections = server.server._uvicorn.server_state.connections
+        connections = server.connections
         assert connections
         eventually(lambda: not connections, timeout=10)

@@ -70,12 +70,11 @@ def test_sockets_that_leave_at_once_are_all_reported_however_long_it_takes() -> 
                 client.sendall(UPGRADE)
             assert all(client.recv(65536).startswith(b"HTTP/1.1 101 ") for client in clients)
             opening.join()
-        clients_known = server.server._uvicorn.config.loaded_app._session.result().registry
-        eventually(lambda: not clients_known.clients)
+        eventually(lambda: not server.session.registry.clients)
         messages = worker(server, DISCONNECT, count, 0.2)  # longer than the lease, after which they were given up
         assert len({message["reply_channel"] for message in messages}) == count
         assert server.layer.losses.as_dict().get("full", 0) == 0
-        eventually(lambda: not clients_known.everybody(), timeout=15)
+        eventually(lambda: not server.session.registry.everybody(), timeout=15)
 
 
 def test_a_full_channel_is_not_polled() -> None:
@@ -113,8 +112,7 @@ def test_of_many_sockets_that_hold_much_those_that_hold_most_are_closed_and_othe
         honest.sendall(frame(0x81, b"still"))
         assert server.consume("websocket.receive", {"text": "here"})["text"] == "still"
         assert honest.recv(100) == b"\x81\x04here"
-        session = server.server._uvicorn.config.loaded_app._session.result()
-        eventually(lambda: session.budget.total <= 8 * 1024 * 1024)
+        eventually(lambda: server.session.budget.total <= 8 * 1024 * 1024)
     assert "--socket-memory" in caplog.text
 
 

@@ -414,7 +414,7 @@ def test_a_client_that_writes_nonsense_is_dropped_and_others_are_not(
     client.send("chat", {"value": 1})
     raw.sendall(data)
     assert _read_all(raw) == b""
-    eventually(lambda: "wrote no step" in caplog.text)
+    eventually(lambda: "wrote an invalid step" in caplog.text)
     assert client.receive(["chat"]) == ("chat", {"value": 1})
 
 

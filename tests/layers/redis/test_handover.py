@@ -13,7 +13,7 @@ from redis.crc import key_slot
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer, RedisClusterChannelLayer
 from channels_classic.layers.redis.cluster import tags
-from channels_classic.layers.redis.handover import TIMEOUT, Former, parse, proves, replicas
+from channels_classic.layers.redis.handover import TIMEOUT, Former, fields_of, proves, replicas
 from channels_classic.layers.steps import Take
 from tests.layers.redis.test_epochs import caught_up, follow, pair, promote
 from tests.support.redis_server import Cluster, RedisServer, free_port
@@ -172,5 +172,5 @@ def test_anything_else_is_none(differs: dict[str, str]) -> None:
 
 
 def test_a_master_names_its_replicas() -> None:
-    info = parse(b"role:master\r\nconnected_slaves:1\r\nslave0:ip=10.0.0.2,port=6380,state=online,offset=1,lag=0\r\n")
+    info = fields_of(b"role:master\r\nconnected_slaves:1\r\nslave0:ip=10.0.0.2,port=6380,state=online,offset=1\r\n")
     assert list(replicas(info)) == [{"host": "10.0.0.2", "port": 6380}]

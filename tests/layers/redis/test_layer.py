@@ -14,6 +14,7 @@ from inspect import signature
 from typing import Any
 
 import pytest
+import redis
 
 from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
 from channels_classic.layers import names
@@ -38,6 +39,13 @@ def layer_on(url: str, **options: object) -> Iterator[RedisChannelLayer]:
 def layer(redis_url: str) -> Iterator[RedisChannelLayer]:
     with layer_on(redis_url, capacity=5) as layer:
         yield layer
+
+
+@pytest.fixture
+def raw(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of the Redis server that is not the layer."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
 
 
 def test_a_message_restored_from_a_snapshot_is_dropped_and_counted(own_redis: RedisServer) -> None:
@@ -94,15 +102,12 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("queue", ["jobs", "inbox!"])
-def test_a_hostile_entry_costs_itself_only(redis_server: RedisServer, queue: str) -> None:
-    redis_server.flush()
+def test_a_hostile_entry_costs_itself_only(redis_url: str, raw: redis.Redis, queue: str) -> None:
     name = queue + "client" * queue.endswith("!")
-    with layer_on(redis_server.url, capacity=100) as layer:
-        connection = layer.connect()
+    with layer_on(redis_url, capacity=100) as layer:
         for number, entry in enumerate(BROKEN):
             layer.send(name, {"number": number})
-            connection._ask([("RPUSH", f"asgi:{{0}}:queue:{queue}", entry)])  # type: ignore[attr-defined]
-        connection.close()
+            raw.rpush(f"asgi:{{0}}:queue:{queue}", entry)
         assert layer.channel_statistics(name)["messages_pending"] == 2 * len(BROKEN)
         (taken,) = layer.run([Take([queue], 100)])
         deliveries, _ = layer.open(taken)
@@ -111,13 +116,10 @@ def test_a_hostile_entry_costs_itself_only(redis_server: RedisServer, queue: str
 
 
 @pytest.mark.parametrize("queue", ["jobs", "inbox!"])
-def test_a_full_channel_with_a_broken_head_takes_messages_again(redis_server: RedisServer, queue: str) -> None:
-    redis_server.flush()
+def test_a_full_channel_with_a_broken_head_takes_messages_again(redis_url: str, raw: redis.Redis, queue: str) -> None:
     name = queue + "client" * queue.endswith("!")
-    with layer_on(redis_server.url, capacity=QUOTAS_FROM * 2) as layer:
-        connection = layer.connect()
-        for entry in BROKEN[:4]:
-            connection._ask([("RPUSH", f"asgi:{{0}}:queue:{queue}", entry)])  # type: ignore[attr-defined]
+    with layer_on(redis_url, capacity=QUOTAS_FROM * 2) as layer:
+        raw.rpush(f"asgi:{{0}}:queue:{queue}", *BROKEN[:4])
         for _ in range(QUOTAS_FROM * 2 - (0 if queue.endswith("!") else 4)):
             layer.send(name, {})
         assert layer.channel_statistics(name)["messages_max_age"] == 0
@@ -127,7 +129,6 @@ def test_a_full_channel_with_a_broken_head_takes_messages_again(redis_server: Re
         else:
             with pytest.raises(ChannelFull):
                 layer.send(name, {})
-        connection.close()
 
 
 HOSTILE_MEMBERS: dict[str, tuple[str, ...]] = {
@@ -148,7 +149,7 @@ HOSTILE_MEMBERS: dict[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("written", HOSTILE_MEMBERS)
 def test_what_something_else_wrote_about_a_group_keeps_no_message_from_its_members(
-    layer: RedisChannelLayer, redis_server: RedisServer, written: str
+    layer: RedisChannelLayer, raw: redis.Redis, written: str
 ) -> None:
     inbox = names.new_inbox()
     layer.run([Heartbeat(inbox)])
@@ -157,10 +158,11 @@ def test_what_something_else_wrote_about_a_group_keeps_no_message_from_its_membe
     command, key, *rest = HOSTILE_MEMBERS[written]
     words = [command, f"asgi:{{0}}:{key}", *rest]
     if written == "an inbox that is not one":
-        redis_server.command("SET", "asgi:{0}:alive:inbox", "1")
-        redis_server.command("SADD", "asgi:{0}:members:g:inbox", "x")
-    raw = tuple(word.replace("{inbox}", inbox).encode().decode("unicode_escape").encode("latin-1") for word in words)
-    layer.connect()._ask([raw])  # type: ignore[attr-defined]
+        raw.set("asgi:{0}:alive:inbox", 1)
+        raw.sadd("asgi:{0}:members:g:inbox", "x")
+    raw.execute_command(  # type: ignore[no-untyped-call]
+        *(word.replace("{inbox}", inbox).encode().decode("unicode_escape").encode("latin-1") for word in words)
+    )
     layer.send_group("g", {"n": 1})
     assert layer.receive(["plain"]) == ("plain", {"n": 1})
     (taken,) = layer.run([Take([inbox], 10)])
@@ -177,11 +179,11 @@ def test_what_something_else_wrote_about_a_group_keeps_no_message_from_its_membe
 @pytest.mark.parametrize("entry", [b"", b"short", b"\xff" * 30], ids=["empty", "short", "other"])
 @pytest.mark.parametrize("push", ["LPUSH", "RPUSH"])
 def test_what_something_else_wrote_among_kept_messages_is_a_gap_and_no_more(
-    layer: RedisChannelLayer, push: str, entry: bytes
+    layer: RedisChannelLayer, raw: redis.Redis, push: str, entry: bytes
 ) -> None:
     for n in range(3):
         layer.send_group("g", {"n": n}, keep=10)
-    layer.connect()._ask([(push, "asgi:{0}:kept:g", entry)])  # type: ignore[attr-defined]
+    raw.execute_command(push, "asgi:{0}:kept:g", entry)  # type: ignore[no-untyped-call]
     layer.send_group("g", {"n": 3}, keep=10)
     layer.group_add("g", "reader", after="0", keep=10)
     found = []
@@ -273,7 +275,7 @@ def test_expired_messages_do_not_count_against_capacity(redis_url: str) -> None:
             layer.send(channel, {"fresh": True})
 
 
-def test_every_key_has_a_time_to_live(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
+def test_every_key_has_a_time_to_live(layer: RedisChannelLayer, raw: redis.Redis) -> None:
     inbox = names.new_inbox()
     layer.run([Heartbeat(inbox)])
     layer.group_add("group", f"{inbox}client")
@@ -281,12 +283,9 @@ def test_every_key_has_a_time_to_live(layer: RedisChannelLayer, redis_server: Re
     for client in range(QUOTAS_FROM * 2):
         layer.send(f"{inbox}{client}", {})
     layer.send("jobs", {})
-    connection = layer.connect()
-    keys = connection._ask([("KEYS", "*")])[0]  # type: ignore[attr-defined]
-    lives = connection._ask([("PTTL", key) for key in keys])  # type: ignore[attr-defined]
-    connection.close()
-    assert len(keys) >= 7
-    assert all(life > 0 for life in lives), dict(zip(keys, lives, strict=True))
+    lives = {key: raw.pttl(key) for key in raw.scan_iter()}
+    assert len(lives) >= 7
+    assert all(life > 0 for life in lives.values()), lives
 
 
 def test_a_group_costs_one_entry_per_interface_server(layer: RedisChannelLayer) -> None:
@@ -483,13 +482,11 @@ def test_what_a_script_trims_is_counted(redis_url: str) -> None:
         assert layer.channel_statistics("jobs")["lost_expired"] == 2
 
 
-def test_an_encrypted_message_cannot_be_read_on_the_server(redis_url: str, redis_server: RedisServer) -> None:
+def test_an_encrypted_message_cannot_be_read_on_the_server(redis_url: str, raw: redis.Redis) -> None:
     with layer_on(redis_url, symmetric_encryption_keys=["secret"]) as layer:
         layer.send("jobs", {"text": "confidential"})
-        connection = layer.connect()
-        (entries,) = connection._ask([("LRANGE", "asgi:{0}:queue:jobs", 0, -1)])  # type: ignore[attr-defined]
-        connection.close()
-        assert b"confidential" not in entries[0]
+        (entry,) = raw.lrange("asgi:{0}:queue:jobs", 0, -1)
+        assert b"confidential" not in entry
         assert layer.receive(["jobs"]) == ("jobs", {"text": "confidential"})
 
 
@@ -519,13 +516,10 @@ def test_a_message_under_another_key_is_counted_and_kills_no_reader(
         assert reading.channel_statistics("jobs")["lost_undecodable"] == 1
 
 
-def test_an_encrypted_message_is_only_read_where_it_was_sent(redis_url: str) -> None:
+def test_an_encrypted_message_is_only_read_where_it_was_sent(redis_url: str, raw: redis.Redis) -> None:
     with layer_on(redis_url, symmetric_encryption_keys=["secret"]) as layer:
         layer.send("bills", {"text": "pay"})
-        connection = layer.connect()
-        (entries,) = connection._ask([("LRANGE", "asgi:{0}:queue:bills", 0, -1)])  # type: ignore[attr-defined]
-        connection._ask([("RPUSH", "asgi:{0}:queue:refunds", entries[0])])  # type: ignore[attr-defined]
-        connection.close()
+        raw.rpush("asgi:{0}:queue:refunds", *raw.lrange("asgi:{0}:queue:bills", 0, -1))
         assert layer.receive(["refunds"]) == (None, None)
         assert layer.losses.as_dict() == {"undecodable": 1}
         assert layer.receive(["bills"]) == ("bills", {"text": "pay"})

@@ -17,6 +17,7 @@ from channels_classic.layers.redis.keys import Keys
 from channels_classic.layers.redis.protocol import LOAD, ROLE_CHECK_AFTER, RedisProtocol
 from channels_classic.layers.results import Taken
 from channels_classic.layers.steps import Members, Take
+from tests.support.clock import Clock
 
 LINEAGE, OTHER_LINEAGE = b"a" * 40, b"b" * 40
 MILLISECONDS = 1_600_000_000_000
@@ -32,14 +33,6 @@ def entry(epoch: int) -> bytes:
 
 def popped(*entries: bytes, queue: bytes = b"jobs") -> list[Any]:
     return [b"asgi:{0}:queue:" + queue, list(entries)]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

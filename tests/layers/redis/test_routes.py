@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers.redis.routes import Routes, marked, merge
+from channels_classic.layers.redis.routes import Routes, ShardRequest, marked, merge
 from channels_classic.layers.results import Announcement, Item, Taken
 from channels_classic.layers.steps import (
     Entry,
@@ -70,7 +70,7 @@ def test_a_take_is_split_by_where_its_queues_are(routes: Routes) -> None:
 
 
 def test_an_item_is_put_back_where_it_came_from(routes: Routes) -> None:
-    taken = marked(Taken("work", [Item(b"a", "raw")]), 2)
+    taken = marked(ShardRequest(2, Take(["work"]), Taken("work", [Item(b"a", "raw")])))
     (request,) = routes.requests(PutBack("work", taken.items), set())
     assert (request.shard, request.step) == (2, PutBack("work", [Item(b"a", "raw")]))
 

@@ -6,17 +6,17 @@ import socket
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from django.contrib.staticfiles import finders
 from django.templatetags.static import static
 
-from channels_classic.interface_server.cursors import PROTOCOL, cursors_of
-from tests.support.bridge_server import BridgeServer
+from channels_classic.interface_server.cursors import PROTOCOL
+from tests.support.bridge_server import BridgeServer, offered, recorded
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 NAME = "channels/js/websocketbridge.js"
 
@@ -46,33 +46,10 @@ def server() -> Iterator[BridgeServer]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def tab(browser: Browser) -> Iterator[Page]:
-    """A tab for all tests: a new one for each costs a process of the browser."""
-    context = browser.new_context()
-    yield context.new_page()
-    context.close()
-
-
-@pytest.fixture
-def page(tab: Page, server: BridgeServer) -> Iterator[Page]:
-    """The tab with the page of the server, whose origin no other test has."""
-    tab.goto(server.url)
-    yield tab
-    tab.unroute_all()
-    tab.goto("about:blank")
-
-
 def script() -> Path:
     found = finders.find(NAME)
     assert isinstance(found, str)
     return Path(found)
-
-
-def recorded(page: Page, count: int) -> Any:
-    """Return what the page has recorded, when there are at least `count` entries."""
-    page.wait_for_function("(count) => recorded.length >= count", arg=count)
-    return page.evaluate("recorded")
 
 
 def test_the_script_is_a_static_file() -> None:
@@ -636,12 +613,6 @@ window.bridge = new channels.WebSocketBridge({recover: true, onGap: record("gap"
 bridge.connect("/ws/", undefined, {minReconnectionDelay: 10, maxReconnectionDelay: 50});
 bridge.listen(record("message"));
 """
-
-
-def offered(connection: Any) -> tuple[str, dict[str, str] | None]:
-    """The first sub-protocol that a page offers, and the cursors in the second one, as our server reads them."""
-    protocols = connection.request.headers["Sec-WebSocket-Protocol"].split(", ")
-    return protocols[0], cursors_of(protocols)
 
 
 def test_a_bridge_that_recovers_comes_back_with_its_cursors(page: Page, server: BridgeServer) -> None:
