@@ -569,6 +569,6 @@ def test_a_server_that_has_too_many_clients_is_named_with_the_next_step(own_redi
     with (
         socket.create_connection(("127.0.0.1", own_redis.port)),
         layer_on(own_redis.url) as layer,
-        pytest.raises(LayerUnavailable, match="max number of clients reached.*Raise `maxclients`"),
+        pytest.raises(LayerUnavailable, match=r"max number of clients reached.*Raise `maxclients`"),
     ):
         layer.send("jobs", {})
