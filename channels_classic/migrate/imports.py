@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import cast
 
@@ -66,18 +67,17 @@ class ImportRewriter(cst.CSTTransformer):
         """Note the uses of imported names that change, before anything does."""
         scopes = {scope for scope in self.metadata[ScopeProvider].values() if isinstance(scope, Scope)}
         for scope in scopes:
+            new_names = defaultdict(set)  # by the name that is bound
             for assignment in scope.assignments:
-                self._note_uses(assignment, list(scope[assignment.name]))
+                new_names[_bound(assignment)].add(_new_name_of(assignment))
+            for assignment in scope.assignments:
+                self._note_uses(assignment, new_names[_bound(assignment)])
 
-    def _note_uses(self, assignment: BaseAssignment, others: Sequence[BaseAssignment]) -> None:
-        if not isinstance(assignment, ImportAssignment):
+    def _note_uses(self, assignment: BaseAssignment, new_names: Collection[str | None]) -> None:
+        new = _new_name_of(assignment)
+        if new is None or not isinstance(assignment, ImportAssignment):
             return
-        new = _new_name(assignment.node, assignment.name)
-        if new is None:
-            return
-        if not all(
-            isinstance(other, ImportAssignment) and _new_name(other.node, other.name) == new for other in others
-        ):
+        if len(new_names) > 1:
             self._kept.add((assignment.node, assignment.name))  # bound in another way too: the name has to stay
             return
         for access in assignment.references:
@@ -188,6 +188,14 @@ class ImportRewriter(cst.CSTTransformer):
         if finding not in self._found:
             self._found.add(finding)
             self.findings.append(finding)
+
+
+def _bound(assignment: BaseAssignment) -> str:
+    return assignment.name.partition(".")[0]
+
+
+def _new_name_of(assignment: BaseAssignment) -> str | None:
+    return _new_name(assignment.node, assignment.name) if isinstance(assignment, ImportAssignment) else None
 
 
 def _new_name(node: cst.CSTNode, name: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -253,3 +254,27 @@ def test_the_slight_mode_of_ordering_is_found_in_files_of_channels(tmp_path: Pat
 def test_old_code_of_django_is_sent_to_django_upgrade(tmp_path: Path, code: str) -> None:
     report = plan(project(tmp_path, {"app.py": code}))
     assert [note.startswith("1 Python file is older than Django 5.2") for note in report.notes] == [True]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"import {', '.join(f'channels.a{number}' for number in range(2000))}",
+        f"from daphne import {', '.join(f'a{number}' for number in range(2000))}",
+        f"x = 'channels{'.a' * 20_000}'",
+        f"from channels import {'a' * 20_000}",
+    ],
+    ids=["modules", "names", "a path", "a name"],
+)
+def test_a_line_with_thousands_of_names_takes_seconds(tmp_path: Path, line: str) -> None:
+    begun = time.process_time()
+    plan(project(tmp_path, {"app.py": f"from channels import Group\n{line}\n"}))
+    assert time.process_time() - begun < 10
+
+
+@pytest.mark.parametrize("line", ["a" + " " * 100_000 + "\\x", "a" + " " * 1900 + "\\x", "a ;" + " " * 1900 + "\\x"])
+def test_a_requirement_with_thousands_of_spaces_takes_no_time(tmp_path: Path, line: str) -> None:
+    begun = time.process_time()
+    plan(project(tmp_path, {"requirements.txt": line}))
+    assert time.process_time() - begun < 5

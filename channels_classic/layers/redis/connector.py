@@ -29,6 +29,7 @@ NEXT_STEPS = {
     "MISCONF": 'It cannot save its data: look into its log, or run it with `save ""`.',
     "LOADING": "It is reading its data from disk; wait until it has finished.",
     "MASTERDOWN": "It is a replica without a master: let `hosts` in CHANNEL_LAYERS name the master.",
+    "MAXCLIENTS": "Raise `maxclients` of the server, or find out who holds connections: CLIENT LIST.",
     "CLUSTERDOWN": "Check the state of the cluster with CLUSTER INFO.",
 }
 """The next step after an error of the server, by its code."""
@@ -210,7 +211,8 @@ def described(error: BaseException) -> str:
 
 def next_step(error: BaseException) -> str:
     """Return the next step after `error`, that a server answered or its connection raised."""
-    code = error_code(error)
+    # The only refusal of its kind without a code.
+    code = "MAXCLIENTS" if "max number of clients" in str(error) else error_code(error)
     if isinstance(error, redis.AuthenticationError) and code not in NEXT_STEPS:
         code = "WRONGPASS"
     return NEXT_STEPS.get(code, UNREACHABLE)

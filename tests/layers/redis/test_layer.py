@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 import struct
 import threading
 import time
@@ -561,3 +562,13 @@ def test_connection_arguments_reach_the_connections(own_redis: RedisServer) -> N
     with layer_on(own_redis.url, connection_kwargs={"password": "secret"}) as layer:
         layer.send("jobs", {})
         assert layer.receive(["jobs"]) == ("jobs", {})
+
+
+def test_a_server_that_has_too_many_clients_is_named_with_the_next_step(own_redis: RedisServer) -> None:
+    own_redis.command("CONFIG", "SET", "maxclients", "1")
+    with (
+        socket.create_connection(("127.0.0.1", own_redis.port)),
+        layer_on(own_redis.url) as layer,
+        pytest.raises(LayerUnavailable, match=r"max number of clients reached.*Raise `maxclients`"),
+    ):
+        layer.send("jobs", {})
