@@ -99,7 +99,7 @@ def test_a_body_in_chunks_arrives_in_one_piece(server: Live) -> None:
 
 
 def test_a_body_in_tiny_chunks_arrives_whole_and_no_faster_than_may(server: Live) -> None:
-    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"  # the body is more than one read takes, 256 KiB
     begun = time.monotonic()
     message, _ = exchange(server, head + CLOSE + b"1\r\na\r\n" * 60_000 + b"0\r\n\r\n", {"status": 204})
     assert message["body"] == b"a" * 60_000
