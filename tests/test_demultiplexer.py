@@ -12,7 +12,6 @@ from channels_classic import Group, checks, route, route_class
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import ConsumeLater, SendNotAvailableOnDemultiplexer
 from channels_classic.generic.websockets import (
-    JsonWebsocketConsumer,
     WebsocketConsumer,
     WebsocketDemultiplexer,
     WebsocketMultiplexer,
@@ -20,29 +19,12 @@ from channels_classic.generic.websockets import (
 from channels_classic.message import Message
 from channels_classic.sessions import enforce_ordering
 from channels_classic.test import Client, WSClient, apply_routes
+from tests.support.json_consumer import MarkingConsumer
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
 # The database fixture, because the end of a consumer checks connections that other tests have left open.
 pytestmark = pytest.mark.usefixtures("default_layer", "db", "cached_sessions")
-
-
-class Decorated(JsonWebsocketConsumer):
-    @classmethod
-    def decode_json(cls, text: str) -> Any:
-        obj = json.loads(text)
-        return {**obj, "decoded": True}
-
-    @classmethod
-    def encode_json(cls, content: Any) -> str:
-        return json.dumps({**content, "encoded": True})
-
-    # As JsonWebsocketConsumer, it is given the decoded content.
-    def receive(self, content: Any, multiplexer: Any = None, **kwargs: Any) -> None:  # type: ignore[override]
-        if multiplexer is not None:
-            multiplexer.send(content)
-        else:
-            self.send(content)
 
 
 class Stream(WebsocketConsumer):
@@ -188,7 +170,7 @@ def test_streams_are_encoded_by_the_multiplexer_class_and_decoded_by_the_demulti
 
     class Custom(WebsocketDemultiplexer):
         multiplexer_class = Multiplexer
-        consumers: ClassVar[dict[str, Any]] = {"mystream": Decorated}
+        consumers: ClassVar[dict[str, Any]] = {"mystream": MarkingConsumer}
 
     client = WSClient()
     with apply_routes([route_class(Custom)]):

@@ -20,6 +20,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message
 from channels_classic.sessions import enforce_ordering
 from channels_classic.test import Client, WSClient, apply_routes
+from tests.support.json_consumer import MarkingConsumer
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 
@@ -423,31 +424,13 @@ def test_json_consumers_do_not_encode_dates() -> None:
         Echo.group_send("group", {"date": datetime.date(2017, 1, 1)})
 
 
-class Decorated(JsonWebsocketConsumer):
-    @classmethod
-    def decode_json(cls, text: str) -> Any:
-        obj = json.loads(text)
-        return {**obj, "decoded": True}
-
-    @classmethod
-    def encode_json(cls, content: Any) -> str:
-        return json.dumps({**content, "encoded": True})
-
-    # As JsonWebsocketConsumer, it is given the decoded content.
-    def receive(self, content: Any, multiplexer: Any = None, **kwargs: Any) -> None:  # type: ignore[override]
-        if multiplexer is not None:
-            multiplexer.send(content)
-        else:
-            self.send(content)
-
-
 def test_json_encoding_and_decoding_can_be_overridden() -> None:
     client = WSClient()
     client.join_group("group")
-    with apply_routes([route_class(Decorated)]):
+    with apply_routes([route_class(MarkingConsumer)]):
         client.send_and_consume(RECEIVE, text={"key": "value"})
     assert client.receive() == {"key": "value", "decoded": True, "encoded": True}
-    Decorated.group_send("group", {"test": "data"})
+    MarkingConsumer.group_send("group", {"test": "data"})
     assert client.receive() == {"test": "data", "encoded": True}
 
 

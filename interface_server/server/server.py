@@ -30,7 +30,8 @@ from .connect_rate import ConnectRate
 from .listen import Listen, url_of
 from .observer import ServerObserver
 from .supervisor import InterfaceSupervisor
-from .uvicorn_server import UvicornServer, stop_timeout, uvicorn_config
+from .uvicorn_config import uvicorn_config
+from .uvicorn_server import UvicornServer, stop_timeout
 
 logger = logging.getLogger("channels_classic.interface_server")
 

@@ -1,4 +1,4 @@
-"""Adaptor of uvicorn's server: its configuration and what its `Server` does on start, signals and shutdown.
+"""Adaptor of uvicorn's server: what its `Server` does on start, signals and shutdown.
 
 With `http_protocol`, `stream_protocol`, `unchunked` and `websocket_protocol` the only place that depends on
 undocumented members of uvicorn.
@@ -12,24 +12,20 @@ import logging
 import math
 import signal
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from functools import partial
 from typing import Any, TypeVar
 
 import uvicorn
 
 from channels_classic._health import STUCK_AFTER, Health
 from channels_classic._metrics.samples import Samples
-from channels_classic.exceptions import CannotListen
 from channels_classic.layers import rng
 
 from ..application import SESSION
-from ..asgi import Application
-from ..config import ClientLimits, InterfaceConfig
+from ..config import ClientLimits
 from ..http.request import Request
 from ..layer.session import STOP_TIMEOUT, LayerSession
 from ..metrics import samples
@@ -39,7 +35,6 @@ from .acceptor import TLS, Acceptor
 from .connect_rate import ConnectRate
 from .drain import MAX_SLOWDOWN, MOST_WAITING, REASON, DrainSchedule, Pace
 from .http_protocol import HttpProtocol
-from .listen import Listen
 from .observer import ServerObserver
 from .server_state import ServerState
 from .stream_protocol import StreamProtocol
@@ -69,44 +64,6 @@ BEAT_INTERVAL = 0.2
 
 POLL_INTERVAL = 0.05
 """Seconds between checks of what is in progress, as in uvicorn."""
-
-
-def uvicorn_config(
-    application: Application, config: InterfaceConfig, listen: Listen, limits: ClientLimits, rate: ConnectRate | None
-) -> uvicorn.Config:
-    """Return the configuration for uvicorn. Raises `CannotListen` for a certificate that cannot be loaded."""
-    if listen.keyfile and not listen.certfile:
-        raise ValueError(
-            f"--keyfile {listen.keyfile} is given without --certfile: name the file of the certificate too."
-        )
-    found = uvicorn.Config(
-        application,
-        http=partial(HttpProtocol, limits=limits, rate=rate),  # type: ignore[arg-type]  # called like the class
-        ws=WebSocketProtocol,  # which `HttpProtocol` makes
-        ws_max_size=limits.max_message,
-        ws_ping_interval=config.ping_interval,
-        ws_ping_timeout=config.ping_timeout,
-        ws_per_message_deflate=config.compression,
-        lifespan="on",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=listen.backlog,
-        limit_concurrency=limits.max_connections or None,
-        timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]  # a float works for the timer
-        ssl_certfile=listen.certfile or None,
-        ssl_keyfile=listen.keyfile or None,
-    )
-    try:
-        found.load()
-    except OSError as error:  # a file that is missing or has no certificate in it
-        files = f"{listen.certfile} and {listen.keyfile}" if listen.keyfile else listen.certfile
-        if isinstance(error, ssl.SSLError):
-            error = OSError(f"expected a certificate chain and its private key in PEM form ({error.reason or error})")
-        raise CannotListen(f"any endpoint with TLS from {files}", error) from error
-    return found
 
 
 def stop_timeout(drain: float, *, is_replaced: bool = False) -> float:

@@ -10,6 +10,7 @@ import pytest
 
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
+from tests.support.redis_proxy import RedisProxy
 from tests.support.redis_server import Cluster, RedisServer, Sentinel
 
 Make = Callable[[], BaseChannelLayer]
@@ -38,3 +39,12 @@ def start(own_redis: RedisServer) -> Iterator[Callable[[Any], Any]]:
             return server
 
         yield started
+
+
+@pytest.fixture
+def proxy(own_redis: RedisServer) -> Iterator[RedisProxy]:
+    """A proxy to the server, which fails when told."""
+    proxy = RedisProxy(own_redis)
+    proxy.start()
+    yield proxy
+    proxy.close()

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from websockets.asyncio.client import ClientConnection
@@ -39,14 +39,6 @@ pytestmark = pytest.mark.timeout(120)
 SOCKETS = 10
 INTERFACE_READ = ":queue:interface."
 """In the takes of an interface server alone."""
-
-
-@pytest.fixture
-def proxy(own_redis: RedisServer) -> Iterator[RedisProxy]:
-    proxy = RedisProxy(own_redis)
-    proxy.start()
-    yield proxy
-    proxy.close()
 
 
 async def all_receive(sockets: Sequence[ClientConnection], layer: BaseChannelLayer, text: str) -> None:

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,14 +48,6 @@ LEASE = 12.0
 
 PAUSE = (0.1, 1.5)
 """Seconds between two faults."""
-
-
-@pytest.fixture
-def proxy(own_redis: RedisServer) -> Iterator[RedisProxy]:
-    proxy = RedisProxy(own_redis)
-    proxy.start()
-    yield proxy
-    proxy.close()
 
 
 class Visitor:

@@ -125,10 +125,9 @@ def _cannot_save(server: RedisServer) -> bool:
 
 @pytest.mark.parametrize("fault", list(Fault))
 @pytest.mark.parametrize("script", [AUDIT, RESTORE], ids=["audit", "restore"])
-def test_an_audit_that_breaks_is_made_again(own_redis: RedisServer, fault: Fault, script: object) -> None:
-    proxy = RedisProxy(own_redis)
-    proxy.start()
-
+def test_an_audit_that_breaks_is_made_again(
+    own_redis: RedisServer, proxy: RedisProxy, fault: Fault, script: object
+) -> None:
     async def main() -> None:
         layer = RedisChannelLayer(hosts=[own_redis.url])
         session, found = await session_on(RedisChannelLayer(hosts=[proxy.url], connection_kwargs=IMPATIENT), 3)
@@ -143,7 +142,6 @@ def test_an_audit_that_breaks_is_made_again(own_redis: RedisServer, fault: Fault
         await check_and_end(layer, session, found, channels[1:])
 
     asyncio.run(main())
-    proxy.close()
 
 
 def test_a_snapshot_with_members_but_without_their_group_revives_nobody(own_redis: RedisServer) -> None:

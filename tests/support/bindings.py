@@ -4,57 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django.apps import apps
 from django.contrib.auth.models import User
 
 from channels_classic.binding.websockets import WebsocketBinding
 from channels_classic.generic.websockets import WebsocketDemultiplexer
 from channels_classic.test import WSClient, apply_routes
-from tests.inventory.models import (
-    Blob,
-    Charge,
-    Club,
-    Country,
-    Item,
-    Kingdom,
-    Machine,
-    Membership,
-    Moment,
-    Note,
-    Page,
-    Part,
-    Product,
-    Profile,
-    Rate,
-    Robot,
-    Scan,
-    Seat,
-    Slot,
-    Tag,
-)
 
-MODELS: Any = (
-    Blob,
-    Charge,
-    Club,
-    Country,
-    Item,
-    Kingdom,
-    Machine,
-    Membership,
-    Moment,
-    Note,
-    Page,
-    Part,
-    Product,
-    Profile,
-    Rate,
-    Robot,
-    Scan,
-    Seat,
-    Slot,
-    Tag,
-    User,
-)
+MODELS: Any = (*(model for model in apps.get_app_config("inventory").get_models() if not model._meta.proxy), User)
 """A model of each shape."""
 
 

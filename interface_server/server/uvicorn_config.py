@@ -1,0 +1,55 @@
+"""The configuration of uvicorn: the options of the interface server in uvicorn's terms, and the certificate."""
+
+from __future__ import annotations
+
+import ssl
+from functools import partial
+
+import uvicorn
+
+from channels_classic.exceptions import CannotListen
+
+from ..asgi import Application
+from ..config import ClientLimits, InterfaceConfig
+from .connect_rate import ConnectRate
+from .http_protocol import HttpProtocol
+from .listen import Listen
+from .websocket_protocol import WebSocketProtocol
+
+
+def uvicorn_config(
+    application: Application, config: InterfaceConfig, listen: Listen, limits: ClientLimits, rate: ConnectRate | None
+) -> uvicorn.Config:
+    """Return the configuration for uvicorn. Raises `CannotListen` for a certificate that cannot be loaded."""
+    if listen.keyfile and not listen.certfile:
+        raise ValueError(
+            f"--keyfile {listen.keyfile} is given without --certfile: name the file of the certificate too."
+        )
+    found = uvicorn.Config(
+        application,
+        http=partial(HttpProtocol, limits=limits, rate=rate),  # type: ignore[arg-type]  # called like the class
+        ws=WebSocketProtocol,  # which `HttpProtocol` makes
+        ws_max_size=limits.max_message,
+        ws_ping_interval=config.ping_interval,
+        ws_ping_timeout=config.ping_timeout,
+        ws_per_message_deflate=config.compression,
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=listen.backlog,
+        limit_concurrency=limits.max_connections or None,
+        timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]  # a float works for the timer
+        ssl_certfile=listen.certfile or None,
+        ssl_keyfile=listen.keyfile or None,
+    )
+    try:
+        found.load()
+    except OSError as error:  # a file that is missing or has no certificate in it
+        files = f"{listen.certfile} and {listen.keyfile}" if listen.keyfile else listen.certfile
+        if isinstance(error, ssl.SSLError):
+            error = OSError(f"expected a certificate chain and its private key in PEM form ({error.reason or error})")
+        raise CannotListen(f"any endpoint with TLS from {files}", error) from error
+    return found
