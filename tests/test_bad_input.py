@@ -59,7 +59,11 @@ SETTINGS = [
         r"write 'redis://127.0.0.1:6379/0'",
     ),
     (BOTH, REDIS + "CHANNEL_LAYERS['default']['CONFIG'] = {'hosts': ['redis://:a#b@x:1']}", r"'#' is '%23'"),
-    (BOTH, f"CHANNEL_LAYERS['default']['CONFIG'] = {{'path': '/tmp/{'x' * 100}/y'}}", r"Give a shorter `path`"),
+    (
+        BOTH,
+        f"CHANNEL_LAYERS['default']['CONFIG'] = {{'path': '/tmp/{'x' * 100}/y'}}",
+        r"too long for a socket: expected fewer than",
+    ),
     (BOTH, MEMORY, r"lives in one process"),
     (WORKER, "CHANNEL_LAYERS['default'].pop('ROUTING')", r"has no 'ROUTING'"),
     (WORKER, "CHANNEL_LAYERS['default']['ROUTING'] = 'mysite.routes.x'", r"No module named 'mysite\.routes'"),

@@ -132,7 +132,7 @@ _LEFT = Audience({INBOX: 1}, ["plain"], [])
 def test_a_group_send_of_which_nothing_more_can_be_written_tells_whether_anybody_has_it(
     flows: Flows, keep: int, first: object, is_written: bool
 ) -> None:
-    """A message that somebody has, or that is kept, must not be sent again."""
+    """A message that a member has, or that is kept, must not be sent again."""
     unreachable, refused = LayerUnavailable("here", "nobody listens", ""), StepRefused("here", "OOM")
     unreachable.written = False
     flow = flows.send_group("room", {"text": "hi"}, "", keep, 60.0)

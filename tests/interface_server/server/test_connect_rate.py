@@ -82,3 +82,7 @@ def test_handshakes_of_one_turn_of_a_busy_loop_do_not_wait_for_each_other() -> N
     assert [limit.reserve(50.0) for _ in range(9)] == [0.0] * 9
     delays = [limit.reserve(50.0) for _ in range(9)]
     assert delays[-1] == pytest.approx(0.07)
+
+
+def test_clients_that_a_server_sends_away_leave_half_of_the_rate_to_others() -> None:
+    assert ConnectRate(100).seconds_for(500) == 10.0
