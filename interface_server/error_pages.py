@@ -54,7 +54,7 @@ def page(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
 
 
 def refusal(status: int) -> bytes:
-    """Return the complete response to a request that is refused before the application hears of it."""
+    """Return the complete response to a request that is refused before the application learns of it."""
     title = f"{status} {HTTPStatus(status).phrase}"
     head = (
         f"HTTP/1.1 {title}\r\ncontent-type: text/plain\r\ncontent-length: {len(title) + 1}\r\nconnection: close\r\n"

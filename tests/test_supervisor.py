@@ -63,7 +63,7 @@ class Parent(Supervisor[Process]):
 
     @property
     def looked_at(self) -> float:
-        """When it last looked at its processes, by its own clock."""
+        """The time of its last look at its processes, by its own clock."""
         return self._looked_at
 
     def stop(self) -> None:

@@ -1,6 +1,6 @@
 """Connections of a layer's callers: opened when they are needed, kept, and shared.
 
-In come steps, out go their results. A `ConnectionPool` is for all threads of a process, a `Multiplexer` for all
+Steps come in, their results go out. A `ConnectionPool` is for all threads of a process, a `Multiplexer` for all
 coroutines of one event loop. They know neither messages nor what the steps do.
 """
 
@@ -78,7 +78,7 @@ class ConnectionPool:
         return results
 
     def _reopened(self) -> Connection | None:
-        """Return a new connection, or None while there is none to be had: nothing was written that could be lost."""
+        """Return a new connection, or None while that is impossible: nothing was written that could be lost."""
         try:
             return self._connect()
         except LayerUnavailable:
@@ -100,7 +100,7 @@ class ConnectionPool:
             raise
 
     def close(self) -> None:
-        """Close the connections nobody uses now."""
+        """Close the connections that nobody uses now."""
         with self._lock:
             idle, self._idle = self._idle, []
         for connection, _ in idle:
@@ -159,14 +159,12 @@ class Multiplexer:
             self._flushing = asyncio.create_task(self._flush())
             self._flushing.add_done_callback(self._flushed)
         try:
-            return await asyncio.shield(results)
+            return await results
         except asyncio.CancelledError:
-            results.add_done_callback(self._abandon)
+            # A cancellation before the results come cancels the future, see `_carry`; this one came in the same turn.
+            if not results.cancelled() and results.exception() is None:
+                self._abandoned(results.result())
             raise
-
-    def _abandon(self, results: asyncio.Future[list[Any]]) -> None:
-        if results.exception() is None:
-            self._abandoned(results.result())
 
     async def _flush(self) -> None:
         """Send everything pending in batches until the queue is empty."""
@@ -210,7 +208,9 @@ class Multiplexer:
         end = 0
         for some, waiting in batch:
             begin, end = end, end + len(some)
-            if not waiting.done():
+            if waiting.cancelled():
+                self._abandoned(results[begin:end])
+            else:
                 waiting.set_result(results[begin:end])
 
     async def run_alone(self, steps: Sequence[Step]) -> list[Any]:
@@ -289,7 +289,7 @@ class Multiplexer:
             await shared.close()
 
     async def close(self) -> None:
-        """Close the connections nobody waits on."""
+        """Close the connections that nobody waits for."""
         idle, self._idle = self._idle, []
         for connection, _ in idle:
             await connection.close()

@@ -36,7 +36,7 @@ class Item:
 
     @property
     def can_be_put_back(self) -> bool:
-        """True unless it came by a way that tells nothing of the entry, such as `receive`."""
+        """True unless it came by a way that carries nothing about the entry, such as `receive`."""
         return self.raw is not None
 
 

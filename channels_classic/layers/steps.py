@@ -246,7 +246,7 @@ class Restore(NamedTuple):
 class Audit(NamedTuple):
     """Find out whether the layer lost what it holds of the members that an inbox has in a group → `Audited`.
 
-    `known` is the version up to which the owner knows them all, or knew them until a hint told that there had been
+    `known` is the version up to which the owner knows them all, or knew them until a hint reported that there had been
     none: where the layer has none, or only others that joined later, and they did not leave, that is a loss. `restored`
     is the loss after which the owner has written them again: it ends with that.
     """

@@ -1,4 +1,4 @@
-"""The body of one request: read from the client completely before a worker hears of the request.
+"""The body of one request: read from the client completely before a worker learns of the request.
 
 Small bodies travel with the request's message. Of larger ones only the beginning does; workers ask for the rest, as
 often as they want. It is in a temporary file here, as is a small body for which memory has no room. So no worker waits

@@ -28,7 +28,7 @@ RENEWED_AT_ONCE = 2000
 class _Group:
     """The clients of this process in one group. `version` is 0 while it is uncertain whether these are all.
 
-    `before` is the version at which they were known until a hint told that the layer had had none, else 0.
+    `before` is the version at which they were known until a hint reported that the layer had none, else 0.
     """
 
     __slots__ = ("before", "members", "version")
@@ -68,7 +68,7 @@ class GroupIndex:
         return found.version if found is not None else 0
 
     def version_before(self, group: str) -> int:
-        """Return the version at which the members were known until a hint told that the layer had had none, else 0.
+        """Return the version at which the members were known until a hint reported that the layer had none, else 0.
 
         Then either they left, and the hints of that were lost, or the layer lost them: `Audit` finds out.
         """

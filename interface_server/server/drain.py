@@ -3,7 +3,7 @@
 All clients of a server that is replaced connect to the others. Closed at once, they come back at once, and each costs a
 handshake and two consumers; so they are closed one by one, evenly over the time that the operator allows. Where workers
 cannot keep up even with that, handshakes would wait longer than clients do, which give up and come again, and each such
-attempt is more work for nothing: `Pace` says how fast the schedule may be carried out.
+attempt is wasted work: `Pace` limits how fast the schedule is carried out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whoever learns of the state of a server: the program around it, with its supervisor and process manager."""
+"""The observer of a server: the program around it, which reports to a supervisor and a process manager."""
 
 from __future__ import annotations
 

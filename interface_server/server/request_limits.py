@@ -21,7 +21,7 @@ CHUNK_RATE = 40_000
 """Chunks per second that are parsed of one client: each is work for the event loop, however few bytes it holds."""
 
 CHUNKS_AT_ONCE = 1000
-"""Chunks of one read that cause no pause."""
+"""Most chunks of one read that cause no pause."""
 
 MAX_UNUSED_BODY = 1024 * 1024
 """Bytes of a body that are read after its request was answered; then the connection is closed."""

@@ -30,7 +30,7 @@ class Format(Protocol):
         """Return a message as `writer` sends it. Raises `ValueError` if the client cannot get it."""
 
     def note(self, group: str, cursor: str, *, gap: bool) -> str | bytes:
-        """Return a message that only tells a cursor."""
+        """Return a message that carries nothing but a cursor."""
 
 
 class RecoveringFormat:

@@ -70,7 +70,7 @@ def test_a_cursor_whose_messages_are_gone_or_never_were_gets_nothing_at_all(laye
 
 
 def test_messages_are_kept_for_a_time_and_positions_for_longer(layer: BaseChannelLayer) -> None:
-    """Whoever has the last message missed nothing, also when it is not kept any more."""
+    """A reader that has the last message missed nothing, even if it is no longer kept."""
     for number in range(1, 4):
         life = record(layer, number, seconds=0.3).life
     time.sleep(0.4)

@@ -1,6 +1,6 @@
 """Steps as Redis commands; `replies` is the way back. Pure: no socket, no clock; used by both kinds of connections.
 
-Time is the server's own: scripts stamp what they store, and a `TIME` behind each take tells what has expired.
+Time is the server's own: scripts stamp what they store, and a `TIME` behind each take shows what has expired.
 """
 
 from __future__ import annotations
