@@ -107,7 +107,7 @@ class Gate:
         """The bytes of the messages that have not passed."""
         self._passed: InboundMessage | None = None
         self._turn: str | None = None  # the token of the message that passed last in its turn
-        self._lost: tuple[tuple[str, str], ...] = ()  # tokens of messages that were counted as lost, and the kinds
+        self._lost: tuple[tuple[str, str, str], ...] = ()  # messages counted as lost: token, kind and channel
         self.channel: str | None = None
         """The channel of the outstanding message, or of the one that passed last."""
         self._lease_over = math.inf
@@ -205,20 +205,23 @@ class Gate:
         """The token of the outstanding message."""
         return self._passed.token if self._passed is not None else None
 
-    def lose(self, token: str, kind: str) -> bool:
+    def lose(self, token: str, kind: str, channel: str) -> bool:
         """Note that a message counts as lost, without a proof. Return False if it does already."""
-        if any(token == lost for lost, _ in self._lost):
+        if any(token == lost for lost, *_ in self._lost):
             return False
-        self._lost = (*self._lost, (token, kind))
+        self._lost = (*self._lost, (token, kind, channel))
         return True
 
-    def find(self, token: str, outcome: Outcome) -> str | None:
-        """Return the kind under which a message was counted as lost if a report ends it after all; once for each."""
+    def find(self, token: str, outcome: Outcome) -> tuple[str, str] | None:
+        """Return the kind and the channel under which a message was counted as lost if a report ends it after all.
+
+        Once for each message.
+        """
         if outcome is Outcome.RUNNING or not self._lost:
             return None
-        kind = dict(self._lost).get(token)
-        self._lost = tuple(pair for pair in self._lost if pair[0] != token)
-        return kind
+        found = next(((kind, channel) for lost, kind, channel in self._lost if lost == token), None)
+        self._lost = tuple(entry for entry in self._lost if entry[0] != token)
+        return found
 
     def report(self, token: str, outcome: Outcome, now: float) -> bool:
         """Record a report. Return True if it opened the gate: it was an end, and that of the outstanding message."""

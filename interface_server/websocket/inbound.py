@@ -170,8 +170,8 @@ class InboundQueue:
         actions = self._unblock(order)
         if result is SendResult.LOST:
             # It may have been written, so it is not sent again, and the gate stays shut until its lease is over.
-            actions.append(Lost("broker", channel))
-            self._gate.lose(str(order), "broker")
+            if self._gate.lose(str(order), "broker", channel):
+                actions.append(Lost("broker", channel))
         else:
             actions += [Lost("invalid", channel), TooLarge()]
             if self._gate.drop(str(order), now):
@@ -216,12 +216,11 @@ class InboundQueue:
         """Record the outcome of a message; one counted as lost is taken back, or counted under its true kind."""
         channel = self._gate.channel
         actions: list[Action] = []
-        kind = self._gate.find(token, outcome)
-        if kind is not None:
-            found = CONNECT if token == FIRST else RECEIVE
-            actions.append(Found(kind, found))
+        found = self._gate.find(token, outcome)
+        if found is not None:
+            actions.append(Found(*found))
             if outcome is Outcome.DIED and token != self._gate.outstanding:
-                actions.append(Lost("died", found))
+                actions.append(Lost("died", found[1]))
         if channel is not None and self._gate.is_news(token):
             actions.append(Taken(channel))
         if self._gate.report(token, outcome, now):
@@ -262,7 +261,7 @@ class InboundQueue:
             overtaking = self._gate.due(now)
             if overtaking:
                 actions += [*map(_without_token, overtaking), Overtaken(channel)]
-            elif self._gate.lose(token, "unheard"):
+            elif self._gate.lose(token, "unheard", channel):
                 actions.append(Lost("unheard", channel))
             actions += self._pump(now)
         if self._paused_until is not None and now >= self._paused_until:

@@ -29,7 +29,7 @@ from tests.faults.conftest import IMPATIENT
 from tests.faults.traffic import LONG
 from tests.support.client import FakeClient
 from tests.support.processes import Process
-from tests.support.redis_proxy import Fault, RedisProxy
+from tests.support.redis_proxy import BREAKS, Fault, RedisProxy
 from tests.support.redis_server import RedisServer
 from tests.support.running_site import RunningSite
 from tests.support.waiting import eventually, eventually_async, scaled
@@ -80,7 +80,16 @@ def stand_still(server: RedisServer, proxy: RedisProxy) -> None:
     server.resume()
 
 
-@pytest.mark.parametrize("fault", [lose_answer, lose_connection, lose_a_restoration, stand_still])
+def fill_memory(server: RedisServer, proxy: RedisProxy) -> None:
+    """All data is lost, and the server has no memory for what is restored."""
+    server.command("CONFIG", "SET", "maxmemory", "1")
+    server.command("CONFIG", "RESETSTAT")
+    server.flush()
+    eventually(lambda: "errorstat_OOM" in server.command_text("INFO", "errorstats"), 10)
+    server.command("CONFIG", "SET", "maxmemory", "0")
+
+
+@pytest.mark.parametrize("fault", [lose_answer, lose_connection, lose_a_restoration, fill_memory, stand_still])
 def test_memberships_come_back_whatever_becomes_of_the_answers(
     own_redis: RedisServer, proxy: RedisProxy, fault: Callable[[RedisServer, RedisProxy], None]
 ) -> None:
@@ -299,7 +308,7 @@ def test_an_add_that_broke_in_the_middle_can_be_repeated(
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("fault", BREAKS)
 def test_a_group_send_that_broke_in_the_middle_reaches_each_member_once_or_not_at_all(
     own_redis: RedisServer, proxy: RedisProxy, fault: Fault
 ) -> None:
@@ -324,7 +333,7 @@ def test_a_group_send_that_broke_in_the_middle_reaches_each_member_once_or_not_a
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("fault", BREAKS)
 def test_a_client_that_left_while_the_connection_broke_is_no_member_for_long(
     own_redis: RedisServer, proxy: RedisProxy, fault: Fault
 ) -> None:

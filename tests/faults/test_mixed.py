@@ -28,7 +28,7 @@ from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, LOOKUP, MEMB
 from tests.faults.conftest import IMPATIENT
 from tests.faults.traffic import LONG
 from tests.support.processes import Process
-from tests.support.redis_proxy import Fault, RedisProxy
+from tests.support.redis_proxy import BREAKS, RedisProxy
 from tests.support.redis_server import RedisServer
 from tests.support.running_site import RunningSite
 from tests.support.waiting import eventually, scaled
@@ -142,7 +142,7 @@ class Faults:
 
     def fault_of_a_command(self) -> None:
         scripts = [script.sha for script in (PUSH, PUBLISH, HEARTBEAT, JOIN, LOOKUP, MEMBERS, RESTORE)]
-        fault, text = self._rng.choice(list(Fault)), self._rng.choice(["BLMPOP", ":queue:interface.", *scripts])
+        fault, text = self._rng.choice(BREAKS), self._rng.choice(["BLMPOP", ":queue:interface.", *scripts])
         self.happened.append(f"{fault.name} {text}")
         self._proxy.arm(fault, text)
 

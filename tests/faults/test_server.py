@@ -66,8 +66,9 @@ def test_a_server_without_memory_refuses_sends_and_loses_nothing(server: RedisSe
     with Traffic(make_layer).running() as traffic:
         server.command("CONFIG", "SET", "maxmemory", "1")
         sender = make_layer()
-        with pytest.raises(StepRefused, match="maxmemory"):
+        with pytest.raises(StepRefused, match="Raise `maxmemory`") as refused:
             sender.send("jobs", {"number": -1})
+        assert not refused.value.foreign
         sender.close()
         server.command("CONFIG", "SET", "maxmemory", "0")
         traffic.works_again(time.monotonic())

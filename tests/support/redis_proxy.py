@@ -28,6 +28,10 @@ class Fault(Enum):
     FLUSH = "the server runs the command, then loses all of its data, and the reply arrives"
 
 
+BREAKS = (Fault.CUT_BEFORE, Fault.CUT_AFTER, Fault.SWALLOW)
+"""The faults that keep an answer from its command."""
+
+
 @dataclass
 class Armed:
     """A fault that waits for its command. `happened` is set when the command came."""

@@ -282,7 +282,8 @@ class RedisProtocol:
             self.misplaced = True
             reason = str(self.connector.unavailable(error).reason)
             return StepRefused(f"Redis {self.connector.where}", reason, NEXT_STEPS.get(code, ""), again=True)
-        if step is not None and (code == "WRONGTYPE" or "user_script" in str(error)):
+        # Refusals have a code of their own in scripts too; what is left in them is data that they do not expect.
+        if step is not None and (code == "WRONGTYPE" or ("user_script" in str(error) and code not in NEXT_STEPS)):
             return self._odd(step, error)
         return StepRefused(f"Redis {self.connector.where}", str(error), NEXT_STEPS.get(code, ""))
 

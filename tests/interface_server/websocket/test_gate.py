@@ -115,13 +115,13 @@ def test_a_message_counts_as_lost_once_and_is_found_once() -> None:
     gate.next(0.0)
     assert gate.outstanding == "1"
     assert gate.find("1", Outcome.CONSUMED) is None
-    assert gate.lose("1", "broker")
-    assert not gate.lose("1", "unheard")
-    assert gate.lose("2", "unheard")
+    assert gate.lose("1", "broker", "websocket.receive")
+    assert not gate.lose("1", "unheard", "websocket.receive")
+    assert gate.lose("2", "unheard", "websocket.disconnect")
     assert gate.find("1", Outcome.RUNNING) is None
-    assert gate.find("1", Outcome.CONSUMED) == "broker"
+    assert gate.find("1", Outcome.CONSUMED) == ("broker", "websocket.receive")
     assert gate.find("1", Outcome.CONSUMED) is None
-    assert gate.find("2", Outcome.CONSUMED) == "unheard"
+    assert gate.find("2", Outcome.CONSUMED) == ("unheard", "websocket.disconnect")
 
 
 def test_a_consumer_that_says_it_runs_keeps_the_gate_shut() -> None:

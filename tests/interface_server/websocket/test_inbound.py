@@ -222,6 +222,15 @@ def test_a_disconnect_that_may_have_been_written_is_the_end() -> None:
     inbound = connected()
     inbound.end(1000, 0.0)
     assert inbound.settled(1, DISCONNECT, SendResult.LOST, 0.0) == [Lost("broker", DISCONNECT), Drained()]
+    assert inbound.report("1", Outcome.CONSUMED, 1.0) == [Found("broker", DISCONNECT), Taken(DISCONNECT)]
+
+
+def test_a_message_that_counts_as_lost_when_the_answer_to_its_sender_is_lost_counts_once() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    assert Lost("unheard", RECEIVE) in inbound.due(1000.0)
+    assert inbound.settled(1, RECEIVE, SendResult.LOST, 1000.0) == []
+    assert Found("unheard", RECEIVE) in inbound.report("1", Outcome.CONSUMED, 1001.0)
 
 
 def test_when_the_process_stops_everything_passes_and_what_is_refused_is_lost() -> None:
