@@ -39,14 +39,14 @@ class ThrottledLog:
         """Begin with a lock that nobody holds."""
         self._lock = threading.Lock()
 
-    def warn(self, logger: logging.Logger, text: str, *arguments: Any) -> None:
+    def warn(self, logger: logging.Logger, text: str, *arguments: Any, level: int = logging.WARNING) -> None:
         """Log `text`, or only count it if too many of its kind were logged."""
         omitted = self._admit(text)
         if omitted is None:
             return
         if omitted:
             text, arguments = text + OMITTED, (*arguments, omitted)
-        logger.warning(text, *arguments)
+        logger.log(level, text, *arguments)
 
     def _admit(self, text: str) -> int | None:
         """Return the number of lines omitted before one that may be logged, or None for one that is omitted."""

@@ -157,7 +157,7 @@ def check_names(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -
     near = {name: found[0] for name in others if (found := get_close_matches(name, ours, 1, _ALMOST))}
     return [
         Warning(
-            f"The setting {name} is not read; {meant} is, and not set.",
+            f"The setting {name} is not read. Did you mean {meant}, which is not set?",
             hint=f"Rename it to {meant}.",
             id="channels_classic.W013",
         )

@@ -282,7 +282,7 @@ def test_a_setting_with_almost_the_name_of_ours_is_warned_of(settings: Settings)
     settings.CHANNEL_LAYER = {"default": {"ROUTING": []}}
     (message,) = found()
     assert message.id == "channels_classic.W013"
-    assert message.msg == "The setting CHANNEL_LAYER is not read; CHANNEL_LAYERS is, and not set."
+    assert message.msg == "The setting CHANNEL_LAYER is not read. Did you mean CHANNEL_LAYERS, which is not set?"
     settings.CHANNEL_LAYERS = {"default": {"ROUTING": []}}
     assert found() == []
 

@@ -51,6 +51,7 @@ def put_back(context: Context, deliveries: Sequence[Delivery]) -> tuple[list[Del
             len(kept),
             len(lost),
             refusal,
+            level=logging.ERROR,
         )
     context.counts.put_back += len(deliveries) - len(kept) - len(lost)
     context.record.hold(kept)

@@ -51,8 +51,8 @@ class SignalPipe:
     def catching(self, others: Sequence[signal.Signals] = ()) -> Iterator[None]:
         """Inside the block `wait` returns stop signals, and those of `others` that have no handler yet.
 
-        A signal that is ignored has none: `nohup` ignores SIGHUP, which would end a program, and here asks for
-        something else. In the main thread only; in other threads Python cannot set handlers.
+        An ignored signal counts as having no handler: `nohup` ignores SIGHUP because it would end most programs, but
+        here it asks for a replacement. In the main thread only; in other threads Python cannot set handlers.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

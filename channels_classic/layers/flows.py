@@ -170,8 +170,10 @@ class Flows:
         try:
             yield from self._push_to_group(send, audience)
         except LayerUnavailable as error:
-            error.written = error.written or is_written
-            raise
+            if error.written or not is_written:
+                raise
+            # Another one, as written as any: coroutines that shared the batch may be given this one too.
+            raise LayerUnavailable(error.where, error.reason, error.next_step) from error
         except StepRefused as error:
             raise (_partly_refused(error) if is_written else error) from None
 

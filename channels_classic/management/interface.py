@@ -40,9 +40,9 @@ def _with_settings(config: InterfaceConfig) -> InterfaceConfig:
     protocols, root_path = CHANNELS_WS_PROTOCOLS.get() or (), settings.FORCE_SCRIPT_NAME or ""
     # `runinterface` runs no system checks, which say the same.
     if not isinstance(protocols, (list, tuple)) or not all(isinstance(name, str) for name in protocols):
-        raise ValueError(f"The setting CHANNELS_WS_PROTOCOLS is {protocols!r}: expected a list of texts.")
+        raise ValueError(f"The setting CHANNELS_WS_PROTOCOLS is {protocols!r}: expected a list of strings.")
     if not isinstance(root_path, str):
-        raise ValueError(f"The setting FORCE_SCRIPT_NAME is {root_path!r}: expected a text.")
+        raise ValueError(f"The setting FORCE_SCRIPT_NAME is {root_path!r}: expected a string.")
     return replace(
         config,
         ws_protocols=config.ws_protocols or tuple(protocols),

@@ -165,7 +165,8 @@ class EventStream:
             self._timer = None
 
     def release(self) -> None:
-        """Drop what refers back to this object when its client is served, so that its memory is free at once."""
+        """Drop what refers back to this object once its client has been served, so that its memory is free at once."""
+        self._stop()  # it may have been accepted after its client had left
         self._session = self._socket = None
         self.scope.pop(EVENT_STREAM)
         self.scope.pop("extensions")
@@ -185,6 +186,8 @@ class EventStream:
         await self._send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *self._cors]})
         first = encode_retry(rng.uniform(*RETRY)) + encode_event(str(self._token), name="token")
         await self._send({"type": "http.response.body", "body": first, "more_body": True})
+        if self._session is None:  # released meanwhile
+            return
         self._is_accepted = True
         self._schedule_heartbeat(rng.uniform(0.5, 1.0))  # streams that were opened together do not beat together
         if self._session.is_stopping:

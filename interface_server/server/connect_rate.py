@@ -30,7 +30,7 @@ class ConnectRate:
         self.refused = 0
 
     def seconds_for(self, clients: int) -> float:
-        """Return the seconds over which this many clients may come back, with as many others between them."""
+        """Return the seconds over which this many clients may come back, leaving half of the rate to other clients."""
         return 2 * clients / self._rate
 
     def reserve(self, now: float) -> float | None:

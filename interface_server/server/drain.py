@@ -91,6 +91,10 @@ class DrainSchedule(Generic[T]):
         """Slow down so that the last socket is closed at this time, if that is later than planned."""
         self.end = max(self.end, min(end, self._latest_end))
 
+    def shorten(self, end: float) -> None:
+        """Let the last socket be closed at this time, if that is earlier than planned."""
+        self.end = min(self.end, end)
+
     def postpone(self, seconds: float) -> None:
         """Let everything be due this much later, unless that would take too long."""
         if self.end + seconds <= self._latest_end:

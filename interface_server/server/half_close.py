@@ -39,5 +39,8 @@ def _has_failed(transport: Any) -> bool:
     found = transport.get_extra_info("socket")
     if found is None or found.fileno() < 0:
         return True
-    with socket.socket(fileno=os.dup(found.fileno())) as connection:
-        return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+    try:
+        with socket.socket(fileno=os.dup(found.fileno())) as connection:
+            return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+    except OSError:  # no descriptor is left: the next look may find one
+        return False

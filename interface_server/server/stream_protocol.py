@@ -43,6 +43,7 @@ class StreamProtocol(FlowControl):
         """Become the protocol of the transport; the connection ends with the response."""
         cycle = self._cycle
         cycle.flow.resume_reading()  # to notice when the client leaves
+        self.transport.resume_reading()  # also after a pause for too many chunks
         cycle.flow = cycle.message_event = self
         cycle.keep_alive = False
         cycle.on_response = self._count_response

@@ -53,6 +53,9 @@ GRACE = 10
 FLUSH_TIMEOUT = 2.0
 """Seconds in which the others are answered with 503."""
 
+PREDECESSOR_TIMEOUT = 130.0
+"""Seconds after which a successor serves without a layer: longer than its supervisor keeps the server before it."""
+
 ABORT_TIMEOUT = 1.0
 """Seconds in which requests learn that their connection was cut off."""
 
@@ -101,7 +104,7 @@ class UvicornServer(uvicorn.Server):
         self._reported: Health | None = None
         self._beat_at = math.inf
         self._started_at = time.monotonic()
-        self._signalled = False
+        self._signalled_at: float | None = None
         self._hung_up = False
         self._wants_statistics = False
         self._session: LayerSession | None = None
@@ -135,7 +138,8 @@ class UvicornServer(uvicorn.Server):
         Until then it would answer 503 to clients that the server before it can serve: its layer may be another one, by
         a mistake in new settings.
         """
-        while self._session_health is Health.LAYER_DOWN and not self.should_exit:
+        until = time.monotonic() + PREDECESSOR_TIMEOUT
+        while self._session_health is Health.LAYER_DOWN and not self.should_exit and time.monotonic() < until:
             await asyncio.sleep(POLL_INTERVAL)
 
     def _make_protocol(self) -> asyncio.Protocol:
@@ -203,7 +207,7 @@ class UvicornServer(uvicorn.Server):
             self._log_statistics()
         if self._hung_up:
             self._hung_up = False
-            logger.info("SIGHUP is ignored: only with --drain or --processes there is a parent to start a successor.")
+            logger.info("SIGHUP is ignored: only with --drain or --processes is there a parent to start a successor.")
         return await super().on_tick(counter)
 
     def _log_statistics(self) -> None:
@@ -269,7 +273,7 @@ class UvicornServer(uvicorn.Server):
         if self._connect_rate is not None and self._has_time:
             schedule.extend(begun + self._connect_rate.seconds_for(schedule.waiting))
         logger.info("Draining: %d WebSocket(s) are closed within %g s.", schedule.waiting, schedule.end - begun)
-        pace, closed, now = Pace(), 0, begun
+        pace, closed, now, had_time = Pace(), 0, begun, self._has_time
         while self._is_busy and not self.force_exit and now < schedule.end:
             turn, now = now, loop.time()
             await self.on_tick(0)
@@ -277,7 +281,10 @@ class UvicornServer(uvicorn.Server):
                 if isinstance(connection, HttpProtocol):
                     connection.finish()
             schedule.add(self._to_be_drained())
-            if self._has_time:
+            if had_time and not self._has_time:
+                schedule.shorten(now + self._drain_time)
+                had_time = False
+            if had_time:
                 schedule.postpone(pace.turn(now, now - turn, is_behind=await self._are_workers_behind()))
             closed += _close_due(schedule, now)
             for request in self._clients(Request):
@@ -288,7 +295,7 @@ class UvicornServer(uvicorn.Server):
     @property
     def _has_time(self) -> bool:
         """True if the drain may take longer: a successor serves, and nobody has asked for the end of both."""
-        return self._observer.is_replaced and not self._signalled
+        return self._observer.is_replaced and self._signalled_at is None
 
     async def _are_workers_behind(self) -> bool:
         """Return True if clients that came back now would wait for workers."""
@@ -343,9 +350,17 @@ class UvicornServer(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """Stop gracefully on the first signal, at once on the second."""
-        self.force_exit = self._signalled or sig == signal.SIGQUIT
-        self._signalled = self.should_exit = True
+        """Stop gracefully on the first signal, at once on the second.
+
+        A process that is replaced may get the first one twice: from its supervisor, and from systemd, which by default
+        sends it to all processes of a unit.
+        """
+        now = time.monotonic()
+        if self._signalled_at is not None and not (self._observer.is_replaced and now < self._signalled_at + 1.0):
+            self.force_exit = True
+        self._signalled_at = self._signalled_at or now
+        self.force_exit = self.force_exit or sig == signal.SIGQUIT
+        self.should_exit = True
 
     def _on_hangup(self, sig: int, frame: Any) -> None:
         self._hung_up = True

@@ -271,7 +271,13 @@ def decode_result(kind: type, answer: Any, where: str) -> Any:
 
 
 def _roster(
-    version: int, members: list[str], complete: bool, identities: dict[str, Any], starts: dict[str, Any], epoch: int
+    version: int,
+    members: list[str],
+    complete: bool,
+    identities: dict[str, Any],
+    starts: dict[str, Any],
+    epoch: int = 0,  # an older host does not send it
+    *_: Any,
 ) -> Roster:
     who = {member: Identity(*identity) for member, identity in identities.items()}
     return Roster(version, members, complete, who, {member: Start(*start) for member, start in starts.items()}, epoch)

@@ -60,7 +60,7 @@ class RedisClusterChannelLayer(RedisChannelLayer):
             raise ValueError(f"`shards` is {shards!r}: expected a number from 1 to {MAX_SHARDS}.")
         for host in self._hosts:
             given = {**self.connection_kwargs, **host.options, **parameters_of(host.url)}
-            if int(given.get("db", 0)):
+            if int(given.get("db") or 0):
                 raise ValueError("`hosts` or `connection_kwargs` names a database: a cluster has only database 0.")
             if "path" in given:
                 raise ValueError("`hosts` names a Unix socket: the nodes of a cluster are reached over TCP.")

@@ -1,6 +1,6 @@
 -- Find out what was lost of the members of an inbox in a group. Follows group.lua.
--- ARGV[3]  version up to which the owner knows all members and has some, or knew them when it heard of the set that
---          began after it, else 0
+-- ARGV[3]  version up to which the owner knows all members, if it has any; or, where a hint has reported that the set
+--          began anew, the version that it knew before that; else 0
 -- ARGV[4]  version at which members were found to be lost that the owner has written again since, else 0
 -- Returns the version, that at which members were found to be lost, or 0, and the number of identities.
 if ARGV[4] ~= '0' and redis.call('ZSCORE', left, LOST) == ARGV[4] then
@@ -10,7 +10,8 @@ end
 local version = current_version()
 local known, emptied = tonumber(ARGV[3]), tonumber(redis.call('ZSCORE', left, EMPTIED) or 0)
 local began = version == 0 and math.huge or tonumber(redis.call('ZSCORE', left, BEGUN) or 0)
-if known > 0 and emptied <= known and known < began then note_loss() end
+-- A version of an earlier epoch shows nothing here: then all members are void, and their owner writes them again.
+if known >= tonumber(since) and emptied <= known and known < began then note_loss() end
 local identities, sockets = mended('HVALS', here.identities), 0
 for _, number in ipairs(mended('HVALS', here.people)) do sockets = sockets + (tonumber(number) or 0) end
 if sockets ~= #identities then

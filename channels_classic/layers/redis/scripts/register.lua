@@ -2,8 +2,8 @@
 -- KEYS[1]  epoch   ARGV[1]  id of this node in a cluster, else empty
 -- ARGV[2]  'server:lineage' of a former master that is proven to have done nothing which is missing here (handover.py),
 --          '-' if there is no proof, empty if nobody has looked for it
--- ARGV[3]  highest number that this client has seen, at whatever server it found here   ARGV[4…]  ids of the other
--- masters that are alive
+-- ARGV[3]  highest number that this client has seen, on whichever server the address led to
+-- ARGV[4…]  ids of the other masters that are alive
 --
 -- The epoch stays the same while the same process holds the data and was not demoted and promoted meanwhile: then it
 -- would have another lineage, and the one before as `master_replid2`. (A master without replicas changes its lineage
@@ -11,14 +11,19 @@
 -- master that still is one: nothing was handed out there that is still here. And it stays when a replica was promoted
 -- and misses nothing: if that is possible, but nobody has looked yet, nothing changes, and the answer is
 -- {0, lineage, former server, former lineage}. In all other cases a new one begins, and also where a client has seen a
--- later one: then this is a server of before, to which a name or an operator led back, and others have changed since what
--- is here.
+-- later one: then the address has been pointed back to a former server, whose messages may have been handed out by another
+-- one since.
 local NONE = string.rep('0', 40)
 local HIGHEST = 4294967295  -- that an entry can carry
 local server, lineage, former = identity()
 local known_server, known_lineage, known_node, number = unpack(mended('HMGET', KEYS[1], 'server', 'lineage', 'node', 'number'))
+local seen = tonumber(ARGV[3])
 if not tonumber(number) then
     number = begin_epoch(KEYS[1])
+    if seen >= number and seen < HIGHEST then
+        number = seen + 1
+        redis.call('HSET', KEYS[1], 'number', integer(number))
+    end
 else
     local moved = false
     for index = 4, #ARGV do moved = moved or ARGV[index] == known_node end
@@ -26,7 +31,6 @@ else
         or moved and known_node ~= ARGV[1] and former ~= known_lineage
         or ARGV[2] == (known_server or '') .. ':' .. (known_lineage or '')
     if not kept and ARGV[2] == '' and former == known_lineage then return {0, lineage, known_server, known_lineage} end
-    local seen = tonumber(ARGV[3])
     local is_behind = seen > tonumber(number) and seen < HIGHEST
     if is_behind then redis.call('HSET', KEYS[1], 'number', integer(seen)) end
     if not kept or is_behind then
