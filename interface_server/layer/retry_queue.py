@@ -122,7 +122,7 @@ class RetryQueue:
         return released
 
 
-class _Line:
+class _TimedQueue:
     """A queue and its place among the timers."""
 
     slot: int | None = None
@@ -146,48 +146,48 @@ class RetryQueues:
         self._timers = timers
         self._clock = clock
         self._may_try = may_try
-        self._lines: dict[str, _Line] = {}
+        self._timed: dict[str, _TimedQueue] = {}
 
     def must_wait(self, channel: str) -> bool:
         """Return True if a message for `channel` has to wait before it is tried at all."""
-        return channel in self._lines or not self._may_try()
+        return channel in self._timed or not self._may_try()
 
     def refused(self, channel: str, client: Retryable) -> None:
         """Queue a client whose message cannot be sent now: at the end, or where it was."""
         now = self._clock()
-        line = self._lines.get(channel)
-        if line is None:
-            line = self._lines[channel] = _Line(RetryQueue(now), self._may_try)
-            self._timers.schedule(line, line.queue.deadline)
-        _retry(line.queue.refused(client, now))
+        timed = self._timed.get(channel)
+        if timed is None:
+            timed = self._timed[channel] = _TimedQueue(RetryQueue(now), self._may_try)
+            self._timers.schedule(timed, timed.queue.deadline)
+        _retry(timed.queue.refused(client, now))
 
     def passed(self, channel: str, client: Retryable) -> None:
         """Remove a client whose message was sent, or given up."""
-        line = self._lines.get(channel)
-        if line is None:
+        timed = self._timed.get(channel)
+        if timed is None:
             return
-        released = line.queue.passed(client)
-        if not line.queue.clients:
-            self._timers.cancel(line)
-            del self._lines[channel]
+        released = timed.queue.passed(client)
+        if not timed.queue.clients:
+            self._timers.cancel(timed)
+            del self._timed[channel]
         _retry(released)
 
     def forget(self, client: Retryable) -> None:
         """Remove a client that is gone: nobody needs the answer it waited for."""
-        for channel in list(self._lines):
+        for channel in list(self._timed):
             self.passed(channel, client)
 
     def taken(self, channel: str) -> None:
         """Record that a worker took a message from `channel`."""
-        line = self._lines.get(channel)
-        if line is not None and self._may_try():
-            _retry(line.queue.taken())
+        timed = self._timed.get(channel)
+        if timed is not None and self._may_try():
+            _retry(timed.queue.taken())
 
     def retry(self) -> None:
         """Let clients try on every channel: the layer is up again."""
         if self._may_try():
-            for line in list(self._lines.values()):
-                _retry(line.queue.restart())
+            for timed in list(self._timed.values()):
+                _retry(timed.queue.restart())
 
 
 def _retry(clients: Iterable[Retryable]) -> None:

@@ -23,7 +23,7 @@ from channels_classic.layers.redis.protocol import LOST, TIME, RedisProtocol, ne
 from channels_classic.layers.steps import Step, Take
 
 
-class _Line(asyncio.Protocol):
+class _CommandStream(asyncio.Protocol):
     """Writes commands and collects their replies."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -103,7 +103,7 @@ class AsyncRedisConnection:
         self._raw = await self._connector.open_async()
         try:
             await self._raw.connect()
-            self._line = _Line(self._raw._writer.transport)
+            self._stream = _CommandStream(self._raw._writer.transport)
             introduction = await self._ask(self._protocol.introduction())
             self._client_id = introduction[1]
             (reply,) = await self._ask([self._protocol.handshake(introduction)])
@@ -117,7 +117,7 @@ class AsyncRedisConnection:
             await self._fail(error)
 
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        return self._protocol.check(await self._line.ask(commands, self._connector.reply_timeout))
+        return self._protocol.check(await self._stream.ask(commands, self._connector.reply_timeout))
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
         async with self._turn:
@@ -131,7 +131,7 @@ class AsyncRedisConnection:
         due = self._protocol.due()
         commands, counts = self._protocol.commands(steps)
         blocks = sum(step.timeout for step in steps if isinstance(step, Take))
-        replies = await self._line.ask([*due, *commands], self._connector.reply_timeout + blocks)
+        replies = await self._stream.ask([*due, *commands], self._connector.reply_timeout + blocks)
         self._protocol.settle(replies[: len(due)])
         results, end = [], len(due)
         for step, count in zip(steps, counts, strict=True):
@@ -149,7 +149,7 @@ class AsyncRedisConnection:
 
     def usable(self) -> bool:
         """Return False once the connection has ended, or the server said that it is not the master."""
-        return not self._line.has_ended() and not self._protocol.misplaced
+        return not self._stream.has_ended() and not self._protocol.misplaced
 
     async def unblock(self) -> None:
         """Ask the server once to end the take that blocks. Raise `LayerUnavailable`."""
