@@ -209,7 +209,7 @@ def put_back_behind_a_slow_consumer(layer: FaultyLayer, errors: Sequence[Excepti
     for error in errors:
         layer.fail(PutBack, error)
     with running(make_worker(layer, {"test": consumer})):
-        for number in range(WARM):  # so many that one which is slow by chance does not make the next take a small one
+        for number in range(WARM):  # one that is slow by chance must not make the next take a small one
             inbox.post("test", {"n": -1}, local=f"warm{number}")
         inbox.wait(WARM)
         message = {"reply_channel": inbox.client()}
