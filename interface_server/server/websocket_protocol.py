@@ -373,7 +373,7 @@ class WebSocketProtocol(KeepAlive):
             self._disconnect(ABNORMAL)
         self._state = ConnectionState.CLOSED
         self._schedule(None, self._end)
-        self._listener = self._note_buffered = None  # they refer to this one: its memory would wait for the collector
+        self._listener = self._note_buffered = None  # a cycle, which would wait for the garbage collector
         self._server.connections.discard(self)
         self.resume_writing()
 

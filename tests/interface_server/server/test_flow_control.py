@@ -8,7 +8,7 @@ from channels_classic.interface_server.server.flow_control import WRITE_BUFFER, 
 
 
 class Transport:
-    """As much of a transport as flow control asks for."""
+    """The part of a transport that flow control uses."""
 
     def __init__(self) -> None:
         self.size = 0
