@@ -213,6 +213,12 @@ def test_the_options_of_channels_1_are_known_in_both_spellings() -> None:
 # The lines about clients
 
 
+def test_an_option_that_makes_no_sense_is_named_as_it_was_given(new_project: NewProject) -> None:
+    with running(new_project(MEMORY), "--websocket-handshake-timeout=-7") as server:
+        assert server.wait() == 1
+    assert "Error: --websocket-handshake-timeout is -7: expected a number from -1" in server.output
+
+
 @pytest.fixture
 def records() -> Any:
     """The details that the access log gets."""

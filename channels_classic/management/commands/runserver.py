@@ -133,7 +133,7 @@ class Command(DjangoCommand):
         try:
             config = configured({**options, "websocket_connect_timeout": options["websocket_handshake_timeout"]})
         except ImproperlyConfigured as error:
-            self._refuse(error)
+            self._refuse(str(error).replace("--websocket-connect-timeout", "--websocket-handshake-timeout"))
         application: Any = InterfaceServer(layer.channel_layer, config)
         if options.get("use_static_handler") and (settings.DEBUG or options["insecure_serving"]):
             from channels_classic.staticfiles import DevelopmentStaticFiles
