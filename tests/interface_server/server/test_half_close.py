@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import resource
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from channels_classic.interface_server.server import half_close
 from tests.interface_server.live import Live, live
+from tests.support.descriptors import without_descriptors
 from tests.support.waiting import scaled
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: testserver\r\n\r\n"
@@ -96,19 +94,6 @@ def test_a_client_whose_response_does_not_begin_soon_counts_as_gone(server: Live
 def test_half_a_body_is_no_request(server: Live) -> None:
     assert everything(half_closed(server, UPLOAD)) == b""
     assert server.has_none("http.request")
-
-
-@contextmanager
-def without_descriptors() -> Iterator[None]:
-    """Let this process have no descriptor left."""
-    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, most))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
 
 
 class Cycle:
