@@ -70,9 +70,8 @@ class AsgiRequest(HttpRequest):
         try:
             self._set_content_type_params(self.META)  # type: ignore[attr-defined]  # private, not in the stubs
             if self._encoding:
-                b"\0\0\0\0".decode(
-                    self._encoding
-                )  # Django takes any codec for a charset, even one that decodes no text
+                # Django takes any codec for a charset, even one that decodes no text or cannot replace what is invalid.
+                b"\xff1".decode(self._encoding, "replace")
         except (LookupError, ValueError) as error:
             raise BadRequest(f"The Content-Type {self.META['CONTENT_TYPE']!r} cannot be parsed: {error}.") from error
 
