@@ -142,7 +142,6 @@ def in_rounds(count: int, clients: st.SearchStrategy[Input], round_of: Callable[
         some, count = min(count, 500), count - 500
         settings(
             max_examples=max(some // TOGETHER, 1),
-            deadline=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
             database=None,
@@ -246,7 +245,7 @@ REPLIES = st.lists(
 def test_replies_of_every_kind_break_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with live() as server:
 
-        @settings(max_examples=COUNT // 4, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=COUNT // 4, suppress_health_check=list(HealthCheck), database=None)
         @given(BEGINNINGS, REPLIES, st.sampled_from([(HEAD + b"\r\n", "http.request"), (UPGRADE, "websocket.connect")]))
         def replies(begin: list[dict[Any, Any]], some: list[dict[Any, Any]], kind: tuple[bytes, str]) -> None:
             with server.raw() as client:

@@ -173,7 +173,7 @@ def test_the_headers_of_a_handshake_arrive_as_they_were_sent(server: Live) -> No
     client.socket.close()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.text(st.characters(codec="ascii", exclude_characters="?#", min_codepoint=0x21, max_codepoint=0x7E), max_size=20),
     st.lists(st.integers(0x20, 0x7E).map(lambda code: bytes([code])), max_size=30).map(b"".join),
