@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from channels_classic.asgi import ChannelLayerWrapper, channel_layers
 from channels_classic.layers.inmemory import ChannelLayer
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from pytest_django import Settings
 
+
+# On a busy machine one example may take a second, and so may making some.
+hypothesis_settings.register_profile(
+    "untimed", hypothesis_settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("untimed")
 
 # A shell starts what is in its background with these ignored, and every program that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

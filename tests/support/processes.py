@@ -112,7 +112,7 @@ class Process:
             status = self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
             raise self._failure("does not end", timeout) from None
-        self._reader.join(timeout=1)
+        self._reader.join(timeout=scaled(5))
         return status
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -129,7 +129,7 @@ class Process:
             os.killpg(self._popen.pid, signal.SIGKILL)
         status = self._popen.wait()
         # A grandchild in another session may hold the pipe open; then what it writes later is of no interest.
-        self._reader.join(timeout=1)
+        self._reader.join(timeout=scaled(1))
         return status
 
     def kill(self) -> int:

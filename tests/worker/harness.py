@@ -41,7 +41,7 @@ def running(*workers: Worker) -> Iterator[None]:
         for worker in workers:
             worker.stop()
         for thread in threads:
-            thread.join(10)
+            thread.join(scaled(10))
             assert not thread.is_alive(), "the worker did not stop"
 
 

@@ -193,10 +193,6 @@ def test_a_take_that_is_refused_is_tried_again(layer: FaultyLayer, caplog: pytes
     assert "Cannot take messages" in caplog.text
 
 
-WARM = 10
-"""Fast messages, after which a worker takes several at once."""
-
-
 def put_back_behind_a_slow_consumer(layer: FaultyLayer, errors: Sequence[Exception]) -> list[Outcome]:
     """The reports on four messages, of which three wait behind the first and their `PutBack` fails."""
     inbox = Inbox(layer)
@@ -209,27 +205,26 @@ def put_back_behind_a_slow_consumer(layer: FaultyLayer, errors: Sequence[Excepti
     for error in errors:
         layer.fail(PutBack, error)
     with running(make_worker(layer, {"test": consumer})):
-        for number in range(WARM):  # one that is slow by chance must not make the next take a small one
-            inbox.post("test", {"n": -1}, local=f"warm{number}")
-        inbox.wait(WARM)
+        inbox.post("test", {"n": -1}, local="warm")
+        inbox.wait(1)
         message = {"reply_channel": inbox.client()}
         sends = [Outgoing("test", {**message, "n": number}, token=str(number)) for number in range(4)]
         layer.run(layer.planner.pushes(sends, {}))
         eventually(lambda: not layer.faults)
         release.set()
-        inbox.wait(WARM + 4)
-    return inbox.reports()[WARM:]
+        inbox.wait(5)
+    return inbox.reports()[1:]
 
 
 def test_messages_that_the_layer_refuses_to_take_back_stay_with_the_worker(
-    layer: FaultyLayer, caplog: pytest.LogCaptureFixture
+    layer: FaultyLayer, large_batches: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert put_back_behind_a_slow_consumer(layer, [REFUSED] * 3) == [Outcome.CONSUMED] * 4
     assert layer.losses.as_dict() == {}
     assert "3 stay with this worker, 0 are lost" in caplog.text
 
 
-def test_messages_that_may_have_been_put_back_are_counted_and_reported(layer: FaultyLayer) -> None:
+def test_messages_that_may_have_been_put_back_are_counted_and_reported(layer: FaultyLayer, large_batches: None) -> None:
     assert put_back_behind_a_slow_consumer(layer, [AWAY] * 3) == [Outcome.DROPPED] * 3 + [Outcome.CONSUMED]
     assert layer.losses.as_dict() == {"broker": 3}
 

@@ -16,7 +16,7 @@ from channels_classic.interface_server.server.listen import Listen
 from tests.interface_server.live import Live, live
 from tests.interface_server.server.test_limits import HEAD, answer, read_all, statuses
 from tests.interface_server.server.test_program import certificate, interface
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 __all__ = ["certificate"]
 
@@ -34,7 +34,7 @@ def is_served(server: Live) -> bool:
 
 @pytest.fixture
 def tls(certificate: Path) -> Iterator[Live]:
-    with live(listen=Listen(port=0, certfile=str(certificate)), limits={"head_timeout": 0.5}) as server:
+    with live(listen=Listen(port=0, certfile=str(certificate)), limits={"head_timeout": scaled(0.5)}) as server:
         yield server
 
 
