@@ -178,9 +178,14 @@ class LayerSession:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.gather(self._alive.wait(), self._connected.wait()), START_TIMEOUT)
 
-    async def stop(self) -> None:
-        """Send the last messages of clients, end their memberships and retire the inbox."""
+    async def stop(self, before_layer_ends: Callable[[LayerSession], Awaitable[None]] | None = None) -> None:
+        """Send the last messages of clients, end their memberships and retire the inbox.
+
+        `before_layer_ends` is awaited after that, while the layer still works: it may end with this process.
+        """
         await asyncio.wait([asyncio.create_task(self._finish())], timeout=STOP_TIMEOUT)
+        if before_layer_ends is not None:
+            await before_layer_ends(self)
         self.timers.stop()
         await self._recovery.stop()
         await self._cancel_tasks()
