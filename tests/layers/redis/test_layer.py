@@ -21,8 +21,8 @@ from channels_classic.layers import names
 from channels_classic.layers.codec import Kind, decode
 from channels_classic.layers.redis import RedisChannelLayer, commands, connector
 from channels_classic.layers.redis.commands import QUOTAS_FROM
-from channels_classic.layers.results import Status
-from channels_classic.layers.steps import Entry, Heartbeat, Join, Leave, Members, Push, PutBack, Restore, Take
+from channels_classic.layers.results import Audited, Status
+from channels_classic.layers.steps import Audit, Entry, Heartbeat, Join, Leave, Members, Push, PutBack, Restore, Take
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import scaled
 
@@ -345,6 +345,34 @@ def test_versions_go_on_after_a_flush_of_all_data(layer: RedisChannelLayer, redi
     (after,) = layer.run([Join("room", inbox, ["a"])])
     assert after.previous == 0
     assert after.version > before.version
+
+
+def test_an_audit_with_a_version_of_an_earlier_epoch_finds_no_loss(
+    layer: RedisChannelLayer, redis_server: RedisServer
+) -> None:
+    """All data is lost then, of which the owner learns by its heartbeat: it is no eviction, and no group is suspect."""
+    inbox = owner_of(layer)
+    (joined,) = layer.run([Join("room", inbox, ["a"])])
+    redis_server.flush()
+    assert layer.run([Audit("room", inbox, joined.version)]) == [Audited(0, 0, 0)]
+    layer.run([Heartbeat(inbox, layer.run([Heartbeat(inbox)])[0])])
+    assert layer.run([Members("room", inbox)])[0].complete
+
+
+def test_an_epoch_that_begins_from_nothing_is_later_than_any_that_its_client_has_seen(own_redis: RedisServer) -> None:
+    """The server's clock may have been set back, or the address may lead to another server."""
+    epoch = "asgi:{0}:epoch"
+    with layer_on(own_redis.url) as sender, layer_on(own_redis.url) as reader:
+        assert sender.receive(["jobs"]) == (None, None)
+        ahead = int(own_redis.command_list("HMGET", epoch, "number")[0]) + 1000
+        own_redis.command("HSET", epoch, "number", str(ahead))
+        sender.close()
+        sender.send("jobs", {"n": 1})
+        assert reader.receive(["jobs"]) == ("jobs", {"n": 1})
+        sender.close()
+        own_redis.flush()
+        sender.send("jobs", {"n": 2})
+        assert reader.receive(["jobs"]) == ("jobs", {"n": 2})
 
 
 def test_an_owner_restores_memberships_that_were_lost(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
