@@ -23,6 +23,9 @@ from channels_classic._client import RemoteClient
 from channels_classic.exceptions import RequestAborted, RequestTimeout, ResponseLater
 from channels_classic.message import Message
 
+_NO_PORT = "0"
+"""The port of a server without one, as in Channels 1.x."""
+
 
 class AsgiRequest(HttpRequest):
     """A Django request made from an ``http.request`` message.
@@ -70,11 +73,18 @@ class AsgiRequest(HttpRequest):
         try:
             self._set_content_type_params(self.META)  # type: ignore[attr-defined]  # private, not in the stubs
             if self._encoding:
-                b"\0\0\0\0".decode(
-                    self._encoding
-                )  # Django takes any codec for a charset, even one that decodes no text
+                # Django takes any codec for a charset, even one that decodes no text or cannot replace what is invalid.
+                b"\xff1".decode(self._encoding, "replace")
         except (LookupError, ValueError) as error:
             raise BadRequest(f"The Content-Type {self.META['CONTENT_TYPE']!r} cannot be parsed: {error}.") from error
+
+    def get_port(self) -> str:
+        """Return the port; over a Unix socket, where the server has none, the one that the scheme implies.
+
+        Django's check of the `Referer` against `CSRF_COOKIE_DOMAIN` takes any other port for a part of the origin.
+        """
+        port = super().get_port()
+        return port if port != _NO_PORT else "443" if self.is_secure() else "80"
 
     def is_disconnected(self) -> bool:
         """Return True if the client left, so that nobody will read the response.
@@ -232,7 +242,7 @@ def _path_info(path: str, script_name: str) -> str:
 def _server_meta(message: Message) -> dict[str, Any]:
     query_string = message.get("query_string", "")
     client = message.get("client")
-    server = message.get("server") or ("unknown", 0)
+    server = message.get("server") or ("unknown", _NO_PORT)
     meta = {
         "QUERY_STRING": query_string.decode() if isinstance(query_string, bytes) else query_string,
         "wsgi.multithread": True,

@@ -306,5 +306,5 @@ def _unknown_alias(alias: str, known: list[str]) -> UnknownChannelLayer:
 
 
 def _nearest(given: str, valid: Any) -> str:
-    near = get_close_matches(given, valid, 1)
+    near = get_close_matches(given, [name for name in valid if isinstance(name, str)], 1)
     return f"Did you mean {near[0]!r}?" if near else f"Expected one of: {', '.join(map(repr, valid))}."

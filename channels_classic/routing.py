@@ -344,8 +344,9 @@ def _imported(path: str, kind: str) -> Any:
     except AttributeError as error:
         near = get_close_matches(name, dir(module), 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
+        where = getattr(module, "__file__", None) or "a folder without __init__.py"
         raise ImproperlyConfigured(
-            f"The {kind} {path!r} cannot be imported: {module_path!r} ({module.__file__}) has no {name!r}.{hint}"
+            f"The {kind} {path!r} cannot be imported: {module_path!r} ({where}) has no {name!r}.{hint}"
         ) from error
 
 
