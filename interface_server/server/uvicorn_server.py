@@ -282,7 +282,7 @@ class UvicornServer(uvicorn.Server):
                     connection.finish()
             schedule.add(self._to_be_drained())
             if self._has_time:
-                schedule.postpone(pace.turn(now, now - turn, is_behind=await self._are_workers_behind()))
+                schedule.postpone(pace.turn(now - turn, is_behind=await self._are_workers_behind()))
             else:
                 schedule.shorten(now + self._drain_time)
             closed += _close_due(schedule, now)
