@@ -78,8 +78,8 @@ CHANNELS_TRUSTED_ORIGINS = Setting(
     "CHANNELS_TRUSTED_ORIGINS",
     (list, tuple),
     [],
-    "Origins whose pages may open WebSockets here, besides those of the host asked for and of `ALLOWED_HOSTS`: see "
-    "[origins](../security.md#origins).",
+    "Origins whose pages may open WebSockets here, in addition to those of the host asked for and of `ALLOWED_HOSTS`: "
+    "see [origins](../security.md#origins).",
 )
 CHANNELS_WS_PROTOCOLS = Setting(
     "CHANNELS_WS_PROTOCOLS",

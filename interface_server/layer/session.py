@@ -20,7 +20,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts, WorkerFacts, decode
-from channels_classic.layers.results import Announcement
+from channels_classic.layers.results import Announcement, Roster
 from channels_classic.layers.steps import (
     LIVENESS,
     Entry,
@@ -30,6 +30,7 @@ from channels_classic.layers.steps import (
     Length,
     Members,
     Push,
+    Restore,
     Retire,
 )
 
@@ -178,9 +179,14 @@ class LayerSession:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.gather(self._alive.wait(), self._connected.wait()), START_TIMEOUT)
 
-    async def stop(self) -> None:
-        """Send the last messages of clients, end their memberships and retire the inbox."""
+    async def stop(self, before_layer_ends: Callable[[LayerSession], Awaitable[None]] | None = None) -> None:
+        """Send the last messages of clients, end their memberships and retire the inbox.
+
+        `before_layer_ends` is awaited after that, while the layer still works: it may end with this process.
+        """
         await asyncio.wait([asyncio.create_task(self._finish())], timeout=STOP_TIMEOUT)
+        if before_layer_ends is not None:
+            await before_layer_ends(self)
         self.timers.stop()
         await self._recovery.stop()
         await self._cancel_tasks()
@@ -257,7 +263,7 @@ class LayerSession:
             lengths = await asyncio.wait_for(asked, COUNT_TIMEOUT)
         except (asyncio.TimeoutError, LayerUnavailable, StepRefused):
             return True
-        return sum(length or 0 for length in lengths) > most
+        return sum(length for length in lengths if isinstance(length, int)) > most
 
     # Outages of the layer
 
@@ -316,7 +322,7 @@ class LayerSession:
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
         if epochs != self._restored:
             self._may_have_ghosts = True
-            await self._restore()
+            await self._restore(max(epoch or 0 for epoch in epochs))
             self._restored = epochs
             await self._writer.ask(Heartbeat(self.inbox, epochs))
         if silence > TAKEN_FOR_DEAD:
@@ -355,13 +361,14 @@ class LayerSession:
             batch = groups[start : start + STEPS_AT_ONCE]
             rosters = await self._writer.try_all([Members(group, self.inbox) for group in batch])
             for group, roster in zip(batch, rosters, strict=True):
-                if roster is not None:
+                if isinstance(roster, Roster):
                     self.registry.prune_gone(group, roster)
 
-    async def _restore(self) -> None:
+    async def _restore(self, epoch: int) -> None:
         """Write all memberships, for a layer that lost them. What was not lost stays as it is, see `Restore`.
 
-        First it reads the hints of changes from before the loss, which the layer does not know any more.
+        First it reads the hints of changes from before the loss, which the layer does not know any more. A group of
+        which something else has written a key is left to the audit.
         """
         if not self.registry.groups.groups():
             return
@@ -370,7 +377,9 @@ class LayerSession:
         await self._caught_up()
         steps = self.registry.restore_all()
         while batch := list(islice(steps, STEPS_AT_ONCE)):
-            await self._writer.try_all(batch)
+            for step, result in zip(batch, await self._writer.try_all(batch), strict=True):
+                if isinstance(result, StepRefused) and isinstance(step, Restore):
+                    self.registry.groups.not_restored(step.group, epoch)
 
     async def _caught_up(self) -> None:
         """Return once every entry that is in the inbox now has been handled."""

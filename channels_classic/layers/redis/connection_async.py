@@ -162,12 +162,22 @@ class AsyncRedisConnection:
         except BaseException as error:
             control, self._control = self._control, None
             if control is not None:
-                await control.disconnect(nowait=True)
+                await _end(control)
             if isinstance(error, (*LOST, redis.ResponseError)):
                 raise self._connector.unavailable(error) from error
             raise
 
     async def close(self) -> None:
-        await self._raw.disconnect(nowait=True)
+        await _end(self._raw)
         if self._control is not None:
-            await self._control.disconnect(nowait=True)
+            await _end(self._control)
+
+
+async def _end(raw: Any) -> None:
+    """Close a connection of redis-py at once.
+
+    It would otherwise stay open until the server has read what was written to it and, with TLS, has ended its side.
+    """
+    if raw._writer is not None:
+        raw._writer.transport.abort()
+    await raw.disconnect(nowait=True)

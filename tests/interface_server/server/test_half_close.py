@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from channels_classic.interface_server.server import half_close
 from tests.interface_server.live import Live, live
+from tests.support.descriptors import without_descriptors
 from tests.support.waiting import scaled
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: testserver\r\n\r\n"
@@ -91,3 +94,37 @@ def test_a_client_whose_response_does_not_begin_soon_counts_as_gone(server: Live
 def test_half_a_body_is_no_request(server: Live) -> None:
     assert everything(half_closed(server, UPLOAD)) == b""
     assert server.has_none("http.request")
+
+
+class Cycle:
+    """A request of uvicorn whose response has begun once it is watched; counts how often it was looked at."""
+
+    keep_alive = True
+    response_started = False
+    looks = 0
+
+    @property
+    def response_complete(self) -> bool:
+        self.looks += 1
+        return False
+
+
+def test_a_client_is_looked_at_again_when_no_descriptor_was_left_for_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half_close, "INTERVAL", 0.001)
+    here, there = socket.socketpair()
+
+    async def main() -> None:
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, here)
+        cycle = Cycle()
+        assert half_close.keep(transport, cycle)
+        cycle.response_started = True
+        deadline = time.monotonic() + scaled(10)
+        with without_descriptors():
+            while cycle.looks < 3 and time.monotonic() < deadline:
+                await asyncio.sleep(0.001)
+        assert cycle.looks >= 3
+        assert not transport.is_closing()
+        transport.close()
+
+    with there:
+        asyncio.run(main())

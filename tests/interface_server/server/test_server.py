@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -209,6 +210,31 @@ def test_a_file_without_a_certificate_is_refused_in_plain_words(tmp_path: Path, 
     with pytest.raises(CannotListen, match="expected a certificate chain and its private key in PEM form") as caught:
         Server(InterfaceServer(ChannelLayer()), InterfaceConfig(), listen)
     assert str(path) in str(caught.value)
+
+
+def test_a_private_key_with_a_passphrase_is_refused_and_never_asked_for(tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("There is no openssl here to make a certificate with.")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-passout", "pass:secret"]
+    subprocess.run(
+        [openssl, "req", "-x509", *curve, "-subj", "/CN=localhost", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    listen = Listen(port=0, certfile=str(certificate), keyfile=str(key))
+    with pytest.raises(CannotListen, match="its private key has a passphrase") as caught:
+        Server(InterfaceServer(ChannelLayer()), InterfaceConfig(), listen)
+    assert f"{certificate} and {key}" in str(caught.value)
+
+
+def test_a_certificate_that_cannot_be_read_gets_no_hint_about_ports_and_sockets(tmp_path: Path) -> None:
+    certificate = tmp_path / "certificate.pem"
+    listen = Listen(port=0, certfile=str(certificate))
+    with pytest.raises(CannotListen) as caught:
+        Server(InterfaceServer(ChannelLayer()), InterfaceConfig(), listen)
+    assert str(caught.value) == f"Cannot listen on any endpoint with TLS from {certificate}: No such file or directory."
 
 
 def test_clients_of_a_unix_socket_have_no_address(tmp_path: Path) -> None:
