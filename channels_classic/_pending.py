@@ -86,16 +86,16 @@ def _mentions(value: object, name: str) -> bool:
 
 
 class _Held:
-    """The sends of one running consumer. Contexts copied from its own may outlive it, hence `over`."""
+    """The sends of one running consumer. Contexts copied from its own may outlive it, hence `is_over`."""
 
-    __slots__ = ("over", "pairs", "prepended", "since", "trace")
+    __slots__ = ("is_over", "pairs", "prepended", "since", "trace")
 
     def __init__(self) -> None:
         self.pairs: list[Pair] = []
         self.prepended = 0
         self.since: float | None = None
         self.trace: Trace | None = None
-        self.over = False
+        self.is_over = False
 
     def insert(self, position: int, sender: Sender, message: dict[str, Any]) -> None:
         if self.since is None:
@@ -156,7 +156,7 @@ class PendingMessageStore:
         held = self._current()
         if held is None:
             return
-        held.over = True
+        held.is_over = True
         _held.set(None)
         deliver = _deliver.get()
         if deliver is None:
@@ -217,7 +217,7 @@ class PendingMessageStore:
     @staticmethod
     def _current() -> _Held | None:
         held = _held.get()
-        return None if held is None or held.over else held
+        return None if held is None or held.is_over else held
 
     def _require_current(self) -> _Held:
         held = self._current()
