@@ -18,7 +18,7 @@ from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Connection, Lookup, Push, PutBack, Step, Take
 from channels_classic.message import Message, pending_message_store
 from channels_classic.worker import async_runner, connection, loop, outstanding
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 from tests.worker.harness import Inbox, drain, make_worker, running
 
 AWAY = LayerUnavailable("the test", "it was told to be away", "Wait")
@@ -88,8 +88,8 @@ def layer() -> FaultyLayer:
 @pytest.fixture(autouse=True)
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_BACKOFF", (0.01, 0.05))
-    monkeypatch.setattr(outstanding, "RETRY_TIME", 0.3)
-    monkeypatch.setattr(pending_message_store, "retry_time", 0.2)
+    monkeypatch.setattr(outstanding, "RETRY_TIME", scaled(0.3))
+    monkeypatch.setattr(pending_message_store, "retry_time", scaled(0.2))
 
 
 def answer(message: Message) -> None:
@@ -153,7 +153,7 @@ def test_a_report_arrives_when_the_layer_accepts_it_again(
     monkeypatch.setattr(async_runner, "_REPEAT_AFTER", 0.1)
     inbox = Inbox(layer)
     inbox.post("test", {"n": 1})
-    for _ in range(8):  # more often than in `RETRY_TIME`
+    for _ in range(10):  # more often than in `RETRY_TIME`
         layer.fail(Push, REFUSED, inbox.name)
     with running(make_worker(layer, {"test": consumer})):
         assert inbox.wait(1) == [("client", Outcome.CONSUMED)]
