@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from channels_classic.layers.fork import renew_after_fork
+from channels_classic._fork import renew_after_fork
 
 OMITTED = " (%d more were not logged before)"
 

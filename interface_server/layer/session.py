@@ -145,7 +145,7 @@ class LayerSession:
     @property
     def connections(self) -> int:
         """The number of open connections to the layer."""
-        return sum(link.is_connected for link in (self._reading, self._writing))
+        return sum(connection.is_connected for connection in (self._reading, self._writing))
 
     @property
     def health(self) -> Health:
@@ -156,14 +156,6 @@ class LayerSession:
             return Health.LAYER_DOWN
         limit = self.config.ready_worker
         return Health.NO_WORKER if limit and self.clock() - self._worker_heard_at > limit else Health.READY
-
-    async def _look_for_workers(self) -> None:
-        """Find out when a worker last announced itself, if --ready-worker asks for it."""
-        if not self.config.ready_worker:
-            return
-        found = [program for program in await self._writer.ask(GetPrograms()) if _is_worker(program)]
-        if found:
-            self._worker_heard_at = self.clock() - min(program.age for program in found)
 
     async def start(self) -> None:
         """Begin to read, write and send heartbeats. Without the layer it returns as well, and keeps trying."""
@@ -267,24 +259,24 @@ class LayerSession:
 
     # Outages of the layer
 
-    def _on_disconnect(self, link: ReconnectingConnection, error: LayerUnavailable) -> None:
+    def _on_disconnect(self, connection: ReconnectingConnection, error: LayerUnavailable) -> None:
         if not self._is_interrupted:
             self._is_interrupted = True
             self.stats.outages += 1
             text = str(error).rstrip(".")
             logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
-        self._down.add(link)
+        self._down.add(connection)
         self._may_have_ghosts = True
         # The other connection most likely broke as well, which would show only when something is sent.
         for other in (self._reading, self._writing):
-            if other is not link and other.mark_stale():
+            if other is not connection and other.mark_stale():
                 self._down.add(other)
         self._wake_heartbeat.set()
 
-    def _on_connect(self, link: ReconnectingConnection) -> None:
+    def _on_connect(self, connection: ReconnectingConnection) -> None:
         if not self._down:
             return
-        self._down.discard(link)
+        self._down.discard(connection)
         if self._down:
             return
         self._connected.set()
@@ -336,6 +328,14 @@ class LayerSession:
         self.registry.renew()
         await self._audit.look()
         await self._look_for_workers()
+
+    async def _look_for_workers(self) -> None:
+        """Find out when a worker last announced itself, if --ready-worker asks for it."""
+        if not self.config.ready_worker:
+            return
+        found = [program for program in await self._writer.ask(GetPrograms()) if _is_worker(program)]
+        if found:
+            self._worker_heard_at = self.clock() - min(program.age for program in found)
 
     def _announce(self) -> None:
         """Announce what this process does, for those who ask what runs on the layer."""

@@ -1,3 +1,5 @@
+"""The methods of every layer on the steps of one, by threads, event loops and child processes."""
+
 from __future__ import annotations
 
 import asyncio

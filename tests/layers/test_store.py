@@ -1,3 +1,5 @@
+"""The data of the memory and the local layer: lists, quotas and expiry."""
+
 from __future__ import annotations
 
 import threading

@@ -91,8 +91,8 @@ class _CommandStream(asyncio.Protocol):
 class AsyncRedisConnection:
     """An `AsyncConnection` to one shard."""
 
-    def __init__(self, connector: Connector, shard: CommandBuilder, losses: Losses) -> None:
-        self._protocol = RedisProtocol(connector, shard, losses)
+    def __init__(self, connector: Connector, builder: CommandBuilder, losses: Losses) -> None:
+        self._protocol = RedisProtocol(connector, builder, losses)
         self._connector = connector
         self._raw: Any = None
         self._control: Any = None
@@ -128,12 +128,12 @@ class AsyncRedisConnection:
                 return await self._fail(error)
 
     async def _run(self, steps: Sequence[Step]) -> list[Any]:
-        due = self._protocol.due()
+        pending = self._protocol.pending_commands()
         commands, counts = self._protocol.commands(steps)
         blocks = sum(step.timeout for step in steps if isinstance(step, Take))
-        replies = await self._stream.ask([*due, *commands], self._connector.reply_timeout + blocks)
-        self._protocol.settle(replies[: len(due)])
-        results, end = [], len(due)
+        replies = await self._stream.ask([*pending, *commands], self._connector.reply_timeout + blocks)
+        self._protocol.settle(replies[: len(pending)])
+        results, end = [], len(pending)
         for step, count in zip(steps, counts, strict=True):
             begin, end = end, end + count
             if self._protocol.needs_time(step, replies[begin:end]):

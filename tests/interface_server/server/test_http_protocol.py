@@ -276,7 +276,7 @@ def test_a_stream_in_http_1_0_on_a_unix_socket_that_does_not_end_soon_is_sent(
     unix: tuple[Live, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, path = unix
-    monkeypatch.setattr("channels_classic.interface_server.http.request.HELD", 0.2)
+    monkeypatch.setattr("channels_classic.interface_server.http.request.END_TIMEOUT", 0.2)
     with ask_in_1_0(path) as client:
         message = server.consume(REQUEST, STREAM)
         received = b""
