@@ -128,11 +128,16 @@ def test_one_shard_of_two_that_lost_its_data_gets_its_memberships_again(
         asyncio.run(main(site))
 
 
+@pytest.mark.parametrize("same_number", [False, True])
 def test_a_server_to_which_the_address_leads_back_revives_nobody_and_delivers_nothing_late(
-    own_redis: RedisServer, proxy: RedisProxy, start: Callable[[RedisServer], RedisServer]
+    own_redis: RedisServer, proxy: RedisProxy, start: Callable[[RedisServer], RedisServer], same_number: bool
 ) -> None:
-    """Its data is as it was when the address moved to another server, and its epoch the one that it had then."""
+    """Its data is as it was when the address moved to another server, and its epoch the one that it had then.
+
+    The epoch of the other one may have the same number: it began in the same moment, or after as many restarts.
+    """
     other = start(RedisServer())
+    epoch = "asgi:{0}:epoch"
 
     def lead_to(server: RedisServer) -> None:
         proxy.server = server
@@ -145,7 +150,12 @@ def test_a_server_to_which_the_address_leads_back_revives_nobody_and_delivers_no
         for channel in clients:
             await layer.group_add_async("room", channel)
         await layer.send_async("jobs", {"n": 1})
-        await asyncio.sleep(0.3)  # longer than the quarters of a second that the first number of an epoch counts
+        if same_number:
+            elsewhere = RedisChannelLayer(hosts=[other.url])
+            elsewhere.receive(["jobs"])
+            elsewhere.close()
+            (number,) = own_redis.command_list("HMGET", epoch, "number")
+            other.command("HSET", epoch, "number", number)
         await asyncio.to_thread(lead_to, other)
         await eventually_async(lambda: len(session.registry.groups.members("room")) == members(layer) == 2, 20)
         await layer.group_discard_async("room", leaver)

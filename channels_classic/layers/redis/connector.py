@@ -97,8 +97,8 @@ class Connector:
         """Return the id of the node that was asked, and those of the other masters that are alive; pure."""
         return "", []
 
-    epoch = 0
-    """The highest number of an epoch that a connection was registered at."""
+    epoch = (0, 0)
+    """The highest number of an epoch that a connection was registered at, and the first version of that epoch."""
 
     dynamic = False
     """True if `address` asks other servers for the present address."""
