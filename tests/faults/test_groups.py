@@ -24,7 +24,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import SIZE_LIMIT, Kind, encode
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, LEAVE, MEMBERS, PUBLISH, PUSH, RESTORE
-from channels_classic.layers.steps import LIVENESS, Entry, Heartbeat, Join, Push
+from channels_classic.layers.steps import LIVENESS, Entry, GetPrograms, Heartbeat, Join, Push
 from tests.faults.conftest import IMPATIENT
 from tests.faults.traffic import LONG
 from tests.support.client import FakeClient
@@ -219,6 +219,44 @@ async def end(session: LayerSession) -> None:
     for client in session.registry.everybody():
         session.remove(client)
     await session.stop()
+
+
+def test_a_shard_that_lost_its_data_gets_its_memberships_again_while_another_one_is_down(
+    own_redis: RedisServer, start: Callable[[RedisServer], RedisServer]
+) -> None:
+    """And the interface server goes on to announce itself, also where it has recoverable groups on the other one."""
+    servers = [own_redis, start(RedisServer())]
+    hosts = [server.url for server in servers]
+    rooms = [f"room-{number}" for number in range(60)]
+
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=hosts)
+        session, clients = await session_on(RedisChannelLayer(hosts=hosts), 1)
+        ((channel, client),) = clients.items()
+        shards, routes = layer._known()
+        lost = routes.pin(session.inbox)
+        for room in rooms:
+            await layer.group_add_async(room, channel)
+        kept = next(name for name in map(str, range(100)) if routes.pin(name) != lost)
+        await layer.group_add_async(kept, channel, keep=5)
+        await eventually_async(lambda: session.registry.groups.member_count == len(rooms) + 1)
+        await eventually_async(lambda: kept in session._recovery._streams)
+        await asyncio.to_thread(servers[1 - lost].stop)
+        servers[lost].flush()
+        here = [room for room in rooms if routes.pin(room) == lost]
+        await eventually_async(lambda: all(layer.group_channels(room) for room in here), 20)
+        await eventually_async(lambda: layer.run([GetPrograms()])[0], 20)
+        servers[1 - lost].start()
+        await eventually_async(lambda: not shards.down, 20)
+        await eventually_async(lambda: all(layer.group_channels(room) for room in [*rooms, kept]), 30)
+        for room in rooms:
+            await layer.send_group_async(room, {"text": room})
+        await eventually_async(lambda: client.got == rooms, 10)
+        await end(session)
+        await layer.close_async()
+        layer.close()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("discards", [False, True])
