@@ -14,6 +14,9 @@ _CONTROL = re.compile(
 """Characters that can begin a line, control a terminal, or turn the direction of a text around; and halves of surrogate
 pairs, which JSON may hold and no stream can write: the line would be lost."""
 
+MAX_TEXT = 2000
+"""Characters of the text of an error in a traceback: it may repeat what a client sent, several megabytes."""
+
 KEEP_LINES = {"keep_lines": True}
 """The `extra` of a record with line breaks of our own, a table or a stack, and nothing from clients."""
 
@@ -55,10 +58,14 @@ def _escape_message(record: logging.LogRecord) -> None:
 
 def _traceback(error: BaseException) -> str:
     """Return a traceback in which no line of the text of an error begins at the margin, where lines of the log do."""
-    text = "".join(traceback.format_exception(error)).rstrip("\n")
+    text = "".join(traceback.format_exception(error))
     for message in {message for one in _chain(error) for message in _texts(one)}:
-        text = text.replace(message, message.replace("\n", "\n    "))
-    return "\n".join(escape(line) for line in text.split("\n"))
+        text = text.replace(message, _shortened(message).replace("\n", "\n    "))
+    return "\n".join(escape(line) for line in text.rstrip().split("\n"))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text)} characters)"
 
 
 def _texts(error: BaseException) -> Iterator[str]:

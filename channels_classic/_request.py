@@ -1,6 +1,6 @@
-"""A Django request made from an ``http.request`` message.
+"""A Django request made from an `http.request` message.
 
-Importable as ``channels_classic.handler.AsgiRequest``, as in Channels 1.1.8. Knows nothing of responses and handlers.
+Importable as `channels_classic.handler.AsgiRequest`, as in Channels 1.1.8. Knows nothing of responses and handlers.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from channels_classic._client import RemoteClient
 from channels_classic.exceptions import RequestAborted, RequestTimeout, ResponseLater
 from channels_classic.message import Message
 
+_NO_PORT = "0"
+"""The port of a server without one, as in Channels 1.x."""
+
 
 class AsgiRequest(HttpRequest):
-    """A Django request made from an ``http.request`` message.
+    """A Django request made from an `http.request` message.
 
-    ``path`` and ``method`` must be there. The body is received when it is first read, and waits in a temporary file if
+    `path` and `method` must be there. The body is received when it is first read, and waits in a temporary file if
     it is large; any number of requests made from one message, or from a copy of it, can read it. Raises
-    ``UnicodeDecodeError`` for a query string that is not UTF-8, and Django's ``BadRequest``; where the body is received
-    also ``RequestTimeout`` after ``body_receive_timeout`` seconds without a part, and ``RequestAborted``.
+    `UnicodeDecodeError` for a query string that is not UTF-8, and Django's `BadRequest`; where the body is received
+    also `RequestTimeout` after `body_receive_timeout` seconds without a part, and `RequestAborted`.
     """
 
     ResponseLater = ResponseLater
@@ -70,11 +73,18 @@ class AsgiRequest(HttpRequest):
         try:
             self._set_content_type_params(self.META)  # type: ignore[attr-defined]  # private, not in the stubs
             if self._encoding:
-                b"\0\0\0\0".decode(
-                    self._encoding
-                )  # Django takes any codec for a charset, even one that decodes no text
+                # Django takes any codec for a charset, even one that decodes no text or cannot replace what is invalid.
+                b"\xff1".decode(self._encoding, "replace")
         except (LookupError, ValueError) as error:
             raise BadRequest(f"The Content-Type {self.META['CONTENT_TYPE']!r} cannot be parsed: {error}.") from error
+
+    def get_port(self) -> str:
+        """Return the port; over a Unix socket, where the server has none, the one that the scheme implies.
+
+        Django's check of the `Referer` against `CSRF_COOKIE_DOMAIN` takes any other port for a part of the origin.
+        """
+        port = super().get_port()
+        return port if port != _NO_PORT else "443" if self.is_secure() else "80"
 
     def is_disconnected(self) -> bool:
         """Return True if the client left, so that nobody will read the response.
@@ -90,7 +100,7 @@ class AsgiRequest(HttpRequest):
 
     @property
     def body(self) -> bytes:
-        """Return the whole body, also after it was read as a stream. Raises ``RequestDataTooBig``, as Django does."""
+        """Return the whole body, also after it was read as a stream. Raises `RequestDataTooBig`, as Django does."""
         stream, limit = self._stream, settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         position = stream.tell()
         try:
@@ -182,7 +192,7 @@ class AsgiRequest(HttpRequest):
             more = chunk["more_content"]
 
     def _receive_from(self, channel: str) -> bytes:
-        """Return the rest of the body from an interface server that sends it on ``channel`` unasked.
+        """Return the rest of the body from an interface server that sends it on `channel` unasked.
 
         As in the ASGI draft. It is there only once, so it is put into the message for those who read it later.
         """
@@ -232,7 +242,7 @@ def _path_info(path: str, script_name: str) -> str:
 def _server_meta(message: Message) -> dict[str, Any]:
     query_string = message.get("query_string", "")
     client = message.get("client")
-    server = message.get("server") or ("unknown", 0)
+    server = message.get("server") or ("unknown", _NO_PORT)
     meta = {
         "QUERY_STRING": query_string.decode() if isinstance(query_string, bytes) else query_string,
         "wsgi.multithread": True,
@@ -269,7 +279,7 @@ def _add_headers(meta: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]) -
 
 @lru_cache(maxsize=512)
 def _meta_key(name: bytes) -> str | None:
-    """Return the key of a header in ``META``; None for names with underscores, which could pose as another header."""
+    """Return the key of a header in `META`; None for names with underscores, which could pose as another header."""
     text = name.decode("latin-1")
     if "_" in text:
         return None

@@ -149,4 +149,7 @@ class InterfaceServer:
         session, self._session, self._owner = self._session, None, None
         if session is not None and session.done() and not session.exception():
             self._bodies.reclaim_all()  # otherwise the stop would wait for their owners, as it does for clients
-            await session.result().stop()
+            await session.result().stop(self.before_layer_ends)
+
+    async def before_layer_ends(self, session: LayerSession) -> None:
+        """Do nothing. A program that runs workers too lets them finish here: the layer may end with the process."""

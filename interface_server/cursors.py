@@ -52,4 +52,5 @@ def cursors_of(offered: Iterable[str]) -> dict[str, str] | None:
 
 
 def _is_short(text: Any) -> bool:
-    return isinstance(text, str) and len(text) <= MOST_CHARACTERS
+    """Return True for text that may be the name of a group, or a cursor: both have ASCII letters only."""
+    return isinstance(text, str) and text.isascii() and len(text) <= MOST_CHARACTERS

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from channels_classic import Channel, Group, checks, include, route, route_class
-from channels_classic.asgi import channel_layers, get_channel_layer
+from channels_classic.asgi import ChannelLayerManager, channel_layers, get_channel_layer
 from channels_classic.exceptions import DenyConnection, UnknownChannelLayer
 from channels_classic.generic.websockets import JsonWebsocketConsumer, WebsocketDemultiplexer
 from channels_classic.layers.inmemory import ChannelLayer
@@ -231,6 +231,19 @@ def test_the_path_of_a_routing_with_a_mistake_is_named() -> None:
 def test_an_unknown_layer_is_named_with_the_nearest(use: Any) -> None:
     with pytest.raises(UnknownChannelLayer, match=r"no layer 'defualt'\. Did you mean 'default'"):
         use("room", alias="defualt")
+
+
+@override_settings(CHANNEL_LAYERS={5: {"ROUTING": []}})
+def test_an_alias_that_is_no_text_hides_no_mistake() -> None:
+    with pytest.raises(UnknownChannelLayer, match=r"defines no layer 'default'\. Expected one of: 5"):
+        ChannelLayerManager()["default"]
+
+
+def test_a_routing_in_a_folder_that_is_no_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bare_site").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImproperlyConfigured, match=r"'bare_site' \(a folder without __init__.py\) has no 'routing'"):
+        Router("bare_site.routing")
 
 
 def test_an_unknown_layer_is_named_wherever_one_is_asked_for() -> None:

@@ -1,3 +1,5 @@
+"""`AsgiRequest`: a request message as the `HttpRequest` of Django."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -5,7 +7,8 @@ from typing import Any
 import pytest
 from django.core.exceptions import BadRequest, RequestDataTooBig
 from django.core.files.uploadedfile import UploadedFile
-from django.http import QueryDict
+from django.http import HttpResponse, QueryDict
+from django.middleware.csrf import CsrfViewMiddleware
 from django.test import override_settings
 from django.utils.datastructures import MultiValueDict
 
@@ -136,6 +139,27 @@ def test_a_path_in_bytes_is_kept_as_it_is() -> None:
 def test_the_scheme_comes_from_the_message(scheme: str | None, seen: str, secure: bool) -> None:
     got = request(scheme=scheme)
     assert (got.scheme, got.is_secure()) == (seen, secure)
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", "80"), ("https", "443")])
+def test_over_a_unix_socket_the_port_is_that_of_the_scheme(scheme: str, port: str) -> None:
+    assert request(scheme=scheme).get_port() == port
+    assert request(scheme=scheme, server=["10.0.0.2", 8000]).get_port() == "8000"
+
+
+@override_settings(CSRF_COOKIE_DOMAIN=".example.com", ALLOWED_HOSTS=["www.example.com"])
+def test_over_a_unix_socket_a_form_of_another_subdomain_may_be_sent() -> None:
+    token = b"a" * 32
+    headers = [
+        (b"host", b"www.example.com"),
+        (b"referer", b"https://forms.example.com/"),
+        (b"cookie", b"csrftoken=" + token),
+        (b"content-type", b"application/x-www-form-urlencoded"),
+    ]
+    post = request(method="POST", scheme="https", headers=headers, body=b"csrfmiddlewaretoken=" + token)
+    middleware = CsrfViewMiddleware(view := lambda _: HttpResponse())
+    middleware.process_request(post)
+    assert middleware.process_view(post, view, (), {}) is None
 
 
 def test_a_broken_escape_in_the_query_is_replaced_and_a_raw_one_refused() -> None:
@@ -285,7 +309,14 @@ def test_a_chunked_form_is_parsed_since_its_length_is_known() -> None:
     assert got.FILES["pdf"].read() == b"FAKEPDFBYTESGOHERE"
 
 
-@pytest.mark.parametrize("value", ["text/plain; x*=bogus''%41", "multipart/form-data; boundary=B; charset=rot13"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "text/plain; x*=bogus''%41",
+        # Codecs that decode no text, and those that raise for bytes which others replace.
+        *(f"multipart/form-data; boundary=B; charset={name}" for name in ("rot13", "idna", "punycode", "undefined")),
+    ],
+)
 def test_a_content_type_that_cannot_be_parsed_is_a_bad_request(value: str) -> None:
     with pytest.raises(BadRequest, match="Content-Type"):
         request(headers=[(b"content-type", value.encode())])

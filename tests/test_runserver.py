@@ -1,3 +1,5 @@
+"""`runserver`: both programs in one, started again when a file changes."""
+
 from __future__ import annotations
 
 import itertools
@@ -96,6 +98,33 @@ def test_one_process_serves_pages_static_files_and_sockets_and_ends_quietly(
     assert "Stopping: 0 connection(s)" in stopping
     assert stopped.endswith("Stopped.")
     assert "Traceback" not in output
+
+
+LEAVING = ROUTING.replace(
+    "channel_routing = {",
+    """
+def disconnect(message):
+    import time
+    print("begun", flush=True)
+    time.sleep(0.5)
+    Group("all").discard(message.reply_channel)
+    print("done", flush=True)
+
+channel_routing = {"websocket.disconnect": disconnect, """,
+)
+
+
+def test_a_client_that_left_right_before_the_end_has_left_its_groups(new_project: NewProject) -> None:
+    project = new_project()
+    project.write("mysite/routing.py", LEAVING)
+    with running(project) as server:
+        server.wait_for_port(project.port)
+        with project.socket(), project.socket():
+            pass
+        server.wait_for_line("begun")
+        assert server.stop(signal.SIGINT) == 0
+    assert server.output.count("done") == 2
+    assert "Traceback" not in server.output
 
 
 def test_other_processes_reach_the_embedded_layer_that_it_hosts(new_project: NewProject) -> None:
@@ -211,6 +240,12 @@ def test_the_options_of_channels_1_are_known_in_both_spellings() -> None:
 
 
 # The lines about clients
+
+
+def test_an_option_that_makes_no_sense_is_named_as_it_was_given(new_project: NewProject) -> None:
+    with running(new_project(MEMORY), "--websocket-handshake-timeout=-7") as server:
+        assert server.wait() == 1
+    assert "Error: --websocket-handshake-timeout is -7: expected a number from -1" in server.output
 
 
 @pytest.fixture

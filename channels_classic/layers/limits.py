@@ -18,7 +18,8 @@ LIMITS: Mapping[str, str] = {
     "request 408": "a body beyond --body-timeout",
     "request 413": "a body beyond --max-body",
     "request 503": "no worker answered within --http-timeout, the layer was down or full, or --spool-disk was used up",
-    "handshake 403": "a consumer refused it, or none accepted it within --websocket-connect-timeout",
+    "handshake 403": "a consumer refused it, or none accepted it within --websocket-connect-timeout (runserver: "
+    "--websocket-handshake-timeout)",
     "handshake 429": "a client beyond --sockets-per-address",
     "handshake 503": "the layer was down or full, or the server stopped",
     "closed 1008": "a client beyond --frame-rate or --byte-rate, or a consumer that closed with this code",

@@ -7,6 +7,7 @@ releases run side by side during a deploy: a reader ignores facts that it does n
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -114,7 +115,7 @@ def decode(announcement: bytes) -> ProgramFacts | None:
         known = KINDS[kind]
         names = [fact.name for fact in fields(known) if fact.name in found]
         return known(**{name: _checked(name, found[name], known()) for name in names})
-    except (ValueError, TypeError, LookupError, msgpack.UnpackException):
+    except (ValueError, TypeError, LookupError, OverflowError, msgpack.UnpackException):
         return None
 
 
@@ -126,7 +127,7 @@ def _checked(name: str, value: Any, defaults: ProgramFacts) -> Any:
     if isinstance(default, list) and isinstance(value, list):
         return [str(item) for item in value]
     if isinstance(default, float) and isinstance(value, (int, float)):
-        return float(value)
-    if type(value) is not type(default):
-        raise TypeError(f"{name} is {type(value).__name__}")
+        value = float(value)
+    if type(value) is not type(default) or (isinstance(value, float) and not math.isfinite(value)):
+        raise TypeError(f"{name} is {value!r}")
     return value

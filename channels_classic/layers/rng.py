@@ -8,6 +8,7 @@ import random
 _generator = random.Random()
 os.register_at_fork(after_in_child=_generator.seed)
 
+randbytes = _generator.randbytes
 randrange = _generator.randrange
 shuffle = _generator.shuffle
 uniform = _generator.uniform

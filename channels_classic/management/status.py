@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from django.core.management.base import CommandError
 
+from channels_classic._log_escapes import escape
 from channels_classic._options import check_numbers, option
 from channels_classic.exceptions import ChannelsError, LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
@@ -180,7 +181,7 @@ class _Screen:
                     column, overflow="fold" if is_text else "ellipsis", no_wrap=not is_text, min_width=width
                 )
             for row in table.rows:
-                shown.add_row(*map(Text, row))  # plain: what stands in brackets in a name is not markup
+                shown.add_row(*(Text(escape(cell)) for cell in row))  # plain: brackets in a name are not markup
             parts.append(shown)
         self._draw(parts)
 
@@ -196,4 +197,4 @@ class _Screen:
 def _warning(sentence: str) -> Any:
     from rich.text import Text
 
-    return Text(sentence, style="bold red")
+    return Text(escape(sentence), style="bold red")

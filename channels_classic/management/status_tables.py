@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from channels_classic._log_escapes import escape
 from channels_classic.layers.diagnosis import listed, problems, running
 from channels_classic.layers.limits import LIMITS
 from channels_classic.layers.losses import KINDS
@@ -92,7 +93,7 @@ def text(status: Status) -> str:
     for table in tables(status):
         lines += [table.title, *_aligned(table), ""]
     lines += [f"! {problem}" for problem in problems(status)] or ["No problem was found."]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(escape, lines)) + "\n"
 
 
 def _aligned(table: Table) -> Iterator[str]:

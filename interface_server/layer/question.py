@@ -13,6 +13,9 @@ from typing import Any
 from channels_classic.layers.names import check_channel
 from channels_classic.layers.planner import Outgoing
 
+MAX_OFFSET = 2**63 - 1
+"""The largest offset of a file; more overflow in C."""
+
 QUESTION = "question"
 """The key of a message under which it is."""
 
@@ -38,7 +41,7 @@ def question_of(message: Mapping[str, Any]) -> Question | None:
     channel, number, offset = found.get("channel"), found.get("number"), found.get("offset")
     if not isinstance(channel, str) or not isinstance(number, int):
         return None
-    if offset is not None and not (isinstance(offset, int) and offset >= 0):
+    if offset is not None and not (isinstance(offset, int) and 0 <= offset <= MAX_OFFSET):
         return None
     try:
         return Question(check_channel(channel), number, offset)

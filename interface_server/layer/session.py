@@ -20,7 +20,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts, WorkerFacts, decode
-from channels_classic.layers.results import Announcement
+from channels_classic.layers.results import Announcement, Roster
 from channels_classic.layers.steps import (
     LIVENESS,
     Entry,
@@ -30,6 +30,7 @@ from channels_classic.layers.steps import (
     Length,
     Members,
     Push,
+    Restore,
     Retire,
 )
 
@@ -144,7 +145,7 @@ class LayerSession:
     @property
     def connections(self) -> int:
         """The number of open connections to the layer."""
-        return sum(link.is_connected for link in (self._reading, self._writing))
+        return sum(connection.is_connected for connection in (self._reading, self._writing))
 
     @property
     def health(self) -> Health:
@@ -155,14 +156,6 @@ class LayerSession:
             return Health.LAYER_DOWN
         limit = self.config.ready_worker
         return Health.NO_WORKER if limit and self.clock() - self._worker_heard_at > limit else Health.READY
-
-    async def _look_for_workers(self) -> None:
-        """Find out when a worker last announced itself, if --ready-worker asks for it."""
-        if not self.config.ready_worker:
-            return
-        found = [program for program in await self._writer.ask(GetPrograms()) if _is_worker(program)]
-        if found:
-            self._worker_heard_at = self.clock() - min(program.age for program in found)
 
     async def start(self) -> None:
         """Begin to read, write and send heartbeats. Without the layer it returns as well, and keeps trying."""
@@ -178,9 +171,14 @@ class LayerSession:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.gather(self._alive.wait(), self._connected.wait()), START_TIMEOUT)
 
-    async def stop(self) -> None:
-        """Send the last messages of clients, end their memberships and retire the inbox."""
+    async def stop(self, before_layer_ends: Callable[[LayerSession], Awaitable[None]] | None = None) -> None:
+        """Send the last messages of clients, end their memberships and retire the inbox.
+
+        `before_layer_ends` is awaited after that, while the layer still works: it may end with this process.
+        """
         await asyncio.wait([asyncio.create_task(self._finish())], timeout=STOP_TIMEOUT)
+        if before_layer_ends is not None:
+            await before_layer_ends(self)
         self.timers.stop()
         await self._recovery.stop()
         await self._cancel_tasks()
@@ -257,28 +255,28 @@ class LayerSession:
             lengths = await asyncio.wait_for(asked, COUNT_TIMEOUT)
         except (asyncio.TimeoutError, LayerUnavailable, StepRefused):
             return True
-        return sum(length or 0 for length in lengths) > most
+        return sum(length for length in lengths if isinstance(length, int)) > most
 
     # Outages of the layer
 
-    def _on_disconnect(self, link: ReconnectingConnection, error: LayerUnavailable) -> None:
+    def _on_disconnect(self, connection: ReconnectingConnection, error: LayerUnavailable) -> None:
         if not self._is_interrupted:
             self._is_interrupted = True
             self.stats.outages += 1
             text = str(error).rstrip(".")
             logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
-        self._down.add(link)
+        self._down.add(connection)
         self._may_have_ghosts = True
         # The other connection most likely broke as well, which would show only when something is sent.
         for other in (self._reading, self._writing):
-            if other is not link and other.mark_stale():
+            if other is not connection and other.mark_stale():
                 self._down.add(other)
         self._wake_heartbeat.set()
 
-    def _on_connect(self, link: ReconnectingConnection) -> None:
+    def _on_connect(self, connection: ReconnectingConnection) -> None:
         if not self._down:
             return
-        self._down.discard(link)
+        self._down.discard(connection)
         if self._down:
             return
         self._connected.set()
@@ -316,7 +314,7 @@ class LayerSession:
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
         if epochs != self._restored:
             self._may_have_ghosts = True
-            await self._restore()
+            await self._restore(max(epoch or 0 for epoch in epochs))
             self._restored = epochs
             await self._writer.ask(Heartbeat(self.inbox, epochs))
         if silence > TAKEN_FOR_DEAD:
@@ -330,6 +328,14 @@ class LayerSession:
         self.registry.renew()
         await self._audit.look()
         await self._look_for_workers()
+
+    async def _look_for_workers(self) -> None:
+        """Find out when a worker last announced itself, if --ready-worker asks for it."""
+        if not self.config.ready_worker:
+            return
+        found = [program for program in await self._writer.ask(GetPrograms()) if _is_worker(program)]
+        if found:
+            self._worker_heard_at = self.clock() - min(program.age for program in found)
 
     def _announce(self) -> None:
         """Announce what this process does, for those who ask what runs on the layer."""
@@ -355,13 +361,14 @@ class LayerSession:
             batch = groups[start : start + STEPS_AT_ONCE]
             rosters = await self._writer.try_all([Members(group, self.inbox) for group in batch])
             for group, roster in zip(batch, rosters, strict=True):
-                if roster is not None:
+                if isinstance(roster, Roster):
                     self.registry.prune_gone(group, roster)
 
-    async def _restore(self) -> None:
+    async def _restore(self, epoch: int) -> None:
         """Write all memberships, for a layer that lost them. What was not lost stays as it is, see `Restore`.
 
-        First it reads the hints of changes from before the loss, which the layer does not know any more.
+        First it reads the hints of changes from before the loss, which the layer does not know any more. A group of
+        which something else has written a key is left to the audit.
         """
         if not self.registry.groups.groups():
             return
@@ -370,7 +377,9 @@ class LayerSession:
         await self._caught_up()
         steps = self.registry.restore_all()
         while batch := list(islice(steps, STEPS_AT_ONCE)):
-            await self._writer.try_all(batch)
+            for step, result in zip(batch, await self._writer.try_all(batch), strict=True):
+                if isinstance(result, StepRefused) and isinstance(step, Restore):
+                    self.registry.groups.not_restored(step.group, epoch)
 
     async def _caught_up(self) -> None:
         """Return once every entry that is in the inbox now has been handled."""

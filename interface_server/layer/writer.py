@@ -91,9 +91,10 @@ class Writer:
         return await future
 
     async def try_all(self, steps: Sequence[Step]) -> list[Any]:
-        """Run steps in one batch and return their results; None where a key that is not the layer's own is in the way.
+        """Run steps in one batch and return their results.
 
-        Raises `LayerUnavailable`, or `StepRefused` for any other refusal.
+        A `StepRefused` is among them where something else has written a key; any other one is raised, as is
+        `LayerUnavailable`.
         """
         return await asyncio.gather(*map(self._try, steps))
 
@@ -104,7 +105,7 @@ class Writer:
             if not error.foreign:
                 raise
             self._throttled_log.warn(logger, "%s", error)
-            return None
+            return error
 
     async def drained(self) -> None:
         """Return when every message sent so far has its result."""

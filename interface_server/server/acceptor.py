@@ -88,6 +88,8 @@ class Acceptor:
 
     def _pause(self, error: OSError) -> None:
         """Leave clients in the accept queue for a while: accepting in a loop would take all of a processor."""
+        if self._retry is not None:
+            return  # already, and now the server drains
         text = "Cannot accept connections: %s. New ones wait until others are closed; see `ulimit -n`."
         if error.errno not in _EXHAUSTED:
             text = "Cannot accept connections: %s."

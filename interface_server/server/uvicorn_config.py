@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from functools import partial
+from typing import NoReturn
 
 import uvicorn
 
@@ -42,14 +43,29 @@ def uvicorn_config(
         backlog=listen.backlog,
         limit_concurrency=limits.max_connections or None,
         timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]  # a float works for the timer
-        ssl_certfile=listen.certfile or None,
-        ssl_keyfile=listen.keyfile or None,
+        ssl_context_factory=(lambda *_: _tls_context(listen)) if listen.certfile else None,
     )
     try:
         found.load()
     except OSError as error:  # a file that is missing or has no certificate in it
         files = f"{listen.certfile} and {listen.keyfile}" if listen.keyfile else listen.certfile
+        reason = error.strerror or str(error)
         if isinstance(error, ssl.SSLError):
-            error = OSError(f"expected a certificate chain and its private key in PEM form ({error.reason or error})")
-        raise CannotListen(f"any endpoint with TLS from {files}", error) from error
+            reason = f"expected a certificate chain and its private key in PEM form ({error.reason or error})"
+        # Without its number, for which there may be a hint about ports.
+        raise CannotListen(f"any endpoint with TLS from {files}", OSError(reason)) from error
     return found
+
+
+def _tls_context(listen: Listen) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(listen.certfile, listen.keyfile or None, _refuse_passphrase)
+    return context
+
+
+def _refuse_passphrase() -> NoReturn:
+    """OpenSSL would ask for it on the terminal, where nobody may sit."""
+    raise OSError(
+        "its private key has a passphrase, which nobody can type when the program starts: write the key without one, "
+        "openssl pkey -in OLD -out NEW, into a file that only the user of the program may read"
+    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 import uvicorn
+
+from channels_classic.layers import rng
 
 from ..close_codes import INTERNAL_ERROR
 from .flow_control import FlowControl
@@ -41,10 +42,10 @@ class KeepAlive(FlowControl, ABC):
     def _start_pings(self) -> None:
         """Send the first ping after a random part of the interval, so that clients who came together are spread."""
         interval = self._config.ws_ping_interval
-        self._schedule(interval and random.uniform(0.5, 1.0) * interval, self._send_ping)
+        self._schedule(interval and rng.uniform(0.5, 1.0) * interval, self._send_ping)
 
     def _send_ping(self) -> None:
-        self._ping = random.randbytes(4)
+        self._ping = rng.randbytes(4)
         self.transport.write(control_frame(PING, self._ping))
         self._schedule(self._config.ws_ping_timeout, self._pong_timed_out)
 

@@ -274,7 +274,7 @@ class WebSocket(Forwarder):
         if len(self._early) < MAX_EARLY_MESSAGES:
             self._early.append(broadcast)
         else:
-            self._session.losses.count("full", self._path)
+            self._count_loss("full")
 
     def _carry_out(self, parsed: ParsedReply, cursor: str = "") -> None:
         if parsed.deny:
@@ -307,10 +307,14 @@ class WebSocket(Forwarder):
         try:
             formatted = payload if self._format is None else self._format.message(payload, cursor)
         except ValueError as error:
-            self._session.losses.count("invalid", self._path)
+            self._count_loss("invalid")
             self._warn(IGNORED, error)
         else:
             self._deliver(formatted)
+
+    def _count_loss(self, kind: str) -> None:
+        """Count a message for this client under its reply channel; its path is what the client chose."""
+        self._session.losses.count(kind, self._session.inbox + self.local)
 
     def _deliver(self, payload: str | bytes) -> None:
         if self.state is not SocketState.OPEN or self._writer.send(payload):

@@ -359,12 +359,12 @@ def test_renewals_do_not_undo_discards_of_which_the_owner_does_not_know_yet(
     own_redis: RedisServer, proxy: RedisProxy
 ) -> None:
     async def main() -> None:
-        layer = RedisChannelLayer(hosts=[own_redis.url], group_expiry=4)
-        session, clients = await session_on(RedisChannelLayer(hosts=[proxy.url], group_expiry=4), 200)
+        layer = RedisChannelLayer(hosts=[own_redis.url], group_expiry=6)
+        session, clients = await session_on(RedisChannelLayer(hosts=[proxy.url], group_expiry=6), 200)
         for channel in clients:
             await layer.group_add_async("room", channel)
-        proxy.delay = 0.5  # the owner lags
-        deadline = time.monotonic() + 6  # longer than the expiry, which renewals must outlive
+        proxy.delay = 0.25  # the owner lags, and yet renews in time
+        deadline = time.monotonic() + 8  # longer than the expiry, which renewals must outlive
         kept = dict(list(clients.items())[::2])
         for channel in clients:
             if channel not in kept:

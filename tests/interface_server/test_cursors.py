@@ -27,7 +27,11 @@ def test_the_cursors_of_a_client_are_read() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [b"", b"{", b"\xff", [], "room", 1, None, b"[" * 100_000, {"x" * 101: "1-1", "room": 3}, {"room": "x" * 101}],
+    [
+        *(b"", b"{", b"\xff", [], "room", 1, None, b"[" * 100_000, {"x" * 101: "1-1", "room": 3}, {"room": "x" * 101}),
+        # Halves of a surrogate pair, which no message can carry.
+        *({"room": "\ud800"}, {"\udfff": "1-1"}, {"räum": "1-1"}),
+    ],
 )
 def test_what_is_no_cursor_is_left_out(value: object) -> None:
     assert cursors_of(offer(value)) == {}

@@ -12,10 +12,9 @@ from urllib.parse import quote
 import pytest
 
 from channels_classic._log_escapes import KEEP_LINES, escape, protect_loggers
-from channels_classic._throttled_log import ThrottledLog
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.log import setup_logger
+from channels_classic.log import JSONFormatter, setup_logger
 from tests.interface_server.live import Live, live
 
 NASTY = "/a\n2026-01-01 - ERROR - forged\r\x1b[2J\x9b31m\u2028\u202e\x07\x00"
@@ -135,6 +134,28 @@ def test_the_text_of_an_error_begins_no_line_and_controls_no_terminal(channels_l
     assert not set(written) & set("\r\x1b")
 
 
+@pytest.mark.parametrize("end", ["\n", "\n\n", "\r\n", " \n\t"])
+def test_the_text_of_an_error_that_ends_its_line_begins_no_line_either(channels_log: io.StringIO, end: str) -> None:
+    logging.getLogger("django.channels").error("failed", exc_info=ValueError(f"bad\n2026-01-01 forged{end}"))
+    assert "bad\n    2026-01-01 forged" in channels_log.getvalue()
+
+
+@pytest.mark.parametrize("frame", ["x" * 4_000_000, "\x1b" * 1_000_000, "x\n" * 1_000_000])
+def test_an_error_that_repeats_what_a_client_sent_is_cut(channels_log: io.StringIO, frame: str) -> None:
+    handler = logging.StreamHandler(json_log := io.StringIO())
+    handler.setFormatter(JSONFormatter())
+    logger = logging.getLogger("django.channels")
+    logger.addHandler(handler)
+    try:
+        for kind in (KeyError, ValueError):
+            logger.error("failed", exc_info=kind(frame))
+    finally:
+        logger.removeHandler(handler)
+    assert 2000 < len(channels_log.getvalue()) < 50_000
+    assert 2000 < len(json_log.getvalue()) < 50_000
+    assert channels_log.getvalue().count(" characters)") == 2
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have notes since Python 3.11")
 def test_the_notes_of_an_error_begin_no_line_either(channels_log: io.StringIO) -> None:
     error = ValueError("bad")
@@ -183,17 +204,3 @@ def test_a_password_in_the_url_of_a_layer_is_not_shown(url: str) -> None:
     for shown in (str(layer), repr(layer), repr(vars(layer))):
         assert "geheim" not in shown
         assert "schluessel" not in shown
-
-
-def test_a_warning_of_many_is_written_once_with_their_number(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    now = [100.0]
-    throttled, logger = ThrottledLog(clock=lambda: now[0]), logging.getLogger("channels_classic.interface_server")
-    for number in range(5):
-        throttled.warn(logger, "warning %d", number)
-    now[0] += 11.0
-    throttled.warn(logger, "warning %d", 5)
-    assert [record.getMessage() for record in caplog.records] == [
-        "warning 0", "warning 5 (4 more were not logged before)"
-    ]  # fmt: skip

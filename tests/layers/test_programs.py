@@ -49,6 +49,8 @@ def test_facts_of_another_release_are_read_as_far_as_they_are_known() -> None:
         msgpack.packb(["interface", {"sockets": True}]),
         msgpack.packb(["interface", {"largest_groups": {"a": "b"}}]),
         msgpack.packb(["worker", {"channels": "jobs"}]),
+        msgpack.packb(["worker", {"uptime": float("nan")}]),  # JSON has no form for it
+        msgpack.packb(["worker", {"running": {"a": float("inf")}}]),
     ],
 )
 def test_an_announcement_that_cannot_be_read_is_none(announcement: Any) -> None:

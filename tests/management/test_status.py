@@ -20,9 +20,12 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from channels_classic.layers.status import Status
+from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.programs import Announcer, WorkerFacts
+from channels_classic.layers.status import Status, read
 from channels_classic.management.checks import VALUES, Condition
 from channels_classic.management.status import StatusConfig, run
+from channels_classic.management.status_tables import text
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
 from tests.support.running_site import RunningSite
@@ -193,6 +196,14 @@ def test_the_memory_layer_cannot_be_seen_from_outside() -> None:
 def test_an_interval_that_means_nothing_is_refused(interval: float) -> None:
     with pytest.raises(CommandError, match=f"--interval is {interval:g}: expected a number above 0"):
         call_command("channels", interval=interval)
+
+
+def test_names_on_the_layer_control_no_terminal() -> None:
+    layer = ChannelLayer()
+    layer.run([Announcer().announce(WorkerFacts, threads=1, running={"a\x1b]0;owned\x07\nb": 1})])
+    shown = text(read(layer))
+    assert r"a\x1b]0;owned\x07\nb × 1" in shown
+    assert "\x1b" not in shown
 
 
 def test_a_check_cannot_be_watched() -> None:

@@ -6,6 +6,7 @@ without a default channel layer. Reloading, options and messages are Django's.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import errno
 import logging
@@ -29,8 +30,10 @@ from channels_classic.exceptions import CannotListen
 from channels_classic.handler import ViewConsumer
 from channels_classic.interface_server import InterfaceServer
 from channels_classic.interface_server.action_log import ActionLogMiddleware
+from channels_classic.interface_server.layer.session import LayerSession
 from channels_classic.interface_server.server.listen import Listen
 from channels_classic.interface_server.server.server import Server
+from channels_classic.interface_server.websocket.inbound import DISCONNECT
 from channels_classic.management.interface import configured, set_up_log
 from channels_classic.management.layer import layer_of
 from channels_classic.routing import Consumer
@@ -47,6 +50,9 @@ access_logger = logging.getLogger("django.server")
 
 STOP_TIMEOUT = 2.0
 """Seconds that clients and consumers have to finish when the process ends or reloads."""
+
+STOP_INTERVAL = 0.05
+"""Seconds between two attempts to stop workers."""
 
 _CANNOT_LISTEN = {
     errno.EACCES: "You don't have permission to access that port.",
@@ -121,7 +127,9 @@ class Command(DjangoCommand):
         server = self.make_server(layer, options)
         self.announce(layer, server.sockets[0].getsockname()[1])
         threads = WORKER_THREADS if options["use_threading"] else 1
-        self.serve(server, WorkerThread(layer, self.logger, threads, server.ready) if options["run_worker"] else None)
+        worker = WorkerThread(layer, self.logger, threads, server.ready) if options["run_worker"] else None
+        self.application.worker = worker
+        self.serve(server, worker)
         self.stdout.write(options.get("shutdown_message") or "", ending="")
 
     def get_consumer(self, *args: Any, **options: Any) -> Consumer:
@@ -133,8 +141,9 @@ class Command(DjangoCommand):
         try:
             config = configured({**options, "websocket_connect_timeout": options["websocket_handshake_timeout"]})
         except ImproperlyConfigured as error:
-            self._refuse(error)
-        application: Any = InterfaceServer(layer.channel_layer, config)
+            self._refuse(str(error).replace("--websocket-connect-timeout", "--websocket-handshake-timeout"))
+        application: Any = _Application(layer.channel_layer, config)
+        self.application = application
         if options.get("use_static_handler") and (settings.DEBUG or options["insecure_serving"]):
             from channels_classic.staticfiles import DevelopmentStaticFiles
 
@@ -198,6 +207,20 @@ def _follow_stderr() -> None:
                 handler.setStream(sys.stderr)
 
 
+class _Application(InterfaceServer):
+    """An interface server that lets the workers of its process finish before the layer ends, which may live there."""
+
+    worker: WorkerThread | None = None
+
+    async def before_layer_ends(self, session: LayerSession) -> None:
+        """Wait until workers have consumed the disconnects of the last clients, `STOP_TIMEOUT` seconds at most."""
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while self.worker is not None and self.worker.is_alive() and time.monotonic() < deadline:
+            if not session.available or not await session.has_waiting((DISCONNECT,), 0):
+                self.worker.ask_to_stop()
+            await asyncio.sleep(STOP_INTERVAL)
+
+
 class _Workers(WorkerGroup):
     """Workers without statistics: the autoreloader restarts them on every change."""
 
@@ -233,10 +256,14 @@ class WorkerThread(threading.Thread):
     def stop(self) -> None:
         """Stop taking messages; return when running consumers have finished, or after `STOP_TIMEOUT`."""
         deadline = time.monotonic() + STOP_TIMEOUT
-        self._ready.set()
         while self.is_alive() and time.monotonic() < deadline:
-            self._worker.stop()  # repeated, because it may just have been about to wait for a message
-            self.join(0.1)
+            self.ask_to_stop()
+            self.join(STOP_INTERVAL)
+
+    def ask_to_stop(self) -> None:
+        """Stop taking messages. To be repeated: a worker may just have been about to wait for one."""
+        self._ready.set()
+        self._worker.stop()
 
 
 def _has_default_layer() -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.request_limits import CHUNKS_AT_ONCE
 from tests.interface_server.event_streams.test_stream import CONNECT, DISCONNECT, opened
 from tests.interface_server.live import Live, live
 from tests.interface_server.server.test_program import certificate
@@ -108,6 +109,16 @@ def test_a_body_with_the_request_means_nothing(server: Live) -> None:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Length: 5\r\n\r\nhello")
         server.consume(CONNECT, {"accept": True, "close": True})
         assert client.makefile("rb").read().startswith(b"HTTP/1.1 200 ")
+    server.consume(DISCONNECT)
+
+
+def test_a_stream_whose_body_made_reading_pause_notices_that_its_client_leaves(server: Live) -> None:
+    chunks = b"1\r\nx\r\n" * (2 * CHUNKS_AT_ONCE) + b"0\r\n\r\n"
+    with server.raw() as client:
+        head = b"GET / HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.sendall(head + chunks)
+        server.consume(CONNECT, {"accept": True})
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
     server.consume(DISCONNECT)
 
 

@@ -110,7 +110,8 @@ def test_bytes_are_refused_counted_and_logged(caplog: pytest.LogCaptureFixture) 
         server.layer.send(message["reply_channel"], {"bytes": b"\xff"})
         server.layer.send(message["reply_channel"], {"text": "text"})
         assert source.next() == Event("text")
-        assert server.layer.losses.as_dict() == {"invalid": 1}
+        inbox = message["reply_channel"].partition("!")[0] + "!"
+        assert server.layer.losses.by_channel() == [("invalid", inbox, 1)]
     assert "/bytes was ignored: it holds bytes, but an event stream carries text" in caplog.text
 
 

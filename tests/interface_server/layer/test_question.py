@@ -13,6 +13,7 @@ from channels_classic.interface_server.layer.question import Question, question_
         ({"channel": "answers!a", "number": 3}, Question("answers!a", 3)),
         ({"channel": "answers!a", "number": 3, "offset": 0}, Question("answers!a", 3, 0)),
         ({"channel": "answers!a", "number": 3, "offset": -1}, None),
+        ({"channel": "answers!a", "number": 3, "offset": 2**63}, None),
         ({"channel": "answers!a", "number": 3, "offset": "0"}, None),
         ({"channel": "answers!a", "number": "3"}, None),
         ({"channel": "no name", "number": 3}, None),

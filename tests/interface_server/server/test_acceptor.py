@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import socket
 import ssl
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from channels_classic.interface_server.server import acceptor
+from channels_classic.interface_server.server.acceptor import Acceptor
 from channels_classic.interface_server.server.listen import Listen
 from tests.interface_server.live import Live, live
 from tests.interface_server.server.test_limits import HEAD, answer, read_all, statuses
 from tests.interface_server.server.test_program import certificate, interface
-from tests.support.waiting import eventually
+from tests.support.descriptors import without_descriptors
+from tests.support.waiting import eventually, scaled
 
 __all__ = ["certificate"]
 
@@ -34,7 +37,7 @@ def is_served(server: Live) -> bool:
 
 @pytest.fixture
 def tls(certificate: Path) -> Iterator[Live]:
-    with live(listen=Listen(port=0, certfile=str(certificate)), limits={"head_timeout": 0.5}) as server:
+    with live(listen=Listen(port=0, certfile=str(certificate)), limits={"head_timeout": scaled(0.5)}) as server:
         yield server
 
 
@@ -111,3 +114,28 @@ def test_without_descriptors_clients_wait_and_the_log_says_so_once(tmp_path: Pat
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert program.output.count("Too many open files") <= 3
     assert "Traceback" not in program.output
+
+
+def test_a_drain_without_descriptors_leaves_no_timer_for_a_listener_that_is_closed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(acceptor, "RETRY_INTERVAL", 0.001)
+    failures = []
+
+    async def paused() -> None:
+        while "Cannot accept connections: Too many open files" not in caplog.text:
+            await asyncio.sleep(0)
+
+    async def main(listener: socket.socket) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+        accepting = Acceptor(listener, asyncio.Protocol, lambda: 0, 0, None)
+        with without_descriptors():
+            await asyncio.wait_for(paused(), scaled(10))
+            accepting.drain()
+        listener.close()
+        await asyncio.sleep(0.02)  # for a timer that was left
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        listener.setblocking(False)
+        asyncio.run(main(listener))
+    assert failures == []

@@ -129,6 +129,15 @@ def test_a_schedule_is_extended_for_those_who_may_not_come_back_so_fast() -> Non
     assert all(later - earlier == pytest.approx(0.2, abs=0.06) for earlier, later in pairwise(times))
 
 
+def test_a_schedule_is_shortened_when_nobody_serves_those_that_wait() -> None:
+    schedule = schedule_of(99, 10.0)
+    schedule.postpone(20.0)  # while a successor served
+    schedule.shorten(25.0)
+    assert (schedule.end, len(drained(schedule, 25.0))) == (25.0, 99)
+    schedule.shorten(30.0)
+    assert schedule.end == 25.0
+
+
 def test_a_schedule_whose_clients_all_come_back_is_soon_carried_out_as_planned() -> None:
     pace = Pace()
     postponed = sum(pace.turn(0.05, is_behind=False) for _ in range(600))

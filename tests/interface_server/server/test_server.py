@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -19,11 +21,15 @@ from websockets.exceptions import InvalidStatus
 
 from channels_classic.exceptions import CannotListen
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
+from channels_classic.interface_server.layer import session as session_module
 from channels_classic.interface_server.server import listen as listen_module
+from channels_classic.interface_server.server import uvicorn_server
 from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.observer import ServerObserver
 from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.inmemory import ChannelLayer
-from tests.interface_server.live import TIMEOUT, live
+from channels_classic.layers.redis import RedisChannelLayer
+from tests.interface_server.live import TIMEOUT, live, running
 
 
 def close(sockets: list[socket.socket]) -> None:
@@ -211,6 +217,31 @@ def test_a_file_without_a_certificate_is_refused_in_plain_words(tmp_path: Path, 
     assert str(path) in str(caught.value)
 
 
+def test_a_private_key_with_a_passphrase_is_refused_and_never_asked_for(tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("There is no openssl here to make a certificate with.")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-passout", "pass:secret"]
+    subprocess.run(
+        [openssl, "req", "-x509", *curve, "-subj", "/CN=localhost", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    listen = Listen(port=0, certfile=str(certificate), keyfile=str(key))
+    with pytest.raises(CannotListen, match="its private key has a passphrase") as caught:
+        Server(InterfaceServer(ChannelLayer()), InterfaceConfig(), listen)
+    assert f"{certificate} and {key}" in str(caught.value)
+
+
+def test_a_certificate_that_cannot_be_read_gets_no_hint_about_ports_and_sockets(tmp_path: Path) -> None:
+    certificate = tmp_path / "certificate.pem"
+    listen = Listen(port=0, certfile=str(certificate))
+    with pytest.raises(CannotListen) as caught:
+        Server(InterfaceServer(ChannelLayer()), InterfaceConfig(), listen)
+    assert str(caught.value) == f"Cannot listen on any endpoint with TLS from {certificate}: No such file or directory."
+
+
 def test_clients_of_a_unix_socket_have_no_address(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     with live(listen=Listen(unix_socket=path, port=0)) as server, socket.socket(socket.AF_UNIX) as client:
@@ -284,3 +315,22 @@ def test_a_server_that_is_stopped_before_it_runs_returns_at_once() -> None:
     thread.start()
     thread.join(TIMEOUT)
     assert not thread.is_alive()
+
+
+class Successor(ServerObserver):
+    """The observer of a server that another one precedes."""
+
+    is_successor = True
+
+
+def test_a_successor_serves_without_a_layer_once_its_predecessor_must_be_gone(
+    free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then it waits for its layer. If the server before it has died, nobody else answers."""
+    monkeypatch.setattr(uvicorn_server, "PREDECESSOR_TIMEOUT", 0.5)
+    monkeypatch.setattr(session_module, "START_TIMEOUT", 0.1)
+    layer, config = RedisChannelLayer(hosts=[f"redis://127.0.0.1:{free_port}/0"]), InterfaceConfig()
+    server = Server(InterfaceServer(layer, config), config, Listen(port=0), observer=Successor())
+    with running(server, layer) as found, closing(found.http()) as client:
+        client.request("GET", "/")
+        assert client.getresponse().status == 503

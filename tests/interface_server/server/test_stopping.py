@@ -7,14 +7,21 @@ import signal
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import uvicorn
 
+from channels_classic.interface_server.config import ClientLimits
 from channels_classic.interface_server.http.request import Request
+from channels_classic.interface_server.server import uvicorn_server
+from channels_classic.interface_server.server.observer import ServerObserver
+from channels_classic.interface_server.server.uvicorn_server import UvicornServer
 from channels_classic.layers.codec import Outcome
 from tests.interface_server.live import live
 from tests.interface_server.server.test_limits import UPGRADE, open_socket, read_all, statuses
 from tests.interface_server.server.test_program import interface, status_of
+from tests.support.clock import Clock
 from tests.support.processes import Process
 from tests.support.waiting import accepts_connections, eventually, scaled
 
@@ -104,6 +111,31 @@ def test_a_second_signal_ends_the_program_at_once(tmp_path: Path, free_port: int
         assert program.wait(scaled(5.0)) == 0
         assert time.monotonic() - begun < scaled(4.0)
     assert "Traceback" not in program.output
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_process_that_is_replaced_may_get_its_first_signal_twice(
+    monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    """From its supervisor, and from systemd, which by default sends it to all processes of a unit."""
+
+    class Observer(ServerObserver):
+        @property
+        def is_replaced(self) -> bool:
+            return is_replaced
+
+    clock = Clock()
+    monkeypatch.setattr(uvicorn_server, "time", SimpleNamespace(monotonic=clock))
+    config = uvicorn.Config("", log_config=None)
+    server = UvicornServer(config, ClientLimits(), None, 5.0, clock, Observer())
+    server.handle_exit(signal.SIGTERM, None)
+    assert (server.should_exit, server.force_exit) == (True, False)
+    clock.now += 0.5
+    server.handle_exit(signal.SIGTERM, None)
+    assert server.force_exit is not is_replaced
+    clock.now += 0.6
+    server.handle_exit(signal.SIGTERM, None)
+    assert server.force_exit
 
 
 def test_open_sockets_are_closed_with_1012() -> None:
