@@ -58,7 +58,8 @@ def bar(total: int) -> Iterator[Bar]:
 
 def run(options: argparse.Namespace) -> Results:
     """Do all measurements; each is kept in the file as soon as it was made."""
-    scenarios = [one for one in SCENARIOS if not options.only or one.key in options.only]
+    keys = options.only or [one.key for one in SCENARIOS if one.is_quick or not options.quick]
+    scenarios = [one for one in SCENARIOS if one.key in keys]
     for contender in CONTENDERS.values():
         if not contender.is_available:
             print(f"{contender.name} is left out: {contender.needs} is not installed.", flush=True)

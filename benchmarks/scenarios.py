@@ -49,7 +49,8 @@ class Goal:
 class Scenario:
     """A client, as arguments of `python -m`, those it is run against, and the goals.
 
-    With `pages` there are users and sessions. With `cold` the client begins when the programs do.
+    With `pages` there are users and sessions. With `cold` the client begins when the programs do. `--quick` leaves out
+    those that are not `is_quick`.
     """
 
     key: str
@@ -59,6 +60,7 @@ class Scenario:
     goals: tuple[Goal, ...]
     pages: bool = False
     cold: bool = False
+    is_quick: bool = True
 
 
 def is_rate(figure: str) -> bool:
@@ -90,6 +92,7 @@ def _broadcast(sockets: int) -> Scenario:
             *((Goal((), 4, "µs of interface server"),) if sockets == 1000 else ()),
             *_not_slower("deliveries/s"),
         ),
+        is_quick=sockets == 1000,
     )
 
 

@@ -30,7 +30,9 @@ from benchmarks.sockets import Socket, frame
 
 TALKERS = 50
 TALK_INTERVAL = 0.1
-"""Seconds between an echo and the next frame of a socket that talks."""
+"""Seconds between an echo and the next frame of a socket that talks, on average: the same each time would keep step
+with the feed, and so wait for each of its messages or for none.
+"""
 
 CALM = 5.0
 """Seconds for which the undisturbed echo is measured."""
@@ -134,7 +136,7 @@ class Client(Follower):
                 wait.cancel()
             if self._echoed.is_set():
                 self._record.echoes.append(time.perf_counter() - begun)
-                await asyncio.sleep(TALK_INTERVAL)
+                await asyncio.sleep(random.uniform(0.5, 1.5) * TALK_INTERVAL)
 
     async def _return(self, asked: float) -> Socket:
         delay = asked or random.uniform(FIRST_DELAY, 2 * FIRST_DELAY)

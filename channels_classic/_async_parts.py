@@ -20,7 +20,7 @@ CLOSE_TIMEOUT = 5.0
 
 
 class AsyncParts(Iterator[Any]):
-    """Iterates over ``parts``; raises ``RequestAborted``, and cancels them, once ``is_unwanted`` returns true."""
+    """Iterates over `parts`; raises `RequestAborted`, and cancels them, once `is_unwanted` returns true."""
 
     def __init__(self, parts: AsyncIterable[Any], is_unwanted: Callable[[], bool]) -> None:
         self._is_unwanted = is_unwanted

@@ -35,9 +35,9 @@ class RemoteClient:
         self._number = 0
 
     def ask(self, part: dict[str, Any] | None = None, *, timeout: float = 60.0, **question: Any) -> dict[str, Any]:
-        """Ask, and return the answer, ``closed`` if the interface server is dead; ``part`` travels with the question.
+        """Ask, and return the answer, `closed` if the interface server is dead; `part` travels with the question.
 
-        Raises ``RequestTimeout`` when nothing was answered for ``timeout`` seconds, and what the layer raises.
+        Raises `RequestTimeout` when nothing was answered for `timeout` seconds, and what the layer raises.
         """
         layer = self._reply_channel.channel_layer
         self._number += 1
@@ -67,7 +67,7 @@ class RemoteClient:
 
 
 class PartSender:
-    """Sends the parts of one response, and notices within ``INTERVAL`` seconds that their client left.
+    """Sends the parts of one response, and notices within `INTERVAL` seconds that their client left.
 
     With the first part it asks at once: its client may have left while the request waited for a worker.
     """
@@ -80,7 +80,7 @@ class PartSender:
         self._ask_at = 0.0
 
     def send(self, part: dict[str, Any]) -> None:
-        """Send a part. Raises ``RequestAborted`` when the client is gone, and ``ChannelFull`` after the expiry."""
+        """Send a part. Raises `RequestAborted` when the client is gone, and `ChannelFull` after the expiry."""
         self._unconfirmed += len(part.get("content", b""))
         now = time.monotonic()
         is_due = self._unconfirmed >= WINDOW or now >= self._ask_at

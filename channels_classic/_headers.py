@@ -8,9 +8,9 @@ from channels_classic.message import Message
 
 
 def headers_named(message: Message, name: bytes) -> Iterator[Sequence[bytes]]:
-    """Yield the headers called ``name``, which is in lower case: each a name and its value, or a name alone.
+    """Yield the headers called `name`, which is in lower case: each a name and its value, or a name alone.
 
-    ``headers`` is a list of pairs, or the dict of text to bytes that test clients of Channels 1.x send.
+    `headers` is a list of pairs, or the dict of text to bytes that test clients of Channels 1.x send.
     """
     headers = message.get("headers") or []
     if isinstance(headers, dict):
@@ -19,5 +19,5 @@ def headers_named(message: Message, name: bytes) -> Iterator[Sequence[bytes]]:
 
 
 def header_values(message: Message, name: bytes) -> list[bytes]:
-    """Return the values of all headers called ``name``; that of a name alone is ``b""``."""
+    """Return the values of all headers called `name`; that of a name alone is `b""`."""
     return [header[1] if len(header) > 1 else b"" for header in headers_named(message, name)]

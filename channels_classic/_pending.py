@@ -1,7 +1,7 @@
 """Sends of a running consumer, held until it returns, and a record of what they mean for its reply channel.
 
-``Channel`` and ``Group`` pass in what a consumer sends; it leaves in that order when ``consumer_finished`` is sent.
-Importable as ``channels_classic.message.pending_message_store`` too, as in Channels 1.1.8.
+`Channel` and `Group` pass in what a consumer sends; it leaves in that order when `consumer_finished` is sent.
+Importable as `channels_classic.message.pending_message_store` too, as in Channels 1.1.8.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ logger = logging.getLogger("django.channels")
 
 
 class Sender(Protocol):
-    """A ``Channel`` or ``Group``, as far as holding a message needs it."""
+    """A `Channel` or `Group`, as far as holding a message needs it."""
 
     name: str
     channel_layer: Any
@@ -35,7 +35,7 @@ Deliver = Callable[[list[Pair]], None]
 
 
 class Trace:
-    """Actions of a consumer on one reply channel: it ``answered`` it, ``delegated`` the answer, both or neither.
+    """Actions of a consumer on one reply channel: it `answered` it, `delegated` the answer, both or neither.
 
     Delegated means that the name was sent in a message to another channel or group, or was added to a group. A name
     that is passed on in other ways (in a database row, by a call on the layer itself) is not noticed.
@@ -51,12 +51,12 @@ class Trace:
 
     @property
     def delegated(self) -> bool:
-        """True if another sender may answer: a message ``mentioned`` the name, or a group was ``joined``."""
+        """True if another sender may answer: a message `mentioned` the name, or a group was `joined`."""
         return self.mentioned or self.joined
 
     @property
     def is_accepted(self) -> bool:
-        """True if a consumer of ``websocket.connect`` that returned accepts by ``CHANNELS_IMPLICIT_ACCEPT``."""
+        """True if a consumer of `websocket.connect` that returned accepts by `CHANNELS_IMPLICIT_ACCEPT`."""
         return not self.answered and bool(CHANNELS_IMPLICIT_ACCEPT.get())
 
     def sent(self, name: str, content: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ class Trace:
 
 
 def _mentions(value: object, name: str) -> bool:
-    """Return whether ``name`` occurs in ``value``, at any depth, also inside a text such as JSON."""
+    """Return whether `name` occurs in `value`, at any depth, also inside a text such as JSON."""
     if isinstance(value, str):
         return name in value
     if isinstance(value, bytes):
@@ -86,16 +86,16 @@ def _mentions(value: object, name: str) -> bool:
 
 
 class _Held:
-    """The sends of one running consumer. Contexts copied from its own may outlive it, hence ``over``."""
+    """The sends of one running consumer. Contexts copied from its own may outlive it, hence `is_over`."""
 
-    __slots__ = ("over", "pairs", "prepended", "since", "trace")
+    __slots__ = ("is_over", "pairs", "prepended", "since", "trace")
 
     def __init__(self) -> None:
         self.pairs: list[Pair] = []
         self.prepended = 0
         self.since: float | None = None
         self.trace: Trace | None = None
-        self.over = False
+        self.is_over = False
 
     def insert(self, position: int, sender: Sender, message: dict[str, Any]) -> None:
         if self.since is None:
@@ -111,8 +111,8 @@ _deliver: ContextVar[Deliver | None] = ContextVar("channels_classic_deliver", de
 class PendingMessageStore:
     """The sends of the consumer that runs in the current context.
 
-    They are delivered also when the consumer raised. ``retry_time`` is how many seconds to try again when a channel is
-    full, for each message, and ``retry_interval`` the seconds between two attempts.
+    They are delivered also when the consumer raised. `retry_time` is how many seconds to try again when a channel is
+    full, for each message, and `retry_interval` the seconds between two attempts.
     """
 
     retry_time: float = 2
@@ -140,7 +140,7 @@ class PendingMessageStore:
     def prepend(self, sender: Sender, message: dict[str, Any]) -> None:
         """Hold a message before all appended ones, after those prepended earlier; it must not be changed afterwards.
 
-        It counts as sent for ``watch``.
+        It counts as sent for `watch`.
         """
         held = self._require_current()
         held.insert(held.prepended, sender, message)
@@ -151,12 +151,12 @@ class PendingMessageStore:
         """Send what is held and stop holding; do nothing outside a consumer.
 
         If a message cannot be sent it is lost and the next ones are sent; losses are logged once. Then the first
-        error is raised: ``RuntimeError`` for a channel that stayed full, otherwise the error of the layer.
+        error is raised: `RuntimeError` for a channel that stayed full, otherwise the error of the layer.
         """
         held = self._current()
         if held is None:
             return
-        held.over = True
+        held.is_over = True
         _held.set(None)
         deliver = _deliver.get()
         if deliver is None:
@@ -166,10 +166,10 @@ class PendingMessageStore:
 
     @contextmanager
     def deliver_with(self, deliver: Deliver, write_first: BeforeRun | None = None) -> Iterator[None]:
-        """Inside the block, in this context, flushing calls ``deliver(pairs)`` once per consumer, also with no pairs.
+        """Inside the block, in this context, flushing calls `deliver(pairs)` once per consumer, also with no pairs.
 
-        ``pairs`` are ``(Channel or Group, content)``, in order. What ``deliver`` raises reaches direct callers of
-        ``send_and_flush`` and is logged when a consumer ends. ``write_first`` is called before anything else goes to
+        `pairs` are `(Channel or Group, content)`, in order. What `deliver` raises reaches direct callers of
+        `send_and_flush` and is logged when a consumer ends. `write_first` is called before anything else goes to
         the layer: what was delivered may not have arrived yet.
         """
         tokens = _deliver.set(deliver), before_run.set(write_first)
@@ -180,8 +180,8 @@ class PendingMessageStore:
             before_run.reset(tokens[1])
 
     def watch(self, reply_channel: str) -> Trace:
-        """Return a record of what the running consumer does with ``reply_channel`` from now on; call it after
-        ``prepare``."""
+        """Return a record of what the running consumer does with `reply_channel` from now on; call it after
+        `prepare`."""
         trace = Trace(reply_channel)
         self._require_current().trace = trace
         return trace
@@ -206,7 +206,7 @@ class PendingMessageStore:
             held.trace.added(channel_name)
 
     def flush_after_consumer(self, **kwargs: Any) -> None:
-        """Call ``send_and_flush`` for the ``consumer_finished`` signal: errors are logged, and the worker goes on."""
+        """Call `send_and_flush` for the `consumer_finished` signal: errors are logged, and the worker goes on."""
         deliver = _deliver.get()
         try:
             self.send_and_flush()
@@ -217,7 +217,7 @@ class PendingMessageStore:
     @staticmethod
     def _current() -> _Held | None:
         held = _held.get()
-        return None if held is None or held.over else held
+        return None if held is None or held.is_over else held
 
     def _require_current(self) -> _Held:
         held = self._current()

@@ -1,6 +1,6 @@
-"""A Django request made from an ``http.request`` message.
+"""A Django request made from an `http.request` message.
 
-Importable as ``channels_classic.handler.AsgiRequest``, as in Channels 1.1.8. Knows nothing of responses and handlers.
+Importable as `channels_classic.handler.AsgiRequest`, as in Channels 1.1.8. Knows nothing of responses and handlers.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _NO_PORT = "0"
 
 
 class AsgiRequest(HttpRequest):
-    """A Django request made from an ``http.request`` message.
+    """A Django request made from an `http.request` message.
 
-    ``path`` and ``method`` must be there. The body is received when it is first read, and waits in a temporary file if
+    `path` and `method` must be there. The body is received when it is first read, and waits in a temporary file if
     it is large; any number of requests made from one message, or from a copy of it, can read it. Raises
-    ``UnicodeDecodeError`` for a query string that is not UTF-8, and Django's ``BadRequest``; where the body is received
-    also ``RequestTimeout`` after ``body_receive_timeout`` seconds without a part, and ``RequestAborted``.
+    `UnicodeDecodeError` for a query string that is not UTF-8, and Django's `BadRequest`; where the body is received
+    also `RequestTimeout` after `body_receive_timeout` seconds without a part, and `RequestAborted`.
     """
 
     ResponseLater = ResponseLater
@@ -100,7 +100,7 @@ class AsgiRequest(HttpRequest):
 
     @property
     def body(self) -> bytes:
-        """Return the whole body, also after it was read as a stream. Raises ``RequestDataTooBig``, as Django does."""
+        """Return the whole body, also after it was read as a stream. Raises `RequestDataTooBig`, as Django does."""
         stream, limit = self._stream, settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         position = stream.tell()
         try:
@@ -192,7 +192,7 @@ class AsgiRequest(HttpRequest):
             more = chunk["more_content"]
 
     def _receive_from(self, channel: str) -> bytes:
-        """Return the rest of the body from an interface server that sends it on ``channel`` unasked.
+        """Return the rest of the body from an interface server that sends it on `channel` unasked.
 
         As in the ASGI draft. It is there only once, so it is put into the message for those who read it later.
         """
@@ -279,7 +279,7 @@ def _add_headers(meta: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]) -
 
 @lru_cache(maxsize=512)
 def _meta_key(name: bytes) -> str | None:
-    """Return the key of a header in ``META``; None for names with underscores, which could pose as another header."""
+    """Return the key of a header in `META`; None for names with underscores, which could pose as another header."""
     text = name.decode("latin-1")
     if "_" in text:
         return None

@@ -1,4 +1,4 @@
-"""A log that writes few warnings of each kind, with the number that was left out, so that no client can fill a disk."""
+"""A log that writes few lines of each kind, with the number that was left out, so that no client can fill a disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from channels_classic.layers.fork import renew_after_fork
+from channels_classic._fork import renew_after_fork
 
 OMITTED = " (%d more were not logged before)"
 
@@ -22,7 +22,7 @@ class _Kind:
 
 
 class ThrottledLog:
-    """Logs at most `lines` warnings of each kind in `interval` seconds. Shared by threads.
+    """Logs at most `lines` lines of each kind in `interval` seconds. Shared by threads.
 
     Equal format strings are one kind. The next line of a kind says how many were omitted before it.
     """
@@ -39,8 +39,15 @@ class ThrottledLog:
         """Begin with a lock that nobody holds."""
         self._lock = threading.Lock()
 
-    def warn(self, logger: logging.Logger, text: str, *arguments: Any, level: int = logging.WARNING) -> None:
-        """Log `text`, or only count it if too many of its kind were logged."""
+    def warn(self, logger: logging.Logger, text: str, *arguments: Any) -> None:
+        """Log a warning, or only count it if too many of its kind were logged."""
+        self._log(logger, logging.WARNING, text, *arguments)
+
+    def error(self, logger: logging.Logger, text: str, *arguments: Any) -> None:
+        """Log an error, or only count it if too many of its kind were logged."""
+        self._log(logger, logging.ERROR, text, *arguments)
+
+    def _log(self, logger: logging.Logger, level: int, text: str, *arguments: Any) -> None:
         omitted = self._admit(text)
         if omitted is None:
             return

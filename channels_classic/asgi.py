@@ -1,6 +1,6 @@
-"""The channel layers of a project: from the ``CHANNEL_LAYERS`` setting to a layer with its routing.
+"""The channel layers of a project: from the `CHANNEL_LAYERS` setting to a layer with its routing.
 
-Programs and ``Channel`` look layers up here; nothing is read or connected before the first look-up.
+Programs and `Channel` look layers up here; nothing is read or connected before the first look-up.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ EXAMPLE = 'Write in your settings: {} = {{"default": {{"ROUTING": "mysite.routin
 class ChannelLayerWrapper:
     """A layer under its alias, with its routing. All other attributes are those of the layer.
 
-    With ``on_commit`` messages wait for the transaction in which they are sent, unless the sender says otherwise.
+    With `on_commit` messages wait for the transaction in which they are sent, unless the sender says otherwise.
     """
 
     def __init__(self, channel_layer: Any, alias: str, routing: Any, on_commit: bool = False) -> None:
@@ -69,7 +69,7 @@ class ChannelLayerWrapper:
         return f"{self.alias} ({name_that_thing(self.channel_layer)})"
 
     def local_only(self) -> bool:
-        """Return True if other processes cannot reach the layer: the name of its module contains ``inmemory``."""
+        """Return True if other processes cannot reach the layer: the name of its module contains `inmemory`."""
         return "inmemory" in type(self.channel_layer).__module__
 
 
@@ -81,7 +81,7 @@ class ChannelLayerManager:
 
     @property
     def configs(self) -> dict[str, dict[str, Any]]:
-        """The current ``CHANNEL_LAYERS`` setting; empty when there is none."""
+        """The current `CHANNEL_LAYERS` setting; empty when there is none."""
         configs = CHANNEL_LAYERS.get() or {}
         if not isinstance(configs, dict):
             raise InvalidChannelLayerError(
@@ -92,15 +92,15 @@ class ChannelLayerManager:
         return configs
 
     def make_backend(self, name: str) -> ChannelLayerWrapper:
-        """Return a new layer made from ``CONFIG``.
+        """Return a new layer made from `CONFIG`.
 
-        Raises ``UnknownChannelLayer`` for an alias that is not defined, ``InvalidChannelLayerError`` for a definition
+        Raises `UnknownChannelLayer` for an alias that is not defined, `InvalidChannelLayerError` for a definition
         that cannot be used, and what importing the routing or making the layer raises.
         """
         return self._make(name, "CONFIG")
 
     def make_test_backend(self, name: str) -> ChannelLayerWrapper:
-        """Return a new layer made from ``TEST_CONFIG``; raises ``InvalidChannelLayerError`` also when there is none."""
+        """Return a new layer made from `TEST_CONFIG`; raises `InvalidChannelLayerError` also when there is none."""
         if "TEST_CONFIG" not in self._entry(name):
             raise InvalidChannelLayerError(
                 f"{shown_entry(name)} has no 'TEST_CONFIG': live server tests need one, with a prefix or "
@@ -111,7 +111,7 @@ class ChannelLayerManager:
         return self._make(name, "TEST_CONFIG")
 
     def set(self, key: str, layer: ChannelLayerWrapper | None) -> ChannelLayerWrapper | None:
-        """Replace the layer called ``key`` by ``layer``; return the previous one."""
+        """Replace the layer called `key` by `layer`; return the previous one."""
         previous = self.backends.get(key)
         self.backends[key] = layer
         return previous
@@ -138,7 +138,7 @@ class ChannelLayerManager:
         return entry
 
     def make_layer(self, name: str) -> Any:
-        """Return a new layer made from ``CONFIG``, without routing: for a program that needs nothing of the project."""
+        """Return a new layer made from `CONFIG`, without routing: for a program that needs nothing of the project."""
         return self._layer(name, "CONFIG")
 
     def _layer(self, name: str, config_key: str) -> Any:
@@ -154,7 +154,7 @@ class ChannelLayerManager:
 
 
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:
-    """Set up Django and return the layer itself, without its routing: for the ``asgi.py`` of a project."""
+    """Set up Django and return the layer itself, without its routing: for the `asgi.py` of a project."""
     django.setup(set_prefix=False)
     return channel_layers[alias].channel_layer
 
@@ -168,7 +168,7 @@ def shown_entry(alias: str) -> str:
 
 
 def wrong_keys(alias: str, entry: Any) -> Iterator[InvalidChannelLayerError]:
-    """Yield errors for an entry of ``CHANNEL_LAYERS`` of the wrong shape."""
+    """Yield errors for an entry of `CHANNEL_LAYERS` of the wrong shape."""
     if not isinstance(entry, dict):
         yield InvalidChannelLayerError(
             f"{shown_entry(alias)} is of type {type(entry).__name__}: expected a dict.",
@@ -194,7 +194,7 @@ def wrong_keys(alias: str, entry: Any) -> Iterator[InvalidChannelLayerError]:
 
 
 def missing_keys(alias: str, entry: dict[str, Any]) -> Iterator[InvalidChannelLayerError]:
-    """Yield errors for required keys that an entry of ``CHANNEL_LAYERS`` lacks."""
+    """Yield errors for required keys that an entry of `CHANNEL_LAYERS` lacks."""
     if "ROUTING" not in entry:
         yield InvalidChannelLayerError(
             f"{shown_entry(alias)} has no 'ROUTING'.",
@@ -205,7 +205,7 @@ def missing_keys(alias: str, entry: dict[str, Any]) -> Iterator[InvalidChannelLa
 
 
 def is_foreign(entry: dict[str, Any]) -> bool:
-    """Return whether an entry of ``CHANNEL_LAYERS`` describes a layer of Channels 2 or later."""
+    """Return whether an entry of `CHANNEL_LAYERS` describes a layer of Channels 2 or later."""
     return str(entry.get("BACKEND")).startswith(CHANNELS_2_BACKENDS)
 
 
@@ -222,7 +222,7 @@ def foreign_layer(alias: str, entry: dict[str, Any]) -> InvalidChannelLayerError
 
 
 def import_layer_class(alias: str, entry: dict[str, Any]) -> Any:
-    """Return the class named by an entry of ``CHANNEL_LAYERS``. Raises ``InvalidChannelLayerError``."""
+    """Return the class named by an entry of `CHANNEL_LAYERS`. Raises `InvalidChannelLayerError`."""
     backend = entry.get("BACKEND", EMBEDDED_BACKEND)
     if not isinstance(backend, str):
         raise _wrong_backend(alias, f"is of type {type(backend).__name__}: expected the dotted path of a class.")
@@ -246,7 +246,7 @@ def _wrong_backend(alias: str, problem: str, backend: str | None = None) -> Inva
 
 
 def check_config(alias: str, config_key: str, config: Any, layer_class: Any) -> None:
-    """Raise ``InvalidChannelLayerError`` for arguments a layer does not take, naming the setting."""
+    """Raise `InvalidChannelLayerError` for arguments a layer does not take, naming the setting."""
     parameters: Mapping[str, Any] = {}
     if not isinstance(config, Mapping):
         raise InvalidChannelLayerError(
@@ -279,7 +279,7 @@ def _hint_on(argument: str, known: list[str]) -> str:
 
 
 def layer_of_config(alias: str, config_key: str, config: Any, layer_class: Any) -> Any:
-    """Return the layer described by a ``CONFIG``. Raises ``InvalidChannelLayerError``, also for a rejected value."""
+    """Return the layer described by a `CONFIG`. Raises `InvalidChannelLayerError`, also for a rejected value."""
     check_config(alias, config_key, config, layer_class)
     try:
         return layer_class(**config)

@@ -1,7 +1,7 @@
 """Decorators that attach the user to a consumer's message, from the session of the socket or of the browser.
 
 The session of the socket keeps the user that connected, even after that user has logged out in the browser.
-``channel_and_http_session_user`` looks at the browser's session for each message.
+`channel_and_http_session_user` looks at the browser's session for each message.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def transfer_user(from_session: SessionBase, to_session: SessionBase) -> None:
 
 
 def channel_session_user(func: Consumer) -> Consumer:
-    """Attach ``message.channel_session`` and, from it, ``message.user``: anonymous until a user is copied into it.
+    """Attach `message.channel_session` and, from it, `message.user`: anonymous until a user is copied into it.
 
     The user stays the same when the browser logs out, and becomes anonymous when the user is deleted or the password
     changes.
@@ -60,7 +60,7 @@ def channel_session_user(func: Consumer) -> Consumer:
 
 
 def http_session_user(func: Consumer) -> Consumer:
-    """Attach ``message.http_session`` and, from it, ``message.user``: anonymous if the message names no session."""
+    """Attach `message.http_session` and, from it, `message.user`: anonymous if the message names no session."""
 
     @functools.wraps(func)
     def inner(*args: Any, **kwargs: Any) -> Any:
@@ -72,7 +72,7 @@ def http_session_user(func: Consumer) -> Consumer:
 
 
 def channel_and_http_session_user(func: Consumer) -> Consumer:
-    """Attach both sessions and ``message.user``, the user who is logged in to the browser's session now.
+    """Attach both sessions and `message.user`, the user who is logged in to the browser's session now.
 
     Decorate the consumers of connect, receive and disconnect: connect remembers the browser's session, and later
     messages load it again, so that after a log-out the user is anonymous. A log-out cannot be noticed if the browser's
@@ -91,14 +91,14 @@ def channel_and_http_session_user(func: Consumer) -> Consumer:
 def channel_session_user_from_http(func: Consumer) -> Consumer:
     """Attach both sessions and the browser's user, and copy that user into the channel session.
 
-    For ``websocket.connect``. Later messages of a socket name no session of a browser, so that their user would be
-    anonymous: decorate their consumers with ``channel_session_user``.
+    For `websocket.connect`. Later messages of a socket name no session of a browser, so that their user would be
+    anonymous: decorate their consumers with `channel_session_user`.
     """
     return http_session_user(channel_session(_transferring(func, "channel_session_user_from_http")))
 
 
 def channel_and_http_session_user_from_http(func: Consumer) -> Consumer:
-    """Do what ``channel_session_user_from_http`` does, and remember the browser's session for later messages."""
+    """Do what `channel_session_user_from_http` does, and remember the browser's session for later messages."""
     return http_session_user(channel_and_http_session(_transferring(func, "channel_and_http_session_user_from_http")))
 
 
@@ -114,7 +114,7 @@ def _transferring(func: Consumer, decorator: str) -> Consumer:
 
 
 class _ChannelSession:
-    """A view of a session that keeps its key when Django verifies a user with one of ``SECRET_KEY_FALLBACKS``."""
+    """A view of a session that keeps its key when Django verifies a user with one of `SECRET_KEY_FALLBACKS`."""
 
     def __init__(self, session: SessionBase) -> None:
         self._wrapped = session

@@ -39,14 +39,14 @@ class _Address:
         on_commit: bool | None = None,
         using: str | None = None,
     ) -> None:
-        """Send a message: inside a consumer when it returns, otherwise or with ``immediately`` now.
+        """Send a message: inside a consumer when it returns, otherwise or with `immediately` now.
 
-        With ``on_commit`` that is done when the transaction on the database ``using`` (the default one) is committed,
+        With `on_commit` that is done when the transaction on the database `using` (the default one) is committed,
         and not at all when it is rolled back; without an open transaction there is nothing to wait for. The default is
-        the key ``ON_COMMIT`` of the layer's settings, and False with ``immediately``.
+        the key `ON_COMMIT` of the layer's settings, and False with `immediately`.
 
-        Sends of one consumer keep their order. ``content`` is copied, not deeply, when it has to wait. Raises
-        ``InvalidMessage`` for what is not a dict and, when sending now, the errors of the layer. After a commit the
+        Sends of one consumer keep their order. `content` is copied, not deeply, when it has to wait. Raises
+        `InvalidMessage` for what is not a dict and, when sending now, the errors of the layer. After a commit the
         errors of the layer are logged and the message is counted as lost.
         """
         if not isinstance(content, dict):
@@ -83,8 +83,8 @@ class _Address:
 class Channel(_Address):
     """A named channel: each message goes to one consumer, at most once.
 
-    ``channel_layer`` is used when given, otherwise the layer called ``alias`` is looked up now: a channel kept in a
-    module global keeps that layer. A send to a full channel raises the layer's ``ChannelFull``.
+    `channel_layer` is used when given, otherwise the layer called `alias` is looked up now: a channel kept in a
+    module global keeps that layer. A send to a full channel raises the layer's `ChannelFull`.
     """
 
     def _send_now(self, content: dict[str, Any]) -> None:
@@ -95,11 +95,11 @@ class Channel(_Address):
 class Group(_Address):
     """A named set of channels: each message goes to all of them.
 
-    Members that are full miss a message, without an error. ``add`` and ``discard`` act at once, also inside a
+    Members that are full miss a message, without an error. `add` and `discard` act at once, also inside a
     consumer, whose sends wait: a channel that is discarded after a send does not get that message.
 
-    With ``keep`` the group is recoverable: it keeps the last messages, as many as that and each for ``seconds``, and
-    members that come back get what they missed. Raises ``ValueError`` for invalid numbers.
+    With `keep` the group is recoverable: it keeps the last messages, as many as that and each for `seconds`, and
+    members that come back get what they missed. Raises `ValueError` for invalid numbers.
     """
 
     but: str = ""
@@ -124,7 +124,7 @@ class Group(_Address):
         using: str | None = None,
         but: Channel | str | None = None,
     ) -> None:
-        """Send a message to every member except for ``but``, such as the sender's own reply channel."""
+        """Send a message to every member except for `but`, such as the sender's own reply channel."""
         group = self if but is None else self._without(but)
         super(Group, group).send(content, immediately, on_commit, using)
 
@@ -141,13 +141,13 @@ class Group(_Address):
         info: dict[str, Any] | None = None,
         after: str | None = None,
     ) -> None:
-        """Make ``channel`` a member, or renew its membership, which ends after the layer's ``group_expiry``.
+        """Make `channel` a member, or renew its membership, which ends after the layer's `group_expiry`.
 
-        With ``who`` it counts for ``presence`` as a socket of that person, and ``info`` describes it. Raises
-        ``InvalidPresence`` for what cannot be kept.
+        With `who` it counts for `presence` as a socket of that person, and `info` describes it. Raises
+        `InvalidPresence` for what cannot be kept.
 
-        A member of a recoverable group first gets what was sent after the cursor ``after``, in order; without one, what
-        is sent from now on. Raises ``ValueError`` for a cursor where nothing is kept.
+        A member of a recoverable group first gets what was sent after the cursor `after`, in order; without one, what
+        is sent from now on. Raises `ValueError` for a cursor where nothing is kept.
         """
         name = _name_of(channel)
         pending_message_store.added(name)
@@ -163,7 +163,7 @@ class Group(_Address):
         self.channel_layer.group_add(self.name, name, **options)
 
     def discard(self, channel: Channel | str) -> None:
-        """End the membership of ``channel``; do nothing if it has none."""
+        """End the membership of `channel`; do nothing if it has none."""
         self.channel_layer.group_discard(self.name, _name_of(channel))
 
     def count(self) -> int:
@@ -172,7 +172,7 @@ class Group(_Address):
         return number
 
     def presence(self) -> dict[str, list[dict[str, Any]]]:
-        """Return who is here now: for each ``who`` the ``info`` of each of their sockets."""
+        """Return who is here now: for each `who` the `info` of each of their sockets."""
         found: dict[str, list[dict[str, Any]]] = self.channel_layer.group_presence(self.name)
         return found
 

@@ -1,7 +1,7 @@
 """The settings of this package: each with its type, its default and its help, in one table.
 
-They are read from the settings of the Django project on each use, so that ``override_settings`` works. The page
-``docs/reference/settings.md`` and the system check of their types are made from this table.
+They are read from the settings of the Django project on each use, so that `override_settings` works. The page
+`docs/reference/settings.md` and the system check of their types are made from this table.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ DEFAULT_CHANNEL_LAYER = "default"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A setting; ``type`` lists the types of its values.
+    """A setting; `type` lists the types of its values.
 
-    ``same_as`` names the setting of Django whose value it has by default, ``instead`` one of ours that is read in its
+    `same_as` names the setting of Django whose value it has by default, `instead` one of ours that is read in its
     place where the project sets it.
     """
 
@@ -78,8 +78,8 @@ CHANNELS_TRUSTED_ORIGINS = Setting(
     "CHANNELS_TRUSTED_ORIGINS",
     (list, tuple),
     [],
-    "Origins whose pages may open WebSockets here, besides those of the host asked for and of `ALLOWED_HOSTS`: see "
-    "[origins](../security.md#origins).",
+    "Origins whose pages may open WebSockets here, in addition to those of the host asked for and of `ALLOWED_HOSTS`: "
+    "see [origins](../security.md#origins).",
 )
 CHANNELS_WS_PROTOCOLS = Setting(
     "CHANNELS_WS_PROTOCOLS",

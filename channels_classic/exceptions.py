@@ -18,7 +18,7 @@ class ConsumeLater(Exception):
 
 
 class DenyConnection(Exception):
-    """Raised when a ``websocket.connect`` consumer refuses the handshake."""
+    """Raised when a `websocket.connect` consumer refuses the handshake."""
 
 
 class ResponseLater(Exception):
@@ -26,18 +26,18 @@ class ResponseLater(Exception):
 
 
 class ChannelSocketException(Exception):
-    """Raised when a consumer asks for an action on its message: the worker calls ``run(message)``."""
+    """Raised when a consumer asks for an action on its message: the worker calls `run(message)`."""
 
     def run(self, message: Any) -> None:
-        """Act on ``message``; subclasses define it."""
+        """Act on `message`; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} must define run(message).")
 
 
 class WebsocketCloseException(ChannelSocketException):
     """Raised when a consumer closes its WebSocket, after the frames it has sent.
 
-    ``code`` is ``None`` (a normal close), 1000, or 3000 to 4999: the codes RFC 6455, section 7.4 leaves to
-    applications. Raises ``ValueError`` for any other.
+    `code` is `None` (a normal close), 1000, or 3000 to 4999: the codes RFC 6455, section 7.4 leaves to
+    applications. Raises `ValueError` for any other.
     """
 
     def __init__(self, code: int | None = None) -> None:
@@ -49,7 +49,7 @@ class WebsocketCloseException(ChannelSocketException):
         self._code = code
 
     def run(self, message: Any) -> None:
-        """Send the close to the reply channel of ``message``."""
+        """Send the close to the reply channel of `message`."""
         if message.reply_channel is None:
             raise ValueError(
                 "WebsocketCloseException was raised for a message without a reply channel: "
@@ -66,7 +66,7 @@ class SendNotAvailableOnDemultiplexer(Exception):
 
 
 class RequestTimeout(Exception):
-    """Raised when no further part of a request's body arrived for ``body_receive_timeout`` seconds."""
+    """Raised when no further part of a request's body arrived for `body_receive_timeout` seconds."""
 
 
 class RequestAborted(Exception):
@@ -84,7 +84,7 @@ class ChannelsError(Exception):
 
 
 class InvalidChannelLayerError(ChannelsError, ValueError):
-    """Raised when an entry of the ``CHANNEL_LAYERS`` setting cannot be used; ``hint`` is how to repair it."""
+    """Raised when an entry of the `CHANNEL_LAYERS` setting cannot be used; `hint` is how to repair it."""
 
     def __init__(self, problem: str, hint: str = "", *, alias: str | None = None, key: str | None = None) -> None:
         super().__init__(f"{problem} {hint}".rstrip())
@@ -95,13 +95,13 @@ class InvalidChannelLayerError(ChannelsError, ValueError):
 
 
 class UnknownChannelLayer(InvalidChannelLayerError, KeyError):
-    """Raised when an alias is asked for that the ``CHANNEL_LAYERS`` setting does not define."""
+    """Raised when an alias is asked for that the `CHANNEL_LAYERS` setting does not define."""
 
 
 class ChannelFull(ChannelsError):
     """Raised when a channel holds as many messages, or bytes, as it may; the message was not sent.
 
-    Without ``capacity`` the first argument is taken as a ready sentence, as code written for Channels 1.x raises it.
+    Without `capacity` the first argument is taken as a ready sentence, as code written for Channels 1.x raises it.
     """
 
     def __init__(self, channel: str = "The channel is full.", capacity: int | None = None) -> None:
@@ -192,7 +192,7 @@ class InvalidPresence(ChannelsError, TypeError, ValueError):
 class LayerUnavailable(ChannelsError, ConnectionError):
     """Raised when the layer cannot be reached.
 
-    With ``written`` steps had been written: whether they were carried out is unknown, and they must not be sent again.
+    With `written` steps had been written: whether they were carried out is unknown, and they must not be sent again.
     Without it there was no connection yet, and nothing happened.
     """
 
@@ -210,8 +210,8 @@ class LayerUnavailable(ChannelsError, ConnectionError):
 class StepRefused(ChannelsError):
     """Raised when the layer answered that it did not do something; nothing was written.
 
-    ``again`` is true when the reason is gone by now: the same may be tried once more at once. ``unknown`` is true when
-    the layer is served by an earlier release, which does not know what it was asked for. ``foreign`` is true when
+    `again` is true when the reason is gone by now: the same may be tried once more at once. `unknown` is true when
+    the layer is served by an earlier release, which does not know what it was asked for. `foreign` is true when
     something else has written where the layer keeps what it was asked for: that stays so until somebody deletes it.
     """
 

@@ -8,6 +8,6 @@ __all__ = ["monkeypatch_django"]
 def monkeypatch_django() -> None:
     """Do nothing.
 
-    In Channels 1.x this changed the base class of the ``runserver`` of ``django.contrib.staticfiles``. Here
-    ``runserver`` is a subclass of that command, and a system check warns when another app hides it.
+    In Channels 1.x this changed the base class of the `runserver` of `django.contrib.staticfiles`. Here
+    `runserver` is a subclass of that command, and a system check warns when another app hides it.
     """

@@ -1,6 +1,6 @@
-"""Django's views behind a channel: an ``http.request`` message becomes a request, its response becomes messages.
+"""Django's views behind a channel: an `http.request` message becomes a request, its response becomes messages.
 
-``ViewConsumer`` is the consumer; the messages it sends go to the interface server that owns the client. This module
+`ViewConsumer` is the consumer; the messages it sends go to the interface server that owns the client. This module
 knows nothing of sockets, workers or layers.
 """
 
@@ -38,22 +38,22 @@ channels_logger = logging.getLogger("django.channels")
 Reply = dict[str, Any]
 
 STREAM_GRACE = 2.0
-"""Seconds in which a response in parts, without a ``Content-Length``, may end after its worker was told to stop."""
+"""Seconds in which a response in parts, without a `Content-Length`, may end after its worker was told to stop."""
 
 
 class HttpResponseLater(HttpResponse):
     """Returned by a view that sends no response now, because something else will send one to its reply channel.
 
-    Unlike raising ``ResponseLater`` it does not roll back the transaction of an atomic view.
+    Unlike raising `ResponseLater` it does not roll back the transaction of an atomic view.
     """
 
     status_code = 113
 
 
 class AsgiHandler(BaseHandler):
-    """Django's handler: called with an ``http.request`` message it generates the messages of the response.
+    """Django's handler: called with an `http.request` message it generates the messages of the response.
 
-    Abandoning the generator closes the response. ``chunk_size``, in bytes, is the most that one message carries.
+    Abandoning the generator closes the response. `chunk_size`, in bytes, is the most that one message carries.
     """
 
     request_class: type[AsgiRequest] = AsgiRequest
@@ -81,7 +81,7 @@ class AsgiHandler(BaseHandler):
                 response.close()
 
     def _respond(self, message: Message) -> HttpResponseBase:
-        """Return the response, an ``HttpResponseLater`` if there will be none."""
+        """Return the response, an `HttpResponseLater` if there will be none."""
         try:
             request = self.request_class(message)
         except (UnicodeDecodeError, BadRequest) as error:
@@ -107,7 +107,7 @@ class AsgiHandler(BaseHandler):
         return HttpResponse(text, status=500, content_type="text/plain")
 
     def process_exception_by_middleware(self, exception: Exception, request: HttpRequest) -> HttpResponse:
-        """Turn ``ResponseLater`` into a response that passes through the middleware and is dropped at the end.
+        """Turn `ResponseLater` into a response that passes through the middleware and is dropped at the end.
 
         Likewise a body that the view could not read: its client is gone, or it did not arrive in time.
         """
@@ -123,7 +123,7 @@ class AsgiHandler(BaseHandler):
         debug: bool = False,
         name: str | None = None,
     ) -> Any:
-        """Adapt a handler or middleware as Django does; ``ResponseLater`` of middleware becomes a response, too."""
+        """Adapt a handler or middleware as Django does; `ResponseLater` of middleware becomes a response, too."""
         # The mode is given for handlers only, not for methods such as `process_view`.
         if method_is_async is False and not is_async and hasattr(method, "__wrapped__"):
             method = convert_exception_to_response(_answering(method.__wrapped__))
@@ -131,7 +131,7 @@ class AsgiHandler(BaseHandler):
 
     @classmethod
     def encode_response(cls, response: HttpResponseBase) -> Iterator[Reply]:
-        """Yield the messages of a response: the first has status and headers, all but the last ``more_content``."""
+        """Yield the messages of a response: the first has status and headers, all but the last `more_content`."""
         reply: Reply = {"status": response.status_code, "headers": _encode_headers(response)}
         if response.streaming:
             for part in response:
@@ -151,7 +151,7 @@ class AsgiHandler(BaseHandler):
 
     @classmethod
     def chunk_bytes(cls, data: bytes) -> Iterator[tuple[bytes, bool]]:
-        """Yield pairs of a piece of ``data`` and whether it is the last; no data is one empty piece."""
+        """Yield pairs of a piece of `data` and whether it is the last; no data is one empty piece."""
         size = cls.chunk_size
         if len(data) <= size:
             yield data, True
@@ -164,7 +164,7 @@ class ViewConsumer:
     """The consumer that runs Django's views. One instance serves all messages and threads.
 
     The last message of a response leaves when the consumer returns, before all it sent itself; parts before it leave
-    at once, and wait while the client's channel is full. After the layer's ``expiry`` the layer's ``ChannelFull`` is
+    at once, and wait while the client's channel is full. After the layer's `expiry` the layer's `ChannelFull` is
     raised and the rest is lost. For a client that is gone the rest is not made: the response is closed at the next
     part. Keyword arguments of the route are ignored.
     """

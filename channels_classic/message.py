@@ -1,6 +1,6 @@
 """The message that is passed to a consumer: what was taken from a channel, and the channel to reply on.
 
-The worker makes it, routing reads it, decorators attach ``user`` and sessions to it.
+The worker makes it, routing reads it, decorators attach `user` and sessions to it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ __all__ = ["Message", "PendingMessageStore", "Trace", "pending_message_store"]
 
 
 class Message:
-    """A message with dict-like access to its ``content``, which is the dict that was passed in.
+    """A message with dict-like access to its `content`, which is the dict that was passed in.
 
-    ``channel`` is the channel it came from and ``reply_channel`` the one to answer on, or ``None`` if there is none;
-    both are on ``channel_layer``, or on the default layer when that is ``None``.
+    `channel` is the channel it came from and `reply_channel` the one to answer on, or `None` if there is none;
+    both are on `channel_layer`, or on the default layer when that is `None`.
     """
 
     # Attached by the decorators of `channels_classic.sessions` and `channels_classic.auth`.
@@ -42,7 +42,7 @@ class Message:
 
     @property
     def trace_context(self) -> dict[str, str]:
-        """The W3C trace context of the request or handshake: ``traceparent`` and ``tracestate``, as far as given."""
+        """The W3C trace context of the request or handshake: `traceparent` and `tracestate`, as far as given."""
         found = {name: self.content.get(name) for name in ("traceparent", "tracestate")}
         return {name: value for name, value in found.items() if isinstance(value, str)}
 
@@ -78,7 +78,7 @@ class Message:
         return self.content.items()
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the value of ``key``, or ``default``."""
+        """Return the value of `key`, or `default`."""
         return self.content.get(key, default)
 
     def copy(self) -> Message:

@@ -1,6 +1,6 @@
 """Check at the start of a project that the libraries of the layers are new enough.
 
-pip checks that as well, but not with ``--no-deps``, and the errors that an old library causes do not name it.
+pip checks that as well, but not with `--no-deps`, and the errors that an old library causes do not name it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ required_versions = {
 
 
 def check_all() -> None:
-    """Raise ``RuntimeError`` for the first package in ``required_versions`` that is installed and too old."""
+    """Raise `RuntimeError` for the first package in `required_versions` that is installed and too old."""
     for package, minimum in required_versions.items():
         try:
             version = metadata.version(package)
@@ -32,6 +32,6 @@ def check_all() -> None:
 
 
 def _numbers(version: str) -> list[int]:
-    """Return the numbers at the beginning of a version, without suffixes such as ``rc1``."""
+    """Return the numbers at the beginning of a version, without suffixes such as `rc1`."""
     leading = re.match(r"\d+(\.\d+)*", version)
     return [int(part) for part in leading[0].split(".")] if leading else []

@@ -1,8 +1,8 @@
 """Routing: find the consumer of a message, and the keyword arguments to call it with.
 
-The worker asks a ``Router`` for each message, and once for the channels to listen on. Any object with
-``match(message)`` and ``channel_names()`` may stand in a routing list. As in Channels 1.1.8, a consumer that cannot be
-called, or a routing that is not one, fails when it is used; ``manage.py check`` reports it before.
+The worker asks a `Router` for each message, and once for the channels to listen on. Any object with
+`match(message)` and `channel_names()` may stand in a routing list. As in Channels 1.1.8, a consumer that cannot be
+called, or a routing that is not one, fails when it is used; `manage.py check` reports it before.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ HANDSHAKE_GUARD = "channels_classic.security.websockets.guarded"
 
 
 class RoutedMessage(Protocol):
-    """The part of a ``Message`` that routing reads."""
+    """The part of a `Message` that routing reads."""
 
     content: dict[str, Any]
 
     @property
     def channel(self) -> Any:
-        """The channel it came from, with its ``name``."""
+        """The channel it came from, with its `name`."""
 
     @property
     def reply_channel(self) -> Any:
-        """The channel to answer on, or ``None``."""
+        """The channel to answer on, or `None`."""
 
     def with_values(self, **values: Any) -> Any:
         """Return a message whose content has other values."""
@@ -59,7 +59,7 @@ class RoutingEntry(Protocol):
     """An object that may stand in a routing list."""
 
     def match(self, message: Any) -> Match | None:
-        """Return the consumer for ``message`` and its keyword arguments, or ``None``."""
+        """Return the consumer for `message` and its keyword arguments, or `None`."""
 
     def channel_names(self) -> set[str]:
         """Return the channels whose messages may match."""
@@ -68,9 +68,9 @@ class RoutingEntry(Protocol):
 class Route:
     """A consumer for one or more channels, for messages that pass all filters.
 
-    ``consumer`` is a callable or the dotted path of one, which is imported at once. Each filter names a key of the
+    `consumer` is a callable or the dotted path of one, which is imported at once. Each filter names a key of the
     message and gives a regular expression that its value must begin with; named groups become keyword arguments of the
-    consumer. Raises ``ImproperlyConfigured`` for a consumer that cannot be imported, ``ValueError`` for a filter with
+    consumer. Raises `ImproperlyConfigured` for a consumer that cannot be imported, `ValueError` for a filter with
     unnamed groups.
     """
 
@@ -86,7 +86,7 @@ class Route:
                 )
 
     def match(self, message: RoutedMessage) -> Match | None:
-        """Return the consumer and its keyword arguments, or ``None``. A value that is not text matches no filter."""
+        """Return the consumer and its keyword arguments, or `None`. A value that is not text matches no filter."""
         if message.channel.name not in self.channels:
             return None
         found = _match_all(self.filters, message.content)
@@ -106,9 +106,9 @@ class Route:
 
 
 class RouteClass(Route):
-    """A route for all channels that a class-based consumer names in ``channel_names()``, which is called once, now.
+    """A route for all channels that a class-based consumer names in `channel_names()`, which is called once, now.
 
-    Raises ``ValueError`` when the consumer has no such method.
+    Raises `ValueError` when the consumer has no such method.
     """
 
     def __init__(self, consumer: Any, **filters: Any) -> None:
@@ -125,11 +125,11 @@ class RouteClass(Route):
 class Include:
     """The routes of another routing, for messages that pass all prefixes.
 
-    ``routing`` is a list, a dict or the dotted path of one. Each prefix names a key of the message and gives a regular
+    `routing` is a list, a dict or the dotted path of one. Each prefix names a key of the message and gives a regular
     expression that its value must begin with. Inner routes see the value without that beginning, the consumer sees all
     of it; named groups become keyword arguments.
 
-    The entries are in ``routing``, a list that may be changed at any time.
+    The entries are in `routing`, a list that may be changed at any time.
     """
 
     def __init__(self, routing: Any, **prefixes: Any) -> None:
@@ -143,7 +143,7 @@ class Include:
         self._for_others: list[RoutingEntry] = []
 
     def match(self, message: RoutedMessage) -> Match | None:
-        """Return the first match among the entries, with the keyword arguments of the prefixes, or ``None``."""
+        """Return the first match among the entries, with the keyword arguments of the prefixes, or `None`."""
         entries = self._entries_for(message.channel.name)
         if not entries:
             return None
@@ -167,7 +167,7 @@ class Include:
         return None
 
     def channel_names(self) -> set[str]:
-        """Return the channels of all entries. Raises ``ImproperlyConfigured`` for what is not a routing."""
+        """Return the channels of all entries. Raises `ImproperlyConfigured` for what is not a routing."""
         return set().union(*(entry.channel_names() for entry in self._checked()))
 
     def _entries_for(self, channel: str) -> list[RoutingEntry]:
@@ -219,9 +219,9 @@ _READ_ONLY = _INDEXED | {Include}
 
 
 class Router:
-    """The routing of one layer. ``root`` holds the entries, ``channels`` the names to listen on.
+    """The routing of one layer. `root` holds the entries, `channels` the names to listen on.
 
-    Raises ``ImproperlyConfigured`` for what is not a routing.
+    Raises `ImproperlyConfigured` for what is not a routing.
     """
 
     def __init__(self, routing: Any) -> None:
@@ -237,7 +237,7 @@ class Router:
         self.channels = self.root.channel_names()
 
     def match(self, message: RoutedMessage) -> Match | None:
-        """Return the consumer for ``message`` and its keyword arguments, or ``None`` if no route matches.
+        """Return the consumer for `message` and its keyword arguments, or `None` if no route matches.
 
         A handshake from a page of a foreign site gets a consumer that denies it.
         """
@@ -250,7 +250,7 @@ class Router:
     def check_default(self, http_consumer: Consumer | None = None) -> None:
         """Add the default consumers, after all routes of the project: `runworker` and `runserver` call it, as in 1.x.
 
-        Requests go to ``http_consumer`` or Django's views; sockets are accepted, their frames ignored.
+        Requests go to `http_consumer` or Django's views; sockets are accepted, their frames ignored.
         """
         if http_consumer is None:
             # By its path: Django's handlers are imported in processes that run views only.
@@ -262,7 +262,7 @@ class Router:
 
     @classmethod
     def resolve_routing(cls, routing: Any) -> Any:
-        """Return the routing at a dotted path, the routes of a dict ``{channel: consumer}``, or ``routing`` itself."""
+        """Return the routing at a dotted path, the routes of a dict `{channel: consumer}`, or `routing` itself."""
         if isinstance(routing, str):
             routing = _imported(routing, "routing")
         if isinstance(routing, dict):
@@ -301,7 +301,7 @@ def _compiled(pattern: Any) -> re.Pattern[str]:
 
 
 def _match_all(patterns: dict[str, re.Pattern[str]], content: dict[str, Any]) -> dict[str, re.Match[str]] | None:
-    """Return the match of each pattern with the beginning of its value, or ``None`` if one fails."""
+    """Return the match of each pattern with the beginning of its value, or `None` if one fails."""
     found = {}
     for key, pattern in patterns.items():
         value = content.get(key)

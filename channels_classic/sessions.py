@@ -1,6 +1,6 @@
 """Decorators that attach sessions to a consumer's message: the session of the socket, or that of the browser.
 
-``enforce_ordering`` keeps in the session of the socket which of its messages is the next to be consumed. All decorators
+`enforce_ordering` keeps in the session of the socket which of its messages is the next to be consumed. All decorators
 expect the message among the first two positional arguments, so that they work on functions and methods.
 """
 
@@ -45,10 +45,10 @@ _NEXT_ORDER = "__channels_next_order"  # the key that Channels 1.x used in the c
 def session_for_reply_channel(reply_channel: str) -> SessionBase:
     """Return the session of a reply channel, loaded but neither created nor saved.
 
-    Its engine is the setting ``CHANNEL_SESSION_ENGINE``, or else ``SESSION_ENGINE``. Raises ``ValueError`` for signed
+    Its engine is the setting `CHANNEL_SESSION_ENGINE`, or else `SESSION_ENGINE`. Raises `ValueError` for signed
     cookies, because a socket cannot set a cookie.
 
-    Its key depends on ``SECRET_KEY``. It may lie beside the sessions of browsers, with the same user in it: whoever
+    Its key depends on `SECRET_KEY`. It may lie beside the sessions of browsers, with the same user in it: whoever
     learns the name of a reply channel, from a log or from Redis, must not be able to put the key into a cookie.
     """
     engine = import_module(CHANNEL_SESSION_ENGINE.get())
@@ -75,10 +75,10 @@ def _channel_session_key(reply_channel: str, secret: str) -> str:
 
 
 def channel_session(func: Consumer) -> Consumer:
-    """Attach the session of the socket as ``message.channel_session``, and save it if the consumer changed it.
+    """Attach the session of the socket as `message.channel_session`, and save it if the consumer changed it.
 
     It is saved even if the consumer raises. Two workers that handle messages of one socket at the same time overwrite
-    each other's changes. It is not deleted at disconnect but expires like any session. Raises ``ValueError`` for a
+    each other's changes. It is not deleted at disconnect but expires like any session. Raises `ValueError` for a
     message without a reply channel.
     """
 
@@ -98,11 +98,11 @@ def channel_session(func: Consumer) -> Consumer:
 
 
 def http_session(func: Consumer) -> Consumer:
-    """Attach the browser's session as ``message.http_session``, or ``None`` if the message names no session.
+    """Attach the browser's session as `message.http_session`, or `None` if the message names no session.
 
-    The key comes from the session cookie or, without one, from the query parameter ``session_key``. Only requests and
-    ``websocket.connect`` carry these. A key that is malformed or of no session gives an empty session. It is saved if
-    the consumer changed it and did not raise. The body of a request is not read. Raises ``ValueError`` for a message
+    The key comes from the session cookie or, without one, from the query parameter `session_key`. Only requests and
+    `websocket.connect` carry these. A key that is malformed or of no session gives an empty session. It is saved if
+    the consumer changed it and did not raise. The body of a request is not read. Raises `ValueError` for a message
     without a path, which is neither a request nor a message of a socket.
     """
 
@@ -127,7 +127,7 @@ def http_session(func: Consumer) -> Consumer:
 def channel_and_http_session(func: Consumer) -> Consumer:
     """Attach both sessions, and remember the browser's session for later messages of the socket.
 
-    ``message.http_session`` is ``None`` for all messages of a socket whose handshake named no session, and a session
+    `message.http_session` is `None` for all messages of a socket whose handshake named no session, and a session
     for all messages of any other.
     """
 
@@ -155,7 +155,7 @@ def requeue_messages(message: Message) -> None:
     """Return all messages on the wait channel of the message's socket to the channels they came from.
 
     Inside a consumer they are sent after the consumer's own messages, otherwise immediately. Raises the layer's
-    ``ChannelFull``; the message that could not be returned is lost then.
+    `ChannelFull`; the message that could not be returned is lost then.
     """
     reply_channel = _reply_channel(message)
     layer = reply_channel.channel_layer
@@ -182,8 +182,8 @@ def enforce_ordering(
     channel; one whose number has passed is dropped. The return value of the consumer is dropped too.
 
     The interface server of this package sends each message in its turn, so that nothing has to wait. With others, a
-    consumer that raises leaves the later messages of its socket waiting, unless ``advance_on_error`` is true. Raises
-    ``ValueError`` for a message without ``order`` and for ``slight``, and the layer's ``ChannelFull`` if too many
+    consumer that raises leaves the later messages of its socket waiting, unless `advance_on_error` is true. Raises
+    `ValueError` for a message without `order` and for `slight`, and the layer's `ChannelFull` if too many
     messages wait.
     """
     if slight:
@@ -214,7 +214,7 @@ def enforce_ordering(
 
 
 def message_among(args: tuple[Any, ...], decorator: str) -> Message:
-    """Return the message with which a decorated function or method is called. Raises ``ValueError`` without one."""
+    """Return the message with which a decorated function or method is called. Raises `ValueError` without one."""
     for argument in args[:2]:
         if isinstance(argument, Message):
             return argument
@@ -222,7 +222,7 @@ def message_among(args: tuple[Any, ...], decorator: str) -> Message:
 
 
 def uses_http_session(consumer: Any) -> bool:
-    """Return whether a consumer is decorated with ``http_session``; a class-based one by its attributes or methods."""
+    """Return whether a consumer is decorated with `http_session`; a class-based one by its attributes or methods."""
     if not isinstance(consumer, type):
         return getattr(consumer, "uses_http_session", False) is True
     if getattr(consumer, "http_user", False) or getattr(consumer, "http_user_and_session", False):
@@ -253,7 +253,7 @@ def _created_session(message: Message) -> SessionBase:
 
 
 def _session_key(message: Message) -> str | None:
-    """Return the key of the browser's session, or ``None`` if the message names none.
+    """Return the key of the browser's session, or `None` if the message names none.
 
     The cookie comes first, because any page can write a query parameter into the URL of a socket.
     """
@@ -274,7 +274,7 @@ def _query_parameters(message: Message) -> dict[str, str]:
 
 
 def _http_session(key: str | None) -> SessionBase | None:
-    """Return the session of ``key``, not loaded; an empty one for a malformed key, ``None`` if there is no key."""
+    """Return the session of `key`, not loaded; an empty one for a malformed key, `None` if there is no key."""
     if key is None:
         return None
     # Some databases raise for other characters, which no key of Django has.
@@ -284,7 +284,7 @@ def _http_session(key: str | None) -> SessionBase | None:
 
 
 def _remember(message: Message) -> None:
-    """Keep the key of the browser's session in that of the socket: ``""`` for a session without a key."""
+    """Keep the key of the browser's session in that of the socket: `""` for a session without a key."""
     if message.http_session is None:
         return
     key = message.http_session.session_key or ""
@@ -293,7 +293,7 @@ def _remember(message: Message) -> None:
 
 
 def _move_back(session: SessionBase | None, key: str | None) -> None:
-    """Store the session under ``key`` again, where the next message of the socket looks for it.
+    """Store the session under `key` again, where the next message of the socket looks for it.
 
     Logging in changes the key of a session, and so does setting something after a flush.
     """

@@ -41,9 +41,9 @@ class DevelopmentStaticFiles(ASGIStaticFilesHandler):
 
 
 class StaticFilesHandler(AsgiHandler):
-    """Serves the paths below ``STATIC_URL`` with the static files finders, without middleware, and others with views.
+    """Serves the paths below `STATIC_URL` with the static files finders, without middleware, and others with views.
 
-    A file that is not found gives Django's technical 404 page with ``DEBUG``, and the response of a view without.
+    A file that is not found gives Django's technical 404 page with `DEBUG`, and the response of a view without.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -51,7 +51,7 @@ class StaticFilesHandler(AsgiHandler):
         self.base_url = urlparse(self.get_base_url())
 
     def get_base_url(self) -> str:
-        """Return ``STATIC_URL``. Raises ``ImproperlyConfigured`` if the settings for static files are inconsistent."""
+        """Return `STATIC_URL`. Raises `ImproperlyConfigured` if the settings for static files are inconsistent."""
         utils.check_settings()
         return settings.STATIC_URL or ""
 
@@ -59,11 +59,11 @@ class StaticFilesHandler(AsgiHandler):
         return path.startswith(self.base_url.path) and not self.base_url.netloc
 
     def file_path(self, url: str) -> str:
-        """Return the path of the file that ``url`` names, relative to the static directories."""
+        """Return the path of the file that `url` names, relative to the static directories."""
         return url2pathname(url.removeprefix(self.base_url.path))
 
     def serve(self, request: HttpRequest) -> HttpResponseBase:
-        """Return a response with the file, with and without ``DEBUG``. Raises ``Http404``."""
+        """Return a response with the file, with and without `DEBUG`. Raises `Http404`."""
         return serve(request, self.file_path(request.path), insecure=True)
 
     def get_response(self, request: HttpRequest) -> HttpResponseBase:
@@ -80,6 +80,6 @@ class StaticFilesHandler(AsgiHandler):
 
 
 class StaticFilesConsumer(ViewConsumer):
-    """A consumer of ``http.request`` that serves static files and views."""
+    """A consumer of `http.request` that serves static files and views."""
 
     handler_class = StaticFilesHandler

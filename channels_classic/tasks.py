@@ -1,6 +1,6 @@
 """A backend for the tasks of Django 6: each task is a message on a channel, and workers run it, at most once.
 
-``enqueue`` sends to the channel of the task's queue, ``run_task`` is the consumer. A task that runs later passes
+`enqueue` sends to the channel of the task's queue, `run_task` is the consumer. A task that runs later passes
 through the delay server. Importable from Django 6 on.
 """
 
@@ -46,9 +46,9 @@ AT_MOST_ONCE = (
 class ChannelTasksBackend(BaseTaskBackend):
     """Runs tasks in the workers of a channel layer, *at most once*: what a crash interrupts is not run again.
 
-    A task of the queue ``name`` is a message on the channel ``tasks.name``, for which a route names ``run_task``. It
-    expires like any message, and ``enqueue`` raises ``ChannelFull`` when too many wait. A ``run_after`` goes through
-    the delay server. Results are not kept: use the signals of ``django.tasks``. ``OPTIONS`` may name the ``LAYER``.
+    A task of the queue `name` is a message on the channel `tasks.name`, for which a route names `run_task`. It
+    expires like any message, and `enqueue` raises `ChannelFull` when too many wait. A `run_after` goes through
+    the delay server. Results are not kept: use the signals of `django.tasks`. `OPTIONS` may name the `LAYER`.
     """
 
     supports_defer = True
@@ -59,9 +59,9 @@ class ChannelTasksBackend(BaseTaskBackend):
         self.layer: str = self.options.get("LAYER", DEFAULT_CHANNEL_LAYER)
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
-        """Send a task to its channel as ``Channel.send`` does: inside a consumer when that returns.
+        """Send a task to its channel as `Channel.send` does: inside a consumer when that returns.
 
-        Raises ``InvalidTask``, and what ``Channel.send`` raises.
+        Raises `InvalidTask`, and what `Channel.send` raises.
         """
         self.validate_task(task)
         result: Any = TaskResult(
@@ -134,7 +134,7 @@ def channel_of(queue: str) -> str:
 
 
 def run_task(message: Message) -> None:
-    """Run the task in a message; send ``task_started`` before and ``task_finished`` after it.
+    """Run the task in a message; send `task_started` before and `task_finished` after it.
 
     Raises what the task raises, which the worker logs.
     """
@@ -175,7 +175,7 @@ def _content(result: Any) -> dict[str, Any]:
 
 
 def _result(content: dict[str, Any], channel: str) -> Any:
-    """Return the result of the task in a message, which runs from now on. Raises ``ValueError`` for any other one."""
+    """Return the result of the task in a message, which runs from now on. Raises `ValueError` for any other one."""
     missing = [key for key in ("task", "id", "backend", "args", "kwargs", "enqueued_at") if key not in content]
     if missing:
         raise ValueError(f"The message on {channel!r} is not a task: it has no {' and no '.join(map(repr, missing))}.")

@@ -50,7 +50,7 @@ linkcheck_ignore = [r"https://example\.(com|org)", r"http://localhost"]
 
 CONTENTS = {
     "index": {
-        "Learn": ["tutorial/index", "howto/index", "migrate", "move/index", "channels-4", "faq"],
+        "Learn": ["three-minutes", "tutorial/index", "howto/index", "migrate", "move/index", "channels-4", "faq"],
         "Run": ["worker", "tasks", "deploy", "deploy/README", "logs", "metrics", "checks", "troubleshooting"],
         "Look up": ["messages", "reference/README", "api", "compatibility", "glossary"],
         "Understand": [
@@ -71,10 +71,22 @@ CONTENTS = {
 }
 """The tables of contents. They are not on the pages, because a forge would show them as code."""
 
+STARTS_FROM_README = "<!-- starts from: ../../README.md -->"
+STARTING_POINT = "*The files below go into the project of [Three minutes](../three-minutes.md).*"
+"""A comment for the tests, and what the reader of the site needs to know in its place."""
+
+
+def three_minutes() -> str:
+    """Return the page with the section of the README, which is not among the pages."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## Three minutes\n")[2].partition("\n## ")[0]
+    return "# Three minutes\n" + section.replace("\n### ", "\n## ").replace("](docs/", "](")
+
 
 def prepare(app: Any, page: str, source: list[str]) -> None:
     """Add its table of contents to a page, and lead links that leave this folder into the repository."""
     folder = (Path(app.srcdir) / page).parent
+    source[0] = three_minutes() if page == "three-minutes" else source[0].replace(STARTS_FROM_README, STARTING_POINT)
     for caption, entries in CONTENTS.get(page, {}).items():
         there = "\n".join(entry for entry in entries if "*" in entry or (folder / f"{entry}.md").exists())
         option = f":caption: {caption}\n" if caption else ""

@@ -6,6 +6,7 @@ Tests that use the database ask pytest-django for `db`, or for `transactional_db
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from channels_classic.asgi import ChannelLayerWrapper, channel_layers
 from channels_classic.layers.inmemory import ChannelLayer
@@ -29,6 +32,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from pytest_django import Settings
 
+
+# On a busy machine one example may take a second, and so may making some.
+hypothesis_settings.register_profile(
+    "untimed", hypothesis_settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("untimed")
 
 # A shell starts what is in its background with these ignored, and every program that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -104,6 +113,14 @@ def default_layer() -> Iterator[ChannelLayerWrapper]:
         del channel_layers.backends["default"]
     else:
         channel_layers.set("default", previous)
+
+
+@pytest.fixture(autouse=True)
+def _own_garbage() -> Iterator[None]:
+    """A socket left open in a cycle of objects is reported by the test that left it, not by a later one."""
+    gc.freeze()  # what exists already need not be searched again
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -1,3 +1,5 @@
+"""The channel layers of a project, by their aliases."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,3 +1,5 @@
+"""The user of a session, in consumers of requests and of WebSockets."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

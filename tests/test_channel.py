@@ -1,3 +1,5 @@
+"""`Channel` and `Group`, as consumers and views use them."""
+
 from __future__ import annotations
 
 import pytest

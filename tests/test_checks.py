@@ -1,3 +1,5 @@
+"""System checks: each mistake in the settings has an id, a sentence and a hint."""
+
 from __future__ import annotations
 
 import ast

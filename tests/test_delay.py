@@ -1,3 +1,5 @@
+"""Delayed messages: their rows, and the program that sends them."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""The demultiplexer of generic consumers: streams in one socket."""
+
 from __future__ import annotations
 
 import json

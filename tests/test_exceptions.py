@@ -1,3 +1,5 @@
+"""Exceptions: their facts, and the sentences made of them."""
+
 from __future__ import annotations
 
 import pickle

@@ -1,3 +1,5 @@
+"""Generic consumers of WebSockets."""
+
 from __future__ import annotations
 
 import datetime

@@ -1,3 +1,5 @@
+"""From a request message to a Django view, and from its response to messages."""
+
 from __future__ import annotations
 
 import io

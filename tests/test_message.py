@@ -1,3 +1,5 @@
+"""`Message`, and the sends that wait for the end of a consumer."""
+
 from __future__ import annotations
 
 import asyncio

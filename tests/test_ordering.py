@@ -1,3 +1,5 @@
+"""`enforce_ordering`: messages of a socket in order, by any number of workers."""
+
 from __future__ import annotations
 
 import logging

@@ -1,3 +1,5 @@
+"""The origins whose pages may open a WebSocket."""
+
 from __future__ import annotations
 
 import logging

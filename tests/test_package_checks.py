@@ -1,3 +1,5 @@
+"""The releases of other libraries that are too old."""
+
 from __future__ import annotations
 
 import configparser

@@ -1,3 +1,5 @@
+"""`AsgiRequest`: a request message as the `HttpRequest` of Django."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""Routes, includes and the consumers that they find."""
+
 from __future__ import annotations
 
 import re

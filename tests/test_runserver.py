@@ -1,3 +1,5 @@
+"""`runserver`: both programs in one, started again when a file changes."""
+
 from __future__ import annotations
 
 import itertools

@@ -1,3 +1,5 @@
+"""The decorator that lets only allowed origins in."""
+
 from __future__ import annotations
 
 import logging

@@ -1,3 +1,5 @@
+"""Sessions of channels and of requests."""
+
 from __future__ import annotations
 
 import http.client

@@ -1,3 +1,5 @@
+"""Signals around consumers, and the database connections that they close."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,3 +1,5 @@
+"""Static files, served while developing."""
+
 from __future__ import annotations
 
 import asyncio

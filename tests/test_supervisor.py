@@ -22,7 +22,7 @@ from channels_classic._supervisor.signal_pipe import SignalPipe
 from channels_classic._supervisor.supervisor import Supervisor
 from channels_classic.worker.inflight import InFlightTable
 from channels_classic.worker.supervisor import WorkerSupervisor
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 PROGRAM = """
 import os, time
@@ -94,8 +94,8 @@ def running(processes: int) -> Iterator[Parent]:
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "BEAT_INTERVAL", 0.05)
     for module in (process, supervisor):
-        monkeypatch.setattr(module, "STUCK_AFTER", 1.0)
-    monkeypatch.setattr(supervisor, "REPLACE_AFTER", 2.0)
+        monkeypatch.setattr(module, "STUCK_AFTER", scaled(1.0))
+    monkeypatch.setattr(supervisor, "REPLACE_AFTER", scaled(2.0))
 
 
 def suspend(pid: int) -> Callable[[], None]:

@@ -1,3 +1,5 @@
+"""Names of consumers, and the loggers of commands."""
+
 from __future__ import annotations
 
 import logging

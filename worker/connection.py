@@ -263,7 +263,7 @@ class WorkerConnection:
         of_group = {question.inbox: roster for question, roster in rosters.items() if question.group == name}
         refusal = next((result for result in [found, *of_group.values()] if isinstance(result, StepRefused)), None)
         if refusal is not None:
-            self._refusals.warn(logger, "Lost a message for the group %s: %s", name, refusal, level=logging.ERROR)
+            self._refusals.error(logger, "Lost a message for the group %s: %s", name, refusal)
             self._layer.losses.count("refused", name)
             return Audience({}, (), ())
         return self._layer.planner.audience(found, of_group)
@@ -294,7 +294,7 @@ class WorkerConnection:
 
     def _refuse_take(self, error: StepRefused) -> None:
         if not error.again:
-            self._refusals.warn(logger, "Cannot take messages: %s", error, level=logging.ERROR)
+            self._refusals.error(logger, "Cannot take messages: %s", error)
             self.pause()
 
     # Connections that idle

@@ -166,9 +166,7 @@ class Outstanding:
                 self._keep(push.queue, push.entries, now)
                 return
             if not result.again:
-                self._refusals.warn(
-                    logger, "Messages for %s were not accepted: %s", push.queue, result, level=logging.ERROR
-                )
+                self._refusals.error(logger, "Messages for %s were not accepted: %s", push.queue, result)
             self._refused.append((push, "refused", deadline))
             return
         refused = [entry for entry, status in zip(push.entries, result, strict=True) if status == Status.FULL]

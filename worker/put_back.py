@@ -44,14 +44,13 @@ def put_back(context: Context, deliveries: Sequence[Delivery]) -> tuple[list[Del
     if refusal is None:
         logger.debug("Put back %d messages of %s.", len(deliveries), deliveries[0].channel)
     else:
-        context.refusals.warn(
+        context.refusals.error(
             logger,
             "Could not put back messages of %s: %d stay with this worker, %d are lost. %s",
             deliveries[0].channel,
             len(kept),
             len(lost),
             refusal,
-            level=logging.ERROR,
         )
     context.counts.put_back += len(deliveries) - len(kept) - len(lost)
     context.record.hold(kept)

@@ -204,10 +204,12 @@ class Supervisor(Generic[P]):
             if slot.successor is not None:
                 return self._promote(slot, slot.successor)
         waiting = [slot for slot in self._slots if slot.needs_successor]
-        left = min((slot.due for slot in waiting), default=0.0) - self._clock()
-        if not waiting or left > 0:
-            return left if waiting else None
+        if not waiting:
+            return None
         slot = min(waiting, key=lambda slot: slot.due)
+        left = slot.due - self._clock()
+        if left > 0:
+            return left
         slot.successor = self._start(is_successor=True)
         return None
 
@@ -308,8 +310,8 @@ class Supervisor(Generic[P]):
         self._stopping = True
         for process in self._processes():
             process.stop(self._grace)
-        self._leaving, slots = self._processes(), self._slots
-        for slot in slots:
+        self._leaving = self._processes()
+        for slot in self._slots:
             slot.process = slot.successor = None
         self._stopped()
 

@@ -1,9 +1,9 @@
 """Values that clients send, converted and validated by the fields of a model. Nothing is saved here.
 
 Django's deserializers are not used: they are for fixtures, which are trusted. They look rows up by natural keys, set
-primary keys, and save without validation and without the model's ``save``.
+primary keys, and save without validation and without the model's `save`.
 
-A value that a client gets wrong raises ``ValidationError``, with the name of its field.
+A value that a client gets wrong raises `ValidationError`, with the name of its field.
 """
 
 from __future__ import annotations

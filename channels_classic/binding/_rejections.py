@@ -16,8 +16,8 @@ from channels_classic.utils import name_that_thing
 logger = logging.getLogger("django.channels")
 
 REJECTIONS = (ValidationError, IntegrityError, DataError, OverflowError, RecursionError)
-"""Errors that clients cause, besides ``DoesNotExist`` of the model. The driver of SQLite raises ``OverflowError`` where
-others raise ``DataError``; JSON that is nested just less deeply than can be read cannot always be written."""
+"""Errors that clients cause, besides `DoesNotExist` of the model. The driver of SQLite raises `OverflowError` where
+others raise `DataError`; JSON that is nested just less deeply than can be read cannot always be written."""
 
 
 class RejectionLog:

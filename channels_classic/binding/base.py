@@ -34,7 +34,7 @@ DELETE = "delete"
 class BindingMetaclass(type):
     """Keeps all bindings and registers them when the models are loaded.
 
-    Signals refer to their receivers weakly: ``binding_classes`` keeps them alive.
+    Signals refer to their receivers weakly: `binding_classes` keeps them alive.
     """
 
     binding_classes: ClassVar[list[Any]] = []
@@ -58,12 +58,12 @@ class BindingMetaclass(type):
 
 
 class Binding(metaclass=BindingMetaclass):
-    """Binds ``model``, a class or ``"app.Model"``, to the groups that ``group_names`` returns for an instance.
+    """Binds `model`, a class or `"app.Model"`, to the groups that `group_names` returns for an instance.
 
-    ``fields`` or ``exclude`` names the fields that clients see and may change; ``fields = "__all__"`` means all of
-    them. A class with ``model = None`` in its body is abstract. ``QuerySet.update`` and ``bulk_create`` send no
+    `fields` or `exclude` names the fields that clients see and may change; `fields = "__all__"` means all of
+    them. A class with `model = None` in its body is abstract. `QuerySet.update` and `bulk_create` send no
     signals, so their changes are not sent. Bindings that are defined before the models are loaded are registered when
-    the apps are ready. Raises ``ValueError`` then, or in the ``class`` statement, for an incomplete binding.
+    the apps are ready. Raises `ValueError` then, or in the `class` statement, for an incomplete binding.
     """
 
     model: Any = None
@@ -100,7 +100,7 @@ class Binding(metaclass=BindingMetaclass):
 
     @classmethod
     def get_registered_models(cls) -> list[type[models.Model]]:
-        """Return a list of the model, or an empty list for an abstract binding. Raises ``ValueError``."""
+        """Return a list of the model, or an empty list for an abstract binding. Raises `ValueError`."""
         if cls.model is None:
             if "model" in cls.__dict__:
                 return []
@@ -121,13 +121,13 @@ class Binding(metaclass=BindingMetaclass):
 
     @classmethod
     def pre_save_receiver(cls, instance: models.Model, **kwargs: Any) -> None:
-        """Receive ``pre_save``."""
+        """Receive `pre_save`."""
         if not kwargs.get("raw"):
             cls.pre_change_receiver(instance, CREATE if instance._state.adding else UPDATE)
 
     @classmethod
     def post_save_receiver(cls, instance: models.Model, created: bool, **kwargs: Any) -> None:
-        """Receive ``post_save``. Rows of fixtures are sent as created, when their transaction is committed."""
+        """Receive `post_save`. Rows of fixtures are sent as created, when their transaction is committed."""
         if not kwargs.get("raw"):
             if not created and django.VERSION < (6, 0):
                 _forget_generated_fields(instance)
@@ -149,12 +149,12 @@ class Binding(metaclass=BindingMetaclass):
 
     @classmethod
     def pre_delete_receiver(cls, instance: models.Model, **kwargs: Any) -> None:
-        """Receive ``pre_delete``."""
+        """Receive `pre_delete`."""
         cls.pre_change_receiver(instance, DELETE)
 
     @classmethod
     def post_delete_receiver(cls, instance: models.Model, **kwargs: Any) -> None:
-        """Receive ``post_delete``."""
+        """Receive `post_delete`."""
         cls.post_change_receiver(instance, DELETE, **kwargs)
 
     @classmethod
@@ -196,9 +196,9 @@ class Binding(metaclass=BindingMetaclass):
         binding.send_messages(instance, after - before, CREATE, **kwargs)
 
     def send_messages(self, instance: models.Model, group_names: Iterable[str], action: str, **kwargs: Any) -> None:
-        """Send a change to groups, on the default layer. Nothing is sent when ``serialize`` returns ``{}``.
+        """Send a change to groups, on the default layer. Nothing is sent when `serialize` returns `{}`.
 
-        Messages sent inside a consumer leave when it returns, others at once, unless ``after_commit`` is set.
+        Messages sent inside a consumer leave when it returns, others at once, unless `after_commit` is set.
         """
         names = list(group_names)
         if not names:
@@ -221,7 +221,7 @@ class Binding(metaclass=BindingMetaclass):
 
     @classmethod
     def group_names(cls, instance: models.Model) -> Iterable[str]:
-        """Return the groups that receive changes of ``instance``. To be defined by subclasses."""
+        """Return the groups that receive changes of `instance`. To be defined by subclasses."""
         raise NotImplementedError(f"{name_that_thing(cls)} must define group_names(cls, instance).")
 
     def serialize(self, instance: models.Model, action: str) -> Any:
@@ -237,12 +237,12 @@ class Binding(metaclass=BindingMetaclass):
 
     @classmethod
     def consumer(cls, message: Message, **kwargs: Any) -> None:
-        """Consume a message that asks for a change. For a route, or for ``consumers`` of a demultiplexer."""
+        """Consume a message that asks for a change. For a route, or for `consumers` of a demultiplexer."""
         cls.get_handler()(message, **kwargs)
 
     @classmethod
     def get_handler(cls) -> Consumer:
-        """Return ``trigger_inbound``, decorated according to the attributes of the class."""
+        """Return `trigger_inbound`, decorated according to the attributes of the class."""
         handler: Consumer = cls.trigger_inbound
         if cls.channel_session_user:
             return channel_session_user(handler)
@@ -271,9 +271,9 @@ class Binding(metaclass=BindingMetaclass):
             cls._rejections.add(cls, action, pk, error)
 
     def run_action(self, action: str, pk: Any, data: Any) -> None:
-        """Make a change if ``has_permission`` allows it, otherwise do nothing.
+        """Make a change if `has_permission` allows it, otherwise do nothing.
 
-        Raises ``ValidationError`` for an unknown action.
+        Raises `ValidationError` for an unknown action.
         """
         if not self.has_permission(self.user, action, pk):
             return
@@ -291,7 +291,7 @@ class Binding(metaclass=BindingMetaclass):
         raise NotImplementedError(f"{name_that_thing(self)} must define deserialize(self, message).")
 
     def has_permission(self, user: Any, action: str, pk: Any) -> bool:
-        """Return whether ``user`` may update or delete the row ``pk``, or create one. To be defined by subclasses."""
+        """Return whether `user` may update or delete the row `pk`, or create one. To be defined by subclasses."""
         raise NotImplementedError(f"{name_that_thing(self)} must define has_permission(self, user, action, pk).")
 
     def create(self, data: Any) -> None:
@@ -303,7 +303,7 @@ class Binding(metaclass=BindingMetaclass):
         raise NotImplementedError(f"{name_that_thing(self)} must define update(self, pk, data).")
 
     def delete(self, pk: Any) -> None:
-        """Delete the row with a primary key; do nothing if there is none. Raises ``ValidationError``."""
+        """Delete the row with a primary key; do nothing if there is none. Raises `ValidationError`."""
         key = to_pk(self.model, pk)
         rows = self._manager().filter(pk=key)
         if key in rows.values_list("pk", flat=True):  # some collations find "IS" by "is"
@@ -311,7 +311,7 @@ class Binding(metaclass=BindingMetaclass):
 
     @classmethod
     def _manager(cls) -> Any:
-        """Return the manager that finds rows for clients: ``objects``, or else the default manager."""
+        """Return the manager that finds rows for clients: `objects`, or else the default manager."""
         objects = getattr(cls.model, "objects", None)
         return objects if isinstance(objects, BaseManager) else cls.model._default_manager
 
@@ -339,6 +339,6 @@ def send_held_messages(instance: models.Model) -> None:
 
 
 def field_names(given: Any) -> Sequence[str] | None:
-    """Return ``fields`` or ``exclude`` as a list of names, or ``None`` for ``"__all__"``, alone or in a sequence."""
+    """Return `fields` or `exclude` as a list of names, or `None` for `"__all__"`, alone or in a sequence."""
     names = [given] if isinstance(given, str) else list(given)
     return None if names == ["__all__"] else names

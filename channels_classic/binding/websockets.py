@@ -1,6 +1,6 @@
 """Bindings whose messages are JSON frames on a stream of a `WebsocketDemultiplexer`.
 
-Outbound payloads are ``{"action", "pk", "data", "model"}``, inbound ones ``{"action", "pk"?, "data"?}``.
+Outbound payloads are `{"action", "pk", "data", "model"}`, inbound ones `{"action", "pk"?, "data"?}`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ __all__ = ["WebsocketBinding", "WebsocketBindingWithMembers"]
 
 
 class WebsocketBinding(Binding):
-    """Binds a model to WebSockets on the stream ``stream``. Put ``consumer`` into ``consumers`` of a demultiplexer.
+    """Binds a model to WebSockets on the stream `stream`. Put `consumer` into `consumers` of a demultiplexer.
 
-    Clients see and may change the fields that ``fields`` or ``exclude`` allows. ``has_permission`` decides who may.
+    Clients see and may change the fields that `fields` or `exclude` allows. `has_permission` decides who may.
     """
 
     model: Any = None
@@ -61,7 +61,7 @@ class WebsocketBinding(Binding):
     def serialize_data(self, instance: models.Model) -> dict[str, Any]:
         """Return the fields of an instance that clients may see, as Django's serializer gives them.
 
-        The primary key is not among them, and fields of parent tables are only when ``fields`` names them.
+        The primary key is not among them, and fields of parent tables are only when `fields` names them.
         """
         instances = [instance]
         names: Sequence[str] | None
@@ -78,7 +78,7 @@ class WebsocketBinding(Binding):
 
     @classmethod
     def get_handler(cls) -> Consumer:
-        """Return the handler of ``Binding``, wrapped in ``enforce_ordering`` if ``strict_ordering`` is set."""
+        """Return the handler of `Binding`, wrapped in `enforce_ordering` if `strict_ordering` is set."""
         handler = super().get_handler()
         if cls.strict_ordering or cls.slight_ordering:
             return enforce_ordering(handler, slight=not cls.strict_ordering)  # type: ignore[no-any-return]  # see there
@@ -86,14 +86,14 @@ class WebsocketBinding(Binding):
 
     @classmethod
     def trigger_inbound(cls, message: Message, **kwargs: Any) -> None:
-        """Make the change that a frame asks for. Ignores ``websocket.connect`` and ``websocket.disconnect``."""
+        """Make the change that a frame asks for. Ignores `websocket.connect` and `websocket.disconnect`."""
         if message.channel.name == "websocket.receive":
             super().trigger_inbound(message, **kwargs)
 
     def deserialize(self, message: Message) -> tuple[str, Any, Any]:
-        """Return the action, the primary key and the data of a frame. Raises ``ValidationError``.
+        """Return the action, the primary key and the data of a frame. Raises `ValidationError`.
 
-        The primary key has the form that outbound messages give it, and is ``None`` for a row to be created.
+        The primary key has the form that outbound messages give it, and is `None` for a row to be created.
         """
         body = decode(message.get("text"))
         action, pk = body.get("action"), body.get("pk")
@@ -106,14 +106,14 @@ class WebsocketBinding(Binding):
         return action, pk, body.get("data")
 
     def create(self, data: Any) -> None:
-        """Create a row with the values in ``data`` that clients may set. Raises ``ValidationError``.
+        """Create a row with the values in `data` that clients may set. Raises `ValidationError`.
 
         The row and those of its parents are inserted, so that no existing row is changed.
         """
         self._write(data, lambda database: self.model(), force_insert=(models.Model,))
 
     def update(self, pk: Any, data: Any) -> None:
-        """Set the values in ``data`` that clients may set. Raises ``ValidationError``, or ``DoesNotExist``."""
+        """Set the values in `data` that clients may set. Raises `ValidationError`, or `DoesNotExist`."""
         self._write(data, lambda database: self._locked(pk, database))
 
     def _write(self, data: Any, find: Callable[[str], models.Model], **options: Any) -> None:
@@ -159,9 +159,9 @@ def _parents(instance: models.Model) -> list[models.Model]:
 
 
 class WebsocketBindingWithMembers(WebsocketBinding):
-    """Sends, besides fields, the attributes, properties and results of methods that ``send_members`` names.
+    """Sends, besides fields, the attributes, properties and results of methods that `send_members` names.
 
-    A name may contain dots: ``a.b`` is sent as ``a__b``.
+    A name may contain dots: `a.b` is sent as `a__b`.
     """
 
     model: Any = None

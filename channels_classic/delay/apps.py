@@ -8,7 +8,7 @@ __all__ = ["DelayConfig"]
 
 
 class DelayConfig(AppConfig):
-    """Stores delayed messages. Its label in Channels 1.x, ``channels.delay``, has a dot: Django refuses it."""
+    """Stores delayed messages. Its label in Channels 1.x, `channels.delay`, has a dot: Django refuses it."""
 
     name = "channels_classic.delay"
     label = "channels_delay"

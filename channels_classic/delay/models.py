@@ -27,14 +27,14 @@ class DelayedMessageQuerySet(models.QuerySet["DelayedMessage"]):
 
 
 class DelayedMessage(models.Model):
-    """A message for ``channel_name`` with ``content`` in JSON, to be sent at ``due_date``.
+    """A message for `channel_name` with `content` in JSON, to be sent at `due_date`.
 
-    Setting ``delay``, in milliseconds, also as an argument, sets ``due_date`` to that long from now. Reading it before
-    raises ``AttributeError``: it is not stored.
+    Setting `delay`, in milliseconds, also as an argument, sets `due_date` to that long from now. Reading it before
+    raises `AttributeError`: it is not stored.
     """
 
     lost_its_row: bool = False
-    """True if ``send`` did not send and could not restore the row that it had deleted: save the message again."""
+    """True if `send` did not send and could not restore the row that it had deleted: save the message again."""
 
     due_date: models.DateTimeField[datetime, datetime] = models.DateTimeField(db_index=True)
     channel_name: models.CharField[str, str] = models.CharField(max_length=512)
@@ -47,7 +47,7 @@ class DelayedMessage(models.Model):
 
     @property
     def delay(self) -> float:
-        """The milliseconds from when it was set until ``due_date``."""
+        """The milliseconds from when it was set until `due_date`."""
         return self._delay
 
     @delay.setter
@@ -60,9 +60,9 @@ class DelayedMessage(models.Model):
 
         The row is deleted before the message is sent: a crash in between loses it, and it is never sent twice. If it
         was certainly not sent the row is written back: when the channel is full, for another attempt after
-        ``requeue_delay`` milliseconds, and when the layer refuses, which is raised. If it is unknown whether it was
-        sent, the message is lost and counted. Raises ``ValueError`` for content that is not JSON, and the error of the
-        database: ``lost_its_row`` is true if the row could not be written back.
+        `requeue_delay` milliseconds, and when the layer refuses, which is raised. If it is unknown whether it was
+        sent, the message is lost and counted. Raises `ValueError` for content that is not JSON, and the error of the
+        database: `lost_its_row` is true if the row could not be written back.
         """
         layer = channel_layer or channel_layers[DEFAULT_CHANNEL_LAYER]
         content = json.loads(self.content)

@@ -1,6 +1,6 @@
 """Storing delayed messages so that none is lost or sent twice when the database does not take it.
 
-The delay server passes in what it took from ``asgi.delay``. A message that the database refused goes back to the
+The delay server passes in what it took from `asgi.delay`. A message that the database refused goes back to the
 channel, where any delay server can take it. If the channel does not take it either it is kept here.
 """
 
@@ -100,9 +100,9 @@ class Storage:
 
 
 def delayed_message(message: dict[str, Any]) -> DelayedMessage:
-    """Return the row for a message of ``asgi.delay``.
+    """Return the row for a message of `asgi.delay`.
 
-    Raises ``ValidationError``, ``TypeError``, ``ValueError`` or ``OverflowError`` for an invalid one.
+    Raises `ValidationError`, `TypeError`, `ValueError` or `OverflowError` for an invalid one.
     """
     missing = [key for key in ("channel", "content", "delay") if key not in message]
     if missing:
@@ -119,7 +119,7 @@ def delayed_message(message: dict[str, Any]) -> DelayedMessage:
 
 
 def _as_sent(message: DelayedMessage) -> dict[str, Any]:
-    """Return the message of ``asgi.delay`` that asks for `message`."""
+    """Return the message of `asgi.delay` that asks for `message`."""
     left = (message.due_date - timezone.now()).total_seconds() * 1000
     return {"channel": message.channel_name, "content": json.loads(message.content), "delay": max(0.0, left)}
 

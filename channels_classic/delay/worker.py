@@ -1,6 +1,6 @@
-"""The delay server: takes messages from the channel ``asgi.delay``, stores them, and sends each when it is due.
+"""The delay server: takes messages from the channel `asgi.delay`, stores them, and sends each when it is due.
 
-A message there is ``{"channel": name, "content": {…}, "delay": milliseconds}``; the delay counts from when it is taken.
+A message there is `{"channel": name, "content": {…}, "delay": milliseconds}`; the delay counts from when it is taken.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class _Failures:
 class Worker:
     """Stores and sends delayed messages, in the calling thread.
 
-    The table is searched for due messages every ``database_sleep_duration`` seconds. Setting ``termed`` ends ``run``;
-    with ``signal_handlers`` SIGTERM and SIGINT set it. ``in_job`` is true while a message is stored or sent. Several
+    The table is searched for due messages every `database_sleep_duration` seconds. Setting `termed` ends `run`;
+    with `signal_handlers` SIGTERM and SIGINT set it. `in_job` is true while a message is stored or sent. Several
     workers may share a database: each message is sent by the one that deletes its row.
     """
 
@@ -96,17 +96,17 @@ class Worker:
         self._storage = Storage(channel_layer)
 
     def install_signal_handler(self) -> None:
-        """Let SIGTERM and SIGINT end ``run``; in the main thread only."""
+        """Let SIGTERM and SIGINT end `run`; in the main thread only."""
         signal.signal(signal.SIGTERM, self.sigterm_handler)
         signal.signal(signal.SIGINT, self.sigterm_handler)
 
     def sigterm_handler(self, signo: int, stack_frame: FrameType | None) -> None:
-        """End ``run`` once the message that is being stored or sent is finished."""
+        """End `run` once the message that is being stored or sent is finished."""
         self.termed = True
         logger.info("Shutdown signal received%s", ": finishing the current message" if self.in_job else "")
 
     def run(self) -> None:
-        """Store and send until ``termed``; may be called again afterwards.
+        """Store and send until `termed`; may be called again afterwards.
 
         Failures of the layer and of the database are logged and do not end it. While the database fails no message is
         taken: they stay on the channel, and one that was taken before the failure goes back there.
@@ -136,7 +136,7 @@ class Worker:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Catch signals inside the block, with ``signal_handlers`` and in the main thread."""
+        """Catch signals inside the block, with `signal_handlers` and in the main thread."""
         if not self.signal_handlers or threading.current_thread() is not threading.main_thread():
             yield
             return

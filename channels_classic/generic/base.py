@@ -18,8 +18,8 @@ __all__ = ["BaseConsumer"]
 class BaseConsumer:
     """A class-based consumer. Creating an instance consumes the message, with the keyword arguments of the route.
 
-    ``method_mapping`` maps each channel to the name of a method, which is called with ``(message, **kwargs)``.
-    ``channel_session`` and ``channel_session_user`` apply the decorators of the same name.
+    `method_mapping` maps each channel to the name of a method, which is called with `(message, **kwargs)`.
+    `channel_session` and `channel_session_user` apply the decorators of the same name.
     """
 
     method_mapping: ClassVar[dict[str, str]] = {}
@@ -38,9 +38,9 @@ class BaseConsumer:
 
     @classmethod
     def as_route(cls, attrs: dict[str, Any] | None = None, **kwargs: Any) -> RouteClass:
-        """Return a route to this consumer; ``kwargs`` are its filters.
+        """Return a route to this consumer; `kwargs` are its filters.
 
-        With ``attrs``, the consumer of the route is a subclass with these attributes.
+        With `attrs`, the consumer of the route is a subclass with these attributes.
         """
         consumer = cls
         if attrs:
@@ -52,9 +52,9 @@ class BaseConsumer:
         return route_class(consumer, **kwargs)
 
     def get_handler(self, message: Message, **kwargs: Any) -> Consumer:
-        """Return the method of the channel, decorated. It is called with ``(message, **kwargs)``.
+        """Return the method of the channel, decorated. It is called with `(message, **kwargs)`.
 
-        Override it to apply further decorators. Raises ``KeyError`` for a channel without a method.
+        Override it to apply further decorators. Raises `KeyError` for a channel without a method.
         """
         handler: Consumer = getattr(self, self.method_mapping[message.channel.name])
         if self.channel_session_user:

@@ -1,7 +1,7 @@
 """Class-based consumers of WebSockets: plain frames, JSON frames, and several streams on one socket.
 
-They consume the messages of interface servers on ``websocket.connect``, ``websocket.receive`` and
-``websocket.disconnect``, and answer on the reply channel.
+They consume the messages of interface servers on `websocket.connect`, `websocket.receive` and
+`websocket.disconnect`, and answer on the reply channel.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ __all__ = [
 
 
 class WebsocketConsumer(BaseConsumer):
-    """Consumes the messages of WebSockets: override ``connect``, ``receive`` and ``disconnect``.
+    """Consumes the messages of WebSockets: override `connect`, `receive` and `disconnect`.
 
-    ``http_user`` sets the user that connected on each message, ``http_user_and_session`` also the session of the
-    browser. ``strict_ordering`` decorates with ``enforce_ordering``. The socket is a member of ``groups`` while it is
-    connected. If ``connect`` raises, it stays a member until it is closed.
+    `http_user` sets the user that connected on each message, `http_user_and_session` also the session of the
+    browser. `strict_ordering` decorates with `enforce_ordering`. The socket is a member of `groups` while it is
+    connected. If `connect` raises, it stays a member until it is closed.
     """
 
     method_mapping: ClassVar[dict[str, str]] = {
@@ -54,7 +54,7 @@ class WebsocketConsumer(BaseConsumer):
     path: str
 
     def get_handler(self, message: Message, **kwargs: Any) -> Consumer:
-        """Return the method for the message, decorated. Raises ``KeyError`` for a message without ``path``."""
+        """Return the method for the message, decorated. Raises `KeyError` for a message without `path`."""
         if self.http_user or self.http_user_and_session:
             self.channel_session_user = True
         self.path = message["path"]
@@ -72,11 +72,11 @@ class WebsocketConsumer(BaseConsumer):
         return handler
 
     def connection_groups(self, **kwargs: Any) -> Iterable[str]:
-        """Return the names of the socket's groups; ``kwargs`` are the keyword arguments of the route."""
+        """Return the names of the socket's groups; `kwargs` are the keyword arguments of the route."""
         return self.groups or []
 
     def raw_connect(self, message: Message, **kwargs: Any) -> None:
-        """Add the socket to its groups and call ``connect``."""
+        """Add the socket to its groups and call `connect`."""
         for group in self._connection_groups(message, kwargs):
             group.add(self._reply_channel)
         self.connect(message, **kwargs)
@@ -86,7 +86,7 @@ class WebsocketConsumer(BaseConsumer):
         self._reply_channel.send({"accept": True})
 
     def raw_receive(self, message: Message, **kwargs: Any) -> None:
-        """Call ``receive`` with the frame."""
+        """Call `receive` with the frame."""
         text = message.get("text")
         if text is None:
             self.receive(bytes=message.get("bytes"), **kwargs)
@@ -94,12 +94,12 @@ class WebsocketConsumer(BaseConsumer):
             self.receive(text=text, **kwargs)
 
     def receive(self, text: str | None = None, bytes: bytes | None = None, **kwargs: Any) -> None:
-        """Consume a frame of ``text`` or ``bytes``; the message itself is ``self.message``."""
+        """Consume a frame of `text` or `bytes`; the message itself is `self.message`."""
 
     def send(self, text: str | None = None, bytes: bytes | None = None, close: bool | int = False) -> None:
-        """Send a frame to the socket, then close it if ``close`` is true or a close code.
+        """Send a frame to the socket, then close it if `close` is true or a close code.
 
-        Raises ``ValueError`` without ``text`` and ``bytes``: ``close()`` closes the socket without a frame.
+        Raises `ValueError` without `text` and `bytes`: `close()` closes the socket without a frame.
         """
         self._reply_channel.send(_frame(text, bytes, close))
 
@@ -107,15 +107,15 @@ class WebsocketConsumer(BaseConsumer):
     def group_send(
         cls, name: str, text: str | None = None, bytes: bytes | None = None, close: bool | int = False
     ) -> None:
-        """Send a frame to all sockets of a group, on the default layer. Raises ``ValueError`` as ``send`` does."""
+        """Send a frame to all sockets of a group, on the default layer. Raises `ValueError` as `send` does."""
         Group(name).send(_frame(text, bytes, close))
 
     def close(self, status: bool | int = True) -> None:
-        """Close the socket; ``status`` may be a close code."""
+        """Close the socket; `status` may be a close code."""
         self._reply_channel.send({"close": status})
 
     def raw_disconnect(self, message: Message, **kwargs: Any) -> None:
-        """Remove the socket from its groups and call ``disconnect``."""
+        """Remove the socket from its groups and call `disconnect`."""
         for group in self._connection_groups(message, kwargs):
             group.discard(self._reply_channel)
         self.disconnect(message, **kwargs)
@@ -142,12 +142,12 @@ class WebsocketConsumer(BaseConsumer):
 
 
 class JsonWebsocketConsumer(WebsocketConsumer):
-    """Consumes JSON frames: ``receive``, ``send`` and ``group_send`` have decoded content instead of text."""
+    """Consumes JSON frames: `receive`, `send` and `group_send` have decoded content instead of text."""
 
     def raw_receive(self, message: Message, **kwargs: Any) -> None:
-        """Call ``receive`` with the content of the frame.
+        """Call `receive` with the content of the frame.
 
-        Raises ``ValueError`` for a frame without text or with text that is not JSON. The socket stays open.
+        Raises `ValueError` for a frame without text or with text that is not JSON. The socket stays open.
         """
         text = message.get("text")
         if text is None:
@@ -158,12 +158,12 @@ class JsonWebsocketConsumer(WebsocketConsumer):
         """Consume the content of a frame."""
 
     def send(self, content: Any, close: bool | int = False) -> None:  # type: ignore[override]  # as in Channels 1.1.8
-        """Send content to the socket, then close it if ``close`` is true or a close code."""
+        """Send content to the socket, then close it if `close` is true or a close code."""
         super().send(text=self.encode_json(content), close=close)
 
     @classmethod
     def decode_json(cls, text: str) -> Any:
-        """Return the content of a JSON text. May be overridden. Raises ``json.JSONDecodeError``, a ``ValueError``."""
+        """Return the content of a JSON text. May be overridden. Raises `json.JSONDecodeError`, a `ValueError`."""
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -173,7 +173,7 @@ class JsonWebsocketConsumer(WebsocketConsumer):
 
     @classmethod
     def encode_json(cls, content: Any) -> str:
-        """Return content as JSON. May be overridden. Raises ``TypeError`` for types that JSON does not have."""
+        """Return content as JSON. May be overridden. Raises `TypeError` for types that JSON does not have."""
         return json.dumps(content)
 
     @classmethod
@@ -183,9 +183,9 @@ class JsonWebsocketConsumer(WebsocketConsumer):
 
 
 class WebsocketMultiplexer:
-    """Sends on one stream of a socket that a ``WebsocketDemultiplexer`` consumes.
+    """Sends on one stream of a socket that a `WebsocketDemultiplexer` consumes.
 
-    A frame is ``{"stream": …, "payload": …}`` in JSON.
+    A frame is `{"stream": …, "payload": …}` in JSON.
     """
 
     def __init__(self, stream: str, reply_channel: Channel) -> None:
@@ -218,9 +218,9 @@ class WebsocketMultiplexer:
 class WebsocketDemultiplexer(JsonWebsocketConsumer):
     """Splits a socket into streams, each with its own consumer.
 
-    ``consumers`` maps streams to class-based consumers, functions, or the ``consumer`` of bindings. Each is called for
-    ``websocket.connect`` and ``websocket.disconnect``, and for the frames of its stream, whose text is then the
-    payload. It answers with its keyword argument ``multiplexer``. All consumers receive the same message, with the
+    `consumers` maps streams to class-based consumers, functions, or the `consumer` of bindings. Each is called for
+    `websocket.connect` and `websocket.disconnect`, and for the frames of its stream, whose text is then the
+    payload. It answers with its keyword argument `multiplexer`. All consumers receive the same message, with the
     session and user that the demultiplexer has set on it.
     """
 
@@ -244,7 +244,7 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
     def receive(self, content: Any, **kwargs: Any) -> None:  # type: ignore[override]  # as above
         """Call the consumer of a frame's stream with its payload.
 
-        Raises ``ValueError`` for a frame without a stream of ``consumers``, or whose payload is not a dict.
+        Raises `ValueError` for a frame without a stream of `consumers`, or whose payload is not a dict.
         """
         stream, payload = self._parse(content)
         frame = self.message.content["text"]
@@ -255,12 +255,12 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
             self.message.content["text"] = frame  # ConsumeLater puts the message back, with its stream
 
     def send(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Raise ``SendNotAvailableOnDemultiplexer``: use a stream."""
+        """Raise `SendNotAvailableOnDemultiplexer`: use a stream."""
         raise SendNotAvailableOnDemultiplexer(_unavailable(self))
 
     @classmethod
     def group_send(cls, *args: Any, **kwargs: Any) -> NoReturn:
-        """Raise ``SendNotAvailableOnDemultiplexer``: use ``WebsocketMultiplexer.group_send``."""
+        """Raise `SendNotAvailableOnDemultiplexer`: use `WebsocketMultiplexer.group_send`."""
         raise SendNotAvailableOnDemultiplexer(
             f"{name_that_thing(cls)} has several streams: use WebsocketMultiplexer.group_send(group, stream, payload)."
         )

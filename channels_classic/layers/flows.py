@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, LayerUnavailable, StepRefused
 from channels_classic.layers import names, rng
 from channels_classic.layers.codec import Kind, Outcome, decode_kept, encode
-from channels_classic.layers.history import ALL, SECONDS, Cursor, make_retention, parse_start
+from channels_classic.layers.history import ALL, SECONDS, make_retention, parse_start
 from channels_classic.layers.planner import Outgoing, Planner, Report, member_of
 from channels_classic.layers.presence import by_who, make_identity
-from channels_classic.layers.results import Audience, Published
+from channels_classic.layers.results import Audience, History, Published
 from channels_classic.layers.steps import (
     Entry,
     Flush,
@@ -122,21 +122,21 @@ class Flows:
             return
         cursor = parse_start(after, retention.keep)
         if not names.is_managed(inbox):
-            yield from self._replay(group, channel, cursor, retention.keep)
-            yield from self._all([step])
+            reads = [ReadHistory(group, *cursor), *([ReadHistory(group, ALL, 0)] if keep == 1 else [])]
+            *histories, change = yield from self._all([*reads, step])
+            if change.previous != change.version:  # a member has got it
+                yield from self._rest(self._replay(group, channel, histories, keep))
             return
         # In this order: whoever reads that it is a member reads also from where it is served.
         start, change = yield from self._all([SetStart(group, inbox, member, *cursor, keep == 1), step])
         yield from self._all(self._planner.hint(Kind.JOINED, group, channel, change, identity, start))
 
-    def _replay(self, group: str, channel: str, cursor: Cursor, keep: int) -> Flow[None]:
+    def _replay(self, group: str, channel: str, histories: Sequence[History], keep: int) -> Flow[None]:
         """Send what a channel that no interface server of this release owns has missed; it may miss what comes now."""
-        (history,) = yield from self._all([ReadHistory(group, *cursor)])
-        if keep == 1 and history.kept is None:
-            (history,) = yield from self._all([ReadHistory(group, ALL, 0)])
-        kept = [decode_kept(entry.payload) for entry in history.kept or ()]
+        found = next((history.kept for history in histories if history.kept is not None), ())
+        kept = [decode_kept(entry.payload) for entry in found]
         sends = [Outgoing(channel, message) for message, but in kept[-keep:] if but != channel]
-        yield from self._all(self._planner.pushes(sends, {}))
+        yield from self._push(group, self._planner.pushes(sends, {}))
 
     def group_discard(self, group: str, channel: str) -> Flow[None]:
         inbox, member = member_of(channel)
@@ -167,15 +167,21 @@ class Flows:
         else:
             published = yield from self._publish(send)
             audience, is_written = published.left, published.reached > 0
+        rest = self._push_to_group(send, audience)
+        yield from (self._rest(rest) if is_written else rest)
+
+    @staticmethod
+    def _rest(flow: Flow[None]) -> Flow[None]:
+        """Do the rest of what was written in part, and say of its failures that it must not be repeated."""
         try:
-            yield from self._push_to_group(send, audience)
+            yield from flow
         except LayerUnavailable as error:
-            if error.written or not is_written:
+            if error.written:
                 raise
             # Another one, as written as any: coroutines that shared the batch may be given this one too.
             raise LayerUnavailable(error.where, error.reason, error.next_step) from error
         except StepRefused as error:
-            raise (_partly_refused(error) if is_written else error) from None
+            raise _partly_refused(error) from None
 
     def _publish(self, send: Outgoing) -> Flow[Published]:
         """Send a message to a group, as far as a single step does."""
@@ -196,12 +202,15 @@ class Flows:
         audience = self._planner.audience(audience, named)
         if send.recorded is not None:
             send.recorded = send.recorded._replace(audience=audience)
-        pushes = self._planner.pushes([send], {send.name: audience})
+        yield from self._push(send.name, self._planner.pushes([send], {send.name: audience}))
+
+    def _push(self, group: str, pushes: Sequence[Push]) -> Flow[None]:
+        """Carry out the pushes of messages of a group; those for which there is no room are counted."""
         if not pushes:
             return
         results = yield pushes
         refusals = self._planner.refusals(pushes, results)
-        self._planner.losses.count("full", send.name, len(refusals.full))
+        self._planner.losses.count("full", group, len(refusals.full))
         for refused in results:
             if isinstance(refused, StepRefused):
                 is_written = any(not isinstance(result, StepRefused) for result in results)

@@ -11,8 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from channels_classic._fork import renew_after_fork
 from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
-from channels_classic.layers.fork import renew_after_fork
 
 logger = logging.getLogger("channels_classic.layers")
 

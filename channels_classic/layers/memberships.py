@@ -5,6 +5,7 @@ The half of a `Store` that has nothing to do with queues. It runs steps too; its
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -111,8 +112,10 @@ class Memberships:
         group = self.groups.setdefault(step.group, _Group())
         now = self.clock()
         if not step.inbox:
+            oldest = now - self.group_expiry
+            joined = [channel for channel in {*step.members} if group.channels.get(channel, -math.inf) <= oldest]
             group.channels.update(dict.fromkeys(step.members, now))
-            return Change(0, 0)
+            return Change(0, len(joined))
         owned = group.owned.setdefault(step.inbox, _Owned())
         previous = owned.known_version
         owned.deadline = now + self.group_expiry

@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from channels_classic._fork import renew_after_fork
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.steps import AsyncConnection, Connection, Length, MemberCount, Step
 
 RETRY_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 0.8)

@@ -68,7 +68,7 @@ class Join(NamedTuple):
     """Make `members` of an inbox members of a group now → `Change`.
 
     With the empty text as inbox, `members` are channels that no interface server owns; each membership lasts
-    `group_expiry` seconds and has no version.
+    `group_expiry` seconds. Instead of versions the `Change` has 0 and the number of those that were no members.
     """
 
     group: str

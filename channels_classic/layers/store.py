@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from channels_classic._fork import renew_after_fork
 from channels_classic.layers.codec import seal
-from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.losses import Count, counted_name, describe
 from channels_classic.layers.memberships import STEPS, Memberships
 from channels_classic.layers.results import (

@@ -1,7 +1,7 @@
 """Decide whether a web page may open a WebSocket, from the headers of the handshake and the settings; pure functions.
 
 Browsers let a page of any site open a WebSocket to any host, send that host's cookies along, and name the site of the
-page in the ``Origin`` header (RFC 6455, section 10.2). Other clients send any ``Origin`` they like, or none. The header
+page in the `Origin` header (RFC 6455, section 10.2). Other clients send any `Origin` they like, or none. The header
 therefore protects visitors from foreign pages; it does not protect the site from its clients.
 """
 
@@ -31,7 +31,7 @@ _ORIGIN_PATTERN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://" + _HOST, re.ASC
 class Origin(NamedTuple):
     """A scheme, a host and a port, in lower case and without a final dot; an IPv6 address has its brackets.
 
-    A port that is not named is the default port of the scheme, or ``None`` for schemes other than http and https.
+    A port that is not named is the default port of the scheme, or `None` for schemes other than http and https.
     """
 
     scheme: str
@@ -40,7 +40,7 @@ class Origin(NamedTuple):
 
 
 def parse_origin(text: str) -> Origin | None:
-    """Return the origin that ``text`` serialises, or ``None``: for ``null``, for paths, users and non-ASCII hosts.
+    """Return the origin that `text` serialises, or `None`: for `null`, for paths, users and non-ASCII hosts.
 
     The grammar is that of RFC 6454, section 6.2. Browsers send names with other letters in their ASCII form (punycode).
     """
@@ -51,10 +51,10 @@ def parse_origin(text: str) -> Origin | None:
 def is_origin_allowed(
     origins: Sequence[bytes], host: str | None, allowed_hosts: Sequence[str], trusted_origins: Sequence[str]
 ) -> bool:
-    """Return whether a handshake may go on whose ``Origin`` headers have the values ``origins``.
+    """Return whether a handshake may go on whose `Origin` headers have the values `origins`.
 
-    ``host`` is the host the client asks for, with its port; ``allowed_hosts`` is read as ``ALLOWED_HOSTS``,
-    ``trusted_origins`` as ``CSRF_TRUSTED_ORIGINS``, with ``"*"`` for all. Browsers always send one ``Origin``: a
+    `host` is the host the client asks for, with its port; `allowed_hosts` is read as `ALLOWED_HOSTS`,
+    `trusted_origins` as `CSRF_TRUSTED_ORIGINS`, with `"*"` for all. Browsers always send one `Origin`: a
     handshake without is that of another client; one with two is refused, because a proxy may have checked the other.
     """
     if ANY in trusted_origins or not origins:
@@ -73,12 +73,12 @@ def is_origin_allowed(
 
 
 def is_host_allowed(origin: Origin | None, allowed_hosts: Sequence[str]) -> bool:
-    """Return whether the host of ``origin`` matches ``allowed_hosts``, whatever its scheme and port."""
+    """Return whether the host of `origin` matches `allowed_hosts`, whatever its scheme and port."""
     return origin is not None and validate_host(origin.host, allowed_hosts)
 
 
 def is_trusted_origin_valid(entry: object) -> bool:
-    """Return whether ``entry`` can match: an origin, ``scheme://*.domain``, ``"*"``, ``"null"`` or ``"file://"``."""
+    """Return whether `entry` can match: an origin, `scheme://*.domain`, `"*"`, `"null"` or `"file://"`."""
     if not isinstance(entry, str):
         return False
     return entry in (ANY, *_OPAQUE) or parse_origin(entry.replace("://*.", "://", 1)) is not None

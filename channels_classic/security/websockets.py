@@ -1,7 +1,7 @@
 """Protect WebSocket handshakes from pages of foreign sites: always by default, and in validators for single consumers.
 
-The router passes each handshake and its consumer to ``guarded``, which puts ``deny_foreign_origin`` in the place of a
-consumer that must not be called. A consumer wrapped in a validator decides for itself. The decision is in ``_origins``;
+The router passes each handshake and its consumer to `guarded`, which puts `deny_foreign_origin` in the place of a
+consumer that must not be called. A consumer wrapped in a validator decides for itself. The decision is in `_origins`;
 this module reads the message and the settings, and logs.
 """
 
@@ -38,10 +38,10 @@ _LOGGED = 200
 
 
 class BaseOriginValidator:
-    """Wrap a consumer function: a message whose origin ``validate_origin`` refuses raises ``DenyConnection``.
+    """Wrap a consumer function: a message whose origin `validate_origin` refuses raises `DenyConnection`.
 
     It decides in place of the protection that other consumers have by default. An instance is not a method: in a
-    class-based consumer wrap what ``get_handler`` returns. Only for ``websocket.connect``; other messages have no
+    class-based consumer wrap what `get_handler` returns. Only for `websocket.connect`; other messages have no
     handshake to deny.
     """
 
@@ -56,7 +56,7 @@ class BaseOriginValidator:
         return self.func(message, *args, **kwargs)
 
     def get_header(self, message: Message, name: bytes) -> list[bytes]:
-        """Return the value of the first header called ``name``, in a list. Raises ``KeyError`` if there is none."""
+        """Return the value of the first header called `name`, in a list. Raises `KeyError` if there is none."""
         for header in headers_named(message, name):
             return list(header[1:])
         raise KeyError(name)
@@ -64,7 +64,7 @@ class BaseOriginValidator:
     def get_origin(self, message: Message) -> str:
         """Return the origin that a message names.
 
-        Raises ``DenyConnection`` when it names none or several, or one that is not ASCII.
+        Raises `DenyConnection` when it names none or several, or one that is not ASCII.
         """
         if len(header_values(message, b"origin")) > 1:
             raise _denied("There are several Origin headers", message, "Browsers send one.")
@@ -77,19 +77,19 @@ class BaseOriginValidator:
             raise _denied("The Origin header is not ASCII", message, "Browsers send ASCII.") from None
 
     def validate_origin(self, message: Message, origin: str) -> bool:
-        """Return whether ``origin`` may connect; subclasses define it."""
+        """Return whether `origin` may connect; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} must define validate_origin(message, origin).")
 
 
 class AllowedHostsOnlyOriginValidator(BaseOriginValidator):
-    """Let in origins whose host is in ``ALLOWED_HOSTS``, whatever their scheme and port, and no others.
+    """Let in origins whose host is in `ALLOWED_HOSTS`, whatever their scheme and port, and no others.
 
-    With ``DEBUG`` and no ``ALLOWED_HOSTS`` these are the local ones, as in Django. An origin without a host, such as
-    ``null`` or a file, is refused even if all hosts are allowed; so is a handshake without an origin.
+    With `DEBUG` and no `ALLOWED_HOSTS` these are the local ones, as in Django. An origin without a host, such as
+    `null` or a file, is refused even if all hosts are allowed; so is a handshake without an origin.
     """
 
     def validate_origin(self, message: Message, origin: str) -> bool:
-        """Return whether the host of ``origin`` is allowed."""
+        """Return whether the host of `origin` is allowed."""
         return is_host_allowed(parse_origin(origin), _allowed_hosts())
 
 
@@ -97,7 +97,7 @@ allowed_hosts_only = AllowedHostsOnlyOriginValidator
 
 
 def guarded(message: Message, match: Match) -> Match:
-    """Return ``match``, or a consumer that denies the handshake. One that validates origins is called in any case."""
+    """Return `match`, or a consumer that denies the handshake. One that validates origins is called in any case."""
     may_connect = _validator_of(match[0]) is not None or is_origin_allowed(
         header_values(message, b"origin"), _requested_host(message), _allowed_hosts(), trusted_origins()
     )
@@ -105,7 +105,7 @@ def guarded(message: Message, match: Match) -> Match:
 
 
 def is_open_to_foreign_pages(consumer: object) -> bool:
-    """Return whether pages of any site may connect to ``consumer``, as the settings are now.
+    """Return whether pages of any site may connect to `consumer`, as the settings are now.
 
     Validators of the project are taken to refuse some.
     """
@@ -136,7 +136,7 @@ def deny_foreign_origin(message: Message, **kwargs: Any) -> NoReturn:
 
 
 def trusted_origins() -> Sequence[str]:
-    """Return the setting ``CHANNELS_TRUSTED_ORIGINS``; a text stands for a list of one."""
+    """Return the setting `CHANNELS_TRUSTED_ORIGINS`; a text stands for a list of one."""
     origins: Sequence[str] = CHANNELS_TRUSTED_ORIGINS.get()
     return [origins] if isinstance(origins, str) else origins
 
@@ -149,9 +149,9 @@ def _allowed_hosts() -> Sequence[str]:
 
 
 def _requested_host(message: Message) -> str | None:
-    """Return the host a handshake asks for, as ``HttpRequest.get_host`` finds it but not validated.
+    """Return the host a handshake asks for, as `HttpRequest.get_host` finds it but not validated.
 
-    Several headers are joined as in ``META``, so that they match no host.
+    Several headers are joined as in `META`, so that they match no host.
     """
     hosts = header_values(message, b"x-forwarded-host") if settings.USE_X_FORWARDED_HOST else []
     hosts = hosts or header_values(message, b"host")

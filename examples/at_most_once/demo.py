@@ -1,6 +1,6 @@
 """Ten thousand numbered messages through four workers, while things go wrong; then: what became of each of them.
 
-``make demo-at-most-once`` calls it. ``REDIS_URL`` sends the messages through Redis, whose connections are cut: give it
+`make demo-at-most-once` calls it. `REDIS_URL` sends the messages through Redis, whose connections are cut: give it
 one that nobody else uses.
 """
 

@@ -1,6 +1,6 @@
 """Runs the live blog as a site would: one interface server and two workers, each a process of its own.
 
-``make demo`` calls it. ``PORT`` moves it, ``REDIS_URL`` sends the messages through Redis. A process that ends is
+`make demo` calls it. `PORT` moves it, `REDIS_URL` sends the messages through Redis. A process that ends is
 started again, so kill as many as you like. Ctrl-C stops everything.
 """
 

@@ -102,7 +102,7 @@ class EventStream:
             "listen": self._listen,
             "resume_reading": self._resume_reading,
             "abort": self._abort,
-            "buffered": _nothing if connection is None else connection.buffered,
+            "buffered": _no_bytes if connection is None else connection.buffered,
         }
         scope["type"] = "websocket"
         scope["scheme"] = "wss" if scope.get("scheme") == "https" else "ws"
@@ -265,7 +265,7 @@ def _declined(data: bytes) -> bool:
     return False
 
 
-def _nothing() -> int:
+def _no_bytes() -> int:
     return 0
 
 

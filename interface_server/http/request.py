@@ -47,7 +47,7 @@ ONLY = "0"
 
 STALLED = "it read nothing of its response"
 
-HELD = 10.0
+END_TIMEOUT = 10.0
 """Seconds for which a response may wait for its end; proxies wait a minute for its beginning."""
 
 IGNORED = "A part of the response to %s was ignored: %s."
@@ -55,6 +55,8 @@ IGNORED = "A part of the response to %s was ignored: %s."
 
 class Request:
     """A client of the layer session from its request to the end of its response, and longer if its body is kept."""
+
+    is_open = True
 
     def __init__(
         self,
@@ -201,7 +203,7 @@ class Request:
             self._give_up(str(error))
         else:
             if is_first and self._response.is_held:
-                asyncio.get_running_loop().call_later(HELD, self._release)
+                asyncio.get_running_loop().call_later(END_TIMEOUT, self._release)
             self._after_part()
 
     def _after_part(self) -> None:
@@ -219,8 +221,6 @@ class Request:
     def _release(self) -> None:
         self._response.release()
         self._wake()
-
-    is_open = True
 
     def note_cursor(self, group: str, cursor: str, *, gap: bool) -> None:
         """Ignore it: a request has no cursor to come back with."""
@@ -248,15 +248,6 @@ class Request:
         if self._deadline < math.inf:
             self._deadline = min(self._deadline, self._session.clock() + MARGIN)
             self._session.timers.schedule(self, self._deadline)
-
-    def stop_waiting(self, now: float) -> None:
-        """Answer 503 if no worker can have begun, because it would have reported that it runs."""
-        if self._is_untaken(now):
-            self._fail(503)
-
-    def flush(self) -> None:
-        """The process stops."""
-        self._fail(503)
 
     def due(self, now: float) -> float:
         """No response arrived in time, or no further part of it."""
@@ -311,22 +302,6 @@ class Request:
         self._connection.abort()
         return True
 
-    # The end of the process
-
-    @property
-    def is_event_stream(self) -> bool:
-        """True for server-sent events that have not ended."""
-        return self._response.is_event_stream and not self._response.is_finished
-
-    def is_idle(self, now: float) -> bool:
-        """Return True if the client has everything that was sent to it."""
-        return not self._response.spool.size
-
-    def restart(self, reason: str) -> None:
-        """End server-sent events because the process ends; their client connects again by itself."""
-        if self.is_event_stream:
-            self._cut_off()
-
     def _settled(self, send: Outgoing, result: SendResult) -> None:
         if result in STATUS_BY_RESULT:
             self._fail(STATUS_BY_RESULT[result])
@@ -343,6 +318,31 @@ class Request:
     def _wake(self) -> None:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
+
+    # The end of the process
+
+    def stop_waiting(self, now: float) -> None:
+        """Answer 503 if no worker can have begun, because it would have reported that it runs."""
+        if self._is_untaken(now):
+            self._fail(503)
+
+    def flush(self) -> None:
+        """The process stops."""
+        self._fail(503)
+
+    @property
+    def is_event_stream(self) -> bool:
+        """True for server-sent events that have not ended."""
+        return self._response.is_event_stream and not self._response.is_finished
+
+    def is_idle(self, now: float) -> bool:
+        """Return True if the client has everything that was sent to it."""
+        return not self._response.spool.size
+
+    def restart(self, reason: str) -> None:
+        """End server-sent events because the process ends; their client connects again by itself."""
+        if self.is_event_stream:
+            self._cut_off()
 
     # To the client
 

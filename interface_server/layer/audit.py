@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from channels_classic._throttled_log import ThrottledLog
@@ -58,12 +59,12 @@ class GroupAudit:
         self._log = ThrottledLog()
 
     async def look(self) -> None:
-        """Look at the next groups."""
+        """Look at the next groups, and at once at those of which the layer was found to have no members."""
         if not self._round:
             self._round = self._registry.groups.groups()
         count = max(FEWEST, -(-len(self._registry.groups) // HEARTBEATS_PER_ROUND))
         self._round, groups = self._round[:-count], self._round[-count:]
-        suspects = await self._suspects(groups)
+        suspects = await self._suspects(dict.fromkeys([*islice(self._registry.groups.suspects(), count), *groups]))
         if not suspects:
             return
         await self._caught_up()  # hints of what was found may have been in flight
@@ -80,7 +81,7 @@ class GroupAudit:
             # message. It is uncertain also after a change to a group of which the layer had lost everything.
             if known in (0, found.version) or not found.version:
                 await self._restore(group, found)
-        elif found.version != known:
+        elif found.version != known or self._registry.groups.version_before(group):
             await self._take_over(group)
         else:
             await self._run(self._registry.restore_identities(group))
@@ -112,9 +113,12 @@ class GroupAudit:
         return found
 
     def _is_suspect(self, group: str, found: Audited) -> bool:
-        identities = len(self._registry.identities.of(group))
-        return bool(
-            found.loss or found.version != self._registry.groups.version(group) or found.identities < identities
+        groups, identities = self._registry.groups, self._registry.identities.of(group)
+        return (
+            found.loss > 0
+            or found.version != groups.version(group)
+            or groups.version_before(group) > 0
+            or found.identities < len(identities)
         )
 
     async def _restore(self, group: str, found: Audited) -> None:

@@ -44,14 +44,14 @@ class Reader:
 
     def __init__(
         self,
-        link: ReconnectingConnection,
+        connection: ReconnectingConnection,
         registry: Registry,
         recovery: Recovery,
         losses: Losses,
         send: Callable[[Outgoing], None],
         posts: Posts,
     ) -> None:
-        self._connection = link
+        self._connection = connection
         self._registry = registry
         self._recovery = recovery
         self._losses = losses

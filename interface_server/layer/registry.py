@@ -28,7 +28,7 @@ RENEWED_AT_ONCE = 2000
 class _Group:
     """The clients of this process in one group. `version` is 0 while it is uncertain whether these are all.
 
-    `before` is the version at which they were known until a hint reported that the layer had none, else 0.
+    `before` is the version at which they were known until the layer was found to have none, else 0.
     """
 
     __slots__ = ("before", "members", "version")
@@ -68,12 +68,16 @@ class GroupIndex:
         return found.version if found is not None else 0
 
     def version_before(self, group: str) -> int:
-        """Return the version at which the members were known until a hint reported that the layer had none, else 0.
+        """Return the version at which the members were known until the layer was found to have none, else 0.
 
         Then either they left, and the hints of that were lost, or the layer lost them: `Audit` finds out.
         """
         found = self._groups.get(group)
         return found.before if found is not None else 0
+
+    def suspects(self) -> Iterator[str]:
+        """Return the groups that have such a version: nothing but an `Audit` tells where their members are."""
+        return (name for name, group in self._groups.items() if group.before)
 
     def has(self, group: str, local: str) -> bool:
         """Return True if a client is known as a member of a group."""
@@ -155,6 +159,11 @@ class GroupIndex:
         """The members of a group are written again, whatever the layer had lost."""
         if group in self._groups:
             self._groups[group].before = 0
+
+    def not_restored(self, group: str, epoch: int) -> None:
+        """The layer refused to have the members of a group written again in an epoch."""
+        if group in self._groups:
+            self._groups[group].before = epoch
 
     def doubt_all(self) -> None:
         """Make all groups uncertain."""

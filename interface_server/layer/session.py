@@ -20,7 +20,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import Kind, Outcome, encode
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts, WorkerFacts, decode
-from channels_classic.layers.results import Announcement
+from channels_classic.layers.results import Announcement, Roster
 from channels_classic.layers.steps import (
     LIVENESS,
     Entry,
@@ -30,6 +30,7 @@ from channels_classic.layers.steps import (
     Length,
     Members,
     Push,
+    Restore,
     Retire,
 )
 
@@ -144,7 +145,7 @@ class LayerSession:
     @property
     def connections(self) -> int:
         """The number of open connections to the layer."""
-        return sum(link.is_connected for link in (self._reading, self._writing))
+        return sum(connection.is_connected for connection in (self._reading, self._writing))
 
     @property
     def health(self) -> Health:
@@ -155,14 +156,6 @@ class LayerSession:
             return Health.LAYER_DOWN
         limit = self.config.ready_worker
         return Health.NO_WORKER if limit and self.clock() - self._worker_heard_at > limit else Health.READY
-
-    async def _look_for_workers(self) -> None:
-        """Find out when a worker last announced itself, if --ready-worker asks for it."""
-        if not self.config.ready_worker:
-            return
-        found = [program for program in await self._writer.ask(GetPrograms()) if _is_worker(program)]
-        if found:
-            self._worker_heard_at = self.clock() - min(program.age for program in found)
 
     async def start(self) -> None:
         """Begin to read, write and send heartbeats. Without the layer it returns as well, and keeps trying."""
@@ -262,28 +255,28 @@ class LayerSession:
             lengths = await asyncio.wait_for(asked, COUNT_TIMEOUT)
         except (asyncio.TimeoutError, LayerUnavailable, StepRefused):
             return True
-        return sum(length or 0 for length in lengths) > most
+        return sum(length for length in lengths if isinstance(length, int)) > most
 
     # Outages of the layer
 
-    def _on_disconnect(self, link: ReconnectingConnection, error: LayerUnavailable) -> None:
+    def _on_disconnect(self, connection: ReconnectingConnection, error: LayerUnavailable) -> None:
         if not self._is_interrupted:
             self._is_interrupted = True
             self.stats.outages += 1
             text = str(error).rstrip(".")
             logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
-        self._down.add(link)
+        self._down.add(connection)
         self._may_have_ghosts = True
         # The other connection most likely broke as well, which would show only when something is sent.
         for other in (self._reading, self._writing):
-            if other is not link and other.mark_stale():
+            if other is not connection and other.mark_stale():
                 self._down.add(other)
         self._wake_heartbeat.set()
 
-    def _on_connect(self, link: ReconnectingConnection) -> None:
+    def _on_connect(self, connection: ReconnectingConnection) -> None:
         if not self._down:
             return
-        self._down.discard(link)
+        self._down.discard(connection)
         if self._down:
             return
         self._connected.set()
@@ -302,7 +295,6 @@ class LayerSession:
         while True:
             try:
                 await self._heartbeat()
-                self._announce()
             except LayerUnavailable:
                 pass  # logged where it happened
             except StepRefused as error:
@@ -315,26 +307,36 @@ class LayerSession:
         epochs: tuple[int | None, ...] = await self._writer.ask(Heartbeat(self.inbox, self._restored))
         self._alive.set()  # groups deliver to the inbox from now on
         self._writer.repeat()
+        self._announce()
         silence, self._heard = self.clock() - self._heard, self.clock()
         # A shard that cannot be reached has no epoch here: the one known before stays.
+        is_partial = None in epochs
         earlier = self._restored or (None,) * len(epochs)
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
         if epochs != self._restored:
             self._may_have_ghosts = True
-            await self._restore()
+            await self._restore(max(epoch or 0 for epoch in epochs), is_partial)
             self._restored = epochs
             await self._writer.ask(Heartbeat(self.inbox, epochs))
         if silence > TAKEN_FOR_DEAD:
             self.registry.restore_all_identities()
         if silence > LONG_SILENCE:
             self.registry.groups.doubt_all()
+        self.registry.renew()
+        await self._audit.look()
+        await self._look_for_workers()
         if self._may_have_ghosts:
             await self._remove_ghosts()
             await self._recovery.catch_up_all()
             self._may_have_ghosts = False
-        self.registry.renew()
-        await self._audit.look()
-        await self._look_for_workers()
+
+    async def _look_for_workers(self) -> None:
+        """Find out when a worker last announced itself, if --ready-worker asks for it."""
+        if not self.config.ready_worker:
+            return
+        found = [program for program in await self._writer.ask(GetPrograms()) if _is_worker(program)]
+        if found:
+            self._worker_heard_at = self.clock() - min(program.age for program in found)
 
     def _announce(self) -> None:
         """Announce what this process does, for those who ask what runs on the layer."""
@@ -360,13 +362,15 @@ class LayerSession:
             batch = groups[start : start + STEPS_AT_ONCE]
             rosters = await self._writer.try_all([Members(group, self.inbox) for group in batch])
             for group, roster in zip(batch, rosters, strict=True):
-                if roster is not None:
+                if isinstance(roster, Roster):
                     self.registry.prune_gone(group, roster)
 
-    async def _restore(self) -> None:
+    async def _restore(self, epoch: int, is_partial: bool) -> None:
         """Write all memberships, for a layer that lost them. What was not lost stays as it is, see `Restore`.
 
-        First it reads the hints of changes from before the loss, which the layer does not know any more.
+        First it reads the hints of changes from before the loss, which the layer does not know any more. Groups that
+        cannot be written, because of a key that something else has written or a shard that is down, are left to the
+        audit.
         """
         if not self.registry.groups.groups():
             return
@@ -375,7 +379,9 @@ class LayerSession:
         await self._caught_up()
         steps = self.registry.restore_all()
         while batch := list(islice(steps, STEPS_AT_ONCE)):
-            await self._writer.try_all(batch)
+            for step, result in zip(batch, await self._writer.try_all(batch, is_partial), strict=True):
+                if isinstance(result, StepRefused) and isinstance(step, Restore):
+                    self.registry.groups.not_restored(step.group, epoch)
 
     async def _caught_up(self) -> None:
         """Return once every entry that is in the inbox now has been handled."""

@@ -90,21 +90,22 @@ class Writer:
         self._wake_up()
         return await future
 
-    async def try_all(self, steps: Sequence[Step]) -> list[Any]:
-        """Run steps in one batch and return their results; None where a key that is not the layer's own is in the way.
+    async def try_all(self, steps: Sequence[Step], is_partial: bool = False) -> list[Any]:
+        """Run steps in one batch and return their results.
 
-        Raises `LayerUnavailable`, or `StepRefused` for any other refusal.
+        A `StepRefused` is among them where something else has written a key, or where the layer `is_partial`, so that
+        a part of the steps cannot be carried out. Any other one is raised, as is `LayerUnavailable`.
         """
-        return await asyncio.gather(*map(self._try, steps))
+        return await asyncio.gather(*(self._try(step, is_partial) for step in steps))
 
-    async def _try(self, step: Step) -> Any:
+    async def _try(self, step: Step, is_partial: bool) -> Any:
         try:
             return await self.ask(step)
         except StepRefused as error:
-            if not error.foreign:
+            if not (error.foreign or is_partial):
                 raise
             self._throttled_log.warn(logger, "%s", error)
-            return None
+            return error
 
     async def drained(self) -> None:
         """Return when every message sent so far has its result."""

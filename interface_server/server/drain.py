@@ -23,14 +23,11 @@ REASON = f"retry={RETRY}"
 MOST_WAITING = 10
 """Messages about clients that come and go that may wait while workers count as keeping up."""
 
-FIRST_SPEED, LOWEST_SPEED = 1 / 8, 1 / 32
-"""Parts of the planned speed: at first, and at least."""
-
 SPEED_UP = 5.0
 """Seconds in which the speed grows from nothing to the planned one."""
 
-REACTION = 1.5
-"""Seconds until all clients are back that were closed at the last speed; before that it is not halved again."""
+HALF_LIFE = 1.25
+"""Seconds in which the speed is halved while workers do not keep up, about as many as clients take to come back."""
 
 MAX_SLOWDOWN = 10
 """The most times as long as planned that a drain takes while a successor serves."""
@@ -40,25 +37,22 @@ MAX_BUSY = 256
 
 
 class Pace:
-    """The speed at which a schedule is carried out, as TCP finds out how fast it may send.
+    """The speed at which a schedule is carried out, as a part of the planned one.
 
-    It begins low, since only a second later it shows what a client that comes back costs. It grows while workers keep
-    up. When they do not, it is halved, and nothing is closed until they do.
+    It grows from nothing while workers keep up, since only a second later it shows what a client that comes back costs.
+    While they do not, nothing is closed, and the speed falls.
     """
 
     def __init__(self) -> None:
-        self._speed = FIRST_SPEED
-        self._may_halve_at = 0.0
+        self._speed = 0.0
 
-    def turn(self, now: float, seconds: float, *, is_behind: bool) -> float:
+    def turn(self, seconds: float, *, is_behind: bool) -> float:
         """Return the seconds by which the schedule is postponed in a turn of this many; `is_behind`: workers are."""
-        if not is_behind:
-            self._speed = min(1.0, self._speed + seconds / SPEED_UP)
-            return seconds * (1 - self._speed)
-        if now >= self._may_halve_at:
-            self._speed = max(LOWEST_SPEED, self._speed / 2)
-            self._may_halve_at = now + REACTION
-        return seconds
+        if is_behind:
+            self._speed *= 0.5 ** (seconds / HALF_LIFE)
+            return seconds
+        self._speed = min(1.0, self._speed + seconds / SPEED_UP)
+        return seconds * (1 - self._speed)
 
 
 class DrainSchedule(Generic[T]):

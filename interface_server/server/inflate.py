@@ -1,4 +1,7 @@
-"""Decompresses the messages of one WebSocket client (RFC 7692, section 7.2.2). Pure."""
+"""Decompresses the messages of one WebSocket client (RFC 7692, section 7.2.2). Pure.
+
+`websocket_handshake.py` decides on the windows.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ Started by the commands, or in a thread of another program; knows nothing of Dja
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -27,6 +28,7 @@ from ..application import InterfaceServer
 from ..asgi import Application
 from ..config import ClientLimits, InterfaceConfig
 from .connect_rate import ConnectRate
+from .garbage import Freezer
 from .listen import Listen, url_of
 from .observer import ServerObserver
 from .supervisor import InterfaceSupervisor
@@ -139,6 +141,7 @@ class Program:
 def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLimits, program: Program) -> None:
     """Run an interface server on `layer` until a signal stops it. Raises `CannotListen`, `OSError` and `ValueError`."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there are statistics; by default it kills
+    gc.callbacks.append(Freezer())
     log = AccessLog(_stream(program.access_log), program.access_log_format) if program.access_log else None
     link = SupervisorLink.of_this_process()
     passed = link.descriptors if link is not None else ()

@@ -103,7 +103,7 @@ class StreamProtocol(FlowControl):
     def release(self) -> None:
         """Drop the object of the request, and the application: both refer to this one."""
         self._cycle = None
-        self._on_shutdown = _nothing
+        self._on_shutdown = _do_nothing
 
     # For the object of the request
 
@@ -126,5 +126,5 @@ class StreamProtocol(FlowControl):
         return self._writable is not None
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass

@@ -273,7 +273,7 @@ class UvicornServer(uvicorn.Server):
         if self._connect_rate is not None and self._has_time:
             schedule.extend(begun + self._connect_rate.seconds_for(schedule.waiting))
         logger.info("Draining: %d WebSocket(s) are closed within %g s.", schedule.waiting, schedule.end - begun)
-        pace, closed, now, had_time = Pace(), 0, begun, self._has_time
+        pace, closed, now = Pace(), 0, begun
         while self._is_busy and not self.force_exit and now < schedule.end:
             turn, now = now, loop.time()
             await self.on_tick(0)
@@ -281,11 +281,10 @@ class UvicornServer(uvicorn.Server):
                 if isinstance(connection, HttpProtocol):
                     connection.finish()
             schedule.add(self._to_be_drained())
-            if had_time and not self._has_time:
+            if self._has_time:
+                schedule.postpone(pace.turn(now - turn, is_behind=await self._are_workers_behind()))
+            else:
                 schedule.shorten(now + self._drain_time)
-                had_time = False
-            if had_time:
-                schedule.postpone(pace.turn(now, now - turn, is_behind=await self._are_workers_behind()))
             closed += _close_due(schedule, now)
             for request in self._clients(Request):
                 request.stop_waiting(now)

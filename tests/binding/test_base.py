@@ -1,3 +1,5 @@
+"""Declaring bindings, and which groups and payloads a change of a model has."""
+
 from __future__ import annotations
 
 import datetime

@@ -1,3 +1,5 @@
+"""Changes that clients ask for: which are made, and who may ask for them."""
+
 from __future__ import annotations
 
 import uuid

@@ -99,7 +99,7 @@ def test_hostile_frames_change_no_row_and_leave_a_short_log_and_a_socket_that_wo
 
 
 def assert_short_and_clean(worker: Process) -> None:
-    assert "UserBinding rejected a change" in worker.output
+    worker.wait_for_line("UserBinding rejected a change")
     assert "Traceback" not in worker.output
     assert "\x1b" not in worker.output
     assert "\nforged" not in worker.output

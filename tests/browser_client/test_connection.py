@@ -14,7 +14,7 @@ from django.contrib.staticfiles import finders
 from django.templatetags.static import static
 
 from channels_classic.interface_server.cursors import MOST_CHARACTERS, PROTOCOL
-from tests.support.bridge_server import BridgeServer, offered, recorded
+from tests.support.bridge_server import BridgeServer, offered, path_of, recorded
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -79,8 +79,7 @@ def test_the_module_is_a_static_file() -> None:
 )
 def test_it_connects_to_an_address_of_any_kind(page: Page, server: BridgeServer, url: str, path: str) -> None:
     page.evaluate(f"connect({url.replace('HOST', server.host)})")
-    connection = server.socket()
-    assert connection.request is not None and connection.request.path == path
+    assert path_of(server.socket()) == path
     wait_for_state(page, "open")
 
 
@@ -88,7 +87,7 @@ def test_a_function_is_asked_for_the_address_of_each_attempt(page: Page, server:
     page.evaluate("let n = 0; connect(async () => `/number/${++n}`)")
     for number in (1, 2):
         connection = server.socket()
-        assert connection.request is not None and connection.request.path == f"/number/{number}"
+        assert path_of(connection) == f"/number/{number}"
         connection.close()
 
 
@@ -96,8 +95,7 @@ def test_a_function_that_fails_is_asked_again(page: Page, server: BridgeServer) 
     page.evaluate(
         "let n = 0; connect(() => { if (++n === 1) throw new RangeError('no token yet'); return '/second/'; })"
     )
-    connection = server.socket()
-    assert connection.request is not None and connection.request.path == "/second/"
+    assert path_of(server.socket()) == "/second/"
     assert recorded(page, 1) == [["error", "RangeError"]]
 
 

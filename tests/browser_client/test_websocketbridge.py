@@ -13,7 +13,8 @@ from django.contrib.staticfiles import finders
 from django.templatetags.static import static
 
 from channels_classic.interface_server.cursors import PROTOCOL
-from tests.support.bridge_server import BridgeServer, offered, recorded
+from tests.support.bridge_server import BridgeServer, offered, path_of, recorded
+from tests.support.waiting import scaled
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -66,21 +67,28 @@ def test_a_new_bridge_is_not_connected(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "path"), [('"/some/path/?a=b"', "/some/path/?a=b"), ("undefined", "/"), ('"ws://HOST/whole/"', "/whole/")]
+    ("url", "path"),
+    [
+        ("'/some/path/?a=b'", "/some/path/?a=b"),
+        ("'ws://HOST/whole/'", "/whole/"),
+        ("new URL('ws://HOST/url/')", "/url/"),
+        ("new String('/path/')", "/path/"),
+        ("() => new URL('ws://HOST/function/')", "/function/"),
+        ("() => undefined", "/"),
+        ("undefined", "/"),
+        ("null", "/"),
+    ],
 )
-def test_it_connects_to_a_path_to_the_root_and_to_a_whole_url(
-    page: Page, server: BridgeServer, url: str, path: str
-) -> None:
+def test_it_connects_to_an_address_of_any_kind(page: Page, server: BridgeServer, url: str, path: str) -> None:
     page.evaluate(f"new channels.WebSocketBridge().connect({url.replace('HOST', server.host)})")
-    connection = server.socket()
-    assert connection.request is not None and connection.request.path == path
+    assert path_of(server.socket()) == path
 
 
 def test_it_connects_to_the_url_that_a_function_returns(page: Page, server: BridgeServer) -> None:
     page.evaluate(f"let n = 0; new channels.WebSocketBridge().connect(() => `/number/${{++n}}`, undefined, {FAST})")
     for number in (1, 2):
         connection = server.socket()
-        assert connection.request is not None and connection.request.path == f"/number/{number}"
+        assert path_of(connection) == f"/number/{number}"
         connection.close()
 
 
@@ -242,7 +250,7 @@ def test_close_takes_a_delay_for_the_reconnection(page: Page, server: BridgeServ
         bridge.socket.close(1000, '', {delay: 300});
     """)
     ((_, milliseconds),) = recorded(page, 1)
-    assert 290 <= milliseconds < 5000
+    assert 290 <= milliseconds < scaled(5000)
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1012, "retry=0.3"), (1013, "busy; retry=0.3")])
@@ -258,7 +266,7 @@ def test_it_comes_back_when_a_server_that_stops_asks_it_to(
     )
     server.socket().close(code, reason)
     ((_, milliseconds),) = recorded(page, 1)
-    assert 290 <= milliseconds < 5000
+    assert 290 <= milliseconds < scaled(5000)
 
 
 @pytest.mark.parametrize("close", [(1000, "retry=99"), (1012, "retries=99"), (1012, "retry=soon"), (1012, "")])
@@ -449,22 +457,6 @@ def test_a_subclass_can_send_on_a_stream(page: Page, server: BridgeServer, style
     page.wait_for_function("bridge.socket.readyState === 1")
     page.evaluate("bridge.send({hello: 'world'})")
     assert server.frame() == '{"stream":"main","payload":{"hello":"world"}}'
-
-
-@pytest.mark.parametrize(
-    ("url", "path"),
-    [
-        ("new URL('ws://HOST/whole/')", "/whole/"),
-        ("new String('/path/')", "/path/"),
-        ("() => new URL('ws://HOST/function/')", "/function/"),
-        ("() => undefined", "/"),
-        ("null", "/"),
-    ],
-)
-def test_a_url_can_be_of_any_type_that_websocket_accepts(page: Page, server: BridgeServer, url: str, path: str) -> None:
-    page.evaluate(f"new channels.WebSocketBridge().connect({url.replace('HOST', server.host)})")
-    connection = server.socket()
-    assert connection.request is not None and connection.request.path == path
 
 
 def test_a_listener_is_removed_by_the_signal_of_its_options(page: Page, server: BridgeServer) -> None:

@@ -64,7 +64,7 @@ def test_a_server_that_goes_on_when_nobody_listens_does_what_was_asked_and_that_
         traffic.pile_up(READERS * BATCH)
         server.pause()
         traffic.go_on()
-        time.sleep(2.5)  # longer than the layers' timeouts
+        eventually(lambda: len(traffic.unknown) == SENDERS and len(traffic.cut_off) == READERS, 10)
         server.resume()
     # The answers to a take and to a send of everybody found nobody: what was taken is lost, what was sent is not.
     traffic.check_exactly(missing=READERS * BATCH, unknown=SENDERS)

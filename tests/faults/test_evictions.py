@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from channels_classic.interface_server.layer.session import LayerSession
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import RedisChannelLayer
@@ -91,8 +92,17 @@ def test_single_keys_on_shards(own_redis: RedisServer, start: Callable[[RedisSer
 def test_members_come_back_although_another_client_was_added_after_all_keys_of_their_group_were_lost(
     own_redis: RedisServer,
 ) -> None:
-    """Of one group the interface server hears with a message, of the other it finds out by itself."""
-    groups = ["asked", "audited"]
+    """Of one group the interface server hears with a message, of the others it finds out by itself.
+
+    At the one whose newcomer leaves it looks before that: afterwards nothing would show the loss.
+    """
+    groups = ["left", "asked", "audited"]
+    others = [f"other-{number}" for number in range(40)]  # so that not every group is looked at in each heartbeat
+
+    async def heartbeat(session: LayerSession) -> None:
+        for _ in range(2):  # the second one comes when all that belongs to the first is done
+            heard = session._heard
+            await eventually_async(lambda: session._heard != heard, 20)  # noqa: B023
 
     async def main() -> None:
         layer = RedisChannelLayer(hosts=[own_redis.url])
@@ -101,7 +111,10 @@ def test_members_come_back_although_another_client_was_added_after_all_keys_of_t
         for group in [*groups, "emptied"]:
             for channel in [leaver, *stays]:
                 await layer.group_add_async(group, channel)
-        await eventually_async(lambda: session.registry.groups.member_count == 9)
+        for group in others:
+            await layer.group_add_async(group, newcomer)
+        await eventually_async(lambda: session.registry.groups.member_count == 12 + len(others))
+        await eventually_async(lambda: len(session._audit._round) > 30, 20)  # the first group comes last
         for channel in [leaver, *stays]:
             await layer.group_discard_async("emptied", channel)
         for group in groups:
@@ -110,6 +123,10 @@ def test_members_come_back_although_another_client_was_added_after_all_keys_of_t
             await layer.group_add_async(group, newcomer)
             await layer.group_discard_async(group, leaver)
         await deliver(layer, "asked", [found[channel] for channel in [*stays, newcomer]], "at once")
+        await heartbeat(session)
+        await layer.group_discard_async("left", newcomer)
+        await eventually_async(lambda: set(layer.group_channels("left")) == {*stays}, 20)
+        await layer.group_add_async("left", newcomer)
         await eventually_async(
             lambda: all(set(layer.group_channels(group)) == {*stays, newcomer} for group in groups), 20
         )

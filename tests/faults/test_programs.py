@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -95,16 +96,25 @@ def test_sockets_and_groups_survive_on_several_shards(start: Callable[[Any], Any
 def test_without_traffic_next_to_nothing_happens(own_redis: RedisServer) -> None:
     with RunningSite(own_redis.url, workers=2) as site:
         pids = [site.interface.pid, *(worker.pid for worker in site.workers)]
-        time.sleep(1)  # starting up is over
-        own_redis.command("CONFIG", "RESETSTAT")
-        busy, begun = sum(map(seconds, pids)), time.monotonic()
-        time.sleep(4)  # the time itself is what is measured
-        passed = time.monotonic() - begun
-        commands = Counter(own_redis.statistics())
+        time.sleep(1)  # usually, starting up is over then
+        eventually(lambda: is_quiet(own_redis, pids), 15)
+
+
+def is_quiet(server: RedisServer, pids: list[int]) -> bool:
+    """Measure for some seconds; return whether the processes ask the server for little, and compute next to nothing."""
+    server.command("CONFIG", "RESETSTAT")
+    busy, begun = sum(map(seconds, pids)), time.monotonic()
+    time.sleep(4)  # the time itself is what is measured
+    passed = time.monotonic() - begun
+    commands = Counter(server.statistics())
+    rates = {
         # A script is one command; those inside are quick.
-        assert (commands["evalsha"] + commands["blmpop"] + commands["time"]) / passed < 4, commands
-        assert sum(commands.values()) / passed < 12, commands
-        assert (sum(map(seconds, pids)) - busy) / passed < 0.02
+        "steps": (commands["evalsha"] + commands["blmpop"] + commands["time"]) / passed,
+        "commands": commands.total() / passed,
+        "processor": (sum(map(seconds, pids)) - busy) / passed,
+    }
+    sys.stdout.write(f"{rates}\n")
+    return rates["steps"] < 4 and rates["commands"] < 12 and rates["processor"] < 0.02
 
 
 def seconds(pid: int) -> float:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.steps import Take
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 LONG = os.environ.get("FAULTS") == "long"
 """True in the long form: `make faults`."""
@@ -31,10 +31,7 @@ BATCH = 10
 BLOCK = 0.3
 """Seconds for which a take waits."""
 
-QUIET = 0.5
-"""Seconds without a message after which none is expected any more."""
-
-BACK = 5.0
+BACK = scaled(5.0)
 """Seconds within which everything works again after the server is back."""
 
 
@@ -55,6 +52,10 @@ class Traffic:
         self._may_send.set()
         self._may_read.set()
         self._at_rest = 0
+        self.cut_off: set[BaseChannelLayer] = set()
+        """The layers of the readers whose connection broke."""
+        self._empty_takes: Counter[BaseChannelLayer] = Counter()
+        """The takes of each reader that found nothing since somebody found something."""
         self._senders = [threading.Thread(target=self._send, args=(layer,)) for layer in self.layers[:2]]
         self._readers = [
             threading.Thread(target=self._read, args=(self.layers[2],)),
@@ -100,6 +101,7 @@ class Traffic:
                 finally:
                     connection.close()
             except LayerUnavailable:
+                self.cut_off.add(layer)
                 time.sleep(0.05)
 
     async def _read_async(self, layer: BaseChannelLayer) -> None:
@@ -114,13 +116,18 @@ class Traffic:
                 finally:
                     await connection.close()
             except LayerUnavailable:
+                self.cut_off.add(layer)
                 await asyncio.sleep(0.05)
 
     def _note(self, layer: BaseChannelLayer, taken: object) -> None:
-        if taken is None or isinstance(taken, StepRefused):
+        if isinstance(taken, StepRefused):
+            return
+        if taken is None:
+            self._empty_takes[layer] += 1
             return
         deliveries, _ = layer.open(taken)  # type: ignore[arg-type]  # a Taken
         with self._lock:
+            self._empty_takes.clear()
             self.received.update(delivery.message["number"] for delivery in deliveries)
 
     @contextmanager
@@ -185,11 +192,10 @@ class Traffic:
         assert time.monotonic() - since < BACK, f"{time.monotonic() - since:.1f} s, {mark - since:.1f} s of them before"
 
     def _drain(self) -> None:
-        quiet, last = time.monotonic(), -1
-        while self.missing and time.monotonic() - quiet < QUIET:
-            if len(self.received) != last:
-                quiet, last = time.monotonic(), len(self.received)
-            time.sleep(0.02)
+        """Return when nothing is missing, or every reader has waited in vain; its first take may have begun before."""
+        self._empty_takes.clear()
+        readers = self.layers[2:]
+        eventually(lambda: not self.missing or all(self._empty_takes[layer] > 1 for layer in readers), timeout=30)
 
     @property
     def missing(self) -> set[int]:

@@ -134,8 +134,8 @@ def running(server: Server, layer: BaseChannelLayer) -> Iterator[Live]:
     """Run a server until the end of the block."""
     thread = threading.Thread(target=server.run)
     thread.start()
-    assert server.ready.wait(scaled(TIMEOUT))
     try:
+        assert server.ready.wait(scaled(TIMEOUT))
         yield Live(server, layer)
     finally:
         server.stop()

@@ -142,7 +142,6 @@ def in_rounds(count: int, clients: st.SearchStrategy[Input], round_of: Callable[
         some, count = min(count, 500), count - 500
         settings(
             max_examples=max(some // TOGETHER, 1),
-            deadline=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
             database=None,
@@ -154,7 +153,11 @@ def in_rounds(count: int, clients: st.SearchStrategy[Input], round_of: Callable[
 @pytest.mark.timeout(0 if COUNT > 400 else 120)
 def test_hostile_clients_break_nothing(caplog: pytest.LogCaptureFixture) -> None:
     limits = {"head_timeout": scaled(0.3), "keep_alive": 0.3}  # also the time of the witness
-    options: dict[str, Any] = {"ping_interval": 0.2, "ping_timeout": 0.3, "websocket_connect_timeout": scaled(1.0)}
+    options: dict[str, Any] = {
+        "ping_interval": 0.2,
+        "ping_timeout": scaled(0.5),
+        "websocket_connect_timeout": scaled(1.0),
+    }
     with live(limits=limits, **options) as server, answering(server), witness(server) as kinds:
 
         def round_of(some: list[Input]) -> None:
@@ -194,7 +197,7 @@ def test_tls_handshakes_that_stall_break_nothing(certificate: Path, caplog: pyte
 def test_a_flood_of_connections_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
     flood = [Input((data,), end) for data in (b"", HEAD, UPGRADE, HEAD + b"\r\n", *FAULTS.values()) for end in End]
     limits = {"head_timeout": scaled(0.3), "keep_alive": 0.3}
-    with live(limits=limits, ping_interval=0.2, ping_timeout=0.3) as server, answering(server):
+    with live(limits=limits, ping_interval=0.2, ping_timeout=scaled(0.5)) as server, answering(server):
         for _ in range(3):
             asyncio.run(attack(server.port, flood, timeout=0.1))
         be_good(server)
@@ -242,7 +245,7 @@ REPLIES = st.lists(
 def test_replies_of_every_kind_break_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with live() as server:
 
-        @settings(max_examples=COUNT // 4, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=COUNT // 4, suppress_health_check=list(HealthCheck), database=None)
         @given(BEGINNINGS, REPLIES, st.sampled_from([(HEAD + b"\r\n", "http.request"), (UPGRADE, "websocket.connect")]))
         def replies(begin: list[dict[Any, Any]], some: list[dict[Any, Any]], kind: tuple[bytes, str]) -> None:
             with server.raw() as client:

@@ -12,7 +12,6 @@ from urllib.parse import quote
 import pytest
 
 from channels_classic._log_escapes import KEEP_LINES, escape, protect_loggers
-from channels_classic._throttled_log import ThrottledLog
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.log import JSONFormatter, setup_logger
@@ -205,17 +204,3 @@ def test_a_password_in_the_url_of_a_layer_is_not_shown(url: str) -> None:
     for shown in (str(layer), repr(layer), repr(vars(layer))):
         assert "geheim" not in shown
         assert "schluessel" not in shown
-
-
-def test_a_warning_of_many_is_written_once_with_their_number(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    now = [100.0]
-    throttled, logger = ThrottledLog(clock=lambda: now[0]), logging.getLogger("channels_classic.interface_server")
-    for number in range(5):
-        throttled.warn(logger, "warning %d", number)
-    now[0] += 11.0
-    throttled.warn(logger, "warning %d", 5)
-    assert [record.getMessage() for record in caplog.records] == [
-        "warning 0", "warning 5 (4 more were not logged before)"
-    ]  # fmt: skip

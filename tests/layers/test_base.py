@@ -1,3 +1,5 @@
+"""The methods of every layer on the steps of one, by threads, event loops and child processes."""
+
 from __future__ import annotations
 
 import asyncio
@@ -8,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.base import BLOCK, BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.steps import AsyncConnection, Connection
@@ -108,9 +110,9 @@ def test_each_event_loop_has_a_connection_of_its_own(host: HostThread, client: C
 def test_a_reader_on_an_event_loop_holds_nobody_up(client: Counting) -> None:
     async def scenario() -> Any:
         reading = asyncio.ensure_future(client.receive_async(["quiet"]))
-        await asyncio.wait_for(client.send_async("other", {}), 2)
+        await asyncio.wait_for(client.send_async("other", {}), BLOCK - 1)
         await client.send_async("quiet", {"value": 1})
-        received = await asyncio.wait_for(reading, 2)
+        received = await asyncio.wait_for(reading, BLOCK - 1)
         await client.close_async()
         return received
 

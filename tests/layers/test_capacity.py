@@ -1,3 +1,5 @@
+"""Capacities by the patterns of channel names."""
+
 from __future__ import annotations
 
 import fnmatch

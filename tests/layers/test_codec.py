@@ -1,3 +1,5 @@
+"""Messages as bytes, and the bytes that are none."""
+
 from __future__ import annotations
 
 from typing import Any

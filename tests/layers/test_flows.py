@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgpack
 import pytest
 
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, LayerUnavailable, StepRefused
 from channels_classic.layers.capacity import Capacities
+from channels_classic.layers.codec import encode_kept
 from channels_classic.layers.flows import Flow, Flows
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Planner
-from channels_classic.layers.results import Audience, Change, Published, Recorded, Status, Taken
+from channels_classic.layers.results import Audience, Change, History, Kept, Published, Recorded, Status, Taken
 from channels_classic.layers.steps import Join, Leave, Length, Lookup, MemberCount, Publish, Push, SetStart, Step, Take
 
 INBOX, OTHER = "interface.v2.aaaa!", "interface.v2.bbbb!"
@@ -106,6 +108,18 @@ def test_a_start_is_noted_before_its_client_joins(flows: Flows) -> None:
     assert [type(step) for step in next(flow)] == [SetStart, Join]
 
 
+def test_an_add_whose_kept_messages_are_refused_must_not_be_repeated(flows: Flows) -> None:
+    """The channel is a member, and gets nothing when it is added again."""
+    history = History(1, 1, [Kept(1, encode_kept(msgpack.packb({"n": 1}), ""))])
+    with pytest.raises(LayerUnavailable, match="OOM") as refused:
+        drive(
+            flows.group_add("room", "plain", None, None, "0", 10),
+            [history, Change(0, 1)],
+            [StepRefused("here", "OOM")],
+        )
+    assert refused.value.written
+
+
 def test_members_are_counted_where_they_are(flows: Flows) -> None:
     audience = Audience({INBOX: 1, OTHER: 4}, ["x"], [])
     rounds, count = drive(flows.group_count("room"), [audience], [2, 3])
@@ -132,7 +146,10 @@ _LEFT = Audience({INBOX: 1}, ["plain"], [])
 def test_a_group_send_of_which_nothing_more_can_be_written_tells_whether_anybody_has_it(
     flows: Flows, keep: int, first: object, is_written: bool
 ) -> None:
-    """A message that a member has, or that is kept, must not be sent again."""
+    """A message that a member has, or that is kept, must not be sent again.
+
+    Another sender of the same batch, of whose message nothing is written, may have been given the same error.
+    """
     unreachable, refused = LayerUnavailable("here", "nobody listens", ""), StepRefused("here", "OOM")
     unreachable.written = False
     flow = flows.send_group("room", {"text": "hi"}, "", keep, 60.0)
@@ -141,6 +158,7 @@ def test_a_group_send_of_which_nothing_more_can_be_written_tells_whether_anybody
     with pytest.raises(LayerUnavailable) as broken:
         flow.throw(unreachable)
     assert broken.value.written is is_written
+    assert unreachable.written is False
     with pytest.raises(LayerUnavailable if is_written else StepRefused):
         drive(flows.send_group("room", {"text": "hi"}, "", keep, 60.0), [first], [refused, refused])
     with pytest.raises(LayerUnavailable, match="OOM") as partly:

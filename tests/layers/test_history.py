@@ -225,6 +225,34 @@ def test_a_channel_that_nobody_owns_gets_what_it_missed(layer: BaseChannelLayer)
     assert [numbers(layer, name) for name in ("live", "all", "left.out", "some", "gone")] == [[5]] * 5
 
 
+def test_a_channel_that_is_added_again_gets_nothing_twice(layer: BaseChannelLayer) -> None:
+    """With an identity or without, until it is discarded."""
+    group = Group("g", channel_layer=layer, keep=3)
+    group.send({"n": 1})
+    for who in (None, "ada"):
+        for _ in range(2):
+            group.add("plain", after=EVERYTHING, who=who)
+            assert layer.group_channels("g") == ["plain"]
+    assert numbers(layer, "plain") == [1]
+    group.send({"n": 2})
+    group.add("plain", after=EVERYTHING)
+    assert numbers(layer, "plain") == [2]
+    group.discard("plain")
+    group.add("plain", after=EVERYTHING, who="ada")
+    assert numbers(layer, "plain") == [1, 2]
+
+
+def test_kept_messages_for_which_a_channel_has_no_room_are_counted(layer: BaseChannelLayer) -> None:
+    group = Group("g", channel_layer=layer, keep=3)
+    for n in range(3):
+        group.send({"n": n})
+    for n in range(layer.capacity - 1):
+        layer.send("plain", {"n": -n})
+    group.add("plain", after=EVERYTHING)
+    assert numbers(layer, "plain")[-1] == 0
+    assert layer.losses.as_dict() == {"full": 2}
+
+
 def test_a_group_that_keeps_one_message_gives_it_to_who_joins(layer: BaseChannelLayer) -> None:
     group = Group("price", channel_layer=layer, keep=1)
     group.add("early")

@@ -1,3 +1,5 @@
+"""Counting losses by kind, and logging each kind once per interval."""
+
 from __future__ import annotations
 
 import logging

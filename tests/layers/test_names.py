@@ -1,3 +1,5 @@
+"""The grammar of channel and group names."""
+
 from __future__ import annotations
 
 import string

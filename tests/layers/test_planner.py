@@ -1,3 +1,5 @@
+"""The pushes that sends and reports become, and the deliveries that takes become."""
+
 from __future__ import annotations
 
 import time

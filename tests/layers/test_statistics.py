@@ -57,10 +57,11 @@ def test_the_clients_of_an_inbox_are_counted_together(layer: BaseChannelLayer) -
 
 
 def test_the_age_of_the_oldest_message_is_told(layer: BaseChannelLayer) -> None:
+    begun = time.monotonic()
     fill(layer, "jobs", 1)
     time.sleep(1.05)  # the age itself is what is tested
     fill(layer, "jobs", 1)
-    assert layer.channel_statistics("jobs")["messages_max_age"] == 1
+    assert 1 <= layer.channel_statistics("jobs")["messages_max_age"] <= time.monotonic() - begun
 
 
 def test_losses_that_processes_count_are_told_to_the_layer(layer: BaseChannelLayer) -> None:

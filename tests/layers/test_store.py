@@ -1,3 +1,5 @@
+"""The data of the memory and the local layer: lists, quotas and expiry."""
+
 from __future__ import annotations
 
 import threading
@@ -233,7 +235,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(group=groups, channels=members, joins=st.booleans())
     def join_or_leave_channels(self, group: str, channels: list[str], joins: bool) -> None:
-        assert self.store.run((Join if joins else Leave)(group, "", channels)) == Change(0, 0)
+        self.model.forget_lapsed(self.clock.now)
+        new = {*channels} - {channel for name, channel in self.model.channels if name == group}
+        change = self.store.run((Join if joins else Leave)(group, "", channels))
+        assert change == Change(0, len(new) if joins else 0)
         for channel in channels:
             if joins:
                 self.model.channels[group, channel] = self.clock.now

@@ -23,6 +23,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.management.interface import configured
 from tests.support.commands import run_command
 from tests.support.processes import Process
+from tests.support.waiting import scaled
 
 PROGRAM = [sys.executable, "-c", "from channels_classic.management.cli import main; main()", "interface"]
 ROUTING = {"ROUTING": "a.routing.that.does.not.exist"}
@@ -30,7 +31,7 @@ ROUTING = {"ROUTING": "a.routing.that.does.not.exist"}
 
 def answered(layer: BaseChannelLayer, port: int) -> dict[str, Any]:
     """The message of a request that was sent to `port` and answered."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=scaled(10))
     connection.request("GET", "/")
     _, message = layer.receive(["http.request"], block=True)
     assert message is not None

@@ -214,7 +214,7 @@ LIMITS: dict[str, tuple[dict[str, dict[str, Any]], Callable[[Live], None], str, 
     ),
     "websocket_timeout": ({"interface": {"websocket_timeout": 0.2}}, sleep_after_handshake, CLOSED, {"code": "1000"}),
     "max_message": ({"limits": {"max_message": 100}}, large_frame, CLOSED, {"code": "1009"}),
-    "connect_rate": ({"limits": {"connect_rate": 0.4}}, handshakes_in_a_hurry, REFUSED, {"status": "503"}),
+    "connect_rate": ({"limits": {"connect_rate": 0.1}}, handshakes_in_a_hurry, REFUSED, {"status": "503"}),
     "body_rate": ({}, send(POST), REFUSED, {"status": "408"}),
     "spool_disk": (
         {"interface": {"spool_memory": 1, "spool_disk": 1}},

@@ -125,7 +125,7 @@ def test_what_workers_do_moves_theirs(site: MeasuredSite) -> None:
     eventually(lambda: outcome("consumed", sleep) == 1)
     now = site.worked()
     assert (now.value("worker_processes"), now.value("worker_threads"), now.value("worker_busy_threads")) == (1, 1, 0)
-    assert now.value("consumer_duration_seconds_sum", consumer=sleep) == pytest.approx(2, abs=1)
+    assert now.value("consumer_duration_seconds_sum", consumer=sleep) >= 2
     assert now.value("consumer_duration_seconds_bucket", consumer=sleep, le="1.0") == 0
     assert now.value("layer_connections") >= 1
 

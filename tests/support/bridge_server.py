@@ -35,6 +35,12 @@ def recorded(page: Page, count: int) -> Any:
     return page.evaluate("recorded")
 
 
+def path_of(connection: ServerConnection) -> str:
+    """Return the path of a handshake."""
+    assert connection.request is not None
+    return connection.request.path
+
+
 def offered(connection: Any) -> tuple[str, dict[str, str] | None]:
     """Return the first sub-protocol that a page offers, and the cursors in the second, as an interface server does."""
     protocols = connection.request.headers["Sec-WebSocket-Protocol"].split(", ")

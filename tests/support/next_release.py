@@ -3,6 +3,7 @@
     interface URL TEXT…     a client in a group, which sends a frame with each text when the one before was reported on
     worker                  `manage.py runworker` of the project in the current folder
     send-group URL GROUP    one message
+    add URL CHANNEL GROUP…  a member of each group
 
 It has another wire version. Messages with the text "new kind" are written as a kind that this release does not have,
 and a report that travels with the text "new outcome" has an outcome of which this release does not know.
@@ -97,6 +98,12 @@ def main(program: str, *arguments: str) -> None:
         layer = RedisChannelLayer(hosts=[arguments[0]])
         layer.send_group(arguments[1], {"text": "from the next release"})
         say("sent", layer.losses.as_dict())
+        layer.close()
+    elif program == "add":
+        layer = RedisChannelLayer(hosts=[arguments[0]])
+        for group in arguments[2:]:
+            layer.group_add(group, arguments[1])
+        say("added")
         layer.close()
 
 

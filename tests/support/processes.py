@@ -22,10 +22,10 @@ TIMEOUT = 30.0
 
 
 class Process:
-    """A program that runs until stopped: ``with Process([...]) as program: program.wait_for_line("ready")``.
+    """A program that runs until stopped: `with Process([...]) as program: program.wait_for_line("ready")`.
 
-    It leads a process group of its own, so whatever it started ends with it. ``env`` is added to the environment of
-    the tests; a value of ``None`` removes a name. Standard output and standard error are read as one text.
+    It leads a process group of its own, so whatever it started ends with it. `env` is added to the environment of
+    the tests; a value of `None` removes a name. Standard output and standard error are read as one text.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Process:
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, negative for a signal, ``None`` while the program runs."""
+        """The exit status, negative for a signal, `None` while the program runs."""
         return self._popen.poll()
 
     @property
@@ -82,7 +82,7 @@ class Process:
             return "".join(self._lines)
 
     def wait_for_line(self, pattern: str, timeout: float = TIMEOUT, *, occurrences: int = 1) -> str:
-        """Return the first line in which ``pattern`` is found (or the second, third, …), also when it came earlier."""
+        """Return the first line in which `pattern` is found (or the second, third, …), also when it came earlier."""
         timeout = scaled(timeout)
         deadline = time.monotonic() + timeout
         with self._news:
@@ -112,7 +112,7 @@ class Process:
             status = self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
             raise self._failure("does not end", timeout) from None
-        self._reader.join(timeout=1)
+        self._reader.join(timeout=scaled(5))
         return status
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -120,7 +120,7 @@ class Process:
         self._popen.send_signal(number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 10.0) -> int:
-        """Return the exit status after a signal; what is left of the process group after ``timeout`` is killed."""
+        """Return the exit status after a signal; what is left of the process group after `timeout` is killed."""
         if self.running:
             self._popen.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -129,7 +129,7 @@ class Process:
             os.killpg(self._popen.pid, signal.SIGKILL)
         status = self._popen.wait()
         # A grandchild in another session may hold the pipe open; then what it writes later is of no interest.
-        self._reader.join(timeout=1)
+        self._reader.join(timeout=scaled(1))
         return status
 
     def kill(self) -> int:

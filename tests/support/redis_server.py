@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 OLDEST = 7
 
@@ -170,7 +170,7 @@ class RedisServer:
 class Sentinel(RedisServer):
     """A sentinel that watches masters, by the names of their services. It decides alone within a second.
 
-    `options` are those of its configuration.
+    That time is scaled: a server on a busy machine is not down. `options` are those of its configuration.
     """
 
     def __init__(self, masters: Mapping[str, RedisServer], quorum: int = 1, **options: Any) -> None:
@@ -180,8 +180,8 @@ class Sentinel(RedisServer):
         lines += [f"{name.replace('_', '-')} {value}" for name, value in options.items()]
         for service, master in masters.items():
             lines.append(f"sentinel monitor {service} 127.0.0.1 {master.port} {quorum}")
-            lines.append(f"sentinel down-after-milliseconds {service} 500")
-            lines.append(f"sentinel failover-timeout {service} 3000")
+            lines.append(f"sentinel down-after-milliseconds {service} {scaled(500):.0f}")
+            lines.append(f"sentinel failover-timeout {service} {scaled(3000):.0f}")
         self._file = Path(self._folder.name, "sentinel.conf")
         self._file.write_text("\n".join(lines) + "\n")
 
@@ -198,7 +198,7 @@ class Cluster:
     def __init__(self, masters: int = 3) -> None:
         options: dict[str, Any] = {
             "cluster_enabled": "yes",
-            "cluster_node_timeout": 1000,
+            "cluster_node_timeout": round(scaled(1000)),
             "cluster_require_full_coverage": "no",
         }
         self._buses = [free_port() for _ in range(masters)]

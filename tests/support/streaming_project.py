@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from tests.support.own_project import HOST, Project, own_project
 from tests.support.processes import Process
+from tests.support.waiting import scaled
 
 SETTINGS = """
 import os
@@ -201,7 +202,7 @@ class StreamingSite:
         self, method: str, path: str, body: object = None, **headers: str
     ) -> tuple[http.client.HTTPResponse, bytes]:
         """A response and its content."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=30)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=scaled(30))
         try:
             connection.request(method, path, body, headers)  # type: ignore[arg-type]  # iterables are sent in chunks
             response = connection.getresponse()
@@ -211,7 +212,7 @@ class StreamingSite:
 
     def connect(self, request: bytes = b"") -> socket.socket:
         """A connection on which `request` was sent."""
-        client = socket.create_connection((HOST, self.port), timeout=30)
+        client = socket.create_connection((HOST, self.port), timeout=scaled(30))
         client.sendall(request)
         return client
 

@@ -1,3 +1,5 @@
+"""The factor by which all deadlines of the tests are longer."""
+
 from __future__ import annotations
 
 import asyncio

@@ -11,6 +11,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.worker import loop
 from tests.layers.hosts import HostThread, folder
 from tests.worker.programs import redis, start
 
@@ -41,6 +42,12 @@ def _redis(request: pytest.FixtureRequest, stack: ExitStack) -> BaseChannelLayer
 
 
 _LAYERS = {"memory": _memory, "local": _local, "redis": _redis}
+
+
+@pytest.fixture
+def large_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers take as many messages at once as they may, even if the last one was slow by chance."""
+    monkeypatch.setattr(loop, "PUT_BACK_AFTER", 3600.0)
 
 
 @pytest.fixture

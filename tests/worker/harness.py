@@ -15,7 +15,7 @@ from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Heartbeat, Take
 from channels_classic.worker import Worker, WorkerGroup
-from tests.support.waiting import scaled
+from tests.support.waiting import eventually, scaled
 
 
 def make_worker(layer: BaseChannelLayer, routing: Any, **options: Any) -> Worker:
@@ -41,8 +41,15 @@ def running(*workers: Worker) -> Iterator[None]:
         for worker in workers:
             worker.stop()
         for thread in threads:
-            thread.join(10)
+            thread.join(scaled(10))
             assert not thread.is_alive(), "the worker did not stop"
+
+
+def warm_up(layer: BaseChannelLayer, seen: list[Any]) -> None:
+    """Let a worker consume its first message, which it takes alone."""
+    layer.send("test", {"n": -1})
+    eventually(lambda: seen)
+    seen.clear()
 
 
 class Inbox:

@@ -13,13 +13,14 @@ from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import scaled
 from tests.worker.harness import Inbox, drain, make_worker, running
 from tests.worker.programs import running_worker
 
 
 def test_a_message_that_grew_too_old_behind_another_is_not_started(layer: BaseChannelLayer) -> None:
     seen: list[int] = []
-    layer.planner.expiry = 0.5
+    layer.planner.expiry = scaled(0.5)
     go_on = threading.Event()
 
     def consumer(message: Message) -> None:
@@ -34,7 +35,7 @@ def test_a_message_that_grew_too_old_behind_another_is_not_started(layer: BaseCh
         inbox.wait(1)
         for number in range(3):
             inbox.post("test", {"n": number}, token=str(number), local=f"client{number}")
-        time.sleep(1)
+        time.sleep(scaled(0.6))
         go_on.set()
         inbox.wait(4, timeout=10)
     assert seen == [-1, 0]
@@ -68,7 +69,7 @@ def test_a_worker_that_was_stopped_starts_nothing_that_has_expired(own_redis: Re
 
 def test_a_coroutine_that_waits_for_its_turn_too_long_is_not_started(memory: BaseChannelLayer) -> None:
     seen: list[int] = []
-    memory.planner.expiry = 0.5
+    memory.planner.expiry = scaled(0.5)
     go_on = threading.Event()
 
     async def consumer(message: Message) -> None:
@@ -84,7 +85,7 @@ def test_a_coroutine_that_waits_for_its_turn_too_long_is_not_started(memory: Bas
     with running(worker):
         for number in range(2):
             inbox.post("test", {"n": number}, token=str(number), local=f"client{number}")
-        time.sleep(1)
+        time.sleep(scaled(0.6))
         go_on.set()
         inbox.wait(2)
     assert seen == [0]

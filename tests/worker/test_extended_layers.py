@@ -28,13 +28,17 @@ class Metered:
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.calls: Counter[str] = Counter()
+        self.receiving = 0
+        """The number of threads that wait in `receive`."""
 
     def send(self, channel: str, message: dict[str, Any]) -> None:
         self.calls[f"send {channel.partition('!')[0].partition('.')[0]}"] += 1
         super().send(channel, {**message, "metered": True})  # type: ignore[misc]
 
     def receive(self, channels: Sequence[str], block: bool = False) -> Any:
+        self.receiving += 1
         channel, message = super().receive(channels, block)  # type: ignore[misc]
+        self.receiving -= 1
         self.calls["receive"] += channel is not None
         return channel, message
 
@@ -117,7 +121,7 @@ def test_messages_are_received_by_the_override_alone_while_one_waits_for_its_lim
     group = make_group(layer, {"slow": slow, "quick": quick}, 2)
     group.limits = {"slow": 1}
     with running(group):
-        time.sleep(0.3)  # both threads wait for messages of both channels
+        eventually(lambda: layer.receiving == 2)
         for _ in range(2):
             layer.send("slow", {})
         eventually(lambda: layer.calls["receive"] == 2)
@@ -142,7 +146,7 @@ def test_a_message_that_waits_for_its_limit_when_the_worker_stops_is_consumed(la
     group.limits = {"slow": 1}
     timer = threading.Timer(0.5, release.set)
     with running(group):
-        time.sleep(0.3)  # both threads wait for messages
+        eventually(lambda: layer.receiving == 2)
         for number in range(2):
             layer.send("slow", {"n": number})
         eventually(lambda: layer.calls["receive"] == 2)

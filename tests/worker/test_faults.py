@@ -14,13 +14,11 @@ from channels_classic.exceptions import ConsumeLater, LayerUnavailable, StepRefu
 from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
-from channels_classic.layers.planner import Delivery, Outgoing, Report
-from channels_classic.layers.results import Item
+from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Connection, Lookup, Push, PutBack, Step, Take
 from channels_classic.message import Message, pending_message_store
 from channels_classic.worker import async_runner, connection, loop, outstanding
-from channels_classic.worker.result import ConsumerResult
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 from tests.worker.harness import Inbox, drain, make_worker, running
 
 AWAY = LayerUnavailable("the test", "it was told to be away", "Wait")
@@ -90,8 +88,8 @@ def layer() -> FaultyLayer:
 @pytest.fixture(autouse=True)
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_BACKOFF", (0.01, 0.05))
-    monkeypatch.setattr(outstanding, "RETRY_TIME", 0.3)
-    monkeypatch.setattr(pending_message_store, "retry_time", 0.2)
+    monkeypatch.setattr(outstanding, "RETRY_TIME", scaled(0.3))
+    monkeypatch.setattr(pending_message_store, "retry_time", scaled(0.2))
 
 
 def answer(message: Message) -> None:
@@ -155,7 +153,7 @@ def test_a_report_arrives_when_the_layer_accepts_it_again(
     monkeypatch.setattr(async_runner, "_REPEAT_AFTER", 0.1)
     inbox = Inbox(layer)
     inbox.post("test", {"n": 1})
-    for _ in range(8):  # more often than in `RETRY_TIME`
+    for _ in range(10):  # more often than in `RETRY_TIME`
         layer.fail(Push, REFUSED, inbox.name)
     with running(make_worker(layer, {"test": consumer})):
         assert inbox.wait(1) == [("client", Outcome.CONSUMED)]
@@ -171,19 +169,6 @@ def test_of_a_reply_that_is_given_up_the_report_arrives(layer: FaultyLayer) -> N
     assert layer.losses.as_dict() == {"full": 1}
 
 
-@pytest.mark.parametrize("others", [["plain"], ["box!other"], ["room"]])
-def test_a_report_travels_with_the_reply_unless_something_else_was_sent_behind_it(others: list[str]) -> None:
-    sends = [Outgoing(name, {}, group=name == "room") for name in (*others, "box!me")]
-    delivery = Delivery("test", {"reply_channel": "box!me"}, "7", Item(b"", None))
-    report = Report("box!me", "7", Outcome.CONSUMED)
-    assert ConsumerResult(delivery, "box!me", Outcome.CONSUMED, sends).reports() == []
-    assert [send.report for send in sends] == [None, report]
-    sends = [Outgoing(send.name, {}, send.group) for send in reversed(sends)]
-    assert ConsumerResult(delivery, "box!me", Outcome.CONSUMED, sends).reports() == [report]
-    running_report = Report("box!me", "7", Outcome.RUNNING)
-    assert [send.report for send in sends] == [running_report, None], "only by which the reply is recognised"
-
-
 def test_a_take_that_is_refused_is_tried_again(layer: FaultyLayer, caplog: pytest.LogCaptureFixture) -> None:
     layer.fail(Take, REFUSED, "test")
     inbox = Inbox(layer)
@@ -191,10 +176,6 @@ def test_a_take_that_is_refused_is_tried_again(layer: FaultyLayer, caplog: pytes
     with running(make_worker(layer, {"test": answer})):
         inbox.wait(2)
     assert "Cannot take messages" in caplog.text
-
-
-WARM = 10
-"""Fast messages, after which a worker takes several at once."""
 
 
 def put_back_behind_a_slow_consumer(layer: FaultyLayer, errors: Sequence[Exception]) -> list[Outcome]:
@@ -209,27 +190,26 @@ def put_back_behind_a_slow_consumer(layer: FaultyLayer, errors: Sequence[Excepti
     for error in errors:
         layer.fail(PutBack, error)
     with running(make_worker(layer, {"test": consumer})):
-        for number in range(WARM):  # one that is slow by chance must not make the next take a small one
-            inbox.post("test", {"n": -1}, local=f"warm{number}")
-        inbox.wait(WARM)
+        inbox.post("test", {"n": -1}, local="warm")
+        inbox.wait(1)
         message = {"reply_channel": inbox.client()}
         sends = [Outgoing("test", {**message, "n": number}, token=str(number)) for number in range(4)]
         layer.run(layer.planner.pushes(sends, {}))
         eventually(lambda: not layer.faults)
         release.set()
-        inbox.wait(WARM + 4)
-    return inbox.reports()[WARM:]
+        inbox.wait(5)
+    return inbox.reports()[1:]
 
 
 def test_messages_that_the_layer_refuses_to_take_back_stay_with_the_worker(
-    layer: FaultyLayer, caplog: pytest.LogCaptureFixture
+    layer: FaultyLayer, large_batches: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert put_back_behind_a_slow_consumer(layer, [REFUSED] * 3) == [Outcome.CONSUMED] * 4
     assert layer.losses.as_dict() == {}
     assert "3 stay with this worker, 0 are lost" in caplog.text
 
 
-def test_messages_that_may_have_been_put_back_are_counted_and_reported(layer: FaultyLayer) -> None:
+def test_messages_that_may_have_been_put_back_are_counted_and_reported(layer: FaultyLayer, large_batches: None) -> None:
     assert put_back_behind_a_slow_consumer(layer, [AWAY] * 3) == [Outcome.DROPPED] * 3 + [Outcome.CONSUMED]
     assert layer.losses.as_dict() == {"broker": 3}
 

@@ -196,7 +196,7 @@ def test_a_socket_goes_on_at_once_when_the_worker_that_had_its_frame_is_killed(
                 await socket.send("0")
                 for answer in ("started", "done"):
                     assert await asyncio.wait_for(socket.recv(), TIMEOUT) == answer
-            assert "died holding 1 message(s): 1 of websocket.receive" in workers.output
+            await line(workers, r"died holding 1 message\(s\): 1 of websocket\.receive")
 
     with make_site() as site, site.layer() as layer:
         asyncio.run(scenario(site))

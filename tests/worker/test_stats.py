@@ -19,7 +19,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
 from channels_classic.worker import attempt, stats
 from channels_classic.worker.stats import ConsumerStats, Stats, report
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 from tests.worker.harness import Inbox, drain, make_group, make_worker, running
 from tests.worker.programs import TIMEOUT, Start
 
@@ -92,16 +92,16 @@ def test_a_worker_counts_what_it_does(memory: ChannelLayer, caplog: pytest.LogCa
 def test_a_consumer_that_holds_messages_for_long_is_named_once(
     memory: ChannelLayer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "SLOW", 0.05)
+    monkeypatch.setattr(attempt, "SLOW", scaled(0.3))
 
     def holds(message: Message) -> None:
         assert message.reply_channel is not None
         message.reply_channel.send({})
-        time.sleep(0.1)
+        time.sleep(scaled(0.35))
 
     def computes(message: Message) -> None:
         assert message.reply_channel is not None
-        time.sleep(0.1)
+        time.sleep(scaled(0.35))
         message.reply_channel.send({})
 
     inbox = Inbox(memory)
@@ -110,7 +110,7 @@ def test_a_consumer_that_holds_messages_for_long_is_named_once(
             inbox.post(channel, {})
         inbox.wait(6)
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert re.search(r"holds of holds held 1 message\(s\) for (?!0\.0)\d\.\d s", warning)
+    assert re.search(r"holds of holds held 1 message\(s\) for (?!0\.0)\d+\.\d s", warning)
     assert "immediately=True" in warning
 
 

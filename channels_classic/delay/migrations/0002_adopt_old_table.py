@@ -1,6 +1,6 @@
 """Messages that Channels 1.x left in its table move to ours, and that table goes.
 
-Channels 1.x called its app ``channels.delay``; Django allows no dots there any more, so the table cannot be kept.
+Channels 1.x called its app `channels.delay`; Django allows no dots there any more, so the table cannot be kept.
 """
 
 from __future__ import annotations

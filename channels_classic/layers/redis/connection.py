@@ -30,8 +30,8 @@ READ = 64 * 1024
 class RedisConnection:
     """A `Connection` to one shard, for one thread."""
 
-    def __init__(self, connector: Connector, shard: CommandBuilder, losses: Losses) -> None:
-        self._protocol = RedisProtocol(connector, shard, losses)
+    def __init__(self, connector: Connector, builder: CommandBuilder, losses: Losses) -> None:
+        self._protocol = RedisProtocol(connector, builder, losses)
         self._connector = connector
         self._raw = connector.open()
         self._unread: deque[tuple[Step | None, int]] = deque()
@@ -64,12 +64,12 @@ class RedisConnection:
         self._blocked = self._blocked or blocking  # before `_woken` is read: `wake` looks at them the other way round
         if blocking and self._woken:
             steps = [replace(step, timeout=0.0) if isinstance(step, Take) else step for step in steps]
-        due = self._protocol.due()
+        pending = self._protocol.pending_commands()
         commands, counts = self._protocol.commands(steps)
-        if due:
-            self._unread.append((None, len(due)))
+        if pending:
+            self._unread.append((None, len(pending)))
         self._unread.extend(zip(steps, counts, strict=True))
-        self._raw._sock.sendall(packed([*due, *commands]))
+        self._raw._sock.sendall(packed([*pending, *commands]))
 
     def read(self) -> Any:
         return self._guard(self._read)

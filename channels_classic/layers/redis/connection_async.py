@@ -76,8 +76,14 @@ class _CommandStream(asyncio.Protocol):
             self._answered.set_result(replies)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Fail the replies that are outstanding: one side ended the connection."""
+        """Fail the replies that are outstanding: one side ended the connection.
+
+        A server that has too many clients says so, whatever it was asked, before it does.
+        """
         self._lost = True
+        reason = next(iter(self._replies), None)
+        if isinstance(reason, redis.ResponseError) and len(self._replies) == 1:
+            error = reason
         self._fail(error or redis.ConnectionError("it closed the connection"))
 
     def _late(self, timeout: float) -> None:
@@ -91,8 +97,8 @@ class _CommandStream(asyncio.Protocol):
 class AsyncRedisConnection:
     """An `AsyncConnection` to one shard."""
 
-    def __init__(self, connector: Connector, shard: CommandBuilder, losses: Losses) -> None:
-        self._protocol = RedisProtocol(connector, shard, losses)
+    def __init__(self, connector: Connector, builder: CommandBuilder, losses: Losses) -> None:
+        self._protocol = RedisProtocol(connector, builder, losses)
         self._connector = connector
         self._raw: Any = None
         self._control: Any = None
@@ -128,12 +134,12 @@ class AsyncRedisConnection:
                 return await self._fail(error)
 
     async def _run(self, steps: Sequence[Step]) -> list[Any]:
-        due = self._protocol.due()
+        pending = self._protocol.pending_commands()
         commands, counts = self._protocol.commands(steps)
         blocks = sum(step.timeout for step in steps if isinstance(step, Take))
-        replies = await self._stream.ask([*due, *commands], self._connector.reply_timeout + blocks)
-        self._protocol.settle(replies[: len(due)])
-        results, end = [], len(due)
+        replies = await self._stream.ask([*pending, *commands], self._connector.reply_timeout + blocks)
+        self._protocol.settle(replies[: len(pending)])
+        results, end = [], len(pending)
         for step, count in zip(steps, counts, strict=True):
             begin, end = end, end + count
             if self._protocol.needs_time(step, replies[begin:end]):
@@ -162,12 +168,22 @@ class AsyncRedisConnection:
         except BaseException as error:
             control, self._control = self._control, None
             if control is not None:
-                await control.disconnect(nowait=True)
+                await _end(control)
             if isinstance(error, (*LOST, redis.ResponseError)):
                 raise self._connector.unavailable(error) from error
             raise
 
     async def close(self) -> None:
-        await self._raw.disconnect(nowait=True)
+        await _end(self._raw)
         if self._control is not None:
-            await self._control.disconnect(nowait=True)
+            await _end(self._control)
+
+
+async def _end(raw: Any) -> None:
+    """Close a connection of redis-py at once.
+
+    It would otherwise stay open until the server has read what was written to it and, with TLS, has ended its side.
+    """
+    if raw._writer is not None:
+        raw._writer.transport.abort()
+    await raw.disconnect(nowait=True)

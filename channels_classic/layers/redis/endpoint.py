@@ -12,9 +12,9 @@ from channels_classic.layers.redis.connector import Connector
 class RedisEndpoint:
     """One shard on one server."""
 
-    def __init__(self, connector: Connector, shard: CommandBuilder, losses: Losses) -> None:
+    def __init__(self, connector: Connector, builder: CommandBuilder, losses: Losses) -> None:
         self._connector = connector
-        self._shard = shard
+        self._builder = builder
         self._losses = losses
 
     @property
@@ -24,10 +24,10 @@ class RedisEndpoint:
 
     def open(self) -> RedisConnection:
         """Return a connection. Raise `LayerUnavailable`."""
-        return RedisConnection(self._connector, self._shard, self._losses)
+        return RedisConnection(self._connector, self._builder, self._losses)
 
     async def open_async(self) -> AsyncRedisConnection:
         """Return a connection. Raise `LayerUnavailable`."""
-        connection = AsyncRedisConnection(self._connector, self._shard, self._losses)
+        connection = AsyncRedisConnection(self._connector, self._builder, self._losses)
         await connection.register()
         return connection

@@ -87,7 +87,7 @@ def inspect_servers(layer: RedisChannelLayer) -> list[Inspection]:
     return [_inspect(layer, connector, layer._shard(tag)) for connector, tag in connectors]
 
 
-def _inspect(layer: RedisChannelLayer, connector: Connector, shard: CommandBuilder) -> Inspection:
+def _inspect(layer: RedisChannelLayer, connector: Connector, builder: CommandBuilder) -> Inspection:
     found = Inspection(f"Redis {connector.where}")
     try:
         server = _Server(connector)
@@ -99,9 +99,9 @@ def _inspect(layer: RedisChannelLayer, connector: Connector, shard: CommandBuild
         return found
     try:
         _look_at(server, found, bool(connector.questions))
-        found.findings += _forbidden(found.where, server, shard.keys, connector.questions)
+        found.findings += _forbidden(found.where, server, builder.keys, connector.questions)
         if not any(finding.problem in _HOPELESS for finding in found.findings):
-            found.findings += _round_trip(found, RedisEndpoint(connector, shard, layer.losses))
+            found.findings += _round_trip(found, RedisEndpoint(connector, builder, layer.losses))
     except (*LOST, redis.RedisError) as error:
         found.findings.append(_failure(found.where, error))
     finally:

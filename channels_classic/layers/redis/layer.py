@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from channels_classic._fork import renew_after_fork
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
-from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.redis.cipher import make_cipher
 from channels_classic.layers.redis.commands import CommandBuilder
 from channels_classic.layers.redis.connector import Connector, check_options

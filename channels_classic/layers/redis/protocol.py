@@ -60,19 +60,6 @@ ROLE: Command = ("INFO", "replication")
 
 _FOREIGN_DATA = "Find out which other program writes keys that begin with the `prefix` of this layer."
 
-
-def _first_error(replies: Sequence[Any]) -> redis.ResponseError | None:
-    return next((reply for reply in replies if isinstance(reply, redis.ResponseError)), None)
-
-
-def _without_odd_quotas(replies: Sequence[Any]) -> Sequence[Any]:
-    """Return the replies to a take without errors of quotas that something else has written: there are none then."""
-    return [
-        None if index > 1 and isinstance(reply, redis.ResponseError) and str(reply).startswith("WRONGTYPE") else reply
-        for index, reply in enumerate(replies)
-    ]
-
-
 LOAD: list[Command] = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
 
 
@@ -95,10 +82,10 @@ class RedisProtocol:
     """The commands to send on one connection, and the meaning of the replies. No I/O; the clock is given."""
 
     def __init__(
-        self, connector: Connector, shard: CommandBuilder, losses: Losses, clock: Callable[[], float] = time.monotonic
+        self, connector: Connector, builder: CommandBuilder, losses: Losses, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.connector = connector
-        self.shard = shard
+        self.builder = builder
         self.losses = losses
         self.misplaced = False
         """True once the server answered that it is not the master, or handed out messages without their context.
@@ -113,7 +100,7 @@ class RedisProtocol:
         self._scripts_lost = False
         self._owed: list[Command] = []
         self._awaited: deque[tuple[list[Command], list[Count]]] = deque()
-        """The commands that were due and sent, until their replies come, and the losses that the last one reports."""
+        """The pending commands that were sent, until their replies come, and the losses that the last one reports."""
         self._asked: list[str] = []
         """The queues whose types must be asked before the next steps, since one of them is not a list."""
         self._odd_until: dict[str, float] = {}
@@ -126,7 +113,7 @@ class RedisProtocol:
 
         The commands that follow a take are among them: what a user without permission for them takes would be lost.
         """
-        return [*INTRODUCTION, *self.connector.questions, *LOAD, TIME, ("HGET", self.shard.keys.epoch, "number")]
+        return [*INTRODUCTION, *self.connector.questions, *LOAD, TIME, ("HGET", self.builder.keys.epoch, "number")]
 
     def handshake(self, replies: Sequence[Any]) -> Command:
         """Return the command that registers the connection. Raise `LayerUnavailable` for a server that is too old."""
@@ -144,19 +131,19 @@ class RedisProtocol:
 
         Then `proven` is the next command, and its reply is that to the registration.
         """
-        return Former(reply[2].decode(), reply[3].decode()) if len(reply) > 2 else None
+        return Former(reply[2].decode(), reply[3].decode()) if len(reply) > 3 else None
 
     def proven(self, proof: str) -> Command:
         """Return the command that registers the connection with what came of looking for a proof."""
         return self._register(proof)
 
     def _register(self, proof: str) -> Command:
-        return self.shard.register(*self._place, self.connector.epoch, proof)
+        return self.builder.register(*self._place, *self.connector.epoch, proof)
 
     def registered(self, reply: Sequence[Any]) -> None:
         """Take note of the reply to the registration."""
         self._epoch, self._lineage = int(reply[0]), reply[1]
-        self.connector.epoch = max(self.connector.epoch, self._epoch)
+        self.connector.epoch = max(self.connector.epoch, (self._epoch, int(reply[2])))
         self._answered_at = self._clock()
         self._unregistered = False
 
@@ -165,20 +152,20 @@ class RedisProtocol:
         """The command that registers the connection again: by then the data has gone back."""
         return self._register(UNPROVEN)
 
-    def due(self) -> list[Command]:
+    def pending_commands(self) -> list[Command]:
         """Return what must go before the next steps; `settle` takes the replies."""
-        due = [*(LOAD if self._scripts_lost else []), *([self._registration] if self._unregistered else [])]
-        due += [("TYPE", self.shard.keys.queue(queue)) for queue in self._asked]
+        pending = [*(LOAD if self._scripts_lost else []), *([self._registration] if self._unregistered else [])]
+        pending += [("TYPE", self.builder.keys.queue(queue)) for queue in self._asked]
         self._asked = []
         counts = self.losses.unreported()
-        due += [*self._owed, *self.shard.record_losses(counts)]
+        pending += [*self._owed, *self.builder.record_losses(counts)]
         self._scripts_lost, self._owed = False, []
-        if due:
-            self._awaited.append((due, counts))
-        return due
+        if pending:
+            self._awaited.append((pending, counts))
+        return pending
 
     def settle(self, replies: Sequence[Any]) -> None:
-        """Take note of the replies to what was due.
+        """Take note of the replies to the pending commands.
 
         A registration that the server refuses is sent again before the next steps, on another connection if that is
         possible; until then everything taken counts as old. Losses that it did not record are reported again, by
@@ -205,7 +192,7 @@ class RedisProtocol:
 
     def commands(self, steps: Sequence[Step]) -> tuple[list[Command], list[int]]:
         """Return the commands for `steps`, and how many of them each step has."""
-        by_step = [self.shard.commands(self._without_odd_queues(step)) for step in steps]
+        by_step = [self.builder.commands(self._without_odd_queues(step)) for step in steps]
         self._written_at = self._clock()
         if self._written_at - self._answered_at > ROLE_CHECK_AFTER:
             for step, commands in zip(steps, by_step, strict=True):
@@ -250,14 +237,14 @@ class RedisProtocol:
                 # which epoch it is now.
                 epoch += 1
                 self._unregistered = True
-        quota_release = self.shard.quota_release(step, replies)
+        quota_release = self.builder.quota_release(step, replies)
         if quota_release:
             self._owed.append(quota_release)
-        return result_of(step, replies, epoch, self.shard.cipher)
+        return result_of(step, replies, epoch, self.builder.cipher)
 
     def _converted(self, step: Step, replies: Sequence[Any]) -> Any:
         try:
-            return result_of(step, replies, self._epoch, self.shard.cipher)
+            return result_of(step, replies, self._epoch, self.builder.cipher)
         except (ValueError, LookupError, TypeError, OverflowError, struct.error) as error:
             return StepRefused(f"Redis {self.connector.where}", f"its data cannot be read ({error!r})", _FOREIGN_DATA)
 
@@ -266,7 +253,7 @@ class RedisProtocol:
         logger.warning("Messages that were handed out are lost: %s", self._refusal(error))
         self._unregistered = self.misplaced = True
         no_context = [None] * sum(queue.endswith("!") for queue in step.queues)
-        return result_of(step, [taken, (0, 0), *no_context], self._epoch + 1, self.shard.cipher)
+        return result_of(step, [taken, (0, 0), *no_context], self._epoch + 1, self.builder.cipher)
 
     def _data_went_back(self, role: bytes) -> bool:
         """Return whether the server may hold data of another one since this connection was registered."""
@@ -292,7 +279,7 @@ class RedisProtocol:
 
         A take from several queues finds out which of them it is, and leaves it out for a while: the others are fine.
         """
-        keys = self.shard.keys_of(step)
+        keys = self.builder.keys_of(step)
         if isinstance(step, Take) and len(step.queues) > 1:
             self._asked = list(step.queues)
         return StepRefused(
@@ -311,3 +298,15 @@ class RedisProtocol:
             if isinstance(reply, redis.ResponseError) and not str(reply).startswith("WRONGTYPE"):
                 raise self.connector.unavailable(reply)
         return replies
+
+
+def _first_error(replies: Sequence[Any]) -> redis.ResponseError | None:
+    return next((reply for reply in replies if isinstance(reply, redis.ResponseError)), None)
+
+
+def _without_odd_quotas(replies: Sequence[Any]) -> Sequence[Any]:
+    """Return the replies to a take without errors of quotas that something else has written: there are none then."""
+    return [
+        None if index > 1 and isinstance(reply, redis.ResponseError) and str(reply).startswith("WRONGTYPE") else reply
+        for index, reply in enumerate(replies)
+    ]

@@ -118,7 +118,7 @@ def _statuses(step: Push, replies: Sequence[Any], cipher: Cipher) -> list[Status
 
 
 def _change(step: Join | JoinAs | Leave, replies: Sequence[Any], cipher: Cipher) -> Change:
-    return Change(*replies[0]) if step.inbox else Change(0, 0)
+    return Change(*replies[0]) if step.inbox else Change(0, replies[0] or 0)
 
 
 def _audience(step: Lookup, replies: Sequence[Any], cipher: Cipher) -> Audience:

@@ -138,6 +138,18 @@ def _put_back(step: PutBack) -> list[ShardRequest]:
     return [ShardRequest(shard, PutBack(step.queue, items)) for shard, items in by_shard.items()]
 
 
+def decide(requests: Sequence[ShardRequest]) -> tuple[ShardRequest, list[ShardRequest]]:
+    """Return which of the takes that waited at several shards gives the result, and those that go back.
+
+    It is one with entries, if there is any. Shards that are down do not count while others are up.
+    """
+    found = [request for request in requests if isinstance(request.result, Taken)]
+    if found:
+        first, *others = sorted(found, key=lambda request: not request.result.items)
+        return first, others
+    return next((request for request in requests if request.result is None), requests[0]), []
+
+
 def marked(request: ShardRequest) -> Any:
     """Return the result of a take, with the shard in each item: an item can only be put back where it came from."""
     taken, shard = request.result, request.shard

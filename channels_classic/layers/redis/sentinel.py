@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import redis
 from redis.backoff import NoBackoff
 
+from channels_classic._fork import renew_after_fork
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
-from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.redis.connector import Connector, check_options
 from channels_classic.layers.redis.hosts import Host, parse_sentinels
 from channels_classic.layers.redis.layer import RedisChannelLayer

@@ -18,7 +18,7 @@ from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.pool import UNBLOCK_INTERVAL, refused_for_now
 from channels_classic.layers.redis.connector import REPLY_TIMEOUT
-from channels_classic.layers.redis.routes import Routes, ShardRequest, marked, merge
+from channels_classic.layers.redis.routes import Routes, ShardRequest, decide, marked, merge
 from channels_classic.layers.redis.shards import ShardConnection, Shards
 from channels_classic.layers.results import Taken
 from channels_classic.layers.steps import PutBack, Step, Take
@@ -204,14 +204,10 @@ class ShardedConnection:
         self._wait_for_one(requests)
         for request in requests:
             self._end(request)
-        found = [request for request in requests if isinstance(request.result, Taken)]
-        if not found:
-            # Shards that are down do not count while others are up.
-            return next((None for request in requests if request.result is None), requests[0].result)
-        found.sort(key=lambda request: not request.result.items)
-        for request in found[1:]:
+        first, others = decide(requests)
+        for request in others:
             self._return(request.shard, request.result)
-        return marked(found[0])
+        return marked(first)
 
     def _wait_for_one(self, requests: Sequence[ShardRequest]) -> None:
         """Wait until one has an answer or breaks; not for long while a shard is down, as it may be back soon."""

@@ -11,7 +11,7 @@ from typing import Any
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.pool import UNBLOCK_INTERVAL, refused_for_now
-from channels_classic.layers.redis.routes import Routes, ShardRequest, marked, merge
+from channels_classic.layers.redis.routes import Routes, ShardRequest, decide, marked, merge
 from channels_classic.layers.redis.sharded import INCOMPLETE
 from channels_classic.layers.redis.shards import Shards
 from channels_classic.layers.results import Taken
@@ -167,13 +167,9 @@ class AsyncShardedConnection:
                 work.cancel()
             await asyncio.wait(works, timeout=1)
             raise
-        found = [request for request in requests if isinstance(request.result, Taken)]
-        if not found:
-            # Shards that are down do not count while others are up.
-            return next((None for request in requests if request.result is None), requests[0].result)
-        found.sort(key=lambda request: not request.result.items)
-        await self._give_back([(request.shard, request.result) for request in found[1:]])
-        return marked(found[0])
+        first, others = decide(requests)
+        await self._give_back([(request.shard, request.result) for request in others])
+        return marked(first)
 
     @staticmethod
     async def _first_answer(works: dict[asyncio.Task[None], ShardRequest]) -> None:

@@ -11,9 +11,9 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
+from channels_classic._fork import renew_after_fork
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers import rng
-from channels_classic.layers.fork import renew_after_fork
 from channels_classic.layers.steps import AsyncConnection, Connection
 
 logger = logging.getLogger("channels_classic.layers")

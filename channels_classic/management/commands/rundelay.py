@@ -1,4 +1,4 @@
-"""`manage.py rundelay`: the delay server, which stores the messages of ``asgi.delay`` and sends each at its time."""
+"""`manage.py rundelay`: the delay server, which stores the messages of `asgi.delay` and sends each at its time."""
 
 from __future__ import annotations
 

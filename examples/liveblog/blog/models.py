@@ -30,7 +30,7 @@ class Blog(models.Model):
         return Group(f"blog-{self.pk}", keep=100, seconds=3600)
 
     def tell(self, **news: object) -> None:
-        """Send news to all readers, once the change is committed. ``blog.js`` says what it does with each name."""
+        """Send news to all readers, once the change is committed. `blog.js` says what it does with each name."""
         self.readers.send({"text": json.dumps(news)}, on_commit=True)
 
 

@@ -1,6 +1,6 @@
-"""Settings of the live blog: an ordinary Django project plus ``CHANNEL_LAYERS``.
+"""Settings of the live blog: an ordinary Django project plus `CHANNEL_LAYERS`.
 
-Made for a demonstration on one's own machine: the key is public and ``DEBUG`` is on.
+Made for a demonstration on one's own machine: the key is public and `DEBUG` is on.
 """
 
 from __future__ import annotations

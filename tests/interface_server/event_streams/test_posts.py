@@ -12,7 +12,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from tests.interface_server.event_streams.test_stream import CONNECT, DISCONNECT, RECEIVE, opened
 from tests.interface_server.live import Live, live
 from tests.support.event_source import EventSource
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_message_sends_none(server: Live
 
 
 def test_a_refused_message_is_read_so_that_its_answer_is(server: Live) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=scaled(10))
     connection.request("POST", "/", b"x" * 300_000, {"Event-Stream-Token": "none"})
     assert connection.getresponse().status == 403
     connection.close()

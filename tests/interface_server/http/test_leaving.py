@@ -15,7 +15,7 @@ from channels_classic.interface_server.http.body import CHUNK
 from channels_classic.layers.inmemory import ChannelLayer
 from tests.interface_server.live import Live, live
 from tests.interface_server.server.test_limits import HEAD
-from tests.support.waiting import eventually, eventually_async
+from tests.support.waiting import eventually, eventually_async, scaled
 
 SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b"", "http_version": "1.1"}
 
@@ -214,7 +214,7 @@ def test_a_stop_does_not_wait_for_bodies_that_are_kept(monkeypatch: pytest.Monke
         await request
         started = asyncio.get_running_loop().time()
         await application.stop()
-        assert asyncio.get_running_loop().time() - started < 3
+        assert asyncio.get_running_loop().time() - started < scaled(3)
 
     run(test)
 

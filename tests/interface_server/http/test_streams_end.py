@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.streaming_project import StreamingSite, streaming_site
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 
 @pytest.fixture(scope="module", params=["local", "redis"])
@@ -60,9 +60,7 @@ def test_a_stream_is_closed_within_a_second_after_its_client_left(site: Streamin
     before = count(site, f"{name} is closed")
     with site.request(f"/{path}") as client:
         begun(client)
-    left = time.monotonic()
-    eventually(lambda: count(site, f"{name} is closed") > before)
-    assert time.monotonic() - left < 1.0
+    eventually(lambda: count(site, f"{name} is closed") > before, timeout=1)
     assert site.get() == (200, "a page")
 
 
@@ -78,10 +76,9 @@ def test_an_async_stream_is_sent_part_by_part(site: StreamingSite) -> None:
         first = begun(client)
         while b"tick 0" not in first:
             first += client.recv(65536)
-        began = time.monotonic()
+        assert b"tick 2" not in first  # it comes a second later
         while b"tick 2" not in first:
             first += client.recv(65536)
-        assert time.monotonic() - began > 0.5
 
 
 @pytest.mark.parametrize(
@@ -93,7 +90,7 @@ def test_head_never_runs_the_generator_and_holds_no_worker(site: StreamingSite, 
     _, content = site.ask("HEAD", path)
     assert content == b""
     assert site.get() == (200, "a page")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < scaled(5)
     assert count(site, "begins") == before
 
 
@@ -131,7 +128,7 @@ def test_slow_readers_hold_no_worker(site: StreamingSite) -> None:
             stack.enter_context(site.request(path))
         started = time.monotonic()
         assert site.get() == (200, "a page")
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < scaled(5)
 
 
 def test_a_slow_reader_gets_everything_in_the_end(site: StreamingSite) -> None:
@@ -173,7 +170,7 @@ def test_sigterm_ends_a_stream_and_its_worker(path: str) -> None:
         worker = site.workers[0]
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(10) == 0, worker.output
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < scaled(5)
         assert "is closed" in worker.output
         assert "Traceback" not in worker.output
 

@@ -23,7 +23,7 @@ from channels_classic.layers.steps import AsyncConnection, Entry, Flush, Join, L
 from tests.interface_server.live import TIMEOUT, Live, live
 from tests.support.client import FakeClient
 from tests.support.redis_server import RedisServer
-from tests.support.waiting import eventually, eventually_async
+from tests.support.waiting import eventually, eventually_async, scaled
 
 LOST, BACK = "Sockets stay open", "The channel layer is back"
 
@@ -73,7 +73,7 @@ def test_without_a_layer_http_gets_503_and_handshakes_wait_for_it(
     own_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     layer = RedisChannelLayer(hosts=[own_redis.url])
-    with live(layer, websocket_connect_timeout=0.5) as server:
+    with live(layer, websocket_connect_timeout=scaled(1.0)) as server:
         own_redis.stop()
         eventually(lambda: LOST in caplog.text, TIMEOUT)  # a request before that would be lost with the server
         eventually(lambda: is_away(server))

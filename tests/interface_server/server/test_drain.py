@@ -140,16 +140,16 @@ def test_a_schedule_is_shortened_when_nobody_serves_those_that_wait() -> None:
 
 def test_a_schedule_whose_clients_all_come_back_is_soon_carried_out_as_planned() -> None:
     pace = Pace()
-    postponed = sum(pace.turn(turn * 0.05, 0.05, is_behind=False) for turn in range(600))
+    postponed = sum(pace.turn(0.05, is_behind=False) for _ in range(600))
     assert 1.0 < postponed < 2.5
 
 
 def test_a_pace_is_halved_once_for_all_clients_that_were_closed_at_it() -> None:
     pace = Pace()
-    for turn in range(200):
-        pace.turn(turn * 0.05, 0.05, is_behind=False)
-    assert [pace.turn(10.0 + turn * 0.05, 0.05, is_behind=True) for turn in range(25)] == [0.05] * 25
-    assert pace.turn(11.25, 0.05, is_behind=False) == pytest.approx(0.05 * (1 - 0.51))
+    for _ in range(200):
+        pace.turn(0.05, is_behind=False)
+    assert [pace.turn(0.05, is_behind=True) for _ in range(25)] == [0.05] * 25
+    assert pace.turn(0.05, is_behind=False) == pytest.approx(0.05 * (1 - 0.51))
 
 
 @pytest.mark.parametrize(("sockets", "seconds", "cost"), [(5000, 30.0, 0.02), (200, 2.0, 0.05), (600, 60.0, 0.2)])
@@ -161,7 +161,7 @@ def test_clients_come_back_no_faster_than_workers_accept_them(sockets: int, seco
     for turn in range(round(MAX_SLOWDOWN * seconds / 0.05)):
         now = turn * 0.05
         waiting = max(0.0, free_at - now) / cost
-        schedule.postpone(pace.turn(now, 0.05, is_behind=waiting > MOST_WAITING))
+        schedule.postpone(pace.turn(0.05, is_behind=waiting > MOST_WAITING))
         back += [now + turns.uniform(1, 1.5) for _ in schedule.due(now, always)]
         for come in sorted(when for when in back if when <= now):
             back.remove(come)

@@ -21,7 +21,7 @@ UPLOAD = b"POST / HTTP/1.1\r\nHost: testserver\r\nContent-Length: 100\r\n\r\nbeg
 @pytest.fixture(scope="module")
 def server() -> Iterator[Live]:
     with pytest.MonkeyPatch.context() as patch, live() as server:
-        patch.setattr(half_close, "INTERVAL", 0.2)
+        patch.setattr(half_close, "INTERVAL", scaled(0.4))
         yield server
 
 
@@ -62,10 +62,10 @@ def test_it_gets_a_response_in_parts_to_the_end(server: Live) -> None:
     assert delivery.reply_channel is not None
     server.layer.send(delivery.reply_channel, {"status": 200, "content": b"one", "more_content": True})
     assert client.recv(65536).startswith(b"HTTP/1.1 200")
-    client.settimeout(3 * half_close.INTERVAL)
+    client.settimeout(2.5 * half_close.INTERVAL)
     with pytest.raises(TimeoutError):
         client.recv(65536)  # it stays open although nothing is sent
-    client.settimeout(10)
+    client.settimeout(scaled(10))
     server.layer.send(delivery.reply_channel, {"content": b"two"})
     assert b"two" in everything(client)
 

@@ -111,7 +111,7 @@ NAMES = st.from_regex(rb"\Ax-[A-Za-z0-9!#$%&'*+.^`|~-]{0,20}\Z")
 VALUES = st.lists(st.integers(0x20, 0xFF).filter(lambda code: code != 0x7F), max_size=30).map(bytes)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.sampled_from(METHODS),
     st.text(max_size=50),
@@ -197,7 +197,7 @@ def test_a_response_on_the_wire(server: Live, replies: list[dict[str, Any]], wir
     assert exchange(server, GET, *replies)[1] == wire
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from([200, 201, 404, 500]), st.lists(st.tuples(NAMES, VALUES), max_size=20), st.binary(max_size=500))
 def test_any_response_arrives_as_it_was_sent(
     server: Live, status: int, headers: list[tuple[bytes, bytes]], body: bytes
@@ -276,7 +276,7 @@ def test_a_stream_in_http_1_0_on_a_unix_socket_that_does_not_end_soon_is_sent(
     unix: tuple[Live, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, path = unix
-    monkeypatch.setattr("channels_classic.interface_server.http.request.HELD", 0.2)
+    monkeypatch.setattr("channels_classic.interface_server.http.request.END_TIMEOUT", 0.2)
     with ask_in_1_0(path) as client:
         message = server.consume(REQUEST, STREAM)
         received = b""

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from channels_classic.interface_server.server import listen as listen_module
 from channels_classic.interface_server.server.listen import Listen
 from tests.interface_server.live import Live, live
 from tests.support.processes import Process
-from tests.support.waiting import accepts_connections, eventually
+from tests.support.waiting import accepts_connections, eventually, scaled
 
 PROGRAM = Path(sys.executable).with_name("channels-classic")
 
@@ -38,11 +38,9 @@ def interface(tmp_path: Path, port: int, *options: str) -> Iterator[Process]:
 
 
 def status_of(port: int, path: str = "/healthz") -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", path)
-    status = connection.getresponse().status
-    connection.close()
-    return status
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=scaled(10))) as connection:
+        connection.request("GET", path)
+        return connection.getresponse().status
 
 
 def children_of(pid: int) -> list[int]:

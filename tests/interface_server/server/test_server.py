@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -20,11 +21,15 @@ from websockets.exceptions import InvalidStatus
 
 from channels_classic.exceptions import CannotListen
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
+from channels_classic.interface_server.layer import session as session_module
 from channels_classic.interface_server.server import listen as listen_module
+from channels_classic.interface_server.server import uvicorn_server
 from channels_classic.interface_server.server.listen import Listen
+from channels_classic.interface_server.server.observer import ServerObserver
 from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.inmemory import ChannelLayer
-from tests.interface_server.live import TIMEOUT, live
+from channels_classic.layers.redis import RedisChannelLayer
+from tests.interface_server.live import TIMEOUT, live, running
 
 
 def close(sockets: list[socket.socket]) -> None:
@@ -310,3 +315,22 @@ def test_a_server_that_is_stopped_before_it_runs_returns_at_once() -> None:
     thread.start()
     thread.join(TIMEOUT)
     assert not thread.is_alive()
+
+
+class Successor(ServerObserver):
+    """The observer of a server that another one precedes."""
+
+    is_successor = True
+
+
+def test_a_successor_serves_without_a_layer_once_its_predecessor_must_be_gone(
+    free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then it waits for its layer. If the server before it has died, nobody else answers."""
+    monkeypatch.setattr(uvicorn_server, "PREDECESSOR_TIMEOUT", 0.5)
+    monkeypatch.setattr(session_module, "START_TIMEOUT", 0.1)
+    layer, config = RedisChannelLayer(hosts=[f"redis://127.0.0.1:{free_port}/0"]), InterfaceConfig()
+    server = Server(InterfaceServer(layer, config), config, Listen(port=0), observer=Successor())
+    with running(server, layer) as found, closing(found.http()) as client:
+        client.request("GET", "/")
+        assert client.getresponse().status == 503

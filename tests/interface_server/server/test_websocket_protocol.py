@@ -24,6 +24,7 @@ from channels_classic.interface_server.server.listen import Listen
 from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.planner import Delivery
 from tests.interface_server.live import Live, live
+from tests.support.waiting import scaled
 
 CONNECT, RECEIVE, DISCONNECT = "websocket.connect", "websocket.receive", "websocket.disconnect"
 HEADERS = (
@@ -172,7 +173,7 @@ def test_the_headers_of_a_handshake_arrive_as_they_were_sent(server: Live) -> No
     client.socket.close()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.text(st.characters(codec="ascii", exclude_characters="?#", min_codepoint=0x21, max_codepoint=0x7E), max_size=20),
     st.lists(st.integers(0x20, 0x7E).map(lambda code: bytes([code])), max_size=30).map(b"".join),
@@ -342,7 +343,7 @@ def test_messages_for_a_client_that_is_gone_reach_nobody(client: Client) -> None
 
 
 def test_an_idle_socket_is_pinged_and_closed_when_it_does_not_answer() -> None:
-    with live(ping_interval=0.1, ping_timeout=0.2) as server:
+    with live(ping_interval=0.1, ping_timeout=scaled(0.5)) as server:
         client = Client(server)
         client.accept()
         for _ in range(2):
@@ -383,12 +384,12 @@ def test_an_application_that_fails_closes_its_socket_and_leaves_a_traceback(
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert server.ready.wait(10)
+        assert server.ready.wait(scaled(10))
         with socket.create_connection(server.sockets[0].getsockname()[:2], 10) as client:
             client.sendall(b"GET / HTTP/1.1\r\n" + HEADERS + b"\r\n")
             received = b"".join(iter(lambda: client.recv(65536), b""))
         assert received.rpartition(b"\r\n\r\n")[2 if accepts else 0].startswith(answer)
     finally:
         server.stop()
-        thread.join(10)
+        thread.join(scaled(10))
     assert "LookupError: for once" in caplog.text

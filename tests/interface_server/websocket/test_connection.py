@@ -142,7 +142,7 @@ def test_no_worker_means_403_at_the_connect_timeout_and_a_word_where_to_look(
 
 
 def test_a_consumer_that_decides_nothing_is_named_at_the_timeout(caplog: pytest.LogCaptureFixture) -> None:
-    with live(websocket_connect_timeout=0.5) as server, caplog.at_level(logging.WARNING):
+    with live(websocket_connect_timeout=scaled(0.5)) as server, caplog.at_level(logging.WARNING):
         assert refused(server, report=Outcome.CONSUMED) == 403
     assert "the consumer of its websocket.connect message neither accepted nor closed it" in caplog.text
 
@@ -574,14 +574,15 @@ def test_a_client_that_does_not_read_is_given_up(server: Live, caplog: pytest.Lo
 
 
 def test_pings_keep_a_socket_open_that_is_not_read() -> None:
-    options: dict[str, Any] = {"waiting_frames": 1, "waiting_timeout": 30.0, "ping_interval": 0.2, "ping_timeout": 0.3}
-    with live(**options) as server, server.websocket() as client:
+    timeout = scaled(0.6)
+    options: dict[str, Any] = {"waiting_frames": 1, "waiting_timeout": 30.0, "ping_interval": 0.2}
+    with live(ping_timeout=timeout, **options) as server, server.websocket() as client:
         client.send("first")
         delivery = server.take(RECEIVE)
         for number in range(50):
             client.send(str(number))
         # Longer than a ping and its answer may take: nothing is read meanwhile, and there is nothing to wait for.
-        time.sleep(1.0)
+        time.sleep(timeout + 0.4)
         server.report(delivery)
         for number in range(50):
             assert server.consume(RECEIVE)["text"] == str(number)

@@ -1,3 +1,5 @@
+"""The address of a local layer: the same for all processes of a project, and for no other."""
+
 from __future__ import annotations
 
 import os

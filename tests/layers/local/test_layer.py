@@ -1,3 +1,5 @@
+"""The local layer: its host, its clients, and what happens when either ends."""
+
 from __future__ import annotations
 
 import asyncio

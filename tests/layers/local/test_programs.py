@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.support.own_project import HOST, Project, own_project
 from tests.support.processes import Process
 from tests.support.redis_server import free_port
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 SEND = 'from channels_classic import Group; Group("all").send({"text": "%s"})'
 
@@ -47,10 +47,10 @@ def start_interface(project: Project) -> tuple[Process, int]:
 
 
 def echo(socket: ClientConnection, text: str) -> str | bytes | None:
-    """The next frame after sending `text`; None when none comes for a moment."""
+    """The next frame after sending `text`; None when none comes for a while."""
     socket.send(text)
     try:
-        return socket.recv(timeout=2)
+        return socket.recv(timeout=scaled(2))
     except TimeoutError:
         return None
 
@@ -62,10 +62,10 @@ def test_a_group_send_finds_the_host_from_whatever_environment(project: Project)
         worker = stack.enter_context(project.run("runworker"))
         worker.wait_for_line("Listening on channels")
         socket = stack.enter_context(connect(f"ws://{HOST}:{port}/"))
-        assert socket.ping().wait(5)
+        assert socket.ping().wait(scaled(5))
         for text, environment in {"bare": {}, "moved": {"TMPDIR": "/var/tmp", "XDG_RUNTIME_DIR": "/nowhere"}}.items():
             assert group_send(project, text, **environment) == ""
-            assert socket.recv(timeout=5) == text
+            assert socket.recv(timeout=scaled(5)) == text
 
 
 def test_a_group_send_without_a_host_is_reported_once(project: Project) -> None:
@@ -82,7 +82,7 @@ def test_sockets_of_another_interface_server_go_on_when_the_host_is_killed(proje
         worker = stack.enter_context(project.run("runworker"))
         worker.wait_for_line("Listening on channels")
         socket = stack.enter_context(connect(f"ws://{HOST}:{port}/"))
-        assert echo(socket, "one") == "first one"
+        eventually(lambda: echo(socket, "one") == "first one", timeout=20)
 
         host.kill()
         survivor.wait_for_line("This interface server hosts the channel layer")
@@ -93,7 +93,7 @@ def test_sockets_of_another_interface_server_go_on_when_the_host_is_killed(proje
 def _reaches(project: Project, socket: ClientConnection) -> bool:
     group_send(project, "to the group")
     try:
-        while socket.recv(timeout=2) != "to the group":
+        while socket.recv(timeout=scaled(2)) != "to the group":
             pass
     except TimeoutError:
         return False

@@ -1,3 +1,5 @@
+"""The protocol between the host of a local layer and its clients, as bytes."""
+
 from __future__ import annotations
 
 import time

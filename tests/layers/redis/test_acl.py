@@ -12,6 +12,7 @@ from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.redis import RedisChannelLayer
 from tests.support.own_project import own_project
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import scaled
 
 ROOT = Path(__file__).parent.parent.parent.parent
 RULE = re.search(r"ACL SETUSER (.*)", (ROOT / "docs/reference/layers.md").read_text())
@@ -62,7 +63,7 @@ def test_a_site_runs_with_the_documented_rule(server: RedisServer) -> None:
             worker.wait_for_line("Listening on channels")
             with project.socket() as socket:
                 socket.send("x")
-                assert socket.recv(timeout=5) == "first x"
+                assert socket.recv(timeout=scaled(5)) == "first x"
             assert worker.stop() == 0 and interface.stop() == 0
         assert "NOPERM" not in interface.output + worker.output
         assert "secret" not in interface.output + worker.output

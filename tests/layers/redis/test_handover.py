@@ -119,7 +119,7 @@ def cluster() -> Iterator[tuple[Cluster, RedisServer, RedisServer]]:
     """A cluster, the master that holds the one shard of a layer, and a replica of that."""
     cluster = Cluster()
     bus = free_port()
-    replica = RedisServer(cluster_enabled="yes", cluster_port=bus, cluster_node_timeout=1000)
+    replica = RedisServer(cluster_enabled="yes", cluster_port=bus, cluster_node_timeout=round(scaled(1000)))
     try:
         cluster.start()
         replica.start()

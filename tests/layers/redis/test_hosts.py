@@ -1,3 +1,5 @@
+"""The forms in which `hosts` names Redis servers, and the errors for all others."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import socket
 import struct
@@ -19,11 +20,12 @@ import redis
 from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
 from channels_classic.layers import names
 from channels_classic.layers.codec import Kind, decode
-from channels_classic.layers.redis import RedisChannelLayer, commands
+from channels_classic.layers.redis import RedisChannelLayer, commands, connector
 from channels_classic.layers.redis.commands import QUOTAS_FROM
-from channels_classic.layers.results import Status
-from channels_classic.layers.steps import Entry, Heartbeat, Join, Leave, Members, Push, PutBack, Restore, Take
+from channels_classic.layers.results import Audited, Status
+from channels_classic.layers.steps import Audit, Entry, Heartbeat, Join, Leave, Members, Push, PutBack, Restore, Take
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import scaled
 
 
 @contextmanager
@@ -236,10 +238,8 @@ def test_waking_a_blocked_take_loses_nothing(layer: RedisChannelLayer) -> None:
 def test_a_take_that_is_woken_before_it_is_written_does_not_block(layer: RedisChannelLayer) -> None:
     connection = layer.connect()
     connection.wake()
-    begun = time.monotonic()
-    connection.write([Take(["jobs"], 1, 30.0)])
+    connection.write([Take(["jobs"], 1, 3600.0)])  # longer than a test may take
     assert connection.read() is None
-    assert time.monotonic() - begun < 5
     connection.close()
 
 
@@ -348,6 +348,34 @@ def test_versions_go_on_after_a_flush_of_all_data(layer: RedisChannelLayer, redi
     assert after.version > before.version
 
 
+def test_an_audit_with_a_version_of_an_earlier_epoch_finds_no_loss(
+    layer: RedisChannelLayer, redis_server: RedisServer
+) -> None:
+    """All data is lost then, of which the owner learns by its heartbeat: it is no eviction, and no group is suspect."""
+    inbox = owner_of(layer)
+    (joined,) = layer.run([Join("room", inbox, ["a"])])
+    redis_server.flush()
+    assert layer.run([Audit("room", inbox, joined.version)]) == [Audited(0, 0, 0)]
+    layer.run([Heartbeat(inbox, layer.run([Heartbeat(inbox)])[0])])
+    assert layer.run([Members("room", inbox)])[0].complete
+
+
+def test_an_epoch_that_begins_from_nothing_is_later_than_any_that_its_client_has_seen(own_redis: RedisServer) -> None:
+    """The server's clock may have been set back, or the address may lead to another server."""
+    epoch = "asgi:{0}:epoch"
+    with layer_on(own_redis.url) as sender, layer_on(own_redis.url) as reader:
+        assert sender.receive(["jobs"]) == (None, None)
+        ahead = int(own_redis.command_list("HMGET", epoch, "number")[0]) + 1000
+        own_redis.command("HSET", epoch, "number", str(ahead))
+        sender.close()
+        sender.send("jobs", {"n": 1})
+        assert reader.receive(["jobs"]) == ("jobs", {"n": 1})
+        sender.close()
+        own_redis.flush()
+        sender.send("jobs", {"n": 2})
+        assert reader.receive(["jobs"]) == ("jobs", {"n": 2})
+
+
 def test_an_owner_restores_memberships_that_were_lost(layer: RedisChannelLayer, redis_server: RedisServer) -> None:
     inbox = owner_of(layer)
     layer.run([Join("room", inbox, ["a", "b"])])
@@ -357,14 +385,14 @@ def test_an_owner_restores_memberships_that_were_lost(layer: RedisChannelLayer, 
 
 
 def test_put_back_messages_come_first_in_order_and_keep_their_age(redis_url: str) -> None:
-    with layer_on(redis_url, expiry=0.4) as layer:
+    with layer_on(redis_url, expiry=scaled(0.5)) as layer:
         for number in range(3):
             layer.send("jobs", {"n": number})
         (taken,) = layer.run([Take(["jobs"], 3)])
         layer.send("jobs", {"n": 3})
         layer.run([PutBack("jobs", taken.items[1:])])
         assert layer.receive(["jobs"]) == ("jobs", {"n": 1})
-        time.sleep(0.45)  # the expiry itself is what is tested
+        time.sleep(scaled(0.55))  # the expiry itself is what is tested
         assert layer.receive(["jobs"]) == (None, None)
 
 
@@ -546,15 +574,14 @@ def test_the_arguments_are_those_of_1_x_in_their_order() -> None:
 
 @pytest.mark.parametrize(("query", "options"), [("", {"socket_timeout": 0.2}), ("?socket_timeout=0.2", {})])
 def test_how_long_an_answer_may_take_is_an_argument_or_in_the_url(
-    own_redis: RedisServer, query: str, options: dict[str, float]
+    own_redis: RedisServer, query: str, options: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connector, "REPLY_TIMEOUT", 3600.0)  # longer than a test may take
     with layer_on(own_redis.url + query, connection_kwargs=options) as layer:
         layer.send("jobs", {})
         own_redis.pause()
-        begun = time.monotonic()
         with pytest.raises(LayerUnavailable):
             layer.send("jobs", {})
-        assert time.monotonic() - begun < 3  # not the usual 5 s
 
 
 def test_connection_arguments_reach_the_connections(own_redis: RedisServer) -> None:
@@ -565,10 +592,20 @@ def test_connection_arguments_reach_the_connections(own_redis: RedisServer) -> N
 
 
 def test_a_server_that_has_too_many_clients_is_named_with_the_next_step(own_redis: RedisServer) -> None:
+    """Also on an event loop, where no error may be left to itself: asyncio would report it when memory is collected."""
+    refused = pytest.raises(LayerUnavailable, match=r"max number of clients reached.*Raise `maxclients`")
+    reported: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        for _ in range(20):
+            with layer_on(own_redis.url) as layer, refused:
+                await layer.send_async("jobs", {})
+        gc.collect()
+
     own_redis.command("CONFIG", "SET", "maxclients", "1")
-    with (
-        socket.create_connection(("127.0.0.1", own_redis.port)),
-        layer_on(own_redis.url) as layer,
-        pytest.raises(LayerUnavailable, match=r"max number of clients reached.*Raise `maxclients`"),
-    ):
-        layer.send("jobs", {})
+    with socket.create_connection(("127.0.0.1", own_redis.port)):
+        with layer_on(own_redis.url) as layer, refused:
+            layer.send("jobs", {})
+        asyncio.run(main())
+    assert reported == []

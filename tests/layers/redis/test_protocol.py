@@ -44,7 +44,7 @@ def clock() -> Clock:
 def protocol(clock: Clock) -> RedisProtocol:
     connector = Connector("redis://127.0.0.1:1/0", {})
     protocol = RedisProtocol(connector, CommandBuilder(Keys("asgi:", "0", "stats:"), 60.0, Plain()), Losses(), clock)
-    protocol.registered([7, LINEAGE])
+    protocol.registered([7, LINEAGE, b"1"])
     return protocol
 
 
@@ -65,25 +65,25 @@ def demote_and_promote(protocol: RedisProtocol, clock: Clock) -> Taken:
 def test_a_registration_is_repeated_until_the_server_carries_it_out(protocol: RedisProtocol, clock: Clock) -> None:
     assert [kind for kind, _ in demote_and_promote(protocol, clock).lost] == ["fenced"]
     for refusal in (redis.ResponseError("MISCONF Errors writing to the AOF file"), FORGOTTEN):
-        assert names(protocol.due()) == [REGISTER.sha]
+        assert names(protocol.pending_commands()) == [REGISTER.sha]
         protocol.settle([refusal])
         taken = protocol.result(TAKE, [popped(entry(7)), TIME])
         assert [kind for kind, _ in taken.lost] == ["fenced"], "an entry of before may have been handed out before"
-    due = protocol.due()
+    due = protocol.pending_commands()
     assert due[: len(LOAD)] == LOAD
     assert names(due[len(LOAD) :]) == [REGISTER.sha]
-    protocol.settle([b"sha"] * len(LOAD) + [[8, OTHER_LINEAGE]])
-    assert protocol.due() == []
+    protocol.settle([b"sha"] * len(LOAD) + [[8, OTHER_LINEAGE, b"2"]])
+    assert protocol.pending_commands() == []
     assert len(protocol.result(TAKE, [popped(entry(8)), TIME]).items) == 1
 
 
 def test_the_release_of_a_quota_is_repeated_when_the_scripts_were_forgotten(protocol: RedisProtocol) -> None:
     take = Take(["web!"], 1, 0.0)
     protocol.result(take, [popped(entry(7), queue=b"web!"), TIME, b"1600000000000"])
-    due = protocol.due()
+    due = protocol.pending_commands()
     assert names(due) == [RELEASE_QUOTA.sha]
     protocol.settle([FORGOTTEN])
-    assert protocol.due() == [*LOAD, *due]
+    assert protocol.pending_commands() == [*LOAD, *due]
 
 
 def test_messages_that_came_without_the_time_are_counted_as_lost(
@@ -112,18 +112,18 @@ def test_the_time_of_an_answer_that_came_late_is_asked_again(
 def test_a_take_that_is_refused_took_nothing(protocol: RedisProtocol) -> None:
     refused = protocol.result(TAKE, [redis.ResponseError("OOM command not allowed"), TIME])
     assert isinstance(refused, StepRefused)
-    assert protocol.due() == []
+    assert protocol.pending_commands() == []
 
 
 def test_losses_that_the_server_did_not_record_are_reported_again(protocol: RedisProtocol) -> None:
     protocol.losses.count("retries", "jobs", 7)
     for refusal in (FORGOTTEN, redis.ResponseError("READONLY You can't write against a read only replica.")):
-        assert names(protocol.due())[-1] == RECORD_LOSSES.sha
+        assert names(protocol.pending_commands())[-1] == RECORD_LOSSES.sha
         protocol.settle([refusal])
-    other = RedisProtocol(protocol.connector, protocol.shard, protocol.losses)
-    assert other.due() == protocol.shard.record_losses([("retries", "jobs", 7)])
+    other = RedisProtocol(protocol.connector, protocol.builder, protocol.losses)
+    assert other.pending_commands() == protocol.builder.record_losses([("retries", "jobs", 7)])
     other.settle([None])
-    assert other.due() == []
+    assert other.pending_commands() == []
 
 
 def test_a_connection_that_took_messages_without_their_context_takes_no_more(protocol: RedisProtocol) -> None:
