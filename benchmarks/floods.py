@@ -1,21 +1,28 @@
-"""An honest socket beside sockets that send as fast as they can: by how much its echoes come later than without them.
+"""Honest sockets beside some that send as fast as they can: by how much their echoes come later than without those.
 
-`python -m benchmarks.floods URL [--seconds …]` prints the figures as JSON. The honest socket sends a message, waits for
-its echo, and pauses a little; the others never stop sending, and read what comes.
+`python -m benchmarks.floods URL [--seconds …]` prints the figures as JSON. An honest socket sends a message, waits for
+its echo, and pauses a little; the others never stop sending, and read what comes. With a limit they are closed after
+ten seconds, so `--seconds` is at most six.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from collections.abc import Sequence
 
 from benchmarks.clients import Figures, spread
 from benchmarks.command_line import Address, client_parser, print_figures
 from benchmarks.sockets import Socket, frame, open_sockets
 
 FLOODS = 64
+HONEST = 8
 PAUSE = 0.02
-"""Seconds between two messages of the honest socket, which is slower than the rate that sockets may have."""
+"""Seconds between two messages of an honest socket, which is slower than the rate that sockets may have."""
+
+BURST_TIMEOUT = 3.0
+"""Seconds after which the server is done with what sockets may send at once, beyond their rate."""
 
 BATCH = frame(b"x" * 100) * 100
 """The frames that a flooding socket writes at once."""
@@ -54,23 +61,29 @@ async def honest(socket: Socket, seconds: float) -> list[float]:
         socket.write(message)
         await asyncio.wait_for(echo, 30)
         times.append(time.perf_counter() - begun)
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(random.uniform(0.5, 1.5) * PAUSE)
     return times
+
+
+async def echoes(sockets: Sequence[Socket], seconds: float) -> Figures:
+    """Return the spread of the echoes of all honest sockets."""
+    found = await asyncio.gather(*(honest(socket, seconds) for socket in sockets))
+    return spread([taken for times in found for taken in times])
 
 
 async def measure(address: Address, seconds: float) -> Figures:
     """Measure without the others and with them, for `seconds` each."""
     host, port, path = address
-    (socket,) = await open_sockets(host, port, path, 1)
-    await honest(socket, 1.0)
-    before = spread(await honest(socket, seconds))
+    sockets = await open_sockets(host, port, path, HONEST)
+    await echoes(sockets, 1.0)
+    before = await echoes(sockets, seconds)
     loop = asyncio.get_running_loop()
     floods = [(await loop.create_connection(lambda: Flood(host, path), host, port))[1] for _ in range(FLOODS)]
     await asyncio.gather(*(flood.opened for flood in floods))
     for flood in floods:
         flood.begin()
-    await asyncio.sleep(1.0)
-    beside = spread(await honest(socket, seconds))
+    await asyncio.sleep(BURST_TIMEOUT)
+    beside = await echoes(sockets, seconds)
     return {
         "ms, 99 %, alone": before["ms, 99 %"],
         **beside,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -21,6 +22,9 @@ MAX_CONNECTIONS = 32
 
 BACKLOG = 1024
 """Connections that may wait to be accepted; beyond it a probe would wait for a second."""
+
+RETRY_INTERVAL = 0.1
+"""Seconds until the next attempt when a connection cannot be accepted, most likely for want of a descriptor."""
 
 
 def _listen(name: str, address: str) -> socket.socket:
@@ -55,6 +59,14 @@ class ProbeServer(ThreadingHTTPServer):
         super().__init__(listener.getsockname(), handler, bind_and_activate=False)
         self.socket.close()  # the one of the base class, which is for IPv4
         self.socket = listener
+
+    def get_request(self) -> Any:
+        """Accept a connection. To try again at once, when it cannot be accepted, would take all of a processor."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(RETRY_INTERVAL)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Start a thread; end the one of the oldest connection if there are too many."""

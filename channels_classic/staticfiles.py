@@ -11,8 +11,9 @@ from django.contrib.staticfiles import utils
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.contrib.staticfiles.views import serve
 from django.core.exceptions import SuspiciousOperation
+from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.exception import response_for_exception
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
 from django.views import debug
 
@@ -23,6 +24,13 @@ __all__ = ["StaticFilesConsumer", "StaticFilesHandler"]
 
 class DevelopmentStaticFiles(ASGIStaticFilesHandler):
     """Serves static files in front of an ASGI application; a path that leads out of their folders is a bad request."""
+
+    def create_request(self, scope: Any, body_file: Any) -> tuple[ASGIRequest, None] | tuple[None, HttpResponseBase]:
+        """Return a request, or the response to one with a `Content-Type` that cannot be parsed."""
+        try:
+            return super().create_request(scope, body_file)
+        except ValueError:
+            return None, HttpResponseBadRequest()
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         """Return a response with the file."""

@@ -6,8 +6,10 @@ import http.client
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -15,7 +17,8 @@ import pytest
 from channels_classic._health import Health, HealthServer
 from channels_classic._metrics.endpoint import Endpoint
 from channels_classic._metrics.samples import Samples
-from channels_classic._probe_server import MAX_CONNECTIONS
+from channels_classic._probe_server import MAX_CONNECTIONS, RETRY_INTERVAL, ProbeServer
+from tests.support.descriptors import without_descriptors
 from tests.support.waiting import eventually, scaled
 
 
@@ -110,3 +113,23 @@ def test_what_is_no_probe_is_refused_without_a_word(ask: Any, data: bytes, capfd
 def test_no_list_of_formats_makes_it_fail(ask: Any, accept: str, caplog: pytest.LogCaptureFixture) -> None:
     assert ask(Accept=accept) == 200
     assert caplog.records == []
+
+
+def test_a_process_without_descriptors_does_not_spin() -> None:
+    attempts: list[float] = []
+
+    class Counting(ProbeServer):
+        def get_request(self) -> Any:
+            attempts.append(time.monotonic())
+            return super().get_request()
+
+    server = Counting("--health", "127.0.0.1:0", BaseHTTPRequestHandler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    with socket.create_connection(("127.0.0.1", server.server_address[1])):
+        with without_descriptors():
+            thread.start()
+            eventually(lambda: len(attempts) >= 3)
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert attempts[2] - attempts[0] >= 2 * RETRY_INTERVAL

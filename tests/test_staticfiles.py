@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +10,7 @@ from django.http import HttpResponse
 
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.message import Message
-from channels_classic.staticfiles import StaticFilesConsumer, StaticFilesHandler
+from channels_classic.staticfiles import DevelopmentStaticFiles, StaticFilesConsumer, StaticFilesHandler
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -30,6 +31,22 @@ def test_a_static_file_is_served_with_debug_off() -> None:
     assert first["status"] == 200
     assert dict(first["headers"])[b"Content-Type"] == b"text/css"
     assert b"DJANGO Admin styles" in first["content"]
+
+
+def test_in_front_of_the_application_a_request_that_cannot_be_parsed_is_a_bad_one() -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    headers = [(b"content-type", b"text/plain; x*=bogus''%41")]
+    scope = {"type": "http", "method": "GET", "path": CSS, "query_string": b"", "headers": headers}
+    application: Any = None
+    asyncio.run(DevelopmentStaticFiles(application)(scope, receive, send))
+    assert sent[0]["status"] == 400
 
 
 def test_static_files_pass_the_middleware_by_and_views_do_not(settings: Settings) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-import string
+from base64 import b64encode
 from functools import lru_cache
 
 from channels_classic.exceptions import InvalidChannelName, InvalidGroupName
@@ -29,7 +29,6 @@ _NEVER_IN_GLOBS = re.compile(r"[^A-Za-z0-9._?*!-]")
 _SET = re.compile(r"\[!?\]?[^\]]*\]")
 _MANAGED = re.compile(rf"interface\.v{WIRE_VERSION}\.[A-Za-z0-9]+!")
 _OWNED = re.compile(r"interface\.v\d+\.[A-Za-z0-9]+!")
-_LETTERS = string.ascii_letters + string.digits
 
 
 @lru_cache(maxsize=4096)
@@ -110,7 +109,7 @@ def is_owned(inbox: str) -> bool:
 
 def random_text(length: int) -> str:
     """Return letters and digits that nobody can guess."""
-    return "".join(secrets.choice(_LETTERS) for _ in range(length))
+    return b64encode(secrets.token_bytes(length), altchars=b"Aa")[:length].decode()
 
 
 def new_inbox() -> str:

@@ -295,7 +295,6 @@ class LayerSession:
         while True:
             try:
                 await self._heartbeat()
-                self._announce()
             except LayerUnavailable:
                 pass  # logged where it happened
             except StepRefused as error:
@@ -308,26 +307,28 @@ class LayerSession:
         epochs: tuple[int | None, ...] = await self._writer.ask(Heartbeat(self.inbox, self._restored))
         self._alive.set()  # groups deliver to the inbox from now on
         self._writer.repeat()
+        self._announce()
         silence, self._heard = self.clock() - self._heard, self.clock()
         # A shard that cannot be reached has no epoch here: the one known before stays.
+        is_partial = None in epochs
         earlier = self._restored or (None,) * len(epochs)
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
         if epochs != self._restored:
             self._may_have_ghosts = True
-            await self._restore(max(epoch or 0 for epoch in epochs))
+            await self._restore(max(epoch or 0 for epoch in epochs), is_partial)
             self._restored = epochs
             await self._writer.ask(Heartbeat(self.inbox, epochs))
         if silence > TAKEN_FOR_DEAD:
             self.registry.restore_all_identities()
         if silence > LONG_SILENCE:
             self.registry.groups.doubt_all()
+        self.registry.renew()
+        await self._audit.look()
+        await self._look_for_workers()
         if self._may_have_ghosts:
             await self._remove_ghosts()
             await self._recovery.catch_up_all()
             self._may_have_ghosts = False
-        self.registry.renew()
-        await self._audit.look()
-        await self._look_for_workers()
 
     async def _look_for_workers(self) -> None:
         """Find out when a worker last announced itself, if --ready-worker asks for it."""
@@ -364,11 +365,12 @@ class LayerSession:
                 if isinstance(roster, Roster):
                     self.registry.prune_gone(group, roster)
 
-    async def _restore(self, epoch: int) -> None:
+    async def _restore(self, epoch: int, is_partial: bool) -> None:
         """Write all memberships, for a layer that lost them. What was not lost stays as it is, see `Restore`.
 
-        First it reads the hints of changes from before the loss, which the layer does not know any more. A group of
-        which something else has written a key is left to the audit.
+        First it reads the hints of changes from before the loss, which the layer does not know any more. Groups that
+        cannot be written, because of a key that something else has written or a shard that is down, are left to the
+        audit.
         """
         if not self.registry.groups.groups():
             return
@@ -377,7 +379,7 @@ class LayerSession:
         await self._caught_up()
         steps = self.registry.restore_all()
         while batch := list(islice(steps, STEPS_AT_ONCE)):
-            for step, result in zip(batch, await self._writer.try_all(batch), strict=True):
+            for step, result in zip(batch, await self._writer.try_all(batch, is_partial), strict=True):
                 if isinstance(result, StepRefused) and isinstance(step, Restore):
                     self.registry.groups.not_restored(step.group, epoch)
 

@@ -90,19 +90,19 @@ class Writer:
         self._wake_up()
         return await future
 
-    async def try_all(self, steps: Sequence[Step]) -> list[Any]:
+    async def try_all(self, steps: Sequence[Step], is_partial: bool = False) -> list[Any]:
         """Run steps in one batch and return their results.
 
-        A `StepRefused` is among them where something else has written a key; any other one is raised, as is
-        `LayerUnavailable`.
+        A `StepRefused` is among them where something else has written a key, or where the layer `is_partial`, so that
+        a part of the steps cannot be carried out. Any other one is raised, as is `LayerUnavailable`.
         """
-        return await asyncio.gather(*map(self._try, steps))
+        return await asyncio.gather(*(self._try(step, is_partial) for step in steps))
 
-    async def _try(self, step: Step) -> Any:
+    async def _try(self, step: Step, is_partial: bool) -> Any:
         try:
             return await self.ask(step)
         except StepRefused as error:
-            if not error.foreign:
+            if not (error.foreign or is_partial):
                 raise
             self._throttled_log.warn(logger, "%s", error)
             return error

@@ -137,7 +137,7 @@ class Acceptor:
             client.close()  # most often it speaks no TLS, or left
             logger.debug("A connection failed before its first byte: %r", task.exception())
 
-    # As uvicorn calls it
+    # The end
 
     def close(self) -> None:
         """Accept nothing more, and end the handshakes in progress."""
@@ -158,8 +158,3 @@ class Acceptor:
                 self._retry.cancel()
             else:
                 self._loop.remove_reader(self._listener)
-
-    async def wait_closed(self) -> None:
-        """Return when no handshake is in progress."""
-        if self._handshakes:
-            await asyncio.wait(list(self._handshakes))

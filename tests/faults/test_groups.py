@@ -24,7 +24,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import SIZE_LIMIT, Kind, encode
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, LEAVE, MEMBERS, PUBLISH, PUSH, RESTORE
-from channels_classic.layers.steps import LIVENESS, Entry, Heartbeat, Join, Push
+from channels_classic.layers.steps import LIVENESS, Entry, GetPrograms, Heartbeat, Join, Push
 from tests.faults.conftest import IMPATIENT
 from tests.faults.traffic import LONG
 from tests.support.client import FakeClient
@@ -128,11 +128,16 @@ def test_one_shard_of_two_that_lost_its_data_gets_its_memberships_again(
         asyncio.run(main(site))
 
 
+@pytest.mark.parametrize("same_number", [False, True])
 def test_a_server_to_which_the_address_leads_back_revives_nobody_and_delivers_nothing_late(
-    own_redis: RedisServer, proxy: RedisProxy, start: Callable[[RedisServer], RedisServer]
+    own_redis: RedisServer, proxy: RedisProxy, start: Callable[[RedisServer], RedisServer], same_number: bool
 ) -> None:
-    """Its data is as it was when the address moved to another server, and its epoch the one that it had then."""
+    """Its data is as it was when the address moved to another server, and its epoch the one that it had then.
+
+    The epoch of the other one may have the same number: it began in the same moment, or after as many restarts.
+    """
     other = start(RedisServer())
+    epoch = "asgi:{0}:epoch"
 
     def lead_to(server: RedisServer) -> None:
         proxy.server = server
@@ -145,7 +150,12 @@ def test_a_server_to_which_the_address_leads_back_revives_nobody_and_delivers_no
         for channel in clients:
             await layer.group_add_async("room", channel)
         await layer.send_async("jobs", {"n": 1})
-        await asyncio.sleep(0.3)  # longer than the quarters of a second that the first number of an epoch counts
+        if same_number:
+            elsewhere = RedisChannelLayer(hosts=[other.url])
+            elsewhere.receive(["jobs"])
+            elsewhere.close()
+            (number,) = own_redis.command_list("HMGET", epoch, "number")
+            other.command("HSET", epoch, "number", number)
         await asyncio.to_thread(lead_to, other)
         await eventually_async(lambda: len(session.registry.groups.members("room")) == members(layer) == 2, 20)
         await layer.group_discard_async("room", leaver)
@@ -209,6 +219,44 @@ async def end(session: LayerSession) -> None:
     for client in session.registry.everybody():
         session.remove(client)
     await session.stop()
+
+
+def test_a_shard_that_lost_its_data_gets_its_memberships_again_while_another_one_is_down(
+    own_redis: RedisServer, start: Callable[[RedisServer], RedisServer]
+) -> None:
+    """And the interface server goes on to announce itself, also where it has recoverable groups on the other one."""
+    servers = [own_redis, start(RedisServer())]
+    hosts = [server.url for server in servers]
+    rooms = [f"room-{number}" for number in range(60)]
+
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=hosts)
+        session, clients = await session_on(RedisChannelLayer(hosts=hosts), 1)
+        ((channel, client),) = clients.items()
+        shards, routes = layer._known()
+        lost = routes.pin(session.inbox)
+        for room in rooms:
+            await layer.group_add_async(room, channel)
+        kept = next(name for name in map(str, range(100)) if routes.pin(name) != lost)
+        await layer.group_add_async(kept, channel, keep=5)
+        await eventually_async(lambda: session.registry.groups.member_count == len(rooms) + 1)
+        await eventually_async(lambda: kept in session._recovery._streams)
+        await asyncio.to_thread(servers[1 - lost].stop)
+        servers[lost].flush()
+        here = [room for room in rooms if routes.pin(room) == lost]
+        await eventually_async(lambda: all(layer.group_channels(room) for room in here), 20)
+        await eventually_async(lambda: layer.run([GetPrograms()])[0], 20)
+        servers[1 - lost].start()
+        await eventually_async(lambda: not shards.down, 20)
+        await eventually_async(lambda: all(layer.group_channels(room) for room in [*rooms, kept]), 30)
+        for room in rooms:
+            await layer.send_group_async(room, {"text": room})
+        await eventually_async(lambda: client.got == rooms, 10)
+        await end(session)
+        await layer.close_async()
+        layer.close()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("discards", [False, True])

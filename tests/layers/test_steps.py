@@ -409,7 +409,7 @@ def test_both_faces_do_the_same(layer: BaseChannelLayer) -> None:
         found[0][0],
         [Status.ACCEPTED, Status.FULL],
         [b"1"],
-        Change(0, 0),
+        Change(0, 1),
         Audience({}, ["1"], []),
         Change(0, 0),
         Audience({}, [], []),

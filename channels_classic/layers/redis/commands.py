@@ -126,13 +126,13 @@ class CommandBuilder:
         self.cipher = cipher
         self.membership = milliseconds(group_expiry)
 
-    def register(self, node: str, masters: Sequence[str], seen: int, proof: str = UNPROVEN) -> Command:
-        """Return what every connection runs first → the number of the epoch, and the lineage of the server.
+    def register(self, node: str, masters: Sequence[str], seen: int, since: int, proof: str = UNPROVEN) -> Command:
+        """Return what every connection runs first → the number of the epoch, the server's lineage, the first version.
 
-        `seen` is the highest number of an epoch that the client has seen. With an empty `proof` the answer may name a
-        former master of which it must be proven first, see `handover`.
+        `seen` is the highest number of an epoch that the client has seen, `since` its first version. With an empty
+        `proof` the answer may name a former master of which it must be proven first, see `handover`.
         """
-        return REGISTER([self.keys.epoch], node, proof, seen, *masters)
+        return REGISTER([self.keys.epoch], node, proof, seen, since, *masters)
 
     def commands(self, step: Step) -> list[Command]:
         """Return the commands of a step, in order."""

@@ -76,8 +76,14 @@ class _CommandStream(asyncio.Protocol):
             self._answered.set_result(replies)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Fail the replies that are outstanding: one side ended the connection."""
+        """Fail the replies that are outstanding: one side ended the connection.
+
+        A server that has too many clients says so, whatever it was asked, before it does.
+        """
         self._lost = True
+        reason = next(iter(self._replies), None)
+        if isinstance(reason, redis.ResponseError) and len(self._replies) == 1:
+            error = reason
         self._fail(error or redis.ConnectionError("it closed the connection"))
 
     def _late(self, timeout: float) -> None:

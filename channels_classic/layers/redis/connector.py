@@ -58,6 +58,9 @@ class Connector:
         # Behind the parameters of the URL, which come before arguments.
         self._pool.connection_kwargs.update(FIXED, retry=redis.retry.Retry(NoBackoff(), 0))
         self._async_pool.connection_kwargs.update(FIXED, retry=redis.asyncio.retry.Retry(NoBackoff(), 0))
+        # Without the name and version of redis-py it writes nothing before `connection_async` takes over the transport.
+        # A server with too many clients closes it at once: redis-py would drop it with an error that nobody looks at.
+        self._async_pool.connection_kwargs.setdefault("driver_info", None)
         where = self._pool.connection_kwargs
         self.reply_timeout: float = where["socket_timeout"] or REPLY_TIMEOUT  # an argument or part of the URL
         self.where = (
@@ -94,8 +97,8 @@ class Connector:
         """Return the id of the node that was asked, and those of the other masters that are alive; pure."""
         return "", []
 
-    epoch = 0
-    """The highest number of an epoch that a connection was registered at."""
+    epoch = (0, 0)
+    """The highest number of an epoch that a connection was registered at, and the first version of that epoch."""
 
     dynamic = False
     """True if `address` asks other servers for the present address."""

@@ -131,19 +131,19 @@ class RedisProtocol:
 
         Then `proven` is the next command, and its reply is that to the registration.
         """
-        return Former(reply[2].decode(), reply[3].decode()) if len(reply) > 2 else None
+        return Former(reply[2].decode(), reply[3].decode()) if len(reply) > 3 else None
 
     def proven(self, proof: str) -> Command:
         """Return the command that registers the connection with what came of looking for a proof."""
         return self._register(proof)
 
     def _register(self, proof: str) -> Command:
-        return self.builder.register(*self._place, self.connector.epoch, proof)
+        return self.builder.register(*self._place, *self.connector.epoch, proof)
 
     def registered(self, reply: Sequence[Any]) -> None:
         """Take note of the reply to the registration."""
         self._epoch, self._lineage = int(reply[0]), reply[1]
-        self.connector.epoch = max(self.connector.epoch, self._epoch)
+        self.connector.epoch = max(self.connector.epoch, (self._epoch, int(reply[2])))
         self._answered_at = self._clock()
         self._unregistered = False
 

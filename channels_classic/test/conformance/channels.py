@@ -306,7 +306,16 @@ class ChannelConformance(Conformance):
 
     def test_a_reader_that_waits_is_woken_at_once(self) -> None:
         face, peer = self.open_pair(capacity=100)
-        delays = []
+        deadline = time.monotonic() + TIMEOUT
+        median = self._wake_up_time(face, peer)
+        while median >= WAKE_UP and time.monotonic() < deadline:  # a busy machine is not busy all the time
+            median = self._wake_up_time(face, peer)
+        self.assertLess(median, WAKE_UP)
+
+    @staticmethod
+    def _wake_up_time(face: Face, peer: Face) -> float:
+        """Return the median of the seconds that a waiting reader waits for a message."""
+        delays: list[float] = []
         ready = threading.Semaphore(0)
 
         def read() -> None:
@@ -319,12 +328,10 @@ class ChannelConformance(Conformance):
             reading = pool.submit(read)
             for number in range(15):
                 ready.acquire(timeout=TIMEOUT)
-                time.sleep(
-                    number / 1000
-                )  # so that most find the reader asleep, at whatever point of a polling interval
+                time.sleep(number / 1000)  # most find the reader asleep, at whatever point of a polling interval
                 face.send("wake", {"sent": time.monotonic()})
             reading.result(TIMEOUT)
-        self.assertLess(statistics.median(delays), WAKE_UP)
+        return statistics.median(delays)
 
     def test_a_flush_drops_messages(self) -> None:
         face, peer = self.open_pair()

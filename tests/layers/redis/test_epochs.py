@@ -177,8 +177,8 @@ def test_a_send_while_its_slot_moves_waits_for_the_new_place(
     layer = on_cluster(cluster)
     layer.send("jobs", {"n": 0})
     cluster.begin_move(SLOT, *move)
-    threading.Timer(SECONDS, cluster.end_move, (SLOT, *move)).start()
     began = time.monotonic()
+    threading.Timer(SECONDS, cluster.end_move, (SLOT, *move)).start()
     if asynchronous:
         asyncio.run(_send_async(layer, "new", {"n": 1}))
     else:
@@ -208,9 +208,9 @@ def test_on_several_shards_what_belongs_to_the_slot_waits_for_its_new_place(
     for _ in range(layer.shards):
         layer.send("warm", {})  # each has its connection
     cluster.begin_move(SEVERAL, source, target)
+    began = time.monotonic()
     threading.Timer(SECONDS, cluster.end_move, (SEVERAL, source, target)).start()
     try:
-        began = time.monotonic()
         layer.group_add("room", "members")
         assert time.monotonic() - began > SECONDS / 2
         assert layer.group_channels("room") == ["members"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import socket
 import struct
@@ -591,10 +592,20 @@ def test_connection_arguments_reach_the_connections(own_redis: RedisServer) -> N
 
 
 def test_a_server_that_has_too_many_clients_is_named_with_the_next_step(own_redis: RedisServer) -> None:
+    """Also on an event loop, where no error may be left to itself: asyncio would report it when memory is collected."""
+    refused = pytest.raises(LayerUnavailable, match=r"max number of clients reached.*Raise `maxclients`")
+    reported: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        for _ in range(20):
+            with layer_on(own_redis.url) as layer, refused:
+                await layer.send_async("jobs", {})
+        gc.collect()
+
     own_redis.command("CONFIG", "SET", "maxclients", "1")
-    with (
-        socket.create_connection(("127.0.0.1", own_redis.port)),
-        layer_on(own_redis.url) as layer,
-        pytest.raises(LayerUnavailable, match=r"max number of clients reached.*Raise `maxclients`"),
-    ):
-        layer.send("jobs", {})
+    with socket.create_connection(("127.0.0.1", own_redis.port)):
+        with layer_on(own_redis.url) as layer, refused:
+            layer.send("jobs", {})
+        asyncio.run(main())
+    assert reported == []

@@ -44,7 +44,7 @@ def clock() -> Clock:
 def protocol(clock: Clock) -> RedisProtocol:
     connector = Connector("redis://127.0.0.1:1/0", {})
     protocol = RedisProtocol(connector, CommandBuilder(Keys("asgi:", "0", "stats:"), 60.0, Plain()), Losses(), clock)
-    protocol.registered([7, LINEAGE])
+    protocol.registered([7, LINEAGE, b"1"])
     return protocol
 
 
@@ -72,7 +72,7 @@ def test_a_registration_is_repeated_until_the_server_carries_it_out(protocol: Re
     due = protocol.pending_commands()
     assert due[: len(LOAD)] == LOAD
     assert names(due[len(LOAD) :]) == [REGISTER.sha]
-    protocol.settle([b"sha"] * len(LOAD) + [[8, OTHER_LINEAGE]])
+    protocol.settle([b"sha"] * len(LOAD) + [[8, OTHER_LINEAGE, b"2"]])
     assert protocol.pending_commands() == []
     assert len(protocol.result(TAKE, [popped(entry(8)), TIME]).items) == 1
 
