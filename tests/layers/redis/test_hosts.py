@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from channels_classic.layers.redis import RedisChannelLayer, RedisSentinelChannelLayer
 from channels_classic.layers.redis.hosts import parse_hosts
+from tests.support.certificates import with_passphrase
 
 
 @pytest.mark.parametrize(
@@ -119,3 +121,11 @@ def test_no_error_shows_a_password(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"`(hosts|connection_kwargs|symmetric_encryption_keys)`") as caught:
         RedisChannelLayer(**arguments)
     assert "secret" not in str(caught.value)
+
+
+def test_a_private_key_with_a_passphrase_is_refused_unless_that_is_given(tmp_path: Path) -> None:
+    certificate, key = with_passphrase(tmp_path)
+    options = {"ssl_certfile": certificate, "ssl_keyfile": key}
+    with pytest.raises(ValueError, match="has a passphrase: give it as 'ssl_password'"):
+        RedisChannelLayer(hosts=["rediss://localhost"], connection_kwargs=options)
+    RedisChannelLayer(hosts=["rediss://localhost"], connection_kwargs={**options, "ssl_password": "secret"})
