@@ -193,6 +193,7 @@ SCENARIOS = (
                 Goal((), 50, f"ms, longest ping, {groups} groups", "redis-layer"),
             )
         ),
+        is_quick=False,
     ),
     Scenario(
         "layer",

@@ -1,6 +1,7 @@
-"""The sockets of the page: each open page asks for the status now and then, and all open pages get the answer.
+"""The sockets of the page: each open page asks for the status every few seconds, and its user is looked up each time.
 
-So with several pages open each of them asks seldom, and without an open page nothing is read.
+Nothing is sent unasked, so a page gets nothing more once its user has logged out, was deleted or is not staff any more.
+Without an open page nothing is read.
 """
 
 from __future__ import annotations
@@ -9,48 +10,42 @@ import json
 import time
 
 from channels_classic.auth import channel_and_http_session_user
-from channels_classic.channel import Group
 from channels_classic.dashboard.status import current
 from channels_classic.dashboard.views import is_staff
 from channels_classic.exceptions import DenyConnection
 from channels_classic.message import Message
-
-VIEWERS = "channels-dashboard"
-"""The group of all pages."""
+from channels_classic.security.websockets import allowed_hosts_only
 
 INTERVAL = 1.0
-"""Seconds between two readings at least, whatever pages ask for."""
+"""Seconds for which a process answers with the status that it has read, however many pages ask."""
 
 POLICY = 1008
 
-_last_reading = -INTERVAL
+_last: tuple[float, str] = (-INTERVAL, "")
+"""When the status was read, and its text."""
 
 
+@allowed_hosts_only  # pages that CHANNELS_TRUSTED_ORIGINS lets in need not see this
 @channel_and_http_session_user
 def connect(message: Message) -> None:
-    """Accept staff. Pages of other origins are refused before, see `channels_classic.security`."""
+    """Accept staff."""
     if not is_staff(message.user):
         raise DenyConnection
     assert message.reply_channel is not None
     message.reply_channel.send({"accept": True})
-    Group(VIEWERS).add(message.reply_channel)
 
 
 @channel_and_http_session_user
 def receive(message: Message) -> None:
-    """Send the status to all pages, unless that was done a moment ago; the content of the frame does not matter."""
-    global _last_reading  # noqa: PLW0603  # of this process
+    """Send the status, whatever the frame holds; close the socket of a user who is not staff any more."""
     assert message.reply_channel is not None
-    if not is_staff(message.user):  # no longer
-        message.reply_channel.send({"close": POLICY})
-        return
-    if time.monotonic() - _last_reading >= INTERVAL:
-        _last_reading = time.monotonic()
-        Group(VIEWERS).send({"text": json.dumps(current())})
+    message.reply_channel.send({"text": _status()} if is_staff(message.user) else {"close": POLICY})
 
 
-@channel_and_http_session_user
-def disconnect(message: Message) -> None:
-    """Leave the group."""
-    assert message.reply_channel is not None
-    Group(VIEWERS).discard(message.reply_channel)
+def _status() -> str:
+    global _last  # noqa: PLW0603  # of this process
+    read_at, text = _last
+    if time.monotonic() - read_at >= INTERVAL:
+        text = json.dumps(current())
+        _last = time.monotonic(), text
+    return text

@@ -10,5 +10,4 @@ PATH = r"^/live$"
 channel_routing = [
     route("websocket.connect", consumers.connect, path=PATH),
     route("websocket.receive", consumers.receive, path=PATH),
-    route("websocket.disconnect", consumers.disconnect, path=PATH),
 ]

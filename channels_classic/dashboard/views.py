@@ -8,7 +8,9 @@ from functools import wraps
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.shortcuts import render
+from django.utils.decorators import decorator_from_middleware
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -18,6 +20,9 @@ from channels_classic.layers.limits import LIMITS, WORRYING
 from channels_classic.layers.losses import KINDS
 
 View = Callable[[HttpRequest], HttpResponseBase]
+
+as_framing_allows = decorator_from_middleware(XFrameOptionsMiddleware)
+"""Sets the header that the setting `X_FRAME_OPTIONS` asks for, also in a project without that middleware."""
 
 
 def is_staff(user: object) -> bool:
@@ -41,6 +46,7 @@ def staff_only(view: View) -> View:
 
 @require_safe
 @never_cache
+@as_framing_allows
 @staff_only
 def page(request: HttpRequest) -> HttpResponse:
     """Return the page with the current status."""

@@ -24,6 +24,10 @@ REMOVED_IMPORTS: Mapping[str, tuple[frozenset[str], str]] = {
         frozenset({"login", "logout", "password_change", "password_reset"}),
         "The login views are classes now, such as LoginView.as_view().",
     ),
+    "django.shortcuts": (
+        frozenset({"render_to_response"}),
+        "Django has no render_to_response() any more: call render() with the request.",
+    ),
     "django.utils.encoding": (
         frozenset({"python_2_unicode_compatible"}),
         "Remove python_2_unicode_compatible: Python 3 needs no such decorator.",
@@ -57,6 +61,8 @@ def findings(tree: ast.Module) -> Iterator[tuple[int, str, Section]]:
             names, sentence = REMOVED_IMPORTS.get(module, (frozenset[str](), ""))
             if _names(node, names):
                 yield node.lineno, sentence, "django"
+        elif isinstance(node, ast.Call) and _includes_admin_site(node):
+            yield node.lineno, "Django includes no admin.site.urls any more: write it without include().", "django"
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if node.func.attr in CALLED_PROPERTIES and not node.args:
                 yield (
@@ -79,6 +85,14 @@ def _is_relation_without_on_delete(call: ast.Call) -> bool:
     name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     keywords = {keyword.arg for keyword in call.keywords}
     return name in ("ForeignKey", "OneToOneField") and len(call.args) < 2 and not keywords & {"on_delete", None}
+
+
+def _includes_admin_site(call: ast.Call) -> bool:
+    """Return True for `include(admin.site.urls)`."""
+    match call:
+        case ast.Call(func=ast.Name(id="include"), args=[ast.Attribute(value=ast.Attribute(attr="site"), attr="urls")]):
+            return True
+    return False
 
 
 def _names(node: ast.ImportFrom, names: frozenset[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 from collections.abc import Callable, Iterator
 from email.message import Message
@@ -60,6 +61,11 @@ def live(page: Page) -> Page:
     return page
 
 
+def as_page(site: DashboardSite, page: Page) -> dict[str, str]:
+    """Return the headers of a handshake of this page."""
+    return {**cookie(page), "Origin": site.url("").rstrip("/")}
+
+
 def cookie(page: Page) -> dict[str, str]:
     return {"Cookie": "; ".join(f"{one['name']}={one['value']}" for one in page.context.cookies())}
 
@@ -87,11 +93,19 @@ def test_a_channel_that_no_worker_listens_on_is_named(site: DashboardSite, windo
     problem.wait_for(state="hidden")
 
 
-def test_several_pages_are_answered_together(site: DashboardSite, window: Window) -> None:
-    pages = [live(window()), live(window())]
-    for page in pages:
-        row = page.locator("#groups tbody tr", has_text="channels-dashboard")
-        row.get_by_text("2", exact=True).wait_for()
+def test_names_on_the_layer_are_shown_as_text(site: DashboardSite, window: Window) -> None:
+    image, script = "<img src=x onerror='window.owned = 1'>", "</script><script>window.owned = 2</script>"
+    program = Announcer()
+    running = {image: 3, script: 2, "__proto__": 1}
+    with site.layer() as layer:
+        layer.run([program.announce(WorkerFacts, channels=[f"jobs.{image}"], threads=1, busy=1, running=running)])
+        try:
+            page = live(window())
+            page.locator("#workers", has_text=f"{image} × 3, {script} × 2, __proto__ × 1").wait_for()
+        finally:
+            layer.run([program.withdraw()])
+    assert page.evaluate("window.owned") is None
+    assert page.locator("img").count() == 0
 
 
 def test_the_page_asks_no_other_host(site: DashboardSite, browser: Browser) -> None:
@@ -155,24 +169,42 @@ def test_only_staff_may_read_it_and_nobody_may_write(site: DashboardSite, window
     status, headers = answer(site, "GET", path, staff)
     assert status == 200
     assert {"no-store", "private"} <= set(headers["Cache-Control"].split(", "))
+    assert (headers["X-Frame-Options"] == "DENY") == (path == PAGE)
     token = {"X-CSRFToken": re.findall("csrftoken=([^;]+)", staff["Cookie"])[0]}
     assert answer(site, "POST", path, {**staff, **token})[0] == 405
 
 
 def test_sockets_are_for_staff_of_this_site_alone(site: DashboardSite, window: Window) -> None:
     url = site.url(f"{PAGE}live", "ws")
-    staff = cookie(window())
-    for headers in ({}, cookie(window(READER)), {**staff, "Origin": "https://evil.example"}):
+    staff, trusted = as_page(site, window()), "https://trusted.example"  # by CHANNELS_TRUSTED_ORIGINS
+    others = [
+        {},
+        as_page(site, window(READER)),
+        *({**staff, "Origin": origin} for origin in ("https://evil.example", trusted)),
+    ]
+    for headers in others:
         with pytest.raises(InvalidStatus) as caught:
             connect(url, additional_headers=headers, open_timeout=scaled(20))
         assert caught.value.response.status_code == 403
-    with connect(url, additional_headers={**staff, "Origin": site.url("").rstrip("/")}) as socket:
+    with connect(url, additional_headers=staff) as socket:
         socket.send("?")
         assert '"workers"' in str(socket.recv(scaled(20)))
 
 
+def test_a_socket_that_asks_for_nothing_gets_nothing(site: DashboardSite, window: Window) -> None:
+    def answer_of(socket: ClientConnection) -> float:
+        socket.send("?")
+        return float(json.loads(socket.recv(scaled(20)))["time"])
+
+    url, headers = site.url(f"{PAGE}live", "ws"), as_page(site, window())
+    with connect(url, additional_headers=headers) as silent, connect(url, additional_headers=headers) as other:
+        first = answer_of(other)
+        eventually(lambda: answer_of(other) > first, timeout=20)
+        assert answer_of(silent) > first
+
+
 def test_a_socket_ends_when_its_user_is_staff_no_longer(site: DashboardSite, window: Window) -> None:
-    with connect(site.url(f"{PAGE}live", "ws"), additional_headers=cookie(window())) as socket:
+    with connect(site.url(f"{PAGE}live", "ws"), additional_headers=as_page(site, window())) as socket:
         change = (
             "from django.contrib.auth.models import User; User.objects.filter(username='staff').update(is_staff={})"
         )
@@ -235,17 +267,17 @@ def test_under_wsgi_it_shows_that_no_worker_runs(site: DashboardSite, window: Wi
 
 
 def test_nothing_is_asked_when_nobody_looks(site: DashboardSite, browser: Browser) -> None:
-    def received() -> int:
+    def sent(channel: str) -> int:
         with site.layer() as layer:
-            return layer.channel_statistics("websocket.receive")["messages_count"]
+            return layer.channel_statistics(channel)["messages_count"]
 
     context = browser.new_context()
     page = context.new_page()
     log_in(page, f"http://{HOST}:{site.port}")
     live(page)
+    left = sent("websocket.disconnect")
     context.close()
-    with site.layer() as layer:
-        eventually(lambda: layer.group_count("channels-dashboard") == 0)
-    before = received()
+    eventually(lambda: sent("websocket.disconnect") > left)
+    before = sent("websocket.receive")
     browser.new_page().wait_for_timeout(3000)  # longer than a page waits until it asks
-    assert received() == before
+    assert sent("websocket.receive") == before

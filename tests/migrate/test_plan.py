@@ -225,6 +225,8 @@ def test_one_file_can_be_named(tmp_path: Path) -> None:
         ("a.py", "from django.conf.urls import patterns\n", "a.py:1: Django has no patterns() any more"),
         ("a.py", "if user.is_authenticated():\n    pass\n", "a.py:1: `is_authenticated` is a property"),
         ("a.py", "x = request.is_ajax()\n", "a.py:1: Requests have no is_ajax() any more"),
+        ("a.py", "from django.shortcuts import render_to_response\n", "a.py:1: Django has no render_to_response() any"),
+        ("a.py", "url(r'^a/', include(admin.site.urls))\n", "a.py:1: Django includes no admin.site.urls any more"),
         ("t/a.html", "\n{% load i18n staticfiles %}\n", "t/a.html:2: The tag library staticfiles is gone"),
         ("pyproject.toml", 'dependencies = ["channels==1.1.8"]\n', "pyproject.toml:1: Require channels-classic"),
     ],

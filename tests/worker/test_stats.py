@@ -116,7 +116,9 @@ def test_a_consumer_that_holds_messages_for_long_is_named_once(
 
 def test_a_process_tells_when_it_is_asked_and_at_its_end(start: Start, redis: RedisChannelLayer) -> None:
     worker = start()
-    worker.wait_for_line(r"Running 1 process\(es\) × 1 thread\(s\) on default \(\S*RedisChannelLayer\)")
+    worker.wait_for_line(
+        r"Running 1 process\(es\) × 1 thread\(s\) on the channel layer RedisChannelLayer \(redis://\S+\)"
+    )
     worker.send_signal(signal.SIGUSR1)
     worker.wait_for_line("Consumed by this process: no message.")
     for number in range(2):
@@ -130,7 +132,7 @@ def test_a_process_tells_when_it_is_asked_and_at_its_end(start: Start, redis: Re
 
 def test_every_process_of_a_supervisor_tells_when_that_is_asked(start: Start, redis: RedisChannelLayer) -> None:
     supervisor = start("--processes", "2", "--threads", "2", listening=2)
-    supervisor.wait_for_line(r"Running 2 process\(es\) × 2 thread\(s\) on default .*, for channels .*echo, ")
+    supervisor.wait_for_line(r"Running 2 process\(es\) × 2 thread\(s\) on the channel layer .*, for channels .*echo, ")
     redis.send("echo", {"number": 1, "answer": "answers"})
     drain(redis, "answers", 1, TIMEOUT)
     supervisor.send_signal(signal.SIGUSR1)

@@ -123,10 +123,10 @@ class Command(BaseCommand):
         """Log the number of processes and threads, the layer and the channels."""
         channels = ", ".join(sorted(worker.apply_channel_filters(self.channel_layer.router.channels)))
         self.logger.info(
-            "Running %d process(es) × %d thread(s) on %s%s",
+            "Running %d process(es) × %d thread(s) on the channel layer %s%s",
             config.processes,
             config.threads,
-            self.channel_layer,
+            self.channel_layer.channel_layer,
             f", for channels {channels}" if config.is_supervised else "",  # otherwise the worker logs them
         )
 

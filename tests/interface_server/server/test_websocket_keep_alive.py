@@ -25,7 +25,7 @@ def test_sockets_that_were_opened_together_are_not_pinged_together() -> None:
     project = random.getstate()
 
     async def main() -> None:
-        config = uvicorn.Config("", ws_ping_interval=INTERVAL)
+        config = uvicorn.Config("", ws_ping_interval=INTERVAL, log_config=None)
         for _ in range(SOCKETS):
             Pinged(config, None)._start_pings()
 

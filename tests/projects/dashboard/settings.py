@@ -8,6 +8,7 @@ from pathlib import Path
 SECRET_KEY = "a key for tests, and for nothing else"
 DEBUG = True  # serves static files
 ALLOWED_HOSTS = ["127.0.0.1"]
+CHANNELS_TRUSTED_ORIGINS = ["https://trusted.example"]
 ROOT_URLCONF = "tests.projects.dashboard.urls"
 LOGIN_URL = "/login/"
 USE_TZ = True

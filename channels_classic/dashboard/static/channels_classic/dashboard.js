@@ -1,9 +1,9 @@
 /*
  * The page of channels_classic.dashboard. Each status that arrives is drawn as a whole, and kept for the charts.
  *
- * The page asks over its socket when no status came for a while; an answer goes to all pages. Without an answer it says
- * so and asks over HTTP, which may be served by another program. Nothing is asked while the page is hidden. Names come
- * from the layer, so they are only ever written as text.
+ * The page asks over its socket when no status came for a while. Without an answer it says so and asks over HTTP, which
+ * may be served by another program. Nothing is asked while the page is hidden. Names come from the layer, so they are
+ * only ever written as text.
  */
 "use strict";
 
@@ -234,7 +234,7 @@
       if (socket) socket.send("?");
       if (!socket || age > LATE) poll();
     }
-    // Random, so that of several pages one asks for all.
+    // Random, so that several pages do not ask at the same moment.
     setTimeout(tick, ASK / 2 + Math.random() * ASK / 2);
   };
 

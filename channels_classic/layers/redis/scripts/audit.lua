@@ -12,11 +12,11 @@ local known, emptied = tonumber(ARGV[3]), tonumber(redis.call('ZSCORE', left, EM
 local began = version == 0 and math.huge or tonumber(redis.call('ZSCORE', left, BEGUN) or 0)
 -- A version of an earlier epoch shows nothing here: then all members are void, and their owner writes them again.
 if known >= tonumber(since) and emptied <= known and known < began then note_loss() end
-local identities, sockets = mended('HVALS', here.identities), 0
+local identities, sockets = mended('HLEN', here.identities), 0
 for _, number in ipairs(mended('HVALS', here.people)) do sockets = sockets + (tonumber(number) or 0) end
-if sockets ~= #identities then
+if sockets ~= identities then
     redis.call('DEL', here.people)
-    for _, identity in ipairs(identities) do redis.call('HINCRBY', here.people, who_of(identity), 1) end
+    for _, identity in ipairs(mended('HVALS', here.identities)) do redis.call('HINCRBY', here.people, who_of(identity), 1) end
 end
-if #identities > 0 then keep_presence(here, ttl) end
-return {version, loss() or '0', #identities}
+if identities > 0 then keep_presence(here, ttl) end
+return {version, loss() or '0', identities}
