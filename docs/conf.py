@@ -79,7 +79,7 @@ STARTING_POINT = "*The files below go into the project of [Three minutes](../thr
 def three_minutes() -> str:
     """Return the page with the section of the README, which is not among the pages."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.partition("## Three minutes\n")[2].partition("\n## ")[0]
+    section = text.split("\n## Three minutes\n")[1].split("\n## ")[0]
     return "# Three minutes\n" + section.replace("\n### ", "\n## ").replace("](docs/", "](")
 
 
