@@ -72,7 +72,7 @@ CONTENTS = {
 """The tables of contents. They are not on the pages, because a forge would show them as code."""
 
 STARTS_FROM_README = "<!-- starts from: ../../README.md -->"
-STARTING_POINT = "*The files below go into the project of [Three minutes](../three-minutes.md).*"
+STARTING_POINT = "*This page starts from the project of [Three minutes](../three-minutes.md).*"
 """A comment for the tests, and what the reader of the site needs to know in its place."""
 
 
