@@ -106,7 +106,7 @@ LEAVING = ROUTING.replace(
 def disconnect(message):
     import time
     print("begun", flush=True)
-    time.sleep(0.5)
+    time.sleep(0.3)
     Group("all").discard(message.reply_channel)
     print("done", flush=True)
 
