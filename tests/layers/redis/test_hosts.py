@@ -119,3 +119,9 @@ def test_no_error_shows_a_password(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"`(hosts|connection_kwargs|symmetric_encryption_keys)`") as caught:
         RedisChannelLayer(**arguments)
     assert "secret" not in str(caught.value)
+
+
+def test_a_layer_is_shown_with_what_keeps_it_apart_from_others() -> None:
+    hosts = ["redis://:secret@db.example.com:6379/3"]
+    assert str(RedisChannelLayer(hosts=hosts)) == "RedisChannelLayer (redis://db.example.com:6379/3)"
+    assert str(RedisChannelLayer(hosts=hosts, prefix="shop:")).endswith("(redis://db.example.com:6379/3, prefix shop:)")
