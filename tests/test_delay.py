@@ -419,6 +419,30 @@ def test_a_message_for_a_layer_that_cannot_be_reached_keeps_its_row(db: None, ow
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_channel_that_the_layer_refuses_keeps_no_other_waiting(
+    redis_server: RedisServer, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Something else has written its key; a shard that is down refuses what belongs to it in the same way."""
+    layer = RedisChannelLayer(hosts=[redis_url])
+    redis_server.command("SET", "asgi:{0}:queue:odd", "x")
+    for name in ("odd", "test", "odd", "test"):
+        DelayedMessage.objects.create(channel_name=name, content='{"number": 1}', delay=-1)
+    got: list[str | None] = []
+
+    def got_both(channel: str) -> bool:
+        got.append(layer.receive([channel])[0])
+        return got.count(channel) == 2
+
+    with serving(layer):
+        eventually(lambda: got_both("test"), 10)
+        redis_server.command("DEL", "asgi:{0}:queue:odd")
+        eventually(lambda: got_both("odd"), 10)
+    assert stored() == []
+    assert sum("queue:odd" in record.getMessage() for record in caplog.records) == 1
+    layer.close()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_database_connections_are_checked_while_it_runs(default_layer: ChannelLayerWrapper) -> None:
     with (
         mock.patch.object(BaseDatabaseWrapper, "close_if_unusable_or_obsolete", autospec=True) as check,

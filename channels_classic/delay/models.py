@@ -12,7 +12,7 @@ from django.utils import timezone
 from channels_classic.asgi import channel_layers
 from channels_classic.channel import Channel
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
-from channels_classic.exceptions import LayerUnavailable
+from channels_classic.exceptions import LayerUnavailable, StepRefused
 
 __all__ = ["DelayedMessage", "DelayedMessageQuerySet"]
 
@@ -59,10 +59,10 @@ class DelayedMessage(models.Model):
         """Send the message now, on the layer given or the default one; do nothing if another process has sent it.
 
         The row is deleted before the message is sent: a crash in between loses it, and it is never sent twice. If it
-        was certainly not sent the row is written back: when the channel is full, for another attempt after
-        `requeue_delay` milliseconds, and when the layer refuses, which is raised. If it is unknown whether it was
-        sent, the message is lost and counted. Raises `ValueError` for content that is not JSON, and the error of the
-        database: `lost_its_row` is true if the row could not be written back.
+        was certainly not sent the row is written back, for another attempt after `requeue_delay` milliseconds where the
+        channel is full, or the layer refuses it, which is raised. If it is unknown whether it was sent, the message is
+        lost and counted. Raises `ValueError` for content that is not JSON, and the error of the database:
+        `lost_its_row` is true if the row could not be written back.
         """
         layer = channel_layer or channel_layers[DEFAULT_CHANNEL_LAYER]
         content = json.loads(self.content)
@@ -70,9 +70,11 @@ class DelayedMessage(models.Model):
             return
         try:
             Channel(self.channel_name, channel_layer=layer).send(content, immediately=True)
-        except layer.ChannelFull:
+        except (layer.ChannelFull, StepRefused) as error:
             self.delay = requeue_delay
             self._write_back()
+            if isinstance(error, StepRefused):
+                raise
         except Exception as error:
             if isinstance(error, LayerUnavailable) and error.written:
                 layer.losses.count("broker", self.channel_name)

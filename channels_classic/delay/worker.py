@@ -21,7 +21,7 @@ from django.db import Error
 from channels_classic._isolation import MessageContexts
 from channels_classic.delay.models import DelayedMessage
 from channels_classic.delay.storage import CHANNEL, Storage, delayed_message
-from channels_classic.exceptions import ChannelsError
+from channels_classic.exceptions import ChannelsError, StepRefused
 from channels_classic.signals import check_connections
 
 __all__ = ["Worker"]
@@ -163,12 +163,22 @@ class Worker:
             self._storage.store(delayed)
 
     def _send_due(self) -> None:
-        """Send the messages that are due, oldest first."""
+        """Send the messages that are due, oldest first.
+
+        One that the layer refuses is due again later: most often that concerns a single channel, or a shard that is
+        down, and the others need not wait. If it refuses many, it is tried again after a pause.
+        """
         contexts = MessageContexts()
+        refusals: list[StepRefused] = []
         due = DelayedMessage.objects.is_due().order_by("due_date", "pk")
-        while messages := list(due[:_AT_ONCE]):
+        while len(refusals) < _AT_ONCE and (messages := list(due[:_AT_ONCE])):
             for message in messages:
-                contexts.new().run(self._send, message)
+                try:
+                    contexts.new().run(self._send, message)
+                except StepRefused as error:
+                    refusals.append(error)
+        if refusals:
+            raise refusals[0]
         logger.debug("No more delayed messages are due")
 
     def _send(self, message: DelayedMessage) -> None:

@@ -124,6 +124,7 @@ class LayerSession:
         self._audit = GroupAudit(self.registry, self._recovery, self.stats, self._writer.ask, self._caught_up)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
+        self._is_refused = False  # the layer refused the last heartbeat: the shard of the inbox is down, for instance
         self._announcer = Announcer()
         self._worker_heard_at = -math.inf
         self._announce_at = self.clock()
@@ -152,7 +153,7 @@ class LayerSession:
         """The state of the process as clients find it."""
         if self.is_stopping:
             return Health.STOPPING
-        if not self.available:
+        if not self.available or self._is_refused:
             return Health.LAYER_DOWN
         limit = self.config.ready_worker
         return Health.NO_WORKER if limit and self.clock() - self._worker_heard_at > limit else Health.READY
@@ -304,7 +305,12 @@ class LayerSession:
             self._wake_heartbeat.clear()
 
     async def _heartbeat(self) -> None:
-        epochs: tuple[int | None, ...] = await self._writer.ask(Heartbeat(self.inbox, self._restored))
+        try:
+            epochs: tuple[int | None, ...] = await self._writer.ask(Heartbeat(self.inbox, self._restored))
+        except StepRefused:
+            self._is_refused = True
+            raise
+        self._is_refused = False
         self._alive.set()  # groups deliver to the inbox from now on
         self._writer.repeat()
         self._announce()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from websockets.asyncio.client import ClientConnection
 
+from channels_classic._health import Health
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.layer.client import Broadcast
@@ -224,7 +225,10 @@ async def end(session: LayerSession) -> None:
 def test_a_shard_that_lost_its_data_gets_its_memberships_again_while_another_one_is_down(
     own_redis: RedisServer, start: Callable[[RedisServer], RedisServer]
 ) -> None:
-    """And the interface server goes on to announce itself, also where it has recoverable groups on the other one."""
+    """The interface server goes on to announce itself, also where it has recoverable groups on the other one.
+
+    While the shard of its own inbox is down nothing reaches its clients, so it is not ready.
+    """
     servers = [own_redis, start(RedisServer())]
     hosts = [server.url for server in servers]
     rooms = [f"room-{number}" for number in range(60)]
@@ -252,6 +256,11 @@ def test_a_shard_that_lost_its_data_gets_its_memberships_again_while_another_one
         for room in rooms:
             await layer.send_group_async(room, {"text": room})
         await eventually_async(lambda: client.got == rooms, 10)
+        assert session.health is Health.READY
+        await asyncio.to_thread(servers[lost].stop)
+        await eventually_async(lambda: session.available and session.health is Health.LAYER_DOWN, 20)
+        servers[lost].start()
+        await eventually_async(lambda: session.health is Health.READY, 20)
         await end(session)
         await layer.close_async()
         layer.close()

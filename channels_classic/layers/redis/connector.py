@@ -6,9 +6,11 @@ import asyncio
 import inspect
 import os
 import re
+import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 import redis.asyncio
@@ -127,6 +129,7 @@ def check_options(url: str, connection_kwargs: Mapping[str, Any]) -> None:
     try:
         parameters = parameters_of(url)
         _check_values({**connection_kwargs, **parameters})
+        _check_key({**connection_kwargs, **parameters})
         twice = [name for name, value in connection_kwargs.items() if parameters.get(name, value) != value]
         if twice:
             raise ValueError(f"{twice[0]!r} is given twice, in a URL and beside it, with two values: write it once")
@@ -154,6 +157,18 @@ def _check_values(options: Mapping[str, Any]) -> None:
         if value is not None and not is_valid(value):
             shown = f"of type {type(value).__name__}" if name in ("password", "username") else repr(value)
             raise ValueError(f"{name!r} is {shown}, expected {expected}")
+
+
+def _check_key(options: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for a private key whose passphrase is not given: OpenSSL would ask for it on the terminal."""
+    certificate, key = options.get("ssl_certfile"), options.get("ssl_keyfile")
+    if certificate and not options.get("ssl_password"):
+        with suppress(OSError):  # of files that cannot be used, which is found out when a connection is made
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, _refuse_passphrase)
+
+
+def _refuse_passphrase() -> NoReturn:
+    raise ValueError("the private key in 'ssl_keyfile' has a passphrase: give it as 'ssl_password'")
 
 
 def _is_time(value: object) -> bool:

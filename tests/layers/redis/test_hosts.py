@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from channels_classic.layers.redis import RedisChannelLayer, RedisSentinelChannelLayer
 from channels_classic.layers.redis.hosts import parse_hosts
+from tests.support.certificates import with_passphrase
 
 
 @pytest.mark.parametrize(
@@ -125,3 +127,11 @@ def test_a_layer_is_shown_with_what_keeps_it_apart_from_others() -> None:
     hosts = ["redis://:secret@db.example.com:6379/3"]
     assert str(RedisChannelLayer(hosts=hosts)) == "RedisChannelLayer (redis://db.example.com:6379/3)"
     assert str(RedisChannelLayer(hosts=hosts, prefix="shop:")).endswith("(redis://db.example.com:6379/3, prefix shop:)")
+
+
+def test_a_private_key_with_a_passphrase_is_refused_unless_that_is_given(tmp_path: Path) -> None:
+    certificate, key = with_passphrase(tmp_path)
+    options = {"ssl_certfile": certificate, "ssl_keyfile": key}
+    with pytest.raises(ValueError, match="has a passphrase: give it as 'ssl_password'"):
+        RedisChannelLayer(hosts=["rediss://localhost"], connection_kwargs=options)
+    RedisChannelLayer(hosts=["rediss://localhost"], connection_kwargs={**options, "ssl_password": "secret"})
