@@ -126,6 +126,12 @@ def test_no_error_shows_a_password(arguments: dict[str, Any]) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_a_layer_is_shown_with_what_keeps_it_apart_from_others() -> None:
+    hosts = ["redis://:secret@db.example.com:6379/3"]
+    assert str(RedisChannelLayer(hosts=hosts)) == "RedisChannelLayer (redis://db.example.com:6379/3)"
+    assert str(RedisChannelLayer(hosts=hosts, prefix="shop:")).endswith("(redis://db.example.com:6379/3, prefix shop:)")
+
+
 def test_a_private_key_with_a_passphrase_is_refused_unless_that_is_given(tmp_path: Path) -> None:
     certificate, key = with_passphrase(tmp_path)
     options = {"ssl_certfile": certificate, "ssl_keyfile": key}
