@@ -72,14 +72,14 @@ CONTENTS = {
 """The tables of contents. They are not on the pages, because a forge would show them as code."""
 
 STARTS_FROM_README = "<!-- starts from: ../../README.md -->"
-STARTING_POINT = "*The files below go into the project of [Three minutes](../three-minutes.md).*"
+STARTING_POINT = "*This page starts from the project of [Three minutes](../three-minutes.md).*"
 """A comment for the tests, and what the reader of the site needs to know in its place."""
 
 
 def three_minutes() -> str:
     """Return the page with the section of the README, which is not among the pages."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.partition("## Three minutes\n")[2].partition("\n## ")[0]
+    section = text.split("\n## Three minutes\n")[1].split("\n## ")[0]
     return "# Three minutes\n" + section.replace("\n### ", "\n## ").replace("](docs/", "](")
 
 

@@ -18,7 +18,10 @@ _SENTENCES = {
     503: "The service is not available at the moment. Please try again shortly.",
 }
 
-_REFUSAL_HEADERS = {426: "upgrade: websocket\r\nsec-websocket-version: 13\r\n"}
+_REFUSAL_HEADERS = {
+    426: "upgrade: websocket\r\nsec-websocket-version: 13\r\n",
+    503: f"{RETRY_AFTER[0].decode()}: {RETRY_AFTER[1].decode()}\r\n",
+}
 """Further headers of some refusals: RFC 9110, section 15.5.22, and RFC 6455, section 4.4."""
 
 

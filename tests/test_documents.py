@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from configparser import ConfigParser
 from pathlib import Path
@@ -84,6 +85,13 @@ def test_docstrings_begin_with_what_is_there_and_not_with_a_question() -> None:
     question = re.compile(r'"""(?:What|Whether|How|Who|Where|Whose) .*')
     assert len(sources) > 100
     assert [f"{path}: {found[0]}" for path in sources for found in question.finditer(path.read_text())] == []
+
+
+def test_every_module_says_what_it_is_about() -> None:
+    projects = ROOT / "tests/projects"  # of users, some of them old
+    sources = [path for room in [*ROOMS, "benchmarks"] for path in (ROOT / room).rglob("*.py")]
+    texts = {path: path.read_text() for path in sources if projects not in path.parents}
+    assert [path for path, text in texts.items() if text and ast.get_docstring(ast.parse(text)) is None] == []
 
 
 def _is_there(name: str) -> bool:

@@ -82,7 +82,7 @@ def running(processes: int) -> Iterator[Parent]:
     thread = threading.Thread(target=parent.run)
     thread.start()
     try:
-        eventually(lambda: len(parent.pids) == processes)
+        eventually(lambda: len(parent.pids) == processes, timeout=20)
         yield parent
     finally:
         parent.stop()
@@ -109,7 +109,7 @@ def test_a_process_that_stands_still_is_replaced_while_the_others_count_as_ready
         suspend(first)
         eventually(lambda: parent.value("stuck_processes") == 1)
         assert parent.health is Health.READY
-        eventually(lambda: len(parent.pids) == 2 and first not in parent.pids)
+        eventually(lambda: len(parent.pids) == 2 and first not in parent.pids, timeout=20)
         assert second in parent.pids
         assert parent.value("process_restarts_total", "stuck") == 1
         assert parent.value("process_restarts_total", "died") == 0
@@ -119,7 +119,7 @@ def test_a_program_is_stuck_when_all_of_its_processes_are() -> None:
     with running(1) as parent:
         suspend(parent.pids[0])
         eventually(lambda: parent.health is Health.STUCK)
-        eventually(lambda: parent.health is Health.READY)
+        eventually(lambda: parent.health is Health.READY, timeout=20)
 
 
 def test_a_process_that_runs_again_in_time_stays(caplog: pytest.LogCaptureFixture) -> None:
@@ -139,7 +139,7 @@ def test_a_process_that_must_not_be_killed_is_reported_once(caplog: pytest.LogCa
         parent.kills = False
         (pid,) = parent.pids
         resume = suspend(pid)
-        eventually(lambda: min(parent.silences) > 2 * supervisor.REPLACE_AFTER)
+        eventually(lambda: min(parent.silences) > 2 * supervisor.REPLACE_AFTER, timeout=20)
         assert len([text for text in caplog.messages if f"{pid} hangs" in text]) == 1
         assert parent.pids == [pid]
         resume()

@@ -22,7 +22,7 @@ INTERVAL = 1.0
 POLICY = 1008
 
 _last: tuple[float, str] = (-INTERVAL, "")
-"""When the status was read, and its text."""
+"""The time at which the status was read, and its text."""
 
 
 @allowed_hosts_only  # pages that CHANNELS_TRUSTED_ORIGINS lets in need not see this

@@ -14,7 +14,8 @@ LIMITS: Mapping[str, str] = {
     "refused 414": "a request line beyond --max-request-line",
     "refused 429": "too many requests sent ahead on one connection",
     "refused 431": "headers beyond --max-head",
-    "refused 503": "a connection beyond --max-connections, or a handshake beyond --connect-rate",
+    "refused 503": "a connection beyond --max-connections, a handshake beyond --connect-rate, or an upload when the "
+    "server stopped",
     "request 408": "a body beyond --body-timeout",
     "request 413": "a body beyond --max-body",
     "request 503": "no worker answered within --http-timeout, the layer was down or full, or --spool-disk was used up",

@@ -35,7 +35,7 @@ RETRY_PAUSE = 1.0
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class JoinRequest:
     """The cursor of a client that joins a group. With `last` the last message alone is of interest."""
 
     cursor: Cursor
@@ -69,7 +69,7 @@ class Recovery:
         self._ask = ask
         self._losses = losses
         self._streams: dict[str, Stream] = {}
-        self._requests: dict[str, dict[str, Request]] = {}
+        self._requests: dict[str, dict[str, JoinRequest]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -84,7 +84,7 @@ class Recovery:
         stream = self._streams.get(group)
         if not self._registry.groups.has(group, local) or (stream is not None and local in stream.floors):
             return
-        request = Request(Cursor(start.life, start.position), start.last)
+        request = JoinRequest(Cursor(start.life, start.position), start.last)
         requests = self._requests.setdefault(local, {})
         if group not in requests or requests[group].cursor != request.cursor:
             requests[group] = request
@@ -152,7 +152,7 @@ class Recovery:
 
     # Serving one client
 
-    async def _serve(self, client: Client, group: str, request: Request) -> None:
+    async def _serve(self, client: Client, group: str, request: JoinRequest) -> None:
         """Give a client what it missed, until it has all that was delivered to the others meanwhile."""
         cursor, last = request.cursor, request.last
         while self._requests.get(client.local, {}).get(group) is request:  # otherwise it left, or asked again

@@ -127,6 +127,11 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None:
             self.shutdown()
 
+    def give_up_body(self) -> None:
+        """Answer 503 to a request whose body is still to come: the server stops, and no worker has heard of it."""
+        if self._requests.part is RequestPart.BODY and not self.cycle.response_started:
+            self._refuse(503)
+
     # The connection
 
     def connection_made(self, transport: Any) -> None:
@@ -365,7 +370,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self.pipeline and self._requests.part is RequestPart.BODY:
             self.abort()  # its turn would come, but the rest of its body never
         elif cycle is not None and not cycle.response_complete and self._requests.part is not RequestPart.BODY:
-            self._last_cycle().keep_alive = False
+            last = self.pipeline[0][0] if self.pipeline else cycle
+            last.keep_alive = False
         elif cycle is not None and cycle.response_started and not cycle.response_complete:
             self.abort()
         else:
@@ -373,9 +379,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _count_refusal(self, status: int) -> None:
         self.server_state.refused[status] += 1
-
-    def _last_cycle(self) -> Any:
-        return self.pipeline[0][0] if self.pipeline else self.cycle
 
     def _answer(self, status: int) -> None:
         transport = self.transport

@@ -313,6 +313,9 @@ class UvicornServer(uvicorn.Server):
             return
         for request in self._clients(Request):
             request.flush()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, HttpProtocol):
+                connection.give_up_body()
         await self._wait_until_idle(FLUSH_TIMEOUT)
 
     async def _wait_until_idle(self, timeout: float) -> None:

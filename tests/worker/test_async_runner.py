@@ -109,8 +109,7 @@ def test_a_thousand_coroutines_stream_side_by_side(memory: ChannelLayer) -> None
     worker = make_worker(memory, {"test": consumer})
     worker.concurrency = 1000
     with running(worker):
-        inbox.wait(1, timeout=20)
-        while (seen := [what for what in inbox.seen if what[1] is not Outcome.RUNNING]) and len(seen) < 6000:
+        while len(seen := [what for what in inbox.seen if what[1] is not Outcome.RUNNING]) < 6000:
             inbox.wait(len(inbox.seen) + 1, timeout=20)
     for number in range(1000):
         assert [what for local, what in seen if local == f"client{number}"] == [

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import os
 import re
+import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 import redis.asyncio
@@ -107,9 +110,11 @@ class Connector:
         """Return the current host and port where they differ from the URL's. Raise `LayerUnavailable`."""
         return {}
 
-    @staticmethod
-    def _make(pool: Any, address: dict[str, Any]) -> Any:
-        return pool.connection_class(**{**pool.connection_kwargs, **address})
+    def _make(self, pool: Any, address: dict[str, Any]) -> Any:
+        try:
+            return pool.connection_class(**{**pool.connection_kwargs, **address})
+        except OSError as error:  # redis-py reads its own version from a file, for which no descriptor may be left
+            raise self.unavailable(error) from error
 
     def unavailable(self, error: BaseException) -> LayerUnavailable:
         """Return the error to raise when talking to this server failed."""
@@ -127,6 +132,7 @@ def check_options(url: str, connection_kwargs: Mapping[str, Any]) -> None:
     try:
         parameters = parameters_of(url)
         _check_values({**connection_kwargs, **parameters})
+        _check_key({**connection_kwargs, **parameters})
         twice = [name for name, value in connection_kwargs.items() if parameters.get(name, value) != value]
         if twice:
             raise ValueError(f"{twice[0]!r} is given twice, in a URL and beside it, with two values: write it once")
@@ -154,6 +160,18 @@ def _check_values(options: Mapping[str, Any]) -> None:
         if value is not None and not is_valid(value):
             shown = f"of type {type(value).__name__}" if name in ("password", "username") else repr(value)
             raise ValueError(f"{name!r} is {shown}, expected {expected}")
+
+
+def _check_key(options: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for a private key whose passphrase is not given: OpenSSL would ask for it on the terminal."""
+    certificate, key = options.get("ssl_certfile"), options.get("ssl_keyfile")
+    if certificate and not options.get("ssl_password"):
+        with suppress(OSError):  # of files that cannot be used, which is found out when a connection is made
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, _refuse_passphrase)
+
+
+def _refuse_passphrase() -> NoReturn:
+    raise ValueError("the private key in 'ssl_keyfile' has a passphrase: give it as 'ssl_password'")
 
 
 def _is_time(value: object) -> bool:
@@ -214,6 +232,8 @@ def described(error: BaseException) -> str:
 
 def next_step(error: BaseException) -> str:
     """Return the next step after `error`, that a server answered or its connection raised."""
+    if any(getattr(each, "errno", None) in (errno.EMFILE, errno.ENFILE) for each in (error, error.__context__)):
+        return "This process, or the system, has no descriptor left for a connection: see `ulimit -n`."
     # The only refusal of its kind without a code.
     code = "MAXCLIENTS" if "max number of clients" in str(error) else error_code(error)
     if isinstance(error, redis.AuthenticationError) and code not in NEXT_STEPS:

@@ -1,4 +1,4 @@
-"""Which requests are for event streams: decided from the scope alone."""
+"""The selection of requests for event streams, from their scope alone."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from channels_classic.interface_server.server.server import Server
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from tests.interface_server.live import TIMEOUT, live, running
+from tests.support.certificates import with_passphrase
 
 
 def close(sockets: list[socket.socket]) -> None:
@@ -218,17 +218,8 @@ def test_a_file_without_a_certificate_is_refused_in_plain_words(tmp_path: Path, 
 
 
 def test_a_private_key_with_a_passphrase_is_refused_and_never_asked_for(tmp_path: Path) -> None:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("There is no openssl here to make a certificate with.")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-passout", "pass:secret"]
-    subprocess.run(
-        [openssl, "req", "-x509", *curve, "-subj", "/CN=localhost", "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
-    listen = Listen(port=0, certfile=str(certificate), keyfile=str(key))
+    certificate, key = with_passphrase(tmp_path)
+    listen = Listen(port=0, certfile=certificate, keyfile=key)
     with pytest.raises(CannotListen, match="its private key has a passphrase") as caught:
         Server(InterfaceServer(ChannelLayer()), InterfaceConfig(), listen)
     assert f"{certificate} and {key}" in str(caught.value)

@@ -63,7 +63,9 @@ def test_requests_that_no_worker_began_are_answered_with_503_when_the_program_st
         received = read_all(request)
         assert statuses(received) == [503]
         assert b"\r\nretry-after: " in received
-        read_all(upload)
+        received = read_all(upload)
+        assert statuses(received) == [503]
+        assert b"\r\nretry-after: " in received
         assert program.wait(scaled(20.0)) == 0
         assert time.monotonic() - begun < scaled(14.0)
     assert lines(program, "Stopping: ") == lines(program, "Stopped") == int(processes)
