@@ -141,3 +141,4 @@ def running(server: Server, layer: BaseChannelLayer) -> Iterator[Live]:
         server.stop()
         thread.join(scaled(2 * TIMEOUT))
         assert not thread.is_alive()
+        layer.close()
