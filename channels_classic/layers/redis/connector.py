@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import os
 import re
@@ -109,9 +110,11 @@ class Connector:
         """Return the current host and port where they differ from the URL's. Raise `LayerUnavailable`."""
         return {}
 
-    @staticmethod
-    def _make(pool: Any, address: dict[str, Any]) -> Any:
-        return pool.connection_class(**{**pool.connection_kwargs, **address})
+    def _make(self, pool: Any, address: dict[str, Any]) -> Any:
+        try:
+            return pool.connection_class(**{**pool.connection_kwargs, **address})
+        except OSError as error:  # redis-py reads its own version from a file, for which no descriptor may be left
+            raise self.unavailable(error) from error
 
     def unavailable(self, error: BaseException) -> LayerUnavailable:
         """Return the error to raise when talking to this server failed."""
@@ -229,6 +232,8 @@ def described(error: BaseException) -> str:
 
 def next_step(error: BaseException) -> str:
     """Return the next step after `error`, that a server answered or its connection raised."""
+    if any(getattr(each, "errno", None) in (errno.EMFILE, errno.ENFILE) for each in (error, error.__context__)):
+        return "This process, or the system, has no descriptor left for a connection: see `ulimit -n`."
     # The only refusal of its kind without a code.
     code = "MAXCLIENTS" if "max number of clients" in str(error) else error_code(error)
     if isinstance(error, redis.AuthenticationError) and code not in NEXT_STEPS:

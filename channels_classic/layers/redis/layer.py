@@ -125,4 +125,5 @@ class RedisChannelLayer(BaseChannelLayer):
         return connection
 
     def __str__(self) -> str:
-        return f"{type(self).__name__} ({', '.join(host.shown for host in self._hosts)})"
+        prefix = "" if self.prefix == "asgi:" else f", prefix {self.prefix}"
+        return f"{type(self).__name__} ({', '.join(host.shown for host in self._hosts)}{prefix})"

@@ -47,6 +47,6 @@ class Command(BaseCommand):
             )
         from channels_classic.delay.worker import Worker  # its model can be imported where the app is installed
 
-        logger.info("Running the delay server on %s", layer)
+        logger.info("Running the delay server on the channel layer %s", layer.channel_layer)
         with suppress(KeyboardInterrupt):  # before the worker catches the signal itself
             Worker(channel_layer=layer, database_sleep_duration=options["sleep"]).run()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.redis import RedisChannelLayer, RedisSentinelChannelLayer
 from channels_classic.layers.redis.hosts import parse_hosts
 from tests.support.certificates import with_passphrase
+from tests.support.descriptors import without_descriptors
 
 
 @pytest.mark.parametrize(
@@ -123,9 +126,27 @@ def test_no_error_shows_a_password(arguments: dict[str, Any]) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_a_layer_is_shown_with_what_keeps_it_apart_from_others() -> None:
+    hosts = ["redis://:secret@db.example.com:6379/3"]
+    assert str(RedisChannelLayer(hosts=hosts)) == "RedisChannelLayer (redis://db.example.com:6379/3)"
+    assert str(RedisChannelLayer(hosts=hosts, prefix="shop:")).endswith("(redis://db.example.com:6379/3, prefix shop:)")
+
+
 def test_a_private_key_with_a_passphrase_is_refused_unless_that_is_given(tmp_path: Path) -> None:
     certificate, key = with_passphrase(tmp_path)
     options = {"ssl_certfile": certificate, "ssl_keyfile": key}
     with pytest.raises(ValueError, match="has a passphrase: give it as 'ssl_password'"):
         RedisChannelLayer(hosts=["rediss://localhost"], connection_kwargs=options)
     RedisChannelLayer(hosts=["rediss://localhost"], connection_kwargs={**options, "ssl_password": "secret"})
+
+
+def test_a_process_without_descriptors_is_told_so_and_not_to_look_for_the_server() -> None:
+    layer = RedisChannelLayer(hosts=["redis://127.0.0.1:1"])
+    with without_descriptors(), pytest.raises(LayerUnavailable, match="no descriptor left for a connection"):
+        layer.send("jobs", {})
+
+    async def send() -> None:
+        with without_descriptors(), pytest.raises(LayerUnavailable, match="no descriptor left for a connection"):
+            await layer.send_async("jobs", {})
+
+    asyncio.run(send())
