@@ -155,7 +155,7 @@ def test_hostile_clients_break_nothing(caplog: pytest.LogCaptureFixture) -> None
     limits = {"head_timeout": scaled(1), "keep_alive": 0.3}  # also the time of the witness
     options: dict[str, Any] = {
         "ping_interval": 0.2,
-        "ping_timeout": scaled(0.5),
+        "ping_timeout": scaled(1),
         "websocket_connect_timeout": scaled(1.0),
     }
     with live(limits=limits, **options) as server, answering(server), witness(server) as kinds:
@@ -197,7 +197,7 @@ def test_tls_handshakes_that_stall_break_nothing(certificate: Path, caplog: pyte
 def test_a_flood_of_connections_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
     flood = [Input((data,), end) for data in (b"", HEAD, UPGRADE, HEAD + b"\r\n", *FAULTS.values()) for end in End]
     limits = {"head_timeout": scaled(1), "keep_alive": 0.3}
-    with live(limits=limits, ping_interval=0.2, ping_timeout=scaled(0.5)) as server, answering(server):
+    with live(limits=limits, ping_interval=0.2, ping_timeout=scaled(1)) as server, answering(server):
         for _ in range(3):
             asyncio.run(attack(server.port, flood, timeout=0.1))
         be_good(server)

@@ -53,10 +53,14 @@ def warm_up(layer: BaseChannelLayer, seen: list[Any]) -> None:
 
 
 class Inbox:
-    """The messages that an interface server gets: replies and reports for its clients, in order."""
+    """The messages that an interface server gets: replies and reports for its clients, in order.
 
-    def __init__(self, layer: BaseChannelLayer) -> None:
+    Reports that a consumer still runs come on a busy machine, too; they are left out without `shows_running`.
+    """
+
+    def __init__(self, layer: BaseChannelLayer, *, shows_running: bool = False) -> None:
         self.layer = layer
+        self._shows_running = shows_running
         self.name = new_inbox()
         layer.run([Heartbeat(self.name)])
         self.seen: list[tuple[str, Any]] = []
@@ -85,8 +89,7 @@ class Inbox:
         """The outcomes among what was seen."""
         return [what for _, what in self.seen if isinstance(what, Outcome)]
 
-    @staticmethod
-    def _read(payload: bytes) -> list[tuple[str, Any]]:
+    def _read(self, payload: bytes) -> list[tuple[str, Any]]:
         kind, *rest = decode(payload)
         if kind == Kind.MESSAGE:
             message, _, local, *report = rest
@@ -94,6 +97,8 @@ class Inbox:
             return [(local, message), *((local, Outcome(outcome)) for outcome in ends)]
         if kind == Kind.GROUP:
             return [(rest[0], rest[2])]
+        if kind == Kind.REPORT and rest[2] == Outcome.RUNNING and not self._shows_running:
+            return []
         if kind == Kind.REPORT:
             return [(rest[0], Outcome(rest[2]))]
         return [("", Kind(kind))]

@@ -109,8 +109,7 @@ def test_a_thousand_coroutines_stream_side_by_side(memory: ChannelLayer) -> None
     worker = make_worker(memory, {"test": consumer})
     worker.concurrency = 1000
     with running(worker):
-        while len(seen := [what for what in inbox.seen if what[1] is not Outcome.RUNNING]) < 6000:
-            inbox.wait(len(inbox.seen) + 1, timeout=20)
+        seen = inbox.wait(6000, timeout=40)
     for number in range(1000):
         assert [what for local, what in seen if local == f"client{number}"] == [
             *({"n": n} for n in range(5)),
@@ -309,7 +308,7 @@ def test_a_coroutine_that_takes_long_keeps_its_gate_waiting(
     async def consumer(message: Message) -> None:
         await asyncio.to_thread(release.wait)
 
-    inbox = Inbox(memory)
+    inbox = Inbox(memory, shows_running=True)
     inbox.post("test", {})
     with running(make_worker(memory, {"test": consumer})):
         assert inbox.wait(2) == [("client", Outcome.RUNNING)] * 2

@@ -162,7 +162,7 @@ def test_a_consumer_that_runs_long_is_reported_as_running(
 ) -> None:
     monkeypatch.setattr(watchdog, "RUNNING_INTERVAL", 0.1)
     monkeypatch.setattr(watchdog, "PACE", 0.05)
-    inbox = Inbox(layer)
+    inbox = Inbox(layer, shows_running=True)
     release = threading.Event()
 
     def consumer(message: Message) -> None:

@@ -37,7 +37,7 @@ def is_served(server: Live) -> bool:
 
 @pytest.fixture
 def tls(certificate: Path) -> Iterator[Live]:
-    with live(listen=Listen(port=0, certfile=str(certificate)), limits={"head_timeout": scaled(0.5)}) as server:
+    with live(listen=Listen(port=0, certfile=str(certificate)), limits={"head_timeout": scaled(1)}) as server:
         yield server
 
 

@@ -22,7 +22,7 @@ from channels_classic.interface_server.server.listen import Listen
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from tests.interface_server.live import TIMEOUT, Live, live
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 REQUEST, DISCONNECT = "http.request", "http.disconnect"
 CLOSE = b"Host: x\r\nConnection: close\r\n\r\n"
@@ -381,9 +381,9 @@ def test_a_connection_without_a_request_is_closed_in_time_but_not_while_a_respon
 
 
 def test_an_upload_takes_nothing_of_the_time_for_the_response() -> None:
-    with live(http_timeout=0.3) as server, server.raw() as client:
+    with live(http_timeout=scaled(0.5)) as server, server.raw() as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\nab")
-        client.settimeout(0.5)
+        client.settimeout(scaled(0.6))
         with pytest.raises(TimeoutError):
             client.recv(1)
         client.settimeout(TIMEOUT)
