@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib.staticfiles import utils
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.contrib.staticfiles.views import serve
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.exception import response_for_exception
 from django.http import Http404, HttpRequest, HttpResponseBadRequest
@@ -29,7 +29,7 @@ class DevelopmentStaticFiles(ASGIStaticFilesHandler):
         """Return a request, or the response to one with a `Content-Type` that cannot be parsed."""
         try:
             return super().create_request(scope, body_file)
-        except ValueError:
+        except (BadRequest, ValueError):  # Django 6.1 raises the former
             return None, HttpResponseBadRequest()
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
