@@ -53,4 +53,4 @@ def newest(session: nox.Session) -> None:
 
 
 def _pytest(session: nox.Session) -> None:
-    session.run("python", "-m", "pytest", "-n", "6", "--quiet", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "8", "--quiet", *session.posargs)
