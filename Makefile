@@ -22,12 +22,12 @@ demo: $(DEMO)  ## run the live blog; REDIS_URL=redis://… on Redis, PORT=… on
 demo-at-most-once: $(DEMO)  ## lose messages on purpose and count them; REDIS_URL=redis://… on a Redis of its own
 	@$(BIN)/python examples/at_most_once/demo.py --picture at-most-once.svg
 
-# Tests wait more than they compute: eight at once, whatever the number of processors.
+# Tests wait more than they compute: six at once, whatever the number of processors.
 test: $(READY)  ## run the tests but the slow ones, with a real Redis and a real browser; 8 minutes
-	@scripts/provide redis chromium iproute2 && $(BIN)/python -m pytest -n 8 -m 'not slow'
+	@scripts/provide redis chromium iproute2 && $(BIN)/python -m pytest -n 6 -m 'not slow'
 
 coverage: $(READY)  ## run all tests, measure branch coverage and hold the floor in setup.cfg
-	@scripts/provide redis chromium iproute2 && { scripts/provide npm || :; } && $(BIN)/coverage erase && $(BIN)/coverage run -m pytest -n 8 && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
+	@scripts/provide redis chromium iproute2 && { scripts/provide npm || :; } && $(BIN)/coverage erase && $(BIN)/coverage run -m pytest -n 6 && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 test-all: $(READY)  ## run the tests with each supported pair of Python and Django found here
 	@scripts/provide redis chromium iproute2 && scripts/nox --session tests

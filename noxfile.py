@@ -53,4 +53,5 @@ def newest(session: nox.Session) -> None:
 
 
 def _pytest(session: nox.Session) -> None:
+    """Run pytest; without coverage tests wait even more than they compute, so more of them run at once."""
     session.run("python", "-m", "pytest", "-n", "8", "--quiet", *session.posargs)
