@@ -136,6 +136,8 @@ class GroupAudit:
         roster: Roster = await self._ask(Members(group, self._registry.inbox))
         if roster.complete:
             self._recovery.take_over(group, roster)
+            # The layer need not note any longer who leaves without being found: this index has nobody else now.
+            await self._ask(Audit(group, self._registry.inbox, roster.version))
 
     async def _run(self, steps: Iterable[Step]) -> None:
         for step in steps:

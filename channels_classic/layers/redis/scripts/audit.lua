@@ -12,6 +12,8 @@ local known, emptied = tonumber(ARGV[3]), tonumber(redis.call('ZSCORE', left, EM
 local began = version == 0 and math.huge or tonumber(redis.call('ZSCORE', left, BEGUN) or 0)
 -- A version of an earlier epoch shows nothing here: then all members are void, and their owner writes them again.
 if known >= tonumber(since) and emptied <= known and known < began then note_loss() end
+-- The owner knows the set that began: a discard that finds nothing need not be noted any more, see leave.lua.
+if known >= began then redis.call('ZREM', left, BEGUN) end
 local identities, sockets = mended('HLEN', here.identities), 0
 for _, number in ipairs(mended('HVALS', here.people)) do sockets = sockets + (tonumber(number) or 0) end
 if sockets ~= identities then

@@ -12,7 +12,7 @@ local here = place(string.match(group, '[^:]*$'), inbox)
 -- together and removed together, so where one is there without the other it was lost. The score alone serves for
 -- messages: the owner delivers by its index. It stays, with a note under LOST, so that what is missing in `members` is
 -- known, until the owner has written its members again. Where both are lost there is no trace; but a set that became
--- empty leaves a note under EMPTIED, and one that began leaves a note under BEGUN. So an owner
+-- empty leaves a note under EMPTIED, and one that began leaves a note under BEGUN until its owner knows it. So an owner
 -- that has members can tell that the layer lost them: the version it knows is older than the set, or there is no set, and
 -- it is no older than the version at which the set last became empty.
 local LOST, EMPTIED, BEGUN = '?lost', '?emptied', '?begun'  -- no client has such a name; the score is a version
