@@ -609,3 +609,18 @@ def test_a_server_that_has_too_many_clients_is_named_with_the_next_step(own_redi
             layer.send("jobs", {})
         asyncio.run(main())
     assert reported == []
+
+
+def test_data_that_is_lost_as_soon_as_its_epoch_began_is_no_sign_of_another_server(own_redis: RedisServer) -> None:
+    async def connect() -> None:
+        await layer.run_async([Heartbeat(inbox)])
+        await layer.close_async()
+
+    inbox = names.new_inbox()
+    with layer_on(own_redis.url) as layer:
+        for _ in range(5):  # numbers of epochs count quarters of seconds
+            asyncio.run(connect())
+            own_redis.flush()
+            before = layer.run([Heartbeat(inbox)])
+            asyncio.run(connect())  # this registers anew
+            assert layer.run([Heartbeat(inbox)]) == before

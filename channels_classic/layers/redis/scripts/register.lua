@@ -12,7 +12,7 @@
 -- master that still is one: nothing was handed out there that is still here. And it stays when a replica was promoted
 -- and misses nothing: if that is possible, but nobody has looked yet, nothing changes, and the answer is
 -- {0, lineage, former server, former lineage}. In all other cases a new one begins, and also where a client has seen a
--- later one, or another one of the same number: then the address has been pointed back to a former server, whose messages
+-- later one, be it of the same number: then the address has been pointed back to a former server, whose messages
 -- may have been handed out by another one since.
 local NONE = string.rep('0', 40)
 local HIGHEST = 4294967295  -- that an entry can carry
@@ -27,7 +27,9 @@ local kept = server == known_server and (lineage == known_lineage or former == N
     or ARGV[2] == (known_server or '') .. ':' .. (known_lineage or '')
 if not kept and ARGV[2] == '' and former == known_lineage then return {0, lineage, known_server, known_lineage} end
 local seen = tonumber(ARGV[3])
-local is_behind = (seen > number or seen == number and since ~= ARGV[4]) and seen < HIGHEST
+-- Of two with the same number the one that began earlier is the former: data that is lost twice within a quarter of a
+-- second begins two of the same number on one server.
+local is_behind = (seen > number or seen == number and tonumber(since) < tonumber(ARGV[4])) and seen < HIGHEST
 if not kept or is_behind then
     number, since = (is_behind and seen or number) + 1, integer(next_version(KEYS[1]))
     redis.call('HSET', KEYS[1], 'number', integer(number), 'since', since)
