@@ -39,7 +39,7 @@ test-hosting: $(READY) .venv-channels-4/.ready  ## try other ASGI servers, Chann
 	@scripts/provide nginx supervisor chromium && { scripts/provide caddy || :; } && $(BIN)/python -m pytest tests/hosting
 
 faults: $(READY)  ## break Redis in every way: 10,000 messages each
-	@scripts/provide redis iproute2 && FAULTS=long $(BIN)/python -m pytest -n 2 tests/faults tests/layers/test_against_model.py
+	@scripts/provide redis iproute2 && FAULTS=long $(BIN)/python -m pytest -n 2 tests/faults tests/layers/test_against_model.py tests/layers/test_group_delivery.py
 
 hostile: $(READY)  ## send 50,000 hostile inputs to the interface server, 5,000 replies, and every value to bindings
 	@HOSTILE=50000 $(BIN)/python -m pytest -q -s tests/interface_server/test_hostile.py tests/binding/test_hostile_values.py
