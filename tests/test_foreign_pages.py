@@ -20,6 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.support.own_project import HOST, Project, own_project
 from tests.support.processes import Process
+from tests.support.waiting import scaled
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -153,8 +154,8 @@ class Site:
             self.url(path, "ws"),
             sock=socket.create_connection((HOST, self.project.port)),
             additional_headers={"Origin": origin} if origin is not None else {},
-            open_timeout=20,
-            close_timeout=5,
+            open_timeout=scaled(20),
+            close_timeout=scaled(5),
         )
 
 
@@ -251,12 +252,12 @@ def test_a_link_to_a_session_does_not_take_the_place_of_the_visitors_own(
         assert opened(mallory, site.url("/")).evaluate(TRY_IT, link) == "you are mallory"
         assert opened(alice, site.url("/")).evaluate(TRY_IT, link) == "you are alice"
         with site.socket(f"/function?session_key={cookie['value']}", None) as client:
-            assert client.recv(timeout=10) == "you are mallory"
+            assert client.recv(timeout=scaled(10)) == "you are mallory"
 
 
 def test_a_client_that_is_not_a_browser_names_no_origin_and_may_connect(site: Site) -> None:
     with site.socket("/function", None) as client:
-        assert client.recv(timeout=10) == "you are "
+        assert client.recv(timeout=scaled(10)) == "you are "
 
 
 def test_while_developing_pages_of_this_machine_may_connect_and_others_may_not() -> None:
@@ -264,11 +265,11 @@ def test_while_developing_pages_of_this_machine_may_connect_and_others_may_not()
         server.wait_for_port(project.port)
         address = f"ws://{HOST}:{project.port}/"
         for origin in ("http://localhost:5173", "http://app.localhost", f"http://{HOST}:{project.port}"):
-            with connect(address, additional_headers={"Origin": origin}, open_timeout=20) as client:
+            with connect(address, additional_headers={"Origin": origin}, open_timeout=scaled(20)) as client:
                 client.send("hello")
-                assert client.recv(timeout=10) == "first hello"
+                assert client.recv(timeout=scaled(10)) == "first hello"
         with pytest.raises(InvalidStatus) as refused:
-            connect(address, additional_headers={"Origin": "http://foreign.example"}, open_timeout=20)
+            connect(address, additional_headers={"Origin": "http://foreign.example"}, open_timeout=scaled(20))
         assert refused.value.response.status_code == 403
         server.wait_for_line("CHANNELS_TRUSTED_ORIGINS")
 

@@ -310,8 +310,8 @@ def test_the_demo_survives_every_worker_and_says_what_a_reader_sees(
                 os.kill(worker, number)
             demo.wait_for_line(r"Worker \d \(process \d+\) .*No page notices", occurrences=2 * round)
             assert first in children_of(demo.pid) and len(children_of(demo.pid)) == 3
-        assert reader.ping().wait(5)
-        with urlopen(f"http://127.0.0.1:{free_port}/", timeout=30) as page:
+        assert reader.ping().wait(scaled(5))
+        with urlopen(f"http://127.0.0.1:{free_port}/", timeout=scaled(30)) as page:
             assert page.status == 200
         demo.wait_for_line(r"worker \d │ .*websocket\.connect -> blog\.consumers\.ws_connect: consumed in")
         demo.wait_for_line(r"worker \d │ .*http\.request -> .*: consumed in", occurrences=2)

@@ -31,7 +31,7 @@ from channels_classic.test import ChannelLiveServerTestCase
 from channels_classic.test import child as children
 from channels_classic.test.child import Child
 from channels_classic.test.liveserver import ProtocolServerProcess, WorkerProcess
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 LOCAL = {"default": {"ROUTING": f"{__name__}.channel_routing"}}
 
@@ -71,7 +71,7 @@ channel_routing = [
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urlopen(url, timeout=10) as response:
+        with urlopen(url, timeout=scaled(10)) as response:
             return response.status, response.read().decode()
     except HTTPError as error:
         with error:
@@ -85,15 +85,15 @@ class SiteTests(ChannelLiveServerTestCase):
         assert get(self.live_server_url + "/users/") == (200, "horse")
 
     def test_the_test_sees_what_a_consumer_wrote_into_the_database(self) -> None:
-        with connect(self.live_server_ws_url + "/", open_timeout=10) as socket:
+        with connect(self.live_server_ws_url + "/", open_timeout=scaled(10)) as socket:
             socket.send("horse")
-            assert socket.recv(timeout=10) == "created horse"
+            assert socket.recv(timeout=scaled(10)) == "created horse"
         assert User.objects.get().username == "horse"
 
     def test_the_test_can_send_to_the_sockets_of_its_site(self) -> None:
-        with connect(self.live_server_ws_url + "/", open_timeout=10) as socket:
+        with connect(self.live_server_ws_url + "/", open_timeout=scaled(10)) as socket:
             Group("room").send({"text": "hello"})
-            assert socket.recv(timeout=10) == "hello"
+            assert socket.recv(timeout=scaled(10)) == "hello"
 
     def test_nothing_of_the_tests_before_is_there(self) -> None:
         assert channel_layers["default"].group_channels("room") == []
@@ -133,9 +133,9 @@ def test_a_layer_on_redis_gets_a_prefix_of_its_own(redis_url: str, settings: Any
     class RedisTests(ChannelLiveServerTestCase):
         def test_1(self) -> None:
             prefixes.append(channel_layers["default"].prefix)
-            with connect(self.live_server_ws_url + "/", open_timeout=10) as socket:
+            with connect(self.live_server_ws_url + "/", open_timeout=scaled(10)) as socket:
                 Group("room").send({"text": "hello"})
-                assert socket.recv(timeout=10) == "hello"
+                assert socket.recv(timeout=scaled(10)) == "hello"
 
         test_2 = test_1
 
@@ -154,9 +154,9 @@ def test_nothing_of_a_test_is_left_in_redis(redis_url: str, settings: Any, prefi
     @override_settings(ROOT_URLCONF=__name__)
     class RedisTests(ChannelLiveServerTestCase):
         def test(self) -> None:
-            with connect(self.live_server_ws_url + "/", open_timeout=10) as socket:
+            with connect(self.live_server_ws_url + "/", open_timeout=scaled(10)) as socket:
                 Group("room").send({"text": "hello"})
-                assert socket.recv(timeout=10) == "hello"
+                assert socket.recv(timeout=scaled(10)) == "hello"
 
     with redis.Redis.from_url(redis_url) as client:
         client.set("t-other", "stays")
@@ -343,7 +343,7 @@ class OneTests(ChannelLiveServerTestCase):
 
     def test_a(self):
         User.objects.create_user(self.name)
-        with urlopen(self.live_server_url + "/", timeout=10) as response:
+        with urlopen(self.live_server_url + "/", timeout=60) as response:
             self.assertEqual(response.read().decode(), self.name)
 
     test_b = test_c = test_a
@@ -371,7 +371,7 @@ def test_run(tmp_path: Path, test_name: str, *options: str) -> subprocess.Comple
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=scaled(60),
     )
 
 

@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from channels_classic.management.commands.runserver import Command, access_logger
 from tests.support.own_project import ROUTING, SETTINGS, Project, own_project
 from tests.support.processes import Process
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 MEMORY = 'CHANNEL_LAYERS["default"]["BACKEND"] = "channels_classic.layers.inmemory.ChannelLayer"'
 
@@ -75,7 +75,7 @@ def test_one_process_serves_pages_static_files_and_sockets_and_ends_quietly(
         assert project.get("/nowhere")[0] == 404
         with project.socket("/room") as socket:
             socket.send("frame")
-            assert socket.recv(timeout=10) == "first frame"
+            assert socket.recv(timeout=scaled(10)) == "first frame"
         server.wait_for_line(r"WebSocket DISCONNECT /room \[127\.0\.0\.1:\d+\]")
         server.send_signal(signal.SIGINT)
         assert server.wait() == 0
@@ -136,7 +136,7 @@ def test_other_processes_reach_the_embedded_layer_that_it_hosts(new_project: New
                 "shell", "-c", "from channels_classic import *; Group('all').send({'text': 'news'})"
             ) as shell:
                 assert shell.wait() == 0, shell.output
-            assert socket.recv(timeout=10) == "news"
+            assert socket.recv(timeout=scaled(10)) == "news"
 
 
 def test_a_changed_routing_file_is_loaded_and_sockets_are_told(new_project: NewProject) -> None:
@@ -145,15 +145,15 @@ def test_a_changed_routing_file_is_loaded_and_sockets_are_told(new_project: NewP
         server.wait_for_line("Listening on channels")
         with project.socket() as socket:
             socket.send("frame")
-            assert socket.recv(timeout=10) == "first frame"
+            assert socket.recv(timeout=scaled(10)) == "first frame"
             change_routing(server, project, ROUTING.replace("first", "second"))
             with pytest.raises(ConnectionClosed) as closed:
-                socket.recv(timeout=20)
+                socket.recv(timeout=scaled(20))
             assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012  # service restart
         server.wait_for_line("Listening on channels", occurrences=2)
         with project.socket() as socket:
             socket.send("frame")
-            assert socket.recv(timeout=10) == "second frame"
+            assert socket.recv(timeout=scaled(10)) == "second frame"
         os.killpg(server.pid, signal.SIGINT)  # as Ctrl-C in a terminal
         assert server.wait() == 0
     assert "Traceback" not in server.output

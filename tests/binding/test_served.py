@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.own_project import Project, own_project
 from tests.support.processes import Process
+from tests.support.waiting import scaled
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -92,7 +93,7 @@ def test_hostile_frames_change_no_row_and_leave_a_short_log_and_a_socket_that_wo
                 socket.send(json.dumps({"stream": "users", "payload": payload}))
             honest = {"action": "create", "data": {"username": "bob"}}
             socket.send(json.dumps({"stream": "users", "payload": honest}))
-            sent = json.loads(socket.recv(timeout=30))
+            sent = json.loads(socket.recv(timeout=scaled(30)))
         assert (sent["payload"]["action"], sent["payload"]["data"]["username"]) == ("create", "bob")
         assert users(project) == [("admin", "secret", 1), ("bob", "", 0)]
         assert_short_and_clean(worker)

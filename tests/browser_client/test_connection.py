@@ -15,6 +15,7 @@ from django.templatetags.static import static
 
 from channels_classic.interface_server.cursors import MOST_CHARACTERS, PROTOCOL
 from tests.support.bridge_server import BridgeServer, offered, path_of, recorded
+from tests.support.waiting import scaled
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -109,8 +110,8 @@ def test_the_protocols_of_the_page_take_the_place_of_the_one_that_recovers(page:
 
 def test_an_attempt_that_is_not_open_in_time_is_given_up_and_repeated(page: Page) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        page.evaluate(f"connect('ws://127.0.0.1:{silent.getsockname()[1]}/', {{timeout: 100}});" + WATCH_CLOSE)
-        silent.settimeout(10)
+        page.evaluate(f"connect('ws://127.0.0.1:{silent.getsockname()[1]}/', {{timeout: 1000}});" + WATCH_CLOSE)
+        silent.settimeout(scaled(15))
         first, _ = silent.accept()
         second, _ = silent.accept()
         assert recorded(page, 1)[0] == ["close", 1006, "It was not open in time."]

@@ -367,10 +367,10 @@ def test_a_connection_that_exceeds_its_timeout_is_closed_and_retried(page: Page)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"ws://127.0.0.1:{silent.getsockname()[1]}/"
         page.evaluate(
-            CONNECT.replace('"/ws/"', f'"{url}"').replace("10,", "10, connectionTimeout: 100,")
+            CONNECT.replace('"/ws/"', f'"{url}"').replace("10,", "10, connectionTimeout: 1000,")
             + "bridge.socket.addEventListener('error', (event) => event.code && record('error')(event.code))"
         )
-        silent.settimeout(10)
+        silent.settimeout(scaled(15))
         first, _ = silent.accept()
         second, _ = silent.accept()
         assert recorded(page, 1)[0] == ["error", "ETIMEDOUT"]

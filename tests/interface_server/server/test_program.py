@@ -137,7 +137,7 @@ def test_tls_is_spoken_with_a_certificate(certificate: Path) -> None:
     with live(listen=Listen(port=0, certfile=str(certificate))) as server:
         assert server.server.addresses[0].startswith("https://")
         context = ssl.create_default_context(cafile=certificate)
-        connection = http.client.HTTPSConnection("localhost", server.port, timeout=10, context=context)
+        connection = http.client.HTTPSConnection("localhost", server.port, timeout=scaled(10), context=context)
         connection.request("GET", "/")
         message = server.consume("http.request", {"status": 200})
         assert connection.getresponse().status == 200

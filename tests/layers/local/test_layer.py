@@ -72,7 +72,7 @@ def client(path: str) -> Iterator[LocalChannelLayer]:
 def raw(host: HostThread, path: str) -> Iterator[socket.socket]:
     """A connection to the host that may write what no client writes."""
     with socket.socket(socket.AF_UNIX) as raw:
-        raw.settimeout(5)
+        raw.settimeout(scaled(5))
         raw.connect(socket_address(path))
         yield raw
 
@@ -437,7 +437,7 @@ def test_a_process_of_another_user_is_refused(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.settimeout(5)
+        stranger.settimeout(scaled(5))
         stranger.connect(socket_address(path))
         assert _read_all(stranger) == b""
     assert "another user" in caplog.text
