@@ -103,7 +103,10 @@ class InterfaceConfig:
     )
     byte_rate: int = option(0, "Maximum bytes per second of a WebSocket client, likewise. 0: unlimited.", least=0)
     sockets_per_address: int = option(
-        0, "Maximum WebSockets of one client address in a process; further handshakes get 429. 0: unlimited.", least=0
+        0,
+        "Maximum WebSockets of one client address, or IPv6 network of 64 bits, in a process; further handshakes get "
+        "429. 0: unlimited.",
+        least=0,
     )
     socket_memory: int = option(
         1024**3,
