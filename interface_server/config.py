@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from channels_classic._options import check_numbers, option
+from channels_classic._options import check_values, option
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """The name of a header or of a sub-protocol (RFC 9110, section 5.6.2)."""
@@ -136,7 +136,7 @@ class InterfaceConfig:
     )
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_values(self)
         if self.root_path and not _PATH.fullmatch(self.root_path):
             raise ValueError(
                 f"--root-path, or FORCE_SCRIPT_NAME, is {self.root_path!r}: expected a path that begins with one slash."
@@ -187,4 +187,4 @@ class ClientLimits:
     )
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_values(self)
