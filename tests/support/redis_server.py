@@ -216,8 +216,9 @@ class Cluster:
         eventually(lambda: all(self._is_whole(node) for node in self.nodes), timeout=20)
 
     def _is_whole(self, node: RedisServer) -> bool:
-        # The state is "ok" too while a node knows of no owner for some slots, because full coverage is not required.
-        return node.information("CLUSTER", "INFO")["cluster_slots_ok"] == "16384"
+        # The state alone is "ok" too while a node knows of no owner for some slots: full coverage is not required.
+        info = node.information("CLUSTER", "INFO")
+        return info["cluster_state"] == "ok" and info["cluster_slots_ok"] == "16384"
 
     def begin_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
         """Begin to move a slot: from here on new keys belong to the target, others stay until they are moved."""
