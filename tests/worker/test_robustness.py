@@ -61,12 +61,12 @@ def test_a_consumer_that_fails_is_reported_logged_and_told_to_error_trackers(
 ) -> None:
     before = len(lasting.output)
     inbox = Inbox(layer)
-    inbox.post(channel, {})
+    inbox.post(channel, {"path": "/tenant/\n"})
     assert inbox.wait(1, TIMEOUT) == [("client", Outcome.RAISED)]
     assert still_works(layer) == lasting.pid
     lasting.wait_for_line(error)
     consumer = f"tests.projects.worker.consumers.{channel}"
-    lasting.wait_for_line(rf"The consumer {consumer} of {channel} failed after \d+\.\d+ s\.")
+    lasting.wait_for_line(rf"The consumer {consumer} of {channel} failed after \d+\.\d+ s at '/tenant/\\n'\.")
     lasting.wait_for_line(f"tracked {error.partition(':')[0]} of {channel} on {channel}")
     assert lasting.output[before:].count("Traceback") == 1
 
