@@ -122,7 +122,7 @@ class Attempt:
             await consumer_failed.asend_robust(**self._failure(error))
 
     def _settle(self, raised: BaseException) -> BaseException | None:
-        """Determine the outcome; return the error if the consumer failed, which is logged by then."""
+        """Determine the outcome; if the consumer failed, log its error and return it."""
         if len(_forks) != self._forks:
             _leave_fork(raised)
         if self._begun and isinstance(raised, CONTROL_EXCEPTIONS):

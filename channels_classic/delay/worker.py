@@ -186,8 +186,8 @@ class Worker:
     def _log_statistics(self) -> None:
         self._wants_statistics = False
         logger.info(
-            "Statistics: %d delayed message(s) stored and %d sent since the start; %d wait in the database, of which "
-            "%d are due; lost messages: %s.",
+            "Statistics: %d delayed message(s) stored and %d sent since the start; %d wait in the database, "
+            "%d of them due; lost messages: %s.",
             self._stored,
             self._sent,
             DelayedMessage.objects.count(),

@@ -16,7 +16,7 @@ from channels_classic.worker.shutdown import renew
 
 
 class Command(BaseCommand):
-    """Runs the delay server until it is told to stop."""
+    """Runs the delay server until a signal stops it."""
 
     help = "Runs the delay server: takes messages from the channel asgi.delay and sends each when its time comes."
 

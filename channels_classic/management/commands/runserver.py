@@ -275,6 +275,6 @@ def _has_default_layer() -> bool:
 
 
 def _stop_from_outside(server: Server, thread: threading.Thread) -> None:
-    """Stop the server at the end of the process, so that clients are told before its daemon thread ends."""
+    """Stop the server at the end of the process, so that clients are notified before its daemon thread ends."""
     server.stop()
     thread.join(STOP_TIMEOUT)
