@@ -44,6 +44,9 @@ class Stoppable(Protocol):
     def log_statistics(self) -> None:
         """Log what was consumed."""
 
+    def report_end(self) -> None:
+        """Let the layer know that the process ends."""
+
     def is_stuck(self) -> bool:
         """Return whether only consumers that timed out still run."""
 
@@ -140,6 +143,7 @@ class Shutdown:
         os._exit(128 + number)
 
     def _end(self, status: int) -> None:
+        self._worker.report_end()
         if self._worker.to_be_replaced:
             renew()
         logging.shutdown()

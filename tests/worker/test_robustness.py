@@ -10,6 +10,7 @@ import pytest
 
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.status import read
 from channels_classic.layers.steps import Length
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
@@ -107,6 +108,7 @@ def test_a_consumer_that_waits_for_ever_is_given_up_and_its_process_replaced(
     supervisor.wait_for_line("tracked ConsumerTimeout of wait_for_ever on wait")
     eventually(lambda: not alive(before), TIMEOUT)
     assert still_works(redis) != before
+    eventually(lambda: [worker.processes for worker in read(redis).workers] == [1], TIMEOUT)  # it reported its end
     assert supervisor.output.count("failed after") == 1
     assert supervisor.stop() == 0
 
