@@ -108,7 +108,7 @@ def test_a_consumer_that_waits_for_ever_is_given_up_and_its_process_replaced(
     supervisor.wait_for_line("tracked ConsumerTimeout of wait_for_ever on wait")
     eventually(lambda: not alive(before), TIMEOUT)
     assert still_works(redis) != before
-    eventually(lambda: [worker.processes for worker in read(redis).workers] == [1], TIMEOUT)  # it reported its end
+    eventually(lambda: [worker.processes for worker in read(redis).workers] == [1], 10)  # it reported its end
     assert supervisor.output.count("failed after") == 1
     assert supervisor.stop() == 0
 
