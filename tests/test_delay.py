@@ -33,7 +33,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.test import ChannelTestCase
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 OLD_TABLE = "channels.delay_delayedmessage"
 
@@ -263,7 +263,7 @@ def serving(layer: Any) -> Iterator[None]:
         yield
     finally:
         worker.termed = True
-        thread.join(10)
+        thread.join(scaled(10))
         assert not thread.is_alive()
 
 

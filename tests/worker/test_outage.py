@@ -13,7 +13,7 @@ from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
 from tests.support.redis_server import RedisServer
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 from tests.worker.harness import Inbox, make_group, make_worker, running
 
 
@@ -84,14 +84,14 @@ def test_what_a_consumer_sends_while_the_layer_is_away_is_delivered_when_it_is_b
 
     def consumer(message: Message) -> None:
         running_now.set()
-        release.wait(10)
+        release.wait(scaled(10))
         assert message.reply_channel is not None
         message.reply_channel.send({"text": "answer"})
 
     inbox = Inbox(layer)
     with running(make_worker(layer, {"test": consumer, "other": print})):
         inbox.post("test", {})
-        assert running_now.wait(5)
+        assert running_now.wait(scaled(5))
         own_redis.stop()
         layer.close()
         own_redis.start()
