@@ -119,6 +119,21 @@ class RedisServer:
             connection.sendall(("\r\n".join(parts) + "\r\n").encode())
             return connection.makefile("r", newline="\r\n").readline().strip()
 
+    @contextlib.contextmanager
+    def with_new_password(self) -> Iterator[None]:
+        """Inside the block clients need a password that they were not given; those that are connected lose that."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            answers = connection.makefile("r")
+            for command in ("CONFIG SET requirepass secret", "CLIENT KILL TYPE normal"):
+                connection.sendall(f"{command}\r\n".encode())
+                assert answers.readline()[0] in "+:"
+            try:
+                yield
+            finally:
+                connection.sendall(b'CONFIG SET requirepass ""\r\n')
+                assert answers.readline() == "+OK\n"
+            answers.close()
+
     def command_text(self, *words: str) -> str:
         """Return a text that the server answers to a command."""
         return self.command_list(*words)[0]

@@ -46,6 +46,20 @@ def test_workers_say_once_that_the_layer_is_away_and_once_that_it_is_back_and_go
     assert said(caplog, "The channel layer is back") == 1
 
 
+def test_a_worker_also_logs_the_reason_that_it_meets_when_it_connects_again(
+    own_redis: RedisServer, layer: RedisChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "channels_classic.worker")
+    seen: list[Any] = []
+    with running(make_worker(layer, {"test": seen.append})):
+        layer.send("test", {})
+        eventually(lambda: seen)
+        with own_redis.with_new_password():
+            eventually(lambda: said(caplog, "NOAUTH"))
+        eventually(lambda: said(caplog, "The channel layer is back"))
+    assert said(caplog, "it closed the connection") == said(caplog, "Give the password in `hosts`") == 1
+
+
 def test_a_worker_may_be_started_before_its_layer(own_redis: RedisServer, layer: RedisChannelLayer) -> None:
     seen: list[Any] = []
     own_redis.stop()
