@@ -412,6 +412,39 @@ def test_a_client_that_left_while_the_connection_broke_is_no_member_for_long(
     asyncio.run(main())
 
 
+def test_a_server_cut_off_for_longer_than_memberships_last_finds_who_stayed_and_who_left(
+    own_redis: RedisServer, proxy: RedisProxy
+) -> None:
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url], group_expiry=1)
+        session, clients = await session_on(RedisChannelLayer(hosts=[proxy.url], group_expiry=1), 2)
+        leaver, stays = clients
+        for channel in clients:
+            await layer.group_add_async("room", channel)
+        await eventually_async(lambda: len(session.registry.groups.members("room")) == 2)
+        proxy.server = nowhere
+        await asyncio.to_thread(proxy.cut)
+        await eventually_async(lambda: not session.available)
+        await layer.group_discard_async("room", leaver)
+        await layer.group_add_async("others", "plain")
+        await eventually_async(lambda: not layer.group_channels("others"))
+        proxy.server = own_redis
+        for _ in range(2):  # the second heartbeat has looked at the groups
+            heard = session._heard
+            await eventually_async(lambda since=heard: session._heard > since, 10)  # type: ignore[misc]
+        await layer.send_group_async("room", {"text": "after"})
+        await eventually_async(lambda: clients[stays].got == ["after"], 10)
+        assert clients[leaver].got == []
+        assert layer.group_channels("room") == [stays]
+        await end(session)
+        await layer.close_async()
+        layer.close()
+
+    nowhere = RedisServer()  # never started
+    asyncio.run(main())
+    nowhere.close()
+
+
 def test_renewals_do_not_undo_discards_of_which_the_owner_does_not_know_yet(
     own_redis: RedisServer, proxy: RedisProxy
 ) -> None:

@@ -25,6 +25,7 @@ from channels_classic.layers.steps import (
     RestoreIdentities,
     Retire,
     TakeNotices,
+    owned_expiry,
 )
 from channels_classic.layers.store import Store
 from tests.support.clock import Clock
@@ -218,6 +219,7 @@ def test_the_notices_that_wait_are_bounded(presence: Presence) -> None:
 
 
 def test_lapsed_memberships_end_presence(clock: Clock) -> None:
+    """Those of clients of an interface server live for as long as it may be suspended."""
     layer = ChannelLayer(group_expiry=10)
     layer.store = Store(10, clock)
     inbox = live(layer)
@@ -225,6 +227,9 @@ def test_lapsed_memberships_end_presence(clock: Clock) -> None:
     layer.group_add("room", "plain", who="bob")
     assert set(layer.group_presence("room")) == {"ada", "bob"}
     clock.now += LIVENESS + 11
+    run(layer, Heartbeat(inbox))
+    assert set(layer.group_presence("room")) == {"ada"}
+    clock.now += owned_expiry(10)
     run(layer, Heartbeat(inbox))
     assert layer.group_presence("room") == {}
 
