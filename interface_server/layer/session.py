@@ -124,6 +124,7 @@ class LayerSession:
         self._audit = GroupAudit(self.registry, self._recovery, self.stats, self._writer.ask, self._caught_up)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
+        self._is_outage_reported = False  # and not yet that all of the layer is back
         self._is_refused = False  # the layer refused the last heartbeat: the shard of the inbox is down, for instance
         self._announcer = Announcer()
         self._worker_heard_at = -math.inf
@@ -262,7 +263,7 @@ class LayerSession:
 
     def _on_disconnect(self, connection: ReconnectingConnection, error: LayerUnavailable) -> None:
         if not self._is_interrupted:
-            self._is_interrupted = True
+            self._is_interrupted = self._is_outage_reported = True
             self.stats.outages += 1
             text = str(error).rstrip(".")
             logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
@@ -284,7 +285,6 @@ class LayerSession:
         if not self._is_interrupted:
             return
         self._is_interrupted = False
-        logger.warning("The channel layer is back.")
         for client in self.registry.everybody():
             client.layer_restored()
         self.retry_queues.retry()
@@ -317,6 +317,9 @@ class LayerSession:
         silence, self._heard = self.clock() - self._heard, self.clock()
         # A shard that cannot be reached has no epoch here: the one known before stays.
         is_partial = None in epochs
+        if self._is_outage_reported and self.available and not is_partial:
+            self._is_outage_reported = False
+            logger.warning("The channel layer is back.")
         earlier = self._restored or (None,) * len(epochs)
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
         if epochs != self._restored:
@@ -326,6 +329,7 @@ class LayerSession:
             await self._writer.ask(Heartbeat(self.inbox, epochs))
         if silence > TAKEN_FOR_DEAD:
             self.registry.restore_all_identities()
+            self._recovery.doubt_all()
         if silence > LONG_SILENCE:
             self.registry.groups.doubt_all()
         self.registry.renew()
@@ -333,8 +337,9 @@ class LayerSession:
         await self._look_for_workers()
         if self._may_have_ghosts:
             await self._remove_ghosts()
-            await self._recovery.catch_up_all()
+            self._recovery.doubt_all()
             self._may_have_ghosts = False
+        await self._recovery.catch_up()
 
     async def _look_for_workers(self) -> None:
         """Find out when a worker last announced itself, if --ready-worker asks for it."""
