@@ -49,7 +49,7 @@ class ConsumerHooks:
         self._transactions: frozenset[str] = frozenset()
 
     def enter_thread(self) -> None:
-        """Note the transactions that are open around this worker, as in tests: they are not those of a consumer."""
+        """Record the transactions that are open around this worker, as in tests: they do not belong to a consumer."""
         self._transactions = frozenset(alias for alias, _ in _open_transactions())
 
     def check_thread(self) -> None:

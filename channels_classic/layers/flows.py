@@ -33,6 +33,7 @@ from channels_classic.layers.steps import (
     SetStart,
     Step,
     Take,
+    owned_expiry,
 )
 
 T = TypeVar("T")
@@ -205,7 +206,7 @@ class Flows:
         yield from self._push(send.name, self._planner.pushes([send], {send.name: audience}))
 
     def _push(self, group: str, pushes: Sequence[Push]) -> Flow[None]:
-        """Carry out the pushes of messages of a group; those for which there is no room are counted."""
+        """Push messages of a group, and count those that a full inbox refuses as lost."""
         if not pushes:
             return
         results = yield pushes
@@ -219,7 +220,7 @@ class Flows:
     def flush(self) -> Flow[None]:
         (inboxes,) = yield from self._all([Flush()])
         yield from self._all(
-            [Push(inbox, [Entry(encode(Kind.FORGET), self._planner.group_expiry)]) for inbox in inboxes]
+            [Push(inbox, [Entry(encode(Kind.FORGET), owned_expiry(self._planner.group_expiry))]) for inbox in inboxes]
         )
 
     def statistics(self, queue: str | None) -> Flow[dict[str, int]]:

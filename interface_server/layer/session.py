@@ -124,6 +124,7 @@ class LayerSession:
         self._audit = GroupAudit(self.registry, self._recovery, self.stats, self._writer.ask, self._caught_up)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
+        self._logged_steps: set[str] = set()  # what to do about an outage, as logged, until all of the layer is back
         self._is_refused = False  # the layer refused the last heartbeat: the shard of the inbox is down, for instance
         self._announcer = Announcer()
         self._worker_heard_at = -math.inf
@@ -264,6 +265,8 @@ class LayerSession:
         if not self._is_interrupted:
             self._is_interrupted = True
             self.stats.outages += 1
+        if error.next_step not in self._logged_steps:
+            self._logged_steps.add(error.next_step)
             text = str(error).rstrip(".")
             logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
         self._down.add(connection)
@@ -284,7 +287,6 @@ class LayerSession:
         if not self._is_interrupted:
             return
         self._is_interrupted = False
-        logger.warning("The channel layer is back.")
         for client in self.registry.everybody():
             client.layer_restored()
         self.retry_queues.retry()
@@ -317,6 +319,9 @@ class LayerSession:
         silence, self._heard = self.clock() - self._heard, self.clock()
         # A shard that cannot be reached has no epoch here: the one known before stays.
         is_partial = None in epochs
+        if self._logged_steps and self.available and not is_partial:
+            self._logged_steps.clear()
+            logger.warning("The channel layer is back.")
         earlier = self._restored or (None,) * len(epochs)
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
         if epochs != self._restored:
@@ -326,6 +331,7 @@ class LayerSession:
             await self._writer.ask(Heartbeat(self.inbox, epochs))
         if silence > TAKEN_FOR_DEAD:
             self.registry.restore_all_identities()
+            self._recovery.doubt_all()
         if silence > LONG_SILENCE:
             self.registry.groups.doubt_all()
         self.registry.renew()
@@ -333,8 +339,9 @@ class LayerSession:
         await self._look_for_workers()
         if self._may_have_ghosts:
             await self._remove_ghosts()
-            await self._recovery.catch_up_all()
+            self._recovery.doubt_all()
             self._may_have_ghosts = False
+        await self._recovery.catch_up()
 
     async def _look_for_workers(self) -> None:
         """Find out when a worker last announced itself, if --ready-worker asks for it."""

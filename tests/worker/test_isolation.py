@@ -26,7 +26,7 @@ from channels_classic.delay.worker import Worker as DelayWorker
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message
 from channels_classic.test import ChannelTestCase, Client, apply_routes
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 from tests.worker.harness import make_group, make_worker, running
 
 color: contextvars.ContextVar[str] = contextvars.ContextVar("color", default="none")
@@ -95,7 +95,7 @@ class Seen:
 
     def together(self, message: Message) -> None:
         """The same, once in each of three threads."""
-        self._three.wait(5)
+        self._three.wait(scaled(5))
         self(message)
 
     async def coroutine(self, message: Message) -> None:
@@ -114,7 +114,7 @@ def consume(layer: ChannelLayer, worker: Any, number: int, seen: list[Any]) -> N
         with running(worker):
             for _ in range(number):
                 layer.send("test", {})
-            assert done.wait(10), seen
+            assert done.wait(scaled(10)), seen
     finally:
         signals.consumer_finished.disconnect(count)
 
@@ -300,7 +300,7 @@ def test_an_event_of_sentry_has_the_user_of_its_own_message_alone(memory: Channe
         with running(make_worker(memory, {"test": consumer})):
             for user in ("alice", ""):
                 memory.send("test", {"user": user})
-            assert done.wait(10)
+            assert done.wait(scaled(10))
     finally:
         signals.consumer_failed.disconnect(report)
         sentry_sdk.get_client().close()
@@ -334,7 +334,7 @@ def test_delayed_messages_leave_nothing_behind(memory: ChannelLayer) -> None:
         eventually(lambda: memory.receive(["later"])[0] and len(seen) >= 4)
     finally:
         worker.termed = True
-        thread.join(10)
+        thread.join(scaled(10))
         for signal in (post_save, post_delete):
             signal.disconnect(receiver, sender=DelayedMessage)
     assert set(seen) == {"none"}
