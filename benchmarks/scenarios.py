@@ -153,8 +153,10 @@ SCENARIOS = (
         "streams",
         "broadcast to 1,000 event streams, and to 1,000 sockets",
         ("benchmarks.event_streams", "{ws}/room", "--programs", "{programs}"),
-        ("redis-streams",),
+        ("redis-streams", "nchan"),
         (
+            Goal(("nchan",), None, "deliveries/s", "redis-streams"),
+            Goal(("nchan",), None, "KiB a stream", "redis-streams"),
             Goal((), 0.9, "times the rate/s", "redis-streams"),
             Goal((), 1, "times the memory", "redis-streams"),
             Goal((), 0, "lost", "redis-streams"),

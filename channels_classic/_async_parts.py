@@ -13,7 +13,7 @@ from typing import Any
 from channels_classic.exceptions import RequestAborted
 
 INTERVAL = 0.5
-"""Seconds between checks, while no part comes, that somebody still wants one."""
+"""Seconds between checks that the client is still there, while no part comes."""
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that an iterator has to end once it is cancelled."""

@@ -29,7 +29,7 @@ class RemoteClient:
 
     def __init__(self, reply_channel: Channel | None) -> None:
         self.can_answer = reply_channel is not None and is_managed(inbox_of(reply_channel.name))
-        """False if somebody else has that channel, such as a test that plays the client."""
+        """False if another program owns that channel, such as a test that acts as the client."""
         self._reply_channel: Any = reply_channel
         self._answers = f"http.request.answer?{random_text(24)}" if self.can_answer else ""
         self._number = 0

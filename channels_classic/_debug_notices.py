@@ -42,7 +42,7 @@ OTHERS = frozenset(
 
 
 def warn_of_ignored_frame(message: Any) -> None:
-    """Warn when the null consumer, which stands for the routes that are missing, gets a frame; once for each path."""
+    """Warn when the null consumer, which replaces missing routes, gets a frame; once for each path."""
     path = str(message.get("path", ""))
     if not settings.DEBUG or message.channel.name != "websocket.receive" or not _is_new("socket", path):
         return
@@ -57,7 +57,7 @@ def warn_of_ignored_frame(message: Any) -> None:
 
 
 def _paths(entries: Iterable[Any], channel: str, prefix: str = "") -> Iterator[str]:
-    """Yield the filters on paths of the routes for a channel, those of includes with their prefix."""
+    """Yield the path filters of the routes for a channel; routes of an include with its prefix."""
     for entry in entries:
         if hasattr(entry, "prefixes"):
             pattern = entry.prefixes.get("path")
@@ -73,7 +73,7 @@ def remember_group(name: str) -> None:
 
 
 def report_empty_group(channel_layer: Any, name: str) -> None:
-    """Log that nobody is in a group to which this process has added nobody: its name may be misspelt."""
+    """Log that a group has no members, if this process has added none: its name may be misspelt."""
     if not settings.DEBUG or name in _joined or _on_event_loop() or not _is_new("group", name):
         return
     try:

@@ -1,4 +1,4 @@
-"""Objects that begin anew in a forked child.
+"""Objects that are reset in a forked child.
 
 A fork copies a lock as it is, but not the thread that holds it: in the child nobody would ever release it. And two
 processes on one connection would read each other's replies.

@@ -24,7 +24,7 @@ BACKLOG = 1024
 """Connections that may wait to be accepted; beyond it a probe would wait for a second."""
 
 RETRY_INTERVAL = 0.1
-"""Seconds until the next attempt when a connection cannot be accepted, most likely for want of a descriptor."""
+"""Seconds until the next attempt when a connection cannot be accepted, most likely because no descriptor is left."""
 
 
 def _listen(name: str, address: str) -> socket.socket:

@@ -111,7 +111,7 @@ def _check_names(route: Route) -> Messages:
 
 
 def _check_order(route: Route) -> Messages:
-    """Warn about a demultiplexer of which several streams enforce the order of the whole socket."""
+    """Warn about a demultiplexer with several streams that enforce the order of the whole socket."""
     consumer = route.consumer
     ordered = (
         consumer._ordered_streams() if isinstance(consumer, type) and hasattr(consumer, "_ordered_streams") else []

@@ -51,7 +51,7 @@ class Notifier:
             return
         if status:
             state += f"\nSTATUS={status}"
-        # A service must not fail because nobody listens to it.
+        # A service must not fail because systemd does not listen.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.connect(self._address)
             channel.send(state.encode())

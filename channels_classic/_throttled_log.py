@@ -36,7 +36,7 @@ class ThrottledLog:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Begin with a lock that nobody holds."""
+        """Start with a new lock."""
         self._lock = threading.Lock()
 
     def warn(self, logger: logging.Logger, text: str, *arguments: Any) -> None:

@@ -76,7 +76,7 @@ def channel_and_http_session_user(func: Consumer) -> Consumer:
 
     Decorate the consumers of connect, receive and disconnect: connect remembers the browser's session, and later
     messages load it again, so that after a log-out the user is anonymous. A log-out cannot be noticed if the browser's
-    sessions are in signed cookies, of which the server keeps no copy.
+    sessions are in signed cookies, since the server keeps no copy of them.
     """
 
     @functools.wraps(func)

@@ -151,7 +151,7 @@ def _problems_of_engine(name: str) -> Iterator[str]:
 
 @register("channels_classic")
 def check_names(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Warn of settings whose names are almost those of ours, which are not set."""
+    """Warn of settings whose names resemble a setting of this package that is not set."""
     ours = [setting.name for setting in SETTINGS]
     others = [name for name in dir(settings) if name.startswith("C") and name.isupper() and name not in ours]
     near = {name: found[0] for name in others if (found := get_close_matches(name, ours, 1, _ALMOST))}

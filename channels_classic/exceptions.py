@@ -212,7 +212,7 @@ class StepRefused(ChannelsError):
 
     `again` is true when the reason is gone by now: the same may be tried once more at once. `unknown` is true when
     the layer is served by an earlier release, which does not know what it was asked for. `foreign` is true when
-    something else has written where the layer keeps what it was asked for: that stays so until somebody deletes it.
+    something else has written to a key of the layer: the refusal lasts until that key is deleted.
     """
 
     def __init__(

@@ -329,7 +329,7 @@ def _imported(path: str, kind: str) -> Any:
     try:
         module = import_module(module_path)
     except SystemExit as error:
-        # Let out, it would end a program without a word, and with the status of a success.
+        # Otherwise it would end the program silently, with the exit status of a success.
         raise ImproperlyConfigured(
             f"The {kind} {path!r} cannot be imported: a module that it needs called sys.exit({error.code!r}) while it "
             "was imported."

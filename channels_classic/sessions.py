@@ -274,7 +274,7 @@ def _query_parameters(message: Message) -> dict[str, str]:
 
 
 def _http_session(key: str | None) -> SessionBase | None:
-    """Return the session of `key`, not loaded; an empty one for a malformed key, `None` if there is no key."""
+    """Return the session with this key, not yet loaded: an empty one for a malformed key, `None` without a key."""
     if key is None:
         return None
     # Some databases raise for other characters, which no key of Django has.

@@ -44,7 +44,7 @@ class ActionLogMiddleware:
         try:
             self._action_logger(protocol, action, details)
         except Exception as error:
-            self._throttled_log.warn(logger, "The action logger failed: %r", error)
+            self._throttled_log.warn(logger, "The action logger, such as --access-log, failed: %r", error)
 
     async def _http(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         started = time.monotonic()

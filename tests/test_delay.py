@@ -33,7 +33,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.test import ChannelTestCase
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 OLD_TABLE = "channels.delay_delayedmessage"
 
@@ -263,7 +263,7 @@ def serving(layer: Any) -> Iterator[None]:
         yield
     finally:
         worker.termed = True
-        thread.join(10)
+        thread.join(scaled(10))
         assert not thread.is_alive()
 
 
@@ -603,6 +603,22 @@ def test_the_delay_server_runs_as_a_process_of_its_own_and_stops_when_told(site:
         site.layer.send("asgi.delay", {"channel": "test", "delay": 10, "content": {"test": "value"}})
         assert site.layer.receive(["test"], block=True) == ("test", {"test": "value"})
         assert server.stop() == 0
+
+
+def test_signals_do_to_the_delay_server_what_they_do_to_a_worker(site: DelaySite) -> None:
+    site.migrate()
+    with site.server() as server:
+        server.wait_for_line("Listening on asgi.delay")
+        site.layer.send("asgi.delay", {"channel": "test", "delay": 10, "content": {"test": "value"}})
+        assert site.layer.receive(["test"], block=True) == ("test", {"test": "value"})
+        server.send_signal(signal.SIGUSR1)
+        server.wait_for_line(r"1 delayed message\(s\) stored and 1 sent .* 0 wait .* lost messages: none")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_line("SIGHUP: finishing")
+        server.wait_for_line("Listening on asgi.delay", occurrences=2)
+        server.send_signal(signal.SIGQUIT)
+        assert server.wait() == 128 + signal.SIGQUIT
+        assert "SIGQUIT: ending the process" in server.output
 
 
 def test_messages_wait_on_the_channel_for_the_table(site: DelaySite) -> None:

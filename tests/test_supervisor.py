@@ -163,7 +163,7 @@ def test_signals_that_a_shell_left_ignored_are_caught() -> None:
         with signal_pipe.catching(numbers):
             for number in numbers:
                 os.kill(os.getpid(), number)
-                assert signal_pipe.wait(5) == number
+                assert signal_pipe.wait(scaled(5)) == number
         assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 2
     finally:
         for number, handler in before.items():

@@ -26,7 +26,7 @@ from .outstanding import RETRY_TIME
 logger = logging.getLogger("channels_classic.worker")
 
 CHANNELS = {True: "group.join", False: "group.leave"}
-"""The channel for those that came, and the one for those that left."""
+"""The channel for arrivals, and the one for departures."""
 
 INTERVAL = 1.0
 """Seconds between two looks for notices."""

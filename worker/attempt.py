@@ -122,7 +122,7 @@ class Attempt:
             await consumer_failed.asend_robust(**self._failure(error))
 
     def _settle(self, raised: BaseException) -> BaseException | None:
-        """Determine the outcome; return the error if the consumer failed, which is logged by then."""
+        """Determine the outcome; if the consumer failed, log its error and return it."""
         if len(_forks) != self._forks:
             _leave_fork(raised)
         if self._begun and isinstance(raised, CONTROL_EXCEPTIONS):
@@ -154,13 +154,15 @@ class Attempt:
             logger.exception("A receiver of consumer_failed failed.")
 
     def _log(self, error: BaseException, where: str = "") -> None:
-        """Log channel, consumer, duration and traceback; or `where`, the stack of a consumer that still runs."""
+        """Log channel, consumer, duration, path and traceback; or `where`, the stack of a consumer that still runs."""
+        path = self.message.content.get("path")
         self._context.failures.error(
             f"The consumer {self.stats.name} of {self.message.channel.name}",
-            "The consumer %s of %s failed after %.3f s.%s",
+            "The consumer %s of %s failed after %.3f s%s.%s",
             self.stats.name,
             self.message.channel.name,
             self.duration,
+            f" at {path!r:.200}" if path else "",
             f" {error}\n{where}" if where else "",
             exc_info=None if where else error,
             keep_lines=True,

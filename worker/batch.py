@@ -46,7 +46,7 @@ class Batch:
         self._written.set()
 
     def fill(self, deliveries: Sequence[Delivery], ahead: bool = False) -> None:
-        """Add messages that were taken, `ahead` of those that wait; from now on the thread counts as busy."""
+        """Add messages that were taken, `ahead` of the waiting ones; from now on the thread counts as busy."""
         with self._lock:
             if ahead:
                 self._unstarted.extendleft(reversed(deliveries))
@@ -110,7 +110,7 @@ class Batch:
         return bool(self._unstarted or (self._ended and self._shares_results))
 
     def restore(self, deliveries: Sequence[Delivery]) -> None:
-        """Put messages back to the head of those that wait: they could not be put back to their channel."""
+        """Return messages to the head of the batch, because they could not be put back on their channel."""
         with self._lock:
             self._unstarted.extendleft(reversed(deliveries))
 

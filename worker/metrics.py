@@ -1,4 +1,4 @@
-"""The metrics of a worker process, made from what it counts and does when somebody asks."""
+"""The metrics of a worker process, computed for each scrape from its counts and its state."""
 
 from __future__ import annotations
 

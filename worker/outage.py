@@ -6,6 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from channels_classic.exceptions import LayerUnavailable
+
 logger = logging.getLogger("channels_classic.worker")
 
 
@@ -13,6 +15,8 @@ class Outage:
     """Logs once that the layer is down and once that it is back, and calls `on_change`. Thread-safe.
 
     Outages are numbered: a thread that was busy may find its connection broken when others have reconnected already.
+    A server that closes connections may refuse the next ones for another reason, such as a changed password: each
+    reason that asks for something else to be done is logged too.
     """
 
     def __init__(self, on_change: Callable[[bool], object] = lambda is_down: None) -> None:
@@ -20,6 +24,8 @@ class Outage:
         self._lock = threading.Lock()
         self._number = 0
         self._is_down = False
+        self._logged: set[str] = set()
+        """The next steps that were logged in this outage."""
         self.connections = 0
         """Open connections to the layer."""
 
@@ -33,13 +39,16 @@ class Outage:
         """True while the layer is down."""
         return self._is_down
 
-    def begin(self, error: Exception, known: int) -> None:
+    def begin(self, error: LayerUnavailable, known: int) -> None:
         """Record that the layer is down; `known` is the number of outages that the caller knew of."""
         with self._lock:
             if known == self._number:
                 self._number += 1
                 self._is_down = True
                 self._on_change(True)
+                self._logged.clear()
+            if self._is_down and error.next_step not in self._logged:
+                self._logged.add(error.next_step)
                 logger.error("%s Retrying until the layer is back; messages in transit may be lost.", error)
 
     def connected(self) -> int:

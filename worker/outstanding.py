@@ -149,7 +149,7 @@ class Outstanding:
     # Reading
 
     def answered(self, results: Sequence[Any], now: float) -> None:
-        """Take the results of the oldest pushes, all of which have been read."""
+        """Take the results of the oldest pushes; all of them have been read."""
         written = self._unread.popleft()
         self.release(written.deliveries)
         if not results:
@@ -179,7 +179,7 @@ class Outstanding:
             self._refused.append((Push(push.queue, kept, push.alive), "full", deadline))
 
     def retried(self, now: float) -> Written:
-        """Remove and return the refused pushes to write again; of those that are too old only reports are kept."""
+        """Remove and return the refused pushes to write again; a push that is too old keeps only its reports."""
         refused, self._refused = self._refused, []
         for push, kind, deadline in refused:
             if now >= deadline:

@@ -26,7 +26,7 @@ logger = logging.getLogger("channels_classic.worker")
 
 
 class Overrides:
-    """The methods of a layer that are not those of this package."""
+    """The methods that a layer overrides."""
 
     def __init__(self, context: Context) -> None:
         self._layer = context.layer

@@ -20,8 +20,8 @@ logger = logging.getLogger("channels_classic.worker")
 def put_back(context: Context, deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[Report]]:
     """Put messages back; return those that are certainly still here, and reports for those that are lost.
 
-    A layer that refuses, because its memory is full for instance, or that cannot be reached, has not got a message: the
-    caller keeps it. If the connection breaks before the answer, the message may be back: it is counted as lost.
+    If the layer refuses, because its memory is full for instance, or cannot be reached, the caller keeps a message. If
+    the connection breaks before the answer, the message may be back on its channel: it is counted as lost.
     """
     if not all(delivery.item.can_be_put_back for delivery in deliveries):  # a project's own `receive` took them
         return list(deliveries), []

@@ -1,4 +1,6 @@
-"""Stops a worker: the first signal finishes what was taken, the second ends the process, and the time is limited.
+"""Stops a worker: the first signal finishes what was taken, the second or SIGQUIT ends the process at once.
+
+The time to finish is limited.
 
 A thread of its own waits for signals, so that they take effect while the main thread runs a consumer.
 """
@@ -15,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
 
-from channels_classic._supervisor.signal_pipe import STOP_SIGNALS, SignalPipe
+from channels_classic._supervisor.signal_pipe import STOP_SIGNALS, SignalPipe, insistence
 from channels_classic._systemd import Heartbeat, Notifier
 
 logger = logging.getLogger("channels_classic.worker")
@@ -41,6 +43,9 @@ class Stoppable(Protocol):
 
     def log_statistics(self) -> None:
         """Log what was consumed."""
+
+    def report_end(self) -> None:
+        """Let the layer know that the process ends."""
 
     def is_stuck(self) -> bool:
         """Return whether only consumers that timed out still run."""
@@ -71,7 +76,7 @@ class Shutdown:
         self._signal_pipe = signal_pipe = SignalPipe()
         thread = threading.Thread(target=self._wait_and_stop, args=(signal_pipe,), name="worker-stopper", daemon=True)
         thread.start()
-        others = [signal.SIGUSR1, *([signal.SIGHUP] if self._worker.is_renewable else [])]
+        others = [signal.SIGUSR1, signal.SIGQUIT, *([signal.SIGHUP] if self._worker.is_renewable else [])]
         try:
             with signal_pipe.catching(others) if signals else contextlib.nullcontext():
                 yield
@@ -86,6 +91,8 @@ class Shutdown:
         asked = self._wait_for_request(signal_pipe)
         if self._over.is_set():
             return
+        if asked == signal.SIGQUIT:
+            self._quit(asked)
         if asked == signal.SIGHUP:
             # A terminal that is closed sends SIGHUP too; then no new worker is wanted.
             self._worker.to_be_replaced = not self._terminal or os.isatty(0)
@@ -113,10 +120,9 @@ class Shutdown:
             again = signal_pipe.wait(_AGAIN)
             if again == signal.SIGUSR1:
                 self._worker.log_statistics()
+            if again == signal.SIGQUIT or (again in STOP_SIGNALS and asked in STOP_SIGNALS):
+                self._quit(again)
             if again in STOP_SIGNALS:
-                if asked in STOP_SIGNALS:
-                    logger.error("%s again: ending the process.", signal.Signals(again).name)
-                    self._end(128 + again)
                 asked = again
                 self._worker.to_be_replaced = False
 
@@ -131,7 +137,13 @@ class Shutdown:
             elif asked is not None:
                 return asked
 
+    def _quit(self, number: int) -> NoReturn:
+        logger.error("%s: ending the process.", insistence(number))
+        logging.shutdown()
+        os._exit(128 + number)
+
     def _end(self, status: int) -> None:
+        self._worker.report_end()
         if self._worker.to_be_replaced:
             renew()
         logging.shutdown()

@@ -55,6 +55,7 @@ class StatusReporter:
             coroutines=len(in_coroutines),
             consumed=self._runtime.consumed,
             channels=sorted(self._runtime.channels),
+            routing=routing if isinstance(routing := self._runtime.context.wrapper.routing, str) else "",
             running=dict(Counter([*in_threads, *in_coroutines])),
         )
 

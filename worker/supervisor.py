@@ -68,7 +68,8 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
             return None
         for process in self._processes():
             heartbeat_age = process.table.heartbeat_age()
-            if heartbeat_age > self._consumer_timeout + _STUCK_AFTER and process.status is None:
+            is_killed = process.status is not None or process.restart_reason is Reason.STUCK
+            if heartbeat_age > self._consumer_timeout + _STUCK_AFTER and not is_killed:
                 logger.error("Worker process %d has been stuck for %.0f s: killing it.", process.pid, heartbeat_age)
                 process.kill(Reason.STUCK)
         return 1.0

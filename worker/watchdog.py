@@ -175,7 +175,7 @@ class Watchdog:
         return _TICK if waits or interval == _TICK else PACE
 
     def _put_back(self, watched: _Watched, deliveries: Sequence[Delivery], now: float) -> None:
-        """Put back messages that wait; the thread keeps those that the layer does not take."""
+        """Put back waiting messages; the thread keeps any that the layer does not accept."""
         kept, reports = put_back(self._context, deliveries)
         self._connection.owe(reports)
         if kept:

@@ -102,6 +102,7 @@ class Worker:
         self._runtime: Runtime | None = None
         self._last_samples = Samples()
         self._loop: Loop | None = None
+        self._reporter: StatusReporter | None = None
         self._shutdown = Shutdown(self)
 
     def configure(self, config: WorkerConfig) -> None:
@@ -159,6 +160,7 @@ class Worker:
             runtime.announcer.start()
             reporter = StatusReporter(runtime, self.thread_count, has_supervisor=self.is_one_of_many)
             reporter.start()
+            self._reporter = reporter
             if self.on_listening is not None:
                 self.on_listening()
             self.notifier.ready()
@@ -215,6 +217,11 @@ class Worker:
         if runtime is None:
             return Health.STARTING
         return Health.LAYER_DOWN if runtime.outage.is_down else Health.READY
+
+    def report_end(self) -> None:
+        """From any thread: report to the layer that this worker ends."""
+        if self._reporter is not None:
+            self._reporter.stop()
 
     def is_stuck(self) -> bool:
         """Return whether only consumers that timed out still run."""

@@ -30,8 +30,8 @@ http {{
     nchan_message_buffer_length 0;
     server {{
         listen 127.0.0.1:{port} backlog=2048;
-        location /room {{ nchan_pubsub websocket; nchan_channel_id room; }}
-        location /echo {{ nchan_subscriber websocket; nchan_channel_id echo; }}
+        location /room {{ nchan_pubsub websocket eventsource; nchan_channel_id room; }}
+        location /echo {{ nchan_subscriber websocket eventsource; nchan_channel_id echo; }}
     }}
 }}
 """

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: which there are, how those of several processes become one, and where they are read.
+"""Metrics for Prometheus: their catalogue, how several processes are combined, and the port where they are read.
 
-Nothing here runs before somebody asks: programs count in plain numbers, from which samples are made for each scrape.
+Nothing runs here between scrapes: programs count in plain numbers, and each scrape makes samples of them.
 """

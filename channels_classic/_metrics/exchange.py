@@ -64,7 +64,7 @@ class Exchange:
     def collect(self) -> Samples:
         """Return the samples of all processes, and the counters of those that have ended.
 
-        All are asked before the first answer is read: those that hang cost `TIMEOUT` together, not each.
+        All are asked before the first answer is read, so that processes that hang cost one `TIMEOUT` together.
         """
         total = Samples()
         with self._lock, ExitStack() as stack:

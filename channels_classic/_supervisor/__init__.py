@@ -1,3 +1,3 @@
-"""Several processes of one program under a parent, which replaces those that end and, on SIGHUP, each in turn."""
+"""A parent for several processes of one program: it replaces processes that end and, on SIGHUP, all in turn."""
 
 from __future__ import annotations

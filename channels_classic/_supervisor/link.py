@@ -38,7 +38,7 @@ BEAT_INTERVAL = 1.0
 
 
 def mark(descriptors: Sequence[int], *, is_successor: bool) -> dict[str, str]:
-    """Return the environment for a process that is given these descriptors, of which the first is its socket."""
+    """Return the environment for a process that inherits these descriptors; the first is its socket."""
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     return {**environment, _MARK: ",".join(map(str, descriptors)), **({_SUCCESSOR: "1"} if is_successor else {})}
 

@@ -24,10 +24,10 @@ _KILL_AFTER = 2.0
 
 
 class Reason(Enum):
-    """The reason why a process was started anew, as the metrics name it."""
+    """The reason why a process was replaced, as the metrics name it."""
 
     DIED = "died"
-    """It ended by itself, or was killed by somebody else."""
+    """It ended by itself, or another program killed it."""
     STUCK = "stuck"
     """It hung, and the supervisor killed it."""
     FAILED = "failed"

@@ -74,6 +74,11 @@ class SignalPipe:
         self._inside.close()
 
 
+def insistence(number: int) -> str:
+    """Return the name of a signal that ends a program at once: SIGQUIT, or the second one to stop."""
+    return signal.Signals(number).name + (" again" if number in STOP_SIGNALS else "")
+
+
 def _is_free(number: signal.Signals) -> bool:
     return signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN)
 

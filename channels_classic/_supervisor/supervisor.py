@@ -26,7 +26,7 @@ from channels_classic._systemd import Heartbeat, Notifier
 
 from .link import BEAT_INTERVAL
 from .process import P, Reason, Slot
-from .signal_pipe import STOP_SIGNALS, SignalPipe
+from .signal_pipe import STOP_SIGNALS, SignalPipe, insistence
 
 _SUCCESSOR_TIMEOUT = 120.0
 """Seconds in which a successor has to be ready; after that it is killed, and its predecessor stays."""
@@ -36,7 +36,7 @@ REPLACE_AFTER = 30.0
 
 
 class Supervisor(Generic[P]):
-    """Keeps `processes` processes running until a signal stops them; the second signal insists.
+    """Keeps `processes` processes running until a signal stops them; SIGQUIT or the second signal insists.
 
     `grace` is the children's grace period in seconds, and `replaced_grace` that of those whose successor serves. A
     program derives its own and overrides `_start`.
@@ -93,8 +93,8 @@ class Supervisor(Generic[P]):
         """Called after the first signal to stop."""
 
     def _insist(self, number: int) -> int | None:
-        """Act on the second signal to stop; return an exit status to end at once, which kills the processes."""
-        self._logger.error("%s again: killing the %s.", signal.Signals(number).name, self.names)
+        """Act on SIGQUIT or the second signal to stop; return an exit status to end at once, killing the processes."""
+        self._logger.error("%s: killing the %s.", insistence(number), self.names)
         return 128 + number
 
     # For systemd and probes
@@ -156,7 +156,9 @@ class Supervisor(Generic[P]):
                 if status is not None:
                     return status
             elif number:
-                self._on_signal[number](self, number)
+                status = self._on_signal[number](self, number)
+                if status is not None:
+                    return status
             if self._stopping and not self._processes():
                 return int(self._killed)
 
@@ -334,9 +336,10 @@ class Supervisor(Generic[P]):
     def _ignore(self, number: int) -> None:
         """Do nothing: `_supervise` has looked after the processes already."""
 
-    _on_signal: ClassVar[dict[int, Callable[..., None]]] = {
+    _on_signal: ClassVar[dict[int, Callable[..., int | None]]] = {
         signal.SIGTERM: _stop,
         signal.SIGINT: _stop,
+        signal.SIGQUIT: _insist,
         signal.SIGHUP: _renew,
         signal.SIGUSR1: _forward,
         signal.SIGCHLD: _ignore,

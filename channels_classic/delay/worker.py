@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.exceptions import ValidationError
 from django.db import Error
 
 from channels_classic._isolation import MessageContexts
+from channels_classic._supervisor.signal_pipe import insistence
 from channels_classic.delay.models import DelayedMessage
 from channels_classic.delay.storage import CHANNEL, Storage, delayed_message
 from channels_classic.exceptions import ChannelsError, StepRefused
@@ -83,8 +85,9 @@ class Worker:
     """Stores and sends delayed messages, in the calling thread.
 
     The table is searched for due messages every `database_sleep_duration` seconds. Setting `termed` ends `run`;
-    with `signal_handlers` SIGTERM and SIGINT set it. `in_job` is true while a message is stored or sent. Several
-    workers may share a database: each message is sent by the one that deletes its row.
+    with `signal_handlers` signals do what they do to a worker: SIGTERM, SIGINT and SIGHUP set it, SIGHUP also
+    `to_be_replaced`, and SIGUSR1 asks for statistics in the log. `in_job` is true while a message is stored or sent.
+    Several workers may share a database: each message is sent by the one that deletes its row.
     """
 
     def __init__(self, channel_layer: Any, signal_handlers: bool = True, database_sleep_duration: float = 1) -> None:
@@ -93,7 +96,11 @@ class Worker:
         self.database_sleep_duration = database_sleep_duration
         self.termed = False
         self.in_job = False
+        self.to_be_replaced = False
         self._storage = Storage(channel_layer)
+        self._stored = self._sent = self._stop_signal = 0
+        self._wants_statistics = False
+        self._terminal = os.isatty(0)
 
     def install_signal_handler(self) -> None:
         """Let SIGTERM and SIGINT end `run`; in the main thread only."""
@@ -101,7 +108,11 @@ class Worker:
         signal.signal(signal.SIGINT, self.sigterm_handler)
 
     def sigterm_handler(self, signo: int, stack_frame: FrameType | None) -> None:
-        """End `run` once the message that is being stored or sent is finished."""
+        """End `run` once the message that is being stored or sent is finished; the second signal ends the process."""
+        if self._stop_signal:
+            self._quit(signo)
+        self._stop_signal = signo
+        self.to_be_replaced = False
         self.termed = True
         logger.info("Shutdown signal received%s", ": finishing the current message" if self.in_job else "")
 
@@ -111,11 +122,11 @@ class Worker:
         Failures of the layer and of the database are logged and do not end it. While the database fails no message is
         taken: they stay on the channel, and one that was taken before the failure goes back there.
         """
-        logger.info("Listening on %s", CHANNEL)
         last_check = -math.inf
         failures = _Failures()
         contexts = MessageContexts()
         with self._signals():
+            logger.info("Listening on %s", CHANNEL)
             try:
                 while not self.termed:
                     try:
@@ -125,6 +136,8 @@ class Worker:
                         if time.monotonic() - last_check > self.database_sleep_duration:
                             self._send_due()
                             last_check = time.monotonic()
+                        if self._wants_statistics:
+                            self._log_statistics()
                     except Exception as error:
                         failures.begin(error)
                     else:
@@ -140,13 +153,47 @@ class Worker:
         if not self.signal_handlers or threading.current_thread() is not threading.main_thread():
             yield
             return
-        previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        others: dict[int, Any] = {
+            signal.SIGUSR1: self._ask_for_statistics,
+            signal.SIGHUP: self._hang_up,
+            signal.SIGQUIT: self._quit,
+        }
+        previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, *others)}
         self.install_signal_handler()
+        for number, handler in others.items():
+            signal.signal(number, handler)
         try:
             yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def _quit(self, signo: int, stack_frame: FrameType | None = None) -> NoReturn:
+        logger.error("%s: ending the process.", insistence(signo))
+        logging.shutdown()
+        os._exit(128 + signo)
+
+    def _hang_up(self, signo: int, stack_frame: FrameType | None) -> None:
+        if not self._stop_signal:
+            # A terminal that is closed sends SIGHUP too; then no new server is wanted.
+            self.to_be_replaced = not self._terminal or os.isatty(0)
+            self.termed = True
+            logger.info("SIGHUP: finishing the current message")
+
+    def _ask_for_statistics(self, signo: int, stack_frame: FrameType | None) -> None:
+        self._wants_statistics = True
+
+    def _log_statistics(self) -> None:
+        self._wants_statistics = False
+        logger.info(
+            "Statistics: %d delayed message(s) stored and %d sent since the start; %d wait in the database, "
+            "%d of them due; lost messages: %s.",
+            self._stored,
+            self._sent,
+            DelayedMessage.objects.count(),
+            DelayedMessage.objects.is_due().count(),
+            self.channel_layer.losses.as_dict() or "none",
+        )
 
     def _store_next(self) -> None:
         """Store the next message, if there is one; an invalid one is logged, counted and dropped."""
@@ -161,6 +208,7 @@ class Worker:
             self._storage.drop(message, error)
         else:
             self._storage.store(delayed)
+            self._stored += 1
 
     def _send_due(self) -> None:
         """Send the messages that are due, oldest first.
@@ -186,6 +234,7 @@ class Worker:
         logger.info("Sending the delayed message %s for %s", message.pk, message.channel_name)
         try:
             message.send(channel_layer=self.channel_layer)
+            self._sent += 1
         except (TypeError, ValueError) as error:
             # It would fail again next time, and keep all others waiting.
             self._storage.drop(message, error)

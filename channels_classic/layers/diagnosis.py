@@ -23,6 +23,9 @@ NORMAL = {"unknown"}
 MOST_ALIKE = 3
 """Most sentences about one kind of problem, and most names in a sentence or a cell."""
 
+DELAY_CHANNEL = "asgi.delay"
+"""The channel that the delay server takes from, which announces itself to nobody."""
+
 LONG_INBOX = 1000
 """Entries of an inbox that are more than a burst."""
 
@@ -73,14 +76,32 @@ def _ended_silently(status: Status) -> Iterator[str]:
         )
 
 
+def _mixed(status: Status) -> Iterator[str]:
+    """Find workers with another routing than the first one that listens on the same channel."""
+    first: dict[str, WorkerStatus] = {}
+    found: dict[str, tuple[WorkerStatus, WorkerStatus, str]] = {}
+    for worker in status.workers:
+        for channel in worker.channels if worker.routing else ():
+            other = first.setdefault(channel, worker)
+            if other.routing != worker.routing:
+                found.setdefault(worker.routing, (other, worker, channel))
+    for other, worker, channel in found.values():
+        yield (
+            f"The workers {other.host}:{other.pid} and {worker.host}:{worker.pid} take from the same channels, such as "
+            f"{channel}, with different routings, {other.routing} and {worker.routing}. If these are two projects, "
+            "each takes messages of the other: give each layer a `prefix`, or a database, of its own."
+        )
+
+
 def _unserved(status: Status) -> Iterator[str]:
     if not status.workers:
         return
     for channel in sorted(status.plain_channels, key=lambda channel: -channel.oldest):
         if channel.waiting and not channel.workers:
+            reader = "`rundelay` does not run, or its database fails: it takes nothing from"
             yield (
-                f"No worker listens on {channel.name}, where {channel.waiting} message(s) wait, the oldest for "
-                f"{channel.oldest} s."
+                f"{reader if channel.name == DELAY_CHANNEL else 'No worker listens on'} {channel.name}, where "
+                f"{channel.waiting} message(s) wait, the oldest for {channel.oldest} s."
             )
 
 
@@ -136,4 +157,4 @@ def _reached_limits(status: Status) -> Iterator[str]:
 
 _PROGRAMS = {"interface": "an interface server", "worker": "a worker"}
 
-_LOOKS = (_missing, _silent, _ended_silently, _unserved, _slow, _full_inboxes, _losses, _reached_limits)
+_LOOKS = (_missing, _mixed, _silent, _ended_silently, _unserved, _slow, _full_inboxes, _losses, _reached_limits)

@@ -206,7 +206,7 @@ class Flows:
         yield from self._push(send.name, self._planner.pushes([send], {send.name: audience}))
 
     def _push(self, group: str, pushes: Sequence[Push]) -> Flow[None]:
-        """Carry out the pushes of messages of a group; those for which there is no room are counted."""
+        """Push messages of a group, and count those that a full inbox refuses as lost."""
         if not pushes:
             return
         results = yield pushes

@@ -77,6 +77,8 @@ class WorkerFacts(ProgramFacts):
     """`async def` consumers that run."""
     consumed: int = 0
     channels: list[str] = field(default_factory=list)
+    routing: str = ""
+    """The dotted path of its routing, by which projects are told apart."""
     running: Mapping[str, int] = field(default_factory=dict)
     """The consumers that run, and in how many threads and coroutines."""
 

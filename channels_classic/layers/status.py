@@ -46,6 +46,7 @@ class WorkerStatus:
     channels: Sequence[str]
     uptime: float
     heard: float
+    routing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,7 @@ def _worker(parent: tuple[str, int], processes: Sequence[tuple[WorkerFacts, floa
         sorted({name for facts in every for name in facts.channels}),
         max(facts.uptime for facts in every),
         max(age for _, age in processes),
+        " / ".join(sorted({facts.routing for facts in every if facts.routing})),
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from django.core.management.base import CommandError
 
 from channels_classic._log_escapes import escape
-from channels_classic._options import check_numbers, option
+from channels_classic._options import check_values, option
 from channels_classic.exceptions import ChannelsError, LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.diagnosis import as_dict, problems
@@ -51,7 +51,7 @@ class StatusConfig:
     )
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_values(self)
         if self.check and self.watch:
             raise ValueError("--check checks once and --watch repeats until it is stopped: give one of them.")
 
@@ -134,7 +134,7 @@ class _Lines:
 
 @contextmanager
 def _display(config: StatusConfig, out: TextIO) -> Iterator[Display]:
-    """Show on a whole screen where `rich` is installed and somebody looks, otherwise line by line."""
+    """Use the whole screen if `rich` is installed and the output is a terminal; otherwise write line by line."""
     if config.json or not out.isatty() or find_spec("rich") is None:
         yield _Lines(config, out)
         return
@@ -174,7 +174,7 @@ class _Screen:
         for table in tables(status):
             shown = Table(title=table.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
             for column in table.columns:
-                # On a narrow screen names are folded; what there is no room for is seen to be cut.
+                # On a narrow screen names are wrapped, and other cells end with an ellipsis.
                 is_text = column in NAMES
                 width = LEAST_NAME if column == table.columns[0] else None
                 shown.add_column(

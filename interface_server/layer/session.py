@@ -125,6 +125,7 @@ class LayerSession:
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
         self._is_outage_reported = False  # and not yet that all of the layer is back
+        self._logged_steps: set[str] = set()  # what is to be done about this outage, as far as it was logged
         self._is_refused = False  # the layer refused the last heartbeat: the shard of the inbox is down, for instance
         self._announcer = Announcer()
         self._worker_heard_at = -math.inf
@@ -265,6 +266,9 @@ class LayerSession:
         if not self._is_interrupted:
             self._is_interrupted = self._is_outage_reported = True
             self.stats.outages += 1
+            self._logged_steps.clear()
+        if error.next_step not in self._logged_steps:
+            self._logged_steps.add(error.next_step)
             text = str(error).rstrip(".")
             logger.error("%s. Sockets stay open; HTTP requests are answered with 503 until the layer is back.", text)
         self._down.add(connection)

@@ -40,6 +40,8 @@ class InterfaceSupervisor(Supervisor[Process]):
 
     def _insist(self, number: int) -> int | None:
         """Let the processes end at once: they cut their connections off, and return."""
+        if not self._stopping:
+            self._stop(number)
         for process in self._processes():
             process.signal(signal.SIGQUIT)
         return None
@@ -49,14 +51,9 @@ class InterfaceSupervisor(Supervisor[Process]):
             process.signal(signal.SIGTERM)  # its link is closed: from now on its drain must not take longer
         super()._stop(number)
 
-    def _quit(self, number: int) -> None:
-        if not self._stopping:
-            self._stop(number)
-        self._insist(number)
-
-    _on_signal: ClassVar[dict[int, Callable[..., None]]] = {
+    _on_signal: ClassVar[dict[int, Callable[..., int | None]]] = {
         **Supervisor._on_signal,
         signal.SIGTERM: _stop,
         signal.SIGINT: _stop,
-        signal.SIGQUIT: _quit,
+        signal.SIGQUIT: _insist,
     }

@@ -261,7 +261,7 @@ class UvicornServer(uvicorn.Server):
             "%d response(s) in %.0f s. %s",
             self.server_state.total_requests,
             time.monotonic() - self._started_at,
-            "Stopped." if not self.force_exit else "Stopped at once, by a second signal.",
+            "Stopped." if not self.force_exit else "Stopped at once, by SIGQUIT or a second signal.",
         )
 
     async def _drain(self) -> None:

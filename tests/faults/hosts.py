@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
 from tests.support.running_site import MANAGE
-from tests.support.waiting import accepts_connections, eventually
+from tests.support.waiting import accepts_connections, eventually, scaled
 
 PORT = 8000
 """Of the interface servers: each host has all ports for itself."""
@@ -88,7 +88,7 @@ class Host:
     def socket(self, path: str = "/room") -> connect:
         """One socket to the interface server of this host, to be opened with `async with`."""
         address = f"ws://{self.front}:{PORT}{path}"
-        return connect(address, open_timeout=30, ping_interval=None, compression=None, max_queue=None)
+        return connect(address, open_timeout=scaled(30), ping_interval=None, compression=None, max_queue=None)
 
     def pull_the_plug(self) -> None:
         """Nothing passes between this host and the servers until `mend`."""

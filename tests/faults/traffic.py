@@ -139,12 +139,12 @@ class Traffic:
             self.progress(self.total // 3)
             yield self
             for sender in self._senders:
-                sender.join(60)
+                sender.join(scaled(60))
             self._drain()
         finally:
             self._stopped.set()
             for thread in (*self._senders, *self._readers):
-                thread.join(30)
+                thread.join(scaled(30))
 
     def _rest(self, allowed: threading.Event) -> None:
         """Wait, between two messages, until it is allowed to go on."""

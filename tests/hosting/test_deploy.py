@@ -25,7 +25,7 @@ from tests.hosting.test_asgi_hosts import ROOT, get
 from tests.support.liveblog_site import FOLDER, LiveBlog
 from tests.support.processes import Process
 from tests.support.redis_server import free_port
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -189,7 +189,7 @@ def claimed(port: int, requests: SimpleQueue[Mapping[str, str]]) -> Mapping[str,
     client.request("POST", "/", b"x", {**claims, "Daphne-Root-Path": "/claimed", "Host": "mysite.example"})
     assert client.getresponse().status == 204
     client.close()
-    return requests.get(timeout=20)
+    return requests.get(timeout=scaled(20))
 
 
 @needs_nginx
@@ -237,12 +237,12 @@ def test_nginx_receives_a_body_before_it_passes_the_request_on(site: Deployed) -
         slow.endheaders(b"a")
         quick.request("POST", "/quick", b"x")
         assert quick.getresponse().status == 204  # a request that came later was passed on before
-        assert requests.get(timeout=20)["content-length"] == "1"
+        assert requests.get(timeout=scaled(20))["content-length"] == "1"
         with pytest.raises(Empty):
             requests.get_nowait()
         slow.send(b"b")
         assert slow.getresponse().status == 204
-        assert requests.get(timeout=20)["content-length"] == "2"
+        assert requests.get(timeout=scaled(20))["content-length"] == "2"
         slow.close()
         quick.close()
 

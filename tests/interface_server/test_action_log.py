@@ -88,7 +88,7 @@ def test_a_log_that_cannot_be_written_fails_no_client(caplog: pytest.LogCaptureF
         with server.websocket() as client:
             client.send("still")
             assert server.consume("websocket.receive")["text"] == "still"
-    assert "The action logger failed: OSError(28, 'No space left on device')" in caplog.text
+    assert "The action logger, such as --access-log, failed: OSError(28, 'No space left on device')" in caplog.text
     assert "Traceback" not in caplog.text
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from channels_classic.layers.local import LocalChannelLayer
 from tests.support.processes import Process
+from tests.support.waiting import scaled
 
 _PROGRAM = """
 import asyncio, sys
@@ -48,12 +49,12 @@ class HostThread:
 
     def run(self, coroutine: Any) -> Any:
         """The result of a coroutine on the host's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(scaled(10))
 
     def stop(self) -> None:
         self.run(self.layer.stop())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(scaled(10))
         self.loop.close()
 
 

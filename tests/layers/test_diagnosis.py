@@ -21,6 +21,9 @@ WELL = Status([SERVER], [WORKER], [JOBS, INBOX], {}, {"died": 3})
 def test_a_site_that_is_well_has_no_problems() -> None:
     assert problems(WELL) == []
     assert problems(replace(WELL, new_losses={"unknown": 3})) == [], "clients leave"
+    slow = replace(WORKER, channels=["slow"], routing="slow.routing")
+    old = replace(WORKER, routing="")
+    assert problems(replace(WELL, workers=[replace(WORKER, routing="jobs.routing"), slow, old])) == []
 
 
 @pytest.mark.parametrize(
@@ -29,6 +32,14 @@ def test_a_site_that_is_well_has_no_problems() -> None:
         (replace(WELL, interface_servers=[]), "No interface server runs"),
         (replace(WELL, workers=[]), "No worker runs"),
         (replace(WELL, channels=[replace(JOBS, waiting=3, oldest=4, workers=0)]), "No worker listens on jobs, where 3"),
+        (
+            replace(WELL, channels=[replace(JOBS, name="asgi.delay", waiting=3, oldest=4, workers=0)]),
+            "^`rundelay` does not run, .* asgi.delay, where 3",
+        ),
+        (
+            replace(WELL, workers=[replace(WORKER, routing="a.routing"), replace(WORKER, pid=3, routing="b.routing")]),
+            "jobs:2 and jobs:3 take from .* jobs, with .* a.routing and b.routing.* `prefix`",
+        ),
         (
             replace(
                 WELL,

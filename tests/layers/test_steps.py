@@ -502,5 +502,5 @@ class _Blocked:
 
     def __exit__(self, *error: object) -> None:
         self.connection.wake()
-        self._thread.join(5)
+        self._thread.join(scaled(5))
         self.connection.close()

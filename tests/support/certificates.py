@@ -13,7 +13,7 @@ def with_passphrase(folder: Path) -> tuple[str, str]:
     """Make a certificate, and its private key with a passphrase; return both paths."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("There is no openssl here to make a certificate with.")
+        pytest.skip("openssl is not installed; it makes the certificate.")
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-passout", "pass:secret"]
     subprocess.run(

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
-from tests.support.waiting import DeadlineMissed, accepts_connections, scaled
+from tests.support.waiting import accepts_connections, scaled
 
 TIMEOUT = 30.0
 """Seconds that a wait lasts unless the caller says otherwise, scaled like every deadline here."""
@@ -148,7 +148,5 @@ class Process:
             self._news.notify_all()
 
     def _failure(self, what: str, timeout: float) -> AssertionError:
-        kind, state = AssertionError, f"ended with status {self.returncode}"
-        if self.running:
-            kind, state = DeadlineMissed, f"still runs after {timeout:g} s"
-        return kind(f"{' '.join(self.argv)}\n{what}; it {state}. Its output:\n{''.join(self._lines)}")
+        state = f"still runs after {timeout:g} s" if self.running else f"ended with status {self.returncode}"
+        return AssertionError(f"{' '.join(self.argv)}\n{what}; it {state}. Its output:\n{''.join(self._lines)}")

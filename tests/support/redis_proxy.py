@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any
 
 from tests.support.redis_server import RedisServer, free_port
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 
 class Fault(Enum):
@@ -71,7 +71,7 @@ class RedisProxy:
         """Stop, and close all connections."""
         self._run(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(scaled(5))
         self._loop.close()
 
     def arm(self, fault: Fault, text: str) -> Armed:
@@ -102,7 +102,7 @@ class RedisProxy:
         await asyncio.sleep(0.05)  # transports close on the next turns of the loop
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(scaled(10))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -17,10 +17,6 @@ TIME_FACTOR = float(os.environ.get("TEST_TIME_FACTOR", "1"))
 """By how much deadlines are longer than the tests say: 1 on a quiet machine, more on a slow or busy one."""
 
 
-class DeadlineMissed(AssertionError):
-    """An event that a test waited for did not come in time; `.ci/run` gives such a test a second try."""
-
-
 def scaled(seconds: float) -> float:
     """Return a deadline of this many seconds on a quiet machine; the functions that wait here scale their own."""
     return seconds * TIME_FACTOR
@@ -32,7 +28,7 @@ def eventually(condition: Callable[[], T], timeout: float = 5) -> T:
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise DeadlineMissed(f"still {value!r} after {timeout} s: {condition}")
+            raise AssertionError(f"still {value!r} after {timeout} s: {condition}")
         time.sleep(_PAUSE)
     return value
 
@@ -43,7 +39,7 @@ async def eventually_async(condition: Callable[[], T], timeout: float = 5) -> T:
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise DeadlineMissed(f"still {value!r} after {timeout} s: {condition}")
+            raise AssertionError(f"still {value!r} after {timeout} s: {condition}")
         await asyncio.sleep(_PAUSE)
     return value
 

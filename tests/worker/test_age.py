@@ -26,7 +26,7 @@ def test_a_message_that_grew_too_old_behind_another_is_not_started(layer: BaseCh
     def consumer(message: Message) -> None:
         seen.append(message["n"])
         if message["n"] == 0:
-            go_on.wait(10)
+            go_on.wait(scaled(10))
 
     inbox = Inbox(layer)
     worker = make_worker(layer, {"test": consumer})

@@ -114,7 +114,7 @@ def test_slow_work_leaves_threads_for_the_rest(memory: ChannelLayer) -> None:
     seen: list[Any] = []
 
     def slow(message: Message) -> None:
-        release.wait(20)
+        release.wait(scaled(20))
 
     for _ in range(10):
         memory.send("thumbnails.make", {})

@@ -18,7 +18,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
 from channels_classic.worker import connection
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 from tests.worker.harness import Inbox, drain, make_group, make_worker, running
 
 
@@ -113,7 +113,7 @@ def test_messages_are_received_by_the_override_alone_while_one_waits_for_its_lim
 
     def slow(message: Message) -> None:
         seen.append("slow")
-        release.wait(10)
+        release.wait(scaled(10))
 
     def quick(message: Message) -> None:
         seen.append("quick")
@@ -139,7 +139,7 @@ def test_a_message_that_waits_for_its_limit_when_the_worker_stops_is_consumed(la
     seen: list[int] = []
 
     def slow(message: Message) -> None:
-        release.wait(10)
+        release.wait(scaled(10))
         seen.append(message["n"])
 
     group = make_group(layer, {"slow": slow}, 2)

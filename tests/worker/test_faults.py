@@ -185,7 +185,7 @@ def put_back_behind_a_slow_consumer(layer: FaultyLayer, errors: Sequence[Excepti
 
     def consumer(message: Message) -> None:
         if message["n"] == 0:
-            release.wait(10)
+            release.wait(scaled(10))
 
     for error in errors:
         layer.fail(PutBack, error)

@@ -12,7 +12,7 @@ import pytest
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
 from tests.support.redis_server import RedisServer
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 from tests.worker.harness import make_group, make_worker, running
 
 
@@ -37,7 +37,7 @@ class Counted:
         if message["n"] == 150:
             self._server.command("CONFIG", "SET", "maxmemory", "1")
             self.waiting.set()
-            self.go_on.wait(20)
+            self.go_on.wait(scaled(20))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -49,7 +49,7 @@ def test_messages_behind_a_slow_consumer_survive_a_server_without_memory(
         layer.send("test", {"n": number})
     worker = make_group(layer, {"test": consumer}, threads)
     with running(worker):
-        assert consumer.waiting.wait(10)
+        assert consumer.waiting.wait(scaled(10))
         with suppress(AssertionError):  # on a busy machine batches are short, and nothing may wait behind it
             eventually(lambda: "stay with this worker" in caplog.text, 1)
         own_redis.command("CONFIG", "SET", "maxmemory", "0")
@@ -66,7 +66,7 @@ def test_a_worker_that_stops_keeps_what_it_took_while_the_server_has_no_memory(
     for number in range(200):
         layer.send("test", {"n": number})
     with running(make_worker(layer, {"test": consumer})) as _:
-        assert consumer.waiting.wait(10)
+        assert consumer.waiting.wait(scaled(10))
         threading.Timer(0.5, consumer.go_on.set).start()
     own_redis.command("CONFIG", "SET", "maxmemory", "0")
     with running(make_worker(layer, {"test": consumer})):

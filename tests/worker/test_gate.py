@@ -16,7 +16,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import Length
 from channels_classic.message import Message
 from channels_classic.worker import outstanding, watchdog
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 from tests.worker.harness import Inbox, make_worker, running
 
 
@@ -166,7 +166,7 @@ def test_a_consumer_that_runs_long_is_reported_as_running(
     release = threading.Event()
 
     def consumer(message: Message) -> None:
-        release.wait(10)
+        release.wait(scaled(10))
 
     inbox.post("websocket.receive", {})
     with running(make_worker(layer, {"websocket.receive": consumer})):

@@ -20,13 +20,13 @@ from django.test import override_settings
 from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
 from django.utils import timezone, translation
 
-from channels_classic import signals
+from channels_classic import Channel, signals
 from channels_classic.delay.models import DelayedMessage
 from channels_classic.delay.worker import Worker as DelayWorker
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message
 from channels_classic.test import ChannelTestCase, Client, apply_routes
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 from tests.worker.harness import make_group, make_worker, running
 
 color: contextvars.ContextVar[str] = contextvars.ContextVar("color", default="none")
@@ -95,7 +95,7 @@ class Seen:
 
     def together(self, message: Message) -> None:
         """The same, once in each of three threads."""
-        self._three.wait(5)
+        self._three.wait(scaled(5))
         self(message)
 
     async def coroutine(self, message: Message) -> None:
@@ -114,7 +114,7 @@ def consume(layer: ChannelLayer, worker: Any, number: int, seen: list[Any]) -> N
         with running(worker):
             for _ in range(number):
                 layer.send("test", {})
-            assert done.wait(10), seen
+            assert done.wait(scaled(10)), seen
     finally:
         signals.consumer_finished.disconnect(count)
 
@@ -221,6 +221,26 @@ def test_a_consumer_that_leaves_a_transaction_open_does_so_for_itself_alone(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_transaction_left_open_on_a_dead_connection_takes_nothing_else_with_it(
+    memory: ChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts: list[int] = []
+    left: list[Any] = []
+
+    def consumer(message: Message) -> None:
+        counts.append(DelayedMessage.objects.count())
+        Channel("sent", channel_layer=message.channel_layer).send({"n": len(counts)})
+        if not left:
+            left.append(transaction.atomic())
+            left[0].__enter__()
+            connections["default"].connection.close()
+
+    consume(memory, make_worker(memory, {"test": consumer}), 2, counts)
+    assert counts == [0, 0]
+    assert [memory.receive(["sent"])[1] for _ in counts] == [{"n": 1}, {"n": 2}]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_transaction_that_a_coroutine_leaves_open_is_rolled_back_once_none_runs(
     memory: ChannelLayer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -280,7 +300,7 @@ def test_an_event_of_sentry_has_the_user_of_its_own_message_alone(memory: Channe
         with running(make_worker(memory, {"test": consumer})):
             for user in ("alice", ""):
                 memory.send("test", {"user": user})
-            assert done.wait(10)
+            assert done.wait(scaled(10))
     finally:
         signals.consumer_failed.disconnect(report)
         sentry_sdk.get_client().close()
@@ -314,7 +334,7 @@ def test_delayed_messages_leave_nothing_behind(memory: ChannelLayer) -> None:
         eventually(lambda: memory.receive(["later"])[0] and len(seen) >= 4)
     finally:
         worker.termed = True
-        thread.join(10)
+        thread.join(scaled(10))
         for signal in (post_save, post_delete):
             signal.disconnect(receiver, sender=DelayedMessage)
     assert set(seen) == {"none"}

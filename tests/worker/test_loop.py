@@ -80,7 +80,7 @@ def test_answers_that_were_finished_do_not_wait_for_a_slow_consumer_behind_them(
 
     def consumer(message: Message) -> None:
         if message["n"] == 3:
-            release.wait(10)
+            release.wait(scaled(10))
         assert message.reply_channel is not None
         message.reply_channel.send({"n": message["n"]})
 
@@ -100,7 +100,7 @@ def test_with_a_prefetch_of_one_nothing_is_taken_beyond_what_runs(memory: Channe
     def consumer(message: Message) -> None:
         seen.append(message)
         if message["n"] >= 0:
-            release.wait(10)
+            release.wait(scaled(10))
 
     worker = make_worker(memory, {"test": consumer})
     worker.prefetch = 1

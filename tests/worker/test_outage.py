@@ -13,7 +13,7 @@ from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
 from tests.support.redis_server import RedisServer
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 from tests.worker.harness import Inbox, make_group, make_worker, running
 
 
@@ -46,6 +46,20 @@ def test_workers_say_once_that_the_layer_is_away_and_once_that_it_is_back_and_go
     assert said(caplog, "The channel layer is back") == 1
 
 
+def test_a_worker_also_logs_the_reason_that_it_meets_when_it_connects_again(
+    own_redis: RedisServer, layer: RedisChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "channels_classic.worker")
+    seen: list[Any] = []
+    with running(make_worker(layer, {"test": seen.append})):
+        layer.send("test", {})
+        eventually(lambda: seen)
+        with own_redis.with_new_password():
+            eventually(lambda: said(caplog, "NOAUTH"))
+        eventually(lambda: said(caplog, "The channel layer is back"))
+    assert said(caplog, "it closed the connection") == said(caplog, "Give the password in `hosts`") == 1
+
+
 def test_a_worker_may_be_started_before_its_layer(own_redis: RedisServer, layer: RedisChannelLayer) -> None:
     seen: list[Any] = []
     own_redis.stop()
@@ -70,14 +84,14 @@ def test_what_a_consumer_sends_while_the_layer_is_away_is_delivered_when_it_is_b
 
     def consumer(message: Message) -> None:
         running_now.set()
-        release.wait(10)
+        release.wait(scaled(10))
         assert message.reply_channel is not None
         message.reply_channel.send({"text": "answer"})
 
     inbox = Inbox(layer)
     with running(make_worker(layer, {"test": consumer, "other": print})):
         inbox.post("test", {})
-        assert running_now.wait(5)
+        assert running_now.wait(scaled(5))
         own_redis.stop()
         layer.close()
         own_redis.start()

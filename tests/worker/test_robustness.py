@@ -10,6 +10,7 @@ import pytest
 
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.status import read
 from channels_classic.layers.steps import Length
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
@@ -61,12 +62,12 @@ def test_a_consumer_that_fails_is_reported_logged_and_told_to_error_trackers(
 ) -> None:
     before = len(lasting.output)
     inbox = Inbox(layer)
-    inbox.post(channel, {})
+    inbox.post(channel, {"path": "/tenant/\n"})
     assert inbox.wait(1, TIMEOUT) == [("client", Outcome.RAISED)]
     assert still_works(layer) == lasting.pid
     lasting.wait_for_line(error)
     consumer = f"tests.projects.worker.consumers.{channel}"
-    lasting.wait_for_line(rf"The consumer {consumer} of {channel} failed after \d+\.\d+ s\.")
+    lasting.wait_for_line(rf"The consumer {consumer} of {channel} failed after \d+\.\d+ s at '/tenant/\\n'\.")
     lasting.wait_for_line(f"tracked {error.partition(':')[0]} of {channel} on {channel}")
     assert lasting.output[before:].count("Traceback") == 1
 
@@ -107,6 +108,7 @@ def test_a_consumer_that_waits_for_ever_is_given_up_and_its_process_replaced(
     supervisor.wait_for_line("tracked ConsumerTimeout of wait_for_ever on wait")
     eventually(lambda: not alive(before), TIMEOUT)
     assert still_works(redis) != before
+    eventually(lambda: [worker.processes for worker in read(redis).workers] == [1], 10)  # it reported its end
     assert supervisor.output.count("failed after") == 1
     assert supervisor.stop() == 0
 

@@ -47,6 +47,14 @@ def test_the_second_signal_ends_a_worker_at_once(start: Start, redis: RedisChann
     assert worker.wait() == 128 + signal.SIGTERM
 
 
+@pytest.mark.parametrize(("processes", "text"), [("1", "SIGQUIT: ending the"), ("2", "SIGQUIT: killing the worker")])
+def test_sigquit_ends_a_worker_at_once_and_is_logged(start: Start, processes: str, text: str) -> None:
+    worker = start("--processes", processes)
+    worker.send_signal(signal.SIGQUIT)
+    assert worker.wait() == 128 + signal.SIGQUIT
+    assert text in worker.output
+
+
 def test_a_consumer_that_does_not_end_is_given_up_after_the_time_of_grace(
     start: Start, redis: RedisChannelLayer
 ) -> None:

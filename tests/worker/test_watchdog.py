@@ -11,7 +11,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Connection, Length
 from channels_classic.message import Message
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 from tests.worker.harness import drain, make_worker, running, warm_up
 
 
@@ -23,7 +23,7 @@ def test_messages_behind_a_slow_consumer_are_handed_to_another_worker_in_order(
 
     def consumer(message: Message) -> None:
         if message["n"] == 0:
-            release.wait(10)
+            release.wait(scaled(10))
         seen.append(message["n"])
 
     first, second = (make_worker(layer, {"test": consumer}) for _ in range(2))
@@ -57,7 +57,7 @@ def test_what_the_watchdog_writes_is_not_overtaken_by_what_comes_later(large_bat
 
     def consumer(message: Message) -> None:
         if message["n"] == 1:
-            layer.waited.wait(10)
+            layer.waited.wait(scaled(10))
         Channel("out", channel_layer=message.channel_layer).send({"n": message["n"]})
 
     with running(make_worker(layer, {"test": consumer})):

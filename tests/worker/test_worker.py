@@ -20,7 +20,7 @@ from channels_classic.layers.steps import Length
 from channels_classic.message import Message
 from channels_classic.signals import consumer_failed, consumer_finished, consumer_started, worker_ready
 from channels_classic.worker import Worker, WorkerGroup, loop
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 from tests.worker.harness import drain, make_group, make_worker, running
 
 
@@ -228,7 +228,7 @@ def test_a_group_consumes_in_all_its_threads_and_ends_them(memory: ChannelLayer)
     passed: list[int] = []
 
     def consumer(message: Message) -> None:
-        barrier.wait(5)
+        barrier.wait(scaled(5))
         passed.append(message["n"])
 
     group = make_group(memory, {"test": consumer}, 3)

@@ -12,10 +12,11 @@ from channels_classic._options import LARGEST_TIME
 from channels_classic.log import setup_logger
 from channels_classic.management.layer import layer_of
 from channels_classic.management.options import add_layer
+from channels_classic.worker.shutdown import renew
 
 
 class Command(BaseCommand):
-    """Runs the delay server until it is told to stop."""
+    """Runs the delay server until a signal stops it."""
 
     help = "Runs the delay server: takes messages from the channel asgi.delay and sends each when its time comes."
 
@@ -48,5 +49,9 @@ class Command(BaseCommand):
         from channels_classic.delay.worker import Worker  # its model can be imported where the app is installed
 
         logger.info("Running the delay server on the channel layer %s", layer.channel_layer)
+        worker = Worker(channel_layer=layer, database_sleep_duration=options["sleep"])
         with suppress(KeyboardInterrupt):  # before the worker catches the signal itself
-            Worker(channel_layer=layer, database_sleep_duration=options["sleep"]).run()
+            worker.run()
+        if worker.to_be_replaced:
+            logger.info("Restarting.")
+            renew()

@@ -1,4 +1,4 @@
-"""`manage.py runinterface`: owns the client connections of a project, of which it reads only the settings."""
+"""`manage.py runinterface`: owns the client connections of a project, and reads only its settings."""
 
 from __future__ import annotations
 

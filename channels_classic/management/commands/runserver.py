@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,6 +25,7 @@ from django.core.management.base import CommandParser
 from django.db import connections
 from django.utils import autoreload
 
+from channels_classic._options import check_values, option
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.conf import CHANNEL_LAYERS, DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import CannotListen
@@ -36,6 +38,7 @@ from channels_classic.interface_server.server.server import Server
 from channels_classic.interface_server.websocket.inbound import DISCONNECT
 from channels_classic.management.interface import configured, set_up_log
 from channels_classic.management.layer import layer_of
+from channels_classic.management.options import add_arguments, configuration
 from channels_classic.routing import Consumer
 from channels_classic.worker import WorkerGroup
 
@@ -68,6 +71,17 @@ _WEBSOCKET_WORDS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class RunserverConfig:
+    """The options of `runserver` that have a value, beside those of Django's command. Their names are those of 1.x."""
+
+    http_timeout: float = option(60.0, "Seconds to wait for a response before answering 503.", above=0)
+    websocket_handshake_timeout: float = option(5.0, "Seconds a consumer has to accept a WebSocket.", least=-1)
+
+    def __post_init__(self) -> None:
+        check_values(self)
+
+
 class Command(DjangoCommand):
     """Serves the project on an interface server with workers in its own process.
 
@@ -90,20 +104,7 @@ class Command(DjangoCommand):
         parser.add_argument(
             "--noasgi", action="store_false", dest="use_asgi", help="Run Django's own server, without channels."
         )
-        parser.add_argument(
-            "--http-timeout",
-            "--http_timeout",
-            type=float,
-            default=60,
-            help="Seconds to wait for a response before answering 503. Default: 60.",
-        )
-        parser.add_argument(
-            "--websocket-handshake-timeout",
-            "--websocket_handshake_timeout",
-            type=float,
-            default=5,
-            help="Seconds a consumer has to accept a WebSocket. Default: 5.",
-        )
+        add_arguments(parser, RunserverConfig)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until Ctrl-C."""
@@ -139,9 +140,10 @@ class Command(DjangoCommand):
     def make_server(self, layer: ChannelLayerWrapper, options: dict[str, Any]) -> Server:
         """Return the interface server, listening; exit as Django's own command does if it cannot listen."""
         try:
-            config = configured({**options, "websocket_connect_timeout": options["websocket_handshake_timeout"]})
-        except ImproperlyConfigured as error:
-            self._refuse(str(error).replace("--websocket-connect-timeout", "--websocket-handshake-timeout"))
+            timeout = configuration(RunserverConfig, options).websocket_handshake_timeout
+            config = configured({**options, "websocket_connect_timeout": timeout})
+        except (ImproperlyConfigured, ValueError) as error:
+            self._refuse(error)
         application: Any = _Application(layer.channel_layer, config)
         self.application = application
         if options.get("use_static_handler") and (settings.DEBUG or options["insecure_serving"]):
@@ -273,6 +275,6 @@ def _has_default_layer() -> bool:
 
 
 def _stop_from_outside(server: Server, thread: threading.Thread) -> None:
-    """Stop the server at the end of the process, so that clients are told before its daemon thread ends."""
+    """Stop the server at the end of the process, so that clients are notified before its daemon thread ends."""
     server.stop()
     thread.join(STOP_TIMEOUT)

@@ -48,7 +48,7 @@ class Command(BaseCommand):
         add_arguments(parser, WorkerConfig)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run; returns after the first SIGTERM or Ctrl-C, when all messages taken by then are finished."""
+        """Run; return after the first SIGTERM or Ctrl-C, once all messages taken are finished."""
         try:
             config = configuration(WorkerConfig, options)
         except ValueError as error:

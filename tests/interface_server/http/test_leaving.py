@@ -99,7 +99,7 @@ def test_a_client_that_takes_nothing_is_cut_off_from_the_first_event_on(raw: boo
         server = Server(lambda event: event["type"] != kind)
         request = asyncio.create_task(application(server.scope(raw=raw), server.receive, server.send))
         reply_channel = await reply(layer, {"status": 200, "content": b"small"})
-        await asyncio.wait_for(request, 5)
+        await asyncio.wait_for(request, scaled(5))
         assert server.aborted is raw
         assert (await layer.receive_async(["http.disconnect"]))[1] == {"reply_channel": reply_channel, "path": "/"}
 
@@ -112,7 +112,7 @@ def test_a_client_that_does_not_take_an_error_page_is_cut_off(raw: bool, kind: s
     async def test(application: InterfaceServer, layer: ChannelLayer) -> None:
         server = Server(lambda event: event["type"] != kind)
         scope = server.scope(raw=raw, headers=[(b"content-length", b"11")])
-        await asyncio.wait_for(application(scope, server.receive, server.send), 5)
+        await asyncio.wait_for(application(scope, server.receive, server.send), scaled(5))
         assert server.aborted is raw
 
     run(test, stall_timeout=0.2, max_body=10)
@@ -167,7 +167,7 @@ def test_a_body_that_nothing_announces_has_its_time_limit_too() -> None:
     async def test(application: InterfaceServer, layer: ChannelLayer) -> None:
         server = Server(lambda event: True, {"type": "http.request", "body": b"a", "more_body": True})
         scope = server.scope(raw=False, http_version="2", method="POST")
-        await asyncio.wait_for(application(scope, server.receive, server.send), 5)
+        await asyncio.wait_for(application(scope, server.receive, server.send), scaled(5))
         assert server.sent[0]["status"] == 408
 
     run(test, body_timeout=0.2)
@@ -179,7 +179,7 @@ def test_a_refused_client_is_not_read_any_longer_than_a_moment(monkeypatch: pyte
     async def test(application: InterfaceServer, layer: ChannelLayer) -> None:
         server = Server(lambda event: True, {"type": "http.request", "body": b"a" * 11, "more_body": True})
         scope = server.scope(raw=False, headers=[(b"transfer-encoding", b"chunked")])
-        await asyncio.wait_for(application(scope, server.receive, server.send), 5)
+        await asyncio.wait_for(application(scope, server.receive, server.send), scaled(5))
         assert server.sent[0]["status"] == 413
         assert "_discard_rest" not in str(asyncio.all_tasks())
 

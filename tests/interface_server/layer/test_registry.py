@@ -12,6 +12,7 @@ from channels_classic.interface_server.layer.registry import CHUNK, GroupIndex, 
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.results import Roster
 from channels_classic.layers.steps import Leave, Renew, Restore, Step
+from tests.support.waiting import scaled
 
 INBOX = "interface.v2.x!"
 
@@ -145,7 +146,7 @@ def test_it_can_be_waited_for_that_everybody_is_gone() -> None:
         await asyncio.sleep(0)
         assert not waiting.done()
         registry.remove(leaving)
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, scaled(5))
 
     run(test)
 

@@ -40,6 +40,16 @@ def is_away(server: Live) -> bool:
     return get(server) == 503
 
 
+def test_the_reason_that_it_meets_when_it_connects_again_is_logged_too(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with live(RedisChannelLayer(hosts=[own_redis.url])), caplog.at_level(logging.INFO):
+        with own_redis.with_new_password():
+            eventually(lambda: "NOAUTH" in caplog.text)
+        eventually(lambda: BACK in caplog.text)
+    assert caplog.text.count("it closed the connection") == caplog.text.count("Give the password in `hosts`") == 1
+
+
 def test_redis_goes_and_comes_back_empty_and_no_socket_notices(
     own_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -97,7 +97,7 @@ def test_a_socket_that_floods_is_read_at_its_rate_and_then_closed(options: dict[
         while client.close_code is None and time.monotonic() < deadline:
             consumed(server, 0.2)
         assert client.close_code == 1008
-        thread.join(10)
+        thread.join(scaled(10))
         assert server.layer.losses.as_dict() == {"flood": 1}
 
 

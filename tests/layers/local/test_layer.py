@@ -120,7 +120,7 @@ def test_a_thread_of_the_host_wakes_a_client_that_waits(host: HostThread, client
         eventually(lambda: host.layer.host.store._watches)  # type: ignore[union-attr]  # it hosts
         began = time.monotonic()
         host.layer.send("chat", {"value": 1})
-        assert received.result(5) == ("chat", {"value": 1})
+        assert received.result(scaled(5)) == ("chat", {"value": 1})
         assert time.monotonic() - began < SOON
 
 
@@ -183,7 +183,7 @@ def test_a_host_that_was_superseded_uses_the_store_of_its_successor(file_path: s
     other_claim = claim_after_removal(file_path)
     eventually(lambda: first.layer.host is None, timeout=10)
     with pytest.raises(LayerUnavailable, match="another process hosts it"):
-        waiting.result(10)
+        waiting.result(scaled(10))
     assert not kept.usable()
     other_claim.release()
     with host_process(file_path) as successor:
@@ -350,7 +350,7 @@ def test_clients_notice_at_once_that_the_host_was_killed_and_find_the_next(
             first.kill()
             began = time.monotonic()
             with pytest.raises(LayerUnavailable):
-                waiting.result(5)
+                waiting.result(scaled(5))
             assert time.monotonic() - began < SOON
     with pytest.raises(LayerUnavailable):
         other.send("chat", {})

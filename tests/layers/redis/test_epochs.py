@@ -20,7 +20,7 @@ from channels_classic.layers.redis.cluster import tags
 from channels_classic.layers.steps import Connection, Take
 from channels_classic.message import Message
 from tests.support.redis_server import Cluster, RedisServer
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 from tests.worker.harness import drain, make_worker, running
 
 COUNT = 10
@@ -246,14 +246,14 @@ def test_a_consumer_that_sends_to_a_group_while_its_slot_moves_loses_nothing(
 
     def consumer(message: Message) -> None:
         started.set()
-        go_on.wait(10)
+        go_on.wait(scaled(10))
         Group("g", channel_layer=message.channel_layer, keep=keep).send({"n": 1})
 
     layer = on_cluster(cluster)
     layer.group_add("g", "members")
     with running(make_worker(layer, {"test": consumer})):
         layer.send("test", {})
-        assert started.wait(10)
+        assert started.wait(scaled(10))
         cluster.begin_move(SLOT, *move)
         threading.Timer(SECONDS, cluster.end_move, (SLOT, *move)).start()
         go_on.set()

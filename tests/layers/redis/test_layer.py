@@ -367,7 +367,7 @@ def test_versions_go_on_after_a_flush_of_all_data(layer: RedisChannelLayer, redi
 def test_an_audit_with_a_version_of_an_earlier_epoch_finds_no_loss(
     layer: RedisChannelLayer, redis_server: RedisServer
 ) -> None:
-    """All data is lost then, of which the owner learns by its heartbeat: it is no eviction, and no group is suspect."""
+    """The server lost all data, not single keys. The owner learns that from its heartbeat, and suspects no group."""
     inbox = owner_of(layer)
     (joined,) = layer.run([Join("room", inbox, ["a"])])
     redis_server.flush()

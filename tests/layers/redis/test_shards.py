@@ -20,7 +20,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.redis.routes import Routes
 from channels_classic.layers.steps import Entry, Heartbeat, Length, Push, PutBack, Take
 from tests.support.redis_server import RedisServer
-from tests.support.waiting import eventually, eventually_async
+from tests.support.waiting import eventually, eventually_async, scaled
 
 
 @pytest.fixture
@@ -160,10 +160,10 @@ def test_what_another_shard_has_at_once_goes_back_to_a_server_that_forgot_its_sc
         time.sleep(0.2)  # both servers find it when they go on
         for server in own_servers:
             server.resume()
-        received: Any = reading.result(10)
+        received: Any = reading.result(scaled(10))
         first = received[1]["number"]
         for each in pushing:
-            each.result(10)
+            each.result(scaled(10))
     for client in clients:
         client.config_set("maxmemory", 0)
         client.close()
@@ -201,7 +201,7 @@ def test_many_writers_and_readers_of_both_faces_see_each_message_once(layer: Red
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(scaled(30))
     assert sorted(seen) == list(range(total))
 
 
