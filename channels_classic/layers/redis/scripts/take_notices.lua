@@ -1,8 +1,8 @@
 -- Take notices that are due, after those of inboxes that are dead were made. Follows presence.lua.
 -- ARGV[1]  milliseconds for which notices are made from now on   ARGV[2]  most notices to take
 -- Returns {notice, identity, …}.
--- Members of a dead inbox had most of their grace. The rest is for an outage of this server, which all inboxes seem to
--- have died of: so long it takes until all owners are heard of again and have written who their clients are.
+-- Members of a dead inbox had most of their grace. The rest covers an outage of this server, after which every inbox seems
+-- to be dead: it takes that long until their owners are heard of again and have written who their clients are.
 local REST = 10000  -- milliseconds
 local GROUPS = 50  -- of one dead inbox in one call, so that none keeps the server busy for long
 redis.call('SET', listening, '1', 'PX', ARGV[1])
