@@ -354,7 +354,7 @@ def test_what_expired_in_the_inbox_or_was_not_written_there_does_not_wait_for_th
 
 
 def test_a_heartbeat_that_catches_up_while_messages_come_gives_nothing_twice(make_layer: Make) -> None:
-    """What it reads may be older than what was delivered meanwhile: also the last value stays the last one."""
+    """An answer to it may be older than a message that came meanwhile: also the last value stays the last one."""
 
     async def main() -> None:
         async with opened(make_layer()) as room:
