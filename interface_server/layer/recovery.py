@@ -134,7 +134,9 @@ class Recovery:
             return  # hints have reported later changes since
         self._registry.take_over(group, roster)
         stream = self._streams.get(group)
-        for local in list(stream.floors) if stream is not None else ():
+        served = () if stream is None else stream.floors
+        pending = (local for local, requests in self._requests.items() if group in requests)
+        for local in [*served, *pending]:
             if not self._registry.groups.has(group, local):
                 self.left(group, local)
         for local, start in roster.starts.items():
@@ -167,8 +169,10 @@ class Recovery:
             if self._requests.get(client.local, {}).get(group) is not request:
                 return
             if not history.is_member:
-                self.left(group, client.local)  # what was sent since may be in the history
-                return
+                # What was sent since may be in the history. It has left, of which a hint will tell; until then it must
+                # not get messages as they come. Or the layer lost its members, and they will be written again.
+                await asyncio.sleep(RETRY_PAUSE)
+                continue
             if last and history.kept is None:
                 cursor = Cursor(ALL, 0)
                 continue

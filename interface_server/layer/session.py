@@ -255,9 +255,9 @@ class LayerSession:
         asked = self._writer.try_all([Length(channel) for channel in channels])
         try:
             lengths = await asyncio.wait_for(asked, COUNT_TIMEOUT)
-        except (asyncio.TimeoutError, LayerUnavailable, StepRefused):
+        except (asyncio.TimeoutError, LayerUnavailable):
             return True
-        return sum(length for length in lengths if isinstance(length, int)) > most
+        return any(isinstance(length, StepRefused) for length in lengths) or sum(lengths) > most
 
     # Outages of the layer
 
@@ -377,13 +377,16 @@ class LayerSession:
             for group, roster in zip(batch, rosters, strict=True):
                 if isinstance(roster, Roster):
                     self.registry.prune_gone(group, roster)
+                elif not roster.foreign:
+                    raise roster
 
     async def _restore(self, epoch: int, is_partial: bool) -> None:
         """Write all memberships, for a layer that lost them. What was not lost stays as it is, see `Restore`.
 
         First it reads the hints of changes from before the loss, which the layer does not know any more. Groups that
-        cannot be written, because of a key that something else has written or a shard that is down, are left to the
-        audit.
+        cannot be written, because of a key that something else has written or a shard that is down or full, are left
+        to the audit. Raises `StepRefused` where the layer refuses all of them, though no part of it is known to be
+        down.
         """
         if not self.registry.groups.groups():
             return
@@ -391,10 +394,15 @@ class LayerSession:
         await asyncio.sleep(rng.uniform(0.0, RESTORE_SPREAD))
         await self._caught_up()
         steps = self.registry.restore_all()
+        refused, is_tried_again = None, not is_partial
         while batch := list(islice(steps, STEPS_AT_ONCE)):
-            for step, result in zip(batch, await self._writer.try_all(batch, is_partial), strict=True):
+            for step, result in zip(batch, await self._writer.try_all(batch), strict=True):
                 if isinstance(result, StepRefused) and isinstance(step, Restore):
+                    refused = result
                     self.registry.groups.not_restored(step.group, epoch)
+                is_tried_again &= isinstance(result, StepRefused) and not result.foreign
+        if refused is not None and is_tried_again:
+            raise refused
 
     async def _caught_up(self) -> None:
         """Return once every entry that is in the inbox now has been handled."""
