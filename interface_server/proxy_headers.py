@@ -29,6 +29,9 @@ UNIX = "unix"
 
 EVERYBODY = "*"
 
+MOST_PROXIES = 32
+"""Addresses of `X-Forwarded-For`, from its end, that are looked at: a header has room for thousands."""
+
 SCHEMES = {"http": ("http", "ws"), "ws": ("http", "ws"), "https": ("https", "wss"), "wss": ("https", "wss")}
 """A forwarded scheme → its names for requests and for WebSockets."""
 
@@ -83,7 +86,7 @@ class ProxyHeaders:
     def _client(self, values: list[str]) -> tuple[str, int] | None:
         """Return the last address that is not a trusted proxy's: addresses before it may be made up by its owner."""
         found = None
-        for value in reversed(values):
+        for value in reversed(values[-MOST_PROXIES:]):
             address = _address(value)
             if address is None:
                 break

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 from .report import LONGEST_LINE, Section
 
-_TOKEN = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
+_TOKEN = re.compile(r"""[;&|]+|(?:[^\s"';&|]|"[^"]*"|'[^']*')+""")
 _CLASSIC_LAYER = re.compile(r"\b[\w.]+:channel_layer\b")
 _DAPHNE = re.compile(r"""(?<![\w./-])(?P<folder>[^\s"'=\[]*/)?daphne(?=\s)""")
 _ARRAY = re.compile(r"""\[\s*["'].*["']\s*\]""")
-_END_OF_COMMAND = re.compile(r"^(?:&&|\|\||[;|&<>]|\d?>)")
+_END_OF_COMMAND = re.compile(r"[;&|<>#]|\d>")
 
 VALUES: Mapping[str, int] = {
     **dict.fromkeys(("-b", "--bind", "-p", "--port", "-u", "--unix-socket", "--fd", "-v", "--verbosity"), 1),
@@ -166,4 +166,6 @@ def _parsed(words: list[str]) -> tuple[str, list[str], str]:
             unknown = unknown or ("" if name in DROPPED else name)
         elif ":" in word and not layer:
             layer = word
+        else:
+            unknown = unknown or word
     return layer, options, unknown

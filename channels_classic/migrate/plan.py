@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from . import alias_line, command_lines, django_age, requirements
@@ -172,7 +173,14 @@ def plan(root: Path, *, alias: bool = False) -> Report:
 
 
 def write(root: Path, changes: Iterable[Change]) -> None:
-    """Write the new contents of files."""
+    """Write the new contents of files; one that cannot be written keeps what it had."""
     base = root if root.is_dir() else root.parent
     for change in changes:
-        (base / change.path).write_bytes(change.after)
+        path = base / change.path
+        try:
+            path.write_bytes(change.after)
+        except OSError as error:
+            error.filename = str(path)
+            with suppress(OSError):
+                path.write_bytes(change.before)  # also on a full disk, which had room for it
+            raise

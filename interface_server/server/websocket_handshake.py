@@ -21,6 +21,9 @@ from .request_syntax import Header
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 VERSION = b"13"
 
+MAX_OFFERS = 1024
+"""Bytes of offers of extensions beyond which none is accepted: a head full of them would take 0.1 s to parse."""
+
 DEFLATE = ServerPerMessageDeflateFactory(
     server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
 )
@@ -97,7 +100,8 @@ def read_handshake(headers: Iterable[Header], *, compression: bool) -> Handshake
     except UnicodeDecodeError:
         raise Refused(400) from None
     accept = b64encode(hashlib.sha1(keys[0] + GUID, usedforsecurity=False).digest())
-    extension, extension_header = _negotiate(extensions) if compression and extensions else (None, b"")
+    is_readable = compression and sum(map(len, extensions)) <= MAX_OFFERS
+    extension, extension_header = _negotiate(extensions) if is_readable else (None, b"")
     return Handshake(accept, offered, extension, extension_header)
 
 

@@ -45,8 +45,12 @@ from .websocket_reader import (
 
 logger = logging.getLogger("channels_classic.interface_server")
 
-MAX_UNREAD_PONGS = 256 * 1024
-"""Bytes in a transport's buffer above which a client that sends pings is cut off: it does not read the pongs."""
+MAX_UNREAD_PONGS = 32 * 1024
+"""Bytes of pongs that wait for a client to read; beyond it one that sends pings is cut off."""
+
+OVERHEAD_AT_ONCE, OVERHEAD_RATE = 100, 4000
+"""Frames without a message, such as pings, that are decoded at once, and per second: each is work for the event loop,
+for which no consumer has to have room."""
 
 MAX_EARLY_BYTES = 64 * 1024
 """Bytes that a client may send before its handshake is answered; RFC 6455 allows none."""
@@ -76,6 +80,7 @@ class WebSocketProtocol(KeepAlive):
         "_ignored",
         "_listener",
         "_note_buffered",
+        "_pongs",
         "_reader",
         "_server",
         "_state",
@@ -100,6 +105,7 @@ class WebSocketProtocol(KeepAlive):
         self._denial: tuple[int, list[Header], bytes] | None = None  # status, headers and body so far
         self._listener: Callable[[str | bytes], bool] | None = None
         self._note_buffered: Callable[[], None] | None = None
+        self._pongs = b""  # that are not written yet
         self._ignored = 0  # bytes that came after the last frame was written
         scope["extensions"] = {
             "websocket.http.response": {},
@@ -195,8 +201,19 @@ class WebSocketProtocol(KeepAlive):
             while not self._reading_paused and self._state is not ConnectionState.CLOSED and (event := read()):
                 opcode, content = event
                 _RECEIVERS[opcode](self, content)
+                if self._reader.overhead > OVERHEAD_AT_ONCE and not self._reading_paused:
+                    self._slow_down()
         except InvalidFrame as error:
             self._fail(error.code)
+        if self._pongs:
+            self._write_pongs()
+
+    def _slow_down(self) -> None:
+        """Read on after the time that frames without a message are given, while the listener has room."""
+        self._reading_paused = True
+        self.transport.pause_reading()
+        self._loop.call_later(self._reader.overhead / OVERHEAD_RATE, self.resume_reading)
+        self._reader.overhead = 0
 
     def _on_text(self, content: str) -> None:
         self._on_message("text", content)
@@ -206,6 +223,7 @@ class WebSocketProtocol(KeepAlive):
 
     def _on_message(self, key: str, content: str | bytes) -> None:
         if self._state is not ConnectionState.OPEN:
+            self._reader.overhead += 1
             return  # behind our close frame
         if self._listener is not None:
             room = self._listener(content)
@@ -217,15 +235,27 @@ class WebSocketProtocol(KeepAlive):
             self.transport.pause_reading()
 
     def _on_ping(self, payload: bytes) -> None:
-        """Answer with a pong, or cut off a client that does not read its pongs."""
-        if self.transport.get_write_buffer_size() > MAX_UNREAD_PONGS:
+        """Answer with a pong soon, or cut off a client that does not read its pongs."""
+        self._pongs += control_frame(PONG, payload)
+        if len(self._pongs) > MAX_UNREAD_PONGS:
+            self._reading_paused = True
             self.transport.abort()
-        elif self._state is ConnectionState.OPEN:
-            self.transport.write(control_frame(PONG, payload))
+
+    def _write_pongs(self) -> None:
+        if self._writable is None:
+            if self._state is ConnectionState.OPEN:
+                self.transport.write(self._pongs)
+            self._pongs = b""
+
+    def resume_writing(self) -> None:
+        """Let `drain` return, and write the pongs that had to wait."""
+        super().resume_writing()
+        self._write_pongs()
 
     def _on_close(self, content: tuple[int, str]) -> None:
         """End with the client's close frame, or with its answer to ours."""
         code, reason = content
+        self._write_pongs()
         if self._state is ConnectionState.OPEN:
             self._disconnect(code, reason)
             self.transport.write(close_frame(code))

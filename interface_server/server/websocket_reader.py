@@ -65,9 +65,12 @@ class MessageReader:
         "_start",
         "_valid",
         "extension",
+        "overhead",
     )
 
     def __init__(self, max_size: int, extension: PerMessageDeflate | None = None) -> None:
+        self.overhead = 0
+        """Frames that were no message: control frames, and fragments but for the last one. The caller may reset it."""
         self._max_size = max_size
         self.extension = extension
         self._inflater = Inflater(extension) if extension else None
@@ -155,6 +158,7 @@ class MessageReader:
             raise InvalidFrame(BAD_DATA) from None
         self._size += len(payload)
         if not final:
+            self.overhead += 1
             return None
         self._fragments, self._size = None, 0
         return (BINARY, b"".join(fragments)) if decoder is None else (TEXT, "".join(fragments))
@@ -170,6 +174,7 @@ class MessageReader:
             raise InvalidFrame(PROTOCOL_ERROR) from None
 
     def _control(self, first: int, payload: bytes) -> Event:
+        self.overhead += 1
         opcode = first & 0x0F
         if opcode != CLOSE:
             return opcode, payload

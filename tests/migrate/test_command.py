@@ -94,6 +94,17 @@ def run_on_a_terminal(folder: Path) -> str:
     return written.decode()
 
 
+def test_a_full_disk_takes_no_file(tmp_path: Path) -> None:
+    before = f"from channels import Group  # {'x' * 70}\n"
+    (tmp_path / "app.py").write_text(before)
+    # No file may grow beyond what this one has. Python ignores the signal that the kernel sends then.
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before)}, {len(before)}))"
+    done = run(".", "--write", cwd=tmp_path, code=f"import libcst; {limit}; {PROGRAM}")
+    assert done.returncode == 1
+    assert "File too large: 'app.py'" in done.stderr and "run this command again" in done.stderr
+    assert (tmp_path / "app.py").read_text() == before
+
+
 def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     done = run("nowhere", cwd=tmp_path)
     assert done.returncode == 2 and "'nowhere' does not exist" in done.stderr

@@ -47,6 +47,18 @@ def settings_of(module: str) -> str | None:
             "command: ['bin/channels-classic', 'interface', '--settings', 'settings']",
         ),
         (
+            "if ! pgrep daphne; then daphne -p 80 asgi:channel_layer; fi",
+            "if ! pgrep daphne; then channels-classic interface --settings settings -p 80; fi",
+        ),
+        (
+            "daphne asgi:channel_layer&& echo ended # or not",
+            "channels-classic interface --settings settings&& echo ended # or not",
+        ),
+        (
+            "daphne asgi:channel_layer -p 80  # the public port",
+            "channels-classic interface --settings settings -p 80  # the public port",
+        ),
+        (
             "ENV DJANGO_SETTINGS_MODULE=x\nCMD daphne mysite.asgi:channel_layer -p 80",
             "ENV DJANGO_SETTINGS_MODULE=x\nCMD channels-classic interface -p 80",
         ),
@@ -81,6 +93,7 @@ def test_other_lines_stay(line: str) -> None:
     ("line", "sentence"),
     [
         ("daphne -e ssl:443 mysite.asgi:channel_layer", "`-e` of Daphne has no counterpart"),
+        ("daphne asgi:channel_layer 8000", "`8000` of Daphne has no counterpart"),
         ("    mysite.asgi:channel_layer", "This command of Daphne has a form that is not rewritten"),
         ("      - mysite.asgi:channel_layer", "This command of Daphne has a form that is not rewritten"),
         ('CMD ["sh", "-c", "daphne asgi:channel_layer"]', "This command of Daphne has a form"),

@@ -434,6 +434,47 @@ def test_a_flood_of_pings_whose_pongs_nobody_reads_is_ended(server: Live) -> Non
             deque(map(client.sendall, repeat(flood, 2000)), maxlen=0)
 
 
+@pytest.mark.parametrize("first", [0x89, 0x8A])
+def test_a_flood_of_pings_or_pongs_holds_up_nobody_else(server: Live, first: int) -> None:
+    flood, stopped = frame(first, b"") * 40_000, threading.Event()
+
+    def send() -> None:
+        with suppress(OSError):
+            while not stopped.is_set():
+                client.sendall(flood)
+
+    with server.raw() as client, ThreadPoolExecutor(2) as pool:
+        open_socket(server, client)
+        pool.submit(send)
+        pool.submit(read_all, client)
+        try:
+            for _ in range(5):
+                with server.raw() as other:
+                    other.sendall(HEAD + b"\r\n")
+                    server.consume("http.request", {"status": 200})
+                    assert statuses(other.recv(65536)) == [200]
+        finally:
+            stopped.set()
+            client.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_client_that_pings_while_it_is_sent_a_large_message_gets_both(server: Live) -> None:
+    with server.raw() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.sendall(UPGRADE)
+        eventually(lambda: server.connections)
+        (transport,) = (connection.transport for connection in server.connections)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        server.consume("websocket.connect", {"accept": True}, {"bytes": bytes(900_000)})
+        eventually(lambda: transport.get_write_buffer_size() > 300_000)
+        client.sendall(frame(0x89, b"here") + frame(0x81, b"read"))
+        server.consume("websocket.receive")  # so the ping was read before
+        received = bytearray()
+        while not received.endswith(b"here") and (part := client.recv(65536)):
+            received += part
+        assert received.endswith(frame(0x82, bytes(900_000), masked=False) + frame(0x8A, b"here", masked=False))
+
+
 def test_what_is_packed_small_is_not_unpacked_large() -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = packer.compress(bytes(50_000_000)) + packer.flush(zlib.Z_SYNC_FLUSH)

@@ -82,6 +82,7 @@ def test_an_invalid_handshake_is_refused(headers: list[tuple[bytes, bytes]], sta
         (b"permessage-deflate; nonsense", b""),
         (b"permessage-deflate; nonsense, permessage-deflate", b"permessage-deflate; server_max_window_bits=12"),
         (b"x-unknown", b""),
+        (b"x-unknown," * 1000 + b"permessage-deflate", b""),
     ],
 )
 def test_the_first_offer_of_compression_that_can_be_met_is_agreed_to(offer: bytes, agreed: bytes) -> None:

@@ -108,6 +108,14 @@ def test_fragments_are_one_message_and_control_frames_between_them_come_first(pa
     assert read(data, step) == [*[(PING, b"p")] * (len(parts) - 2), (BINARY, b"".join(parts))]
 
 
+def test_frames_that_are_no_message_are_counted() -> None:
+    reader = MessageReader(1000)
+    reader.feed(frame(0x81, b"a") + frame(0x01, b"b") + frame(0x89) + frame(0x00) + frame(0x80))
+    while reader.next():
+        pass
+    assert reader.overhead == 3
+
+
 def test_a_character_may_be_cut_by_fragments() -> None:
     data = "é".encode()
     assert read(frame(0x01, data[:1]) + frame(0x80, data[1:])) == [(TEXT, "é")]
