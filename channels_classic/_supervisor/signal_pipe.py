@@ -57,7 +57,7 @@ class SignalPipe:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = [*STOP_SIGNALS, *(number for number in others if number not in STOP_SIGNALS and _is_free(number))]
+        numbers = [*STOP_SIGNALS, *(number for number in others if number not in STOP_SIGNALS and is_free(number))]
         self._numbers.update(numbers)
         handlers = {number: signal.signal(number, _ignore) for number in numbers}
         previous = signal.set_wakeup_fd(self._outside.fileno(), warn_on_full_buffer=False)
@@ -79,7 +79,8 @@ def insistence(number: int) -> str:
     return signal.Signals(number).name + (" again" if number in STOP_SIGNALS else "")
 
 
-def _is_free(number: signal.Signals) -> bool:
+def is_free(number: int) -> bool:
+    """Return True if nothing handles a signal yet, such as `faulthandler` of the project."""
     return signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN)
 
 
