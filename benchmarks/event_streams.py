@@ -17,7 +17,7 @@ TURNS = 2
 """Turns of each kind; what disturbs the machine meanwhile disturbs both."""
 
 SERVERS = ("interface server", "server")
-"""What ours and a peer's are called."""
+"""The name of ours, and that of a peer."""
 
 TOGETHER = 50
 END = b"\n\n"

@@ -27,7 +27,7 @@ def option(
     """Return a dataclass field that describes an option with the help `text` and further `flags`.
 
     `kind` converts its text where the type of the default does not; `group` is the section of the help that lists it.
-    `least`, `above` and `most` are the bounds of a number, which `check_numbers` enforces.
+    `least`, `above` and `most` are the bounds of a number, which `check_values` enforces.
     """
     metadata = {
         "help": text,
@@ -41,10 +41,16 @@ def option(
     return field(default=default, metadata=metadata)
 
 
-def check_numbers(config: Any) -> None:
-    """Raise `ValueError` for the first number of a configuration that its option does not allow, or is infinite."""
+def check_values(config: Any) -> None:
+    """Raise `ValueError` for the first value of a configuration that is of another type than its option has.
+
+    Likewise for a number that its option does not allow, or is infinite. Commands convert the texts that they are
+    given; a program that makes a configuration itself may give anything.
+    """
     for described in fields(config):
         value, bounds = getattr(config, described.name), described.metadata
+        if bounds:
+            _check_type(f"{type(config).__name__}.{described.name}", value, type(described.default))
         least, above = bounds.get("least"), bounds.get("above")
         if value is None or (least is None and above is None):
             continue
@@ -57,6 +63,17 @@ def check_numbers(config: Any) -> None:
             expected = f"from {least:g}" if above is None else f"above {above:g}"
             expected += "" if most is None else f" to {most:g}"
             raise ValueError(f"--{described.name.replace('_', '-')} is {value:g}: expected a number {expected}.")
+
+
+def _check_type(name: str, value: Any, expected: type) -> None:
+    """Raise `ValueError` unless a value is of the type that its default has; a whole number is a number."""
+    allowed = (int, float) if expected is float else expected
+    is_right = isinstance(value, allowed) and (expected is bool or not isinstance(value, bool))
+    if expected is tuple:
+        is_right = is_right and all(isinstance(item, str) for item in value)
+    if not (is_right or expected is type(None)):
+        words = "a tuple of texts" if expected is tuple else expected.__name__
+        raise ValueError(f"{name} is {value!r}, of type {type(value).__name__}: expected {words}.")
 
 
 def parse_address(name: str, text: str) -> tuple[str, int]:

@@ -82,7 +82,9 @@ class ChannelLayerManager:
     @property
     def configs(self) -> dict[str, dict[str, Any]]:
         """The current `CHANNEL_LAYERS` setting; empty when there is none."""
-        configs = CHANNEL_LAYERS.get() or {}
+        configs = CHANNEL_LAYERS.get()
+        if configs is None:
+            return {}
         if not isinstance(configs, dict):
             raise InvalidChannelLayerError(
                 f"The {CHANNEL_LAYERS.used_name} setting is of type {type(configs).__name__}: "

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from channels_classic._options import check_numbers, option
+from channels_classic._options import check_values, option
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """The name of a header or of a sub-protocol (RFC 9110, section 5.6.2)."""
@@ -103,7 +103,10 @@ class InterfaceConfig:
     )
     byte_rate: int = option(0, "Maximum bytes per second of a WebSocket client, likewise. 0: unlimited.", least=0)
     sockets_per_address: int = option(
-        0, "Maximum WebSockets of one client address in a process; further handshakes get 429. 0: unlimited.", least=0
+        0,
+        "Maximum WebSockets of one client address, or IPv6 network of 64 bits, in a process; further handshakes get "
+        "429. 0: unlimited.",
+        least=0,
     )
     socket_memory: int = option(
         1024**3,
@@ -133,7 +136,7 @@ class InterfaceConfig:
     )
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_values(self)
         if self.root_path and not _PATH.fullmatch(self.root_path):
             raise ValueError(
                 f"--root-path, or FORCE_SCRIPT_NAME, is {self.root_path!r}: expected a path that begins with one slash."
@@ -184,4 +187,4 @@ class ClientLimits:
     )
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_values(self)

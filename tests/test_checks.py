@@ -90,6 +90,7 @@ def test_no_channel_layers_is_plain_django(settings: Settings) -> None:
 
 
 MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
+    ("E001", {"CHANNEL_LAYERS": []}, "of type list", r'CHANNEL_LAYERS = \{"default"'),
     ("E001", {"CHANNEL_LAYERS": ["default"]}, "of type list", r'CHANNEL_LAYERS = \{"default"'),
     ("E002", {"default": MEMORY}, r"\['default'\] is of type str", r'CHANNEL_LAYERS = \{"default"'),
     ("E003", {"default": {"ROUTES": []}}, "unknown key 'ROUTES'", "Did you mean 'ROUTING'"),

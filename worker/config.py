@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from channels_classic._options import check_numbers, option, parse_address
+from channels_classic._options import check_values, option, parse_address
 from channels_classic.layers.names import check_glob
 
 from .channel_limits import parse_limits
@@ -65,7 +65,7 @@ class WorkerConfig:
     reload: bool = option(False, "Restart when a file of the project changes; for development.")
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_values(self)
         for name, globs in self.globs.items():
             for glob in globs:
                 check_glob(name, glob)

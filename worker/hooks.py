@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
-from django.db import close_old_connections, connections
+from django.db import Error, close_old_connections, connections
 from django.db.backends.signals import connection_created
 
 from channels_classic._pending import pending_message_store
@@ -91,8 +92,9 @@ class ConsumerHooks:
                 connection.in_atomic_block = False
                 connection.savepoint_ids.clear()
                 connection.atomic_blocks.clear()
-                connection.rollback()
-                connection.close()
+                for end in (connection.rollback, connection.close):
+                    with suppress(Error):  # the connection may be dead, which ends a transaction too
+                        end()
 
     async def start_async(self) -> None:
         """Do what comes before a coroutine; as in Django, synchronous receivers are called in a thread."""

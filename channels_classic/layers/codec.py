@@ -135,8 +135,17 @@ def encode_kept(packed: bytes, but: str) -> bytes:
 
 def decode_kept(payload: bytes) -> tuple[dict[str, Any], str]:
     """Return a kept message, and the member that does not get it. Raises `ValueError`."""
-    message, but = msgpack.unpackb(payload, strict_map_key=False)
-    return message, but
+    match _unpacked(payload):
+        case [dict() as message, str() as but]:
+            return message, but
+    raise ValueError("a kept message is a dict and the name of a channel")
+
+
+def _unpacked(payload: bytes) -> Any:
+    try:
+        return msgpack.unpackb(payload, strict_map_key=False)
+    except TypeError as error:  # a dict whose keys cannot be hashed
+        raise ValueError(str(error)) from error
 
 
 # One call and no loop for each entry that is read; `type` is enough for what msgpack makes.
@@ -193,10 +202,7 @@ def decode(payload: bytes) -> list[Any]:
 
     Raises `ValueError` for anything else, whoever wrote it.
     """
-    try:
-        fields = msgpack.unpackb(payload, strict_map_key=False)
-    except TypeError as error:  # a dict whose keys cannot be hashed
-        raise ValueError(str(error)) from error
+    fields = _unpacked(payload)
     if type(fields) is not list or not fields or type(kind := fields[0]) is not int:
         raise ValueError("a payload must be a list that begins with its kind")
     is_valid = _IS_VALID.get(kind)

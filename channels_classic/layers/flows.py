@@ -33,6 +33,7 @@ from channels_classic.layers.steps import (
     SetStart,
     Step,
     Take,
+    owned_expiry,
 )
 
 T = TypeVar("T")
@@ -219,7 +220,7 @@ class Flows:
     def flush(self) -> Flow[None]:
         (inboxes,) = yield from self._all([Flush()])
         yield from self._all(
-            [Push(inbox, [Entry(encode(Kind.FORGET), self._planner.group_expiry)]) for inbox in inboxes]
+            [Push(inbox, [Entry(encode(Kind.FORGET), owned_expiry(self._planner.group_expiry))]) for inbox in inboxes]
         )
 
     def statistics(self, queue: str | None) -> Flow[dict[str, int]]:

@@ -45,6 +45,7 @@ from channels_classic.layers.steps import (
     RestoreIdentities,
     SetStart,
     TakeNotices,
+    owned_expiry,
 )
 
 
@@ -86,6 +87,7 @@ class Memberships:
 
     def __init__(self, group_expiry: float, clock: Callable[[], float]) -> None:
         self.group_expiry = group_expiry
+        self._owned_expiry = owned_expiry(group_expiry)
         self.clock = clock
         self.epoch = secrets.randbits(48)
         self.groups: dict[str, _Group] = {}
@@ -118,7 +120,7 @@ class Memberships:
             return Change(0, len(joined))
         owned = group.owned.setdefault(step.inbox, _Owned())
         previous = owned.known_version
-        owned.deadline = now + self.group_expiry
+        owned.deadline = now + self._owned_expiry
         owned.left.difference_update(step.members)
         if not owned.members.issuperset(step.members):
             owned.members.update(step.members)
@@ -178,7 +180,7 @@ class Memberships:
         if not step.gone and not self._is_restored(step.inbox):
             # The owner has yet to restore its memberships, from an index that may not have seen this change.
             self.groups.setdefault(step.group, group).owned[step.inbox] = owned
-            owned.deadline = self.clock() + self.group_expiry
+            owned.deadline = self.clock() + self._owned_expiry
             owned.left.update(step.members)
         self._forget_if_empty(step.group, step.inbox)
         return Change(previous, owned.version)
@@ -214,7 +216,7 @@ class Memberships:
             start = Start(*self.histories.read(ReadHistory(step.group, HEAD, 0))[:2], step.last)
         owned = self._find_or_add(step)
         owned.starts[step.member] = start
-        owned.deadline = max(owned.deadline, self.clock() + self.group_expiry)
+        owned.deadline = max(owned.deadline, self.clock() + self._owned_expiry)
         return start
 
     def members(self, step: Members) -> Roster:
@@ -229,7 +231,7 @@ class Memberships:
     def renew(self, step: Renew) -> None:
         owned = self.groups.get(step.group, _Group()).owned.get(step.inbox)
         if owned is not None:
-            owned.deadline = self.clock() + self.group_expiry
+            owned.deadline = self.clock() + self._owned_expiry
 
     def restore(self, step: Restore) -> None:
         if self._is_restored(step.inbox):
@@ -237,7 +239,7 @@ class Memberships:
         owned = self._find_or_add(step)
         owned.members.update(member for member in step.members if member not in owned.left)
         self._change(owned)
-        owned.deadline = self.clock() + self.group_expiry
+        owned.deadline = self.clock() + self._owned_expiry
         self._forget_if_empty(step.group, step.inbox)
 
     def audit(self, step: Audit) -> Audited:
@@ -296,7 +298,7 @@ class Memberships:
     def sweep(self, now: float) -> None:
         """Drop what has expired."""
         # Owners for as long as they may have memberships, which a restoration must not revive.
-        oldest = now - self.group_expiry - LIVENESS
+        oldest = now - self._owned_expiry - LIVENESS
         self.owners = {inbox: owner for inbox, owner in self.owners.items() if owner.alive_until > oldest}
         for group in list(self.groups):
             self._drop_lapsed(group)

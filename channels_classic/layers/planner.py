@@ -36,7 +36,17 @@ from channels_classic.layers.names import (
     split,
 )
 from channels_classic.layers.results import Audience, Change, Identity, Item, Recorded, Roster, Start, Status, Taken
-from channels_classic.layers.steps import Entry, Envelope, Lookup, Members, Publish, Push, Record, Step
+from channels_classic.layers.steps import (
+    Entry,
+    Envelope,
+    Lookup,
+    Members,
+    Publish,
+    Push,
+    Record,
+    Step,
+    owned_expiry,
+)
 
 GROUP_BACKLOG = 1000
 """Unread messages of one group that one inbox holds before further ones are dropped."""
@@ -248,7 +258,7 @@ class Planner:
         fields: tuple[Any, ...] = identity or ()
         if start is not None:
             fields = (*(identity or (None, None)), *start)
-        return [Push(inbox, [Entry(encode(kind, group, local, *change, *fields), self.group_expiry)])]
+        return [Push(inbox, [Entry(encode(kind, group, local, *change, *fields), owned_expiry(self.group_expiry))])]
 
     def open(self, taken: Taken) -> tuple[list[Delivery], list[Report]]:
         """Return the messages of a `Take`, and reports for the gates of those that were lost, which are counted."""

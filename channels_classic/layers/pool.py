@@ -88,7 +88,7 @@ class ConnectionPool:
         with self._lock:
             connection, used = self._idle.pop() if self._idle else (None, 0.0)
         if connection is not None:
-            if connection.usable() and (time.monotonic() - used < PROBE_AFTER or _answers(connection, probes(steps))):
+            if connection.usable() and (time.monotonic() - used < PROBE_AFTER or answers(connection, probes(steps))):
                 return connection
             # It ended since it was used last, and then most likely the others as well.
             connection.close()
@@ -120,7 +120,8 @@ def _queues_of(step: Step) -> Sequence[str]:
     return queues
 
 
-def _answers(connection: Connection, steps: Sequence[Step]) -> bool:
+def answers(connection: Connection, steps: Sequence[Step]) -> bool:
+    """Return whether a connection that idled leads to the layer: carry out `probes`."""
     try:
         connection.write(steps)
         for _ in steps:
@@ -192,7 +193,7 @@ class Multiplexer:
     async def _carry(self, batch: list[_Waiting]) -> None:
         steps = [step for some, _ in batch for step in some]
         try:
-            if self._shared is None or not await _still_answers(self._shared, self._used, steps):
+            if self._shared is None or not await still_answers(self._shared, self._used, steps):
                 await self._drop()
                 self._shared = await self._open()
             results, self._shared = await self._run_on(self._shared, steps)
@@ -232,7 +233,7 @@ class Multiplexer:
     async def _idle_connection(self, steps: Sequence[Step]) -> AsyncConnection | None:
         while self._idle:
             connection, used = self._idle.pop()
-            if await _still_answers(connection, used, steps):
+            if await still_answers(connection, used, steps):
                 return connection
             await connection.close()
         return None
@@ -296,7 +297,7 @@ class Multiplexer:
         await self._drop()
 
 
-async def _still_answers(connection: AsyncConnection, used: float, steps: Sequence[Step]) -> bool:
+async def still_answers(connection: AsyncConnection, used: float, steps: Sequence[Step]) -> bool:
     """Return whether a connection that was last used at `used` leads to the layer; after a pause, ask."""
     if not connection.usable():
         return False

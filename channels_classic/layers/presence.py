@@ -19,6 +19,10 @@ from channels_classic.layers.results import Identity, Notice
 GRACE = 15.0
 """Seconds from the end of somebody's last socket in a group to its `Notice`: a quick reconnect announces nothing."""
 
+GRACE_OF_DEAD = 10.0
+"""Seconds until the clients of an interface server that counts as dead are said to have left. After an outage of the
+layer all seem to be dead, and take some seconds to be heard of again and to write who their clients are."""
+
 LISTENING = 60.0
 """Seconds after a `TakeNotices` for which notices are made: longer than a deploy of all workers takes."""
 
@@ -92,7 +96,7 @@ class Presence:
         if known is not None and known.who == identity.who:
             return True
         self._sockets[group, identity.who] += 1
-        if self._sockets[group, identity.who] == 1 and self._is_listening:
+        if self._sockets[group, identity.who] == 1:
             came_back = self._notices.pop((False, group, identity.who), None)
             if came_back is None and announce:
                 self._notify(True, group, identity, 0.0)
@@ -111,6 +115,8 @@ class Presence:
 
     def _end(self, group: str, identity: Identity, grace: float) -> None:
         if self._remove_socket(group, identity.who):
+            if not self._is_listening:
+                self._notices.pop((True, group, identity.who), None)  # it is not true any more
             self._notify(False, group, identity, grace)
 
     def _remove_socket(self, group: str, who: str) -> bool:
@@ -165,11 +171,11 @@ class Presence:
             self._forget_if_empty(group, inbox)
 
     def take(self, count: int, is_alive: Callable[[str], bool]) -> list[Notice]:
-        """Take notices that are due; members of inboxes that are dead are gone without a grace: they had theirs."""
+        """Take notices that are due, after those of inboxes that are dead were made."""
         self._listening_until = self._clock() + LISTENING
         for group, inboxes in list(self._groups.items()):
             for inbox in [inbox for inbox in inboxes if inbox and not is_alive(inbox)]:
-                self.disappear(group, inbox, list(inboxes[inbox]), 0.0)
+                self.disappear(group, inbox, list(inboxes[inbox]), GRACE_OF_DEAD)
         now = self._clock()
         due = sorted((when, key) for key, (when, _) in self._notices.items() if when <= now)[:count]
         return [Notice(key[0], key[1], self._notices.pop(key)[1]) for _, key in due]

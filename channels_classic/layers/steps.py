@@ -19,6 +19,16 @@ from channels_classic.layers.results import Identity, Item
 LIVENESS = 30.0
 """Seconds after its last `Heartbeat` until an inbox counts as dead."""
 
+SHORTEST_OWNED_EXPIRY = 3600.0
+"""Least seconds for which a layer keeps what concerns the clients of an interface server, who is in which group and the
+hints of changes. Nothing shows it once the inbox counts as dead, but if its owner was only suspended, or cut off, it
+finds there who is a member and who has left meanwhile."""
+
+
+def owned_expiry(group_expiry: float) -> float:
+    """Return the seconds for which a layer keeps what concerns the clients of an interface server."""
+    return max(group_expiry, SHORTEST_OWNED_EXPIRY)
+
 
 @dataclass(slots=True)  # frozen would be slower
 class Entry:
@@ -225,7 +235,7 @@ class TakeNotices:
 
 
 class Renew(NamedTuple):
-    """Keep the members that an inbox has in a group for another `group_expiry` seconds, whoever they are → None."""
+    """Keep the members that an inbox has in a group for another `owned_expiry` seconds, whoever they are → None."""
 
     group: str
     inbox: str

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from django.core.management.base import CommandError
 
 from channels_classic._log_escapes import escape
-from channels_classic._options import check_numbers, option
+from channels_classic._options import check_values, option
 from channels_classic.exceptions import ChannelsError, LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.diagnosis import as_dict, problems
@@ -51,7 +51,7 @@ class StatusConfig:
     )
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_values(self)
         if self.check and self.watch:
             raise ValueError("--check checks once and --watch repeats until it is stopped: give one of them.")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
@@ -49,6 +51,19 @@ def project_files(root: Path) -> Iterator[tuple[str, Kind]]:
             kind = kind_of(path)
             if kind is not None and _is_regular(Path(folder, name)):
                 yield path, kind
+
+
+def decoded(content: bytes) -> tuple[str, bytes, str]:
+    """Return the text of a file that is not Python's, its byte order mark, and its encoding, as pip finds it.
+
+    `pip freeze > requirements.txt` in PowerShell writes UTF-16. Bytes that are not UTF-8 are escaped.
+    """
+    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
+        if content.startswith(mark):
+            with suppress(UnicodeDecodeError):
+                return content[len(mark) :].decode(encoding), mark, encoding
+    mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
+    return content[len(mark) :].decode("utf-8", "surrogateescape"), mark, "utf-8"
 
 
 def kind_of(path: str) -> Kind | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import alias_line, command_lines, django_age, requirements
-from .files import Kind, project_files
+from .files import Kind, decoded, project_files
 from .generation import before_1_0
 from .names import Generation
 from .python_files import PythonFile, parsed, rewritten
@@ -53,7 +53,7 @@ class Plan:
                     self._python[path] = file
         self._python_files()
         for path, kind, content in self._files:
-            text = content.decode("utf-8", "surrogateescape")
+            text = decoded(content)[0]
             if kind is Kind.REQUIREMENTS:
                 self._text(path, content, requirements.rewrite(text, modern_project=self._is_modern()))
             elif kind is Kind.COMMANDS:
@@ -153,9 +153,10 @@ class Plan:
         return None
 
     def _text(self, path: str, content: bytes, result: requirements.Rewritten | command_lines.Rewritten) -> None:
-        after = result.text.encode("utf-8", "surrogateescape")
+        _, mark, encoding = decoded(content)
+        after = mark + result.text.encode(encoding, "surrogateescape")
         if after != content:
-            self.report.changes.append(Change(path, content, after))
+            self.report.changes.append(Change(path, content, after, encoding))
         self._find(path, result.findings)
         for line, what in result.modern:
             reason = f"`{what}` in line {line} belongs to {Generation.MODERN.value}."

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import unified_diff
+from io import StringIO
 from typing import Literal
 
 PAGE = "docs/migrate.md"
@@ -57,11 +58,13 @@ class Change:
         """Yield the lines of a unified diff, as `patch -p1` and `git apply` read it; paths begin with `folder`."""
         path = folder.lstrip("/") + self.path
         old, new = _quoted(f"a/{path}"), _quoted(f"b/{path}")
-        before, after = (
-            [self._text(line) for line in content.splitlines(keepends=True)] for content in (self.before, self.after)
-        )
-        for line in unified_diff(before, after, old, new):
+        for line in unified_diff(self._lines(self.before), self._lines(self.after), old, new):
             yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+    def _lines(self, content: bytes) -> list[str]:
+        if self.encoding.startswith("utf-16"):  # in which a line does not end with one byte
+            return list(StringIO(content.decode(self.encoding, "replace"), newline=""))
+        return [self._text(line) for line in content.splitlines(keepends=True)]
 
     def _text(self, line: bytes) -> str:
         try:

@@ -50,7 +50,7 @@ class RequestBody:
         self._held = 0  # bytes that count against the quota of memory
         self._file: SpoolFile | None = None
         headers = dict(scope.get("headers") or ())
-        declared = headers.get(b"content-length", b"")
+        declared = headers.get(b"content-length", b"").strip()  # the parser leaves spaces behind it
         # Python refuses to read numbers of thousands of digits; one of twenty exceeds every limit.
         self._declared = int(declared.lstrip(b"0")[:20] or b"0") if declared.isdigit() else 0
         # RFC 9112, section 6.3. In HTTP/2 and later a body needs no header that announces it.

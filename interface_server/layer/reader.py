@@ -118,6 +118,8 @@ class Reader:
             kind, fields = None, []
         if kind == Kind.REPORT:
             return self._report(*fields)
+        if kind == Kind.GROUP:
+            self._recovery.doubt(fields[0])
         match fields if kind == Kind.MESSAGE else ():
             case [message, _, str() as local, str() as token, int() as outcome, *_]:
                 if lost == "expired":

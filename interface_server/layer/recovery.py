@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +69,7 @@ class Recovery:
         self._losses = losses
         self._streams: dict[str, Stream] = {}
         self._requests: dict[str, dict[str, JoinRequest]] = {}
+        self._doubted: dict[str, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -130,6 +130,8 @@ class Recovery:
 
     def take_over(self, group: str, roster: Roster) -> None:
         """Adopt the members of a group as the layer has them: forget all others, serve these."""
+        if 0 < roster.version < self._registry.groups.version(group):
+            return  # hints have reported later changes since
         self._registry.take_over(group, roster)
         stream = self._streams.get(group)
         for local in list(stream.floors) if stream is not None else ():
@@ -213,55 +215,78 @@ class Recovery:
                 # A client being served may have read the history before this one was kept: it reads on up to here.
                 self._streams[group] = Stream(life, position, last=False)
             return
-        if stream.life == life and position <= stream.position:
-            return
-        if stream.life == life and position == stream.position + 1:
-            locals_ = [local for local in stream.receivers(position) if local != left_out]
-            self._broadcast(Broadcast(message, f"{group} {life}-{position}"), locals_)
-            stream.position = position
-        else:
-            await self._catch_up(group, stream, position)
+        try:
+            while self._streams.get(group) is stream and (stream.life != life or stream.position < position):
+                if stream.life == life and position == stream.position + 1:
+                    locals_ = [local for local in stream.receivers(position) if local != left_out]
+                    self._broadcast(Broadcast(message, f"{group} {life}-{position}"), locals_)
+                    stream.position = position
+                elif await self._catch_up(group, stream, position):
+                    return
+        except (LayerUnavailable, StepRefused) as error:
+            logger.warning("Messages of the group %s cannot be delivered yet: %s", group, error)
 
-    async def _catch_up(self, group: str, stream: Stream, limit: float = math.inf) -> None:
+    async def _catch_up(self, group: str, stream: Stream, limit: float) -> bool:
         """Deliver what the layer keeps beyond the position of a stream, up to `limit`.
 
         A message beyond the one that came may be from after a member was discarded, of which nothing is known here yet.
+        Returns False if the stream has moved while the layer was asked, so that its answer does not show what is gone:
+        a heartbeat catches up while messages come.
         """
-        try:
-            history: History = await self._ask(ReadHistory(group, stream.life, stream.position))
-            if history.kept is None and stream.last:
-                history = await self._ask(ReadHistory(group, ALL, 0))
-        except (LayerUnavailable, StepRefused) as error:
-            logger.warning("Messages of the group %s cannot be delivered yet: %s", group, error)
-            return
+        life, position = stream.life, stream.position
+        history: History = await self._ask(ReadHistory(group, life, position))
+        if history.kept is None and stream.last:
+            history = await self._ask(ReadHistory(group, ALL, 0))
         if self._streams.get(group) is not stream:
-            return
+            return True
+        if (stream.life, stream.position) != (life, position):
+            return False
         if history.kept is None or (stream.last and history.life != stream.life):
             self._begin_life(stream, group, history)
-            return
+            return True
         for entry in history.kept:
             if entry.position <= limit and (entry.position == stream.position + 1 or stream.last):
                 self._deliver(group, stream.life, entry, stream.receivers(entry.position))
                 stream.position = entry.position
+        return True
 
-    async def catch_up_all(self) -> None:
-        """Catch up with all streams: entries were lost, or the layer lost its data."""
-        streams = list(self._streams.items())
-        for start in range(0, len(streams), AT_ONCE):
-            await asyncio.gather(*(self._restart(*each) for each in streams[start : start + AT_ONCE]))
+    def doubt(self, group: str) -> None:
+        """Entries of a stream have been lost."""
+        if group in self._streams:
+            self._doubted[group] = None
 
-    async def _restart(self, group: str, stream: Stream) -> None:
+    def doubt_all(self) -> None:
+        """Entries of any stream may have been lost, or not been written."""
+        self._doubted = dict.fromkeys(self._streams)
+
+    async def catch_up(self) -> None:
+        """Catch up with the streams that are in doubt: entries were lost, or the layer lost its data.
+
+        Those that the layer refuses, because their shard is down, stay in doubt and hold up no others.
+        """
+        groups = list(self._doubted)
+        for start in range(0, len(groups), AT_ONCE):
+            await asyncio.gather(*map(self._restart, groups[start : start + AT_ONCE]))
+
+    async def _restart(self, group: str) -> None:
         """Catch up with a stream whose entries may have been lost, including those that report discarded members."""
+        stream = self._streams.get(group)
         try:
-            head: History = await self._ask(ReadHistory(group, HEAD, 0))
-            roster: Roster = await self._ask(Members(group, self._registry.inbox))
+            if stream is not None and not await self._is_caught_up(group, stream):
+                return
         except StepRefused as error:
-            if not error.foreign:
-                raise
-            return  # the next message for the group reports it
+            if not error.foreign:  # otherwise the next message for the group reports it
+                return
+        self._doubted.pop(group, None)
+
+    async def _is_caught_up(self, group: str, stream: Stream) -> bool:
+        """Catch up with a stream; return False if that must be tried again: its members have to be restored first."""
+        head: History = await self._ask(ReadHistory(group, HEAD, 0))
+        roster: Roster = await self._ask(Members(group, self._registry.inbox))
         if roster.complete and self._streams.get(group) is stream:
             self.take_over(group, roster)
-            await self._catch_up(group, stream, head.head)
+            return await self._catch_up(group, stream, head.head)
+        return roster.complete
 
     def _begin_life(self, stream: Stream, group: str, history: History) -> None:
         """Continue from the last position; what lies between is gone, except the last message where that is enough."""

@@ -321,8 +321,11 @@ class Registry:
         """Deliver from now on to the members that the layer has."""
         here = [client for local in roster.members if (client := self.clients.get(local)) is not None]
         self.groups.take_over(group, roster.version, here)
-        known = {local: who for local, who in roster.identities.items() if local in self.clients}
-        self.identities.take_over(group, known)
+        # The layer forgot those of an inbox that it took for dead. If this process was only suspended, or cut off, it
+        # writes them again with a heartbeat.
+        known = {**self.identities.of(group), **roster.identities}
+        members = {client.local for client in here}
+        self.identities.take_over(group, {local: who for local, who in known.items() if local in members})
         if here:
             self._renewals.add(group)
         self.prune_gone(group, roster)

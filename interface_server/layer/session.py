@@ -125,6 +125,7 @@ class LayerSession:
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
         self._logged_steps: set[str] = set()  # what is to be done about this outage, as far as it was logged
+        self._is_outage_reported = False  # and not yet that all of the layer is back
         self._is_refused = False  # the layer refused the last heartbeat: the shard of the inbox is down, for instance
         self._announcer = Announcer()
         self._worker_heard_at = -math.inf
@@ -263,7 +264,7 @@ class LayerSession:
 
     def _on_disconnect(self, connection: ReconnectingConnection, error: LayerUnavailable) -> None:
         if not self._is_interrupted:
-            self._is_interrupted = True
+            self._is_interrupted = self._is_outage_reported = True
             self.stats.outages += 1
             self._logged_steps.clear()
         if error.next_step not in self._logged_steps:
@@ -288,7 +289,6 @@ class LayerSession:
         if not self._is_interrupted:
             return
         self._is_interrupted = False
-        logger.warning("The channel layer is back.")
         for client in self.registry.everybody():
             client.layer_restored()
         self.retry_queues.retry()
@@ -321,6 +321,9 @@ class LayerSession:
         silence, self._heard = self.clock() - self._heard, self.clock()
         # A shard that cannot be reached has no epoch here: the one known before stays.
         is_partial = None in epochs
+        if self._is_outage_reported and self.available and not is_partial:
+            self._is_outage_reported = False
+            logger.warning("The channel layer is back.")
         earlier = self._restored or (None,) * len(epochs)
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
         if epochs != self._restored:
@@ -330,6 +333,7 @@ class LayerSession:
             await self._writer.ask(Heartbeat(self.inbox, epochs))
         if silence > TAKEN_FOR_DEAD:
             self.registry.restore_all_identities()
+            self._recovery.doubt_all()
         if silence > LONG_SILENCE:
             self.registry.groups.doubt_all()
         self.registry.renew()
@@ -337,8 +341,9 @@ class LayerSession:
         await self._look_for_workers()
         if self._may_have_ghosts:
             await self._remove_ghosts()
-            await self._recovery.catch_up_all()
+            self._recovery.doubt_all()
             self._may_have_ghosts = False
+        await self._recovery.catch_up()
 
     async def _look_for_workers(self) -> None:
         """Find out when a worker last announced itself, if --ready-worker asks for it."""

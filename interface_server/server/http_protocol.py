@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ..config import ClientLimits
 from ..error_pages import refusal
 from . import request_limits
+from .closing import close_in_time
 from .connect_rate import ConnectRate
 from .connection_reset import can_reset, reset_on_close
 from .half_close import keep
@@ -160,6 +161,16 @@ class HttpProtocol(HttpToolsProtocol):
             self._count_refusal(503)
         super()._start_asgi_task(cycle, unchunked(cycle, app) if cycle.scope["http_version"] == "1.0" else app)
 
+    def on_response_complete(self) -> None:
+        """Continue with the next request, or close; uvicorn has called `close` by now if there is none."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            close_in_time(self.transport)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection."""
+        close_in_time(self.transport)
+
     def data_received(self, data: bytes) -> None:
         """Parse the data and enforce the limits."""
         if self._ignores_input:
@@ -278,7 +289,7 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_body(body)
         else:
             self._ignores_input = True
-            self.transport.close()
+            close_in_time(self.transport)
 
     def _check_head(self) -> None:
         """Raise `Refused` for a request that is invalid, or one too many."""
@@ -356,7 +367,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._rate.restart()
             self._start_clock()
         elif part is RequestPart.NONE:
-            self.transport.close()
+            close_in_time(self.transport)
         else:
             self._refuse(408)
 
@@ -387,9 +398,9 @@ class HttpProtocol(HttpToolsProtocol):
         transport.write(refusal(status))
         if transport.can_write_eof():
             transport.write_eof()
-            self.loop.call_later(REFUSAL_LINGER, transport.close)
+            self.loop.call_later(REFUSAL_LINGER, close_in_time, transport)
         else:
-            transport.close()
+            close_in_time(transport)
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from channels_classic._options import check_numbers, option
+from channels_classic._options import check_values, option
 from channels_classic.exceptions import CannotListen
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
@@ -50,7 +50,7 @@ class Listen:
     keyfile: str = option("", "The file of its private key, if that is not in --certfile.", "--ssl-keyfile")
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_values(self)
 
     def sockets(self, passed: Sequence[int] = ()) -> list[socket.socket]:
         """Return bound, listening sockets: those `passed` by a supervisor, if any. Raises `CannotListen`."""

@@ -19,7 +19,7 @@ from channels_classic._health import Health, HealthServer
 from channels_classic._metrics.exchange import Collect
 from channels_classic._metrics.program import ProgramMetrics, reporting_to_supervisor
 from channels_classic._metrics.samples import Samples
-from channels_classic._options import check_numbers, option, parse_address
+from channels_classic._options import check_values, option, parse_address
 from channels_classic._supervisor.link import SupervisorLink
 from channels_classic._systemd import Heartbeat, Notifier
 
@@ -121,7 +121,7 @@ class Program:
     )
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_values(self)
         if self.access_log_format not in FORMATS:
             raise ValueError(
                 f"--access-log-format is {self.access_log_format!r}: expected one of {', '.join(FORMATS)}."

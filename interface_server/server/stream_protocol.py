@@ -15,6 +15,7 @@ from typing import Any
 from uvicorn.server import ServerState
 
 from ..asgi import Event
+from .closing import close_in_time
 from .flow_control import FlowControl
 
 MAX_IGNORED = 64 * 1024
@@ -46,7 +47,7 @@ class StreamProtocol(FlowControl):
         self.transport.resume_reading()  # also after a pause for too many chunks
         cycle.flow = cycle.message_event = self
         cycle.keep_alive = False
-        cycle.on_response = self._count_response
+        cycle.on_response = self._on_response
         self._server.connections.add(self)  # type: ignore[arg-type]  # one of its kind
         self.transport.set_protocol(self)
         if ping_interval and ping_timeout:
@@ -64,8 +65,9 @@ class StreamProtocol(FlowControl):
             with suppress(OSError):
                 found.setsockopt(socket.IPPROTO_TCP, option, min(int(seconds * 1000), 2**31 - 1))
 
-    def _count_response(self) -> None:
+    def _on_response(self) -> None:
         self._server.total_requests += 1
+        close_in_time(self.transport)
 
     # The application
 

@@ -23,6 +23,7 @@ from ..asgi import Event, Scope
 from ..close_codes import ABNORMAL, INTERNAL_ERROR, NORMAL, SERVICE_RESTART
 from ..error_pages import RETRY_AFTER
 from ..layer.budget import UNCOUNTED
+from .closing import close_in_time
 from .connect_rate import ConnectRate
 from .request_syntax import Header
 from .server_state import ServerState
@@ -258,12 +259,12 @@ class WebSocketProtocol(KeepAlive):
         if self._reading_paused:
             self._reading_paused = False
             self.transport.resume_reading()
-        self._schedule(DISCARD_TIMEOUT, self.transport.close)
+        self._schedule(DISCARD_TIMEOUT, self._end)
 
     def _ignore(self, size: int) -> None:
         self._ignored += size
         if self._ignored > MAX_IGNORED:
-            self.transport.close()
+            self._end()
 
     # The application
 
@@ -354,7 +355,7 @@ class WebSocketProtocol(KeepAlive):
         """Write what is left, and close the connection."""
         self._state = ConnectionState.CLOSED
         self._schedule(None, self._end)
-        self.transport.close()
+        close_in_time(self.transport)
 
     def shutdown(self) -> None:
         """Close because the server stops; an undecided handshake gets 503, so that the client tries again."""

@@ -11,7 +11,7 @@ from ..asgi import Event, SendEvent
 logger = logging.getLogger("channels_classic.interface_server")
 
 MAX_BYTES = 4 * 1024 * 1024
-"""Bytes queued for a client that does not read, beyond which it is cut off."""
+"""Bytes of memory that wait for a client that does not read, beyond which it is cut off."""
 
 
 EVENT_BYTES = 384
@@ -42,8 +42,8 @@ class SendQueue:
 
     @property
     def overfull(self) -> bool:
-        """True if more than `MAX_BYTES` of payload wait."""
-        return self.size > MAX_BYTES
+        """True if more than `MAX_BYTES` of memory wait."""
+        return self.held > MAX_BYTES
 
     def put(self, event: Event, size: int = 0) -> None:
         """Queue `event`, of `size` bytes of payload."""

@@ -19,10 +19,13 @@ from channels_classic._health import Health
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.layer.client import Broadcast
+from channels_classic.interface_server.layer.recovery import AT_ONCE
 from channels_classic.interface_server.layer.session import LayerSession
 from channels_classic.layers import names
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import SIZE_LIMIT, Kind, encode
+from channels_classic.layers.history import Retention
+from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.redis.commands import HEARTBEAT, JOIN, LEAVE, MEMBERS, PUBLISH, PUSH, RESTORE
 from channels_classic.layers.steps import LIVENESS, Entry, GetPrograms, Heartbeat, Join, Push
@@ -268,6 +271,49 @@ def test_a_shard_that_lost_its_data_gets_its_memberships_again_while_another_one
     asyncio.run(main())
 
 
+def test_groups_on_a_shard_that_is_down_keep_no_others_from_catching_up(
+    own_redis: RedisServer, start: Callable[[RedisServer], RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Entries of recoverable groups are lost with a read that breaks; the next heartbeat reads what is kept.
+
+    The layer is said to be back once all shards are.
+    """
+    servers = [own_redis, start(RedisServer())]
+    hosts = [server.url for server in servers]
+
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=hosts)
+        session, clients = await session_on(RedisChannelLayer(hosts=hosts), 1)
+        ((channel, client),) = clients.items()
+        shards, routes = layer._known()
+        up = routes.pin(session.inbox)
+        rooms = [f"room-{number}" for number in range(3 * AT_ONCE)]
+        down_rooms = [room for room in rooms if routes.pin(room) != up]
+        room = next(room for room in rooms if routes.pin(room) == up)
+        assert len(down_rooms) > AT_ONCE
+        for name in [*down_rooms, room]:
+            await layer.group_add_async(name, channel, keep=5)
+        await eventually_async(lambda: len(session._recovery._streams) == len(down_rooms) + 1)
+        await asyncio.to_thread(servers[1 - up].stop)
+        lost = Outgoing(room, {"text": "lost"}, group=True, retention=Retention(5, 60))
+        await layer.run_async([layer.planner.record(lost)])
+        servers[up].command("CLIENT", "KILL", "TYPE", "normal")
+        await eventually_async(lambda: client.got == ["lost"], 20)
+        assert "The channel layer is back" not in caplog.text
+        (down_room, *_) = down_rooms
+        servers[1 - up].start()
+        await eventually_async(lambda: not shards.down and layer.group_channels(down_room), 20)
+        await eventually_async(lambda: not session._recovery._doubted, 10)  # its clients know of a gap
+        await layer.send_group_async(down_room, {"text": "after"}, keep=5)
+        await eventually_async(lambda: client.got == ["lost", "after"], 10)
+        await eventually_async(lambda: caplog.text.count("The channel layer is back") == 1, 10)
+        await end(session)
+        await layer.close_async()
+        layer.close()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("discards", [False, True])
 def test_hints_that_a_broken_read_lost_are_noticed_by_the_next_message(
     own_redis: RedisServer, proxy: RedisProxy, discards: bool
@@ -410,6 +456,39 @@ def test_a_client_that_left_while_the_connection_broke_is_no_member_for_long(
         layer.close()
 
     asyncio.run(main())
+
+
+def test_a_server_cut_off_for_longer_than_memberships_last_finds_who_stayed_and_who_left(
+    own_redis: RedisServer, proxy: RedisProxy
+) -> None:
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url], group_expiry=1)
+        session, clients = await session_on(RedisChannelLayer(hosts=[proxy.url], group_expiry=1), 2)
+        leaver, stays = clients
+        for channel in clients:
+            await layer.group_add_async("room", channel)
+        await eventually_async(lambda: len(session.registry.groups.members("room")) == 2)
+        proxy.server = nowhere
+        await asyncio.to_thread(proxy.cut)
+        await eventually_async(lambda: not session.available)
+        await layer.group_discard_async("room", leaver)
+        await layer.group_add_async("others", "plain")
+        await eventually_async(lambda: not layer.group_channels("others"))
+        proxy.server = own_redis
+        for _ in range(2):  # the second heartbeat has looked at the groups
+            heard = session._heard
+            await eventually_async(lambda since=heard: session._heard > since, 10)  # type: ignore[misc]
+        await layer.send_group_async("room", {"text": "after"})
+        await eventually_async(lambda: clients[stays].got == ["after"], 10)
+        assert clients[leaver].got == []
+        assert layer.group_channels("room") == [stays]
+        await end(session)
+        await layer.close_async()
+        layer.close()
+
+    nowhere = RedisServer()  # never started
+    asyncio.run(main())
+    nowhere.close()
 
 
 def test_renewals_do_not_undo_discards_of_which_the_owner_does_not_know_yet(

@@ -20,10 +20,12 @@ from channels_classic import Group, route
 from channels_classic.layers.names import inbox_of
 from channels_classic.layers.presence import GRACE
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import LIVENESS
+from channels_classic.layers.steps import LIVENESS, TakeNotices
 from channels_classic.message import Message
+from tests.faults.test_groups import INTERFACE_READ, end, session_on
 from tests.faults.traffic import LONG
 from tests.support.processes import Process
+from tests.support.redis_proxy import Fault, RedisProxy
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.waiting import eventually, eventually_async
 from tests.worker.harness import make_worker, running
@@ -186,6 +188,35 @@ def test_sockets_that_closed_while_the_layer_was_down_are_gone(room: Room, own_r
             await eventually_async(lambda: room.announced[2:] == [("leave", "bob")], GRACE + 10)
 
     run(room, scenario)
+
+
+def test_who_is_there_survives_a_lost_hint_while_the_layer_takes_the_interface_server_for_dead(
+    own_redis: RedisServer, proxy: RedisProxy
+) -> None:
+    """It was cut off for so long. A message makes it ask for the members before its next heartbeat comes."""
+
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url])
+        session, clients = await session_on(RedisChannelLayer(hosts=[proxy.url]), 2)
+        (channel, client), (other, _) = clients.items()
+        await layer.group_add_async("room", channel, who="ada")
+        await eventually_async(lambda: session.registry.identities.of("room"))
+        armed = proxy.arm(Fault.CUT_AFTER, INTERFACE_READ)
+        await eventually_async(armed.happened.is_set, 10)
+        await layer.group_add_async("room", other)  # the hint is lost
+        alive = f"asgi:{{0}}:alive:{session.inbox}"
+        while own_redis.command("HLEN", f"asgi:{{0}}:identities:room:{session.inbox}") == ":1":
+            own_redis.command("DEL", alive)
+            layer.run([TakeNotices(0)])
+        own_redis.command("SET", alive, "1")
+        await layer.send_group_async("room", {"text": "x"})
+        await eventually_async(lambda: client.got == ["x"], 10)
+        await eventually_async(lambda: set(layer.group_presence("room")) == {"ada"}, 20)
+        await end(session)
+        await layer.close_async()
+        layer.close()
+
+    asyncio.run(main())
 
 
 @long

@@ -12,7 +12,7 @@ from channels_classic import Group, route
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
-from channels_classic.layers.presence import GRACE, LISTENING, MOST_NOTICES, Presence, make_identity
+from channels_classic.layers.presence import GRACE, GRACE_OF_DEAD, LISTENING, MOST_NOTICES, Presence, make_identity
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.results import Identity
 from channels_classic.layers.steps import (
@@ -25,6 +25,7 @@ from channels_classic.layers.steps import (
     RestoreIdentities,
     Retire,
     TakeNotices,
+    owned_expiry,
 )
 from channels_classic.layers.store import Store
 from tests.support.clock import Clock
@@ -123,17 +124,23 @@ def test_what_is_written_again_concerns_members_alone_and_overwrites_nothing(lis
 
 
 def test_clients_of_an_interface_server_that_is_gone_are_not_present(listened: BaseChannelLayer) -> None:
-    """They are left out as soon as it counts as dead; one that came back later would be announced again."""
+    """They are left out as soon as it counts as dead. That they left is announced some seconds later, so not at all
+    where it was an outage of the layer; after that they would be announced again."""
     dead, alive = live(listened), live(listened)
     run(listened, JoinAs("room", dead, {"a": ADA, "b": ADA, "c": BOB}))
     run(listened, JoinAs("room", alive, {"d": BOB}))
     assert len(notices(listened)) == 2
     run(listened, Retire(dead))
     assert listened.group_presence("room") == {"bob": [{}]}
-    assert notices(listened) == [("-", "room", "ada")]
+    clients = RestoreIdentities("room", dead, {"a": ADA, "b": ADA, "c": BOB}, announce=True)
     assert notices(listened) == []
     run(listened, Heartbeat(dead))
-    run(listened, RestoreIdentities("room", dead, {"a": ADA, "b": ADA, "c": BOB}, announce=True))
+    run(listened, clients)
+    assert notices(listened) == []
+    run(listened, Retire(dead))
+    assert eventually(lambda: notices(listened), GRACE_OF_DEAD + 5) == [("-", "room", "ada")]
+    run(listened, Heartbeat(dead))
+    run(listened, clients)
     assert notices(listened) == [("+", "room", "ada")]
     assert len(listened.group_presence("room")["ada"]) == 2
 
@@ -156,6 +163,26 @@ def test_after_a_fail_over_nothing_is_announced_but_what_changed(redis_server: R
     run(layer, RestoreIdentities("room", inbox, {"a": ADA}, announce=False))
     assert notices(layer) == []
     assert list(redis_server.command_list("ZRANGE", "asgi:{0}:notices", "0", "-1")) == ["-room\0bob"]
+    layer.close()
+
+
+def test_what_is_not_true_any_more_is_not_announced_when_workers_come_back(redis_server: RedisServer) -> None:
+    """Changes while no worker has listened for a minute make no notices, but end those that wait."""
+    redis_server.flush()
+    layer = RedisChannelLayer(hosts=[redis_server.url])
+    notices(layer)
+    killed, inbox = live(layer), live(layer)
+    run(layer, JoinAs("room", killed, {"a": ADA}))
+    assert notices(layer) == [("+", "room", "ada")]
+    run(layer, Retire(killed))
+    run(layer, TakeNotices(0))  # a notice that she left waits from now on
+    run(layer, JoinAs("room", inbox, {"b": BOB}))
+    run(layer, JoinAs("hall", inbox, {"b": BOB}))
+    redis_server.command("DEL", "asgi:{0}:listening")
+    run(layer, JoinAs("room", inbox, {"c": ADA}))
+    run(layer, Leave("room", inbox, ["b"]))
+    run(layer, JoinAs("club", inbox, {"b": BOB}))
+    assert redis_server.command_list("ZRANGE", "asgi:{0}:notices", "0", "-1") == ["+hall\0bob"]
     layer.close()
 
 
@@ -211,6 +238,20 @@ def test_notices_are_kept_while_workers_are_replaced_and_not_for_longer(presence
     assert list(taken(presence)) == []
 
 
+def test_notices_that_are_not_true_any_more_are_forgotten_also_while_nobody_takes_any(
+    presence: Presence, clock: Clock
+) -> None:
+    presence.appear("g", "i!", "a", ADA)
+    presence.appear("g", "i!", "b", BOB)
+    assert list(taken(presence)) == [(True, "ada"), (True, "bob")]
+    presence.disappear("g", "i!", ["a"])
+    presence.appear("h", "i!", "b", BOB)
+    clock.now += LISTENING + 1
+    presence.appear("g", "i!", "c", ADA)
+    presence.disappear("h", "i!", ["b"])
+    assert list(taken(presence)) == []
+
+
 def test_the_notices_that_wait_are_bounded(presence: Presence) -> None:
     for number in range(MOST_NOTICES + 1):
         presence.appear("g", "i!", str(number), Identity(str(number), b""))
@@ -218,6 +259,7 @@ def test_the_notices_that_wait_are_bounded(presence: Presence) -> None:
 
 
 def test_lapsed_memberships_end_presence(clock: Clock) -> None:
+    """Those of clients of an interface server live for as long as it may be suspended."""
     layer = ChannelLayer(group_expiry=10)
     layer.store = Store(10, clock)
     inbox = live(layer)
@@ -225,6 +267,9 @@ def test_lapsed_memberships_end_presence(clock: Clock) -> None:
     layer.group_add("room", "plain", who="bob")
     assert set(layer.group_presence("room")) == {"ada", "bob"}
     clock.now += LIVENESS + 11
+    run(layer, Heartbeat(inbox))
+    assert set(layer.group_presence("room")) == {"ada"}
+    clock.now += owned_expiry(10)
     run(layer, Heartbeat(inbox))
     assert layer.group_presence("room") == {}
 
@@ -254,7 +299,10 @@ def test_a_worker_announces_where_a_route_listens(layer: BaseChannelLayer) -> No
         (found,) = drain(layer, "results", 1)
         assert found == {"channel": "group.join", "group": "room-1", "who": "ada", "info": {"name": "Ada"}}
         run(layer, Retire(inbox))
-        left = {(message["channel"], message["group"], message["who"]) for message in drain(layer, "results", 2)}
+        left = {
+            (message["channel"], message["group"], message["who"])
+            for message in drain(layer, "results", 2, GRACE_OF_DEAD + 5)
+        }
         assert left == {("group.leave", "room-1", "ada"), ("group.leave", "room-x", "bob")}
     assert layer.receive(["results"]) == (None, None)
 

@@ -115,6 +115,17 @@ def test_encodings_and_line_ends_are_kept(tmp_path: Path) -> None:
     assert "größer" in "".join(report.diff())
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_requirements_are_read_in_the_encodings_that_pip_reads(tmp_path: Path, encoding: str) -> None:
+    before = "channels==1.1.8\r\nasgi_redis==1.4.3\r\nпакет # не pip\r\n"
+    after = before.replace("channels==1.1.8", "channels-classic").replace("asgi_redis==1.4.3\r\n", "")
+    report = plan(project(tmp_path, {"requirements.txt": before.encode(encoding)}))
+    assert [change.after for change in report.changes] == [after.encode(encoding)]
+    diff = "".join(report.diff())
+    assert "+channels-classic\r\n" in diff.replace("\ufeff", "")
+    assert " пакет # не pip\r\n" in diff
+
+
 def test_environments_and_hidden_folders_are_not_read(tmp_path: Path) -> None:
     code = "from channels import Group\n"
     names = ["env/lib/a.py", ".git/a.py", "node_modules/a.py", "x/site-packages/a.py"]

@@ -171,6 +171,39 @@ def test_what_a_program_sends_arrives_though_a_firewall_forgot_its_connection(
         firewall.close()
 
 
+def test_what_a_program_sends_arrives_though_a_firewall_forgot_its_connection_to_one_of_its_shards(
+    own_redis: RedisServer,
+) -> None:
+    """The other shard is in use meanwhile, and has the group."""
+    other = RedisServer()
+    other.start()
+    firewall = Firewall(other.port, idle=0.8)
+    try:
+        hosts = [own_redis.url, f"{firewall.url}?socket_timeout=1"]
+        sync, on_loop = RedisChannelLayer(hosts=hosts), RedisChannelLayer(hosts=hosts)
+        _, routes = sync._known()
+        group = next(name for name in map(str, range(100)) if routes.pin(name) == 0)
+        channel = next(name for name in (f"c?{number}" for number in range(100)) if routes.pin(name) == 1)
+        sync.group_add(group, channel)
+
+        async def main() -> None:
+            for idle in (IDLE, 0.0):
+                sync.send_group(group, {})
+                await on_loop.send_group_async(group, {})
+                end = time.monotonic() + idle
+                while time.monotonic() < end:
+                    assert sync.group_count(group) == await on_loop.group_count_async(group) == 1
+                    time.sleep(0.1)
+            await on_loop.close_async()
+
+        asyncio.run(main())
+        assert other.command("LLEN", f"asgi:{{1}}:queue:{channel}") == ":4"
+        sync.close()
+    finally:
+        firewall.close()
+        other.close()
+
+
 def test_what_coroutines_send_arrives_though_their_busy_loop_did_not_see_the_end_of_their_connection(
     own_redis: RedisServer, layer: RedisChannelLayer
 ) -> None:

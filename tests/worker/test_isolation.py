@@ -20,7 +20,7 @@ from django.test import override_settings
 from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
 from django.utils import timezone, translation
 
-from channels_classic import signals
+from channels_classic import Channel, signals
 from channels_classic.delay.models import DelayedMessage
 from channels_classic.delay.worker import Worker as DelayWorker
 from channels_classic.layers.inmemory import ChannelLayer
@@ -218,6 +218,26 @@ def test_a_consumer_that_leaves_a_transaction_open_does_so_for_itself_alone(
     assert [text for text in caplog.messages if "transaction" in text] == [
         "A consumer left a transaction of the database 'default' open: it was rolled back."
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_left_open_on_a_dead_connection_takes_nothing_else_with_it(
+    memory: ChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts: list[int] = []
+    left: list[Any] = []
+
+    def consumer(message: Message) -> None:
+        counts.append(DelayedMessage.objects.count())
+        Channel("sent", channel_layer=message.channel_layer).send({"n": len(counts)})
+        if not left:
+            left.append(transaction.atomic())
+            left[0].__enter__()
+            connections["default"].connection.close()
+
+    consume(memory, make_worker(memory, {"test": consumer}), 2, counts)
+    assert counts == [0, 0]
+    assert [memory.receive(["sent"])[1] for _ in counts] == [{"n": 1}, {"n": 2}]
 
 
 @pytest.mark.django_db(transaction=True)

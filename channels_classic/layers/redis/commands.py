@@ -50,6 +50,7 @@ from channels_classic.layers.steps import (
     Step,
     Take,
     TakeNotices,
+    owned_expiry,
 )
 from channels_classic.layers.store import INBOX_ENTRIES, QUEUE_BYTES
 
@@ -125,6 +126,7 @@ class CommandBuilder:
         self.keys = keys
         self.cipher = cipher
         self.membership = milliseconds(group_expiry)
+        self.owned = milliseconds(owned_expiry(group_expiry))
 
     def register(self, node: str, masters: Sequence[str], seen: int, since: int, proof: str = UNPROVEN) -> Command:
         """Return what every connection runs first → the number of the epoch, the server's lineage, the first version.
@@ -199,7 +201,7 @@ class CommandBuilder:
         by_group = [self.keys.group(group), self.keys.members(group, inbox)]
         by_inbox = [self.keys.restored(inbox), self.keys.left(group, inbox)]
         keys = [*by_group, self.keys.epoch, *by_inbox, self.keys.notices]
-        return [script(keys, inbox, self.membership, *arguments)]
+        return [script(keys, inbox, self.owned, *arguments)]
 
     def _join(self, step: Join) -> list[Command]:
         if not step.inbox:
@@ -277,7 +279,7 @@ class CommandBuilder:
     def _set_start(self, step: SetStart) -> list[Command]:
         keys = [*self._history_keys(step.group), self.keys.starts(step.group, step.inbox)]
         start = (step.life, step.position, int(step.last))
-        return [SET_START(keys, self._positions, self.membership, step.member, *start)]
+        return [SET_START(keys, self._positions, self.owned, step.member, *start)]
 
     def _members(self, step: Members) -> list[Command]:
         return self._group(MEMBERS, step)
@@ -290,7 +292,7 @@ class CommandBuilder:
         keys = [self.keys.group(group), self.keys.members(group, inbox), self.keys.identities(group, inbox)]
         keys += [self.keys.people(group, inbox), self.keys.presence_groups(inbox), self.keys.presence_inboxes]
         keys += [self.keys.starts(group, inbox)]
-        return [("PEXPIRE", key, self.membership) for key in keys]
+        return [("PEXPIRE", key, self.owned) for key in keys]
 
     def _restore(self, step: Restore) -> list[Command]:
         return self._group(RESTORE, step, *step.members)
@@ -302,7 +304,7 @@ class CommandBuilder:
         keys = [self.keys.alive(step.inbox), self.keys.inboxes, self.keys.epoch, self.keys.restored(step.inbox)]
         restored = next(iter(step.restored), None) or 0
         # Longer than any membership, which a restoration must not revive.
-        kept = self.membership + 2 * milliseconds(LIVENESS)
+        kept = self.owned + 2 * milliseconds(LIVENESS)
         return [HEARTBEAT(keys, step.inbox, milliseconds(LIVENESS), restored, kept)]
 
     def _retire(self, step: Retire) -> list[Command]:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from channels_classic.layers.history import ALL
 from channels_classic.layers.losses import KINDS, Count, describe
 from channels_classic.layers.redis.cipher import KEPT, QUEUE, WHO, Cipher
 from channels_classic.layers.results import (
@@ -161,7 +162,8 @@ def _history(step: ReadHistory, replies: Sequence[Any], cipher: Cipher) -> Histo
             one = Kept(int(position), cipher.decrypt(entry[_KEPT_HEAD.size + name :], KEPT + step.group))
         except (ValueError, OverflowError, struct.error):
             return History(int(life), head, None, bool(is_member))
-        if kept is not None:
+        # What something else has written there moves those behind it.
+        if kept is not None and (one.position > step.position or step.life == ALL):
             kept.append(one)
     return History(int(life), head, kept, bool(is_member))
 

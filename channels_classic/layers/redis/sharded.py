@@ -16,7 +16,7 @@ from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.pool import UNBLOCK_INTERVAL, refused_for_now
+from channels_classic.layers.pool import PROBE_AFTER, UNBLOCK_INTERVAL, answers, probes, refused_for_now
 from channels_classic.layers.redis.connector import REPLY_TIMEOUT
 from channels_classic.layers.redis.routes import Routes, ShardRequest, decide, marked, merge
 from channels_classic.layers.redis.shards import ShardConnection, Shards
@@ -35,6 +35,8 @@ class ShardedConnection:
         self._routes = routes
         self._losses = losses
         self._parts: dict[int, ShardConnection] = {}
+        self._used: dict[int, float] = {}
+        """The time at which each shard last answered: one may idle while others are in use."""
         self._waiting: defaultdict[int, deque[ShardRequest]] = defaultdict(deque)
         self._unread: deque[tuple[Step, list[ShardRequest]]] = deque()
         self._kept: deque[Taken] = deque()
@@ -47,7 +49,7 @@ class ShardedConnection:
         failed: LayerUnavailable | None = None
         for shard in self._routes.round_robin(self._routes.everywhere, self._shards.down):
             try:
-                self._parts[shard] = self._shards.open(shard)
+                self._open(shard)
             except LayerUnavailable as error:
                 failed = failed or error
             else:
@@ -89,7 +91,7 @@ class ShardedConnection:
 
     def _put(self, shard: int, requests: Sequence[ShardRequest]) -> None:
         try:
-            part = self._part(shard)
+            part = self._part(shard, [request.step for request in requests])
         except LayerUnavailable as error:
             for request in requests:
                 request.end(self._routes.refusal(request.step, error, self._shards.down))
@@ -100,15 +102,22 @@ class ShardedConnection:
         except LayerUnavailable as error:
             self._lose(shard, error)
 
-    def _part(self, shard: int) -> ShardConnection:
+    def _part(self, shard: int, steps: Sequence[Step]) -> ShardConnection:
         part = self._parts.get(shard)
-        if part is not None and not self._waiting[shard] and not part.usable():
-            # The server closed it while other shards were in use; data written to it would be lost.
+        if part is not None and not self._waiting[shard] and not self._still_answers(part, shard, steps):
+            # It ended while other shards were in use; data written to it would be lost.
             part.close()
+            del self._parts[shard]
             part = None
-        if part is None:
-            self._parts.pop(shard, None)
-            part = self._parts[shard] = self._shards.open(shard)
+        return part or self._open(shard)
+
+    def _still_answers(self, part: ShardConnection, shard: int, steps: Sequence[Step]) -> bool:
+        idled = time.monotonic() - self._used[shard]
+        return part.usable() and (idled < PROBE_AFTER or answers(part, probes(steps)))
+
+    def _open(self, shard: int) -> ShardConnection:
+        part = self._parts[shard] = self._shards.open(shard)
+        self._used[shard] = time.monotonic()
         return part
 
     def _lose(self, shard: int, error: LayerUnavailable) -> None:
@@ -146,6 +155,7 @@ class ShardedConnection:
         except LayerUnavailable as error:
             self._lose(shard, error)
         else:
+            self._used[shard] = time.monotonic()
             self._waiting[shard].popleft().end(result)
 
     def _catch_up(self, shard: int) -> None:

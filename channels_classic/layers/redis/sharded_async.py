@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.pool import UNBLOCK_INTERVAL, refused_for_now
+from channels_classic.layers.pool import UNBLOCK_INTERVAL, refused_for_now, still_answers
 from channels_classic.layers.redis.routes import Routes, ShardRequest, decide, marked, merge
 from channels_classic.layers.redis.sharded import INCOMPLETE
 from channels_classic.layers.redis.shards import Shards
@@ -26,6 +27,8 @@ class AsyncShardedConnection:
         self._routes = routes
         self._losses = losses
         self._parts: dict[int, AsyncConnection] = {}
+        self._used: dict[int, float] = {}
+        """The time at which each shard last answered: one may idle while others are in use."""
         self._kept: list[Taken] = []
         self._turn = asyncio.Lock()
 
@@ -34,7 +37,7 @@ class AsyncShardedConnection:
         failed: LayerUnavailable | None = None
         for shard in self._routes.round_robin(self._routes.everywhere, self._shards.down):
             try:
-                self._parts[shard] = await self._shards.open_async(shard)
+                await self._open(shard)
             except LayerUnavailable as error:
                 failed = failed or error
             else:
@@ -90,13 +93,15 @@ class AsyncShardedConnection:
 
     async def _carry_to(self, shard: int, requests: Sequence[ShardRequest]) -> None:
         results: Sequence[Any]
+        steps = [request.step for request in requests]
         try:
-            part = await self._part(shard)
+            part = await self._part(shard, steps)
         except LayerUnavailable as error:
             results = [self._routes.refusal(request.step, error, self._shards.down) for request in requests]
         else:
             try:
-                results = await self._run_on(part, [request.step for request in requests])
+                results = await self._run_on(part, steps)
+                self._used[shard] = time.monotonic()
             except LayerUnavailable as error:
                 await self._lose(shard, error)
                 results = [error] * len(requests)
@@ -112,15 +117,18 @@ class AsyncShardedConnection:
                 (results[index],) = await part.run([steps[index]])
         return results
 
-    async def _part(self, shard: int) -> AsyncConnection:
+    async def _part(self, shard: int, steps: Sequence[Step]) -> AsyncConnection:
         part = self._parts.get(shard)
-        if part is not None and not part.usable():
-            # The server closed it while other shards were in use; data written to it would be lost.
-            del self._parts[shard]
+        if part is not None and not await still_answers(part, self._used[shard], steps):
+            # It ended while other shards were in use; data written to it would be lost.
+            self._parts.pop(shard, None)
             await part.close()
             part = None
-        if part is None:
-            part = self._parts[shard] = await self._shards.open_async(shard)
+        return part or await self._open(shard)
+
+    async def _open(self, shard: int) -> AsyncConnection:
+        part = self._parts[shard] = await self._shards.open_async(shard)
+        self._used[shard] = time.monotonic()
         return part
 
     async def _lose(self, shard: int, error: LayerUnavailable) -> None:

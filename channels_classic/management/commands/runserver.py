@@ -25,7 +25,7 @@ from django.core.management.base import CommandParser
 from django.db import connections
 from django.utils import autoreload
 
-from channels_classic._options import check_numbers, option
+from channels_classic._options import check_values, option
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.conf import CHANNEL_LAYERS, DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import CannotListen
@@ -79,7 +79,7 @@ class RunserverConfig:
     websocket_handshake_timeout: float = option(5.0, "Seconds a consumer has to accept a WebSocket.", least=-1)
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_values(self)
 
 
 class Command(DjangoCommand):

@@ -9,11 +9,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from channels_classic.interface_server.config import InterfaceConfig
+from channels_classic.interface_server.layer import session as session_module
 from channels_classic.interface_server.layer.client import Broadcast
 from channels_classic.interface_server.layer.session import LayerSession
 from channels_classic.layers.base import BaseChannelLayer
@@ -23,7 +25,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Heartbeat, Leave, ReadHistory, Step, Take
+from channels_classic.layers.steps import Heartbeat, Leave, ReadHistory, Record, Step, Take
 from tests.support.client import FakeClient
 from tests.support.waiting import eventually_async
 
@@ -327,6 +329,78 @@ def test_an_entry_that_is_lost_is_read_before_the_next_one(make_layer: Make) -> 
 
 def _kept(n: int) -> Outgoing:
     return Outgoing("g", {"n": n}, group=True, retention=Retention(50, 60.0))
+
+
+def test_what_expired_in_the_inbox_or_was_not_written_there_does_not_wait_for_the_next_message(
+    make_layer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the interface server was suspended: entries expire, and none are written to one that counts as dead."""
+
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            client = await room.join()
+            await room.send(0)
+            await eventually_async(lambda: client.got == [0])
+            planner, expired, unwritten = room.layer.planner, _kept(1), _kept(2)
+            (expired.recorded,) = await room.layer.run_async([planner.record(expired)])
+            (push,) = planner.pushes([expired], {})
+            await room.layer.run_async([push._replace(entries=[replace(entry, ttl=0.0) for entry in push.entries])])
+            await eventually_async(lambda: client.got == [0, 1])
+            await room.layer.run_async([planner.record(unwritten)])
+            monkeypatch.setattr(session_module, "TAKEN_FOR_DEAD", 0.0)
+            await eventually_async(lambda: client.got == [0, 1, 2])
+
+    asyncio.run(main())
+
+
+def test_a_heartbeat_that_catches_up_while_messages_come_gives_nothing_twice(make_layer: Make) -> None:
+    """What it reads may be older than what was delivered meanwhile: also the last value stays the last one."""
+
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            client, last = await room.join(), await room.join()
+            channel = room.session.inbox + last.local
+            await room.layer.group_add_async("value", channel, keep=1)
+            await room.send(0)
+            await eventually_async(lambda: client.got == [0])
+            done = asyncio.Event()
+
+            async def catch_up() -> None:
+                while not done.is_set():
+                    room.session._recovery.doubt_all()
+                    await room.session._recovery.catch_up()
+
+            work = asyncio.create_task(catch_up())
+            for n in range(1, 100):
+                await room.send(n)
+                await room.layer.send_group_async("value", {"n": -n}, keep=1)
+            await eventually_async(lambda: last.got[-1] == -99)
+            done.set()
+            await work
+            values = [n for n in last.got if n < 0]
+            assert client.got == list(range(100))
+            assert values == sorted(set(values), reverse=True)
+
+    asyncio.run(main())
+
+
+def test_a_kept_message_that_something_else_has_written_costs_itself_only(make_layer: Make) -> None:
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            client = await room.join()
+            await room.send(0)
+            await eventually_async(lambda: client.got == [0])
+            hostile = (b"\x01", b"\x92\x01\xa0", b"\x92\x80\x01", b"\x81\x80\x80", b"\xc1", b"")
+            steps = [Record("g", payload, 50, 60.0, str(payload)) for payload in hostile]
+            await room.layer.run_async(steps)
+            await room.send(1)
+            await eventually_async(lambda: client.got == [0, 1])
+            later = await room.join(EVERYTHING)
+            await room.send(2)
+            await eventually_async(lambda: (client.got, later.got) == ([0, 1, 2], [0, 1, 2]))
+            assert room.layer.losses.as_dict() == {"undecodable": 2 * len(hostile)}
+
+    asyncio.run(main())
 
 
 def test_entries_that_change_places_are_delivered_in_order(make_layer: Make) -> None:

@@ -149,9 +149,10 @@ def test_a_head_that_is_too_large_is_refused(server: Live, head: bytes, status: 
     assert server.has_none("http.request")
 
 
-def test_a_declared_body_that_is_too_large_is_refused_before_it_is_sent() -> None:
+@pytest.mark.parametrize("length", [b"1001", b"1001 "])
+def test_a_declared_body_that_is_too_large_is_refused_before_it_is_sent(length: bytes) -> None:
     with live(max_body=1000) as server:
-        head = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n"
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: " + length + b"\r\n\r\n"
         assert statuses(answer(server, head)) == [413]
         assert server.has_none("http.request")
 

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from channels_classic.interface_server.asgi import Event
-from channels_classic.interface_server.websocket.send_queue import MAX_BYTES, SendQueue
+from channels_classic.interface_server.websocket.send_queue import EVENT_BYTES, MAX_BYTES, SendQueue
 
 
 class Server:
@@ -49,7 +49,7 @@ def test_a_client_that_does_not_read_is_recognised() -> None:
     async def main() -> None:
         server = Server()
         queue = SendQueue(server.send, "/chat")
-        queue.put({"type": "a"}, MAX_BYTES)
+        queue.put({"type": "a"}, MAX_BYTES - 2 * EVENT_BYTES)
         assert not queue.overfull
         queue.put({"type": "a"}, 1)
         assert queue.overfull
@@ -58,6 +58,19 @@ def test_a_client_that_does_not_read_is_recognised() -> None:
         server.ready.set()
         await queue.sent()
         assert len(server.sent) <= 1  # the one that was being sent
+
+    asyncio.run(main())
+
+
+def test_a_client_that_does_not_read_is_recognised_by_empty_messages_too() -> None:
+    async def main() -> None:
+        server = Server()
+        queue = SendQueue(server.send, "/chat")
+        while not queue.overfull:
+            queue.put({"type": "websocket.send", "text": ""})
+            assert queue.held <= MAX_BYTES + EVENT_BYTES
+        server.ready.set()
+        await queue.sent()
 
     asyncio.run(main())
 

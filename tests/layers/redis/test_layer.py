@@ -20,10 +20,23 @@ import redis
 from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
 from channels_classic.layers import names
 from channels_classic.layers.codec import Kind, decode
+from channels_classic.layers.history import HEAD
 from channels_classic.layers.redis import RedisChannelLayer, commands, connector
 from channels_classic.layers.redis.commands import QUOTAS_FROM
 from channels_classic.layers.results import Audited, Status
-from channels_classic.layers.steps import Audit, Entry, Heartbeat, Join, Leave, Members, Push, PutBack, Restore, Take
+from channels_classic.layers.steps import (
+    Audit,
+    Entry,
+    Heartbeat,
+    Join,
+    Leave,
+    Members,
+    Push,
+    PutBack,
+    ReadHistory,
+    Restore,
+    Take,
+)
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import scaled
 
@@ -187,6 +200,9 @@ def test_what_something_else_wrote_among_kept_messages_is_a_gap_and_no_more(
         layer.send_group("g", {"n": n}, keep=10)
     raw.execute_command(push, "asgi:{0}:kept:g", entry)  # type: ignore[no-untyped-call]
     layer.send_group("g", {"n": 3}, keep=10)
+    (kept,) = layer.run([ReadHistory("g", HEAD, 0)])
+    (read,) = layer.run([ReadHistory("g", kept.life, kept.head)])
+    assert not read.kept, "a client that has them all gets nothing again"
     layer.group_add("g", "reader", after="0", keep=10)
     found = []
     while (message := layer.receive(["reader"])[1]) is not None:

@@ -80,6 +80,20 @@ def test_what_can_be_made_anew_is(redis_server: RedisServer, redis_url: str, wri
         layer.close()
 
 
+def test_a_flush_that_finds_no_interface_servers_to_tell_removes_nothing(
+    redis_server: RedisServer, redis_url: str
+) -> None:
+    layer = RedisChannelLayer(hosts=[redis_url])
+    layer.send("jobs", {"n": 1})
+    redis_server.command("SET", "asgi:{0}:inboxes", "x")
+    with pytest.raises(StepRefused):
+        layer.flush()
+    assert layer.receive(["jobs"]) == ("jobs", {"n": 1})
+    layer.run([Heartbeat(new_inbox())])  # replaces the key
+    layer.flush()
+    layer.close()
+
+
 REFUSED: dict[str, tuple[list[str], str]] = {
     "a group": (["SET", "group:odd", "x"], "group:odd"),
     "members": (["SET", "members:odd:{inbox}", "x"], "members:odd:"),

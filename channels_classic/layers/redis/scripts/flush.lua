@@ -1,6 +1,7 @@
 -- Remove all queues, quotas, groups, memberships and counters; liveness and the epoch stay.
 -- KEYS[1]  inboxes: sorted set by time   KEYS[2]  counters   ARGV[1…]  patterns of the keys to remove
 -- Returns the inboxes that are alive.
+local inboxes = redis.call('ZRANGE', KEYS[1], 0, -1)  -- before anything is removed: a key of another type refuses it
 for _, pattern in ipairs(ARGV) do
     local cursor = '0'
     repeat
@@ -10,4 +11,4 @@ for _, pattern in ipairs(ARGV) do
     until cursor == '0'
 end
 redis.call('DEL', KEYS[2])
-return redis.call('ZRANGE', KEYS[1], 0, -1)
+return inboxes

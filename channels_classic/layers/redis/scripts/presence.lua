@@ -51,12 +51,26 @@ local function forget_notice(notice)
     return mended('ZREM', notices, notice) == 1
 end
 
+-- Somebody came with the first socket in an inbox, or has left with the last one. While nobody takes notices none are
+-- made; but one that waits and is not true any more is forgotten.
+local function came(here, identity, announce)
+    local who, listens = who_of(identity), redis.call('EXISTS', listening) == 1
+    if not listens and redis.call('EXISTS', notices) == 0 or is_elsewhere(here, who) then return end
+    if not forget_notice(notice_of('-', here, who)) and listens and announce then notify('+', here, identity, 0) end
+end
+
+local function has_left(here, identity, delay)
+    local who, listens = who_of(identity), redis.call('EXISTS', listening) == 1
+    if not listens and redis.call('EXISTS', notices) == 0 or is_elsewhere(here, who) then return end
+    if listens then notify('-', here, identity, delay) else forget_notice(notice_of('+', here, who)) end
+end
+
 -- A socket of somebody is gone.
-local function socket_ended(here, identity, delay)
+local function socket_ended(here, identity)
     local who = who_of(identity)
     if mended('HINCRBY', here.people, who, -1) > 0 then return end
     redis.call('HDEL', here.people, who)
-    if redis.call('EXISTS', listening) == 1 and not is_elsewhere(here, who) then notify('-', here, identity, delay) end
+    has_left(here, identity, GRACE)
 end
 
 -- Say who a member is; return whether that was not known.
@@ -66,11 +80,8 @@ local function appear(here, member, identity, announce)
     redis.call('HSET', here.identities, member, identity)
     local who = who_of(identity)
     if known and who_of(known) == who then return true end
-    if mended('HINCRBY', here.people, who, 1) == 1 and redis.call('EXISTS', listening) == 1
-            and not is_elsewhere(here, who) and not forget_notice(notice_of('-', here, who)) and announce then
-        notify('+', here, identity, 0)
-    end
-    if known then socket_ended(here, known, GRACE) end
+    if mended('HINCRBY', here.people, who, 1) == 1 then came(here, identity, announce) end
+    if known then socket_ended(here, known) end
     return true
 end
 
@@ -78,7 +89,7 @@ local function disappear(here, member)
     local identity = mended('HGET', here.identities, member)
     if not identity then return end
     redis.call('HDEL', here.identities, member)
-    socket_ended(here, identity, GRACE)
+    socket_ended(here, identity)
 end
 
 -- Forget everybody of one inbox in a group.
@@ -86,11 +97,10 @@ local function clear(here, delay)
     local found = mended('HGETALL', here.identities)
     if #found == 0 then return end
     redis.call('DEL', here.identities, here.people)
-    if redis.call('EXISTS', listening) == 0 then return end
     local told = {}
     for index = 2, #found, 2 do
         local who = who_of(found[index])
-        if not told[who] and not is_elsewhere(here, who) then notify('-', here, found[index], delay) end
+        if not told[who] then has_left(here, found[index], delay) end
         told[who] = true
     end
 end

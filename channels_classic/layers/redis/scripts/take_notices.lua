@@ -1,12 +1,15 @@
 -- Take notices that are due, after those of inboxes that are dead were made. Follows presence.lua.
 -- ARGV[1]  milliseconds for which notices are made from now on   ARGV[2]  most notices to take
--- Returns {notice, identity, …}. Members of a dead inbox are gone without a grace: they had theirs.
+-- Returns {notice, identity, …}.
+-- Members of a dead inbox had most of their grace. The rest covers an outage of this server, after which every inbox seems
+-- to be dead: it takes that long until their owners are heard of again and have written who their clients are.
+local REST = 10000  -- milliseconds
 local GROUPS = 50  -- of one dead inbox in one call, so that none keeps the server busy for long
 redis.call('SET', listening, '1', 'PX', ARGV[1])
 for _, inbox in ipairs(mended('SMEMBERS', base .. 'presence_inboxes')) do
     if inbox ~= '' and redis.call('EXISTS', base .. 'alive:' .. inbox) == 0 then
         local groups = base .. 'presence_groups:' .. inbox
-        for _, group in ipairs(mended('SPOP', groups, GROUPS)) do clear(place(group, inbox), 0) end
+        for _, group in ipairs(mended('SPOP', groups, GROUPS)) do clear(place(group, inbox), REST) end
         if redis.call('EXISTS', groups) == 0 then redis.call('SREM', base .. 'presence_inboxes', inbox) end
     end
 end
