@@ -124,8 +124,7 @@ class LayerSession:
         self._audit = GroupAudit(self.registry, self._recovery, self.stats, self._writer.ask, self._caught_up)
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
-        self._logged_steps: set[str] = set()  # what is to be done about this outage, as far as it was logged
-        self._is_outage_reported = False  # and not yet that all of the layer is back
+        self._logged_steps: set[str] = set()  # what to do about an outage, as logged, until all of the layer is back
         self._is_refused = False  # the layer refused the last heartbeat: the shard of the inbox is down, for instance
         self._announcer = Announcer()
         self._worker_heard_at = -math.inf
@@ -264,9 +263,8 @@ class LayerSession:
 
     def _on_disconnect(self, connection: ReconnectingConnection, error: LayerUnavailable) -> None:
         if not self._is_interrupted:
-            self._is_interrupted = self._is_outage_reported = True
+            self._is_interrupted = True
             self.stats.outages += 1
-            self._logged_steps.clear()
         if error.next_step not in self._logged_steps:
             self._logged_steps.add(error.next_step)
             text = str(error).rstrip(".")
@@ -321,8 +319,8 @@ class LayerSession:
         silence, self._heard = self.clock() - self._heard, self.clock()
         # A shard that cannot be reached has no epoch here: the one known before stays.
         is_partial = None in epochs
-        if self._is_outage_reported and self.available and not is_partial:
-            self._is_outage_reported = False
+        if self._logged_steps and self.available and not is_partial:
+            self._logged_steps.clear()
             logger.warning("The channel layer is back.")
         earlier = self._restored or (None,) * len(epochs)
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
