@@ -79,6 +79,12 @@ def insistence(number: int) -> str:
     return signal.Signals(number).name + (" again" if number in STOP_SIGNALS else "")
 
 
+def ignore_until_caught(number: int) -> None:
+    """Ignore a signal, which would end the program, until `catching` or another handler; also across an exec."""
+    if threading.current_thread() is threading.main_thread() and is_free(number):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def is_free(number: int) -> bool:
     """Return True if nothing handles a signal yet, such as `faulthandler` of the project."""
     return signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN)
