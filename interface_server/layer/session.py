@@ -189,7 +189,7 @@ class LayerSession:
         await self.layer.stop()
 
     async def _cancel_tasks(self) -> None:
-        # Before Python 3.12 `asyncio.wait_for` swallows a cancellation that comes in the moment in which it has its
+        # Before Python 3.12 `asyncio.wait_for` swallows a cancellation that arrives together with its
         # result, and the Redis client sends through it: a reader that was just about to read would read on.
         pending = set(self._tasks)
         while pending:
@@ -235,15 +235,15 @@ class LayerSession:
         return self.registry.add(client)
 
     def opened(self, client: Client) -> None:
-        """A client is open; it gets what it missed of its groups."""
+        """Serve a client that is open now what it missed in its groups."""
         self._recovery.begin(client.local)
 
     def gone(self, client: Client) -> None:
-        """A client is gone; reports still reach it."""
+        """Let a client that is gone leave its groups; reports still reach it."""
         self.registry.gone(client)
 
     def remove(self, client: Client) -> None:
-        """A client is gone for good."""
+        """Forget a client for good."""
         self.timers.cancel(client)
         self.waiting.discard(client)
         self.registry.remove(client)
@@ -369,7 +369,7 @@ class LayerSession:
         self._writer.post(facts)
 
     async def _remove_ghosts(self) -> None:
-        """End what the layer has of clients that left while it was down: others would see them forever."""
+        """End memberships of clients that left while the layer was down: others would see them forever."""
         groups = await self._writer.ask(GetPresenceGroups(self.inbox))
         for start in range(0, len(groups), STEPS_AT_ONCE):
             batch = groups[start : start + STEPS_AT_ONCE]
