@@ -1,4 +1,4 @@
-"""The metrics of an interface server process, made from what it counts and holds when somebody asks."""
+"""The metrics of an interface server process, computed for each scrape from its counts and its state."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Written:
 
 @dataclass(slots=True)
 class _KeptReport(Entry):
-    """A report that was refused, which nothing waits for any more. It is written again before `until`."""
+    """A refused report that nothing waits for any more. It may be written again until the time `until`."""
 
     until: float = 0.0
 

@@ -60,7 +60,7 @@ class StatusReporter:
         )
 
     def _send(self, step: Announce) -> None:
-        """Write an announcement; one that the layer does not take is followed by the next."""
+        """Write an announcement; if the layer does not accept it, the next one replaces it."""
         try:
             self._runtime.context.layer.run([step])
         except ChannelsError as error:

@@ -1,7 +1,7 @@
 """Traces consumers with OpenTelemetry: each is a span of the request or socket that caused its message.
 
-Only where `opentelemetry-api` is installed and the project has set a tracer provider; otherwise a consumer is called as
-it is.
+Only where `opentelemetry-api` is installed and the project has set a tracer provider; otherwise consumers are called
+without it.
 """
 
 from __future__ import annotations

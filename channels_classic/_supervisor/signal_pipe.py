@@ -57,7 +57,7 @@ class SignalPipe:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = [*STOP_SIGNALS, *(number for number in others if number not in STOP_SIGNALS and _is_free(number))]
+        numbers = [*STOP_SIGNALS, *(number for number in others if number not in STOP_SIGNALS and is_free(number))]
         self._numbers.update(numbers)
         handlers = {number: signal.signal(number, _ignore) for number in numbers}
         previous = signal.set_wakeup_fd(self._outside.fileno(), warn_on_full_buffer=False)
@@ -79,7 +79,14 @@ def insistence(number: int) -> str:
     return signal.Signals(number).name + (" again" if number in STOP_SIGNALS else "")
 
 
-def _is_free(number: signal.Signals) -> bool:
+def ignore_until_caught(number: int) -> None:
+    """Ignore a signal, which would end the program, until `catching` or another handler; also across an exec."""
+    if threading.current_thread() is threading.main_thread() and is_free(number):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def is_free(number: int) -> bool:
+    """Return True if nothing handles a signal yet, such as `faulthandler` of the project."""
     return signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN)
 
 

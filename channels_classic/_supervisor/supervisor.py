@@ -308,7 +308,7 @@ class Supervisor(Generic[P]):
         )
 
     def _stop(self, number: int) -> None:
-        self._logger.info("%s: %s finish what they have taken.", signal.Signals(number).name, self.names)
+        self._logger.info("%s: stopping the %s.", signal.Signals(number).name, self.names)
         self._stopping = True
         for process in self._processes():
             process.stop(self._grace)

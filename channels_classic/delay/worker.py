@@ -20,7 +20,7 @@ from django.core.exceptions import ValidationError
 from django.db import Error
 
 from channels_classic._isolation import MessageContexts
-from channels_classic._supervisor.signal_pipe import insistence
+from channels_classic._supervisor.signal_pipe import insistence, is_free
 from channels_classic.delay.models import DelayedMessage
 from channels_classic.delay.storage import CHANNEL, Storage, delayed_message
 from channels_classic.exceptions import ChannelsError, StepRefused
@@ -158,9 +158,10 @@ class Worker:
             signal.SIGHUP: self._hang_up,
             signal.SIGQUIT: self._quit,
         }
-        previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, *others)}
+        free = {number: handler for number, handler in others.items() if is_free(number)}
+        previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, *free)}
         self.install_signal_handler()
-        for number, handler in others.items():
+        for number, handler in free.items():
             signal.signal(number, handler)
         try:
             yield

@@ -66,7 +66,7 @@ class KeptBody:
         self.reclaim()
 
     def due(self, now: float) -> float:
-        """Forget the body once nobody has asked for it for long."""
+        """Forget the body when no worker has asked for it for a while."""
         if now < self._deadline:
             return self._deadline
         self.reclaim()
@@ -74,7 +74,7 @@ class KeptBody:
 
     @property
     def disk_size(self) -> int:
-        """The bytes that it takes."""
+        """The bytes that it occupies."""
         return self._body.disk_size
 
     def rank(self) -> float:

@@ -250,7 +250,7 @@ class Request:
             self._session.timers.schedule(self, self._deadline)
 
     def due(self, now: float) -> float:
-        """No response arrived in time, or no further part of it."""
+        """Handle a response, or a further part of it, that did not arrive in time."""
         if now >= self._deadline:
             self._deadline = math.inf
             self._session.throttled_log.warn(
@@ -286,7 +286,7 @@ class Request:
         return self._response.written / max(self._session.clock() - self._started_at, 1e-3)
 
     def reclaim(self) -> None:
-        """Cut the client off, for others that are faster."""
+        """Cut the client off to make room for faster ones."""
         self._give_up("it reads slowest of those whose responses fill --spool-disk")
 
     def _give_up(self, reason: str) -> None:

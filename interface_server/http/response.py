@@ -60,7 +60,7 @@ class Response:
 
     @property
     def is_started(self) -> bool:
-        """True if its head went out."""
+        """True if its head was sent."""
         return self.has_begun and self._head is None
 
     def add(self, message: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ class NoSpace(Exception):
 
 
 class Reclaimable(Protocol):
-    """An owner of files that may lose them for others."""
+    """An owner of files that may lose them to make room for others."""
 
     @property
     def disk_size(self) -> int:
@@ -57,14 +57,14 @@ class SpoolQuota:
         self.reclaimables: set[Reclaimable] = set()
 
     def take_memory(self, size: int) -> bool:
-        """Take memory; return False if there is not enough."""
+        """Reserve memory; return False if there is not enough."""
         if size > self._memory:
             return False
         self._memory -= size
         return True
 
     def release_memory(self, size: int) -> None:
-        """Give memory to others."""
+        """Release memory."""
         self._memory += size
 
     def could_hold(self, size: int) -> bool:
@@ -85,17 +85,17 @@ class SpoolQuota:
         first.reclaim()
 
     def take_disk(self, size: int) -> None:
-        """Take space for a file. Raises `NoSpace`."""
+        """Reserve space for a file. Raises `NoSpace`."""
         if not self.has_disk(size):
             raise NoSpace(DISK_FULL)
         self._disk -= size
 
     def release_disk(self, size: int) -> None:
-        """Give space to others."""
+        """Release space."""
         self._disk += size
 
     def take_file(self) -> None:
-        """Take a file. Raises `NoSpace`."""
+        """Reserve a file. Raises `NoSpace`."""
         while not self._files and self.reclaimables:
             self._reclaim_first()
         if not self._files:
@@ -103,7 +103,7 @@ class SpoolQuota:
         self._files -= 1
 
     def release_file(self) -> None:
-        """Let others have a file."""
+        """Release a file."""
         self._files += 1
 
     def reclaim_all(self) -> None:

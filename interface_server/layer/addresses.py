@@ -17,7 +17,7 @@ class Addresses:
         self._open: Counter[str] = Counter()
 
     def admit(self, address: str | None) -> bool:
-        """Count a socket; return False if its address has as many as it may, 0 being no limit."""
+        """Count a socket; return False if its address already has the maximum. 0: no limit."""
         if not self._most or address is None:
             return True
         owner = _owner_of(address)
@@ -27,7 +27,7 @@ class Addresses:
         return True
 
     def release(self, address: str | None) -> None:
-        """A socket that was admitted has ended."""
+        """Stop counting a socket that was admitted."""
         if self._most and address is not None:
             owner = _owner_of(address)
             self._open[owner] -= 1

@@ -24,7 +24,7 @@ class Identities:
         self._by_local.setdefault(local, set()).add(group)
 
     def forget(self, group: str, local: str) -> None:
-        """A client left a group."""
+        """Forget the identity of a client in a group that it left."""
         found = self._groups.get(group, {})
         if found.pop(local, None) is None:
             return

@@ -80,7 +80,7 @@ class Posts:
         self._inlets.pop(local, None)
 
     def is_known_dead(self, token: Token) -> bool:
-        """Return True for a token of this process whose stream has ended, or never was."""
+        """Return True for a token of this process whose stream has ended, or never existed."""
         return token.inbox == self._inbox and token.local not in self._inlets
 
     async def send(self, token: Token, path: str, text: str) -> int:

@@ -211,7 +211,7 @@ class Reader:
             roster = await self._members(group)
             while not roster.complete and roster.epoch != restored_in:
                 restored_in = roster.epoch
-                # Refused, for want of memory, the members are in the index alone, and must stay there.
+                # If the layer refused for lack of memory, only the index has the members, and they must stay there.
                 for result in await self._connection.run(self._registry.restore(group)):
                     if isinstance(result, StepRefused):
                         raise result

@@ -62,7 +62,7 @@ class ReconnectingConnection:
             self._running = False
 
     async def _reconnect(self) -> bool:
-        """Connect to the server that is the one to talk to now; return False while there is none."""
+        """Connect to the current master; return False while there is none."""
         await self.close()
         try:
             self._connection = await self._layer.connect_async()

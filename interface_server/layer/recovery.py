@@ -56,7 +56,7 @@ class Stream:
     floors: dict[str, int] = field(default_factory=dict)
 
     def receivers(self, position: int) -> list[str]:
-        """Return the clients that have not got the message at a position."""
+        """Return the clients that do not have the message at a position."""
         return [local for local, floor in self.floors.items() if floor < position]
 
 
@@ -80,7 +80,7 @@ class Recovery:
     # Clients
 
     def requested(self, group: str, local: str, start: Start) -> None:
-        """A client that joined has the messages up to a position. One that is added again has them all."""
+        """Add a client that has the messages up to a position; a client that is added again has all of them."""
         stream = self._streams.get(group)
         if not self._registry.groups.has(group, local) or (stream is not None and local in stream.floors):
             return
@@ -91,7 +91,7 @@ class Recovery:
         self.begin(local)
 
     def begin(self, local: str) -> None:
-        """Serve a client in its groups, if it is open by now."""
+        """Serve a client in its groups, if it is open."""
         client = self._registry.clients.get(local)
         if client is None or not client.is_open:
             return
@@ -103,7 +103,7 @@ class Recovery:
                 task.add_done_callback(self._tasks.discard)
 
     def left(self, group: str, local: str, *_: object) -> None:
-        """A client is not a member any more."""
+        """Stop serving a client that is no longer a member."""
         self._forget_request(group, local)
         stream = self._streams.get(group)
         if stream is not None:
@@ -118,13 +118,13 @@ class Recovery:
             self._requests.pop(local, None)
 
     def gone(self, local: str, groups: Iterable[str]) -> None:
-        """A client is gone."""
+        """Forget a client that is gone."""
         for group in groups:
             self.left(group, local)
         self._requests.pop(local, None)
 
     def clear(self) -> None:
-        """Nobody is a member of any group any more."""
+        """Forget all members of all groups."""
         self._streams.clear()
         self._requests.clear()
 
@@ -134,7 +134,9 @@ class Recovery:
             return  # hints have reported later changes since
         self._registry.take_over(group, roster)
         stream = self._streams.get(group)
-        for local in list(stream.floors) if stream is not None else ():
+        served = () if stream is None else stream.floors
+        pending = (local for local, requests in self._requests.items() if group in requests)
+        for local in [*served, *pending]:
             if not self._registry.groups.has(group, local):
                 self.left(group, local)
         for local, start in roster.starts.items():
@@ -167,8 +169,10 @@ class Recovery:
             if self._requests.get(client.local, {}).get(group) is not request:
                 return
             if not history.is_member:
-                self.left(group, client.local)  # what was sent since may be in the history
-                return
+                # What was sent since may be in the history. It has left, of which a hint will tell; until then it must
+                # not get messages as they come. Or the layer lost its members, and they will be written again.
+                await asyncio.sleep(RETRY_PAUSE)
+                continue
             if last and history.kept is None:
                 cursor = Cursor(ALL, 0)
                 continue
@@ -208,7 +212,7 @@ class Recovery:
     async def received(
         self, group: str, message: Mapping[str, Any], left_out: object, life: int, position: int
     ) -> None:
-        """Deliver a message that came by the inbox, after those before it."""
+        """Deliver a message from the inbox, after all earlier ones."""
         stream = self._streams.get(group)
         if stream is None:
             if any(group in requests for requests in self._requests.values()):
@@ -322,7 +326,7 @@ class Recovery:
             client.note_cursor(group, str(cursor), gap=True)
 
     async def stop(self) -> None:
-        """End what still serves clients."""
+        """Cancel the tasks that still serve clients."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:

@@ -102,7 +102,7 @@ class GroupIndex:
         return dict(heapq.nlargest(count, sizes, key=lambda pair: pair[1]))
 
     def joined(self, group: str, client: Client, previous: int, version: int) -> None:
-        """A client became a member."""
+        """Add a client to the members of a group."""
         found = self._groups.setdefault(group, _Group())
         if self._follows(found, previous, version):
             self._add(group, found, client)
@@ -113,7 +113,7 @@ class GroupIndex:
         self._by_local.setdefault(client.local, set()).add(group)
 
     def left(self, group: str, local: str, previous: int, version: int) -> None:
-        """A client is not a member any more."""
+        """Remove a client from the members of a group."""
         found = self._groups.get(group)
         if found is not None and self._follows(found, previous, version):
             self._remove(group, local)
@@ -156,12 +156,12 @@ class GroupIndex:
             self._add(group, found, client)
 
     def restored(self, group: str) -> None:
-        """The members of a group are written again, whatever the layer had lost."""
+        """Record that the members of a group are written again, whatever the layer had lost."""
         if group in self._groups:
             self._groups[group].before = 0
 
     def not_restored(self, group: str, epoch: int) -> None:
-        """The layer refused to have the members of a group written again in an epoch."""
+        """Record that the layer refused to let the members of a group be written again in an epoch."""
         if group in self._groups:
             self._groups[group].before = epoch
 
@@ -187,7 +187,7 @@ class Renewals:
         self._known: set[str] = set()
 
     def add(self, group: str) -> None:
-        """A group has members here."""
+        """Schedule the renewal of a group that has members here."""
         if group not in self._known:
             self._known.add(group)
             # Groups that began together are not renewed together.
@@ -229,7 +229,7 @@ class Registry:
         return self.inbox + client.local
 
     def gone(self, client: Client) -> None:
-        """A client is gone and leaves its groups, without a worker; only reports reach it, until `remove`."""
+        """Let a client that is gone leave its groups, without a worker; only reports reach it until `remove`."""
         if self.clients.pop(client.local, None) is not None:
             self._leavers[client.local] = client
         self.identities.drop(client.local)
@@ -239,7 +239,7 @@ class Registry:
             self.prune(group, [client.local])
 
     def remove(self, client: Client) -> None:
-        """A client is gone for good."""
+        """Forget a client for good."""
         self.gone(client)
         self._leavers.pop(client.local, None)
         if self._emptied is not None and not self.clients and not self._leavers:
@@ -250,7 +250,7 @@ class Registry:
         return [*self.clients.values(), *self._leavers.values()]
 
     def reported(self, local: str, token: str, outcome: Outcome) -> None:
-        """A worker reports to a client, which may be gone."""
+        """Pass the report of a worker to a client, which may be gone."""
         client = self.clients.get(local) or self._leavers.get(local)
         if client is not None:
             client.report(token, outcome)
@@ -281,7 +281,7 @@ class Registry:
     def joined(
         self, group: str, local: str, previous: int, version: int, who: object = None, info: object = None, *_: object
     ) -> None:
-        """A client became a member; a client that is gone is removed again."""
+        """Record that a client became a member; one that is gone is removed again."""
         client = self.clients.get(local)
         if client is None:
             self.prune(group, [local])
@@ -292,12 +292,12 @@ class Registry:
         self._renewals.add(group)
 
     def left(self, group: str, local: str, previous: int, version: int, *_: object) -> None:
-        """A client is not a member any more."""
+        """Record that a client is no longer a member."""
         self.groups.left(group, local, previous, version)
         self.identities.forget(group, local)
 
     def forget(self, *_: object) -> None:
-        """The layer was flushed."""
+        """Forget all memberships, because the layer was flushed."""
         self.groups.clear()
         self.identities.clear()
 
@@ -331,7 +331,7 @@ class Registry:
         self.prune_gone(group, roster)
 
     def prune_gone(self, group: str, roster: Roster) -> None:
-        """End memberships that the layer has of clients that are gone, because the steps that end them were lost."""
+        """End memberships in the layer of clients that are gone: the steps that should have ended them were lost."""
         gone = [local for local in roster.members if local not in self.clients]
         if gone:
             self.prune(group, gone)
@@ -364,7 +364,7 @@ class Registry:
             yield from self.restore(group)
 
     def renew(self) -> None:
-        """Renew the groups of which half of `group_expiry` is over. That changes no membership."""
+        """Renew the groups for which half of `group_expiry` has passed. That changes no membership."""
         for group in self._renewals.due(RENEWED_AT_ONCE, lambda group: bool(self.groups.members(group))):
             self._post(Renew(group, self.inbox))
 

@@ -189,7 +189,7 @@ class LayerSession:
         await self.layer.stop()
 
     async def _cancel_tasks(self) -> None:
-        # Before Python 3.12 `asyncio.wait_for` swallows a cancellation that comes in the moment in which it has its
+        # Before Python 3.12 `asyncio.wait_for` swallows a cancellation that arrives together with its
         # result, and the Redis client sends through it: a reader that was just about to read would read on.
         pending = set(self._tasks)
         while pending:
@@ -235,15 +235,15 @@ class LayerSession:
         return self.registry.add(client)
 
     def opened(self, client: Client) -> None:
-        """A client is open; it gets what it missed of its groups."""
+        """Serve a client that is open now what it missed in its groups."""
         self._recovery.begin(client.local)
 
     def gone(self, client: Client) -> None:
-        """A client is gone; reports still reach it."""
+        """Let a client that is gone leave its groups; reports still reach it."""
         self.registry.gone(client)
 
     def remove(self, client: Client) -> None:
-        """A client is gone for good."""
+        """Forget a client for good."""
         self.timers.cancel(client)
         self.waiting.discard(client)
         self.registry.remove(client)
@@ -255,9 +255,9 @@ class LayerSession:
         asked = self._writer.try_all([Length(channel) for channel in channels])
         try:
             lengths = await asyncio.wait_for(asked, COUNT_TIMEOUT)
-        except (asyncio.TimeoutError, LayerUnavailable, StepRefused):
+        except (asyncio.TimeoutError, LayerUnavailable):
             return True
-        return sum(length for length in lengths if isinstance(length, int)) > most
+        return any(isinstance(length, StepRefused) for length in lengths) or sum(lengths) > most
 
     # Outages of the layer
 
@@ -369,7 +369,7 @@ class LayerSession:
         self._writer.post(facts)
 
     async def _remove_ghosts(self) -> None:
-        """End what the layer has of clients that left while it was down: others would see them forever."""
+        """End memberships of clients that left while the layer was down: others would see them forever."""
         groups = await self._writer.ask(GetPresenceGroups(self.inbox))
         for start in range(0, len(groups), STEPS_AT_ONCE):
             batch = groups[start : start + STEPS_AT_ONCE]
@@ -377,13 +377,16 @@ class LayerSession:
             for group, roster in zip(batch, rosters, strict=True):
                 if isinstance(roster, Roster):
                     self.registry.prune_gone(group, roster)
+                elif not roster.foreign:
+                    raise roster
 
     async def _restore(self, epoch: int, is_partial: bool) -> None:
         """Write all memberships, for a layer that lost them. What was not lost stays as it is, see `Restore`.
 
         First it reads the hints of changes from before the loss, which the layer does not know any more. Groups that
-        cannot be written, because of a key that something else has written or a shard that is down, are left to the
-        audit.
+        cannot be written, because of a key that something else has written or a shard that is down or full, are left
+        to the audit. Raises `StepRefused` where the layer refuses all of them, though no part of it is known to be
+        down.
         """
         if not self.registry.groups.groups():
             return
@@ -391,10 +394,15 @@ class LayerSession:
         await asyncio.sleep(rng.uniform(0.0, RESTORE_SPREAD))
         await self._caught_up()
         steps = self.registry.restore_all()
+        refused, is_tried_again = None, not is_partial
         while batch := list(islice(steps, STEPS_AT_ONCE)):
-            for step, result in zip(batch, await self._writer.try_all(batch, is_partial), strict=True):
+            for step, result in zip(batch, await self._writer.try_all(batch), strict=True):
                 if isinstance(result, StepRefused) and isinstance(step, Restore):
+                    refused = result
                     self.registry.groups.not_restored(step.group, epoch)
+                is_tried_again &= isinstance(result, StepRefused) and not result.foreign
+        if refused is not None and is_tried_again:
+            raise refused
 
     async def _caught_up(self) -> None:
         """Return once every entry that is in the inbox now has been handled."""

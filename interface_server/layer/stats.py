@@ -85,6 +85,6 @@ class InterfaceStats:
 
 
 def _label(known: _Known, value: int | str) -> str:
-    """Return the label of a code that a client or consumer chose: there must not be any number of them."""
+    """Return the label of a code that a client or consumer chose; their number is bounded."""
     label = str(value)
     return label if label in known or len(known) < MOST_LABELS else OTHER

@@ -90,20 +90,17 @@ class Writer:
         self._wake_up()
         return await future
 
-    async def try_all(self, steps: Sequence[Step], is_partial: bool = False) -> list[Any]:
-        """Run steps in one batch and return their results.
+    async def try_all(self, steps: Sequence[Step]) -> list[Any]:
+        """Run steps in one batch and return their results, with a `StepRefused` for each that the layer refuses.
 
-        A `StepRefused` is among them where something else has written a key, or where the layer `is_partial`, so that
-        a part of the steps cannot be carried out. Any other one is raised, as is `LayerUnavailable`.
+        Raises `LayerUnavailable`.
         """
-        return await asyncio.gather(*(self._try(step, is_partial) for step in steps))
+        return await asyncio.gather(*map(self._try, steps))
 
-    async def _try(self, step: Step, is_partial: bool) -> Any:
+    async def _try(self, step: Step) -> Any:
         try:
             return await self.ask(step)
         except StepRefused as error:
-            if not (error.foreign or is_partial):
-                raise
             self._throttled_log.warn(logger, "%s", error)
             return error
 

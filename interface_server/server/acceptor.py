@@ -72,7 +72,7 @@ class Acceptor:
         return len(self._handshakes)
 
     def _accept(self) -> bool:
-        """Accept what waits; return False if nothing more can be accepted now."""
+        """Accept waiting clients; return False if no more can be accepted now."""
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 client, _ = self._listener.accept()
@@ -146,7 +146,7 @@ class Acceptor:
             task.cancel()
 
     def drain(self) -> None:
-        """Accept the clients that wait, whom closing the socket would reset, then nothing more."""
+        """Accept the waiting clients, which closing the socket would reset, and then no more."""
         while self._is_open and self._accept():
             pass
         self._stop()

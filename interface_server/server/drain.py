@@ -37,7 +37,7 @@ MAX_BUSY = 256
 
 
 class Pace:
-    """The speed at which a schedule is carried out, as a part of the planned one.
+    """The speed at which a schedule is carried out, as a fraction of the planned one.
 
     It grows from nothing while workers keep up, since only a second later it shows what a client that comes back costs.
     While they do not, nothing is closed, and the speed falls.

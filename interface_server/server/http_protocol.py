@@ -152,7 +152,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._watcher()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's closes the connection
-        """The client sends nothing more. Return True to answer its request all the same."""
+        """Handle the end of what the client sends. Return True to answer its request all the same."""
         return self._requests.part is RequestPart.NONE and not self.pipeline and keep(self.transport, self._running)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:

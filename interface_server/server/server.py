@@ -21,6 +21,7 @@ from channels_classic._metrics.program import ProgramMetrics, reporting_to_super
 from channels_classic._metrics.samples import Samples
 from channels_classic._options import check_values, option, parse_address
 from channels_classic._supervisor.link import SupervisorLink
+from channels_classic._supervisor.signal_pipe import ignore_until_caught
 from channels_classic._systemd import Heartbeat, Notifier
 
 from ..access_log import FORMATS, AccessLog
@@ -140,7 +141,7 @@ class Program:
 
 def serve(layer: Any, config: InterfaceConfig, listen: Listen, limits: ClientLimits, program: Program) -> None:
     """Run an interface server on `layer` until a signal stops it. Raises `CannotListen`, `OSError` and `ValueError`."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there are statistics; by default it kills
+    ignore_until_caught(signal.SIGUSR1)
     gc.callbacks.append(Freezer())
     log = AccessLog(_stream(program.access_log), program.access_log_format) if program.access_log else None
     link = SupervisorLink.of_this_process()

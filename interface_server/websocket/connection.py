@@ -348,7 +348,7 @@ class WebSocket(Forwarder):
     # The end of the process
 
     def is_idle(self, now: float) -> bool:
-        """Return True if it can be closed without a loss: its frames are consumed, and it was not used of late."""
+        """Return True if it can be closed without a loss: its frames are consumed, and it is idle."""
         if self.state is SocketState.OPEN:
             return self._writer.idle and self._inbound.is_idle(now - IDLE_AFTER)
         return self.state is not SocketState.WAITING  # the others are leaving anyway

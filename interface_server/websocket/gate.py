@@ -189,7 +189,7 @@ class Gate:
         self._change(GateEvent.RETRIED)
 
     def is_news(self, token: str) -> bool:
-        """Return True if `token` is that of the outstanding message, of which no worker has reported yet."""
+        """Return True if `token` is that of the outstanding message, on which no worker has reported yet."""
         return not self._running and self.outstanding == token
 
     def is_in_turn(self, token: str) -> bool:
@@ -206,7 +206,7 @@ class Gate:
         return self._passed.token if self._passed is not None else None
 
     def lose(self, token: str, kind: str, channel: str) -> bool:
-        """Note that a message counts as lost, without a proof. Return False if it does already."""
+        """Record that a message counts as lost, though that is not proven. Return False if it already does."""
         if any(token == lost for lost, *_ in self._lost):
             return False
         self._lost = (*self._lost, (token, kind, channel))

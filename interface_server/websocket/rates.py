@@ -1,7 +1,7 @@
 """Limits on what one WebSocket may send. Pure; the time is given.
 
-A socket that sends more than its rate is read more slowly, so that it gets its rate and no more. One that goes on like
-that is closed.
+A socket that sends more than its rate is read more slowly, so that it gets its rate and no more. A socket that
+continues to is closed.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Allowance:
         return pause
 
     def is_flooding(self, now: float) -> bool:
-        """Return True if the socket has been held back for too long at a stretch."""
+        """Return True if the socket has been held back continuously for too long."""
         return self._held_since is not None and now - self._held_since > FLOOD_TIMEOUT
 
 

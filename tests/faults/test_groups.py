@@ -271,6 +271,33 @@ def test_a_shard_that_lost_its_data_gets_its_memberships_again_while_another_one
     asyncio.run(main())
 
 
+def test_a_shard_that_lost_its_data_gets_its_memberships_again_while_another_one_has_no_memory(
+    own_redis: RedisServer, start: Callable[[RedisServer], RedisServer]
+) -> None:
+    servers = [own_redis, start(RedisServer())]
+    hosts = [server.url for server in servers]
+    rooms = [f"room-{number}" for number in range(20)]
+
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=hosts)
+        session, (channel, *_) = await session_on(RedisChannelLayer(hosts=hosts), 1)
+        _, routes = layer._known()
+        for room in sorted(rooms, key=routes.pin):  # those of the one without memory first
+            await layer.group_add_async(room, channel, who="ada")
+        await eventually_async(lambda: session.registry.groups.member_count == len(rooms))
+        servers[0].command("CONFIG", "SET", "maxmemory", "1")
+        servers[1].flush()
+        lost = [room for room in rooms if routes.pin(room) == 1]
+        await eventually_async(lambda: all(layer.group_channels(room) for room in lost), 20)
+        await eventually_async(lambda: all(layer.group_presence(room) for room in rooms), 20)
+        servers[0].command("CONFIG", "SET", "maxmemory", "0")
+        await end(session)
+        await layer.close_async()
+        layer.close()
+
+    asyncio.run(main())
+
+
 def test_groups_on_a_shard_that_is_down_keep_no_others_from_catching_up(
     own_redis: RedisServer, start: Callable[[RedisServer], RedisServer], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -29,11 +29,13 @@ from channels_classic.layers.steps import (
     Restore,
     Retire,
     Take,
+    owned_expiry,
 )
 from channels_classic.layers.store import Store, Watch
 from tests.support.clock import Clock
 
 GROUP_EXPIRY = 50.0
+OWNED_EXPIRY = owned_expiry(GROUP_EXPIRY)
 QUEUES = ["chat", "news", "a!", "b!"]
 INBOXES = ["a!", "b!"]
 GROUPS = ["g", "h"]
@@ -77,7 +79,7 @@ class StoreMachine(RuleBasedStateMachine):
     groups = st.sampled_from(GROUPS)
     inboxes = st.sampled_from(INBOXES)
 
-    @rule(seconds=st.sampled_from([0.5, 0.5, 3.0, 12.0, 31.0, 60.0]))
+    @rule(seconds=st.sampled_from([0.5, 0.5, 3.0, 12.0, 31.0, 60.0, OWNED_EXPIRY]))
     def time_passes(self, seconds: float) -> None:
         self.clock.now += seconds
 
@@ -190,7 +192,7 @@ class StoreMachine(RuleBasedStateMachine):
         previous = set(self.model.members.get(key, ()))
         self.model.members[key] = previous | {*members}
         self.model.left.get(key, set()).difference_update(members)
-        self.model.deadlines[key] = self.clock.now + GROUP_EXPIRY
+        self.model.deadlines[key] = self.clock.now + OWNED_EXPIRY
         self.store.run(Lookup(group))  # what lapsed is gone, so that the model need not know when it goes
         self.change(Join(group, inbox, members), previous)
 
@@ -203,7 +205,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._forget_silent_owners()
         if not gone and inbox not in self.model.restored:
             self.model.left.setdefault(key, set()).update(members)
-            self.model.deadlines[key] = self.clock.now + GROUP_EXPIRY
+            self.model.deadlines[key] = self.clock.now + OWNED_EXPIRY
         self.store.run(Lookup(group))
         self.change(Leave(group, inbox, members, gone), previous)
 
@@ -217,7 +219,7 @@ class StoreMachine(RuleBasedStateMachine):
             key = (group, inbox)
             kept = {*members} - self.model.left.get(key, set())
             self.model.members[key] = self.model.members.get(key, set()) | kept
-            self.model.deadlines[key] = self.clock.now + GROUP_EXPIRY
+            self.model.deadlines[key] = self.clock.now + OWNED_EXPIRY
             self.model.last_version = self.store.run(Members(group, inbox)).version or self.model.last_version
             self.model.versions[key] = self.model.last_version
 
@@ -231,7 +233,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.forget_lapsed(self.clock.now)
         assert self.store.run(Renew(group, inbox)) is None
         if (group, inbox) in self.model.deadlines:
-            self.model.deadlines[group, inbox] = self.clock.now + GROUP_EXPIRY
+            self.model.deadlines[group, inbox] = self.clock.now + OWNED_EXPIRY
 
     @rule(group=groups, channels=members, joins=st.booleans())
     def join_or_leave_channels(self, group: str, channels: list[str], joins: bool) -> None:
@@ -403,7 +405,7 @@ def test_lists_nobody_reads_are_swept(store: Store, clock: Clock) -> None:
         store.run(Push(f"left.{number}", [entry(ttl=1.0)]))
         store.run(Join("group", "", [f"left.{number}"]))
         store.run(Join("group", f"left.{number}!", ["1"]))
-    clock.now += GROUP_EXPIRY + store_module.SWEEP_INTERVAL
+    clock.now += OWNED_EXPIRY + store_module.SWEEP_INTERVAL
     store.run(Push("chat", [entry()]))
     assert set(store._queues) == {"chat"}
     assert store.memberships.groups == {}

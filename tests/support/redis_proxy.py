@@ -34,7 +34,7 @@ BREAKS = (Fault.CUT_BEFORE, Fault.CUT_AFTER, Fault.SWALLOW)
 
 @dataclass
 class Armed:
-    """A fault that waits for its command. `happened` is set when the command came."""
+    """A fault that waits for its command. `happened` is set when the command came, of `FLUSH` when the data is gone."""
 
     fault: Fault
     text: bytes
@@ -117,13 +117,14 @@ class RedisProxy:
         finally:
             self._connections.discard(connection)
 
-    def take_armed(self, command: bytes) -> Fault | None:
+    def take_armed(self, command: bytes) -> Armed | None:
         """Return the fault that happens to a command now."""
         for armed in self._armed:
             if armed.text in command:
                 self._armed.remove(armed)
-                armed.happened.set()
-                return armed.fault
+                if armed.fault is not Fault.FLUSH:
+                    armed.happened.set()
+                return armed
         return None
 
 
@@ -137,7 +138,7 @@ class _Connection:
         self._proxy = proxy
         self._here = here
         self._there = there
-        self._faults: deque[Fault | None] = deque()
+        self._faults: deque[Armed | None] = deque()
         self._last = asyncio.get_running_loop().time()
 
     async def run(self) -> None:
@@ -155,21 +156,23 @@ class _Connection:
     async def _commands(self) -> None:
         while command := await read_frame(self._here[0]):
             self._last = asyncio.get_running_loop().time()
-            fault = self._proxy.take_armed(command)
-            if fault is Fault.CUT_BEFORE:
+            armed = self._proxy.take_armed(command)
+            if armed and armed.fault is Fault.CUT_BEFORE:
                 return
-            self._faults.append(fault)
+            self._faults.append(armed)
             self._there[1].write(command)
 
     async def _replies(self) -> None:
         while reply := await read_frame(self._there[0]):
-            fault = self._faults.popleft()
+            armed = self._faults.popleft()
+            fault = armed and armed.fault
             if fault is Fault.CUT_AFTER:
                 return
             if self._proxy.delay:
                 await asyncio.sleep(self._proxy.delay)
-            if fault is Fault.FLUSH:
+            if armed and fault is Fault.FLUSH:
                 await asyncio.to_thread(self._proxy.server.flush)
+                armed.happened.set()
             if fault is not Fault.SWALLOW:
                 self._last = asyncio.get_running_loop().time()
                 self._here[1].write(reply)

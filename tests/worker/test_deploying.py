@@ -90,6 +90,15 @@ def test_a_process_is_replaced_after_its_number_of_messages_and_loses_nothing(
     assert worker.stop() == 0, worker.output
 
 
+def test_a_worker_that_is_asked_for_statistics_while_it_begins_again_lives(start: Start) -> None:
+    worker = start()
+    worker.send_signal(signal.SIGHUP)
+    worker.wait_for_line("Restarting")
+    worker.send_signal(signal.SIGUSR1)
+    worker.wait_for_line(LISTENS, occurrences=2)
+    assert worker.stop() == 0
+
+
 def test_who_waits_is_told_when_a_process_was_killed(start: Start, redis: RedisChannelLayer) -> None:
     supervisor = start("--processes", "2", listening=2)
     inbox = Inbox(redis)

@@ -123,6 +123,7 @@ def test_a_consumer_that_keeps_its_whole_process_from_running_is_killed(start: S
     supervisor.wait_for_line(r"has been stuck for (?:[5-9]|\d\d) s: killing it")
     supervisor.wait_for_line(r"died holding 1 message\(s\): 1 of compute")
     assert still_works(redis) != before
+    assert supervisor.output.count("killing it") == 1
 
 
 @pytest.mark.parametrize("channel", ["fork-and-return", "fork-and-exit"])

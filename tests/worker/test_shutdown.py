@@ -126,7 +126,7 @@ def test_the_second_signal_kills_all_processes(start: Start, redis: RedisChannel
         redis.send("work", {"number": 1, "seconds": 60, "answer": "answers"})
     supervisor.wait_for_line("working", occurrences=6)
     supervisor.send_signal(signal.SIGINT)
-    supervisor.wait_for_line("SIGINT: worker processes finish")
+    supervisor.wait_for_line("SIGINT: stopping the worker processes")
     supervisor.send_signal(signal.SIGINT)
     assert supervisor.wait() == 128 + signal.SIGINT
     eventually(lambda: not any(alive(pid) for pid in pids))

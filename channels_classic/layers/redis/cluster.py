@@ -15,7 +15,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
-from channels_classic.layers.redis.connector import Connector, parameters_of
+from channels_classic.layers.redis.connector import Connector, Silent, parameters_of
 from channels_classic.layers.redis.layer import RedisChannelLayer
 
 MAX_SHARDS = 1000
@@ -109,15 +109,18 @@ class ClusterConnector(Connector):
         self.where = f"cluster, hash tag {tag}"
         self._slot = key_slot(tag.encode())
         self._nodes = nodes
+        self._silent = Silent()
         self._found: list[dict[str, Any]] = []
 
     def address(self) -> dict[str, Any]:
         failures = []
         # Nodes found earlier come last: those in the settings may all have been replaced since.
-        for raw in (*(node.open() for node in self._nodes), *(self._make(self._pool, known) for known in self._found)):
+        raws = [*(node.open() for node in self._nodes), *(self._make(self._pool, known) for known in self._found)]
+        for raw in self._silent.last(raws, lambda raw: (raw.host, raw.port)):
             try:
                 slots = self._ask(raw)
             except (redis.RedisError, OSError) as error:
+                self._silent.note(raw.host, raw.port)
                 failures.append(f"{raw.host}:{raw.port}: {error}")
                 continue
             masters = [(first, last, _node(master, raw)) for first, last, master, *_ in slots]

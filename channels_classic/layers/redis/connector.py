@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import inspect
+import math
 import os
 import re
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
@@ -21,8 +23,13 @@ from channels_classic._tls import load_certificate
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.redis.handover import QUICK, UNPROVEN, Former, find_proof
 
+T = TypeVar("T")
+
 REPLY_TIMEOUT = 5.0
 """Seconds to wait for a reply, beyond the time a command may block, before the connection counts as lost."""
+
+SILENT = 30.0
+"""Seconds for which a sentinel, or a node of a cluster, that did not answer is asked last."""
 
 NEXT_STEPS = {
     "NOAUTH": "Give the password in `hosts` in CHANNEL_LAYERS, as in redis://:password@host:6379/0.",
@@ -44,6 +51,22 @@ FIXED: Mapping[str, Any] = {"protocol": 2, "decode_responses": False, "health_ch
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 UNREACHABLE = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it."
+
+
+class Silent:
+    """Servers that did not answer lately. They are asked last: one that hangs would hold up each new connection."""
+
+    def __init__(self) -> None:
+        self._noted: dict[tuple[str, int], float] = {}
+
+    def last(self, servers: Iterable[T], address: Callable[[T], tuple[str, int]]) -> list[T]:
+        """Return servers in the order in which to ask them."""
+        oldest = time.monotonic() - SILENT
+        return sorted(servers, key=lambda server: self._noted.get(address(server), -math.inf) > oldest)
+
+    def note(self, host: str, port: int) -> None:
+        """Record that a server did not answer."""
+        self._noted[host, port] = time.monotonic()
 
 
 class Connector:

@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from channels_classic._fork import renew_after_fork
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.capacity import Patterns
-from channels_classic.layers.redis.connector import Connector, check_options
+from channels_classic.layers.redis.connector import Connector, Silent, check_options
 from channels_classic.layers.redis.hosts import Host, parse_sentinels
 from channels_classic.layers.redis.layer import RedisChannelLayer
 
@@ -110,6 +110,7 @@ class Sentinels:
 
     def __init__(self, hosts: Sequence[tuple[str, int]], connection_kwargs: dict[str, Any]) -> None:
         self._hosts = hosts
+        self._silent = Silent()
         self._options = {
             "socket_timeout": SENTINEL_TIMEOUT,
             "socket_connect_timeout": SENTINEL_TIMEOUT,
@@ -137,10 +138,11 @@ class Sentinels:
 
     def _ask(self, command: Sequence[str], read: Callable[[Any], T | None], nothing: str) -> T:
         failures = []
-        for host, port in self._hosts:
+        for host, port in self._silent.last(self._hosts, lambda address: address):
             try:
                 found = read(self._answer(host, port, command))
             except (redis.RedisError, OSError) as error:
+                self._silent.note(host, port)
                 failures.append(f"{host}:{port}: {error}")
                 continue
             if found:

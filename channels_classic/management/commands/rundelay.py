@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import suppress
 from typing import Any
 
@@ -9,6 +10,7 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from channels_classic._options import LARGEST_TIME
+from channels_classic._supervisor.signal_pipe import ignore_until_caught
 from channels_classic.log import setup_logger
 from channels_classic.management.layer import layer_of
 from channels_classic.management.options import add_layer
@@ -32,6 +34,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run; returns after SIGTERM or Ctrl-C."""
+        ignore_until_caught(signal.SIGUSR1)
         logger = setup_logger("django.channels", options.get("verbosity", 1))
         if not 0 < options["sleep"] <= LARGEST_TIME:
             raise CommandError(f"--sleep is {options['sleep']:g}: expected a number above 0 to {LARGEST_TIME:g}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from channels_classic._health import Health, HealthServer
 from channels_classic._metrics.exchange import Collect
 from channels_classic._metrics.program import ProgramMetrics, reporting_to_supervisor
 from channels_classic._supervisor.link import SupervisorLink
+from channels_classic._supervisor.signal_pipe import ignore_until_caught
 from channels_classic._systemd import Notifier
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import ChannelsError
@@ -61,6 +63,7 @@ class Command(BaseCommand):
     def work(self, config: WorkerConfig, options: Mapping[str, Any]) -> None:
         """Run the worker, or the supervisor of several."""
         autoreload.raise_last_exception()
+        ignore_until_caught(signal.SIGUSR1)
         verbosity = options.get("verbosity", 1)
         self.logger = setup_logger("django.channels", verbosity)
         self.channel_layer = self.get_channel_layer(config.layer)

@@ -276,6 +276,32 @@ def test_a_message_that_comes_while_the_first_member_is_served_is_not_lost(make_
     asyncio.run(main())
 
 
+def test_a_member_that_was_discarded_while_it_is_served_gets_nothing_as_it_comes(make_layer: Make) -> None:
+    """A message from before comes ahead of the hint. What it gets when it is added again is there once."""
+
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            other = await room.join()
+            await room.send(0)
+            client, channel = room.connect(is_open=False)
+            await room.layer.group_add_async("g", channel, keep=50)
+            await eventually_async(lambda: client.local in room.session._recovery._requests)
+            send = _kept(1)
+            (send.recorded,) = await room.layer.run_async([room.layer.planner.record(send)])
+            await room.layer.run_async([Leave("g", room.session.inbox, [client.local])])  # the hint is late
+            client.is_open = True
+            room.session.opened(client)
+            await room.session._writer.ask(ReadHistory("g", 0, 0))  # behind that of the client
+            await room.layer.run_async(room.layer.planner.pushes([send], {}))
+            await eventually_async(lambda: other.got == [0, 1])
+            assert client.got == []
+            await room.layer.group_add_async("g", channel, after=EVERYTHING, keep=50)
+            await room.send(2)
+            await eventually_async(lambda: client.got == [0, 1, 2])
+
+    asyncio.run(main())
+
+
 def test_adding_a_member_again_changes_nothing(make_layer: Make) -> None:
     async def main() -> None:
         async with opened(make_layer()) as room:
@@ -354,7 +380,7 @@ def test_what_expired_in_the_inbox_or_was_not_written_there_does_not_wait_for_th
 
 
 def test_a_heartbeat_that_catches_up_while_messages_come_gives_nothing_twice(make_layer: Make) -> None:
-    """What it reads may be older than what was delivered meanwhile: also the last value stays the last one."""
+    """An answer to it may be older than a message that came meanwhile: also the last value stays the last one."""
 
     async def main() -> None:
         async with opened(make_layer()) as room:

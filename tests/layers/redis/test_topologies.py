@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -38,6 +40,43 @@ def test_a_sentinel_that_is_away_is_passed_over(hosts: list[tuple[str, int]], fr
     layer.send("jobs", {})
     assert layer.receive(["jobs"]) == ("jobs", {})
     layer.close()
+
+
+@pytest.fixture
+def hanging() -> Iterator[socket.socket]:
+    """A server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+def accepted(listener: socket.socket) -> int:
+    """Return the number of connections since the last call."""
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()
+            count += 1
+    return count
+
+
+def test_a_sentinel_that_hangs_does_not_hold_up_each_connection(
+    hosts: list[tuple[str, int]], hanging: socket.socket
+) -> None:
+    layer = RedisSentinelChannelLayer(hosts=[hanging.getsockname(), *hosts], services=["a"])
+    for _ in range(3):
+        layer.connect().close()
+    assert accepted(hanging) == 1
+
+
+def test_a_node_of_a_cluster_that_hangs_does_not_hold_up_each_connection(
+    redis_cluster: Cluster, hanging: socket.socket
+) -> None:
+    urls = [f"redis://127.0.0.1:{hanging.getsockname()[1]}", redis_cluster.nodes[0].url]
+    layer = RedisClusterChannelLayer(hosts=urls, shards=1, connection_kwargs={"socket_timeout": 2})
+    for _ in range(3):
+        layer.connect().close()
+    assert accepted(hanging) == 1
 
 
 def test_without_sentinels_the_failures_are_listed(free_port: int) -> None:
