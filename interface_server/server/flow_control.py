@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from .closing import close_in_time
+
 WRITE_BUFFER = 64 * 1024
 """Bytes in a transport's buffer above which nothing is written without waiting."""
 
@@ -39,6 +41,10 @@ class FlowControl(asyncio.Protocol):
         """Return when the transport has room again."""
         if self._writable is not None:
             await asyncio.wait([self._writable])
+
+    def eof_received(self) -> None:
+        """The client sends nothing more: asyncio closes the connection, behind what is written."""
+        close_in_time(self.transport)
 
     def abort(self) -> None:
         """Close the connection at once, without further data."""

@@ -71,6 +71,15 @@ def test_a_websocket_that_reads_no_pings_holds_no_connection() -> None:
         eventually(lambda: not server.connections)
 
 
+@pytest.mark.usefixtures("_short")
+def test_a_websocket_that_ends_its_side_and_reads_nothing_holds_no_connection() -> None:
+    with live(ping_interval=0.0) as server, _stuck_client(server) as client:
+        client.sendall(UPGRADE)
+        server.consume("websocket.connect", {"accept": True, "text": "x" * REST})
+        client.shutdown(socket.SHUT_WR)
+        assert server.consume("websocket.disconnect")["code"] == 1006
+
+
 def test_a_slow_client_gets_the_end_of_its_response(server: Live) -> None:
     with _stuck_client(server) as client:
         client.sendall(HEAD + b"Connection: close\r\n\r\n")
