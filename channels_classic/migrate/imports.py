@@ -7,8 +7,10 @@ from collections.abc import Collection, Sequence
 from typing import cast
 
 import libcst as cst
+from libcst import matchers
 from libcst.helpers import get_full_name_for_node
 from libcst.metadata import (
+    Access,
     BaseAssignment,
     ClassScope,
     ImportAssignment,
@@ -62,9 +64,12 @@ class ImportRewriter(cst.CSTTransformer):
         self._found: set[Finding] = set()
         self._uses: dict[cst.CSTNode, str] = {}
         self._kept: set[tuple[cst.CSTNode, str]] = set()
+        self._globals: set[str] = set()
 
     def visit_Module(self, node: cst.Module) -> None:
         """Note the uses of imported names that change, before anything does."""
+        statements = cast("Sequence[cst.Global]", matchers.findall(node, matchers.Global()))
+        self._globals = {item.name.value for statement in statements for item in statement.names}
         scopes = {scope for scope in self.metadata[ScopeProvider].values() if isinstance(scope, Scope)}
         for scope in scopes:
             new_names = defaultdict(set)  # by the name that is bound
@@ -77,7 +82,9 @@ class ImportRewriter(cst.CSTTransformer):
         new = _new_name_of(assignment)
         if new is None or not isinstance(assignment, ImportAssignment):
             return
-        if len(new_names) > 1:
+        name = _bound(assignment)
+        is_rebound = any(_is_rebound(access, name) for access in assignment.references)
+        if len(new_names) > 1 or name in self._globals or is_rebound:
             self._kept.add((assignment.node, assignment.name))  # bound in another way too: the name has to stay
             return
         for access in assignment.references:
@@ -252,6 +259,11 @@ def _is_shadowed(assignment: BaseAssignment, scope: Scope) -> bool:
             return True
         scope = scope.parent
     return False
+
+
+def _is_rebound(access: Access, name: str) -> bool:
+    """Return True in a class that binds the name too: `channels = channels.Group` reads it from outside the class."""
+    return isinstance(access.scope, ClassScope) and bool(access.scope.assignments[name])
 
 
 def _dotted(name: str) -> cst.Attribute | cst.Name:

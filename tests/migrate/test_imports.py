@@ -124,6 +124,17 @@ def test_a_name_that_is_bound_in_another_way_too_stays() -> None:
 
 
 @pytest.mark.parametrize(
+    "code",
+    [
+        "import channels\nclass Names:\n    channels = channels.Group\n    other = channels\n",
+        "def load():\n    global channels\n    import channels\n    return channels.Group\n",
+    ],
+)
+def test_a_name_that_a_class_or_a_function_binds_for_others_stays(code: str) -> None:
+    assert rewrite(code) == (code.replace("import channels\n", "import channels_classic as channels\n"), [])
+
+
+@pytest.mark.parametrize(
     ("before", "after"),
     [
         (
