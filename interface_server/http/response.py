@@ -168,8 +168,10 @@ def header_pair(pair: Any) -> tuple[bytes, bytes]:
     try:
         name, value = (part.encode("latin-1") if isinstance(part, str) else memoryview(part).tobytes() for part in pair)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"its header is {pair!r}, expected a name and a value, bytes or Latin-1 text") from error
+        # Without the value, which may be a cookie; likewise below.
+        first = pair[0] if isinstance(pair, (list, tuple)) and pair else type(pair).__name__
+        shown = str(first).partition(":")[0]
+        raise ValueError(f"its header is {shown!r}, expected a name and a value, bytes or Latin-1 text") from error
     if not _NAME.fullmatch(name) or _CONTROL.search(value):
-        # Without the value, which may be a cookie.
         raise ValueError(f"its header {name!r} holds characters that are not allowed there")
     return name.lower(), value

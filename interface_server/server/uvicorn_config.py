@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ssl
 from functools import partial
+from typing import NoReturn
 
 import uvicorn
 
-from channels_classic._tls import load_certificate
 from channels_classic.exceptions import CannotListen
 
 from ..asgi import Application
@@ -16,11 +16,6 @@ from .connect_rate import ConnectRate
 from .http_protocol import HttpProtocol
 from .listen import Listen
 from .websocket_protocol import WebSocketProtocol
-
-_ENCRYPTED_KEY = (
-    "its private key has a passphrase, which nobody can type when the program starts: write the key without one, "
-    "openssl pkey -in OLD -out NEW, into a file that only the user of the program may read"
-)
 
 
 def uvicorn_config(
@@ -64,5 +59,13 @@ def uvicorn_config(
 
 def _tls_context(listen: Listen) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    load_certificate(context, listen.certfile, listen.keyfile or None, OSError(_ENCRYPTED_KEY))
+    context.load_cert_chain(listen.certfile, listen.keyfile or None, _refuse_passphrase)
     return context
+
+
+def _refuse_passphrase() -> NoReturn:
+    """OpenSSL would ask for it on the terminal, where nobody may sit."""
+    raise OSError(
+        "its private key has a passphrase, which nobody can type when the program starts: write the key without one, "
+        "openssl pkey -in OLD -out NEW, into a file that only the user of the program may read"
+    )

@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
 
-from channels_classic._tls import load_certificate
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.redis.handover import QUICK, UNPROVEN, Former, find_proof
 
@@ -187,12 +186,15 @@ def _check_values(options: Mapping[str, Any]) -> None:
 
 
 def _check_key(options: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for a private key whose passphrase is not given."""
+    """Raise `ValueError` for a private key whose passphrase is not given: OpenSSL would ask for it on the terminal."""
     certificate, key = options.get("ssl_certfile"), options.get("ssl_keyfile")
     if certificate and not options.get("ssl_password"):
         with suppress(OSError):  # of files that cannot be used, which is found out when a connection is made
-            refusal = ValueError("the private key in 'ssl_keyfile' has a passphrase: give it as 'ssl_password'")
-            load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate, key, refusal)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, _refuse_passphrase)
+
+
+def _refuse_passphrase() -> NoReturn:
+    raise ValueError("the private key in 'ssl_keyfile' has a passphrase: give it as 'ssl_password'")
 
 
 def _is_time(value: object) -> bool:
