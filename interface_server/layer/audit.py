@@ -68,11 +68,20 @@ class GroupAudit:
         if not suspects:
             return
         await self._caught_up()  # hints of what was found may have been in flight
-        for group, found in (await self._suspects(suspects)).items():
+        suspects = await self._suspects(suspects)
+        for group, found in suspects.items():
             try:
                 await self._mend(group, found)
             except StepRefused as error:
                 self._log.warn(logger, "%s", error)
+        if any(self._lacks_identities(group, found) for group, found in suspects.items()):
+            # Those of one group were evicted; or the layer took this process for dead for a moment, and forgot all.
+            for group in self._registry.identities.groups():
+                for step in self._registry.restore_identities(group):
+                    await self._answer(step)
+
+    def _lacks_identities(self, group: str, found: Audited) -> bool:
+        return found.identities < len(self._registry.identities.of(group))
 
     async def _mend(self, group: str, found: Audited) -> None:
         known = self._registry.groups.version(group)
@@ -83,8 +92,6 @@ class GroupAudit:
                 await self._restore(group, found)
         elif found.version != known or self._registry.groups.version_before(group):
             await self._take_over(group)
-        else:
-            await self._run(self._registry.restore_identities(group))
 
     async def _suspects(self, groups: Iterable[str]) -> dict[str, Audited]:
         """Return what the layer has of the groups that are not there as they are known here."""
@@ -102,23 +109,22 @@ class GroupAudit:
         groups = self._registry.groups
         return groups.version(group) or groups.version_before(group)
 
-    async def _answer(self, step: Audit) -> Audited | None:
+    async def _answer(self, step: Step) -> Any:
         """Return the answer to a step; None where it is refused: a key of that group may be of another type."""
         try:
-            found: Audited = await self._ask(step)
+            return await self._ask(step)
         except StepRefused as error:
             if not error.unknown:  # to an older host of the local layer, which loses nothing
                 self._log.warn(logger, "%s", error)
             return None
-        return found
 
     def _is_suspect(self, group: str, found: Audited) -> bool:
-        groups, identities = self._registry.groups, self._registry.identities.of(group)
+        groups = self._registry.groups
         return (
             found.loss > 0
             or found.version != groups.version(group)
             or groups.version_before(group) > 0
-            or found.identities < len(identities)
+            or self._lacks_identities(group, found)
         )
 
     async def _restore(self, group: str, found: Audited) -> None:

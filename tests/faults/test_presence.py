@@ -219,6 +219,32 @@ def test_who_is_there_survives_a_lost_hint_while_the_layer_takes_the_interface_s
     asyncio.run(main())
 
 
+def test_a_moment_in_which_all_interface_servers_count_as_dead_is_not_announced_and_hides_nobody_for_long(
+    own_redis: RedisServer,
+) -> None:
+    """As when the clock of the server is set forward. It is found before each group was looked at in its turn."""
+    rooms = [f"room-{number}" for number in range(200)]
+
+    async def main() -> None:
+        layer = RedisChannelLayer(hosts=[own_redis.url])
+        layer.run([TakeNotices(0)])
+        session, (channel, *_) = await session_on(layer, 1)
+        for room in rooms:
+            await layer.group_add_async(room, channel, who="ada")
+        await eventually_async(lambda: len(session.registry.identities.groups()) == len(rooms))
+        assert len(layer.run([TakeNotices(1000)])[0]) == len(rooms)
+        while own_redis.command("SCARD", f"asgi:{{0}}:presence_groups:{session.inbox}") != ":0":
+            own_redis.command("DEL", f"asgi:{{0}}:alive:{session.inbox}")
+            layer.run([TakeNotices(0)])
+        await eventually_async(lambda: all(layer.group_presence(room) for room in rooms), 10)
+        assert own_redis.command("ZCARD", "asgi:{0}:notices") == ":0"
+        await end(session)
+        await layer.close_async()
+        layer.close()
+
+    asyncio.run(main())
+
+
 @long
 def test_an_interface_server_that_stood_still_is_there_again(room: Room, own_redis: RedisServer) -> None:
     """Its people were announced as gone, so they are announced as coming."""
