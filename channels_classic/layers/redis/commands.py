@@ -106,12 +106,23 @@ FLUSH = Script("flush")
 RECORD_LOSSES = Script("mended", "counters", "record_losses", allow_oom=True)
 REGISTER = Script("mended", "epoch", "register", allow_oom=True)
 ANNOUNCE = Script("mended", "announce", allow_oom=True)
+BARRIER = Script("barrier")
 SCRIPTS = [
     *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE, AUDIT),
     *(JOIN_AS, RESTORE_IDENTITIES, JOIN_CHANNELS_AS, LEAVE_CHANNELS, GET_PRESENCE, TAKE_NOTICES),
     *(RECORD, READ_HISTORY, SET_START),
-    *(JOIN_CHANNELS, LOOKUP, PUBLISH, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE),
+    *(JOIN_CHANNELS, LOOKUP, PUBLISH, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE, BARRIER),
 ]
+
+
+def unblock(client: int) -> list[Command]:
+    """Return what ends the take of another connection, if it blocks. The reply to the first of the two means nothing.
+
+    While `CLIENT PAUSE … WRITE` is in force, as during a planned fail-over, a take does not block but waits to be run,
+    and Redis 7.0 aborts when it is told to unblock that client. A script waits as well, even an unknown one, and what
+    is written together with it is run right behind it: when the server is not paused.
+    """
+    return [BARRIER([]), ("CLIENT", "UNBLOCK", client)]
 
 
 def milliseconds(seconds: float) -> int:

@@ -18,7 +18,7 @@ import redis
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
-from channels_classic.layers.redis.commands import Command, CommandBuilder
+from channels_classic.layers.redis.commands import Command, CommandBuilder, unblock
 from channels_classic.layers.redis.connector import Connector
 from channels_classic.layers.redis.protocol import LOST, TIME, RedisProtocol, new_reader, packed
 from channels_classic.layers.steps import Step, Take
@@ -128,8 +128,7 @@ class RedisConnection:
             if self._control is None:
                 self._control = self._connector.sibling(self._raw)
                 self._control.connect()
-            self._control.send_command("CLIENT", "UNBLOCK", self._client_id)
-            self._control.read_response()
+            self._send_unblock(self._control)
         except (*LOST, redis.ResponseError) as error:
             self._control = None
             raise self._connector.unavailable(error) from error
@@ -144,10 +143,15 @@ class RedisConnection:
         with suppress(*LOST, redis.ResponseError):
             raw.connect()
             while self._blocked:
-                raw.send_command("CLIENT", "UNBLOCK", self._client_id)
-                raw.read_response()
+                self._send_unblock(raw)
                 time.sleep(0.005)
         raw.disconnect()
+
+    def _send_unblock(self, control: Any) -> None:
+        control.send_packed_command([packed(unblock(self._client_id))])
+        with suppress(redis.ResponseError):
+            control.read_response()
+        control.read_response()
 
     def close(self) -> None:
         self._blocked = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -17,7 +18,7 @@ from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.answer_timer import AnswerTimer
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.pool import LOOK_AFTER, has_input
-from channels_classic.layers.redis.commands import Command, CommandBuilder
+from channels_classic.layers.redis.commands import Command, CommandBuilder, unblock
 from channels_classic.layers.redis.connector import Connector
 from channels_classic.layers.redis.protocol import LOST, TIME, RedisProtocol, new_reader, packed
 from channels_classic.layers.steps import Step, Take
@@ -163,7 +164,9 @@ class AsyncRedisConnection:
             if self._control is None:
                 self._control = self._connector.sibling_async(self._raw)
                 await self._control.connect()
-            await self._control.send_command("CLIENT", "UNBLOCK", self._client_id)
+            await self._control.send_packed_command([packed(unblock(self._client_id))])
+            with suppress(redis.ResponseError):
+                await self._control.read_response()
             await self._control.read_response()
         except BaseException as error:
             control, self._control = self._control, None

@@ -38,7 +38,7 @@ from channels_classic.layers.steps import (
     Take,
 )
 from tests.support.redis_server import RedisServer
-from tests.support.waiting import scaled
+from tests.support.waiting import eventually, scaled
 
 
 @contextmanager
@@ -257,6 +257,48 @@ def test_a_take_that_is_woken_before_it_is_written_does_not_block(layer: RedisCh
     connection.write([Take(["jobs"], 1, 3600.0)])  # longer than a test may take
     assert connection.read() is None
     connection.close()
+
+
+def pause_writes(server: RedisServer, seconds: float) -> None:
+    """Hold up what writes, as a planned fail-over does."""
+    assert server.command("CLIENT", "PAUSE", str(round(seconds * 1000)), "WRITE") == "+OK"
+
+
+def has_a_take(server: RedisServer) -> bool:
+    with redis.Redis.from_url(server.url) as client:
+        return any(found["cmd"] == "blmpop" and "b" in found["flags"] for found in client.client_list())
+
+
+def test_a_take_can_be_woken_while_redis_holds_up_writes(own_redis: RedisServer) -> None:
+    with layer_on(own_redis.url) as layer:
+        connection = layer.connect()
+        pause_writes(own_redis, 0.5)
+        connection.write([Take(["jobs"], 1, 60.0)])
+        eventually(lambda: has_a_take(own_redis))
+        waker = threading.Thread(target=connection.wake)
+        waker.start()
+        assert connection.read() is None
+        waker.join()
+        connection.close()
+        layer.send("jobs", {"n": 1})
+        assert layer.receive(["jobs"])[1] == {"n": 1}
+
+
+def test_a_take_of_a_coroutine_can_be_ended_while_redis_holds_up_writes(own_redis: RedisServer) -> None:
+    async def scenario(layer: RedisChannelLayer) -> None:
+        connection = await layer.connect_async()
+        pause_writes(own_redis, 0.5)
+        taking = asyncio.create_task(connection.run([Take(["jobs"], 1, 60.0)]))
+        await asyncio.to_thread(eventually, lambda: has_a_take(own_redis))
+        while not taking.done():
+            await connection.unblock()
+            await asyncio.sleep(0.01)
+        assert await taking == [None]
+        await connection.close()
+
+    with layer_on(own_redis.url) as layer:
+        asyncio.run(scenario(layer))
+        assert own_redis.command("PING") == "+PONG"
 
 
 def test_a_client_is_full_alone_however_long_its_inbox_is(layer: RedisChannelLayer) -> None:

@@ -1,0 +1,2 @@
+-- Do nothing, but wait like a command that writes while `CLIENT PAUSE` holds those up: see unblock in commands.py.
+return 0
