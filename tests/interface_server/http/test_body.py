@@ -12,7 +12,7 @@ from channels_classic.interface_server.http.spool import SpoolQuota
 
 
 def received(pieces: int, size: int) -> tuple[RequestBody, int]:
-    """Return a body that came in a number of pieces of `size` bytes, and the memory that it takes."""
+    """Return a body that came in a number of pieces of `size` bytes, and the most memory that this process took."""
     left = pieces
 
     async def receive() -> Event:
@@ -31,7 +31,8 @@ def received(pieces: int, size: int) -> tuple[RequestBody, int]:
 
 
 def test_a_body_that_comes_in_tiny_pieces_takes_as_much_memory_as_it_is_counted() -> None:
-    body, used = received(50_000, 2)
+    # Threads of other tests may still be at work; what they allocate counts, so the least of three is that of the body.
+    body, used = min((received(50_000, 2) for _ in range(3)), key=lambda found: found[1])
     assert used < 5 * body.size
     assert body.whole() == b"".join(bytes([left & 0xFF] * 2) for left in range(49_999, -1, -1))
 
