@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import Any
 
 FLUSH_TIMEOUT = 120.0
@@ -18,4 +19,11 @@ def close_in_time(transport: Any) -> None:
     """
     transport.close()
     if transport.get_write_buffer_size():
-        asyncio.get_running_loop().call_later(FLUSH_TIMEOUT, transport.abort)
+        # The timer does not keep a connection in memory that ends before it.
+        asyncio.get_running_loop().call_later(FLUSH_TIMEOUT, _abort, weakref.ref(transport))
+
+
+def _abort(reference: weakref.ref[Any]) -> None:
+    transport = reference()
+    if transport is not None:
+        transport.abort()
