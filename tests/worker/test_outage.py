@@ -57,7 +57,7 @@ def test_a_worker_also_logs_the_reason_that_it_meets_when_it_connects_again(
         with own_redis.with_new_password():
             eventually(lambda: said(caplog, "NOAUTH"))
         eventually(lambda: said(caplog, "The channel layer is back"))
-    assert said(caplog, "it closed the connection") == said(caplog, "Give the password in `hosts`") == 1
+    assert said(caplog, "Check that the server runs") == said(caplog, "Give the password in `hosts`") == 1
 
 
 def test_a_worker_may_be_started_before_its_layer(own_redis: RedisServer, layer: RedisChannelLayer) -> None:

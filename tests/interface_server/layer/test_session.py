@@ -47,7 +47,7 @@ def test_the_reason_that_it_meets_when_it_connects_again_is_logged_too(
         with own_redis.with_new_password():
             eventually(lambda: "NOAUTH" in caplog.text)
         eventually(lambda: BACK in caplog.text)
-    assert caplog.text.count("it closed the connection") == caplog.text.count("Give the password in `hosts`") == 1
+    assert caplog.text.count("Check that the server runs") == caplog.text.count("Give the password in `hosts`") == 1
 
 
 def test_redis_goes_and_comes_back_empty_and_no_socket_notices(
