@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from channels_classic.exceptions import ChannelsError
+from channels_classic.layers.names import DELAY_CHANNEL
 
 logger = logging.getLogger("django.channels")
 
@@ -36,7 +37,7 @@ def warn_of_unrouted_channel(channel_layer: Any, name: str) -> None:
 
 
 OTHERS = frozenset(
-    {"asgi.delay", "http.disconnect", "http.request", "websocket.connect", "websocket.disconnect", "websocket.receive"}
+    {DELAY_CHANNEL, "http.disconnect", "http.request", "websocket.connect", "websocket.disconnect", "websocket.receive"}
 )
 """Channels that a program listens on without a route of the project."""
 

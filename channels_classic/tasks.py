@@ -29,12 +29,11 @@ from channels_classic.asgi import channel_layers
 from channels_classic.channel import Channel
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import ChannelsError, InvalidChannelName
-from channels_classic.layers.names import check_channel
+from channels_classic.layers.names import DELAY_CHANNEL, check_channel
 from channels_classic.message import Message
 
 __all__ = ["ChannelTasksBackend", "run_task"]
 
-DELAY_CHANNEL = "asgi.delay"
 DELAY_APP = "channels_classic.delay"
 
 AT_MOST_ONCE = (

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
 
-from channels_classic._supervisor.signal_pipe import STOP_SIGNALS, SignalPipe, insistence
+from channels_classic._supervisor.signal_pipe import STOP_SIGNALS, SignalPipe, end_at_once
 from channels_classic._systemd import Heartbeat, Notifier
 
 logger = logging.getLogger("channels_classic.worker")
@@ -92,7 +92,7 @@ class Shutdown:
         if self._over.is_set():
             return
         if asked == signal.SIGQUIT:
-            self._quit(asked)
+            end_at_once(asked, logger)
         if asked == signal.SIGHUP:
             # A terminal that is closed sends SIGHUP too; then no new worker is wanted.
             self._worker.to_be_replaced = not self._terminal or os.isatty(0)
@@ -121,7 +121,7 @@ class Shutdown:
             if again == signal.SIGUSR1:
                 self._worker.log_statistics()
             if again == signal.SIGQUIT or (again in STOP_SIGNALS and asked in STOP_SIGNALS):
-                self._quit(again)
+                end_at_once(again, logger)
             if again in STOP_SIGNALS:
                 asked = again
                 self._worker.to_be_replaced = False
@@ -136,11 +136,6 @@ class Shutdown:
                 self._worker.log_statistics()
             elif asked is not None:
                 return asked
-
-    def _quit(self, number: int) -> NoReturn:
-        logger.error("%s: ending the process.", insistence(number))
-        logging.shutdown()
-        os._exit(128 + number)
 
     def _end(self, status: int) -> None:
         self._worker.report_end()

@@ -7,6 +7,8 @@ The interpreter's own C handler (`signal.set_wakeup_fd`) writes the number of th
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import select
 import signal
 import socket
@@ -14,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
+from typing import NoReturn
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -77,6 +80,13 @@ class SignalPipe:
 def insistence(number: int) -> str:
     """Return the name of a signal that ends a program at once: SIGQUIT, or the second one to stop."""
     return signal.Signals(number).name + (" again" if number in STOP_SIGNALS else "")
+
+
+def end_at_once(number: int, logger: logging.Logger) -> NoReturn:
+    """Log the signal and end this process without finishing anything."""
+    logger.error("%s: ending the process.", insistence(number))
+    logging.shutdown()
+    os._exit(128 + number)
 
 
 def ignore_until_caught(number: int) -> None:

@@ -15,11 +15,9 @@ from django.utils import timezone
 
 from channels_classic.delay.models import DelayedMessage
 from channels_classic.exceptions import LayerUnavailable
-from channels_classic.layers.names import check_channel
+from channels_classic.layers.names import DELAY_CHANNEL, check_channel
 
 logger = logging.getLogger("django.channels")
-
-CHANNEL = "asgi.delay"
 
 
 class Storage:
@@ -44,7 +42,7 @@ class Storage:
         if self._is_refusing:
             # By an insert, since a database that is locked or read-only still answers queries.
             with transaction.atomic(using=_alias()):
-                DelayedMessage(channel_name=CHANNEL, content="{}", delay=0).save()
+                DelayedMessage(channel_name=DELAY_CHANNEL, content="{}", delay=0).save()
                 transaction.set_rollback(True, using=_alias())
             self._is_refusing = False
 
@@ -66,7 +64,7 @@ class Storage:
     def drop(self, message: object, reason: object) -> None:
         """Log and count a message that can never be sent."""
         logger.error("Dropped a delayed message: %s Message: %.200s", reason, message)
-        self._layer.losses.count("undecodable", CHANNEL)
+        self._layer.losses.count("undecodable", DELAY_CHANNEL)
 
     def close(self) -> None:
         """Store the messages that are kept, or put them back on the channel; others are lost, logged and counted."""
@@ -86,7 +84,7 @@ class Storage:
         while self._kept and _is_certain():
             message = self._kept[0]
             try:
-                self._layer.send(CHANNEL, _as_sent(message))
+                self._layer.send(DELAY_CHANNEL, _as_sent(message))
             except LayerUnavailable as error:
                 if not error.written:
                     return

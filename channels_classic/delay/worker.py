@@ -20,10 +20,11 @@ from django.core.exceptions import ValidationError
 from django.db import Error
 
 from channels_classic._isolation import MessageContexts
-from channels_classic._supervisor.signal_pipe import insistence, is_free
+from channels_classic._supervisor.signal_pipe import end_at_once, is_free
 from channels_classic.delay.models import DelayedMessage
-from channels_classic.delay.storage import CHANNEL, Storage, delayed_message
+from channels_classic.delay.storage import Storage, delayed_message
 from channels_classic.exceptions import ChannelsError, StepRefused
+from channels_classic.layers.names import DELAY_CHANNEL
 from channels_classic.signals import check_connections
 
 __all__ = ["Worker"]
@@ -73,7 +74,7 @@ class _Failures:
                 "The database of delayed messages failed: %s. New messages stay on the channel %s until it works. "
                 "If the table is missing, run `manage.py migrate`.",
                 str(error).strip().rstrip("."),
-                CHANNEL,
+                DELAY_CHANNEL,
             )
         elif isinstance(error, ChannelsError):
             logger.error("%s The delay server retries.", error)
@@ -126,7 +127,7 @@ class Worker:
         failures = _Failures()
         contexts = MessageContexts()
         with self._signals():
-            logger.info("Listening on %s", CHANNEL)
+            logger.info("Listening on %s", DELAY_CHANNEL)
             try:
                 while not self.termed:
                     try:
@@ -170,9 +171,7 @@ class Worker:
                 signal.signal(number, handler)
 
     def _quit(self, signo: int, stack_frame: FrameType | None = None) -> NoReturn:
-        logger.error("%s: ending the process.", insistence(signo))
-        logging.shutdown()
-        os._exit(128 + signo)
+        end_at_once(signo, logger)
 
     def _hang_up(self, signo: int, stack_frame: FrameType | None) -> None:
         if not self._stop_signal:
@@ -198,7 +197,7 @@ class Worker:
 
     def _store_next(self) -> None:
         """Store the next message, if there is one; an invalid one is logged, counted and dropped."""
-        _, message = self.channel_layer.receive([CHANNEL], block=False)
+        _, message = self.channel_layer.receive([DELAY_CHANNEL], block=False)
         if message is None:
             time.sleep(_PAUSE)
             return

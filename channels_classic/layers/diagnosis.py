@@ -8,6 +8,7 @@ from typing import Any
 
 from channels_classic.layers.limits import LIMITS, WORRYING
 from channels_classic.layers.losses import KINDS
+from channels_classic.layers.names import DELAY_CHANNEL
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL
 from channels_classic.layers.status import Status, WorkerStatus
 
@@ -22,9 +23,6 @@ NORMAL = {"unknown"}
 
 MOST_ALIKE = 3
 """Most sentences about one kind of problem, and most names in a sentence or a cell."""
-
-DELAY_CHANNEL = "asgi.delay"
-"""The channel that the delay server takes from, which announces itself to nobody."""
 
 LONG_INBOX = 1000
 """Entries of an inbox that are more than a burst."""

@@ -16,6 +16,9 @@ from channels_classic.exceptions import InvalidChannelName, InvalidGroupName
 MAX_LENGTH = 100
 """Characters in a channel or group name (the ASGI draft asks for at least 100)."""
 
+DELAY_CHANNEL = "asgi.delay"
+"""The channel of delayed messages, from which the delay server takes them. It announces itself to nobody."""
+
 WIRE_VERSION = 2
 """Version of the envelopes and hints that an interface server of this release reads and a sender writes.
 

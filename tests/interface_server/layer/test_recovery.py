@@ -360,7 +360,7 @@ def _kept(n: int) -> Outgoing:
 def test_what_expired_in_the_inbox_or_was_not_written_there_does_not_wait_for_the_next_message(
     make_layer: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the interface server was suspended: entries expire, and none are written to one that counts as dead."""
+    """While an interface server is suspended its entries expire, and once it counts as dead none are written."""
 
     async def main() -> None:
         async with opened(make_layer()) as room:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -45,6 +47,18 @@ def test_the_end_of_a_response_that_is_not_read_holds_no_connection(header: byte
         client.sendall(HEAD + header + b"\r\n")
         server.consume("http.request", {"status": 200, "content": b"x" * REST})
         eventually(lambda: not server.connections)
+
+
+def test_a_connection_whose_client_leaves_in_the_middle_of_the_last_bytes_is_free_at_once() -> None:
+    with live(limits={"keep_alive": 0.1}) as server:
+        with _stuck_client(server) as client:
+            (connection,) = server.connections
+            transport = weakref.ref(connection.transport)
+            del connection
+            client.sendall(HEAD + b"Connection: close\r\n\r\n")
+            server.consume("http.request", {"status": 200, "content": b"x" * REST})
+            client.recv(1)
+        eventually(lambda: gc.collect() is not None and transport() is None)
 
 
 @pytest.mark.usefixtures("_short")
