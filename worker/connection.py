@@ -19,7 +19,7 @@ from channels_classic.layers.names import check_group
 from channels_classic.layers.planner import Delivery, Outgoing, Report
 from channels_classic.layers.pool import LOOK_AFTER, PROBE_AFTER, probes, refused_for_now
 from channels_classic.layers.results import Audience, Recorded, Taken
-from channels_classic.layers.steps import Connection, Lookup, Members, Push, Step, Take
+from channels_classic.layers.steps import Connection, Lookup, Members, Step, Take
 
 from .context import Context
 from .outage import Outage
@@ -34,6 +34,9 @@ _PAUSES = (0.02, 0.2)
 
 _BACKOFF = (0.02, 2.0)
 """Seconds between attempts to reach a layer that is down: initial, maximum."""
+
+_UNKNOWN = Recorded(Audience({}, (), ()), 0, 0)
+"""For a message of which it is unknown whether it was kept: it is not sent to anybody."""
 
 
 class WorkerConnection:
@@ -174,7 +177,7 @@ class WorkerConnection:
         sends = [send for result in results for send in result.sends]
         self._close_if_stale()
         groups = self._look_up(sends)
-        if groups is None:
+        if groups is None or not self._record(sends):
             for send in sends:
                 self._outstanding.lose(send, "broker")
             self._outstanding.release([result.delivery for result in results])
@@ -211,40 +214,75 @@ class WorkerConnection:
         """Return the audiences of all groups in `sends` once the layer is up; None if the worker stops before that."""
         plain = (send.name for send in sends if send.group and send.retention is None)
         names = list(dict.fromkeys(name for name in plain if _is_group(name)))
-        records = self._outstanding.records(sends)
         pause, longest = _PAUSES
         deadline = 0.0  # once the layer has refused a look-up
         while self._connect():
-            if not names and not records:
+            if not names:
                 return {}
             try:
-                self._live.write([*map(Lookup, names), *(step for _, step in records)])
-                self._settle()
-                found = dict(zip(names, [self._live.read() for _ in names], strict=True))
-                recorded = [self._live.read() for _ in records]
-                kept = (
-                    (send.name, result.audience)
-                    for (send, _), result in zip(records, recorded, strict=True)
-                    if isinstance(result, Recorded)
-                )
-                rosters = self._members([*found.items(), *kept])
-                self._used = self._clock()
+                found = dict(zip(names, self._ask([*map(Lookup, names)]), strict=True))
+                rosters = self._members([*found.items()])
             except LayerUnavailable as error:
                 self._lose(error)  # may be repeated: none of `sends` has been written yet
-                records = [(send, step._replace(again=True)) for send, step in records]
                 continue
-            results = [*found.values(), *recorded, *rosters.values()]
             now = self._clock()
             deadline = deadline or now + RETRY_TIME
-            if now >= deadline or not refused_for_now(results):
-                for (send, _), result in zip(records, recorded, strict=True):
-                    send.recorded = self._recorded(send.name, result, rosters)
+            if now >= deadline or not refused_for_now([*found.values(), *rosters.values()]):
                 return {name: self._audience(name, result, rosters) for name, result in found.items()}
             time.sleep(pause)
             pause = min(pause * 2, longest)
             self._close_if_misplaced()
-            records = [(send, step._replace(again=True)) for send, step in records]
         return None
+
+    def _record(self, sends: Sequence[Outgoing]) -> bool:
+        """Let groups keep what they are to keep, and note who gets it; return False if the worker stops before that.
+
+        What was cut off is lost: it may have been kept, and have left the group again, so a second attempt may deliver
+        it twice. What was refused is tried again unless the group has kept a later message of these.
+        """
+        records = self._outstanding.records(sends)
+        pause, longest = _PAUSES
+        deadline = 0.0  # once the layer has refused one
+        while records:
+            steps = [step for _, step in records]
+            if not (self._connect() and self._probe(steps)):
+                return False
+            try:
+                results = self._ask(steps)
+                found = zip(steps, results, strict=True)
+                kept = {step.group: result.audience for step, result in found if isinstance(result, Recorded)}
+                rosters = self._members([*kept.items()])
+            except LayerUnavailable as error:
+                self._lose(error)
+                for send, _ in records:
+                    send.recorded = _UNKNOWN
+                if not self._connect():
+                    return False
+                for send, _ in records:
+                    self._outstanding.lose(send, "broker")
+                return True
+            now = self._clock()
+            deadline = deadline or now + RETRY_TIME
+            again = []
+            for (send, step), result in zip(records, results, strict=True):
+                if now < deadline and send.name not in kept and refused_for_now([result]):
+                    again.append((send, step))
+                else:
+                    send.recorded = self._recorded(send.name, result, rosters)
+            records = again
+            if records:
+                time.sleep(pause)
+                pause = min(pause * 2, longest)
+                self._close_if_misplaced()
+        return True
+
+    def _ask(self, steps: Sequence[Step]) -> list[Any]:
+        """Write steps, and read their results behind those of everything that was written before."""
+        self._live.write(steps)
+        self._settle()
+        results = [self._live.read() for _ in steps]
+        self._used = self._clock()
+        return results
 
     def _recorded(self, name: str, found: Any, rosters: Mapping[Members, Any]) -> Recorded:
         if isinstance(found, StepRefused):
@@ -317,13 +355,13 @@ class WorkerConnection:
             if not self._connection.usable():
                 self.close()
 
-    def _probe(self, pushes: Sequence[Push]) -> bool:
-        """Make sure that the layer can be reached where `pushes` go; return False if the worker stops before that."""
+    def _probe(self, steps: Sequence[Step]) -> bool:
+        """Make sure that the layer can be reached where `steps` go; return False if the worker stops before that."""
         while self._clock() - self._used >= PROBE_AFTER:
-            steps = probes(pushes)
+            tests = probes(steps)
             try:
-                self._live.write(steps)
-                for _ in steps:
+                self._live.write(tests)
+                for _ in tests:
                     self._live.read()
                 self._used = self._clock()
             except LayerUnavailable:

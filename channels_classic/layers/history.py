@@ -83,16 +83,16 @@ def parse_start(after: Any, keep: int) -> Cursor:
 
 @dataclass(slots=True)
 class _Group:
-    """The kept messages of one group: position, when it expires, name, payload."""
+    """The kept messages of one group: position, when it expires, payload."""
 
     life: int
     head: int = 0
-    kept: deque[tuple[int, float, str, bytes]] = field(default_factory=deque)
+    kept: deque[tuple[int, float, bytes]] = field(default_factory=deque)
     size: int = 0
     used: float = 0.0
 
     def pop(self) -> None:
-        self.size -= len(self.kept.popleft()[3])
+        self.size -= len(self.kept.popleft()[2])
 
 
 class Histories:
@@ -106,12 +106,8 @@ class Histories:
     def record(self, step: Record) -> tuple[int, int]:
         """Keep a message; return its life and position."""
         group = self._group(step.group)
-        if step.again:
-            for position, _, name, _ in group.kept:
-                if name == step.name:
-                    return group.life, position
         group.head += 1
-        group.kept.append((group.head, self._clock() + step.seconds, step.name, step.payload))
+        group.kept.append((group.head, self._clock() + step.seconds, step.payload))
         group.size += len(step.payload)
         while len(group.kept) > step.keep or (group.size > BYTES_LIMIT and len(group.kept) > 1):
             group.pop()
@@ -152,7 +148,7 @@ def _after(step: ReadHistory, group: _Group, first: int) -> Sequence[Kept] | Non
     if step.life != ALL and not is_contiguous(step.life, step.position, group.life, group.head, first):
         return None
     after = 0 if step.life == ALL else step.position
-    return [Kept(position, payload) for position, _, _, payload in group.kept if position > after]
+    return [Kept(position, payload) for position, _, payload in group.kept if position > after]
 
 
 def is_contiguous(life: int, position: int, current_life: int, head: int, first: int) -> bool:

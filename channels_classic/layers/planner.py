@@ -32,7 +32,6 @@ from channels_classic.layers.names import (
     is_managed,
     is_owned,
     managed_prefix,
-    random_text,
     split,
 )
 from channels_classic.layers.results import Audience, Change, Identity, Item, Recorded, Roster, Start, Status, Taken
@@ -154,7 +153,7 @@ class Planner:
         if send.but:
             check_channel(send.but)
         packed = pack_message(check_group(send.name), send.message)
-        return Record(send.name, encode_kept(packed, send.but), *send.retention, random_text(12))
+        return Record(send.name, encode_kept(packed, send.but), *send.retention)
 
     @staticmethod
     def foreign(group: str, found: Audience) -> list[Members]:

@@ -159,16 +159,13 @@ class Publish(NamedTuple):
 class Record(NamedTuple):
     """Keep a message for a group, and find out where it must go → `Recorded`.
 
-    The group keeps at most `keep` messages, each for `seconds`. With `again` a message of the same `name` is not kept
-    twice.
+    The group keeps at most `keep` messages, each for `seconds`.
     """
 
     group: str
     payload: bytes
     keep: int
     seconds: float
-    name: str
-    again: bool = False
 
 
 class ReadHistory(NamedTuple):

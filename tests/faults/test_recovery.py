@@ -22,8 +22,10 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from channels_classic import Group, route
 from channels_classic.interface_server.cursors import CURSORS, PROTOCOL
 from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.redis.commands import RECORD
 from channels_classic.message import Message
 from tests.support.processes import Process
+from tests.support.redis_proxy import Fault, RedisProxy
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.waiting import eventually_async
 from tests.worker.harness import make_worker, running
@@ -147,6 +149,10 @@ def have_connected(found: list[Visitor], times: int) -> bool:
     return all(visitor.connections >= times for visitor in found)
 
 
+def has_got(visitor: Visitor, text: str) -> bool:
+    return text in visitor.got
+
+
 def everything(room: Room) -> list[str]:
     return [str(number) for number in range(room.sent)]
 
@@ -202,6 +208,37 @@ def test_a_redis_that_cuts_its_connections_costs_no_message_that_was_sent(room: 
             assert "gap" not in found[0].got
 
     run(room, scenario)
+
+
+def test_what_a_worker_sent_when_it_was_cut_off_does_not_come_twice_and_is_counted(
+    room: Room, proxy: RedisProxy
+) -> None:
+    """Its message was kept, and has left the group again before the worker is back: so nobody could tell."""
+    layer = RedisChannelLayer(hosts=[proxy.url])
+
+    def send(text: str) -> None:
+        Group("room", channel_layer=room.layer, keep=2).send({"text": text})
+
+    def consume(message: Message) -> None:
+        Group("room", channel_layer=layer, keep=2).send({"text": "from the worker"})
+
+    async def scenario() -> None:
+        async with visitors(room, 1) as (visitor,):
+            armed = proxy.arm(Fault.CUT_AFTER, RECORD.sha)
+            proxy.delay = 0.3  # so that the worker is not back at once
+            room.layer.send("work", {})
+            await eventually_async(armed.happened.is_set)
+            for number in range(1, 4):
+                await asyncio.to_thread(send, str(number))
+                await eventually_async(partial(has_got, visitor, str(number)))
+            proxy.delay = 0.0
+            await eventually_async(lambda: layer.losses.as_dict() == {"broker": 1})
+            await asyncio.to_thread(send, "4")
+            await eventually_async(lambda: visitor.got == ["from the worker", "1", "2", "3", "4"])
+
+    with running(make_worker(layer, [route("work", consume)])):
+        run(room, scenario)
+    layer.close()
 
 
 def test_a_flush_is_a_gap_and_never_a_silent_loss(room: Room) -> None:

@@ -15,7 +15,7 @@ from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.steps import Connection, Lookup, Push, PutBack, Step, Take
+from channels_classic.layers.steps import Connection, Lookup, Push, PutBack, Record, Step, Take
 from channels_classic.message import Message, pending_message_store
 from channels_classic.worker import async_runner, connection, loop, outstanding
 from tests.support.waiting import eventually, scaled
@@ -121,6 +121,49 @@ def test_a_group_that_cannot_be_looked_up_costs_its_messages_alone(layer: Faulty
     with running(make_worker(layer, {"test": consumer})):
         assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
     assert layer.losses.as_dict() == {"refused": 1}
+
+
+def to_recoverable_group(message: Message) -> None:
+    Group("room", channel_layer=message.channel_layer, keep=9).send({"n": message["n"]})
+
+
+def test_a_message_that_its_group_refuses_to_keep_is_tried_again(layer: FaultyLayer) -> None:
+    layer.group_add("room", "member")
+    layer.fail(Record, StepRefused("the test", "it was told to refuse once", again=True))
+    layer.send("test", {"n": 1})
+    with running(make_worker(layer, {"test": to_recoverable_group})):
+        assert drain(layer, "member", 1) == [{"n": 1}]
+    assert layer.receive(["member"]) == (None, None)
+    assert layer.losses.as_dict() == {}
+
+
+def test_a_message_that_its_group_refuses_is_not_tried_again_behind_a_later_one(layer: FaultyLayer) -> None:
+    def consumer(message: Message) -> None:
+        to_recoverable_group(message)
+        Group("room", channel_layer=message.channel_layer, keep=9).send({"n": "later"})
+
+    layer.group_add("room", "member")
+    layer.fail(Record, StepRefused("the test", "it was told to refuse once", again=True))
+    layer.send("test", {"n": 1})
+    with running(make_worker(layer, {"test": consumer})):
+        assert drain(layer, "member", 1) == [{"n": "later"}]
+        eventually(lambda: layer.losses.as_dict() == {"refused": 1})
+    assert layer.receive(["member"]) == (None, None)
+
+
+def test_a_message_to_keep_that_was_cut_off_is_lost_and_the_rest_goes_on(layer: FaultyLayer) -> None:
+    def consumer(message: Message) -> None:
+        to_recoverable_group(message)
+        answer(message)
+
+    inbox = Inbox(layer)
+    layer.group_add("room", "member")
+    layer.fail(Record, AWAY)
+    inbox.post("test", {"n": 1})
+    with running(make_worker(layer, {"test": consumer})):
+        assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
+    assert layer.receive(["member"]) == (None, None)
+    assert layer.losses.as_dict() == {"broker": 1}
 
 
 def test_of_what_was_cut_off_only_the_report_is_repeated(layer: FaultyLayer) -> None:

@@ -24,7 +24,7 @@ from tests.worker.programs import TIMEOUT, running_worker
 IDLE = 1.2
 """Seconds for which a connection rests, longer than the firewall remembers it."""
 
-KINDS = ["work", "work-async", "work-for-group"]
+KINDS = ["work", "work-async", "work-for-group", "work-for-recoverable-group"]
 
 
 class Firewall:

@@ -103,7 +103,7 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
     GetPresence: (26, {"group": str}),
     GetPresenceGroups: (27, {"inbox": str}),
     TakeNotices: (28, {"count": int}),
-    Record: (32, {"group": str, "payload": bytes, "keep": int, "seconds": _Number, "name": str, "again": bool}),
+    Record: (32, {"group": str, "payload": bytes, "keep": int, "seconds": _Number}),
     ReadHistory: (33, {"group": str, "life": int, "position": int, "inbox": str, "member": str}),
     SetStart: (
         34,

@@ -280,8 +280,7 @@ class CommandBuilder:
     def _record(self, step: Record) -> list[Command]:
         bounds = (self._positions, step.keep, milliseconds(step.seconds), BYTES_LIMIT)
         payload = self.cipher.encrypt(step.payload, KEPT + step.group)
-        message = (step.name, "1" if step.again else "0", payload)
-        return [RECORD(self._history_keys(step.group), *self._audience(step.group), *bounds, *message)]
+        return [RECORD(self._history_keys(step.group), *self._audience(step.group), *bounds, payload)]
 
     def _read_history(self, step: ReadHistory) -> list[Command]:
         keys = [*self._history_keys(step.group), self.keys.members(step.group, step.inbox)]

@@ -64,7 +64,7 @@ ENTRY_HEAD = struct.Struct(">IdIB")
 COUNTED = ("messages", "full", *(f"lost_{kind}" for kind in KINDS))
 """Starts of the fields of the counters."""
 
-_KEPT_HEAD = struct.Struct(">dddB")
+_KEPT_HEAD = struct.Struct(">dd")
 _ANNOUNCED = struct.Struct(">dd")
 """Before the facts of a program: when it reported them and until when they count, in milliseconds."""
 
@@ -158,8 +158,8 @@ def _history(step: ReadHistory, replies: Sequence[Any], cipher: Cipher) -> Histo
     kept: list[Kept] | None = [] if complete else None
     for entry in stored:
         try:
-            position, _, _, name = _KEPT_HEAD.unpack_from(entry)
-            one = Kept(int(position), cipher.decrypt(entry[_KEPT_HEAD.size + name :], KEPT + step.group))
+            position, _ = _KEPT_HEAD.unpack_from(entry)
+            one = Kept(int(position), cipher.decrypt(entry[_KEPT_HEAD.size :], KEPT + step.group))
         except (ValueError, OverflowError, struct.error):
             return History(int(life), head, None, bool(is_member))
         # What something else has written there moves those behind it.

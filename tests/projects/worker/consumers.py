@@ -45,6 +45,13 @@ def work_for_group(message: Message) -> None:
     Group(message["answer"]).send({"number": message["number"]})
 
 
+def work_for_recoverable_group(message: Message) -> None:
+    """The same, with an answer that the group keeps."""
+    say(f"{os.getpid()} is working")
+    time.sleep(message["seconds"])
+    Group(message["answer"], keep=9).send({"number": message["number"]})
+
+
 def query(message: Message) -> None:
     """Answer with what the database says."""
     with connection.cursor() as cursor:
@@ -135,6 +142,7 @@ channel_routing = {
     "work": work,
     "work-async": work_async,
     "work-for-group": work_for_group,
+    "work-for-recoverable-group": work_for_recoverable_group,
     "query": query,
     "crash": crash,
     "fail": fail,

@@ -4,18 +4,16 @@
 --   life   number of these positions: a version, so no two groups and no two lives of one share it
 --   since  first version of the epoch in which the life began: positions may have gone backwards in a later one
 --   head   last position   size   bytes of the kept messages
--- A kept message is: position, when it expires, size (doubles), name (length byte + text), payload. Positions in the
--- list follow one another.
+-- A kept message is: position, when it expires (doubles), payload. Positions in the list follow one another.
 local epoch, history, kept = KEYS[3], KEYS[4], KEYS[5]
-local HEAD = '>dddBc0'
-local HEAD_SIZE = 25
+local HEAD = '>dd'
+local HEAD_SIZE = 16
 
--- Position, deadline, size and name of a kept message; nothing for an entry that is too short: something else has
--- written it.
+-- Position, deadline and size of a kept message; nothing for an entry that is too short: something else has written it.
 local function parse(entry)
-    if #entry < HEAD_SIZE or #entry < HEAD_SIZE + string.byte(entry, HEAD_SIZE) then return nil end
-    local position, deadline, _, name = struct.unpack(HEAD, entry)
-    return position, deadline, #entry - HEAD_SIZE - #name, name
+    if #entry < HEAD_SIZE then return nil end
+    local position, deadline = struct.unpack(HEAD, entry)
+    return position, deadline, #entry - HEAD_SIZE
 end
 
 local function milliseconds()
