@@ -13,7 +13,7 @@ from channels_classic.channel import Channel
 from channels_classic.exceptions import RequestAborted, RequestTimeout, StepRefused
 from channels_classic.layers.names import inbox_of, is_managed, random_text
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.results import Status
+from channels_classic.layers.results import PushStatus
 
 WINDOW = 2 * 1024 * 1024
 """Bytes of a response that are sent before the interface server is asked whether it took them.
@@ -59,7 +59,7 @@ class RemoteClient:
         layer = self._reply_channel.channel_layer
         (push,) = layer.planner.pushes([Outgoing(self._reply_channel.name, question)], {})
         (result,) = layer.run([push._replace(alive=True)])
-        return not isinstance(result, StepRefused) and Status.DEAD in result
+        return not isinstance(result, StepRefused) and PushStatus.DEAD in result
 
     def is_gone(self) -> bool:
         """Return True if nothing that is sent reaches the client any more; one round trip."""

@@ -57,7 +57,7 @@ class Notifier:
             channel.send(state.encode())
 
 
-class Heartbeat:
+class WatchdogTimer:
     """Calls `beat` when it is due: `tick` returns the seconds until then, or None for a service without a watchdog."""
 
     def __init__(self, notifier: Notifier, clock: Callable[[], float] = time.monotonic) -> None:

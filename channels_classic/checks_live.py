@@ -16,7 +16,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.local import LocalChannelLayer
 from channels_classic.layers.local.client import NO_HOST
 from channels_classic.layers.redis import RedisChannelLayer, RedisLocalChannelLayer
-from channels_classic.layers.redis.inspection import Finding, Problem, inspect_servers
+from channels_classic.layers.redis.inspection import Problem, ServerFinding, inspect_servers
 from channels_classic.utils import name_that_thing
 
 _MESSAGES: dict[Problem, tuple[type[CheckMessage], str]] = {
@@ -32,7 +32,7 @@ _MESSAGES: dict[Problem, tuple[type[CheckMessage], str]] = {
 
 
 @dataclass
-class Report:
+class LayerReport:
     """The result for one server or host: its address, facts, and messages."""
 
     where: str
@@ -40,32 +40,32 @@ class Report:
     messages: list[CheckMessage] = field(default_factory=list)
 
 
-def inspect_layer(layer: Any) -> Iterator[Report]:
+def inspect_layer(layer: Any) -> Iterator[LayerReport]:
     """Connect to everything that `layer` uses, and yield what was found."""
     for kind, inspect in _INSPECTIONS:
         if isinstance(layer, kind):
             yield from inspect(layer)
             return
-    yield Report(name_that_thing(layer), ["not a layer of channels_classic, so only its settings are checked"])
+    yield LayerReport(name_that_thing(layer), ["not a layer of channels_classic, so only its settings are checked"])
 
 
-def _redis(layer: RedisChannelLayer) -> Iterator[Report]:
+def _redis(layer: RedisChannelLayer) -> Iterator[LayerReport]:
     for found in inspect_servers(layer):
-        yield Report(found.where, found.facts, [_message(finding) for finding in found.findings])
+        yield LayerReport(found.where, found.facts, [_message(finding) for finding in found.findings])
 
 
-def _message(finding: Finding) -> CheckMessage:
+def _message(finding: ServerFinding) -> CheckMessage:
     kind, id = _MESSAGES[finding.problem]
     return kind(finding.sentence, hint=finding.hint, id=id)  # type: ignore[call-arg,arg-type]  # they set the level
 
 
-def _redis_and_local(layer: RedisLocalChannelLayer) -> Iterator[Report]:
+def _redis_and_local(layer: RedisLocalChannelLayer) -> Iterator[LayerReport]:
     yield from _redis(layer)
     yield from _local(layer.local_layer)
 
 
-def _local(layer: LocalChannelLayer) -> Iterator[Report]:
-    report = Report(f"The local layer at {layer.path}")
+def _local(layer: LocalChannelLayer) -> Iterator[LayerReport]:
+    report = LayerReport(f"The local layer at {layer.path}")
     try:
         layer.open_socket().close()
         report.facts.append("an interface server hosts it")
@@ -80,11 +80,11 @@ def _local(layer: LocalChannelLayer) -> Iterator[Report]:
     yield report
 
 
-def _memory(layer: ChannelLayer) -> Iterator[Report]:
-    yield Report("The memory layer", ["it lives in each process by itself"])
+def _memory(layer: ChannelLayer) -> Iterator[LayerReport]:
+    yield LayerReport("The memory layer", ["it lives in each process by itself"])
 
 
-_INSPECTIONS: tuple[tuple[type[Any], Callable[[Any], Iterator[Report]]], ...] = (
+_INSPECTIONS: tuple[tuple[type[Any], Callable[[Any], Iterator[LayerReport]]], ...] = (
     (RedisLocalChannelLayer, _redis_and_local),
     (RedisChannelLayer, _redis),
     (LocalChannelLayer, _local),

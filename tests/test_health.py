@@ -16,7 +16,7 @@ import pytest
 
 from channels_classic._health import Health, answer
 from channels_classic._options import parse_address
-from channels_classic._systemd import Heartbeat, Notifier
+from channels_classic._systemd import Notifier, WatchdogTimer
 from channels_classic.interface_server.server import uvicorn_server
 from tests.interface_server.live import live
 from tests.support.commands import run_command
@@ -293,7 +293,7 @@ def test_a_watchdog_is_fed_twice_in_its_time_and_only_by_the_process_it_watches(
     with systemd(tmp_path) as channel:
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "10000000"}
         now = 100.0
-        heartbeat = Heartbeat(Notifier.of_this_process(environment), lambda: now)
+        heartbeat = WatchdogTimer(Notifier.of_this_process(environment), lambda: now)
         assert heartbeat.tick() == 5.0
         assert channel.recv(100) == b"WATCHDOG=1"
         now = 103.0
@@ -317,4 +317,4 @@ def test_without_systemd_nothing_is_sent() -> None:
     notifier = Notifier.of_this_process({})
     notifier.ready()
     notifier.stopping()
-    assert Heartbeat(notifier).tick() is None
+    assert WatchdogTimer(notifier).tick() is None

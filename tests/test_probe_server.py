@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from channels_classic._health import Health, HealthServer
-from channels_classic._metrics.endpoint import Endpoint
+from channels_classic._metrics.endpoint import MetricsEndpoint
 from channels_classic._metrics.samples import Samples
 from channels_classic._probe_server import MAX_CONNECTIONS, RETRY_INTERVAL, ProbeServer
 from tests.support.descriptors import without_descriptors
@@ -29,7 +29,7 @@ def ask(request: pytest.FixtureRequest) -> Iterator[Callable[..., int]]:
         server = HealthServer("127.0.0.1:0", lambda: Health.READY)
         port, path = server.port, "/ready"
     else:
-        endpoint = Endpoint("127.0.0.1:0", Samples)
+        endpoint = MetricsEndpoint("127.0.0.1:0", Samples)
         port, path = endpoint._server.server_address[1], "/metrics"
 
     def get(**headers: str) -> int:

@@ -38,7 +38,7 @@ _PAUSE = 0.1
 """Seconds between attempts to send to a full channel."""
 
 
-class Announcer:
+class PresenceAnnouncer:
     """A thread that announces until it is stopped, if the worker listens on one of `CHANNELS`."""
 
     def __init__(self, context: Context, channels: Collection[str]) -> None:

@@ -13,7 +13,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.message import Message
 
 from .failure_log import FailureLog
-from .inflight import Record
+from .inflight import InFlightRecord
 
 Callback = Callable[[str, Message], object]
 
@@ -46,7 +46,7 @@ class Context:
     sender: type
     """The class of the worker: the sender of signals around consumers."""
 
-    record: Record
+    record: InFlightRecord
     """Records the messages that the process holds."""
 
     failures: FailureLog

@@ -33,7 +33,7 @@ class Held:
     token: str
 
 
-class Record(Protocol):
+class InFlightRecord(Protocol):
     """A record of the messages that a worker holds."""
 
     def hold(self, deliveries: Iterable[Delivery]) -> None:

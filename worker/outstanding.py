@@ -20,7 +20,7 @@ from channels_classic.exceptions import InvalidMessage, MessageTooLarge, StepRef
 from channels_classic.layers.codec import Outcome, pack_message
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report
-from channels_classic.layers.results import Audience, Status
+from channels_classic.layers.results import Audience, PushStatus
 from channels_classic.layers.steps import Entry, Push, Record
 
 from . import inflight
@@ -54,7 +54,9 @@ class _KeptReport(Entry):
 class Outstanding:
     """The state of one connection between what consumers sent and what the layer has answered."""
 
-    def __init__(self, planner: Planner, losses: Losses, record: inflight.Record, refusals: ThrottledLog) -> None:
+    def __init__(
+        self, planner: Planner, losses: Losses, record: inflight.InFlightRecord, refusals: ThrottledLog
+    ) -> None:
         self._planner = planner
         self._losses = losses
         self._record = record
@@ -155,12 +157,12 @@ class Outstanding:
         if not results:
             return
         self._planner.refusals(written.pushes, results)  # counts dead inboxes
-        if any(isinstance(result, StepRefused) or Status.FULL in result for result in results):
+        if any(isinstance(result, StepRefused) or PushStatus.FULL in result for result in results):
             deadlines = written.deadlines or [now + RETRY_TIME] * len(results)
             for push, result, deadline in zip(written.pushes, results, deadlines, strict=True):
                 self._judge(push, result, now, deadline)
 
-    def _judge(self, push: Push, result: StepRefused | Sequence[Status], now: float, deadline: float) -> None:
+    def _judge(self, push: Push, result: StepRefused | Sequence[PushStatus], now: float, deadline: float) -> None:
         if isinstance(result, StepRefused):
             if all(isinstance(entry, _KeptReport) for entry in push.entries):
                 self._keep(push.queue, push.entries, now)
@@ -169,7 +171,7 @@ class Outstanding:
                 self._refusals.error(logger, "Messages for %s were not accepted: %s", push.queue, result)
             self._refused.append((push, "refused", deadline))
             return
-        refused = [entry for entry, status in zip(push.entries, result, strict=True) if status == Status.FULL]
+        refused = [entry for entry, status in zip(push.entries, result, strict=True) if status == PushStatus.FULL]
         self._keep(push.queue, refused, now)
         full = [entry for entry in refused if entry.origin]
         # As in Channels 1.1.8 a group send is not repeated: members that are full miss it.

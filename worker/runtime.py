@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from .announcer import Announcer
+from .announcer import PresenceAnnouncer
 from .async_runner import AsyncConsumerRunner
 from .channel_limits import ChannelLimits
 from .context import Context
@@ -37,7 +37,7 @@ class Runtime:
         self.recycling = recycling
         self.limits = ChannelLimits(limits, channels)
         self.async_runner = AsyncConsumerRunner(context, self.outage, self.limits, self.new_statistics())
-        self.announcer = Announcer(context, channels)
+        self.announcer = PresenceAnnouncer(context, channels)
         self.watchdog = Watchdog(context, self.outage, self.async_runner, ask_for_replacement)
 
     def new_statistics(self) -> Stats:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
 
 from channels_classic._supervisor.signal_pipe import STOP_SIGNALS, SignalPipe, end_at_once
-from channels_classic._systemd import Heartbeat, Notifier
+from channels_classic._systemd import Notifier, WatchdogTimer
 
 logger = logging.getLogger("channels_classic.worker")
 
@@ -101,7 +101,7 @@ class Shutdown:
             self._worker.notifier.reloading()
         else:
             self._worker.notifier.stopping()
-        heartbeat = Heartbeat(self._worker.notifier)
+        heartbeat = WatchdogTimer(self._worker.notifier)
         deadline = time.monotonic() + self._worker.grace
         self._worker.stop()
         while not self._over.is_set():
@@ -128,7 +128,7 @@ class Shutdown:
 
     def _wait_for_request(self, signal_pipe: SignalPipe) -> int:
         """Wait until the worker is to stop; return the signal, or 0. Meanwhile send heartbeats."""
-        heartbeat = Heartbeat(self._worker.notifier)
+        heartbeat = WatchdogTimer(self._worker.notifier)
         while True:
             times = [heartbeat.tick(), self._worker.beat()]
             asked = signal_pipe.wait(min((seconds for seconds in times if seconds is not None), default=None))

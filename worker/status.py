@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 
 from channels_classic.exceptions import ChannelsError
-from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, WorkerFacts
+from channels_classic.layers.programs import ANNOUNCE_INTERVAL, ProgramAnnouncer, WorkerFacts
 from channels_classic.layers.steps import Announce
 
 from .runtime import Runtime
@@ -26,7 +26,7 @@ class StatusReporter:
         self._runtime = runtime
         self._worker_threads = threads
         self._parent = os.getppid() if has_supervisor else os.getpid()
-        self._announcer = Announcer()
+        self._announcer = ProgramAnnouncer()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker-status", daemon=True)
 

@@ -35,7 +35,7 @@ from .channel_limits import parse_limits
 from .config import WorkerConfig
 from .context import Callback, Context
 from .failure_log import FailureLog
-from .inflight import NoRecord, Record
+from .inflight import InFlightRecord, NoRecord
 from .loop import Loop
 from .metrics import samples
 from .recycling import Recycling
@@ -72,7 +72,7 @@ class Worker:
     # Set by `runworker`: where the process records what it holds; callbacks for when it takes its first message, when
     # it should be replaced, when the layer goes down or comes up, and for a heartbeat, which returns the seconds until
     # the next; what notifies systemd; whether SIGHUP replaces it; whether its supervisor has logged the channels.
-    record: Record = NoRecord()
+    record: InFlightRecord = NoRecord()
     on_listening: Callable[[], object] | None = None
     on_replacement_needed: Callable[[], object] | None = None
     on_outage: Callable[[bool], object] = staticmethod(lambda is_down: None)

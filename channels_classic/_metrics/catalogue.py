@@ -9,7 +9,7 @@ from enum import Enum
 PREFIX = "channels_classic_"
 
 
-class Kind(Enum):
+class MetricKind(Enum):
     """The type of a metric, as Prometheus names it."""
 
     COUNTER = "counter"
@@ -22,7 +22,7 @@ class Metric:
     """A metric. Its full name begins with `PREFIX`; that of a counter ends in `_total`."""
 
     name: str
-    kind: Kind
+    kind: MetricKind
     help: str
     labels: tuple[str, ...] = ()
 
@@ -33,15 +33,15 @@ class Metric:
 
 
 def _counter(name: str, text: str, *labels: str) -> Metric:
-    return Metric(name, Kind.COUNTER, text, labels)
+    return Metric(name, MetricKind.COUNTER, text, labels)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Metric:
-    return Metric(name, Kind.GAUGE, text, labels)
+    return Metric(name, MetricKind.GAUGE, text, labels)
 
 
 def _histogram(name: str, text: str, *labels: str) -> Metric:
-    return Metric(name, Kind.HISTOGRAM, text, labels)
+    return Metric(name, MetricKind.HISTOGRAM, text, labels)
 
 
 INTERFACE = (

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from channels_classic._durations import LIMITS
-from channels_classic._metrics.catalogue import METRICS, Kind, Metric
+from channels_classic._metrics.catalogue import METRICS, Metric, MetricKind
 from channels_classic._metrics.exchange import Collect
 from channels_classic._metrics.samples import Labels, Value
 from channels_classic._probe_server import ProbeServer
@@ -27,7 +27,7 @@ logger = logging.getLogger("channels_classic.metrics")
 PATH = "/metrics"
 
 
-class Endpoint:
+class MetricsEndpoint:
     """Listens on `HOST:PORT`, and from `start` to `stop` serves what `collect` returns, in a thread.
 
     Raises `CannotListen` and `ValueError`.
@@ -118,7 +118,7 @@ def _family(metric: Metric, values: dict[Labels, Value]) -> Family:
     from prometheus_client import core
 
     name, labels = metric.full_name, metric.labels
-    if metric.kind is Kind.HISTOGRAM:
+    if metric.kind is MetricKind.HISTOGRAM:
         histogram = core.HistogramMetricFamily(name, metric.help, labels=labels)
         for found, value in values.items():
             assert isinstance(value, tuple)
@@ -126,7 +126,7 @@ def _family(metric: Metric, values: dict[Labels, Value]) -> Family:
             limits = [*map(str, LIMITS), "+Inf"]
             histogram.add_metric(list(found), list(zip(limits, counts, strict=True)), total)
         return histogram
-    kind = core.CounterMetricFamily if metric.kind is Kind.COUNTER else core.GaugeMetricFamily
+    kind = core.CounterMetricFamily if metric.kind is MetricKind.COUNTER else core.GaugeMetricFamily
     family = kind(name.removesuffix("_total"), metric.help, labels=labels)
     for found, value in values.items():
         assert not isinstance(value, tuple)

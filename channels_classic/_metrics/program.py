@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from channels_classic._metrics.endpoint import Endpoint
+from channels_classic._metrics.endpoint import MetricsEndpoint
 from channels_classic._metrics.exchange import Collect, Exchange
 from channels_classic._metrics.samples import Samples
 from channels_classic._metrics.site import layer_samples
@@ -29,7 +29,7 @@ class ProgramMetrics:
         self._collect = collect
         self._is_supervisor = is_supervisor
         self._exchange: Exchange | None = None
-        self._endpoint = Endpoint(address, self._samples)
+        self._endpoint = MetricsEndpoint(address, self._samples)
 
     def __enter__(self) -> None:
         if self._is_supervisor:

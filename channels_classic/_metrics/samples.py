@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgpack
 
 from channels_classic._durations import Durations
-from channels_classic._metrics.catalogue import METRICS, Kind
+from channels_classic._metrics.catalogue import METRICS, MetricKind
 
 MOST_LABELS = 100
 """Most combinations of labels of one metric."""
@@ -48,7 +48,9 @@ class Samples:
 
     def lasting(self) -> Samples:
         """Return what stays of these values when their process has ended: all but gauges."""
-        return Samples({name: found for name, found in self.values.items() if METRICS[name].kind is not Kind.GAUGE})
+        return Samples(
+            {name: found for name, found in self.values.items() if METRICS[name].kind is not MetricKind.GAUGE}
+        )
 
     def __iter__(self) -> Iterator[tuple[str, Labels, Value]]:
         for name, found in self.values.items():

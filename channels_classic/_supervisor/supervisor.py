@@ -22,7 +22,7 @@ from typing import ClassVar, Generic
 
 from channels_classic._health import STUCK_AFTER, Health
 from channels_classic._metrics.samples import Samples
-from channels_classic._systemd import Heartbeat, Notifier
+from channels_classic._systemd import Notifier, WatchdogTimer
 
 from .link import BEAT_INTERVAL
 from .process import P, Reason, Slot
@@ -66,7 +66,7 @@ class Supervisor(Generic[P]):
         self._stopping = False
         self._killed = False
         self._notifier = Notifier.of_this_process()
-        self._heartbeat = Heartbeat(self._notifier, clock)
+        self._heartbeat = WatchdogTimer(self._notifier, clock)
         self._notified: object = None
         self._looked_at = clock()
         self._stuck: set[int] = set()

@@ -69,7 +69,7 @@ def to_pk(model: Any, value: Any) -> Any:
     raise ValidationError({"pk": f"Expected a list of {len(field)} values."})
 
 
-class Change:
+class InboundChange:
     """The values of an inbound change, for fields whose name `is_allowed` accepts.
 
     Other fields are ignored, so that clients may send back what they received. Unknown names are refused.

@@ -14,7 +14,7 @@ from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models, router, transaction
 
-from channels_classic.binding._inbound import Change, canonical_pk, decode, pk_to_json, to_pk
+from channels_classic.binding._inbound import InboundChange, canonical_pk, decode, pk_to_json, to_pk
 from channels_classic.binding.base import (
     CREATE,
     DELETE,
@@ -118,7 +118,7 @@ class WebsocketBinding(Binding):
 
     def _write(self, data: Any, find: Callable[[str], models.Model], **options: Any) -> None:
         """Change and save an instance as a whole or not at all, and send messages about it afterwards."""
-        change = Change(self.model, data, self._is_allowed)
+        change = InboundChange(self.model, data, self._is_allowed)
         database = router.db_for_write(self.model)
         with transaction.atomic(using=database):
             instance = find(database)

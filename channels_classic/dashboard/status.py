@@ -11,7 +11,7 @@ from channels_classic.asgi import channel_layers
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import ChannelsError
 from channels_classic.layers.diagnosis import SILENT_AFTER, as_dict, problems
-from channels_classic.layers.status import Status, read
+from channels_classic.layers.status import LayerStatus, read
 
 MOST_ROWS = 100
 """Most rows of a table. A status goes to each page through the layer, where a message has a largest size."""
@@ -27,7 +27,7 @@ def current() -> dict[str, Any]:
         return {**found, "error": str(error)}
 
 
-def bounded(status: Status) -> dict[str, Any]:
+def bounded(status: LayerStatus) -> dict[str, Any]:
     """Return a status with the most urgent rows of each table, the sums of all rows, and how many rows there are."""
     plain = status.plain_channels
     shown = replace(

@@ -23,7 +23,7 @@ SIZE_LIMIT = 8 * 1024 * 1024
 RESERVED = "__asgi_channel__"
 
 
-class Kind(IntEnum):
+class EntryKind(IntEnum):
     """The kind of an entry, the first element of its payload; each line names the other elements."""
 
     MESSAGE = 0
@@ -81,12 +81,12 @@ RUNNING_INTERVAL = 3.0
 """Most seconds between two reports of a worker that a consumer still runs."""
 
 
-def encode(kind: Kind, *fields: Any) -> bytes:
+def encode(kind: EntryKind, *fields: Any) -> bytes:
     """Return one payload."""
     return msgpack.packb((int(kind), *fields))
 
 
-def encode_message(channel: str, kind: Kind, message: Mapping[str, Any], *fields: Any) -> bytes:
+def encode_message(channel: str, kind: EntryKind, message: Mapping[str, Any], *fields: Any) -> bytes:
     """Return a payload that carries `message`, then `fields`.
 
     Raises `InvalidMessage` or `MessageTooLarge`, naming `channel`.
@@ -124,7 +124,7 @@ def seal(envelope: Envelope, version: int) -> bytes:
     return envelope.before + packed + envelope.after
 
 
-_GROUP_HEADS = [bytes([0x94 + fields, Kind.GROUP]) for fields in range(4)]
+_GROUP_HEADS = [bytes([0x94 + fields, EntryKind.GROUP]) for fields in range(4)]
 """An array of four elements or more, and the first of them."""
 
 
@@ -181,13 +181,13 @@ def _leads_on(previous: object, version: object) -> bool:
 
 
 _IS_VALID: dict[int, Callable[[list[Any]], bool]] = {
-    int(Kind.MESSAGE): _is_message,
-    int(Kind.GROUP): _is_group,
-    int(Kind.REPORT): _is_report,
-    int(Kind.JOINED): _is_hint,
-    int(Kind.LEFT): _is_hint,
-    int(Kind.POST): _is_post,
-    int(Kind.POSTED): _is_posted,
+    int(EntryKind.MESSAGE): _is_message,
+    int(EntryKind.GROUP): _is_group,
+    int(EntryKind.REPORT): _is_report,
+    int(EntryKind.JOINED): _is_hint,
+    int(EntryKind.LEFT): _is_hint,
+    int(EntryKind.POST): _is_post,
+    int(EntryKind.POSTED): _is_posted,
 }
 """Checks of the fields that every release writes for a kind; later releases may append fields."""
 

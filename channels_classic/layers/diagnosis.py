@@ -10,7 +10,7 @@ from channels_classic.layers.limits import LIMITS, WORRYING
 from channels_classic.layers.losses import KINDS
 from channels_classic.layers.names import DELAY_CHANNEL
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL
-from channels_classic.layers.status import Status, WorkerStatus
+from channels_classic.layers.status import LayerStatus, WorkerStatus
 
 SILENT_AFTER = 2.5 * ANNOUNCE_INTERVAL
 """Seconds since its last announcement after which a program counts as silent."""
@@ -28,7 +28,7 @@ LONG_INBOX = 1000
 """Entries of an inbox that are more than a burst."""
 
 
-def problems(status: Status) -> list[str]:
+def problems(status: LayerStatus) -> list[str]:
     """Return a sentence for each thing that an operator should look at."""
     found: list[str] = []
     for look in _LOOKS:
@@ -39,7 +39,7 @@ def problems(status: Status) -> list[str]:
     return found
 
 
-def as_dict(status: Status) -> dict[str, Any]:
+def as_dict(status: LayerStatus) -> dict[str, Any]:
     """Return a status as JSON has it, with the problems that were found."""
     found = asdict(status)
     del found["read_at"]
@@ -49,14 +49,14 @@ def as_dict(status: Status) -> dict[str, Any]:
     return {**found, "problems": problems(status)}
 
 
-def _missing(status: Status) -> Iterator[str]:
+def _missing(status: LayerStatus) -> Iterator[str]:
     if not status.interface_servers:
         yield "No interface server runs on this layer: start `runinterface`."
     if not status.workers:
         yield "No worker runs on this layer: start `runworker`."
 
 
-def _silent(status: Status) -> Iterator[str]:
+def _silent(status: LayerStatus) -> Iterator[str]:
     programs = [(f"interface server {one.facts.host}:{one.facts.pid}", one.heard) for one in status.interface_servers]
     programs += [(f"worker {one.host}:{one.pid}", one.heard) for one in status.workers]
     for name, heard in programs:
@@ -66,7 +66,7 @@ def _silent(status: Status) -> Iterator[str]:
             )
 
 
-def _ended_silently(status: Status) -> Iterator[str]:
+def _ended_silently(status: LayerStatus) -> Iterator[str]:
     for one in sorted(status.missing, key=lambda one: one.heard):
         yield (
             f"A process of {_PROGRAMS.get(one.kind, one.kind)}, {one.host}:{one.pid}, was last heard of "
@@ -74,7 +74,7 @@ def _ended_silently(status: Status) -> Iterator[str]:
         )
 
 
-def _mixed(status: Status) -> Iterator[str]:
+def _mixed(status: LayerStatus) -> Iterator[str]:
     """Find workers with another routing than the first one that listens on the same channel."""
     first: dict[str, WorkerStatus] = {}
     found: dict[str, tuple[WorkerStatus, WorkerStatus, str]] = {}
@@ -91,7 +91,7 @@ def _mixed(status: Status) -> Iterator[str]:
         )
 
 
-def _unserved(status: Status) -> Iterator[str]:
+def _unserved(status: LayerStatus) -> Iterator[str]:
     if not status.workers:
         return
     for channel in sorted(status.plain_channels, key=lambda channel: -channel.oldest):
@@ -103,7 +103,7 @@ def _unserved(status: Status) -> Iterator[str]:
             )
 
 
-def _slow(status: Status) -> Iterator[str]:
+def _slow(status: LayerStatus) -> Iterator[str]:
     waiting = {channel.name: channel for channel in status.plain_channels if channel.oldest > SLOW_AFTER}
     for worker in status.workers:
         late = [waiting[name] for name in worker.channels if name in waiting]
@@ -131,7 +131,7 @@ def running(worker: WorkerStatus) -> str:
     return listed([f"{name} × {number}" for name, number in worker.running.items()])
 
 
-def _full_inboxes(status: Status) -> Iterator[str]:
+def _full_inboxes(status: LayerStatus) -> Iterator[str]:
     for channel in status.channels:
         if channel.owner and (channel.waiting >= LONG_INBOX or channel.oldest > SLOW_AFTER):
             yield (
@@ -140,14 +140,14 @@ def _full_inboxes(status: Status) -> Iterator[str]:
             )
 
 
-def _losses(status: Status) -> Iterator[str]:
+def _losses(status: LayerStatus) -> Iterator[str]:
     for kind, number in status.new_losses.items():
         if kind in NORMAL:
             continue
         yield f"{number} message(s) were lost a moment ago ({kind}): {KINDS.get(kind, 'see docs/delivery.md')}."
 
 
-def _reached_limits(status: Status) -> Iterator[str]:
+def _reached_limits(status: LayerStatus) -> Iterator[str]:
     for limit, number in status.new_limits.items():
         if limit in WORRYING:
             yield f"{number} client(s) reached a limit a moment ago ({limit}): {LIMITS[limit]}."

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, LayerUnavailable, StepRefused
 from channels_classic.layers import names, rng
-from channels_classic.layers.codec import Kind, Outcome, decode_kept, encode
+from channels_classic.layers.codec import EntryKind, Outcome, decode_kept, encode
 from channels_classic.layers.history import ALL, SECONDS, make_retention, parse_start
 from channels_classic.layers.planner import Outgoing, Planner, Report, member_of
 from channels_classic.layers.presence import by_who, make_identity
@@ -119,7 +119,7 @@ class Flows:
             step = JoinAs(group, inbox, {member: identity})
         if retention is None:
             (change,) = yield from self._all([step])
-            yield from self._all(self._planner.hint(Kind.JOINED, group, channel, change, identity))
+            yield from self._all(self._planner.hint(EntryKind.JOINED, group, channel, change, identity))
             return
         cursor = parse_start(after, retention.keep)
         if not names.is_managed(inbox):
@@ -130,7 +130,7 @@ class Flows:
             return
         # In this order: whoever reads that it is a member reads also from where it is served.
         start, change = yield from self._all([SetStart(group, inbox, member, *cursor, keep == 1), step])
-        yield from self._all(self._planner.hint(Kind.JOINED, group, channel, change, identity, start))
+        yield from self._all(self._planner.hint(EntryKind.JOINED, group, channel, change, identity, start))
 
     def _replay(self, group: str, channel: str, histories: Sequence[History], keep: int) -> Flow[None]:
         """Send what a channel that no interface server of this release owns has missed; it may miss what comes now."""
@@ -142,7 +142,7 @@ class Flows:
     def group_discard(self, group: str, channel: str) -> Flow[None]:
         inbox, member = member_of(channel)
         (change,) = yield from self._all([Leave(names.check_group(group), inbox, [member])])
-        yield from self._all(self._planner.hint(Kind.LEFT, group, channel, change))
+        yield from self._all(self._planner.hint(EntryKind.LEFT, group, channel, change))
 
     def group_channels(self, group: str) -> Flow[list[str]]:
         (audience,) = yield from self._all([Lookup(names.check_group(group))])
@@ -220,7 +220,10 @@ class Flows:
     def flush(self) -> Flow[None]:
         (inboxes,) = yield from self._all([Flush()])
         yield from self._all(
-            [Push(inbox, [Entry(encode(Kind.FORGET), owned_expiry(self._planner.group_expiry))]) for inbox in inboxes]
+            [
+                Push(inbox, [Entry(encode(EntryKind.FORGET), owned_expiry(self._planner.group_expiry))])
+                for inbox in inboxes
+            ]
         )
 
     def statistics(self, queue: str | None) -> Flow[dict[str, int]]:

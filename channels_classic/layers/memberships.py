@@ -18,9 +18,9 @@ from channels_classic.layers.presence import Presence
 from channels_classic.layers.results import (
     Audience,
     Audited,
-    Change,
     History,
     Identity,
+    MembershipChange,
     Notice,
     Recorded,
     Roster,
@@ -110,14 +110,14 @@ class Memberships:
         owner = self.owners.get(inbox)
         return owner is not None and owner.restored
 
-    def join(self, step: Join) -> Change:
+    def join(self, step: Join) -> MembershipChange:
         group = self.groups.setdefault(step.group, _Group())
         now = self.clock()
         if not step.inbox:
             oldest = now - self.group_expiry
             joined = [channel for channel in {*step.members} if group.channels.get(channel, -math.inf) <= oldest]
             group.channels.update(dict.fromkeys(step.members, now))
-            return Change(0, len(joined))
+            return MembershipChange(0, len(joined))
         owned = group.owned.setdefault(step.inbox, _Owned())
         previous = owned.known_version
         owned.deadline = now + self._owned_expiry
@@ -125,9 +125,9 @@ class Memberships:
         if not owned.members.issuperset(step.members):
             owned.members.update(step.members)
             self._change(owned)
-        return Change(previous, owned.version)
+        return MembershipChange(previous, owned.version)
 
-    def join_as(self, step: JoinAs) -> Change:
+    def join_as(self, step: JoinAs) -> MembershipChange:
         change = self.join(Join(step.group, step.inbox, list(step.members)))
         appeared = [
             self._presence.appear(step.group, step.inbox, member, Identity(*identity))
@@ -136,7 +136,7 @@ class Memberships:
         if step.inbox and any(appeared) and change.previous == change.version:
             owned = self.groups[step.group].owned[step.inbox]
             self._change(owned)  # so that its owner learns of it
-            change = Change(change.previous, owned.version)
+            change = MembershipChange(change.previous, owned.version)
         return change
 
     def restore_identities(self, step: RestoreIdentities) -> None:
@@ -161,14 +161,14 @@ class Memberships:
         owned.version = next(self._versions)
         owned.found_dead = False
 
-    def leave(self, step: Leave) -> Change:
+    def leave(self, step: Leave) -> MembershipChange:
         group = self.groups.get(step.group, _Group())
         self._presence.disappear(step.group, step.inbox, step.members)
         if not step.inbox:
             for channel in step.members:
                 group.channels.pop(channel, None)
             self._forget_if_empty(step.group)
-            return Change(0, 0)
+            return MembershipChange(0, 0)
         owned = group.owned.get(step.inbox, _Owned())
         previous = owned.version = owned.known_version
         for member in step.members:
@@ -183,7 +183,7 @@ class Memberships:
             owned.deadline = self.clock() + self._owned_expiry
             owned.left.update(step.members)
         self._forget_if_empty(step.group, step.inbox)
-        return Change(previous, owned.version)
+        return MembershipChange(previous, owned.version)
 
     def lookup(self, step: Lookup) -> Audience:
         self._drop_lapsed(step.group)

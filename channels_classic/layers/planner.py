@@ -13,7 +13,7 @@ from typing import Any
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import (
-    Kind,
+    EntryKind,
     Outcome,
     decode,
     encode,
@@ -34,7 +34,17 @@ from channels_classic.layers.names import (
     managed_prefix,
     split,
 )
-from channels_classic.layers.results import Audience, Change, Identity, Item, Recorded, Roster, Start, Status, Taken
+from channels_classic.layers.results import (
+    Audience,
+    Identity,
+    Item,
+    MembershipChange,
+    PushStatus,
+    Recorded,
+    Roster,
+    Start,
+    Taken,
+)
 from channels_classic.layers.steps import (
     Entry,
     Envelope,
@@ -204,13 +214,13 @@ class Planner:
                 yield self._entry(send, send.name)
         for report in reports:
             inbox, local = split(report.reply_channel)
-            yield inbox, False, Entry(encode(Kind.REPORT, local, report.token, int(report.outcome)), self.expiry)
+            yield inbox, False, Entry(encode(EntryKind.REPORT, local, report.token, int(report.outcome)), self.expiry)
 
     def _entry(self, send: Outgoing, channel: str) -> tuple[str, bool, Entry]:
         queue, local = split(check_channel(channel))
         report = send.report
         fields = () if report is None else (report.token, int(report.outcome))
-        payload = encode_message(channel, Kind.MESSAGE, send.message, send.token, local, *fields)
+        payload = encode_message(channel, EntryKind.MESSAGE, send.message, send.token, local, *fields)
         return queue, False, Entry(payload, self.expiry, local, self.capacities.of(queue), send)
 
     def _group_entries(self, send: Outgoing, audience: Audience) -> Iterator[tuple[str, bool, Entry]]:
@@ -231,18 +241,18 @@ class Planner:
                 found.refused += [(entry.origin, result) for entry in push.entries if entry.origin]
                 continue
             for entry, status in zip(push.entries, result, strict=True):
-                if status == Status.FULL and entry.origin:
+                if status == PushStatus.FULL and entry.origin:
                     found.full.append(entry.origin)
-                elif status == Status.DEAD:
+                elif status == PushStatus.DEAD:
                     self.losses.count("dead", push.queue)
         return found
 
     def hint(
         self,
-        kind: Kind,
+        kind: EntryKind,
         group: str,
         channel: str,
-        change: Change,
+        change: MembershipChange,
         identity: Identity | None = None,
         start: Start | None = None,
     ) -> list[Step]:
@@ -287,7 +297,7 @@ class Planner:
         except ValueError:
             self.losses.count("undecodable", queue)
             return None
-        if kind == Kind.MESSAGE:
+        if kind == EntryKind.MESSAGE:
             message, token, local, *_ = fields
             return Delivery(queue + local, message, token, item)
         self.losses.count("undecodable", queue)

@@ -16,7 +16,7 @@ import msgpack
 from channels_classic.exceptions import InvalidPresence
 from channels_classic.layers.results import Identity, Notice
 
-GRACE = 15.0
+LEAVE_GRACE = 15.0
 """Seconds from the end of somebody's last socket in a group to its `Notice`: a quick reconnect announces nothing."""
 
 GRACE_OF_DEAD = 10.0
@@ -101,10 +101,10 @@ class Presence:
             if came_back is None and announce:
                 self._notify(True, group, identity, 0.0)
         if known is not None:
-            self._end(group, known, GRACE)
+            self._end(group, known, LEAVE_GRACE)
         return True
 
-    def disappear(self, group: str, inbox: str, members: Iterable[str], grace: float = GRACE) -> None:
+    def disappear(self, group: str, inbox: str, members: Iterable[str], grace: float = LEAVE_GRACE) -> None:
         """Remove the identities of members that are gone or have left."""
         here = self._groups.get(group, {}).get(inbox, {})
         for member in members:

@@ -86,7 +86,7 @@ class WorkerFacts(ProgramFacts):
 KINDS: Mapping[str, type[ProgramFacts]] = {kind.kind: kind for kind in (InterfaceFacts, WorkerFacts)}
 
 
-class Announcer:
+class ProgramAnnouncer:
     """Makes the announcements of one process, under a name that no other process has."""
 
     def __init__(self) -> None:

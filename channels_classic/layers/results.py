@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 
-class Status(IntEnum):
+class PushStatus(IntEnum):
     """Result of pushing one entry."""
 
     __hash__ = int.__hash__  # looked up in tables for each message; that of Enum is in Python
@@ -52,7 +52,7 @@ class Taken:
     lost: Sequence[tuple[str, bytes]] = ()
 
 
-class Change(NamedTuple):
+class MembershipChange(NamedTuple):
     """The effect of a `Join` or `Leave` on the members that one inbox has in a group.
 
     The versions are equal when nothing changed. `previous` is 0 when the inbox had no member there.

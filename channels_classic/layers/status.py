@@ -78,7 +78,7 @@ class ChannelStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class LayerStatus:
     """All that runs on a layer. `losses` are the lost messages by kind since counting began."""
 
     interface_servers: Sequence[InterfaceStatus]
@@ -110,7 +110,7 @@ class Status:
         """All channels, for a screen that has room for some: first those where something waits, then the busiest."""
         return sorted(self.channels, key=lambda channel: (-channel.oldest, -channel.waiting, -(channel.rate or 0.0)))
 
-    def since(self, earlier: Status) -> Status:
+    def since(self, earlier: LayerStatus) -> LayerStatus:
         """Return this status with the rates of the time since an earlier one."""
         seconds = max(self.read_at - earlier.read_at, 1e-3)
         before = {channel.name: channel.messages for channel in earlier.channels}
@@ -131,7 +131,7 @@ def _growth(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]
     return {name: number for name, number in grown.items() if number > 0}
 
 
-def read(layer: BaseChannelLayer) -> Status:
+def read(layer: BaseChannelLayer) -> LayerStatus:
     """Return the status of a layer. Raise `LayerUnavailable` or `StepRefused`."""
     announced, counters = _run(layer, [GetPrograms(), GetCounters()])
     every = [(facts, found.age) for found in announced if (facts := decode(found.facts)) is not None]
@@ -146,7 +146,7 @@ def read(layer: BaseChannelLayer) -> Status:
         _channel(name, found, listening[name], owners.get(name, ""))
         for name, found in zip(names, statistics, strict=True)
     ]
-    return Status(
+    return LayerStatus(
         sorted(interfaces, key=lambda server: (server.facts.host, server.facts.pid)),
         _workers(workers),
         channels,

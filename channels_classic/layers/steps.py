@@ -47,7 +47,7 @@ class Entry:
 
 
 class Push(NamedTuple):
-    """Append entries to a queue, in order → a `Status` for each."""
+    """Append entries to a queue, in order → a `PushStatus` for each."""
 
     queue: str
     entries: Sequence[Entry]
@@ -75,10 +75,11 @@ class Take:
 
 
 class Join(NamedTuple):
-    """Make `members` of an inbox members of a group now → `Change`.
+    """Make `members` of an inbox members of a group now → `MembershipChange`.
 
     With the empty text as inbox, `members` are channels that no interface server owns; each membership lasts
-    `group_expiry` seconds. Instead of versions the `Change` has 0 and the number of those that were no members.
+    `group_expiry` seconds. Instead of versions the `MembershipChange` has 0 and the number of those that were no
+    members.
     """
 
     group: str
@@ -87,7 +88,10 @@ class Join(NamedTuple):
 
 
 class JoinAs(NamedTuple):
-    """Make channels members as `Join` does, and say who each of them is → `Change`, also where only that changed."""
+    """Make channels members as `Join` does, and say who each of them is → `MembershipChange`.
+
+    That is also what comes where only the identities changed.
+    """
 
     group: str
     inbox: str
@@ -108,7 +112,7 @@ class RestoreIdentities(NamedTuple):
 
 
 class Leave(NamedTuple):
-    """Remove members of an inbox from a group, or channels as in `Join` → `Change`.
+    """Remove members of an inbox from a group, or channels as in `Join` → `MembershipChange`.
 
     `gone` says that these clients do not exist any more. Their owner, who writes that, knows it already, so the version
     stays.

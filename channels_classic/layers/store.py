@@ -22,7 +22,7 @@ from channels_classic.layers.results import (
     Audience,
     Item,
     Published,
-    Status,
+    PushStatus,
     Taken,
 )
 from channels_classic.layers.steps import (
@@ -201,32 +201,32 @@ class Store:
                     del self._watches[name]
             watch.wake()
 
-    def _push(self, step: Push) -> list[Status]:
+    def _push(self, step: Push) -> list[PushStatus]:
         now = self.clock()
         self._sweep(now)
         if step.alive and not self.memberships.is_alive(step.queue, now):
-            return [Status.DEAD] * len(step.entries)
+            return [PushStatus.DEAD] * len(step.entries)
         target = self._queues.setdefault(step.queue, _Queue())
         statuses, messages = [], 0
         for entry in step.entries:
             status = self._add(step.queue, target, entry, now)
             statuses.append(status)
-            messages += status is Status.ACCEPTED and entry.limit is not None
+            messages += status is PushStatus.ACCEPTED and entry.limit is not None
         self.count("messages", step.queue, messages)
         if not target.entries:
             del self._queues[step.queue]
         else:
-            self._wake(step.queue, statuses.count(Status.ACCEPTED))
+            self._wake(step.queue, statuses.count(PushStatus.ACCEPTED))
         return statuses
 
-    def _add(self, queue: str, target: _Queue, entry: Entry, now: float) -> Status:
+    def _add(self, queue: str, target: _Queue, entry: Entry, now: float) -> PushStatus:
         if self._is_full(queue, target, entry):
             self.count("lost_expired", queue, target.drop_expired(now))
             if self._is_full(queue, target, entry):
                 self.count("full", queue)
-                return Status.FULL
+                return PushStatus.FULL
         target.add(_Stored(entry.payload, now + entry.ttl, entry.quota_key, now))
-        return Status.ACCEPTED
+        return PushStatus.ACCEPTED
 
     @staticmethod
     def _is_full(queue: str, target: _Queue, entry: Entry) -> bool:
@@ -274,7 +274,7 @@ class Store:
                 continue
             envelope = step.apart_envelope if inbox == step.apart else step.envelope
             entry = Entry(seal(envelope, version), step.ttl, step.quota_key, step.limit)
-            full += self._push(Push(inbox, [entry])) == [Status.FULL]
+            full += self._push(Push(inbox, [entry])) == [PushStatus.FULL]
         return Published(Audience(left, channels, dead), full)
 
     def _retire(self, step: Retire) -> None:

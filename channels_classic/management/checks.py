@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from channels_classic.layers.diagnosis import problems
-from channels_classic.layers.status import Status
+from channels_classic.layers.status import LayerStatus
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -19,7 +19,7 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
 }
 
-VALUES: Mapping[str, Callable[[Status], float]] = {
+VALUES: Mapping[str, Callable[[LayerStatus], float]] = {
     "interface_servers": lambda status: len(status.interface_servers),
     "sockets": lambda status: sum(server.facts.sockets for server in status.interface_servers),
     "workers": lambda status: sum(worker.processes for worker in status.workers),
@@ -56,7 +56,7 @@ class Condition:
             )
         return cls(found[1], found[2], float(found[3]))
 
-    def failure(self, status: Status) -> str | None:
+    def failure(self, status: LayerStatus) -> str | None:
         """Return a sentence if the condition does not hold."""
         value = VALUES[self.name](status)
         if _OPERATORS[self.comparison](value, self.limit):

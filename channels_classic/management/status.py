@@ -21,7 +21,7 @@ from channels_classic._options import check_values, option
 from channels_classic.exceptions import ChannelsError, LayerUnavailable, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.diagnosis import as_dict, problems
-from channels_classic.layers.status import Status, read
+from channels_classic.layers.status import LayerStatus, read
 from channels_classic.management.checks import Condition
 from channels_classic.management.status_tables import NAMES, tables, text
 
@@ -59,7 +59,7 @@ class StatusConfig:
 class Display(Protocol):
     """Shows statuses, or the reason why there is none."""
 
-    def show(self, status: Status) -> None:
+    def show(self, status: LayerStatus) -> None:
         """Show a status."""
 
     def fail(self, reason: str) -> None:
@@ -121,7 +121,7 @@ class _Lines:
         self._json = config.json
         self._out = out
 
-    def show(self, status: Status) -> None:
+    def show(self, status: LayerStatus) -> None:
         self._write(json.dumps(as_dict(status)) if self._json else text(status))
 
     def fail(self, reason: str) -> None:
@@ -166,7 +166,7 @@ class _Screen:
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    def show(self, status: Status) -> None:
+    def show(self, status: LayerStatus) -> None:
         from rich.table import Table
         from rich.text import Text
 

@@ -9,7 +9,7 @@ from channels_classic._log_escapes import escape
 from channels_classic.layers.diagnosis import listed, problems, running
 from channels_classic.layers.limits import LIMITS
 from channels_classic.layers.losses import KINDS
-from channels_classic.layers.status import ChannelStatus, Status
+from channels_classic.layers.status import ChannelStatus, LayerStatus
 
 MOST_GROUPS = 20
 NAMES = {"host", "runs", "channel", "lost", "group", "reason", "meaning"}
@@ -28,7 +28,7 @@ class Table:
     empty: str = "none"
 
 
-def tables(status: Status) -> Iterator[Table]:
+def tables(status: LayerStatus) -> Iterator[Table]:
     """Return the tables of a status."""
     yield Table(
         "Interface servers",
@@ -87,7 +87,7 @@ def _channel(channel: ChannelStatus) -> Sequence[str]:
     )
 
 
-def text(status: Status) -> str:
+def text(status: LayerStatus) -> str:
     """Return a status as lines."""
     lines: list[str] = []
     for table in tables(status):

@@ -43,7 +43,7 @@ SENTENCES: Mapping[str, tuple[str, Section]] = {
 
 
 @dataclass
-class Rewritten:
+class RewrittenCommands:
     """The new text of a file, findings as line, sentence and section, and the lines left alone."""
 
     text: str = ""
@@ -60,7 +60,7 @@ SettingsOf = Callable[[str], "str | None"]
 """Returns the settings module that the module of a layer names, such as `mysite.asgi`; None if it is not of 1.x."""
 
 
-def rewrite(text: str, settings_of: SettingsOf) -> Rewritten:
+def rewrite(text: str, settings_of: SettingsOf) -> RewrittenCommands:
     """Return the file with the commands of Daphne 1.x replaced."""
     rewriter = _Rewriter(settings_of, "DJANGO_SETTINGS_MODULE" in text)
     rewriter.result.text = "".join(
@@ -73,7 +73,7 @@ class _Rewriter:
     """Rewrites the lines of one file; `in_environment` says that the file sets the settings module."""
 
     def __init__(self, settings_of: SettingsOf, in_environment: bool) -> None:
-        self.result = Rewritten()
+        self.result = RewrittenCommands()
         self._settings_of = settings_of
         self._in_environment = in_environment
 

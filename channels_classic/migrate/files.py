@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 
 
-class Kind(Enum):
+class FileKind(Enum):
     """The kinds of files that are read."""
 
     PYTHON = "Python"
@@ -22,19 +22,19 @@ class Kind(Enum):
     TEMPLATE = "template"
 
 
-NAMES: Mapping[Kind, str] = {
-    Kind.PYTHON: r".*\.py",
-    Kind.REQUIREMENTS: r".*(requirements|constraints).*\.(txt|in|pip)",
-    Kind.PACKAGING: r"setup\.cfg|tox\.ini|pytest\.ini|pyproject\.toml|Pipfile|environment\.ya?ml",
-    Kind.COMMANDS: r"Procfile.*|.*\.(conf|ini|service|sh)|Dockerfile.*|.*\.dockerfile|.*\.ya?ml|Makefile",
-    Kind.TEMPLATE: r".*\.html",
+NAMES: Mapping[FileKind, str] = {
+    FileKind.PYTHON: r".*\.py",
+    FileKind.REQUIREMENTS: r".*(requirements|constraints).*\.(txt|in|pip)",
+    FileKind.PACKAGING: r"setup\.cfg|tox\.ini|pytest\.ini|pyproject\.toml|Pipfile|environment\.ya?ml",
+    FileKind.COMMANDS: r"Procfile.*|.*\.(conf|ini|service|sh)|Dockerfile.*|.*\.dockerfile|.*\.ya?ml|Makefile",
+    FileKind.TEMPLATE: r".*\.html",
 }
 """Kind → names of its files. The first that matches counts."""
 
 SKIPPED = {"__pycache__", "build", "dist", "node_modules", "site-packages"}
 
 
-def project_files(root: Path) -> Iterator[tuple[str, Kind]]:
+def project_files(root: Path) -> Iterator[tuple[str, FileKind]]:
     """Yield the paths of the files below `root`, relative to it, and their kinds, in a fixed order.
 
     Hidden folders, virtual environments, symbolic links and what is not a file, such as a named pipe, are left out.
@@ -66,11 +66,11 @@ def decoded(content: bytes) -> tuple[str, bytes, str]:
     return content[len(mark) :].decode("utf-8", "surrogateescape"), mark, "utf-8"
 
 
-def kind_of(path: str) -> Kind | None:
+def kind_of(path: str) -> FileKind | None:
     """Return the kind of a file by its name; a folder `requirements` holds requirements files."""
     folder, _, name = path.rpartition("/")
     if folder.rpartition("/")[2] == "requirements" and name.endswith((".txt", ".in", ".pip")):
-        return Kind.REQUIREMENTS
+        return FileKind.REQUIREMENTS
     return next((kind for kind, pattern in NAMES.items() if re.fullmatch(pattern, name, re.DOTALL)), None)
 
 

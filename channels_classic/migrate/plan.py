@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import alias_line, command_lines, django_age, requirements
-from .files import Kind, decoded, project_files
+from .files import FileKind, decoded, project_files
 from .generation import before_1_0
 from .names import Generation
 from .python_files import PythonFile, parsed, rewritten
-from .report import Change, Finding, LeftAlone, Report, Section
+from .report import FileChange, Finding, LeftAlone, MigrationReport, Section
 
 OWN_PACKAGE = (
     "This is a package of the project called channels, so imports of that name are not those of Channels 1.x: "
@@ -31,9 +31,9 @@ class Plan:
 
     def __init__(self, root: Path, *, alias: bool) -> None:
         base = root if root.is_dir() else root.parent
-        self.report = Report("" if base == Path() else f"{base.as_posix()}/")
+        self.report = MigrationReport("" if base == Path() else f"{base.as_posix()}/")
         self._alias = alias
-        self._files: list[tuple[str, Kind, bytes]] = []
+        self._files: list[tuple[str, FileKind, bytes]] = []
         for path, kind in project_files(root):
             try:
                 self._files.append((path, kind, (base / path).read_bytes()))
@@ -43,10 +43,10 @@ class Plan:
                 )
         self._python: dict[str, PythonFile] = {}
 
-    def make(self) -> Report:
+    def make(self) -> MigrationReport:
         """Return the report."""
         for path, kind, content in self._files:
-            if kind is Kind.PYTHON:
+            if kind is FileKind.PYTHON:
                 file = parsed(path, content)
                 if isinstance(file, Finding):
                     self.report.findings.append(file)
@@ -55,13 +55,13 @@ class Plan:
         self._python_files()
         for path, kind, content in self._files:
             text = decoded(content)[0]
-            if kind is Kind.REQUIREMENTS:
+            if kind is FileKind.REQUIREMENTS:
                 self._text(path, content, requirements.rewrite(text, modern_project=self._is_modern()))
-            elif kind is Kind.COMMANDS:
+            elif kind is FileKind.COMMANDS:
                 self._text(path, content, command_lines.rewrite(text, self._settings_of))
-            if kind is Kind.PACKAGING or path.rpartition("/")[2] == "setup.py":
+            if kind is FileKind.PACKAGING or path.rpartition("/")[2] == "setup.py":
                 self._find(path, requirements.packaging_findings(text, modern_project=self._is_modern()))
-            elif kind is Kind.TEMPLATE:
+            elif kind is FileKind.TEMPLATE:
                 self._find(path, django_age.template_findings(text))
         return self.report
 
@@ -78,7 +78,7 @@ class Plan:
                 content, encoding, findings = rewritten(file, alias=self._alias, needs_line=path in places)
                 self.report.findings += findings
                 if content != file.content:
-                    self.report.changes.append(Change(path, file.content, content, encoding))
+                    self.report.changes.append(FileChange(path, file.content, content, encoding))
             self._find(path, django_age.findings(file.tree))
             if file.classic is not None:
                 self._find(path, before_1_0(file.tree))
@@ -140,7 +140,7 @@ class Plan:
     def _naming_settings(self) -> Iterable[str]:
         """Return the texts that may name the settings module: entry points first, then configuration of tests."""
         entry = [file.text for path, file in self._python.items() if path.rpartition("/")[2] in alias_line.ENTRY_POINTS]
-        tests = [content.decode("utf-8", "replace") for _, kind, content in self._files if kind is Kind.PACKAGING]
+        tests = [content.decode("utf-8", "replace") for _, kind, content in self._files if kind is FileKind.PACKAGING]
         return [*entry, *tests]
 
     # Other files
@@ -153,11 +153,13 @@ class Plan:
                 return next(iter(alias_line.settings_modules([file.text])), None)
         return None
 
-    def _text(self, path: str, content: bytes, result: requirements.Rewritten | command_lines.Rewritten) -> None:
+    def _text(
+        self, path: str, content: bytes, result: requirements.RewrittenRequirements | command_lines.RewrittenCommands
+    ) -> None:
         _, mark, encoding = decoded(content)
         after = mark + result.text.encode(encoding, "surrogateescape")
         if after != content:
-            self.report.changes.append(Change(path, content, after, encoding))
+            self.report.changes.append(FileChange(path, content, after, encoding))
         self._find(path, result.findings)
         for line, what in result.modern:
             reason = f"`{what}` in line {line} belongs to {Generation.MODERN.value}."
@@ -167,12 +169,12 @@ class Plan:
         self.report.findings += [Finding(path, line, sentence, section) for line, sentence, section in found]
 
 
-def plan(root: Path, *, alias: bool = False) -> Report:
+def plan(root: Path, *, alias: bool = False) -> MigrationReport:
     """Return what migrating the file or folder `root` changes, and what it leaves to people."""
     return Plan(root, alias=alias).make()
 
 
-def write(root: Path, changes: Iterable[Change]) -> None:
+def write(root: Path, changes: Iterable[FileChange]) -> None:
     """Write the new contents of files; one that cannot be written keeps what it had."""
     base = root if root.is_dir() else root.parent
     for change in changes:

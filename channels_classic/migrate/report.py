@@ -46,7 +46,7 @@ class Finding:
 
 
 @dataclass(frozen=True, order=True)
-class Change:
+class FileChange:
     """The new content of a file; `encoding` is that of its bytes."""
 
     path: str
@@ -85,14 +85,14 @@ class LeftAlone:
 
 
 @dataclass
-class Report:
+class MigrationReport:
     """Everything that a migration found, with paths relative to the project.
 
     `folder` is the path to the project, with a slash at its end, which is put before them in the text.
     """
 
     folder: str = ""
-    changes: list[Change] = field(default_factory=list)
+    changes: list[FileChange] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     left_alone: list[LeftAlone] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -55,7 +55,7 @@ SENTENCES: Mapping[str, tuple[str, Section]] = {
 
 
 @dataclass(frozen=True)
-class Rewritten:
+class RewrittenRequirements:
     """The new text of a requirements file, findings as line, sentence and section, and the lines left alone."""
 
     text: str
@@ -63,10 +63,10 @@ class Rewritten:
     modern: list[tuple[int, str]]
 
 
-def rewrite(text: str, *, modern_project: bool) -> Rewritten:
+def rewrite(text: str, *, modern_project: bool) -> RewrittenRequirements:
     """Return the file as channels-classic needs it; in a `modern_project` a line without a version is ambiguous."""
     kept: list[str] = []
-    result = Rewritten("", [], [])
+    result = RewrittenRequirements("", [], [])
     has_ours = "channels-classic" in {_name(line) for line in text.splitlines()}
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         new = _line(line, number, result, modern_project)
@@ -76,7 +76,7 @@ def rewrite(text: str, *, modern_project: bool) -> Rewritten:
             has_ours = True
         if new is not None:
             kept.append(new)
-    return Rewritten("".join(kept), result.findings, result.modern)
+    return RewrittenRequirements("".join(kept), result.findings, result.modern)
 
 
 def packaging_findings(text: str, *, modern_project: bool) -> list[tuple[int, str, Section]]:
@@ -91,7 +91,7 @@ def packaging_findings(text: str, *, modern_project: bool) -> list[tuple[int, st
     return [(number, *SENTENCES["packaging"]) for number in old]
 
 
-def _line(line: str, number: int, result: Rewritten, modern_project: bool) -> str | None:
+def _line(line: str, number: int, result: RewrittenRequirements, modern_project: bool) -> str | None:
     """Return the new text of a line, or None to drop it."""
     content = line.rstrip("\r\n")
     match = _requirement(content)

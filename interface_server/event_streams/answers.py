@@ -11,23 +11,23 @@ from ..http.body import RequestBody
 from ..http.spool import SpoolQuota
 from ..layer.posts import Token
 from ..layer.session import LayerSession
-from .selection import Refusal
+from .selection import StreamRefusal
 
 _ANSWERS = {
-    204: Refusal(204, ""),
-    400: Refusal(400, "A message to an event stream is text in UTF-8."),
-    403: Refusal(403, "This is not the token of an event stream on this path."),
-    408: Refusal(408, "The message took too long to arrive."),
-    410: Refusal(410, "The event stream has ended."),
-    413: Refusal(413, "The message is larger than --max-message allows."),
-    429: Refusal(
+    204: StreamRefusal(204, ""),
+    400: StreamRefusal(400, "A message to an event stream is text in UTF-8."),
+    403: StreamRefusal(403, "This is not the token of an event stream on this path."),
+    408: StreamRefusal(408, "The message took too long to arrive."),
+    410: StreamRefusal(410, "The event stream has ended."),
+    413: StreamRefusal(413, "The message is larger than --max-message allows."),
+    429: StreamRefusal(
         429, "The stream has sent more than its consumers took: send this message again.", ((b"retry-after", b"1"),)
     ),
-    503: Refusal(503, "The process of the event stream does not answer.", ((b"retry-after", b"5"),)),
+    503: StreamRefusal(503, "The process of the event stream does not answer.", ((b"retry-after", b"5"),)),
 }
 
 
-async def refuse(refusal: Refusal, send: SendEvent, body: RequestBody | None = None) -> None:
+async def refuse(refusal: StreamRefusal, send: SendEvent, body: RequestBody | None = None) -> None:
     """Send an answer, then read what is left of the `body` for a moment, so that the client reads the answer."""
     content = f"{refusal.text}\n".encode() if refusal.text else b""
     headers = [(b"cache-control", b"no-store"), *refusal.headers]

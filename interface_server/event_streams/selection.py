@@ -14,7 +14,7 @@ TOKEN_HEADER = b"event-stream-token"
 """The header with which a client posts a message to its stream."""
 
 
-class Refusal(NamedTuple):
+class StreamRefusal(NamedTuple):
     """The answer to a request that opens no stream."""
 
     status: int
@@ -22,13 +22,15 @@ class Refusal(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-HEAD = Refusal(405, "An event stream has no length and no end: use GET.", ((b"allow", b"GET, POST"),))
-HTTP_1_0 = Refusal(
+HEAD = StreamRefusal(405, "An event stream has no length and no end: use GET.", ((b"allow", b"GET, POST"),))
+HTTP_1_0 = StreamRefusal(
     426,
     "An event stream needs HTTP/1.1. Behind nginx set `proxy_http_version 1.1`.",
     ((b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade, close")),
 )
-FOREIGN = Refusal(403, "An event stream is opened by EventSource or by fetch, in the mode `cors` or `same-origin`.")
+FOREIGN = StreamRefusal(
+    403, "An event stream is opened by EventSource or by fetch, in the mode `cors` or `same-origin`."
+)
 
 
 def opens_stream(scope: Scope, patterns: Sequence[str]) -> bool:
@@ -36,7 +38,7 @@ def opens_stream(scope: Scope, patterns: Sequence[str]) -> bool:
     return scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and _matches(scope, patterns) and _asks(scope)
 
 
-def refusal_of(scope: Scope) -> Refusal | None:
+def refusal_of(scope: Scope) -> StreamRefusal | None:
     """Return the answer to a request that asks for a stream and cannot have one."""
     if scope["method"] == "HEAD":
         return HEAD

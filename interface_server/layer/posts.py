@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers.codec import Kind, encode
+from channels_classic.layers.codec import EntryKind, encode
 from channels_classic.layers.names import is_owned
-from channels_classic.layers.results import Status
+from channels_classic.layers.results import PushStatus
 from channels_classic.layers.steps import Entry, Push, Step
 
 TIMEOUT = 5.0
@@ -97,11 +97,11 @@ class Posts:
             del self._answers[number]
 
     async def _relay(self, token: Token, path: str, text: str, number: str) -> int:
-        payload = encode(Kind.POST, token.local, token.secret, path, text, self._inbox, number)
+        payload = encode(EntryKind.POST, token.local, token.secret, path, text, self._inbox, number)
         entry = Entry(payload, TIMEOUT, "@post", MOST_WAITING)
         (status,) = await self._ask(Push(token.inbox, [entry], alive=True))
-        if status is not Status.ACCEPTED:
-            return FULL if status is Status.FULL else GONE
+        if status is not PushStatus.ACCEPTED:
+            return FULL if status is PushStatus.FULL else GONE
         return await asyncio.wait_for(self._answers[number], TIMEOUT)
 
     def _take(self, local: str, secret: str, path: str, text: str) -> int:
@@ -113,7 +113,7 @@ class Posts:
     def received(self, local: str, secret: str, path: str, text: str, inbox: str, number: str, *_: object) -> None:
         """Take a message that arrived at another process, and answer that."""
         status = self._take(local, secret, path, text)
-        self._post(Push(inbox, [Entry(encode(Kind.POSTED, number, status), TIMEOUT)], alive=True))
+        self._post(Push(inbox, [Entry(encode(EntryKind.POSTED, number, status), TIMEOUT)], alive=True))
 
     def answered(self, number: str, status: int, *_: object) -> None:
         """Record the answer of another process."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from channels_classic._throttled_log import ThrottledLog
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers.codec import Kind, decode, outcome_of
+from channels_classic.layers.codec import EntryKind, decode, outcome_of
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.results import Roster, Start, Taken
@@ -60,14 +60,14 @@ class Reader:
         self._throttled_log = ThrottledLog()
         self._average = float(BYTES_PER_READ / 100)
         self._kinds: dict[int, Callable[..., Awaitable[None] | None]] = {
-            Kind.MESSAGE: self._message,
-            Kind.GROUP: self._group,
-            Kind.REPORT: self._report,
-            Kind.JOINED: self._joined,
-            Kind.LEFT: self._left,
-            Kind.FORGET: self._forget,
-            Kind.POST: posts.received,
-            Kind.POSTED: posts.answered,
+            EntryKind.MESSAGE: self._message,
+            EntryKind.GROUP: self._group,
+            EntryKind.REPORT: self._report,
+            EntryKind.JOINED: self._joined,
+            EntryKind.LEFT: self._left,
+            EntryKind.FORGET: self._forget,
+            EntryKind.POST: posts.received,
+            EntryKind.POSTED: posts.answered,
         }
 
     @property
@@ -116,11 +116,11 @@ class Reader:
             kind, *fields = decode(payload)
         except ValueError:
             kind, fields = None, []
-        if kind == Kind.REPORT:
+        if kind == EntryKind.REPORT:
             return self._report(*fields)
-        if kind == Kind.GROUP:
+        if kind == EntryKind.GROUP:
             self._recovery.doubt(fields[0])
-        match fields if kind == Kind.MESSAGE else ():
+        match fields if kind == EntryKind.MESSAGE else ():
             case [message, _, str() as local, str() as token, int() as outcome, *_]:
                 if lost == "expired":
                     return self._message(message, None, local, token, outcome)

@@ -17,9 +17,9 @@ from channels_classic._throttled_log import ThrottledLog
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers import names, rng
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.codec import Kind, Outcome, encode
+from channels_classic.layers.codec import EntryKind, Outcome, encode
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts, WorkerFacts, decode
+from channels_classic.layers.programs import ANNOUNCE_INTERVAL, InterfaceFacts, ProgramAnnouncer, WorkerFacts, decode
 from channels_classic.layers.results import Announcement, Roster
 from channels_classic.layers.steps import (
     LIVENESS,
@@ -126,7 +126,7 @@ class LayerSession:
         self._is_interrupted = False
         self._logged_steps: set[str] = set()  # what to do about an outage, as logged, until all of the layer is back
         self._is_refused = False  # the layer refused the last heartbeat: the shard of the inbox is down, for instance
-        self._announcer = Announcer()
+        self._announcer = ProgramAnnouncer()
         self._worker_heard_at = -math.inf
         self._announce_at = self.clock()
         self.is_stopping = False
@@ -407,7 +407,7 @@ class LayerSession:
     async def _caught_up(self) -> None:
         """Return once every entry that is in the inbox now has been handled."""
         token, marked = self.registry.mark()
-        entry = Entry(encode(Kind.REPORT, "", token, int(Outcome.CONSUMED)), self.layer.expiry)
+        entry = Entry(encode(EntryKind.REPORT, "", token, int(Outcome.CONSUMED)), self.layer.expiry)
         await self._writer.ask(Push(self.inbox, [entry]))
         await asyncio.wait([marked], timeout=CATCH_UP_TIMEOUT)
 

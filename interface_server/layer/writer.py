@@ -20,7 +20,7 @@ from channels_classic.exceptions import (
     StepRefused,
 )
 from channels_classic.layers.planner import Outgoing, Planner
-from channels_classic.layers.results import Status
+from channels_classic.layers.results import PushStatus
 from channels_classic.layers.steps import Push, Step
 
 from .reconnecting import ReconnectingConnection
@@ -50,7 +50,11 @@ UNSENDABLE = (InvalidChannelName, InvalidMessage, MessageTooLarge)
 SendCallback = Callable[[Outgoing, SendResult], None]
 _Sends = list[tuple[Outgoing, SendCallback | None]]
 _Steps = list[tuple[Step, asyncio.Future[Any] | None]]
-_RESULTS = {Status.ACCEPTED: SendResult.ACCEPTED, Status.FULL: SendResult.FULL, Status.DEAD: SendResult.UNAVAILABLE}
+_RESULTS = {
+    PushStatus.ACCEPTED: SendResult.ACCEPTED,
+    PushStatus.FULL: SendResult.FULL,
+    PushStatus.DEAD: SendResult.UNAVAILABLE,
+}
 
 
 class Writer:

@@ -14,7 +14,7 @@ TAIL = b"\x00\x00\xff\xff"
 """The end of each compressed message, which is not sent."""
 
 
-class TooLarge(ValueError):
+class InflatedTooLarge(ValueError):
     """Raised for a message that is larger, decompressed, than it may be."""
 
 
@@ -42,7 +42,7 @@ class Inflater:
     def decompress(self, payload: bytes, final: bool, limit: int) -> bytes:
         """Return the content of a frame, `limit` bytes at most.
 
-        Raises `TooLarge`, and `zlib.error` for content that is not valid.
+        Raises `InflatedTooLarge`, and `zlib.error` for content that is not valid.
         """
         if not self._is_compressed:
             return payload
@@ -61,5 +61,5 @@ class Inflater:
         # One byte more than allowed: a limit of 0 would mean none.
         content: bytes = self._decoder.decompress(data, limit + 1)
         if len(content) > limit:
-            raise TooLarge
+            raise InflatedTooLarge
         return content

@@ -22,7 +22,7 @@ from channels_classic._metrics.samples import Samples
 from channels_classic._options import check_values, option, parse_address
 from channels_classic._supervisor.link import SupervisorLink
 from channels_classic._supervisor.signal_pipe import ignore_until_caught
-from channels_classic._systemd import Heartbeat, Notifier
+from channels_classic._systemd import Notifier, WatchdogTimer
 
 from ..access_log import FORMATS, AccessLog
 from ..application import InterfaceServer
@@ -188,7 +188,7 @@ class ProgramObserver(ServerObserver):
     def __init__(self, link: SupervisorLink | None) -> None:
         self._link = link
         self._notifier = Notifier.of_this_process()
-        self._heartbeat = Heartbeat(self._notifier)
+        self._heartbeat = WatchdogTimer(self._notifier)
 
     @property
     def is_successor(self) -> bool:

@@ -47,7 +47,7 @@ C = TypeVar("C", Request, WebSocket)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 """Signals that stop a process; the last one does so at once."""
 
-GRACE = 10
+SHUTDOWN_GRACE = 10
 """Seconds in which responses in progress may finish when the server stops, if --drain does not allow more."""
 
 FLUSH_TIMEOUT = 2.0
@@ -72,7 +72,7 @@ POLL_INTERVAL = 0.05
 def stop_timeout(drain: float, *, is_replaced: bool = False) -> float:
     """Return the most seconds that a process takes to stop; with `is_replaced`, while its successor serves."""
     drain *= MAX_SLOWDOWN if is_replaced else 1
-    return max(GRACE, drain) + FLUSH_TIMEOUT + ABORT_TIMEOUT + STOP_TIMEOUT
+    return max(SHUTDOWN_GRACE, drain) + FLUSH_TIMEOUT + ABORT_TIMEOUT + STOP_TIMEOUT
 
 
 class UvicornServer(uvicorn.Server):
@@ -234,7 +234,7 @@ class UvicornServer(uvicorn.Server):
         Unlike uvicorn's, this cancels no task: a request that is cancelled ends in a bare 500 and a traceback.
         """
         connections = self.server_state.connections
-        grace = max(GRACE, self._drain_time)
+        grace = max(SHUTDOWN_GRACE, self._drain_time)
         deadline = time.monotonic() + grace
         self._observer.stopping()
         logger.info("Stopping: %d connection(s) are open; requests may finish within %g s.", len(connections), grace)

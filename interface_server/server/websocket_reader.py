@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-def
 
 from ..close_codes import BAD_DATA, NO_STATUS, POLICY, PROTOCOL_ERROR, TOO_BIG, is_close_code
 from ..frames import encode_frame
-from .inflate import Inflater, TooLarge
+from .inflate import InflatedTooLarge, Inflater
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 """Opcodes."""
@@ -40,7 +40,7 @@ WITH_COMPRESSION = PLAIN | {opcode | fin | COMPRESSED for opcode in (TEXT, BINAR
 
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
-Event = tuple[int, Any]
+ReaderEvent = tuple[int, Any]
 """An opcode, and its content: text for TEXT, the code and the reason for CLOSE, bytes for the others."""
 
 
@@ -102,7 +102,7 @@ class MessageReader:
         self._buffer, self._start = b"", 0
         self._fragments, self._size = None, 0
 
-    def next(self) -> Event | None:
+    def next(self) -> ReaderEvent | None:
         """Return the next event, or None if more bytes are needed. Raises `InvalidFrame`."""
         while True:
             buffer, start = self._buffer, self._start
@@ -133,7 +133,7 @@ class MessageReader:
             if event is not None:
                 return event
 
-    def _data(self, first: int, payload: bytes) -> Event | None:
+    def _data(self, first: int, payload: bytes) -> ReaderEvent | None:
         opcode, final = first & 0x0F, first & FIN
         if (opcode == CONTINUATION) != (self._fragments is not None):
             raise InvalidFrame(PROTOCOL_ERROR)
@@ -147,7 +147,7 @@ class MessageReader:
         self._decoder = _Utf8Decoder() if opcode == TEXT else None
         return self._continue(self._fragments, payload, False)
 
-    def _continue(self, fragments: list[Any], payload: bytes, final: bool) -> Event | None:
+    def _continue(self, fragments: list[Any], payload: bytes, final: bool) -> ReaderEvent | None:
         """Add a fragment. One of a text is decoded at once: invalid UTF-8 is refused before the message ends."""
         if len(fragments) >= MAX_FRAGMENTS:
             raise InvalidFrame(POLICY)
@@ -168,12 +168,12 @@ class MessageReader:
             inflater.begin(bool(first & COMPRESSED))
         try:
             return inflater.decompress(payload, bool(first & FIN), self._max_size - self._size)
-        except TooLarge:
+        except InflatedTooLarge:
             raise InvalidFrame(TOO_BIG) from None
         except zlib.error:
             raise InvalidFrame(PROTOCOL_ERROR) from None
 
-    def _control(self, first: int, payload: bytes) -> Event:
+    def _control(self, first: int, payload: bytes) -> ReaderEvent:
         self.overhead += 1
         opcode = first & 0x0F
         if opcode != CLOSE:

@@ -18,7 +18,7 @@ MARGIN = RUNNING_INTERVAL + 2.0
 """Seconds within which a worker that has the message reports that it runs. The lease lasts this much longer than the
 message's expiry, and only this long once the layer may have lost the message or its report."""
 
-GRACE = 5.0
+DISCONNECT_GRACE = 5.0
 """Seconds the disconnect waits for the consumer before it, which may itself be waiting for the disconnect."""
 
 
@@ -135,7 +135,7 @@ class Gate:
         if self.state is GateState.CLOSED:
             return math.inf
         if self.state is GateState.IN_FLIGHT and self._grace_counts():
-            return min(self._lease_over, max(self._since, self._last_at) + GRACE)
+            return min(self._lease_over, max(self._since, self._last_at) + DISCONNECT_GRACE)
         return self._lease_over
 
     def _change(self, change: GateEvent) -> bool:

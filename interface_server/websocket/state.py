@@ -31,14 +31,14 @@ class SocketState(Enum):
     """Its last message has left as well; the report on that is awaited, because others wait for its place."""
 
 
-class Refusal(NamedTuple):
+class HandshakeRefusal(NamedTuple):
     """The answer to a handshake that was not decided in time. `text` is logged, with path, channel and seconds."""
 
     status: int
     text: str
 
 
-def refusal_of(*, is_sent: bool, is_taken: bool) -> Refusal:
+def refusal_of(*, is_sent: bool, is_taken: bool) -> HandshakeRefusal:
     """Return the answer, by whether the connect message was sent, and taken by a worker."""
     status = 403
     if is_taken:
@@ -51,4 +51,4 @@ def refusal_of(*, is_sent: bool, is_taken: bool) -> Refusal:
     else:
         status = 503
         text = "The WebSocket %s is refused: its %s message could not be sent within %g s."
-    return Refusal(status, text)
+    return HandshakeRefusal(status, text)

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from channels_classic.dashboard.status import MOST_ROWS
-from channels_classic.layers.programs import Announcer, WorkerFacts
+from channels_classic.layers.programs import ProgramAnnouncer, WorkerFacts
 from tests.support.dashboard_site import READER, STAFF, DashboardSite, log_in
 from tests.support.redis_server import RedisServer
 from tests.support.site import HOST
@@ -95,7 +95,7 @@ def test_a_channel_that_no_worker_listens_on_is_named(site: DashboardSite, windo
 
 def test_names_on_the_layer_are_shown_as_text(site: DashboardSite, window: Window) -> None:
     image, script = "<img src=x onerror='window.owned = 1'>", "</script><script>window.owned = 2</script>"
-    program = Announcer()
+    program = ProgramAnnouncer()
     running = {image: 3, script: 2, "__proto__": 1}
     with site.layer() as layer:
         layer.run([program.announce(WorkerFacts, channels=[f"jobs.{image}"], threads=1, busy=1, running=running)])
@@ -133,7 +133,7 @@ def test_it_fits_a_phone_in_either_colour_scheme(window: Window, scheme: str) ->
 
 
 def test_a_large_site_is_cut_to_what_a_page_has_room_for(site: DashboardSite, window: Window) -> None:
-    program, names = Announcer(), [f"jobs.{number}" for number in range(300)]
+    program, names = ProgramAnnouncer(), [f"jobs.{number}" for number in range(300)]
     running = {f"shop.step_{number}": 1 for number in range(30)}
     with site.layer() as layer:
         layer.run([program.announce(WorkerFacts, channels=names, threads=30, busy=30, running=running)])

@@ -23,7 +23,7 @@ from channels_classic.interface_server.layer.recovery import AT_ONCE
 from channels_classic.interface_server.layer.session import LayerSession
 from channels_classic.layers import names
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.codec import SIZE_LIMIT, Kind, encode
+from channels_classic.layers.codec import SIZE_LIMIT, EntryKind, encode
 from channels_classic.layers.history import Retention
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.redis import RedisChannelLayer
@@ -611,8 +611,8 @@ def test_entries_of_the_next_release_harm_nothing_and_are_counted(own_redis: Red
         ((channel, client),) = clients.items()
         later = [
             encode(42, {"new": True}, "7"),  # type: ignore[arg-type]  # a kind of the next release
-            encode(Kind.GROUP, {"text": "of version 1"}, "room", ["0"]),
-            encode(Kind.MESSAGE, {"text": "with more"}, None, "0", None, 0, "new field"),
+            encode(EntryKind.GROUP, {"text": "of version 1"}, "room", ["0"]),
+            encode(EntryKind.MESSAGE, {"text": "with more"}, None, "0", None, 0, "new field"),
         ]
         await layer.run_async([Push(session.inbox, [Entry(payload, 60) for payload in later])])
         await eventually_async(lambda: client.got == [{"text": "with more"}])

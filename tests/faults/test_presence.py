@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from channels_classic import Group, route
 from channels_classic.layers.names import inbox_of
-from channels_classic.layers.presence import GRACE
+from channels_classic.layers.presence import LEAVE_GRACE
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import LIVENESS, TakeNotices
 from channels_classic.message import Message
@@ -142,7 +142,7 @@ def test_a_quick_reconnect_and_a_deploy_of_the_workers_are_not_announced(room: R
             await asyncio.sleep(seconds)  # away for less than the grace
             async with room.socket("ada", 1):
                 await eventually_async(lambda: room.present() == {"ada": 1, "eve": 1})
-                await asyncio.sleep(GRACE + 3)  # nothing must happen
+                await asyncio.sleep(LEAVE_GRACE + 3)  # nothing must happen
                 assert sorted(room.announced) == [("join", "ada"), ("join", "eve")]
 
     run(room, scenario)
@@ -154,7 +154,7 @@ def test_a_deploy_of_the_workers_is_not_announced_and_hides_nothing(room: Room) 
             with room.working():
                 pass  # the worker of the new release, and then that of the old one ends
             assert room.present() == {"ada": 1}
-        await eventually_async(lambda: room.announced == [("join", "ada"), ("leave", "ada")], GRACE + 10)
+        await eventually_async(lambda: room.announced == [("join", "ada"), ("leave", "ada")], LEAVE_GRACE + 10)
 
     run(room, scenario)
 
@@ -170,7 +170,7 @@ def test_presence_comes_back_after_a_flush_without_a_word(room: Room, own_redis:
                 await eventually_async(lambda: room.present() == {"ada": 1, "bob": 1, "eve": 1}, 20)
                 assert len(room.announced) == 3
             await eventually_async(lambda: room.present() == {"ada": 1, "bob": 1}, 10)
-            await eventually_async(lambda: room.announced[3:] == [("leave", "eve")], GRACE + 10)
+            await eventually_async(lambda: room.announced[3:] == [("leave", "eve")], LEAVE_GRACE + 10)
 
     run(room, scenario)
 
@@ -185,7 +185,7 @@ def test_sockets_that_closed_while_the_layer_was_down_are_gone(room: Room, own_r
             await asyncio.sleep(7)  # longer than a program waits for an answer: what it wrote is lost to it
             own_redis.resume()
             await eventually_async(lambda: room.present() == {"ada": 1}, 20)
-            await eventually_async(lambda: room.announced[2:] == [("leave", "bob")], GRACE + 10)
+            await eventually_async(lambda: room.announced[2:] == [("leave", "bob")], LEAVE_GRACE + 10)
 
     run(room, scenario)
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from channels_classic.exceptions import ChannelFull
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.codec import Kind, decode
+from channels_classic.layers.codec import EntryKind, decode
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.losses import counted_name
 from channels_classic.layers.names import inbox_of, new_inbox, random_text
@@ -131,9 +131,9 @@ class LayerMachine(RuleBasedStateMachine):
 
     def entry(self, name: str, number: int, expired: bool = False) -> tuple[str, Message]:
         local = name[len(inbox_of(name)) :]
-        return inbox_of(name), Message(number, local, (Kind.MESSAGE, {"number": number}, local), expired)
+        return inbox_of(name), Message(number, local, (EntryKind.MESSAGE, {"number": number}, local), expired)
 
-    def hint(self, kind: Kind, *fields: str | int) -> None:
+    def hint(self, kind: EntryKind, *fields: str | int) -> None:
         self.number += 1
         self.model.of(self.inbox).append(Message(self.number, "", (kind, *fields)))
 
@@ -235,7 +235,7 @@ class LayerMachine(RuleBasedStateMachine):
         if member in OWNED:
             self.model.left[group].discard(member)
             self.model.noted[group].discard(member)
-        self.change("group_add", Kind.JOINED, layer, face, group, member, before)
+        self.change("group_add", EntryKind.JOINED, layer, face, group, member, before)
 
     @rule(layer=layer, face=face, group=groups, member=members)
     def group_discard(self, layer: int, face: bool, group: str, member: str) -> None:
@@ -245,10 +245,10 @@ class LayerMachine(RuleBasedStateMachine):
             self.model.left[group].add(member)
         elif not before & {*OWNED}:
             self.model.noted[group].add(member)
-        self.change("group_discard", Kind.LEFT, layer, face, group, member, before)
+        self.change("group_discard", EntryKind.LEFT, layer, face, group, member, before)
 
     def change(
-        self, method: str, kind: Kind, layer: int, face: bool, group: str, member: str, before: set[str]
+        self, method: str, kind: EntryKind, layer: int, face: bool, group: str, member: str, before: set[str]
     ) -> None:
         """Add or discard; its owner gets a hint when something changed."""
         self.call(layer, face, method, group, self.name(member))
@@ -300,7 +300,7 @@ class LayerMachine(RuleBasedStateMachine):
                 self.model.losses["full"] += 1
         self.model.losses["dead"] += self.look_up(group)
         if owned and self.model.alive:
-            content = (Kind.GROUP, group, self.model.versions[group], {"number": number})
+            content = (EntryKind.GROUP, group, self.model.versions[group], {"number": number})
             self.model.put(self.inbox, Message(number, f"@{group}", content), 1000)
 
     # The owner of the inbox
@@ -339,9 +339,9 @@ class LayerMachine(RuleBasedStateMachine):
         (taken,) = self.owner.run([Take([self.inbox], count)])
         for item in taken.items if taken else ():
             kind, *fields = decode(item.payload)
-            if kind == Kind.MESSAGE:
+            if kind == EntryKind.MESSAGE:
                 fields = [fields[0], fields[2]]
-            elif kind in (Kind.JOINED, Kind.LEFT):
+            elif kind in (EntryKind.JOINED, EntryKind.LEFT):
                 assert fields[2] < fields.pop()
             self.popped(self.inbox, (kind, *fields))
         self.drop_expired_silently(self.inbox)
@@ -360,7 +360,7 @@ class LayerMachine(RuleBasedStateMachine):
             self.model.left[group].clear()
             self.model.noted[group].clear()
         if self.model.alive:
-            self.hint(Kind.FORGET)
+            self.hint(EntryKind.FORGET)
 
     @rule(layer=layer, face=face, channel=channels)
     def statistics(self, layer: int, face: bool, channel: str) -> None:

@@ -13,7 +13,7 @@ from channels_classic.exceptions import InvalidMessage, MessageTooLarge
 from channels_classic.layers.codec import (
     RESERVED,
     SIZE_LIMIT,
-    Kind,
+    EntryKind,
     decode,
     encode,
     encode_group,
@@ -47,18 +47,23 @@ def as_read(value: Any) -> Any:
 
 @given(messages, st.none() | st.text(max_size=8))
 def test_a_message_comes_back_as_it_went_with_its_fields(message: dict[str, Any], token: str | None) -> None:
-    assert decode(encode_message("chat", Kind.MESSAGE, message, token, "")) == [Kind.MESSAGE, message, token, ""]
+    assert decode(encode_message("chat", EntryKind.MESSAGE, message, token, "")) == [
+        EntryKind.MESSAGE,
+        message,
+        token,
+        "",
+    ]
 
 
 @given(values)
 def test_nested_values_keep_their_types(value: Any) -> None:
-    _, message, *_ = decode(encode_message("chat", Kind.MESSAGE, {"value": value}, None, ""))
+    _, message, *_ = decode(encode_message("chat", EntryKind.MESSAGE, {"value": value}, None, ""))
     assert repr(message["value"]) == repr(as_read(value))
 
 
 @given(st.tuples(scalars, st.tuples(scalars)))
 def test_tuples_come_back_as_lists(value: Any) -> None:
-    _, message, *_ = decode(encode_message("chat", Kind.MESSAGE, {"value": value}, None, ""))
+    _, message, *_ = decode(encode_message("chat", EntryKind.MESSAGE, {"value": value}, None, ""))
     assert message["value"] == as_read(value)
 
 
@@ -74,16 +79,16 @@ def test_whatever_bytes_come_they_are_fields_or_an_error(payload: bytes) -> None
 @pytest.mark.parametrize(
     ("kind", "fields"),
     [
-        (Kind.MESSAGE, [{"a": 1}, None, "me"]),
-        (Kind.GROUP, ["g", 7, {"a": 1}]),
-        (Kind.REPORT, ["me", "7", 0]),
-        (Kind.JOINED, ["g", "me", 0, 2**53]),
-        (Kind.LEFT, ["g", "me", 1, 2]),
-        (Kind.FORGET, []),
+        (EntryKind.MESSAGE, [{"a": 1}, None, "me"]),
+        (EntryKind.GROUP, ["g", 7, {"a": 1}]),
+        (EntryKind.REPORT, ["me", "7", 0]),
+        (EntryKind.JOINED, ["g", "me", 0, 2**53]),
+        (EntryKind.LEFT, ["g", "me", 1, 2]),
+        (EntryKind.FORGET, []),
         (99, ["of a later release"]),
     ],
 )
-def test_the_kind_stands_first_and_later_releases_may_append(kind: Kind, fields: list[Any]) -> None:
+def test_the_kind_stands_first_and_later_releases_may_append(kind: EntryKind, fields: list[Any]) -> None:
     assert decode(encode(kind, *fields)) == [kind, *fields]
     assert decode(encode(kind, *fields, "more")) == [kind, *fields, "more"]
 
@@ -91,17 +96,17 @@ def test_the_kind_stands_first_and_later_releases_may_append(kind: Kind, fields:
 @pytest.mark.parametrize(
     "fields",
     [
-        [Kind.MESSAGE],
-        [Kind.MESSAGE, "text", None, "me"],
-        [Kind.MESSAGE, {}, 7, "me"],
-        [Kind.MESSAGE, {}, None, b"me"],
-        [Kind.GROUP, "g", "7", {}],
-        [Kind.GROUP, ["g"], 7, {}],
-        [Kind.REPORT, "me", None, 0],
-        [Kind.JOINED, "g", "me"],
-        [Kind.JOINED, "g", "me", 2, 2],
-        [Kind.LEFT, "g", "me", 5, 2],
-        [Kind.LEFT, "g", "me", -1, 2],
+        [EntryKind.MESSAGE],
+        [EntryKind.MESSAGE, "text", None, "me"],
+        [EntryKind.MESSAGE, {}, 7, "me"],
+        [EntryKind.MESSAGE, {}, None, b"me"],
+        [EntryKind.GROUP, "g", "7", {}],
+        [EntryKind.GROUP, ["g"], 7, {}],
+        [EntryKind.REPORT, "me", None, 0],
+        [EntryKind.JOINED, "g", "me"],
+        [EntryKind.JOINED, "g", "me", 2, 2],
+        [EntryKind.LEFT, "g", "me", 5, 2],
+        [EntryKind.LEFT, "g", "me", -1, 2],
         [[], "g"],
         ["0", {}],
     ],
@@ -115,14 +120,14 @@ def test_fields_of_other_types_are_an_error(fields: list[Any]) -> None:
 @given(st.text(max_size=8), st.integers(1, 2**53), messages)
 def test_a_group_message_is_packed_once_for_all_inboxes(group: str, version: int, message: dict[str, Any]) -> None:
     packed = pack_message(group, message)
-    assert decode(seal(encode_group(group, packed), version)) == [Kind.GROUP, group, version, message]
-    assert decode(seal(encode_group(group, packed, "me"), version)) == [Kind.GROUP, group, version, message, "me"]
+    assert decode(seal(encode_group(group, packed), version)) == [EntryKind.GROUP, group, version, message]
+    assert decode(seal(encode_group(group, packed, "me"), version)) == [EntryKind.GROUP, group, version, message, "me"]
 
 
 @pytest.mark.parametrize("message", ["text", b"bytes", None, [("a", 1)], 1])
 def test_what_is_no_dict_is_no_message(message: Any) -> None:
     with pytest.raises(InvalidMessage, match=type(message).__name__) as caught:
-        encode_message("chat", Kind.MESSAGE, message)
+        encode_message("chat", EntryKind.MESSAGE, message)
     assert caught.value.channel == "chat"
 
 
@@ -130,25 +135,25 @@ def test_what_is_no_dict_is_no_message(message: Any) -> None:
 def test_a_value_no_layer_carries_is_refused_wherever_it_stands(value: Any) -> None:
     for message in ({"value": value}, {"deep": [{"value": [value]}]}):
         with pytest.raises(InvalidMessage, match="'chat'"):
-            encode_message("chat", Kind.MESSAGE, message)
+            encode_message("chat", EntryKind.MESSAGE, message)
 
 
 def test_a_message_that_refers_to_itself_is_refused() -> None:
     message: dict[str, Any] = {}
     message["self"] = message
     with pytest.raises(InvalidMessage):
-        encode_message("chat", Kind.MESSAGE, message)
+        encode_message("chat", EntryKind.MESSAGE, message)
 
 
 def test_the_key_that_the_old_layers_used_is_refused() -> None:
     with pytest.raises(InvalidMessage, match=RESERVED):
-        encode_message("chat", Kind.MESSAGE, {RESERVED: "x"})
+        encode_message("chat", EntryKind.MESSAGE, {RESERVED: "x"})
 
 
 def test_a_message_over_the_limit_is_refused_with_its_size() -> None:
-    encode_message("chat", Kind.MESSAGE, {"body": b"x" * (SIZE_LIMIT - 100)})
+    encode_message("chat", EntryKind.MESSAGE, {"body": b"x" * (SIZE_LIMIT - 100)})
     with pytest.raises(MessageTooLarge) as caught:
-        encode_message("chat", Kind.MESSAGE, {"body": b"x" * SIZE_LIMIT})
+        encode_message("chat", EntryKind.MESSAGE, {"body": b"x" * SIZE_LIMIT})
     assert caught.value.size > caught.value.limit == SIZE_LIMIT
 
 

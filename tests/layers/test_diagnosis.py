@@ -9,13 +9,13 @@ import pytest
 
 from channels_classic.layers.diagnosis import MOST_ALIKE, problems
 from channels_classic.layers.programs import InterfaceFacts
-from channels_classic.layers.status import ChannelStatus, InterfaceStatus, MissingProgram, Status, WorkerStatus
+from channels_classic.layers.status import ChannelStatus, InterfaceStatus, LayerStatus, MissingProgram, WorkerStatus
 
 SERVER = InterfaceStatus(InterfaceFacts(host="web", pid=1), heard=1.0)
 WORKER = WorkerStatus("jobs", 2, "1", 1, 2, 0, 0, {}, ["jobs"], 60.0, 1.0)
 JOBS = ChannelStatus("jobs", 0, 0, 10, 0, {}, workers=1)
 INBOX = ChannelStatus("interface.v2.x!", 0, 0, 10, 0, {}, owner="web:1")
-WELL = Status([SERVER], [WORKER], [JOBS, INBOX], {}, {"died": 3})
+WELL = LayerStatus([SERVER], [WORKER], [JOBS, INBOX], {}, {"died": 3})
 
 
 def test_a_site_that_is_well_has_no_problems() -> None:
@@ -64,7 +64,7 @@ def test_a_site_that_is_well_has_no_problems() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named(status: Status, sentence: str) -> None:
+def test_what_is_wrong_is_named(status: LayerStatus, sentence: str) -> None:
     (found,) = problems(status)
     assert re.search(sentence, found)
 

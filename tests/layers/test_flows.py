@@ -14,7 +14,16 @@ from channels_classic.layers.codec import encode_kept
 from channels_classic.layers.flows import Flow, Flows
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Planner
-from channels_classic.layers.results import Audience, Change, History, Kept, Published, Recorded, Status, Taken
+from channels_classic.layers.results import (
+    Audience,
+    History,
+    Kept,
+    MembershipChange,
+    Published,
+    PushStatus,
+    Recorded,
+    Taken,
+)
 from channels_classic.layers.steps import Join, Leave, Length, Lookup, MemberCount, Publish, Push, SetStart, Step, Take
 
 INBOX, OTHER = "interface.v2.aaaa!", "interface.v2.bbbb!"
@@ -47,7 +56,7 @@ def kinds(rounds: list[Sequence[Step]]) -> list[list[type]]:
 
 
 def test_a_message_is_one_push(flows: Flows) -> None:
-    rounds, _ = drive(flows.send("work", {}), [[Status.ACCEPTED]])
+    rounds, _ = drive(flows.send("work", {}), [[PushStatus.ACCEPTED]])
     (((push,)),) = rounds
     assert isinstance(push, Push)
     assert push.queue == "work"
@@ -55,7 +64,7 @@ def test_a_message_is_one_push(flows: Flows) -> None:
 
 def test_a_full_channel_raises(flows: Flows) -> None:
     with pytest.raises(ChannelFull):
-        drive(flows.send("work", {}), [[Status.FULL]])
+        drive(flows.send("work", {}), [[PushStatus.FULL]])
 
 
 def test_a_refused_step_raises(flows: Flows) -> None:
@@ -92,14 +101,16 @@ def test_a_new_channel_that_exists_is_drawn_again(flows: Flows) -> None:
 
 
 def test_a_change_of_members_is_followed_by_a_hint_to_their_owner(flows: Flows) -> None:
-    joined, _ = drive(flows.group_add("room", INBOX + "a", None, None, None, 0), [Change(0, 1)], [[Status.ACCEPTED]])
-    left, _ = drive(flows.group_discard("room", INBOX + "a"), [Change(1, 2)], [[Status.ACCEPTED]])
+    joined, _ = drive(
+        flows.group_add("room", INBOX + "a", None, None, None, 0), [MembershipChange(0, 1)], [[PushStatus.ACCEPTED]]
+    )
+    left, _ = drive(flows.group_discard("room", INBOX + "a"), [MembershipChange(1, 2)], [[PushStatus.ACCEPTED]])
     assert kinds(joined) == [[Join], [Push]]
     assert kinds(left) == [[Leave], [Push]]
 
 
 def test_no_hint_follows_where_nothing_changed(flows: Flows) -> None:
-    rounds, _ = drive(flows.group_discard("room", INBOX + "a"), [Change(2, 2)])
+    rounds, _ = drive(flows.group_discard("room", INBOX + "a"), [MembershipChange(2, 2)])
     assert kinds(rounds) == [[Leave]]
 
 
@@ -114,7 +125,7 @@ def test_an_add_whose_kept_messages_are_refused_must_not_be_repeated(flows: Flow
     with pytest.raises(LayerUnavailable, match="OOM") as refused:
         drive(
             flows.group_add("room", "plain", None, None, "0", 10),
-            [history, Change(0, 1)],
+            [history, MembershipChange(0, 1)],
             [StepRefused("here", "OOM")],
         )
     assert refused.value.written
@@ -131,7 +142,7 @@ def test_members_that_are_full_are_counted_and_not_raised(flows: Flows, losses: 
     """Those that the layer found, and those that were left to the sender."""
     left = Audience({INBOX: 1}, ["plain"], [])
     flow = flows.send_group("room", {"text": "hi"}, "", 0, 60.0)
-    rounds, _ = drive(flow, [Published(left, 2)], [[Status.FULL], [Status.ACCEPTED]])
+    rounds, _ = drive(flow, [Published(left, 2)], [[PushStatus.FULL], [PushStatus.ACCEPTED]])
     assert kinds(rounds) == [[Publish], [Push, Push]]
     assert losses.by_channel() == [("full", "room", 3)]
 
@@ -162,7 +173,7 @@ def test_a_group_send_of_which_nothing_more_can_be_written_tells_whether_anybody
     with pytest.raises(LayerUnavailable if is_written else StepRefused):
         drive(flows.send_group("room", {"text": "hi"}, "", keep, 60.0), [first], [refused, refused])
     with pytest.raises(LayerUnavailable, match="OOM") as partly:
-        drive(flows.send_group("room", {"text": "hi"}, "", keep, 60.0), [first], [[Status.ACCEPTED], refused])
+        drive(flows.send_group("room", {"text": "hi"}, "", keep, 60.0), [first], [[PushStatus.ACCEPTED], refused])
     assert partly.value.written
 
 
@@ -174,7 +185,7 @@ def test_a_group_send_that_leaves_nobody_to_the_sender_is_one_step(flows: Flows)
 def test_a_host_that_does_not_know_the_step_of_a_group_send_is_asked_who_the_members_are(flows: Flows) -> None:
     refusal = StepRefused("here", "it is older", unknown=True)
     audience = Audience({INBOX: 1}, [], [])
-    rounds, _ = drive(flows.send_group("room", {}, "", 0, 60.0), [refusal], [audience], [[Status.ACCEPTED]])
+    rounds, _ = drive(flows.send_group("room", {}, "", 0, 60.0), [refusal], [audience], [[PushStatus.ACCEPTED]])
     assert kinds(rounds) == [[Publish], [Lookup], [Push]]
 
 

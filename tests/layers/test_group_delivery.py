@@ -25,7 +25,7 @@ from channels_classic.interface_server.layer.recovery import Recovery
 from channels_classic.interface_server.layer.registry import Registry
 from channels_classic.interface_server.layer.stats import InterfaceStats
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.codec import Kind, decode
+from channels_classic.layers.codec import EntryKind, decode
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox, random_text
 from channels_classic.layers.planner import Outgoing
@@ -38,7 +38,7 @@ from tests.support.redis_server import RedisServer
 EXAMPLES = 1000 if os.environ.get("FAULTS") == "long" else 40
 STEPS = 40
 GROUPS = ["g", "h"]
-HINTS = (Kind.JOINED, Kind.LEFT)
+HINTS = (EntryKind.JOINED, EntryKind.LEFT)
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -230,7 +230,7 @@ class GroupMachine(RuleBasedStateMachine):
     async def dispatch(self, item: Item) -> None:
         await self.reader._dispatch(Taken(self.inbox, [item]))
         kind, *fields = decode(item.payload)
-        if kind == Kind.GROUP:
+        if kind == EntryKind.GROUP:
             self.check(fields[2]["number"])
 
     def check(self, number: int) -> None:

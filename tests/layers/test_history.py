@@ -10,7 +10,7 @@ import redis
 
 from channels_classic import Group
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.codec import Kind, decode, decode_kept
+from channels_classic.layers.codec import EntryKind, decode, decode_kept
 from channels_classic.layers.history import (
     ALL,
     BYTES_LIMIT,
@@ -270,10 +270,10 @@ def test_the_owner_of_a_client_learns_from_where_it_is_served(layer: BaseChannel
     entries = [decode(item.payload) for item in run(layer, Take([inbox], 10)).items]
     life = run(layer, ReadHistory("g", HEAD, 0)).life
     assert [(*entry[:3], *entry[5:]) for entry in entries] == [
-        (Kind.JOINED, "g", "a", None, None, life, 1, False),
-        (Kind.JOINED, "g", "b", None, None, 12, 34, False),
-        (Kind.JOINED, "g", "c", "ada", b"\x80", life, 1, False),
-        (Kind.JOINED, "g", "d"),
+        (EntryKind.JOINED, "g", "a", None, None, life, 1, False),
+        (EntryKind.JOINED, "g", "b", None, None, 12, 34, False),
+        (EntryKind.JOINED, "g", "c", "ada", b"\x80", life, 1, False),
+        (EntryKind.JOINED, "g", "d"),
     ]
     here, nowhere = Start(life, 1, False), Start(12, 34, False)
     assert run(layer, Members("g", inbox)).starts == {"a": here, "b": nowhere, "c": here}

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, InvalidMessage, StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Capacities
-from channels_classic.layers.codec import Kind, Outcome, decode, encode
+from channels_classic.layers.codec import EntryKind, Outcome, decode, encode
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import GROUP_BACKLOG, Delivery, Outgoing, Planner, Report, member_of
-from channels_classic.layers.results import Audience, Change, Item, Status
+from channels_classic.layers.results import Audience, Item, MembershipChange, PushStatus
 from channels_classic.layers.steps import Entry, Heartbeat, Lookup, Push, Take
 
 INBOX = "interface.v2.aaaa!"
@@ -46,8 +46,8 @@ def test_a_message_goes_to_the_list_of_its_channel_at_the_cost_of_its_client(pla
     plain, local, wide = planner.pushes(
         [Outgoing("chat", {"a": 1}), Outgoing("box!me", {"b": 2}), Outgoing("wide", {})], {}
     )
-    assert (plain.queue, fields(plain)) == ("chat", [[Kind.MESSAGE, {"a": 1}, None, ""]])
-    assert (local.queue, fields(local)) == ("box!", [[Kind.MESSAGE, {"b": 2}, None, "me"]])
+    assert (plain.queue, fields(plain)) == ("chat", [[EntryKind.MESSAGE, {"a": 1}, None, ""]])
+    assert (local.queue, fields(local)) == ("box!", [[EntryKind.MESSAGE, {"b": 2}, None, "me"]])
     assert [(push.entries[0].quota_key, push.entries[0].limit) for push in (plain, local, wide)] == [
         ("", 5),
         ("me", 5),
@@ -59,7 +59,7 @@ def test_a_message_goes_to_the_list_of_its_channel_at_the_cost_of_its_client(pla
 
 def test_a_token_travels_with_its_message(planner: Planner) -> None:
     (push,) = planner.pushes([Outgoing("websocket.receive", {}, token="7")], {})
-    assert fields(push) == [[Kind.MESSAGE, {}, "7", ""]]
+    assert fields(push) == [[EntryKind.MESSAGE, {}, "7", ""]]
 
 
 def test_what_cannot_be_sent_is_refused_before_anything_is(planner: Planner) -> None:
@@ -80,8 +80,8 @@ def test_a_group_is_one_entry_for_each_inbox_with_its_version(planner: Planner) 
     pushes = planner.pushes([Outgoing("readers", {"text": "x"}, group=True)], {"readers": audience(INBOX, OTHER)})
     assert [(push.queue, push.alive, len(push.entries)) for push in pushes] == [(INBOX, True, 1), (OTHER, True, 1)]
     assert [fields(push) for push in pushes] == [
-        [[Kind.GROUP, "readers", 7, {"text": "x"}]],
-        [[Kind.GROUP, "readers", 8, {"text": "x"}]],
+        [[EntryKind.GROUP, "readers", 7, {"text": "x"}]],
+        [[EntryKind.GROUP, "readers", 8, {"text": "x"}]],
     ]
     assert (pushes[0].entries[0].quota_key, pushes[0].entries[0].limit) == ("@readers", GROUP_BACKLOG)
 
@@ -149,13 +149,16 @@ def test_everything_keeps_its_order_and_neighbours_share_a_push(sent: list[tuple
         for queue in ([INBOX, "news"] if name == "group" else [name.partition("!")[0] + name.partition("!")[1]])
     ]
     entries = [(push.queue, entry) for push in pushes for entry in fields(push)]
-    assert [(queue, entry[3 if entry[0] == Kind.GROUP else 1]["number"]) for queue, entry in entries] == expected
+    assert [(queue, entry[3 if entry[0] == EntryKind.GROUP else 1]["number"]) for queue, entry in entries] == expected
     assert all(one.queue != next_one.queue for one, next_one in pairwise(pushes))
 
 
 def test_reports_follow_the_replies_in_the_same_push(planner: Planner) -> None:
     (push,) = planner.pushes([Outgoing(f"{INBOX}me", {"text": "x"})], {}, [Report(f"{INBOX}me", "7", Outcome.CONSUMED)])
-    assert fields(push) == [[Kind.MESSAGE, {"text": "x"}, None, "me"], [Kind.REPORT, "me", "7", Outcome.CONSUMED]]
+    assert fields(push) == [
+        [EntryKind.MESSAGE, {"text": "x"}, None, "me"],
+        [EntryKind.REPORT, "me", "7", Outcome.CONSUMED],
+    ]
     assert push.entries[1].limit is None, "a report is never refused"
 
 
@@ -173,7 +176,7 @@ def test_refusals_name_what_did_not_arrive(planner: Planner, losses: Losses) -> 
     sends = [Outgoing("chat", {}), Outgoing("chat", {}), Outgoing("g", {}, group=True), Outgoing("news", {})]
     pushes = planner.pushes(sends, {"g": audience(INBOX)})
     error = StepRefused("there", "out of memory")
-    found = planner.refusals(pushes, [[Status.ACCEPTED, Status.FULL], [Status.DEAD], error])
+    found = planner.refusals(pushes, [[PushStatus.ACCEPTED, PushStatus.FULL], [PushStatus.DEAD], error])
     assert found.full == [sends[1]]
     assert found.refused == [(sends[3], error)]
     assert losses.as_dict() == {"dead": 1}
@@ -181,16 +184,18 @@ def test_refusals_name_what_did_not_arrive(planner: Planner, losses: Losses) -> 
 
 def test_a_report_that_finds_no_room_is_no_message_that_was_refused(planner: Planner) -> None:
     pushes = planner.pushes([], {}, [Report(f"{INBOX}me", "7", Outcome.CONSUMED)])
-    assert planner.refusals(pushes, [[Status.FULL]]).full == []
+    assert planner.refusals(pushes, [[PushStatus.FULL]]).full == []
 
 
 def test_everything_accepted_is_nothing_refused(planner: Planner) -> None:
     pushes = planner.pushes([Outgoing("chat", {})], {}, [Report(f"{INBOX}me", "7", Outcome.CONSUMED)])
-    found = planner.refusals(pushes, [[Status.ACCEPTED], [Status.ACCEPTED]])
+    found = planner.refusals(pushes, [[PushStatus.ACCEPTED], [PushStatus.ACCEPTED]])
     assert (found.full, found.refused) == ([], [])
 
 
-@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x01", encode(Kind.FORGET), b"\x91\x63", encode(Kind.MESSAGE)])
+@pytest.mark.parametrize(
+    "payload", [b"", b"\xc1", b"\x01", encode(EntryKind.FORGET), b"\x91\x63", encode(EntryKind.MESSAGE)]
+)
 def test_an_item_that_is_no_message_is_counted_and_passed_over(
     planner: Planner, losses: Losses, payload: bytes
 ) -> None:
@@ -199,7 +204,7 @@ def test_an_item_that_is_no_message_is_counted_and_passed_over(
 
 
 def test_fields_of_later_releases_are_passed_over(planner: Planner) -> None:
-    found = planner.delivery("box!", Item(encode(Kind.MESSAGE, {"a": 1}, "7", "me", "new", {}), None))
+    found = planner.delivery("box!", Item(encode(EntryKind.MESSAGE, {"a": 1}, "7", "me", "new", {}), None))
     assert isinstance(found, Delivery)
     assert (found.channel, found.message, found.token) == ("box!me", {"a": 1}, "7")
 
@@ -211,10 +216,10 @@ def test_a_message_of_a_later_release_with_a_gate_is_reported_to_it(planner: Pla
 
 
 def test_a_hint_says_from_which_version_to_which(planner: Planner) -> None:
-    (push,) = planner.hint(Kind.JOINED, "g", f"{INBOX}me", Change(3, 5))
+    (push,) = planner.hint(EntryKind.JOINED, "g", f"{INBOX}me", MembershipChange(3, 5))
     assert isinstance(push, Push)
-    assert (push.queue, fields(push)) == (INBOX, [[Kind.JOINED, "g", "me", 3, 5]])
-    assert planner.hint(Kind.LEFT, "g", f"{INBOX}me", Change(5, 5)) == [], "nothing changed"
+    assert (push.queue, fields(push)) == (INBOX, [[EntryKind.JOINED, "g", "me", 3, 5]])
+    assert planner.hint(EntryKind.LEFT, "g", f"{INBOX}me", MembershipChange(5, 5)) == [], "nothing changed"
 
 
 @pytest.mark.parametrize(
@@ -252,16 +257,16 @@ def test_the_owner_of_an_inbox_gets_hints_and_one_envelope_for_all(layer: BaseCh
     layer.send(f"{inbox}a", {"text": "y"})
     *hints, envelope, message = taken(layer, inbox)
     assert [hint[:3] for hint in hints] == [
-        [Kind.JOINED, "readers", "a"],
-        [Kind.JOINED, "readers", "b"],
-        [Kind.JOINED, "readers", "c"],
-        [Kind.LEFT, "readers", "c"],
+        [EntryKind.JOINED, "readers", "a"],
+        [EntryKind.JOINED, "readers", "b"],
+        [EntryKind.JOINED, "readers", "c"],
+        [EntryKind.LEFT, "readers", "c"],
     ]
     versions = [0, *(hint[4] for hint in hints)]
     assert [hint[3] for hint in hints] == versions[:-1], "each hint begins where the one before it ended"
     assert versions == sorted(set(versions))
-    assert envelope == [Kind.GROUP, "readers", versions[-1], {"text": "x"}]
-    assert message == [Kind.MESSAGE, {"text": "y"}, None, "a"]
+    assert envelope == [EntryKind.GROUP, "readers", versions[-1], {"text": "x"}]
+    assert message == [EntryKind.MESSAGE, {"text": "y"}, None, "a"]
 
 
 def test_a_sender_skips_an_inbox_for_as_long_as_it_is_dead(layer: BaseChannelLayer) -> None:
@@ -311,7 +316,7 @@ def test_whoever_takes_a_gated_message_by_receive_reports_at_once(layer: BaseCha
     message = {"reply_channel": f"{inbox}me", "text": "x"}
     layer.run(layer.planner.pushes([Outgoing("websocket.receive", message, token="7")], {}))
     assert layer.receive(["websocket.receive"]) == ("websocket.receive", message)
-    assert taken(layer, inbox) == [[Kind.REPORT, "me", "7", Outcome.CONSUMED]]
+    assert taken(layer, inbox) == [[EntryKind.REPORT, "me", "7", Outcome.CONSUMED]]
 
 
 def test_a_gated_message_that_expired_is_reported_and_counted(layer: BaseChannelLayer) -> None:
@@ -324,7 +329,7 @@ def test_a_gated_message_that_expired_is_reported_and_counted(layer: BaseChannel
     while layer.receive(["websocket.receive"])[0] is None:
         pass  # one look gave the expired one alone
     assert layer.losses.as_dict() == {"expired": 1}
-    assert taken(layer, inbox) == [[Kind.REPORT, "me", "7", Outcome.EXPIRED]]
+    assert taken(layer, inbox) == [[EntryKind.REPORT, "me", "7", Outcome.EXPIRED]]
 
 
 def test_a_flush_tells_the_living_to_forget(layer: BaseChannelLayer) -> None:
@@ -332,4 +337,4 @@ def test_a_flush_tells_the_living_to_forget(layer: BaseChannelLayer) -> None:
     layer.run([Heartbeat(inbox)])
     layer.group_add("readers", f"{inbox}a")
     layer.flush()
-    assert taken(layer, inbox) == [[Kind.FORGET]]
+    assert taken(layer, inbox) == [[EntryKind.FORGET]]

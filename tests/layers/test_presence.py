@@ -12,7 +12,14 @@ from channels_classic import Group, route
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
-from channels_classic.layers.presence import GRACE, GRACE_OF_DEAD, LISTENING, MOST_NOTICES, Presence, make_identity
+from channels_classic.layers.presence import (
+    GRACE_OF_DEAD,
+    LEAVE_GRACE,
+    LISTENING,
+    MOST_NOTICES,
+    Presence,
+    make_identity,
+)
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.results import Identity
 from channels_classic.layers.steps import (
@@ -90,8 +97,8 @@ def test_a_leave_is_announced_after_a_grace_unless_they_came_back(listened: Base
     run(listened, Leave("room", inbox, ["c"]))
     run(listened, JoinAs("room", live(listened), {"d": BOB}))
     assert notices(listened) == [], "bob was away for less than the grace"
-    found = eventually(lambda: notices(listened), GRACE + 5)
-    assert time.monotonic() - began > GRACE - 0.5
+    found = eventually(lambda: notices(listened), LEAVE_GRACE + 5)
+    assert time.monotonic() - began > LEAVE_GRACE - 0.5
     while len(found) < 2:
         found += eventually(lambda: notices(listened))
     assert sorted(found) == [("-", "room", "ada"), ("-", "room", "eve")]
@@ -223,7 +230,7 @@ def test_notices_come_in_the_order_of_what_happened(presence: Presence, clock: C
     presence.disappear("g", "i!", ["a"])
     presence.appear("g", "i!", "b", BOB)
     assert list(taken(presence)) == [(True, "ada"), (True, "bob")]
-    clock.now += GRACE - 0.1
+    clock.now += LEAVE_GRACE - 0.1
     assert list(taken(presence)) == []
     clock.now += 0.2
     assert list(taken(presence)) == [(False, "ada")]

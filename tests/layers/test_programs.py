@@ -10,11 +10,11 @@ import msgpack
 import pytest
 
 from channels_classic import __version__
-from channels_classic.layers.programs import Announcer, InterfaceFacts, WorkerFacts, decode
+from channels_classic.layers.programs import InterfaceFacts, ProgramAnnouncer, WorkerFacts, decode
 
 
 def test_an_announcement_is_read_as_it_was_made() -> None:
-    step = Announcer().announce(WorkerFacts, threads=3, busy=1, channels=["jobs"], running={"consumer": 1})
+    step = ProgramAnnouncer().announce(WorkerFacts, threads=3, busy=1, channels=["jobs"], running={"consumer": 1})
     facts = decode(step.facts)
     assert isinstance(facts, WorkerFacts)
     assert (facts.host, facts.pid, facts.version) == (socket.gethostname(), os.getpid(), __version__)
@@ -23,7 +23,7 @@ def test_an_announcement_is_read_as_it_was_made() -> None:
 
 
 def test_each_process_has_a_name_of_its_own_and_keeps_it() -> None:
-    one, other = Announcer(), Announcer()
+    one, other = ProgramAnnouncer(), ProgramAnnouncer()
     assert one.announce(InterfaceFacts).program == one.withdraw().program
     assert one.withdraw().program != other.withdraw().program
     assert one.withdraw().ttl == 0

@@ -12,9 +12,9 @@ import pytest
 from channels_classic.exceptions import ChannelFull, LayerUnavailable
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.names import new_inbox
-from channels_classic.layers.programs import REMEMBERED, Announcer, InterfaceFacts, WorkerFacts
+from channels_classic.layers.programs import REMEMBERED, InterfaceFacts, ProgramAnnouncer, WorkerFacts
 from channels_classic.layers.redis import RedisChannelLayer, RedisClusterChannelLayer, RedisSentinelChannelLayer
-from channels_classic.layers.status import ChannelStatus, Status, read
+from channels_classic.layers.status import ChannelStatus, LayerStatus, read
 from channels_classic.layers.steps import LIVENESS, Announce
 from tests.support.redis_server import Cluster, RedisServer, Sentinel
 
@@ -29,7 +29,7 @@ def test_programs_channels_and_groups_are_read(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
     facts: dict[str, Any] = {"inbox": inbox, "sockets": 7, "groups": 2, "largest_groups": {"room": 5, "hall": 1}}
     run = {"threads": 2, "channels": ["jobs", "other"], "parent": 1}
-    layer.run([Announcer().announce(InterfaceFacts, **facts), Announcer().announce(WorkerFacts, **run)])
+    layer.run([ProgramAnnouncer().announce(InterfaceFacts, **facts), ProgramAnnouncer().announce(WorkerFacts, **run)])
     layer.losses.count("died", "jobs", 2)
     layer.send("jobs", {})
     layer.send("nobody.listens", {})
@@ -49,9 +49,9 @@ def test_programs_channels_and_groups_are_read(layer: BaseChannelLayer) -> None:
 
 def test_the_processes_of_one_supervisor_are_one_worker(layer: BaseChannelLayer) -> None:
     for busy in (0, 1):
-        facts = Announcer().announce(WorkerFacts, parent=1, threads=2, busy=busy, running={"consumer": busy})
+        facts = ProgramAnnouncer().announce(WorkerFacts, parent=1, threads=2, busy=busy, running={"consumer": busy})
         layer.run([facts])
-    layer.run([Announcer().announce(WorkerFacts, parent=2, threads=1)])
+    layer.run([ProgramAnnouncer().announce(WorkerFacts, parent=2, threads=1)])
     workers = [(one.pid, one.processes, one.threads, one.busy, one.running) for one in read(layer).workers]
     assert workers == [(1, 2, 4, 1, {"consumer": 1}), (2, 1, 1, 0, {})]
 
@@ -59,7 +59,7 @@ def test_the_processes_of_one_supervisor_are_one_worker(layer: BaseChannelLayer)
 def test_a_program_that_ended_without_a_word_is_remembered_and_counts_no_longer(
     layer: BaseChannelLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed, stopped = Announcer(), Announcer()
+    killed, stopped = ProgramAnnouncer(), ProgramAnnouncer()
     layer.run([killed.announce(WorkerFacts, channels=["jobs"]), stopped.announce(InterfaceFacts), stopped.withdraw()])
     assert read(layer).missing == []
     monkeypatch.setattr("channels_classic.layers.status.LIVENESS", -1.0)
@@ -70,7 +70,7 @@ def test_a_program_that_ended_without_a_word_is_remembered_and_counts_no_longer(
 
 
 def test_an_announcement_that_cannot_be_read_hides_no_other(layer: BaseChannelLayer) -> None:
-    layer.run([Announce("strange", b"\xc1", 60), Announcer().announce(WorkerFacts)])
+    layer.run([Announce("strange", b"\xc1", 60), ProgramAnnouncer().announce(WorkerFacts)])
     assert len(read(layer).workers) == 1
 
 
@@ -99,7 +99,7 @@ def test_rates_and_new_losses_are_those_between_two_readings(layer: BaseChannelL
 
 def everywhere(layer: BaseChannelLayer) -> None:
     """Announce a program, send some messages, and find each once."""
-    layer.run([Announcer().announce(WorkerFacts, channels=["jobs"])])
+    layer.run([ProgramAnnouncer().announce(WorkerFacts, channels=["jobs"])])
     for _ in range(6):
         layer.send("jobs", {})
     status = read(layer)
@@ -128,10 +128,10 @@ def test_services_of_sentinels_are_one_layer(redis_servers: list[RedisServer], s
 
 def test_a_shard_that_is_down_hides_no_program(redis_url: str, own_redis: RedisServer) -> None:
     layer = RedisChannelLayer(hosts=[redis_url, own_redis.url])
-    layer.run([Announcer().announce(WorkerFacts, channels=["jobs"])])
+    layer.run([ProgramAnnouncer().announce(WorkerFacts, channels=["jobs"])])
     own_redis.stop()
     assert [worker.processes for worker in read(layer).workers] == [1]
-    layer.run([Announcer().announce(WorkerFacts, channels=["jobs"])])
+    layer.run([ProgramAnnouncer().announce(WorkerFacts, channels=["jobs"])])
     assert [worker.processes for worker in read(layer).workers] == [2]
     layer.close()
 
@@ -148,7 +148,7 @@ def test_a_server_without_memory_still_shows_what_runs(own_redis: RedisServer) -
     layer = RedisChannelLayer(hosts=[own_redis.url])
     layer.send("jobs", {})
     own_redis.command("CONFIG", "SET", "maxmemory", "1")
-    layer.run([Announcer().announce(WorkerFacts)])
+    layer.run([ProgramAnnouncer().announce(WorkerFacts)])
     assert len(read(layer).workers) == 1
     layer.close()
 
@@ -156,5 +156,5 @@ def test_a_server_without_memory_still_shows_what_runs(own_redis: RedisServer) -
 def test_the_channels_where_something_waits_come_first() -> None:
     names = [("idle", 0, 0, 0.0), ("busy", 0, 0, 9.0), ("waits", 1, 5, 0.0), ("waits longer", 1, 7, 0.0)]
     channels = [ChannelStatus(name, number, age, 10, 0, {}, rate=rate) for name, number, age, rate in names]
-    found = [channel.name for channel in Status([], [], channels, {}, {}).channels_by_urgency]
+    found = [channel.name for channel in LayerStatus([], [], channels, {}, {}).channels_by_urgency]
     assert found == ["waits longer", "waits", "busy", "idle"]

@@ -19,9 +19,9 @@ from channels_classic.layers.redis import commands, routes
 from channels_classic.layers.results import (
     Announcement,
     Audience,
-    Change,
+    MembershipChange,
     Published,
-    Status,
+    PushStatus,
     Taken,
 )
 from channels_classic.layers.steps import (
@@ -108,7 +108,7 @@ def test_results_come_in_the_order_of_their_steps(layer: BaseChannelLayer) -> No
         Length("chat"),
     )
     results[2] = payloads(results[2])
-    assert results == [[Status.ACCEPTED] * 2, 2, [b"1"], Audience({}, [], []), None, results[5], 1]
+    assert results == [[PushStatus.ACCEPTED] * 2, 2, [b"1"], Audience({}, [], []), None, results[5], 1]
 
 
 def test_a_take_gives_up_to_its_count_from_the_first_list_that_has_any(layer: BaseChannelLayer) -> None:
@@ -136,18 +136,18 @@ def test_items_put_back_come_first_and_in_order(layer: BaseChannelLayer) -> None
 def test_the_limit_counts_entries_of_one_account(layer: BaseChannelLayer) -> None:
     pushed = [*entries(b"1", b"2", b"3", quota_key="a", limit=2), *entries(b"4", quota_key="b", limit=2)]
     (statuses,) = run(layer, Push("inbox!", pushed))
-    assert statuses == [Status.ACCEPTED, Status.ACCEPTED, Status.FULL, Status.ACCEPTED]
+    assert statuses == [PushStatus.ACCEPTED, PushStatus.ACCEPTED, PushStatus.FULL, PushStatus.ACCEPTED]
     run(layer, Take(["inbox!"]))
-    assert run(layer, Push("inbox!", entries(b"5", quota_key="a", limit=2))) == [[Status.ACCEPTED]]
+    assert run(layer, Push("inbox!", entries(b"5", quota_key="a", limit=2))) == [[PushStatus.ACCEPTED]]
 
 
 def test_the_limit_of_one_account_holds_in_a_long_inbox(layer: BaseChannelLayer) -> None:
     others = [Entry(b"x", 60.0, f"client{number}", 5) for number in range(300)]
     run(layer, Push("inbox!", others), Push("inbox!", entries(*[b"y"] * 5, quota_key="a", limit=5)))
-    assert run(layer, Push("inbox!", entries(b"z", quota_key="a", limit=5))) == [[Status.FULL]]
+    assert run(layer, Push("inbox!", entries(b"z", quota_key="a", limit=5))) == [[PushStatus.FULL]]
     run(layer, Take(["inbox!"], 302))
     assert run(layer, Push("inbox!", entries(b"1", b"2", b"3", quota_key="a", limit=5))) == [
-        [Status.ACCEPTED, Status.ACCEPTED, Status.FULL]
+        [PushStatus.ACCEPTED, PushStatus.ACCEPTED, PushStatus.FULL]
     ]
 
 
@@ -155,25 +155,25 @@ def test_the_limit_of_one_account_holds_in_a_long_inbox(layer: BaseChannelLayer)
 def test_a_plain_channel_holds_64_mib_at_most_whatever_its_limit(layer: BaseChannelLayer, queue: str) -> None:
     large = b"x" * 4 * 1024 * 1024
     statuses = [run(layer, Push(queue, entries(large, limit=1000)))[0][0] for _ in range(18)]
-    accepted = statuses.count(Status.ACCEPTED)
+    accepted = statuses.count(PushStatus.ACCEPTED)
     assert 12 <= accepted <= 16, "allocators round up"
-    assert statuses == [Status.ACCEPTED] * accepted + [Status.FULL] * (18 - accepted)
+    assert statuses == [PushStatus.ACCEPTED] * accepted + [PushStatus.FULL] * (18 - accepted)
     run(layer, Take([queue], 1))
-    assert run(layer, Push(queue, entries(large, limit=1000))) == [[Status.ACCEPTED]]
+    assert run(layer, Push(queue, entries(large, limit=1000))) == [[PushStatus.ACCEPTED]]
 
 
 def test_only_an_inbox_that_is_alive_takes_what_is_for_the_living(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
     push = Push(inbox, entries(b"1", b"2"), alive=True)
-    assert run(layer, push) == [[Status.DEAD] * 2]
+    assert run(layer, push) == [[PushStatus.DEAD] * 2]
     assert run(layer, Length(inbox)) == [0]
-    assert run(layer, Heartbeat(inbox), push)[1] == [Status.ACCEPTED] * 2
+    assert run(layer, Heartbeat(inbox), push)[1] == [PushStatus.ACCEPTED] * 2
 
 
 def test_an_owner_that_retires_leaves_nothing(layer: BaseChannelLayer) -> None:
     inbox = new_inbox()
     run(layer, Heartbeat(inbox), Push(inbox, entries(b"1")), Retire(inbox))
-    assert run(layer, Length(inbox), Push(inbox, entries(b"2"), alive=True)) == [0, [Status.DEAD]]
+    assert run(layer, Length(inbox), Push(inbox, entries(b"2"), alive=True)) == [0, [PushStatus.DEAD]]
 
 
 def test_members_are_kept_by_inbox(layer: BaseChannelLayer) -> None:
@@ -204,10 +204,10 @@ def test_what_changes_nothing_has_no_new_version(layer: BaseChannelLayer) -> Non
     (joined,) = run(layer, Join("g", "a!", ["1"]))
     version = joined.version
     assert run(layer, Join("g", "a!", ["1"]), Leave("g", "a!", ["2"]), Renew("g", "a!"), Leave("h", "a!", ["1"])) == [
-        Change(version, version),
-        Change(version, version),
+        MembershipChange(version, version),
+        MembershipChange(version, version),
         None,
-        Change(0, 0),
+        MembershipChange(0, 0),
     ]
     assert run(layer, Lookup("g")) == [Audience({"a!": version}, [], [])]
 
@@ -216,7 +216,7 @@ def test_clients_that_are_gone_leave_without_a_new_version(layer: BaseChannelLay
     live(layer, "a!")
     (joined,) = run(layer, Join("g", "a!", ["1", "2"]))
     (left,) = run(layer, Leave("g", "a!", ["1"], gone=True))
-    assert left == Change(joined.version, joined.version)
+    assert left == MembershipChange(joined.version, joined.version)
     assert run(layer, Members("g", "a!"))[0][:3] == (joined.version, ["2"], True)
     run(layer, Leave("g", "a!", ["2"], gone=True))
     (again,) = run(layer, Join("g", "a!", ["3"]))
@@ -310,7 +310,7 @@ def test_a_flush_names_the_living_and_leaves_them_alive(layer: BaseChannelLayer)
     )
     (inboxes,) = run(layer, Flush())
     assert list(inboxes) == [alive]
-    assert run(layer, Length("chat"), Push(alive, entries(b"2"), alive=True)) == [0, [Status.ACCEPTED]]
+    assert run(layer, Length("chat"), Push(alive, entries(b"2"), alive=True)) == [0, [PushStatus.ACCEPTED]]
     assert membership(layer, "g") == {}
 
 
@@ -328,7 +328,7 @@ def test_steps_behind_a_take_that_waits_are_run_after_it(layer: BaseChannelLayer
     connection.write([Take(["chat"], 1, 5.0), Length("chat"), Push("answers", entries(b"1"))])
     run(layer, Push("chat", entries(b"1", b"2")))
     assert payloads(connection.read()) == [b"1"]
-    assert [connection.read(), connection.read()] == [1, [Status.ACCEPTED]]
+    assert [connection.read(), connection.read()] == [1, [PushStatus.ACCEPTED]]
     connection.close()
 
 
@@ -407,11 +407,11 @@ def test_both_faces_do_the_same(layer: BaseChannelLayer) -> None:
     assert found[0] == found[1]
     assert found[0] == [
         found[0][0],
-        [Status.ACCEPTED, Status.FULL],
+        [PushStatus.ACCEPTED, PushStatus.FULL],
         [b"1"],
-        Change(0, 1),
+        MembershipChange(0, 1),
         Audience({}, ["1"], []),
-        Change(0, 0),
+        MembershipChange(0, 0),
         Audience({}, [], []),
         None,
         0,

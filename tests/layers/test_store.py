@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from channels_classic.layers import store as store_module
-from channels_classic.layers.results import Audience, Change, Status, Taken
+from channels_classic.layers.results import Audience, MembershipChange, PushStatus, Taken
 from channels_classic.layers.steps import (
     LIVENESS,
     Entry,
@@ -102,18 +102,18 @@ class StoreMachine(RuleBasedStateMachine):
         statuses = self.store.run(Push(queue, made, alive))
         assert statuses == [self._expected(queue, entry, alive) for entry in made]
 
-    def _expected(self, queue: str, entry: Entry, alive: bool) -> Status:
+    def _expected(self, queue: str, entry: Entry, alive: bool) -> PushStatus:
         now = self.clock.now
         if alive and self.model.beats.get(queue, 0.0) <= now:
-            return Status.DEAD
+            return PushStatus.DEAD
         held = self.model.entries[queue]
         if entry.limit is not None and self._charged(queue, entry.quota_key) >= entry.limit:
             while held and held[0][1] <= now:
                 del held[0]
             if self._charged(queue, entry.quota_key) >= entry.limit:
-                return Status.FULL
+                return PushStatus.FULL
         held.append((entry.payload, now + entry.ttl, entry.quota_key))
-        return Status.ACCEPTED
+        return PushStatus.ACCEPTED
 
     def _charged(self, queue: str, quota_key: str) -> int:
         self._sweep()
@@ -176,7 +176,7 @@ class StoreMachine(RuleBasedStateMachine):
     def change(self, step: Join | Leave, previous: set[str]) -> None:
         """Run a step; its versions say what changed, and whether there was a member before."""
         key = (step.group, step.inbox)
-        found: Change = self.store.run(step)
+        found: MembershipChange = self.store.run(step)
         assert found.previous == (self.model.versions[key] if previous else 0)
         changed = previous != self.model.members.get(key, set())
         if changed and not (isinstance(step, Leave) and step.gone):
@@ -240,7 +240,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.forget_lapsed(self.clock.now)
         new = {*channels} - {channel for name, channel in self.model.channels if name == group}
         change = self.store.run((Join if joins else Leave)(group, "", channels))
-        assert change == Change(0, len(new) if joins else 0)
+        assert change == MembershipChange(0, len(new) if joins else 0)
         for channel in channels:
             if joins:
                 self.model.channels[group, channel] = self.clock.now
@@ -383,21 +383,21 @@ def test_a_take_is_bounded_in_bytes(store: Store, monkeypatch: pytest.MonkeyPatc
 def test_an_inbox_is_bounded_in_entries_whoever_sends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "INBOX_ENTRIES", 3)
     entries = [entry(quota_key=str(number), limit=100) for number in range(4)]
-    assert store.run(Push("inbox!", entries)) == [Status.ACCEPTED] * 3 + [Status.FULL]
-    assert store.run(Push("plain", entries)) == [Status.ACCEPTED] * 4
+    assert store.run(Push("inbox!", entries)) == [PushStatus.ACCEPTED] * 3 + [PushStatus.FULL]
+    assert store.run(Push("plain", entries)) == [PushStatus.ACCEPTED] * 4
 
 
 def test_a_queue_is_bounded_in_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "QUEUE_BYTES", 100)
     entries = [entry(b"x" * 40, quota_key=str(number), limit=100) for number in range(3)]
-    assert store.run(Push("inbox!", entries)) == [Status.ACCEPTED] * 2 + [Status.FULL]
+    assert store.run(Push("inbox!", entries)) == [PushStatus.ACCEPTED] * 2 + [PushStatus.FULL]
 
 
 def test_an_entry_without_a_limit_finds_room_twice_as_long(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "INBOX_ENTRIES", 2)
-    assert store.run(Push("inbox!", [entry(quota_key=name, limit=5) for name in "abc"])) == [1, 1, Status.FULL]
-    assert store.run(Push("inbox!", [entry(), entry(), entry()])) == [1, 1, Status.FULL]
-    assert store.run(Push("plain", [entry() for _ in range(5)])) == [Status.ACCEPTED] * 5
+    assert store.run(Push("inbox!", [entry(quota_key=name, limit=5) for name in "abc"])) == [1, 1, PushStatus.FULL]
+    assert store.run(Push("inbox!", [entry(), entry(), entry()])) == [1, 1, PushStatus.FULL]
+    assert store.run(Push("plain", [entry() for _ in range(5)])) == [PushStatus.ACCEPTED] * 5
 
 
 def test_lists_nobody_reads_are_swept(store: Store, clock: Clock) -> None:
@@ -412,12 +412,12 @@ def test_lists_nobody_reads_are_swept(store: Store, clock: Clock) -> None:
 
 
 def test_an_inbox_is_alive_for_as_long_as_a_beat_lasts(store: Store, clock: Clock) -> None:
-    assert store.run(Push("inbox!", [entry()], alive=True)) == [Status.DEAD]
+    assert store.run(Push("inbox!", [entry()], alive=True)) == [PushStatus.DEAD]
     store.run(Heartbeat("inbox!"))
     clock.now += LIVENESS - 0.1
-    assert store.run(Push("inbox!", [entry()], alive=True)) == [Status.ACCEPTED]
+    assert store.run(Push("inbox!", [entry()], alive=True)) == [PushStatus.ACCEPTED]
     clock.now += 0.1
-    assert store.run(Push("inbox!", [entry()], alive=True)) == [Status.DEAD]
+    assert store.run(Push("inbox!", [entry()], alive=True)) == [PushStatus.DEAD]
     assert store.run(Length("inbox!")) == 1
 
 

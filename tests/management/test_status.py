@@ -21,8 +21,8 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from channels_classic.layers.inmemory import ChannelLayer
-from channels_classic.layers.programs import Announcer, WorkerFacts
-from channels_classic.layers.status import Status, read
+from channels_classic.layers.programs import ProgramAnnouncer, WorkerFacts
+from channels_classic.layers.status import LayerStatus, read
 from channels_classic.management.checks import VALUES, Condition
 from channels_classic.management.status import StatusConfig, run
 from channels_classic.management.status_tables import text
@@ -32,7 +32,7 @@ from tests.support.running_site import RunningSite
 from tests.support.waiting import eventually, scaled
 
 PROGRAM = [sys.executable, "-c", "from channels_classic.management.cli import main; main()", "status"]
-EMPTY = Status([], [], [], {}, {})
+EMPTY = LayerStatus([], [], [], {}, {})
 
 
 @pytest.fixture(params=["local", "redis"])
@@ -200,7 +200,7 @@ def test_an_interval_that_means_nothing_is_refused(interval: float) -> None:
 
 def test_names_on_the_layer_control_no_terminal() -> None:
     layer = ChannelLayer()
-    layer.run([Announcer().announce(WorkerFacts, threads=1, running={"a\x1b]0;owned\x07\nb": 1})])
+    layer.run([ProgramAnnouncer().announce(WorkerFacts, threads=1, running={"a\x1b]0;owned\x07\nb": 1})])
     shown = text(read(layer))
     assert r"a\x1b]0;owned\x07\nb × 1" in shown
     assert "\x1b" not in shown

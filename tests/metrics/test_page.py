@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from channels_classic._metrics.catalogue import BOTH, INTERFACE, LAYER, METRICS, PREFIX, WORKER, Kind, Metric
+from channels_classic._metrics.catalogue import BOTH, INTERFACE, LAYER, METRICS, PREFIX, WORKER, Metric, MetricKind
 from channels_classic.management.checks import VALUES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -34,9 +34,9 @@ def test_every_metric_is_on_the_page_with_its_labels_and_what_to_do(section: str
 @pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: str(metric.name))
 def test_names_and_units_are_those_of_prometheus(metric: Metric) -> None:
     assert re.fullmatch(r"[a-z_]+", metric.full_name)
-    assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER)
+    assert metric.name.endswith("_total") == (metric.kind is MetricKind.COUNTER)
     assert not re.search(r"_(ms|milliseconds|kb|mib|count|sum|bucket)(_|$)", metric.name)
-    if metric.kind is Kind.HISTOGRAM:
+    if metric.kind is MetricKind.HISTOGRAM:
         assert metric.name.endswith("_seconds")
 
 
@@ -53,7 +53,7 @@ def known() -> set[str]:
     found = set()
     for metric in METRICS.values():
         found.add(metric.full_name)
-        if metric.kind is Kind.HISTOGRAM:
+        if metric.kind is MetricKind.HISTOGRAM:
             found |= {f"{metric.full_name}_{part}" for part in ("bucket", "count", "sum")}
     return found
 
@@ -64,7 +64,7 @@ def test_every_expression_of_the_dashboard_and_of_the_alerts_uses_metrics_that_e
         assert names and set(names) <= known(), expression
         for name in names:
             metric = METRICS[re.sub(r"_(bucket|count|sum)$", "", name).removeprefix(PREFIX)]
-            cumulative = metric.kind is not Kind.GAUGE
+            cumulative = metric.kind is not MetricKind.GAUGE
             assert bool(re.search(rf"(rate|increase)\({name}[{{\[]", expression)) == cumulative, expression
             for label in re.findall(r"by \(([^)]*)\)", expression):
                 assert set(re.split(r",\s*", label)) <= {*metric.labels, "le", "job"}, expression

@@ -10,7 +10,7 @@ from typing import Any
 
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.codec import Kind, Outcome, decode
+from channels_classic.layers.codec import EntryKind, Outcome, decode
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Heartbeat, Take
@@ -91,17 +91,17 @@ class Inbox:
 
     def _read(self, payload: bytes) -> list[tuple[str, Any]]:
         kind, *rest = decode(payload)
-        if kind == Kind.MESSAGE:
+        if kind == EntryKind.MESSAGE:
             message, _, local, *report = rest
             ends = [outcome for outcome in report[1:2] if outcome != Outcome.RUNNING]  # more replies follow
             return [(local, message), *((local, Outcome(outcome)) for outcome in ends)]
-        if kind == Kind.GROUP:
+        if kind == EntryKind.GROUP:
             return [(rest[0], rest[2])]
-        if kind == Kind.REPORT and rest[2] == Outcome.RUNNING and not self._shows_running:
+        if kind == EntryKind.REPORT and rest[2] == Outcome.RUNNING and not self._shows_running:
             return []
-        if kind == Kind.REPORT:
+        if kind == EntryKind.REPORT:
             return [(rest[0], Outcome(rest[2]))]
-        return [("", Kind(kind))]
+        return [("", EntryKind(kind))]
 
 
 def drain(layer: BaseChannelLayer, channel: str, number: int, timeout: float = 5) -> Sequence[dict[str, Any]]:

@@ -12,10 +12,10 @@ import pytest
 from channels_classic._throttled_log import ThrottledLog
 from channels_classic.exceptions import StepRefused
 from channels_classic.layers.capacity import Capacities
-from channels_classic.layers.codec import Kind, Outcome, decode
+from channels_classic.layers.codec import EntryKind, Outcome, decode
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report
-from channels_classic.layers.results import Audience, Item, Status
+from channels_classic.layers.results import Audience, Item, PushStatus
 from channels_classic.layers.steps import Push
 from channels_classic.worker.inflight import NoRecord
 from channels_classic.worker.outstanding import RETRY_TIME, Outstanding, Written
@@ -66,7 +66,7 @@ def written(outstanding: Outstanding, *results: ConsumerResult) -> list[Push]:
 def messages(pushes: Sequence[Push]) -> list[Any]:
     """The messages and reports in pushes."""
     decoded = [decode(entry.payload) for push in pushes for entry in push.entries]
-    return [fields[0] if kind == Kind.MESSAGE else Outcome(fields[-1]) for kind, *fields in decoded]
+    return [fields[0] if kind == EntryKind.MESSAGE else Outcome(fields[-1]) for kind, *fields in decoded]
 
 
 def test_what_was_accepted_is_finished_and_nothing_is_left(outstanding: Outstanding, record: Record) -> None:
@@ -74,7 +74,7 @@ def test_what_was_accepted_is_finished_and_nothing_is_left(outstanding: Outstand
     pushes = written(outstanding, one)
     assert outstanding.is_busy and outstanding.unread is not None
     assert record.released == []
-    outstanding.answered([[Status.ACCEPTED], [Status.ACCEPTED]], now=0)
+    outstanding.answered([[PushStatus.ACCEPTED], [PushStatus.ACCEPTED]], now=0)
     assert record.released == [one.delivery]
     assert messages(pushes) == [{"n": 1}, {"n": 2}]
     assert not outstanding.is_busy
@@ -85,7 +85,7 @@ def test_reports_go_out_with_the_next_write_once(outstanding: Outstanding) -> No
     assert outstanding.has_unwritten and outstanding.is_busy
     assert messages(written(outstanding)) == [Outcome.RUNNING]
     assert not outstanding.has_unwritten
-    outstanding.answered([[Status.ACCEPTED]], now=0)
+    outstanding.answered([[PushStatus.ACCEPTED]], now=0)
     assert messages(written(outstanding)) == []
 
 
@@ -107,7 +107,7 @@ def test_refused_pushes_are_retried_in_order_until_their_time_is_over(
     assert again.pushes == pushes
     assert not outstanding.has_refused
     outstanding.wrote(again)
-    outstanding.answered([refusal, [Status.ACCEPTED]], now=11)
+    outstanding.answered([refusal, [PushStatus.ACCEPTED]], now=11)
     assert outstanding.retried(now=10 + RETRY_TIME).pushes == []
     assert losses.as_dict() == {"refused": 1}
     assert caplog.text.count("were not accepted") == (refusal is REFUSED)
@@ -117,7 +117,7 @@ def test_entries_for_a_full_channel_are_retried_and_those_accepted_are_not(
     outstanding: Outstanding, losses: Losses
 ) -> None:
     written(outstanding, result(Outgoing("a", {"n": 1}), Outgoing("a", {"n": 2})))
-    outstanding.answered([[Status.ACCEPTED, Status.FULL]], now=0)
+    outstanding.answered([[PushStatus.ACCEPTED, PushStatus.FULL]], now=0)
     assert messages(outstanding.retried(now=1).pushes) == [{"n": 2}]
     assert losses.as_dict() == {}
 
@@ -126,7 +126,7 @@ def test_members_of_a_group_that_are_full_miss_its_message(outstanding: Outstand
     groups = {"room": Audience({}, ["member"], ())}
     pushes = outstanding.plan([result(Outgoing("room", {"n": 1}, group=True))], groups)
     outstanding.wrote(Written(pushes))
-    outstanding.answered([[Status.FULL]], now=0)
+    outstanding.answered([[PushStatus.FULL]], now=0)
     assert (outstanding.has_refused, losses.as_dict()) == (False, {"full": 1})
 
 
@@ -149,7 +149,7 @@ def test_a_report_that_travelled_with_a_lost_message_is_repeated(outstanding: Ou
 
 def test_refused_messages_are_lost_with_the_connection(outstanding: Outstanding, losses: Losses) -> None:
     written(outstanding, result(Outgoing("a", {"n": 1})))
-    outstanding.answered([[Status.FULL]], now=0)
+    outstanding.answered([[PushStatus.FULL]], now=0)
     outstanding.disconnected()
     assert (losses.as_dict(), outstanding.is_busy) == ({"full": 1}, False)
 
@@ -185,12 +185,12 @@ def test_reports_for_a_full_inbox_are_written_again_together(outstanding: Outsta
     written(outstanding)
     outstanding.owe([Report(CLIENT, "token", Outcome.CONSUMED)])
     written(outstanding)
-    outstanding.answered([[Status.FULL]], now=0)
-    outstanding.answered([[Status.FULL]], now=0)
+    outstanding.answered([[PushStatus.FULL]], now=0)
+    outstanding.answered([[PushStatus.FULL]], now=0)
     assert not outstanding.has_refused, "no thread waits for it"
     pushes = written(outstanding)
     assert (len(pushes), messages(pushes)) == (1, [Outcome.RUNNING, Outcome.CONSUMED])
-    outstanding.answered([[Status.ACCEPTED, Status.ACCEPTED]], now=1)
+    outstanding.answered([[PushStatus.ACCEPTED, PushStatus.ACCEPTED]], now=1)
     assert (outstanding.is_busy, losses.as_dict()) == (False, {})
 
 
@@ -219,12 +219,12 @@ def test_a_client_whose_reply_cannot_be_sent_does_not_wait_for_it(outstanding: O
 def test_each_push_is_retried_for_as_long_since_its_own_first_refusal(outstanding: Outstanding, losses: Losses) -> None:
     for now in (0.0, 1.9):
         written(outstanding, result(Outgoing("a", {"at": now})))
-        outstanding.answered([[Status.FULL]], now=now)
+        outstanding.answered([[PushStatus.FULL]], now=now)
     for now, left in ((1.95, [0.0, 1.9]), (2.0, [1.9]), (3.8, [1.9]), (3.95, [])):
         again = outstanding.retried(now)
         assert messages(again.pushes) == [{"at": at} for at in left]
         outstanding.wrote(again)
-        outstanding.answered([[Status.FULL]] * len(left), now)
+        outstanding.answered([[PushStatus.FULL]] * len(left), now)
     assert losses.as_dict() == {"full": 2}
 
 

@@ -41,10 +41,10 @@ CHECK_INTERVAL = 1.0
 TOUCHES_EVERY = 3600
 """Checks between two touches of the files."""
 
-_hosts: weakref.WeakSet[Host] = weakref.WeakSet()
+_hosts: weakref.WeakSet[LocalHost] = weakref.WeakSet()
 
 
-class Host:
+class LocalHost:
     """Serves `store` at the address of `claim`, which becomes its own.
 
     A claim on files that were removed is made anew. When another process was faster, `superseded` is called, and the
@@ -154,7 +154,7 @@ class _Session(asyncio.Protocol):
     socket is lost, and never given to another.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: LocalHost) -> None:
         self._host = host
         self._store = host.store
         self._unpacker = unpacker()

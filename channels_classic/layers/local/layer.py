@@ -29,7 +29,7 @@ from channels_classic.layers.local.client import (
     check_host,
     unavailable,
 )
-from channels_classic.layers.local.host import Host
+from channels_classic.layers.local.host import LocalHost
 from channels_classic.layers.steps import AsyncConnection, Connection
 from channels_classic.layers.store import Store
 
@@ -58,7 +58,7 @@ class LocalChannelLayer(BaseChannelLayer):
     ) -> None:
         super().__init__(expiry, group_expiry, capacity, channel_capacity)
         self._path = None if path is None else check_path(path)
-        self._host: Host | None = None
+        self._host: LocalHost | None = None
         self._hosting_loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -69,7 +69,7 @@ class LocalChannelLayer(BaseChannelLayer):
         return self._path
 
     @property
-    def host(self) -> Host | None:
+    def host(self) -> LocalHost | None:
         """The object that serves the layer, when that is in this process: not in a child that it forked."""
         return self._host if self._host is not None and self._host.pid == os.getpid() else None
 
@@ -105,7 +105,7 @@ class LocalChannelLayer(BaseChannelLayer):
             ) from error
         if claimed is None:
             return False
-        host = Host(Store(self.group_expiry), claimed, self._give_way)
+        host = LocalHost(Store(self.group_expiry), claimed, self._give_way)
         await host.start()
         self._host = host
         await self._drop_connections()
@@ -118,7 +118,7 @@ class LocalChannelLayer(BaseChannelLayer):
         if host is not None and self._hosting_loop is not None:
             self._giving_way = self._hosting_loop.create_task(self._end(host))
 
-    async def _end(self, host: Host) -> None:
+    async def _end(self, host: LocalHost) -> None:
         await host.stop()
         # The threads and tasks of this process would go on with messages that nobody else sees.
         host.store.end(unavailable(self.path, ConnectionResetError("another process hosts it now")))

@@ -21,17 +21,17 @@ from channels_classic.layers.results import (
     Announcement,
     Audience,
     Audited,
-    Change,
     History,
     Identity,
     Item,
     Kept,
+    MembershipChange,
     Notice,
     Published,
+    PushStatus,
     Recorded,
     Roster,
     Start,
-    Status,
     Taken,
 )
 from channels_classic.layers.steps import (
@@ -258,7 +258,7 @@ def decode_result(kind: type, answer: Any, where: str) -> Any:
     if isinstance(answer, msgpack.ExtType):
         return StepRefused(where, answer.data.decode(), unknown=True)
     if kind is Push:
-        return [Status(status) for status in answer]
+        return [PushStatus(status) for status in answer]
     if kind is Take and answer is not None:
         queue, items, lost = answer
         # Deadlines are by the clock of the machine, so they count also if this process was suspended meanwhile.
@@ -292,9 +292,9 @@ def _notices(*notices: list[Any]) -> list[Notice]:
 
 
 _RESULTS: dict[type, Callable[..., Any]] = {
-    Join: Change,
-    JoinAs: Change,
-    Leave: Change,
+    Join: MembershipChange,
+    JoinAs: MembershipChange,
+    Leave: MembershipChange,
     Lookup: Audience,
     Publish: lambda left, full: Published(Audience(*left), full),
     Record: lambda audience, life, position: Recorded(Audience(*audience), life, position),

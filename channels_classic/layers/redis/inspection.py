@@ -61,7 +61,7 @@ _HOPELESS = (Problem.REFUSED, Problem.FORBIDDEN, Problem.TOO_OLD, Problem.CLUSTE
 
 
 @dataclass(frozen=True)
-class Finding:
+class ServerFinding:
     """A problem, the sentence about it and the hint that repairs it."""
 
     problem: Problem
@@ -75,7 +75,7 @@ class Inspection:
 
     where: str
     facts: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[ServerFinding] = field(default_factory=list)
 
 
 def inspect_servers(layer: RedisChannelLayer) -> list[Inspection]:
@@ -155,20 +155,22 @@ def _facts(fields: Mapping[str, str]) -> Iterator[str]:
     yield f"maxmemory-policy {fields.get('maxmemory_policy', 'unknown')}"
 
 
-def judge(where: str, fields: Mapping[str, str], as_cluster: bool) -> Iterator[Finding]:
+def judge(where: str, fields: Mapping[str, str], as_cluster: bool) -> Iterator[ServerFinding]:
     """Yield what is wrong with a server, by its reply to `INFO`; pure."""
     version = fields.get("redis_version", "0")
     if is_too_old(version):
-        yield Finding(Problem.TOO_OLD, f"{where} is version {version}.", "Redis 7.0 or later, or Valkey, is needed.")
+        yield ServerFinding(
+            Problem.TOO_OLD, f"{where} is version {version}.", "Redis 7.0 or later, or Valkey, is needed."
+        )
     if "cluster" in (fields.get("redis_mode"), fields.get("server_mode")) and not as_cluster:  # Redis, Valkey
-        yield Finding(
+        yield ServerFinding(
             Problem.CLUSTER,
             f"{where} is a node of a cluster, and the layer is not RedisClusterChannelLayer.",
             "Write 'channels_classic.layers.redis.RedisClusterChannelLayer' as BACKEND.",
         )
     policy = fields.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
-        yield Finding(
+        yield ServerFinding(
             Problem.EVICTION,
             f"{where} has the maxmemory-policy {policy!r}: when its memory is used up it removes waiting messages and "
             "groups, without an error and without a count.",
@@ -177,10 +179,10 @@ def judge(where: str, fields: Mapping[str, str], as_cluster: bool) -> Iterator[F
         )
 
 
-def judge_clock(where: str, ahead: float) -> Iterator[Finding]:
+def judge_clock(where: str, ahead: float) -> Iterator[ServerFinding]:
     """Yield a finding about a clock that is `ahead` seconds ahead of that of this machine; pure."""
     if abs(ahead) >= CLOCKS_DIFFER:
-        yield Finding(
+        yield ServerFinding(
             Problem.CLOCK,
             f"The clock of {where} is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} that of this machine.",
             "Messages expire by its clock alone, so none is lost, but times in logs do not fit together: synchronise "
@@ -188,10 +190,10 @@ def judge_clock(where: str, ahead: float) -> Iterator[Finding]:
         )
 
 
-def judge_timeout(where: str, timeout: int) -> Iterator[Finding]:
+def judge_timeout(where: str, timeout: int) -> Iterator[ServerFinding]:
     """Yield a finding about the `timeout` of a server, in seconds; pure."""
     if 0 < timeout < SHORT_TIMEOUT:
-        yield Finding(
+        yield ServerFinding(
             Problem.TIMEOUT,
             f"{where} has timeout {timeout}: it closes a connection that idles for {timeout} s, as that of a worker "
             "does while a consumer runs.",
@@ -199,7 +201,7 @@ def judge_timeout(where: str, timeout: int) -> Iterator[Finding]:
         )
 
 
-def _forbidden(where: str, server: _Server, keys: Keys, questions: Sequence[Command]) -> Iterator[Finding]:
+def _forbidden(where: str, server: _Server, keys: Keys, questions: Sequence[Command]) -> Iterator[ServerFinding]:
     """Try every command and every kind of key; yield the findings about those that are refused."""
     name = f"channels_check.{uuid4().hex}"
     key = keys.queue(name)
@@ -215,7 +217,7 @@ def _forbidden(where: str, server: _Server, keys: Keys, questions: Sequence[Comm
     commands = [command for command, answer in answers.items() if _is_forbidden(answer, a_key=False)]
     closed = [name for name, replies in touched.items() if any(_is_forbidden(reply, a_key=True) for reply in replies)]
     if commands:
-        yield Finding(
+        yield ServerFinding(
             Problem.FORBIDDEN,
             f"NOPERM: the user of {where} may not run {', '.join(commands)}.",
             f"Run ACL SETUSER NAME {' '.join(f'+{command.lower()}' for command in _rules(commands))}, or use the rule "
@@ -223,7 +225,7 @@ def _forbidden(where: str, server: _Server, keys: Keys, questions: Sequence[Comm
         )
     if closed:
         patterns = dict.fromkeys(f"~{name.partition('{')[0]}*" for name in closed)
-        yield Finding(
+        yield ServerFinding(
             Problem.FORBIDDEN,
             f"NOPERM: the user of {where} may not use keys such as {closed[0]!r}.",
             f"Run ACL SETUSER NAME {' '.join(patterns)}, for `prefix` and `stats_prefix` in CONFIG.",
@@ -253,7 +255,7 @@ def _is_forbidden(reply: Any, a_key: bool) -> bool:
     return isinstance(reply, redis.RedisError) and error_code(reply) == "NOPERM" and ("key" in str(reply)) is a_key
 
 
-def _round_trip(found: Inspection, endpoint: RedisEndpoint) -> Iterator[Finding]:
+def _round_trip(found: Inspection, endpoint: RedisEndpoint) -> Iterator[ServerFinding]:
     """Send a message through an inbox that nobody else has, and take it back."""
     inbox, payload = f"channels_check.{uuid4().hex}!", b"channels_check"
     try:
@@ -277,16 +279,16 @@ def _round_trip(found: Inspection, endpoint: RedisEndpoint) -> Iterator[Finding]
         found.facts.append(f"a message went there and back in {(time.perf_counter() - begun) * 1000:.1f} ms")
 
 
-def _unreachable(where: str, reason: str, hint: str) -> Finding:
-    return Finding(Problem.UNREACHABLE, f"{where} cannot be reached: {reason}.", hint)
+def _unreachable(where: str, reason: str, hint: str) -> ServerFinding:
+    return ServerFinding(Problem.UNREACHABLE, f"{where} cannot be reached: {reason}.", hint)
 
 
-def _failure(where: str, error: BaseException) -> Finding:
+def _failure(where: str, error: BaseException) -> ServerFinding:
     return _by_text(where, described(error), next_step(error))
 
 
-def _by_text(where: str, reason: str, hint: str) -> Finding:
+def _by_text(where: str, reason: str, hint: str) -> ServerFinding:
     """Return the finding about an error of the server, named by its code, or of the connection."""
     if reason.partition(" ")[0] in NEXT_STEPS:
-        return Finding(Problem.REFUSED, f"{where} refuses: {reason}.", hint)
+        return ServerFinding(Problem.REFUSED, f"{where} refuses: {reason}.", hint)
     return _unreachable(where, reason, hint)

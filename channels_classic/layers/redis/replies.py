@@ -19,17 +19,17 @@ from channels_classic.layers.results import (
     Announcement,
     Audience,
     Audited,
-    Change,
     History,
     Identity,
     Item,
     Kept,
+    MembershipChange,
     Notice,
     Published,
+    PushStatus,
     Recorded,
     Roster,
     Start,
-    Status,
     Taken,
 )
 from channels_classic.layers.steps import (
@@ -111,15 +111,15 @@ def _taken(replies: Sequence[Any], epoch: int, cipher: Cipher) -> Taken | None:
     return Taken(queue, items, lost)
 
 
-_STATUSES = {int(status): status for status in Status}
+_STATUSES = {int(status): status for status in PushStatus}
 
 
-def _statuses(step: Push, replies: Sequence[Any], cipher: Cipher) -> list[Status]:
+def _statuses(step: Push, replies: Sequence[Any], cipher: Cipher) -> list[PushStatus]:
     return [_STATUSES[status] for status in replies[0]]
 
 
-def _change(step: Join | JoinAs | Leave, replies: Sequence[Any], cipher: Cipher) -> Change:
-    return Change(*replies[0]) if step.inbox else Change(0, replies[0] or 0)
+def _change(step: Join | JoinAs | Leave, replies: Sequence[Any], cipher: Cipher) -> MembershipChange:
+    return MembershipChange(*replies[0]) if step.inbox else MembershipChange(0, replies[0] or 0)
 
 
 def _audience(step: Lookup, replies: Sequence[Any], cipher: Cipher) -> Audience:

@@ -8,7 +8,7 @@ from django.core import checks
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from channels_classic.asgi import channel_layers, is_foreign
-from channels_classic.checks_live import Report, inspect_layer
+from channels_classic.checks_live import LayerReport, inspect_layer
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import ChannelsError
 from channels_classic.management.layer import missing_layers
@@ -54,7 +54,7 @@ class Command(BaseCommand):
             failures += self.print_report(report, least)
         return failures
 
-    def print_report(self, report: Report, least: int) -> int:
+    def print_report(self, report: LayerReport, least: int) -> int:
         """Print a report; return how many of its messages are of the `least` level."""
         messages = [message for message in report.messages if not message.is_silenced()]
         facts = "; ".join(report.facts) or "nothing is known"

@@ -10,7 +10,7 @@ from channels_classic.interface_server.event_streams.selection import (
     FOREIGN,
     HEAD,
     HTTP_1_0,
-    Refusal,
+    StreamRefusal,
     opens_stream,
     refusal_of,
     token_of,
@@ -56,7 +56,9 @@ def test_other_paths_and_methods_open_none(changes: dict[str, str]) -> None:
         ({"sec_fetch_mode": "navigate"}, FOREIGN),
     ],
 )
-def test_a_request_that_cannot_have_a_stream_is_answered(changes: dict[str, str], refusal: Refusal | None) -> None:
+def test_a_request_that_cannot_have_a_stream_is_answered(
+    changes: dict[str, str], refusal: StreamRefusal | None
+) -> None:
     assert refusal_of(scope(**changes)) is refusal
 
 

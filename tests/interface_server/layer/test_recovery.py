@@ -19,7 +19,7 @@ from channels_classic.interface_server.layer import session as session_module
 from channels_classic.interface_server.layer.client import Broadcast
 from channels_classic.interface_server.layer.session import LayerSession
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.codec import Kind, decode
+from channels_classic.layers.codec import EntryKind, decode
 from channels_classic.layers.history import EVERYTHING, Retention
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
@@ -522,4 +522,4 @@ def test_the_envelope_is_the_same_where_nothing_is_kept() -> None:
     layer.group_add("g", f"{inbox}a")
     layer.send_group("g", {"n": 1})
     (taken,) = layer.run([Take([inbox], 10)])
-    assert [len(decode(item.payload)) for item in taken.items if decode(item.payload)[0] == Kind.GROUP] == [4]
+    assert [len(decode(item.payload)) for item in taken.items if decode(item.payload)[0] == EntryKind.GROUP] == [4]

@@ -15,10 +15,10 @@ from channels_classic.exceptions import StepRefused
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.layer import session
 from channels_classic.interface_server.layer.session import LayerSession
-from channels_classic.layers.codec import Kind, Outcome, encode
+from channels_classic.layers.codec import EntryKind, Outcome, encode
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.results import Item, Status
+from channels_classic.layers.results import Item, PushStatus
 from channels_classic.layers.steps import AsyncConnection, Entry, Flush, Join, Leave, Push, PutBack, Restore, Step
 from tests.interface_server.live import TIMEOUT, Live, live
 from tests.support.client import FakeClient
@@ -152,10 +152,10 @@ def test_the_inbox_lives_from_the_start_and_is_retired_at_the_stop() -> None:
     async def main() -> None:
         layer = ChannelLayer()
         session = await started(layer)
-        entry = Entry(encode(Kind.FORGET), 60)
-        assert await layer.run_async([Push(session.inbox, [entry], alive=True)]) == [[Status.ACCEPTED]]
+        entry = Entry(encode(EntryKind.FORGET), 60)
+        assert await layer.run_async([Push(session.inbox, [entry], alive=True)]) == [[PushStatus.ACCEPTED]]
         await stop(session)
-        assert await layer.run_async([Push(session.inbox, [entry], alive=True)]) == [[Status.DEAD]]
+        assert await layer.run_async([Push(session.inbox, [entry], alive=True)]) == [[PushStatus.DEAD]]
 
     asyncio.run(main())
 
@@ -234,7 +234,7 @@ def test_entries_of_later_releases_are_counted_and_do_no_harm() -> None:
         session = await started(layer)
         client = FakeClient("a")
         channel = session.add(client)
-        entries = [Entry(payload, 60) for payload in (encode(99, "new"), b"\xc1", b"\x01", encode(Kind.GROUP))]  # type: ignore[arg-type]
+        entries = [Entry(payload, 60) for payload in (encode(99, "new"), b"\xc1", b"\x01", encode(EntryKind.GROUP))]  # type: ignore[arg-type]
         layer.run([Push(session.inbox, entries)])
         layer.send(channel, {"text": "x"})
         await eventually_async(lambda: client.got)
@@ -251,9 +251,9 @@ def test_reports_and_replies_to_frames_that_expired_still_hold_and_are_no_lost_m
         client = FakeClient("a")
         session.add(client)
         payloads = [
-            encode(Kind.REPORT, "a", "1", int(Outcome.CONSUMED)),
-            encode(Kind.MESSAGE, {"text": "reply"}, None, "a", "2", int(Outcome.RAISED)),
-            encode(Kind.MESSAGE, {"text": "x"}, None, "a"),
+            encode(EntryKind.REPORT, "a", "1", int(Outcome.CONSUMED)),
+            encode(EntryKind.MESSAGE, {"text": "reply"}, None, "a", "2", int(Outcome.RAISED)),
+            encode(EntryKind.MESSAGE, {"text": "x"}, None, "a"),
         ]
         past = layer.store.clock() - 1
         layer.run([PutBack(session.inbox, [Item(payload, (past, "a")) for payload in payloads])])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
 
 from channels_classic.interface_server.websocket.gate import (
-    GRACE,
+    DISCONNECT_GRACE,
     MARGIN,
     TRANSITIONS,
     Gate,
@@ -215,9 +215,9 @@ def test_the_disconnect_overtakes_a_consumer_after_the_grace() -> None:
     gate = gate_with(frame(1))
     gate.next(0.0)
     gate.put(disconnect(2), 10.0)
-    assert gate.deadline == 10.0 + GRACE
-    assert gate.due(10.0 + GRACE - 0.1) == []
-    assert gate.due(10.0 + GRACE) == [disconnect(2)]
+    assert gate.deadline == 10.0 + DISCONNECT_GRACE
+    assert gate.due(10.0 + DISCONNECT_GRACE - 0.1) == []
+    assert gate.due(10.0 + DISCONNECT_GRACE) == [disconnect(2)]
     assert gate.state is GateState.CLOSED
 
 
@@ -226,21 +226,21 @@ def test_the_grace_begins_when_the_message_before_the_disconnect_passed() -> Non
     gate.next(0.0)
     gate.report("1", Outcome.CONSUMED, 8.0)
     gate.next(8.0)
-    assert gate.deadline == 8.0 + GRACE
+    assert gate.deadline == 8.0 + DISCONNECT_GRACE
 
 
 def test_frames_before_the_disconnect_do_not_overtake_a_message_nobody_took_yet() -> None:
     gate = gate_with(frame(1), frame(2), disconnect(3))
     gate.next(0.0)
     assert gate.deadline == EXPIRY + MARGIN
-    assert gate.due(GRACE + 1.0) == []
+    assert gate.due(DISCONNECT_GRACE + 1.0) == []
 
 
 def test_everything_passes_in_order_after_the_grace_when_a_consumer_runs() -> None:
     gate = gate_with(frame(1), frame(2), disconnect(3))
     gate.next(0.0)
-    gate.report("1", Outcome.RUNNING, GRACE)
-    assert gate.due(GRACE) == [frame(2), disconnect(3)]
+    gate.report("1", Outcome.RUNNING, DISCONNECT_GRACE)
+    assert gate.due(DISCONNECT_GRACE) == [frame(2), disconnect(3)]
     assert gate.state is GateState.CLOSED
 
 
@@ -334,7 +334,7 @@ class Socket(RuleBasedStateMachine):
         self.gate.retry()
         return multiple(*self._pass())
 
-    @rule(target=unread, seconds=st.sampled_from([0.1, GRACE, 2 * RUNNING_INTERVAL, EXPIRY + MARGIN]))
+    @rule(target=unread, seconds=st.sampled_from([0.1, DISCONNECT_GRACE, 2 * RUNNING_INTERVAL, EXPIRY + MARGIN]))
     def wait(self, seconds: float) -> object:
         self.now += seconds
         leased = self.gate.state is GateState.IN_FLIGHT and self.now >= self.gate._lease_over

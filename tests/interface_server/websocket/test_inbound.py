@@ -24,7 +24,7 @@ from channels_classic.interface_server.websocket.actions import (
     TooLarge,
     Unblock,
 )
-from channels_classic.interface_server.websocket.gate import GRACE, MARGIN
+from channels_classic.interface_server.websocket.gate import DISCONNECT_GRACE, MARGIN
 from channels_classic.interface_server.websocket.inbound import (
     CONNECT,
     DISCONNECT,
@@ -264,8 +264,8 @@ def test_the_disconnect_overtakes_a_consumer_that_may_wait_for_it() -> None:
     inbound = connected()
     inbound.frame("a", 0.0)
     inbound.end(1000, 1.0)
-    assert inbound.deadline == 1.0 + GRACE
-    assert brief(inbound.due(1.0 + GRACE)) == [(DISCONNECT, 2, None), Overtaken(RECEIVE)]
+    assert inbound.deadline == 1.0 + DISCONNECT_GRACE
+    assert brief(inbound.due(1.0 + DISCONNECT_GRACE)) == [(DISCONNECT, 2, None), Overtaken(RECEIVE)]
 
 
 def test_a_lease_is_short_after_an_outage() -> None:
@@ -359,7 +359,7 @@ def test_a_frame_that_was_overtaken_and_then_refused_makes_way() -> None:
     inbound = blocked()
     inbound.retry(2.0)
     inbound.end(1000, 2.0)
-    assert brief(inbound.due(2.0 + GRACE)) == [(DISCONNECT, 2, None), Overtaken(RECEIVE)]
+    assert brief(inbound.due(2.0 + DISCONNECT_GRACE)) == [(DISCONNECT, 2, None), Overtaken(RECEIVE)]
     assert inbound.settled(1, RECEIVE, SendResult.FULL, 8.0) == [Lost("full", RECEIVE), Unblock(RECEIVE)]
 
 
@@ -428,7 +428,7 @@ class Walk:
             self.perform(self.inbound.frame(self.random.choice(["", "a"]), self.now))
 
     def wait(self) -> None:
-        self.now += self.random.choice([GRACE, EXPIRY + MARGIN])
+        self.now += self.random.choice([DISCONNECT_GRACE, EXPIRY + MARGIN])
         self.perform(self.inbound.due(self.now))
 
     def step(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
-from channels_classic.layers.results import Status
+from channels_classic.layers.results import PushStatus
 from channels_classic.layers.steps import Push, Step
 from tests.interface_server.live import Live, live
 from tests.interface_server.server.test_limits import UPGRADE, frame, open_socket
@@ -38,7 +38,7 @@ class CountingLayer(ChannelLayer):
             results: list[Any] = await run(steps)
             for step, result in zip(steps, results, strict=True):
                 if isinstance(step, Push):
-                    self.refused[step.queue] += list(result).count(Status.FULL)
+                    self.refused[step.queue] += list(result).count(PushStatus.FULL)
             return results
 
         connection.run = counting  # type: ignore[method-assign]

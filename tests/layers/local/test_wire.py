@@ -14,11 +14,11 @@ from channels_classic.exceptions import StepRefused
 from channels_classic.layers.local.wire import WAKE, decode_result, decode_step, encode_result, encode_step, unpacker
 from channels_classic.layers.results import (
     Audience,
-    Change,
     Item,
+    MembershipChange,
     Published,
+    PushStatus,
     Roster,
-    Status,
     Taken,
 )
 from channels_classic.layers.steps import (
@@ -98,10 +98,10 @@ def test_what_expired_on_its_way_to_a_process_that_stood_still_is_lost() -> None
     assert _answered(Take, Taken("jobs", [late, timely], [])) == Taken("jobs", [timely], [("expired", b"late")])
 
 
-@given(st.lists(st.sampled_from(Status)))
-def test_each_entry_has_its_status(statuses: list[Status]) -> None:
+@given(st.lists(st.sampled_from(PushStatus)))
+def test_each_entry_has_its_status(statuses: list[PushStatus]) -> None:
     assert _answered(Push, statuses) == statuses
-    assert all(isinstance(status, Status) for status in _answered(Push, statuses))
+    assert all(isinstance(status, PushStatus) for status in _answered(Push, statuses))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_each_entry_has_its_status(statuses: list[Status]) -> None:
         (Heartbeat, (2**47,)),
         (Length, 3),
         (Flush, ["inbox!"]),
-        (Join, Change(0, 2**51)),
+        (Join, MembershipChange(0, 2**51)),
         (Restore, None),
     ],
 )

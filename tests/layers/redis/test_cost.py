@@ -12,7 +12,7 @@ import pytest
 
 from channels_classic.layers import names, pool
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.programs import ANNOUNCE_INTERVAL, Announcer, InterfaceFacts
+from channels_classic.layers.programs import ANNOUNCE_INTERVAL, InterfaceFacts, ProgramAnnouncer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.redis.commands import QUOTAS_FROM
 from channels_classic.layers.steps import Heartbeat, Join, Length, Members, Step, Take
@@ -182,7 +182,7 @@ def test_a_large_group_send_keeps_the_server_busy_for_a_bounded_time(
 
 
 def test_an_announcement_is_four_commands_in_five_seconds(layer: CountingLayer, redis_server: RedisServer) -> None:
-    announcer = Announcer()
+    announcer = ProgramAnnouncer()
     layer.run([announcer.announce(InterfaceFacts)])
     layer.trips, cost = 0, Cost(redis_server)
     layer.run([announcer.announce(InterfaceFacts)])

@@ -19,11 +19,11 @@ import redis
 
 from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
 from channels_classic.layers import names
-from channels_classic.layers.codec import Kind, decode
+from channels_classic.layers.codec import EntryKind, decode
 from channels_classic.layers.history import HEAD
 from channels_classic.layers.redis import RedisChannelLayer, commands, connector
 from channels_classic.layers.redis.commands import QUOTAS_FROM
-from channels_classic.layers.results import Audited, Status
+from channels_classic.layers.results import Audited, PushStatus
 from channels_classic.layers.steps import (
     Audit,
     Entry,
@@ -101,7 +101,7 @@ def test_an_error_for_one_step_keeps_what_the_others_took(layer: RedisChannelLay
     connection.close()
     assert isinstance(refused, StepRefused)
     assert layer.open(taken)[0][0].message == {"n": 1}
-    assert pushed == [Status.ACCEPTED]
+    assert pushed == [PushStatus.ACCEPTED]
 
 
 BROKEN = [
@@ -182,7 +182,7 @@ def test_what_something_else_wrote_about_a_group_keeps_no_message_from_its_membe
     assert layer.receive(["plain"]) == ("plain", {"n": 1})
     (taken,) = layer.run([Take([inbox], 10)])
     kinds = [decode(item.payload)[0] for item in taken.items]
-    assert kinds.count(Kind.GROUP) == 1
+    assert kinds.count(EntryKind.GROUP) == 1
     assert set(layer.losses.as_dict()) <= {"undecodable"}
     assert layer.group_presence("g").keys() <= {"ada"}
     (roster,) = layer.run([Members("g", inbox)])
@@ -353,7 +353,7 @@ def test_a_group_costs_one_entry_per_interface_server(layer: RedisChannelLayer) 
     layer.send_group("room", {"text": "hello"})
     for inbox in inboxes:
         (taken,) = layer.run([Take([inbox], 100)])
-        assert [decode(item.payload)[:2] for item in taken.items] == [[Kind.GROUP, "room"]]
+        assert [decode(item.payload)[:2] for item in taken.items] == [[EntryKind.GROUP, "room"]]
 
 
 def owner_of(layer: RedisChannelLayer) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from channels_classic.exceptions import StepRefused
-from channels_classic.layers.codec import Kind, decode, decode_kept
+from channels_classic.layers.codec import EntryKind, decode, decode_kept
 from channels_classic.layers.history import ALL
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import RedisChannelLayer
@@ -74,7 +74,7 @@ def test_what_can_be_made_anew_is(redis_server: RedisServer, redis_url: str, wri
         layer.send_group("room", {"n": 2})
         (taken,) = layer.run([Take([inbox], 500)])
         kinds = [decode(item.payload)[0] for item in taken.items]
-        assert kinds.count(Kind.GROUP) == 1
+        assert kinds.count(EntryKind.GROUP) == 1
         assert len(taken.lost) in ((0, 70, 71) if "epoch" in written else (0,))
         layer.group_discard("room", f"{inbox}client")
         layer.close()
