@@ -1,4 +1,4 @@
-"""The timer of one WebSocket: pings, the time for their pongs (RFC 6455, section 5.5.2), and that for a close frame."""
+"""Pings and pongs of one WebSocket, in both directions (RFC 6455, section 5.5.2), and its timer."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from channels_classic.layers import rng
 
 from ..close_codes import INTERNAL_ERROR
 from .flow_control import FlowControl
-from .websocket_reader import PING, control_frame
+from .websocket_reader import PING, PONG, control_frame
+
+MAX_UNREAD_PONGS = 32 * 1024
+"""Bytes of pongs that wait for a client to read; beyond it one that sends pings is cut off."""
 
 
 class KeepAlive(FlowControl, ABC):
-    """Pings the client of a connection, and closes it when no pong comes."""
+    """Pings the client of a connection, closes it when no pong comes, and answers the client's pings."""
 
-    __slots__ = ("_config", "_loop", "_ping", "_read_at", "_reading_paused", "_timer")
+    __slots__ = ("_config", "_loop", "_ping", "_pongs", "_read_at", "_reading_paused", "_timer")
 
     def __init__(self, config: uvicorn.Config, transport: Any) -> None:
         super().__init__(transport)
@@ -28,11 +31,16 @@ class KeepAlive(FlowControl, ABC):
         self._reading_paused = False
         self._read_at = 0.0
         self._ping: bytes | None = None  # the payload that a pong must have
+        self._pongs = b""  # that are not written yet
         self._timer: asyncio.TimerHandle | None = None  # of the next ping or its pong; then of the client's close frame
 
     @abstractmethod
     def _fail(self, code: int) -> None:
         """Close the connection with an error."""
+
+    @abstractmethod
+    def _is_open(self) -> bool:
+        """Return True if frames may be written."""
 
     def _schedule(self, seconds: float | None, callback: Callable[[], None]) -> None:
         if self._timer is not None:
@@ -63,3 +71,21 @@ class KeepAlive(FlowControl, ABC):
             self._schedule(left, self._pong_timed_out)
         else:
             self._fail(INTERNAL_ERROR)
+
+    def _on_ping(self, payload: bytes) -> None:
+        """Answer with a pong soon, or cut off a client that does not read its pongs."""
+        self._pongs += control_frame(PONG, payload)
+        if len(self._pongs) > MAX_UNREAD_PONGS:
+            self._reading_paused = True
+            self.transport.abort()
+
+    def _write_pongs(self) -> None:
+        if self._writable is None:
+            if self._is_open():
+                self.transport.write(self._pongs)
+            self._pongs = b""
+
+    def resume_writing(self) -> None:
+        """Let `drain` return, and write the pongs that had to wait."""
+        super().resume_writing()
+        self._write_pongs()

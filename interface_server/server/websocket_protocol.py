@@ -39,14 +39,10 @@ from .websocket_reader import (
     InvalidFrame,
     MessageReader,
     close_frame,
-    control_frame,
     message_frame,
 )
 
 logger = logging.getLogger("channels_classic.interface_server")
-
-MAX_UNREAD_PONGS = 32 * 1024
-"""Bytes of pongs that wait for a client to read; beyond it one that sends pings is cut off."""
 
 OVERHEAD_AT_ONCE, OVERHEAD_RATE = 100, 4000
 """Frames without a message, such as pings, that are decoded at once, and per second: each is work for the event loop,
@@ -80,7 +76,6 @@ class WebSocketProtocol(KeepAlive):
         "_ignored",
         "_listener",
         "_note_buffered",
-        "_pongs",
         "_reader",
         "_server",
         "_state",
@@ -105,7 +100,6 @@ class WebSocketProtocol(KeepAlive):
         self._denial: tuple[int, list[Header], bytes] | None = None  # status, headers and body so far
         self._listener: Callable[[str | bytes], bool] | None = None
         self._note_buffered: Callable[[], None] | None = None
-        self._pongs = b""  # that are not written yet
         self._ignored = 0  # bytes that came after the last frame was written
         scope["extensions"] = {
             "websocket.http.response": {},
@@ -234,24 +228,6 @@ class WebSocketProtocol(KeepAlive):
             self._reading_paused = True
             self.transport.pause_reading()
 
-    def _on_ping(self, payload: bytes) -> None:
-        """Answer with a pong soon, or cut off a client that does not read its pongs."""
-        self._pongs += control_frame(PONG, payload)
-        if len(self._pongs) > MAX_UNREAD_PONGS:
-            self._reading_paused = True
-            self.transport.abort()
-
-    def _write_pongs(self) -> None:
-        if self._writable is None:
-            if self._state is ConnectionState.OPEN:
-                self.transport.write(self._pongs)
-            self._pongs = b""
-
-    def resume_writing(self) -> None:
-        """Let `drain` return, and write the pongs that had to wait."""
-        super().resume_writing()
-        self._write_pongs()
-
     def _on_close(self, content: tuple[int, str]) -> None:
         """End with the client's close frame, or with its answer to ours."""
         code, reason = content
@@ -297,6 +273,9 @@ class WebSocketProtocol(KeepAlive):
             self._end()
 
     # The application
+
+    def _is_open(self) -> bool:
+        return self._state is ConnectionState.OPEN
 
     def _put(self, event: Event) -> None:
         self._events.append(event)
