@@ -113,9 +113,18 @@ def _pack(name: str, message: Mapping[str, Any], value: object) -> bytes:
     return packed
 
 
-def encode_group(group: str, packed: bytes, *fields: str | int) -> Envelope:
-    """Return a payload of kind `GROUP` for `seal`. It is packed once, however many inboxes it goes to."""
-    return Envelope(_GROUP_HEADS[len(fields)] + msgpack.packb(group), packed + b"".join(map(msgpack.packb, fields)))
+def encode_group(group: str, packed: bytes, *fields: str | int, following: int = 0) -> Envelope:
+    """Return a payload of kind `GROUP` for `seal`. It is packed once, however many inboxes it goes to.
+
+    `following` is the number of fields that `append_fields` will add.
+    """
+    head = _GROUP_HEADS[len(fields) + following]
+    return Envelope(head + msgpack.packb(group), packed + b"".join(map(msgpack.packb, fields)))
+
+
+def append_fields(envelope: Envelope, *fields: int) -> Envelope:
+    """Add the fields that were to follow. A script of the Redis layer does the same."""
+    return Envelope(envelope.before, envelope.after + b"".join(map(msgpack.packb, fields)))
 
 
 def seal(envelope: Envelope, version: int) -> bytes:

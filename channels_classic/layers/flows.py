@@ -15,7 +15,7 @@ from channels_classic.layers.codec import EntryKind, Outcome, decode_kept, encod
 from channels_classic.layers.history import ALL, SECONDS, make_retention, parse_start
 from channels_classic.layers.planner import Outgoing, Planner, Report, member_of
 from channels_classic.layers.presence import by_who, make_identity
-from channels_classic.layers.results import Audience, History, Published
+from channels_classic.layers.results import Audience, History, Published, Recorded
 from channels_classic.layers.steps import (
     Entry,
     Flush,
@@ -163,13 +163,11 @@ class Flows:
         send = Outgoing(group, message, group=True, but=but and names.check_channel(but))
         if keep:
             send.retention = make_retention(keep, seconds)
-            (send.recorded,) = yield from self._all([self._planner.record(send)])
-            audience, is_written = send.recorded.audience, True
-        else:
-            published = yield from self._publish(send)
-            audience, is_written = published.left, published.reached > 0
-        rest = self._push_to_group(send, audience)
-        yield from (self._rest(rest) if is_written else rest)
+        published = yield from self._publish(send)
+        if keep:
+            send.recorded = Recorded(published.left, published.life, published.position)
+        rest = self._push_to_group(send, published.left)
+        yield from (self._rest(rest) if keep or published.reached else rest)
 
     @staticmethod
     def _rest(flow: Flow[None]) -> Flow[None]:
@@ -193,8 +191,11 @@ class Flows:
             return published
         if not published.unknown:
             raise published
-        (audience,) = yield from self._all(self._planner.lookups([send]))
-        return Published(audience, 0)
+        if send.retention is None:
+            (audience,) = yield from self._all(self._planner.lookups([send]))
+            return Published(audience, 0)
+        (recorded,) = yield from self._all([self._planner.record(send)])
+        return Published(recorded.audience, 0, 0, recorded.life, recorded.position)
 
     def _push_to_group(self, send: Outgoing, audience: Audience) -> Flow[None]:
         questions = self._planner.foreign(send.name, audience)

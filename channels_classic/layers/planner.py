@@ -15,6 +15,7 @@ from channels_classic.layers.capacity import Capacities
 from channels_classic.layers.codec import (
     EntryKind,
     Outcome,
+    append_fields,
     decode,
     encode,
     encode_group,
@@ -136,25 +137,27 @@ class Planner:
         return [Lookup(name) for name in dict.fromkeys(map(check_group, plain))]
 
     def publish(self, send: Outgoing) -> Publish:
-        """Return the step that does, for a group that keeps no messages, what `lookups` and `pushes` do, if it can."""
+        """Return the step that does what `lookups` or `record`, and then `pushes` do, if it can."""
         group = check_group(send.name)
         apart, envelope, envelope_apart = self._envelopes(send)
+        record = None if send.retention is None else self.record(send)
         bounds = (self.expiry, f"@{group}", GROUP_BACKLOG)
-        return Publish(group, envelope, managed_prefix(), *bounds, apart, envelope_apart)
+        return Publish(group, envelope, managed_prefix(), *bounds, apart, envelope_apart, record=record)
 
     @staticmethod
     def _envelopes(send: Outgoing) -> tuple[str, Envelope, Envelope]:
         """Return the inbox of the member that is left out, what other inboxes get, and what that inbox gets."""
         packed = pack_message(send.name, send.message)
         inbox, local = split(check_channel(send.but)) if send.but else ("", "")
-        if send.recorded is not None:
-            return (
-                inbox,
-                encode_group(send.name, packed, "", *send.recorded[1:]),
-                encode_group(send.name, packed, local, *send.recorded[1:]),
-            )
-        envelope = encode_group(send.name, packed)
-        return inbox, envelope, encode_group(send.name, packed, local) if local else envelope
+        if send.retention is None:
+            envelope = encode_group(send.name, packed)
+            return inbox, envelope, encode_group(send.name, packed, local) if local else envelope
+        envelope = encode_group(send.name, packed, "", following=2)
+        apart = encode_group(send.name, packed, local, following=2) if local else envelope
+        if send.recorded is None:
+            return inbox, envelope, apart
+        position = send.recorded[1:]
+        return inbox, append_fields(envelope, *position), append_fields(apart, *position)
 
     @staticmethod
     def record(send: Outgoing) -> Record:

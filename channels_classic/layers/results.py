@@ -150,12 +150,15 @@ class Audited(NamedTuple):
 class Published(NamedTuple):
     """The receivers that do not have a group message yet, and the numbers of inboxes that were full and that have it.
 
-    The local layer does not tell the last: it leaves to the sender only inboxes of other releases.
+    The local layer does not tell the last: it leaves to the sender only inboxes of other releases. A message that was
+    recorded has a life and a position.
     """
 
     left: Audience
     full: int
     reached: int = 0
+    life: int = 0
+    position: int = 0
 
 
 class Recorded(NamedTuple):

@@ -140,12 +140,26 @@ class Envelope(NamedTuple):
 EMPTY = Envelope(b"", b"")
 
 
+class Record(NamedTuple):
+    """Keep a message for a group, and find out where it must go → `Recorded`.
+
+    The group keeps at most `keep` messages, each for `seconds`.
+    """
+
+    group: str
+    payload: bytes
+    keep: int
+    seconds: float
+
+
 class Publish(NamedTuple):
     """Push a message to all inboxes with members of a group, as one step → `Published`.
 
     Only inboxes whose names begin with `reading` read the envelope, and a step is bounded: the sender must push to the
     inboxes that are left, and to single channels. Each inbox holds `limit` entries of the `quota_key`, which
     live for `ttl` seconds. The inbox `apart` gets an envelope of its own.
+
+    With a `record` that is done too; its life and position come behind the envelopes.
     """
 
     group: str
@@ -158,18 +172,7 @@ class Publish(NamedTuple):
     apart_envelope: Envelope = EMPTY
     direct: bool = True
     """False where inboxes are in other places than their groups: then all of them are left to the sender."""
-
-
-class Record(NamedTuple):
-    """Keep a message for a group, and find out where it must go → `Recorded`.
-
-    The group keeps at most `keep` messages, each for `seconds`.
-    """
-
-    group: str
-    payload: bytes
-    keep: int
-    seconds: float
+    record: Record | None = None
 
 
 class ReadHistory(NamedTuple):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from channels_classic._fork import renew_after_fork
-from channels_classic.layers.codec import seal
+from channels_classic.layers.codec import append_fields, seal
 from channels_classic.layers.losses import Count, counted_name, describe
 from channels_classic.layers.memberships import STEPS, Memberships
 from channels_classic.layers.results import (
@@ -267,15 +267,17 @@ class Store:
 
     def _publish(self, step: Publish) -> Published:
         inboxes, channels, dead = self.memberships.lookup(Lookup(step.group))
+        kept = () if step.record is None else self.memberships.histories.record(step.record)
         left, full = {}, 0
         for inbox, version in inboxes.items():
             if not step.direct or not inbox.startswith(step.reading):
                 left[inbox] = version
                 continue
             envelope = step.apart_envelope if inbox == step.apart else step.envelope
-            entry = Entry(seal(envelope, version), step.ttl, step.quota_key, step.limit)
+            payload = seal(append_fields(envelope, *kept), version)
+            entry = Entry(payload, step.ttl, step.quota_key, step.limit)
             full += self._push(Push(inbox, [entry])) == [PushStatus.FULL]
-        return Published(Audience(left, channels, dead), full)
+        return Published(Audience(left, channels, dead), full, 0, *kept)
 
     def _retire(self, step: Retire) -> None:
         self.memberships.retire(step.inbox)

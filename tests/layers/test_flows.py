@@ -10,7 +10,7 @@ import pytest
 
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, LayerUnavailable, StepRefused
 from channels_classic.layers.capacity import Capacities
-from channels_classic.layers.codec import encode_kept
+from channels_classic.layers.codec import decode, encode_kept
 from channels_classic.layers.flows import Flow, Flows
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Planner
@@ -24,7 +24,19 @@ from channels_classic.layers.results import (
     Recorded,
     Taken,
 )
-from channels_classic.layers.steps import Join, Leave, Length, Lookup, MemberCount, Publish, Push, SetStart, Step, Take
+from channels_classic.layers.steps import (
+    Join,
+    Leave,
+    Length,
+    Lookup,
+    MemberCount,
+    Publish,
+    Push,
+    Record,
+    SetStart,
+    Step,
+    Take,
+)
 
 INBOX, OTHER = "interface.v2.aaaa!", "interface.v2.bbbb!"
 
@@ -152,7 +164,7 @@ _LEFT = Audience({INBOX: 1}, ["plain"], [])
 
 @pytest.mark.parametrize(
     ("keep", "first", "is_written"),
-    [(0, Published(_LEFT, 0, 1), True), (0, Published(_LEFT, 0), False), (5, Recorded(_LEFT, 1, 1), True)],
+    [(0, Published(_LEFT, 0, 1), True), (0, Published(_LEFT, 0), False), (5, Published(_LEFT, 0, 0, 1, 1), True)],
 )
 def test_a_group_send_of_which_nothing_more_can_be_written_tells_whether_anybody_has_it(
     flows: Flows, keep: int, first: object, is_written: bool
@@ -187,6 +199,12 @@ def test_a_host_that_does_not_know_the_step_of_a_group_send_is_asked_who_the_mem
     audience = Audience({INBOX: 1}, [], [])
     rounds, _ = drive(flows.send_group("room", {}, "", 0, 60.0), [refusal], [audience], [[PushStatus.ACCEPTED]])
     assert kinds(rounds) == [[Publish], [Lookup], [Push]]
+    recorded = Recorded(audience, 7, 1)
+    rounds, _ = drive(flows.send_group("room", {}, "", 5, 60.0), [refusal], [recorded], [[PushStatus.ACCEPTED]])
+    assert kinds(rounds) == [[Publish], [Record], [Push]]
+    (push,) = rounds[-1]
+    assert isinstance(push, Push)
+    assert decode(push.entries[0].payload)[4:] == ["", 7, 1]
 
 
 def test_a_group_send_that_is_refused_for_another_reason_raises_and_is_not_tried_otherwise(flows: Flows) -> None:

@@ -13,12 +13,14 @@ import pytest
 
 from channels_classic.layers import store
 from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.history import ALL
 from channels_classic.layers.local import wire
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import commands, routes
 from channels_classic.layers.results import (
     Announcement,
     Audience,
+    Kept,
     MembershipChange,
     Published,
     PushStatus,
@@ -41,6 +43,8 @@ from channels_classic.layers.steps import (
     Publish,
     Push,
     PutBack,
+    ReadHistory,
+    Record,
     Renew,
     Restore,
     Retire,
@@ -263,6 +267,30 @@ def test_where_inboxes_are_elsewhere_a_message_for_a_group_is_left_to_its_sender
         Published(Audience({inbox: joined.version}, [], []), 0),
         0,
     ]
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_message_for_a_group_that_keeps_it_ends_with_its_position(layer: BaseChannelLayer, direct: bool) -> None:
+    """It is kept, and left to its sender, where inboxes are elsewhere."""
+    inbox, other = new_inbox(), new_inbox()
+    live(layer, inbox, other)
+    joined = run(layer, Join("g", inbox, ["1"]), Join("g", other, ["1"]))
+    apart = {"apart": other, "apart_envelope": Envelope(b"[", b"]")}
+    step = published("g", record=Record("g", b"kept", 3, 60.0), direct=direct, **apart)
+    found = run(layer, step, step)
+    history = run(layer, ReadHistory("g", ALL, 0))[0]
+    assert [each.position for each in found] == [1, 2]
+    assert {each.life for each in found} == {history.life}
+    assert history.kept == [Kept(1, b"kept"), Kept(2, b"kept")]
+    sealed = [msgpack.packb(change.version) for change in joined]
+    ends = [msgpack.packb(history.life) + msgpack.packb(position) for position in (1, 2)]
+    if direct:
+        assert [each.left.inboxes for each in found] == [{}, {}]
+        assert payloads(run(layer, Take([inbox], 9))[0]) == [b"<" + sealed[0] + b">" + end for end in ends]
+        assert payloads(run(layer, Take([other], 9))[0]) == [b"[" + sealed[1] + b"]" + end for end in ends]
+    else:
+        assert [set(each.left.inboxes) for each in found] == [{inbox, other}] * 2
+        assert run(layer, Length(inbox), Length(other)) == [0, 0]
 
 
 def test_a_message_for_a_group_finds_its_quota_used_up(layer: BaseChannelLayer) -> None:

@@ -121,6 +121,7 @@ _SHAPES: dict[type, tuple[int, dict[str, Any]]] = {
             "apart": str,
             "apart_envelope": list,
             "direct": bool,
+            "record": (list, type(None)),
         },
     ),
     Retire: (10, {"inbox": str}),
@@ -212,11 +213,13 @@ def _restore_members(fields: list[Any]) -> list[Any]:
 
 
 def _restore_publish(fields: list[Any]) -> list[Any]:
-    group, envelope, reading, ttl, quota_key, limit, apart, apart_envelope, direct = fields
+    group, envelope, reading, ttl, quota_key, limit, apart, apart_envelope, direct, record = fields
     _check(envelope, _ENVELOPE)
     _check(apart_envelope, _ENVELOPE)
+    if record is not None:
+        _check(record, tuple(_SHAPES[Record][1].values()))
     bounds = (reading, ttl, quota_key, limit)
-    return [group, Envelope(*envelope), *bounds, apart, Envelope(*apart_envelope), direct]
+    return [group, Envelope(*envelope), *bounds, apart, Envelope(*apart_envelope), direct, record and Record(*record)]
 
 
 def _restore_lose(fields: list[Any]) -> list[Any]:
@@ -246,7 +249,7 @@ def encode_result(result: Any) -> bytes:
     if isinstance(result, Taken):
         result = (result.queue, [(item.payload, item.raw) for item in result.items], result.lost)
     elif isinstance(result, Published):
-        result = (result.left, result.full)
+        result = (result.left, result.full, result.life, result.position)
     elif isinstance(result, StepRefused):
         result = msgpack.ExtType(_REFUSED, result.reason.encode())
     answer: bytes = msgpack.packb(result)
@@ -296,7 +299,7 @@ _RESULTS: dict[type, Callable[..., Any]] = {
     JoinAs: MembershipChange,
     Leave: MembershipChange,
     Lookup: Audience,
-    Publish: lambda left, full: Published(Audience(*left), full),
+    Publish: lambda left, full, *kept: Published(Audience(*left), full, 0, *kept),
     Record: lambda audience, life, position: Recorded(Audience(*audience), life, position),
     ReadHistory: _history,
     SetStart: Start,

@@ -6,6 +6,7 @@ Time is the server's own: scripts stamp what they store, and a `TIME` behind eac
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -65,6 +66,9 @@ One client cannot fill a shorter queue at the default capacity.
 _MAX_TTL = 2**32 - 1
 
 
+_COMMENTS = re.compile(rb"^ *--.*\n|^ +| +-- .*$", re.MULTILINE)
+"""Indents as well: each connection sends all scripts, and Redis reads no more than 16 KiB of one before a password."""
+
 _HEADS = {None: b"", False: b"#!lua\n", True: b"#!lua flags=allow-oom\n"}
 
 
@@ -78,7 +82,7 @@ class Script:
 
     def __init__(self, *names: str, allow_oom: bool | None = None) -> None:
         sources = [(files(__package__) / "scripts" / f"{name}.lua").read_bytes() for name in names]
-        self.source = b"".join([_HEADS[allow_oom], *sources])
+        self.source = _COMMENTS.sub(b"", b"".join([_HEADS[allow_oom], *sources]))
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *arguments: str | bytes | int | float) -> Command:
@@ -86,32 +90,36 @@ class Script:
 
 
 PUT_BACK = Script("put_back", allow_oom=True)
-PUSH = Script("mended", "counters", "epoch", "append", "push")
+PUSH = Script("clock", "mended", "counters", "epoch", "append", "push")
 RELEASE_QUOTA = Script("release_quota", allow_oom=True)
-_GROUP = ("mended", "epoch", "presence", "group")
+_GROUP = ("clock", "mended", "epoch", "presence", "group")
 JOIN, JOIN_AS, MEMBERS = (Script(*_GROUP, name) for name in ("join", "join_as", "members"))
 RESTORE, RESTORE_IDENTITIES = (Script(*_GROUP, name) for name in ("restore", "restore_identities"))
 LEAVE, AUDIT = (Script(*_GROUP, name, allow_oom=True) for name in ("leave", "audit"))
-JOIN_CHANNELS = Script("join_channels")
-JOIN_CHANNELS_AS = Script("mended", "presence", "join_channels_as")
-LEAVE_CHANNELS = Script("mended", "presence", "leave_channels", allow_oom=True)
-GET_PRESENCE = Script("mended", "presence", "get_presence")
-TAKE_NOTICES = Script("mended", "presence", "take_notices", allow_oom=True)
-LOOKUP = Script("audience", "lookup")
-PUBLISH = Script("mended", "counters", "epoch", "append", "audience", "publish", allow_oom=False)
-RECORD = Script("mended", "epoch", "history", "audience", "record")
-READ_HISTORY, SET_START = (Script("mended", "epoch", "history", name) for name in ("read_history", "set_start"))
-HEARTBEAT = Script("mended", "epoch", "heartbeat", allow_oom=True)
+JOIN_CHANNELS = Script("clock", "join_channels")
+JOIN_CHANNELS_AS = Script("clock", "mended", "presence", "join_channels_as")
+LEAVE_CHANNELS = Script("clock", "mended", "presence", "leave_channels", allow_oom=True)
+GET_PRESENCE = Script("clock", "mended", "presence", "get_presence")
+TAKE_NOTICES = Script("clock", "mended", "presence", "take_notices", allow_oom=True)
+LOOKUP = Script("clock", "audience", "lookup")
+_PUBLISH = ("clock", "mended", "counters", "epoch", "append", "audience", "push_to_group")
+PUBLISH = Script(*_PUBLISH, "publish", allow_oom=False)
+PUBLISH_KEPT = Script(*_PUBLISH, "history", "keep", "publish_kept", allow_oom=False)
+RECORD = Script("clock", "mended", "epoch", "history", "audience", "keep", "record")
+READ_HISTORY, SET_START = (
+    Script("clock", "mended", "epoch", "history", name) for name in ("read_history", "set_start")
+)
+HEARTBEAT = Script("clock", "mended", "epoch", "heartbeat", allow_oom=True)
 FLUSH = Script("flush")
 RECORD_LOSSES = Script("mended", "counters", "record_losses", allow_oom=True)
-REGISTER = Script("mended", "epoch", "register", allow_oom=True)
-ANNOUNCE = Script("mended", "announce", allow_oom=True)
+REGISTER = Script("clock", "mended", "epoch", "register", allow_oom=True)
+ANNOUNCE = Script("clock", "mended", "announce", allow_oom=True)
 BARRIER = Script("barrier")
 SCRIPTS = [
     *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE, AUDIT),
     *(JOIN_AS, RESTORE_IDENTITIES, JOIN_CHANNELS_AS, LEAVE_CHANNELS, GET_PRESENCE, TAKE_NOTICES),
     *(RECORD, READ_HISTORY, SET_START),
-    *(JOIN_CHANNELS, LOOKUP, PUBLISH, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE, BARRIER),
+    *(JOIN_CHANNELS, LOOKUP, PUBLISH, PUBLISH_KEPT, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE, BARRIER),
 ]
 
 
@@ -260,13 +268,16 @@ class CommandBuilder:
     def _publish(self, step: Publish) -> list[Command]:
         if not step.direct or not isinstance(self.cipher, Plain):
             # A script cannot write the version into what is encrypted.
-            return self._lookup(Lookup(step.group))
-        keys = [self.keys.group(step.group), self.keys.channels(step.group), self.keys.epoch, self.keys.counters]
+            return self._lookup(Lookup(step.group)) if step.record is None else self._record(step.record)
         starts = (self.keys.queue(""), self.keys.quotas(""))
         bounds = (INBOX_ENTRIES, QUEUE_BYTES, QUOTAS_FROM)
         entry = (step.quota_key, step.limit, milliseconds(step.ttl), step.reading)
         sent = (*entry, *step.envelope, step.apart, *step.apart_envelope)
-        return [PUBLISH(keys, *self._audience(step.group), *starts, *bounds, *sent)]
+        pushed = (*self._audience(step.group), *starts, *bounds, *sent)
+        if step.record is None:
+            keys = [self.keys.group(step.group), self.keys.channels(step.group), self.keys.epoch, self.keys.counters]
+            return [PUBLISH(keys, *pushed)]
+        return [PUBLISH_KEPT([*self._history_keys(step.group), self.keys.counters], *pushed, *self._kept(step.record))]
 
     def _history_keys(self, group: str) -> list[str]:
         by_group = (self.keys.history(group), self.keys.kept(group))
@@ -278,9 +289,12 @@ class CommandBuilder:
         return max(self.membership, milliseconds(SECONDS_LIMIT))
 
     def _record(self, step: Record) -> list[Command]:
-        bounds = (self._positions, step.keep, milliseconds(step.seconds), BYTES_LIMIT)
+        return [RECORD(self._history_keys(step.group), *self._audience(step.group), *self._kept(step))]
+
+    def _kept(self, step: Record) -> tuple[int | bytes, ...]:
+        """Return the arguments by which keep.lua keeps a message."""
         payload = self.cipher.encrypt(step.payload, KEPT + step.group)
-        return [RECORD(self._history_keys(step.group), *self._audience(step.group), *bounds, payload)]
+        return self._positions, step.keep, milliseconds(step.seconds), BYTES_LIMIT, payload
 
     def _read_history(self, step: ReadHistory) -> list[Command]:
         keys = [*self._history_keys(step.group), self.keys.members(step.group, step.inbox)]

@@ -143,8 +143,11 @@ def _text(name: bytes) -> str:
 
 
 def _published(step: Publish, replies: Sequence[Any], cipher: Cipher) -> Published:
+    audience, numbers = _audience_of(replies[0][:3]), replies[0][3:]
+    kept = [] if step.record is None else [int(number) for number in numbers[-2:]]
     # Without these when all was left to the sender.
-    return Published(_audience_of(replies[0][:3]), *(replies[0][3:] or (0,)))
+    pushed = numbers[: len(numbers) - len(kept)] or [0, 0]
+    return Published(audience, *pushed, *kept)
 
 
 def _recorded(step: Record, replies: Sequence[Any], cipher: Cipher) -> Recorded:

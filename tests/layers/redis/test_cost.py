@@ -135,21 +135,23 @@ def test_a_step_of_a_worker_is_one_round_trip(layer: CountingLayer, redis_server
     assert (found["evalsha"], found["blmpop"], found["rpush"], found["time"]) == (1, 1, 10, 2)
 
 
+@pytest.mark.parametrize(("keep", "commands"), [(0, 12), (5, 16)])
 @pytest.mark.parametrize("members", [10, 10_000])
 def test_a_group_send_is_one_round_trip_whatever_the_number_of_members(
-    layer: CountingLayer, redis_server: RedisServer, members: int
+    layer: CountingLayer, redis_server: RedisServer, members: int, keep: int, commands: int
 ) -> None:
     inbox = names.new_inbox()
     layer.run([Heartbeat(inbox)])
     for first in range(0, members, 1000):
         layer.run([Join("room", inbox, [f"client{number}" for number in range(first, min(first + 1000, members))])])
-    layer.send_group("room", {})
+    for _ in range(keep + 1):
+        layer.send_group("room", {}, keep=keep)
     layer.trips, cost = 0, Cost(redis_server)
-    layer.send_group("room", {})
+    layer.send_group("room", {}, keep=keep)
     assert layer.trips == 1
     found = cost.commands()
-    assert (found["evalsha"], found["rpush"], found["zrange"]) == (1, 1, 2)
-    assert sum(found.values()) - found["evalsha"] == 13
+    assert (found["evalsha"], found["rpush"], found["zrange"]) == (1, 2 if keep else 1, 2)
+    assert sum(found.values()) - found["evalsha"] == commands
     assert len(layer.run([Members("room", inbox)])[0].members) == members
 
 

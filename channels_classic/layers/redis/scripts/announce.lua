@@ -1,8 +1,6 @@
--- A program reports about itself.
+-- A program reports about itself. Follows clock.lua.
 -- KEYS[1]  programs: hash of program -> when it reported and until when that counts (two doubles, ms), facts
 -- ARGV[1]  program   ARGV[2]  milliseconds until it counts as ended   ARGV[3]  facts
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if mended('HSET', KEYS[1], ARGV[1], struct.pack('>dd', now, now + ARGV[2]) .. ARGV[3]) == 1 then
     -- It is new: remove those that ended without a report. Readers leave them out.
     local all = redis.call('HGETALL', KEYS[1])

@@ -15,8 +15,6 @@ local KEEP = 5000      -- milliseconds until quotas are counted anew
 -- may hold, `bytes` that a queue may hold, `quotas_from`. Returns a status per entry: 1 accepted, 0 full.
 local function append(queue, quotas, epoch, counters, name, bounds, entries, first)
     local statuses = {}
-    local time = redis.call('TIME')
-    local now = time[1] * 1000 + math.floor(time[2] / 1000)
     local number = current_epoch(epoch)
     local length = redis.call('LLEN', queue)
     local fresh = false  -- whether this call began the queue

@@ -1,4 +1,4 @@
--- Put before scripts that find out where a message for a group must go.
+-- Put before scripts that find out where a message for a group must go; follows clock.lua.
 -- KEYS[1]  group: sorted set of inboxes by version   KEYS[2]  channels of the group: sorted set by time
 -- ARGV[1]  milliseconds a membership lasts
 -- ARGV[2]  start of the keys of liveness   ARGV[3]  start of the keys of members (the inbox follows both)
@@ -6,8 +6,7 @@
 -- An inbox found dead is skipped while it is; its version is negative, so that it is reported once. Nothing else must be
 -- done when it comes back.
 local function audience()
-    local time = redis.call('TIME')
-    redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[1])
+    redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[1])
     local inboxes, dead = {}, {}
     local found = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
     for index = 1, #found, 2 do

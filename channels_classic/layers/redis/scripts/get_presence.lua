@@ -8,7 +8,7 @@ for _, inbox in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
         for _, identity in ipairs(mended('HVALS', place(ARGV[1], inbox).identities)) do found[#found + 1] = identity end
     end
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', milliseconds() - ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[2])
 local channels = mended('HGETALL', place(ARGV[1], '').identities)
 for index = 1, #channels, 2 do
     if redis.call('ZSCORE', KEYS[2], channels[index]) then found[#found + 1] = channels[index + 1] end

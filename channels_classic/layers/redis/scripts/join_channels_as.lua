@@ -3,7 +3,7 @@
 -- ARGV[3…]  per channel: channel, identity
 -- Returns the number of those that were no members.
 local here = place(ARGV[1], '')
-local now, joined = milliseconds(), 0
+local joined = 0
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
 for index = 3, #ARGV, 2 do
     joined = joined + redis.call('ZADD', KEYS[1], now, ARGV[index])

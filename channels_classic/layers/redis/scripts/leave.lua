@@ -26,8 +26,8 @@ if not gone and not is_restored() then
     for index = 4, #ARGV do note(ARGV[index], since, NOTED) end
 elseif not gone and removed == 0 and (previous == 0 or redis.call('ZSCORE', left, BEGUN)) then
     -- Everything may have been lost since the owner last looked. If so, it restores them within that time.
-    local now = next_version(epoch)
-    redis.call('ZREMRANGEBYSCORE', left, '-inf', integer(now - AUDITED * 1000))
-    for index = 4, #ARGV do note(ARGV[index], integer(now), AUDITED) end
+    local moment = next_version(epoch)
+    redis.call('ZREMRANGEBYSCORE', left, '-inf', integer(moment - AUDITED * 1000))
+    for index = 4, #ARGV do note(ARGV[index], integer(moment), AUDITED) end
 end
 return {previous, version}

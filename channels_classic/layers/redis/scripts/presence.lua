@@ -14,11 +14,6 @@ local notices = KEYS[#KEYS]
 local base = string.sub(notices, 1, -(#'notices' + 1))
 local noticed, listening = base .. 'noticed', base .. 'listening'
 
-local function milliseconds()
-    local time = redis.call('TIME')
-    return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
 local function place(group, inbox)
     local name = group .. ':' .. inbox
     return {group = group, inbox = inbox, identities = base .. 'identities:' .. name,
@@ -40,7 +35,7 @@ local function notice_of(kind, here, who) return kind .. here.group .. '\0' .. w
 local function notify(kind, here, identity, delay)
     if mended('ZCARD', notices) >= MOST_NOTICES then return end
     local notice = notice_of(kind, here, who_of(identity))
-    redis.call('ZADD', notices, milliseconds() + delay, notice)
+    redis.call('ZADD', notices, now + delay, notice)
     mended('HSET', noticed, notice, identity)
     redis.call('PEXPIRE', notices, NOTICES_TTL)
     redis.call('PEXPIRE', noticed, NOTICES_TTL)

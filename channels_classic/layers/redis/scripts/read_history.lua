@@ -4,7 +4,7 @@
 -- Returns the life, the last position, whether everything after the position is kept, the messages, and whether the
 -- member is one.
 local is_member = (ARGV[4] == '' or redis.call('SISMEMBER', KEYS[6], ARGV[4]) == 1) and 1 or 0
-local life, head = open_history(ARGV[1])
+local life, head = read_history(ARGV[1])
 local wanted, position = ARGV[2], tonumber(ARGV[3])
 if wanted == '-1' then return {life, head, 1, {}, is_member} end
 local first = head + 1

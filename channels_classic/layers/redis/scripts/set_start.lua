@@ -5,7 +5,7 @@
 -- Returns life, position and that.
 local life, position = ARGV[4], ARGV[5]
 if life == '-1' then
-    life, position = open_history(ARGV[1])
+    life, position = read_history(ARGV[1])
     position = integer(position)
 end
 mended('HSET', KEYS[6], ARGV[3], life .. ' ' .. position .. ' ' .. ARGV[6])

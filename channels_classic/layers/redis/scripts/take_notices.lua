@@ -14,7 +14,7 @@ for _, inbox in ipairs(mended('SMEMBERS', base .. 'presence_inboxes')) do
     end
 end
 local found = {}
-for _, notice in ipairs(mended('ZRANGE', notices, '-inf', milliseconds(), 'BYSCORE', 'LIMIT', 0, ARGV[2])) do
+for _, notice in ipairs(mended('ZRANGE', notices, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[2])) do
     local identity = mended('HGET', noticed, notice)
     forget_notice(notice)
     if identity then
