@@ -80,9 +80,11 @@ class Script:
     needs memory, but not once it has written anything.
     """
 
-    def __init__(self, *names: str, allow_oom: bool | None = None) -> None:
+    def __init__(self, *names: str, allow_oom: bool | None = None, digest: str = "") -> None:
         sources = [(files(__package__) / "scripts" / f"{name}.lua").read_bytes() for name in names]
         self.source = _COMMENTS.sub(b"", b"".join([_HEADS[allow_oom], *sources]))
+        if digest:
+            self.source += f"-- {hashlib.sha1(digest.encode(), usedforsecurity=False).hexdigest()}\n".encode()
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *arguments: str | bytes | int | float) -> Command:
@@ -114,13 +116,16 @@ FLUSH = Script("flush")
 RECORD_LOSSES = Script("mended", "counters", "record_losses", allow_oom=True)
 REGISTER = Script("clock", "mended", "epoch", "register", allow_oom=True)
 ANNOUNCE = Script("clock", "mended", "announce", allow_oom=True)
-BARRIER = Script("barrier")
 SCRIPTS = [
     *(PUT_BACK, PUSH, RELEASE_QUOTA, JOIN, LEAVE, MEMBERS, RESTORE, AUDIT),
     *(JOIN_AS, RESTORE_IDENTITIES, JOIN_CHANNELS_AS, LEAVE_CHANNELS, GET_PRESENCE, TAKE_NOTICES),
     *(RECORD, READ_HISTORY, SET_START),
-    *(JOIN_CHANNELS, LOOKUP, PUBLISH, PUBLISH_KEPT, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE, BARRIER),
+    *(JOIN_CHANNELS, LOOKUP, PUBLISH, PUBLISH_KEPT, HEARTBEAT, FLUSH, RECORD_LOSSES, REGISTER, ANNOUNCE),
 ]
+BARRIER = Script("barrier", digest="".join(script.sha for script in SCRIPTS))
+SCRIPTS.append(BARRIER)
+"""All scripts, in the order in which they are loaded. A server that knows the last one, which is another one after each
+change of any, knows all of them."""
 
 
 def unblock(client: int) -> list[Command]:

@@ -45,7 +45,7 @@ class RedisConnection:
         self._reader = new_reader()
         introduction = self._ask(self._protocol.introduction())
         self._client_id = introduction[1]
-        (reply,) = self._ask([self._protocol.handshake(introduction)])
+        reply = self._ask(self._protocol.handshake(introduction))[-1]
         former = self._protocol.former(reply)
         if former is not None:
             proof = self._connector.find_proof(self._raw, former, reply[1].decode())
@@ -54,7 +54,7 @@ class RedisConnection:
 
     def _ask(self, commands: Sequence[Command]) -> list[Any]:
         self._raw._sock.sendall(packed(commands))
-        return self._protocol.check([self._reply(self._connector.reply_timeout) for _ in commands])
+        return self._protocol.check(commands, [self._reply(self._connector.reply_timeout) for _ in commands])
 
     def write(self, steps: Sequence[Step]) -> None:
         self._guard(lambda: self._write(steps))

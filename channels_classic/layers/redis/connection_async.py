@@ -113,7 +113,7 @@ class AsyncRedisConnection:
             self._stream = _CommandStream(self._raw._writer.transport)
             introduction = await self._ask(self._protocol.introduction())
             self._client_id = introduction[1]
-            (reply,) = await self._ask([self._protocol.handshake(introduction)])
+            reply = (await self._ask(self._protocol.handshake(introduction)))[-1]
             former = self._protocol.former(reply)
             if former is not None:
                 find_proof = self._connector.find_proof
@@ -124,7 +124,7 @@ class AsyncRedisConnection:
             await self._fail(error)
 
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        return self._protocol.check(await self._stream.ask(commands, self._connector.reply_timeout))
+        return self._protocol.check(commands, await self._stream.ask(commands, self._connector.reply_timeout))
 
     async def run(self, steps: Sequence[Step]) -> list[Any]:
         async with self._turn:

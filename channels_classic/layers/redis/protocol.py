@@ -19,7 +19,7 @@ import redis
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Count, Losses
-from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
+from channels_classic.layers.redis.commands import BARRIER, SCRIPTS, Command, CommandBuilder
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
 from channels_classic.layers.redis.handover import UNPROVEN, Former, fields_of
 from channels_classic.layers.redis.replies import queue_of, result_of
@@ -54,7 +54,7 @@ LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
 """Errors of a connection that breaks."""
 
 INTRODUCTION: list[Command] = [("INFO", "server"), ("CLIENT", "ID")]
-"""The first commands, sent with the scripts and the connector's questions."""
+"""The first commands, sent with the connector's questions."""
 
 ROLE: Command = ("INFO", "replication")
 
@@ -113,10 +113,14 @@ class RedisProtocol:
 
         The commands that follow a take are among them: what a user without permission for them takes would be lost.
         """
-        return [*INTRODUCTION, *self.connector.questions, *LOAD, TIME, ("HGET", self.builder.keys.epoch, "number")]
+        following = (TIME, ("HGET", self.builder.keys.epoch, "number"))
+        return [*INTRODUCTION, *self.connector.questions, *following, BARRIER([])]
 
-    def handshake(self, replies: Sequence[Any]) -> Command:
-        """Return the command that registers the connection. Raise `LayerUnavailable` for a server that is too old."""
+    def handshake(self, replies: Sequence[Any]) -> list[Command]:
+        """Return the commands that load the scripts, unless the server has them, and register the connection.
+
+        Raise `LayerUnavailable` for a server that is too old.
+        """
         version = fields_of(replies[0]).get("redis_version", "0")
         if is_too_old(version):
             raise LayerUnavailable(
@@ -124,7 +128,7 @@ class RedisProtocol:
             )
         end = len(INTRODUCTION) + len(self.connector.questions)
         self._place = self.connector.place(replies[len(INTRODUCTION) : end])
-        return self._register("")
+        return [*(LOAD if _has_forgotten(replies[-1]) else ()), self._register("")]
 
     def former(self, reply: Sequence[Any]) -> Former | None:
         """Return the master of which it must be proven that nothing is missing here, if the registration asks for it.
@@ -183,7 +187,7 @@ class RedisProtocol:
                     self._odd_until[queue_of(str(command[1]).encode())] = self._clock() + LEFT_OUT
             elif isinstance(reply, list):
                 self.registered(reply)
-            elif isinstance(reply, redis.ResponseError) and str(reply).startswith("NOSCRIPT"):
+            elif _has_forgotten(reply):
                 self._scripts_lost = True
                 if command[:2] != self._registration[:2]:
                     self._owed.append(command)
@@ -289,15 +293,24 @@ class RedisProtocol:
             foreign=True,
         )
 
-    def check(self, replies: list[Any]) -> list[Any]:
+    def check(self, commands: Sequence[Command], replies: list[Any]) -> list[Any]:
         """The replies to what was asked while connecting. Raises `LayerUnavailable` for an error among them.
 
-        An epoch of another type does not count: the registration replaces it.
+        An epoch of another type does not count, since the registration replaces it, nor does a server without scripts.
         """
-        for reply in replies:
-            if isinstance(reply, redis.ResponseError) and not str(reply).startswith("WRONGTYPE"):
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, redis.ResponseError) and not _is_mended(command, reply):
                 raise self.connector.unavailable(reply)
         return replies
+
+
+def _is_mended(command: Command, error: redis.ResponseError) -> bool:
+    return str(error).startswith("WRONGTYPE") or (command == BARRIER([]) and _has_forgotten(error))
+
+
+def _has_forgotten(reply: object) -> bool:
+    """Return whether the server does not know a script."""
+    return isinstance(reply, redis.ResponseError) and str(reply).startswith("NOSCRIPT")
 
 
 def _first_error(replies: Sequence[Any]) -> redis.ResponseError | None:

@@ -14,7 +14,7 @@ from channels_classic.layers import names, pool
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.programs import ANNOUNCE_INTERVAL, InterfaceFacts, ProgramAnnouncer
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.redis.commands import QUOTAS_FROM
+from channels_classic.layers.redis.commands import QUOTAS_FROM, SCRIPTS
 from channels_classic.layers.steps import Heartbeat, Join, Length, Members, Step, Take
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually_async
@@ -65,6 +65,18 @@ def layer(redis_server: RedisServer) -> Iterator[CountingLayer]:
     layer.trips = 0
     yield layer
     layer.close()
+
+
+def test_a_connection_loads_the_scripts_only_where_the_server_has_forgotten_one(
+    layer: CountingLayer, redis_server: RedisServer
+) -> None:
+    """Else each one of the thousands that come back after an outage would send all of them."""
+    cost = Cost(redis_server)
+    layer.connect().close()
+    assert "script|load" not in cost.commands()
+    redis_server.command("SCRIPT", "FLUSH")
+    layer.connect().close()
+    assert cost.commands()["script|load"] == len(SCRIPTS)
 
 
 def test_a_send_is_one_round_trip(layer: CountingLayer, redis_server: RedisServer) -> None:
