@@ -29,7 +29,7 @@ STATIONS: tuple[tuple[str, str], ...] = (
     (r"channels_classic\.layers\.local", "local: the socket between processes"),
     (r"channels_classic\.layers\.codec|msgpack", "encode and decode messages"),
     (r"channels_classic\.layers", "plan pushes, open what was taken"),
-    (r"websocket_protocol:write_frame|server\.(frames|flow_control):", "write frames to clients"),
+    (r"websocket_protocol:write_frame|server\.(frames|write_flow):", "write frames to clients"),
     (r"websocket_(protocol|reader|handshake|keep_alive):", "WebSocket: handshake, read frames"),
     (r"http_protocol:|httptools_impl:(send|on_|data_)", "HTTP: parse and write"),
     (r"interface_server\.(websocket\.(gate|inbound)|layer\.timers)", "gate and order"),

@@ -1,7 +1,8 @@
 """The connection of one worker thread to the layer: sends and the next take are written together, results read later.
 
 It is given the sends and reports of consumers, and what to take; it returns messages. `outstanding` decides what is
-retried and what is lost. Only its own thread uses a connection; other threads may call `stop` and `wake`.
+retried and what is lost, except of what recoverable groups keep. Only its own thread uses a connection; other threads
+may call `stop` and `wake`.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ _UNKNOWN = Recorded(Audience({}, (), ()), 0, 0)
 class WorkerConnection:
     """One connection to the layer, made when it is needed and again after a loss.
 
-    Messages are released from the context's `record` when the results of their consumers have arrived. `on_disconnect`
-    is called before each wait for a layer that is down.
+    Messages are released from the context's `in_flight` when the results of their consumers have arrived.
+    `on_disconnect` is called before each wait for a layer that is down.
     """
 
     def __init__(self, context: Context, outage: Outage, on_disconnect: Callable[[], None] | None = None) -> None:
         self._layer = context.layer
         self._clock = context.clock
-        self._outstanding = Outstanding(self._layer.planner, self._layer.losses, context.record, context.refusals)
+        self._outstanding = Outstanding(self._layer.planner, self._layer.losses, context.in_flight, context.refusals)
         self._refusals = context.refusals
         self._overrides = Overrides(context)
         self._outage = outage
@@ -177,7 +178,7 @@ class WorkerConnection:
         sends = [send for result in results for send in result.sends]
         self._close_if_stale()
         groups = self._look_up(sends)
-        if groups is None or not self._record(sends):
+        if groups is None or not self._keep_in_groups(sends):
             for send in sends:
                 self._outstanding.lose(send, "broker")
             self._outstanding.release([result.delivery for result in results])
@@ -234,8 +235,8 @@ class WorkerConnection:
             self._close_if_misplaced()
         return None
 
-    def _record(self, sends: Sequence[Outgoing]) -> bool:
-        """Let groups keep what they are to keep, and note who gets it; return False if the worker stops before that.
+    def _keep_in_groups(self, sends: Sequence[Outgoing]) -> bool:
+        """Let recoverable groups keep what is for them, and note who gets it; return False if the worker stops first.
 
         What was cut off is lost: it may have been kept, and have left the group again, so a second attempt may deliver
         it twice. What was refused is tried again unless the group has kept a later message of these.

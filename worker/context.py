@@ -46,7 +46,7 @@ class Context:
     sender: type
     """The class of the worker: the sender of signals around consumers."""
 
-    record: InFlightRecord
+    in_flight: InFlightRecord
     """Records the messages that the process holds."""
 
     failures: FailureLog

@@ -49,7 +49,7 @@ class Loop:
         self._limits = runtime.limits
         self._context = context
         self._layer = context.layer
-        self._record = context.record
+        self._in_flight = context.in_flight
         self._clock = context.clock
         self._prefetch = context.prefetch
         self._overrides = Overrides(context)
@@ -119,7 +119,7 @@ class Loop:
             for delivery in deliveries:
                 delivery.deadline = now + delivery.item.left
             self._connection.owe(reports)
-            self._record.hold(deliveries)
+            self._in_flight.hold(deliveries)
             self._batch.fill(deliveries)
             self._watchdog.wake_for(len(deliveries))
         self._connection.retry()
@@ -151,7 +151,7 @@ class Loop:
         if waiting and not deliveries:
             self._limits.open(waiting[:1], _AGAIN)
             return
-        self._record.hold(deliveries)
+        self._in_flight.hold(deliveries)
         self._batch.fill(deliveries, ahead=True)
         self._watchdog.wake_for(len(deliveries))
 

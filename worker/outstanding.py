@@ -55,11 +55,11 @@ class Outstanding:
     """The state of one connection between what consumers sent and what the layer has answered."""
 
     def __init__(
-        self, planner: Planner, losses: Losses, record: inflight.InFlightRecord, refusals: ThrottledLog
+        self, planner: Planner, losses: Losses, in_flight: inflight.InFlightRecord, refusals: ThrottledLog
     ) -> None:
         self._planner = planner
         self._losses = losses
-        self._record = record
+        self._in_flight = in_flight
         self._refusals = refusals
         self._unread: deque[Written] = deque()
         self._refused: list[tuple[Push, str, float]] = []
@@ -195,7 +195,7 @@ class Outstanding:
     def release(self, deliveries: Sequence[Delivery]) -> None:
         """Record that messages are finished."""
         for delivery in deliveries:
-            self._record.release(delivery)
+            self._in_flight.release(delivery)
 
     def disconnected(self) -> None:
         """Give up everything unanswered: the connection broke. Reports are kept, to be written again."""

@@ -29,7 +29,7 @@ def put_back(context: Context, deliveries: Sequence[Delivery]) -> tuple[list[Del
         return [], []
     for delivery in deliveries:
         # First: if this process dies, messages that others have must not be recorded here.
-        context.record.release(delivery)
+        context.in_flight.release(delivery)
     # A step for each message, so that each has a result of its own; the last one first, as each goes to the head.
     answers = dict(zip(map(id, reversed(deliveries)), _run(context, deliveries[::-1]), strict=True))
     kept, lost, refusal = [], [], None
@@ -53,7 +53,7 @@ def put_back(context: Context, deliveries: Sequence[Delivery]) -> tuple[list[Del
             refusal,
         )
     context.counts.put_back += len(deliveries) - len(kept) - len(lost)
-    context.record.hold(kept)
+    context.in_flight.hold(kept)
     return kept, lose(context, lost, Outcome.DROPPED)
 
 

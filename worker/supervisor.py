@@ -20,7 +20,7 @@ from .inflight import Held, InFlightTable
 
 logger = logging.getLogger("channels_classic.worker")
 
-_STUCK_AFTER = 5.0
+_BLOCKED_GRACE = 5.0
 """Seconds after the consumer timeout until a process whose watchdog cannot run is killed."""
 
 
@@ -69,7 +69,7 @@ class WorkerSupervisor(Supervisor[WorkerProcess]):
         for process in self._processes():
             heartbeat_age = process.table.heartbeat_age()
             is_killed = process.status is not None or process.restart_reason is Reason.STUCK
-            if heartbeat_age > self._consumer_timeout + _STUCK_AFTER and not is_killed:
+            if heartbeat_age > self._consumer_timeout + _BLOCKED_GRACE and not is_killed:
                 logger.error("Worker process %d has been stuck for %.0f s: killing it.", process.pid, heartbeat_age)
                 process.kill(Reason.STUCK)
         return 1.0

@@ -1,4 +1,4 @@
-"""The watchdog of a process: a thread that keeps one slow consumer from delaying other messages.
+"""The watchdog of a process: a thread that keeps slow consumers from delaying other messages, and enforces timeouts.
 
 It puts messages that wait behind a slow consumer back to the head of their channel, for any free worker. It reports to
 clients that a long consumer still runs, and that a consumer exceeding its timeout has failed. It shares only the
@@ -68,7 +68,7 @@ class Watchdog:
     ) -> None:
         self._context = context
         self._clock = context.clock
-        self._record = context.record
+        self._in_flight = context.in_flight
         self._failures = context.failures
         self._async_runner = async_runner
         self._consumer_timeout = context.consumer_timeout
@@ -78,7 +78,7 @@ class Watchdog:
         self._interval = math.inf
         self._wanted = math.inf
         self._stopped = False
-        self._connection = WorkerConnection(context, outage, on_disconnect=lambda: context.record.beat(True))
+        self._connection = WorkerConnection(context, outage, on_disconnect=lambda: context.in_flight.beat(True))
         self._thread = threading.Thread(target=self._watch, name="worker-watchdog", daemon=True)
 
     def start(self) -> None:
@@ -109,7 +109,7 @@ class Watchdog:
         wanted = _TICK if messages > 1 else PACE
         self._wanted = min(self._wanted, wanted)
         if self._interval > wanted:
-            self._record.beat(busy=True)  # now: the next consumer may keep every other thread from running
+            self._in_flight.beat(busy=True)  # now: the next consumer may keep every other thread from running
             self._wake.set()
 
     def is_stuck(self) -> bool:
@@ -130,7 +130,7 @@ class Watchdog:
             except Exception:
                 logger.exception("The worker's watchdog failed and continues.")
             idle = interval == math.inf
-            self._record.beat(busy=not idle)
+            self._in_flight.beat(busy=not idle)
             self._interval = interval
             if self._wake.wait(None if idle else interval):
                 self._wake.clear()

@@ -72,7 +72,7 @@ class Worker:
     # Set by `runworker`: where the process records what it holds; callbacks for when it takes its first message, when
     # it should be replaced, when the layer goes down or comes up, and for a heartbeat, which returns the seconds until
     # the next; what notifies systemd; whether SIGHUP replaces it; whether its supervisor has logged the channels.
-    record: InFlightRecord = NoRecord()
+    in_flight: InFlightRecord = NoRecord()
     on_listening: Callable[[], object] | None = None
     on_replacement_needed: Callable[[], object] | None = None
     on_outage: Callable[[bool], object] = staticmethod(lambda is_down: None)
@@ -243,7 +243,7 @@ class Worker:
             prefetch=self.prefetch,
             concurrency=self.concurrency,
             consumer_timeout=self.consumer_timeout,
-            record=self.record,
+            in_flight=self.in_flight,
             failures=FailureLog(time.monotonic),
         )
         recycling = Recycling(self.max_messages, self.max_memory, self.ask_for_replacement, context.clock)

@@ -6,7 +6,8 @@ processes alone.
 
 A process that hangs, suspended or with a blocked event loop, holds its clients and does not end. Only its
 heartbeats show that (`link`): without them for `STUCK_AFTER` seconds it no longer counts as ready, and after
-`REPLACE_AFTER` it is killed and another one is started.
+`REPLACE_AFTER` it is killed and another one is started, unless `_may_kill` forbids it, as for a worker in which a
+consumer runs.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class EntryKind(IntEnum):
     LEFT = 4
     """group, local, previous, version: a hint that a client is not a member any more."""
     FORGET = 5
-    """No fields: the layer was flushed; memberships are gone for good."""
+    """No fields: somebody called `flush` of the layer; memberships are gone for good, not as after FLUSHALL."""
     POST = 6
     """local, secret, path, text, inbox, number: a message that the client of an event stream posted to the interface
     server with that inbox."""

@@ -20,7 +20,7 @@ INTERVAL = 10.0
 """Seconds in which one kind of loss is logged at most once."""
 
 KINDS = {
-    "full": "the channel held its capacity",  # a server that is out of memory refuses
+    "full": "the channel held its capacity",
     "expired": "nobody took it before its expiry",
     "fenced": "the server came back with old data, which may have been delivered before",
     "dead": "its interface server has not been heard of lately",

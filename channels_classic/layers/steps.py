@@ -274,8 +274,8 @@ class Audit(NamedTuple):
 class Heartbeat(NamedTuple):
     """Report that the owner of an inbox is alive → the epoch of each place that keeps groups, None where it is unknown.
 
-    An epoch is the number of a life of the layer's data: it changes when data was lost, and asking changes nothing.
-    `restored` are the epochs, in the same order, for which the owner has written all of its memberships.
+    An epoch is named by its first version, not by the number that entries carry. It changes when data was lost; asking
+    ends none. `restored` are the epochs, in the same order, for which the owner has written all of its memberships.
     """
 
     inbox: str

@@ -1,6 +1,6 @@
 """The states of one request, from its message to the end of its response, and the answers when its message fails.
 
-Tables. Pure.
+Tables. Pure. A request that nobody answers in time is answered by `Request.due`.
 """
 
 from __future__ import annotations

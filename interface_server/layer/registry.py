@@ -297,7 +297,7 @@ class Registry:
         self.identities.forget(group, local)
 
     def forget(self, *_: object) -> None:
-        """Forget all memberships, because the layer was flushed."""
+        """Forget all memberships, because somebody called `flush` of the layer: they are gone for good."""
         self.groups.clear()
         self.identities.clear()
 

@@ -16,13 +16,13 @@ from uvicorn.server import ServerState
 
 from ..asgi import Event
 from .closing import close_in_time
-from .flow_control import FlowControl
+from .write_flow import WriteFlow
 
 MAX_IGNORED = 64 * 1024
 """Bytes that a client may send behind its request; none is expected."""
 
 
-class StreamProtocol(FlowControl):
+class StreamProtocol(WriteFlow):
     """One connection. To uvicorn's object for the request it also is its flow control and the event that it sets.
 
     Those of uvicorn take more than a kilobyte of each stream.
@@ -73,7 +73,7 @@ class StreamProtocol(FlowControl):
 
     def write(self, data: bytes) -> bool:
         """Write a piece of the response now, as a chunk, and return True; False if it must go through `send`."""
-        if not self.has_room:
+        if not self.can_write:
             return False
         self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         return True

@@ -12,14 +12,14 @@ import uvicorn
 from channels_classic.layers import rng
 
 from ..close_codes import INTERNAL_ERROR
-from .flow_control import FlowControl
 from .websocket_reader import PING, PONG, control_frame
+from .write_flow import WriteFlow
 
 MAX_UNREAD_PONGS = 32 * 1024
 """Bytes of pongs that wait for a client to read; beyond it one that sends pings is cut off."""
 
 
-class KeepAlive(FlowControl, ABC):
+class KeepAlive(WriteFlow, ABC):
     """Pings the client of a connection, closes it when no pong comes, and answers the client's pings."""
 
     __slots__ = ("_config", "_loop", "_ping", "_pongs", "_read_at", "_reading_paused", "_timer")

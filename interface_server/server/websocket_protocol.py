@@ -146,7 +146,7 @@ class WebSocketProtocol(KeepAlive):
 
     def write_frame(self, frame: bytes) -> bool:
         """Write an encoded frame now and return True; return False if it must go through `send`."""
-        if self._state is not ConnectionState.OPEN or self._reader.extension is not None or not self.has_room:
+        if self._state is not ConnectionState.OPEN or self._reader.extension is not None or not self.can_write:
             return False
         self.transport.write(frame)
         return True

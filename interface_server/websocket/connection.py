@@ -321,7 +321,7 @@ class WebSocket(Forwarder):
             return
         self._session.waiting.add(self)
         if self._writer.overfull:
-            self._give_up()
+            self._cut_off_slow_reader()
         elif self._writer.held > UNCOUNTED:
             self._note_buffered()
 
@@ -386,7 +386,7 @@ class WebSocket(Forwarder):
         self._close(TRY_AGAIN_LATER)
         self._writer.abort()
 
-    def _give_up(self) -> None:
+    def _cut_off_slow_reader(self) -> None:
         """Cut off a client that does not read."""
         self._warn("The WebSocket %s is closed: its client has stopped reading.")
         self._session.stats.cut_off["slow_socket"] += 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 from unittest import mock
 
@@ -17,9 +20,11 @@ from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import ChannelSocketException, ConsumeLater, DenyConnection, InvalidChannelName
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import Length
+from channels_classic.management.commands import runworker
 from channels_classic.message import Message
 from channels_classic.signals import consumer_failed, consumer_finished, consumer_started, worker_ready
 from channels_classic.worker import Worker, WorkerGroup, loop
+from channels_classic.worker.config import WorkerConfig
 from tests.support.waiting import eventually, scaled
 from tests.worker.harness import drain, make_group, make_worker, running
 
@@ -451,3 +456,11 @@ def test_a_connection_to_a_database_is_closed_when_its_consumer_returns(memory: 
     with running(make_worker(memory, {"test": consumer})):
         eventually(lambda: len(seen) == 3)
     assert seen == [False, False, False]
+
+
+@pytest.mark.parametrize("name", [option.name for option in fields(WorkerConfig)])
+def test_each_option_is_an_attribute_of_the_worker_or_read_by_the_command(name: str) -> None:
+    """One that is neither would do nothing; one with the name of a method would replace it."""
+    read = re.findall(r"config\.(\w+)", inspect.getsource(runworker) + inspect.getsource(Worker))
+    assert name in read or name in vars(Worker)
+    assert not callable(vars(Worker).get(name))

@@ -46,15 +46,15 @@ class RedisClusterChannelLayer(RedisChannelLayer):
         shards: int = 3,
     ) -> None:
         super().__init__(
-            expiry,
-            hosts,
-            prefix,
-            group_expiry,
-            capacity,
-            channel_capacity,
-            symmetric_encryption_keys,
-            stats_prefix,
-            connection_kwargs,
+            expiry=expiry,
+            hosts=hosts,
+            prefix=prefix,
+            group_expiry=group_expiry,
+            capacity=capacity,
+            channel_capacity=channel_capacity,
+            symmetric_encryption_keys=symmetric_encryption_keys,
+            stats_prefix=stats_prefix,
+            connection_kwargs=connection_kwargs,
         )
         if isinstance(shards, bool) or not isinstance(shards, int) or not 1 <= shards <= MAX_SHARDS:
             raise ValueError(f"`shards` is {shards!r}: expected a number from 1 to {MAX_SHARDS}.")

@@ -38,15 +38,15 @@ class RedisLocalChannelLayer(RedisChannelLayer):
         path: str | None = None,
     ) -> None:
         super().__init__(
-            expiry,
-            hosts,
-            prefix,
-            group_expiry,
-            capacity,
-            channel_capacity,
-            symmetric_encryption_keys,
-            stats_prefix,
-            connection_kwargs,
+            expiry=expiry,
+            hosts=hosts,
+            prefix=prefix,
+            group_expiry=group_expiry,
+            capacity=capacity,
+            channel_capacity=channel_capacity,
+            symmetric_encryption_keys=symmetric_encryption_keys,
+            stats_prefix=stats_prefix,
+            connection_kwargs=connection_kwargs,
         )
         self.local_layer = _LocalLayer(path, expiry, group_expiry, capacity, channel_capacity)
         self.local_layer.deployment = prefix

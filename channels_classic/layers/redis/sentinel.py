@@ -51,15 +51,15 @@ class RedisSentinelChannelLayer(RedisChannelLayer):
         sentinel_refresh_interval: float = 0,
     ) -> None:
         super().__init__(
-            expiry,
-            hosts,
-            prefix,
-            group_expiry,
-            capacity,
-            channel_capacity,
-            symmetric_encryption_keys,
-            stats_prefix,
-            connection_kwargs,
+            expiry=expiry,
+            hosts=hosts,
+            prefix=prefix,
+            group_expiry=group_expiry,
+            capacity=capacity,
+            channel_capacity=channel_capacity,
+            symmetric_encryption_keys=symmetric_encryption_keys,
+            stats_prefix=stats_prefix,
+            connection_kwargs=connection_kwargs,
         )
         if services is not None:
             _check_services(services)

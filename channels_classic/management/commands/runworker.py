@@ -135,7 +135,7 @@ class Command(BaseCommand):
 
     def attach(self, supervisor: SupervisorLink, worker: Worker) -> None:
         """Connect a worker to its supervisor: what it holds, when it is ready, when to replace and to stop it."""
-        worker.record = InFlightTable(*supervisor.descriptors)
+        worker.in_flight = InFlightTable(*supervisor.descriptors)
         worker.is_one_of_many = True
         worker.on_listening = supervisor.is_ready
         worker.on_replacement_needed = supervisor.ask_for_replacement

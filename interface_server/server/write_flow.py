@@ -11,7 +11,7 @@ WRITE_BUFFER = 64 * 1024
 """Bytes in a transport's buffer above which nothing is written without waiting."""
 
 
-class FlowControl(asyncio.Protocol):
+class WriteFlow(asyncio.Protocol):
     """The protocol of one transport, as far as writing goes."""
 
     __slots__ = ("_writable", "transport")
@@ -21,7 +21,7 @@ class FlowControl(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None  # while the transport has too much to write
 
     @property
-    def has_room(self) -> bool:
+    def can_write(self) -> bool:
         """True if something can be written at once."""
         transport = self.transport
         return not transport.is_closing() and transport.get_write_buffer_size() <= WRITE_BUFFER

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from channels_classic.interface_server.server.flow_control import WRITE_BUFFER, FlowControl
+from channels_classic.interface_server.server.write_flow import WRITE_BUFFER, WriteFlow
 
 
 class Transport:
@@ -23,7 +23,7 @@ class Transport:
 
 def test_writers_wait_from_pause_to_resume() -> None:
     async def write() -> int:
-        flow = FlowControl(Transport())
+        flow = WriteFlow(Transport())
         await flow.drain()
         flow.pause_writing()
         flow.pause_writing()
@@ -40,10 +40,10 @@ def test_writers_wait_from_pause_to_resume() -> None:
 
 def test_there_is_room_until_the_buffer_is_full_or_the_connection_ends() -> None:
     transport = Transport()
-    flow = FlowControl(transport)
+    flow = WriteFlow(transport)
     transport.size = WRITE_BUFFER
-    assert flow.has_room
+    assert flow.can_write
     transport.size += 1
-    assert not flow.has_room
+    assert not flow.can_write
     transport.size, transport.closing = 0, True
-    assert not flow.has_room
+    assert not flow.can_write
