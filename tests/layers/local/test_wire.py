@@ -36,6 +36,7 @@ from channels_classic.layers.steps import (
     Publish,
     Push,
     PutBack,
+    Record,
     Renew,
     Restore,
     Retire,
@@ -49,6 +50,7 @@ entry = st.builds(Entry, st.binary(max_size=9), number, text, st.none() | st.int
 item = st.builds(Item, st.binary(max_size=9), st.tuples(st.floats(1e12, 1e15), text).map(list))
 envelope = st.builds(Envelope, st.binary(max_size=9), st.binary(max_size=9))
 members = st.lists(text, max_size=3)
+record = st.builds(Record, text, st.binary(max_size=9), st.integers(1, 10_000), number)
 steps = st.one_of(
     st.builds(Push, text, st.lists(entry, max_size=3), st.booleans()),
     st.builds(PutBack, text, st.lists(item, max_size=3)),
@@ -56,7 +58,11 @@ steps = st.one_of(
     st.builds(Join, text, text, members),
     st.builds(Leave, text, text, members, st.booleans()),
     st.builds(Lookup, text),
-    st.builds(Publish, text, envelope, text, number, text, st.integers(0, 2**31), text, envelope, st.booleans()),
+    record,
+    st.builds(
+        *(Publish, text, envelope, text, number, text, st.integers(0, 2**31)),
+        *(text, envelope, st.booleans(), st.none() | record),
+    ),
     st.builds(Members, text, text),
     st.builds(MemberCount, text, text),
     st.builds(Renew, text, text),
