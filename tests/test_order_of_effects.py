@@ -12,6 +12,7 @@ from channels_classic import Channel, Group, route
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import ConsumeLater, DenyConnection, WebsocketCloseException
 from channels_classic.layers.base import BaseChannelLayer
+from channels_classic.layers.codec import EntryKind
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
@@ -19,7 +20,7 @@ from channels_classic.routing import Router
 from channels_classic.signals import consumer_finished, consumer_started
 from channels_classic.test import Client, apply_routes
 from tests.support.waiting import eventually
-from tests.worker.harness import drain, make_worker, running
+from tests.worker.harness import Inbox, drain, make_worker, running
 
 
 @pytest.fixture
@@ -150,6 +151,14 @@ def _send_to_a_group(layer: Any, name: str, number: int) -> None:
     Group("everybody", channel_layer=layer).send({"n": number})
 
 
+def _send_to_a_group_immediately(layer: Any, name: str, number: int) -> None:
+    Group("everybody", channel_layer=layer).send({"n": number}, immediately=True)
+
+
+def _send_to_a_recoverable_group_immediately(layer: Any, name: str, number: int) -> None:
+    Group("everybody", channel_layer=layer, keep=9).send({"n": number}, immediately=True)
+
+
 WAYS = [_send, _send_immediately, _send_on_the_layer, _send_to_a_group]
 
 
@@ -214,6 +223,26 @@ def test_what_a_consumer_sends_at_once_comes_after_what_the_consumers_before_it_
         any_layer.send("test", {"n": n})
     with running(make_worker(any_layer, {"test": consumer})):
         assert [message["n"] for message in drain(any_layer, "client", number)] == list(range(number))
+
+
+@pytest.mark.parametrize("way", [_send_to_a_group_immediately, _send_to_a_recoverable_group_immediately])
+def test_what_a_consumer_sends_at_once_to_a_group_with_clients_comes_after_what_came_before(
+    any_layer: BaseChannelLayer, way: Any
+) -> None:
+    """Its script pushes to their inbox at once."""
+    inbox, number = Inbox(any_layer), 60
+    any_layer.group_add("everybody", inbox.client())
+
+    def consumer(message: Message) -> None:
+        send = way if message["n"] % 3 == 2 else _send_to_a_group
+        send(message.channel_layer, "", message["n"])
+
+    for n in range(number):
+        any_layer.send("test", {"n": n})
+    with running(make_worker(any_layer, {"test": consumer})):
+        hint, *got = inbox.wait(number + 1)
+    assert hint == ("", EntryKind.JOINED)
+    assert [message["n"] for _, message in got] == list(range(number))
 
 
 @pytest.mark.parametrize("consumer", [_sends_two, _sends_two_as_a_coroutine])

@@ -20,7 +20,7 @@ from channels_classic.layers.names import check_group
 from channels_classic.layers.planner import Delivery, Outgoing, Report
 from channels_classic.layers.pool import LOOK_AFTER, PROBE_AFTER, probes, refused_for_now
 from channels_classic.layers.results import Audience, Recorded, Taken
-from channels_classic.layers.steps import Connection, Lookup, Members, Step, Take
+from channels_classic.layers.steps import Connection, Lookup, Record, Step, Take
 
 from .context import Context
 from .outage import Outage
@@ -36,8 +36,8 @@ _PAUSES = (0.02, 0.2)
 _BACKOFF = (0.02, 2.0)
 """Seconds between attempts to reach a layer that is down: initial, maximum."""
 
-_UNKNOWN = Recorded(Audience({}, (), ()), 0, 0)
-"""For a message of which it is unknown whether it was kept: it is not sent to anybody."""
+_NOWHERE = Recorded(Audience({}, (), ()), 0, 0)
+"""Of a message for a group that was given up: it is pushed to nobody."""
 
 
 class WorkerConnection:
@@ -180,7 +180,8 @@ class WorkerConnection:
         groups = self._look_up(sends)
         if groups is None or not self._keep_in_groups(sends):
             for send in sends:
-                self._outstanding.lose(send, "broker")
+                if send.recorded is not _NOWHERE:
+                    self._outstanding.lose(send, "broker")
             self._outstanding.release([result.delivery for result in results])
             return False
         pushes = self._outstanding.outgoing(self._outstanding.plan(results, groups))
@@ -212,28 +213,20 @@ class WorkerConnection:
         return [result.delivery for result in results if result.outcome is not None]
 
     def _look_up(self, sends: Sequence[Outgoing]) -> dict[str, Audience] | None:
-        """Return the audiences of all groups in `sends` once the layer is up; None if the worker stops before that."""
-        plain = (send.name for send in sends if send.group and send.retention is None)
-        names = list(dict.fromkeys(name for name in plain if _is_group(name)))
-        pause, longest = _PAUSES
-        deadline = 0.0  # once the layer has refused a look-up
-        while self._connect():
-            if not names:
-                return {}
-            try:
-                found = dict(zip(names, self._ask([*map(Lookup, names)]), strict=True))
-                rosters = self._members([*found.items()])
-            except LayerUnavailable as error:
-                self._lose(error)  # may be repeated: none of `sends` has been written yet
-                continue
-            now = self._clock()
-            deadline = deadline or now + RETRY_TIME
-            if now >= deadline or not refused_for_now([*found.values(), *rosters.values()]):
-                return {name: self._audience(name, result, rosters) for name, result in found.items()}
-            time.sleep(pause)
-            pause = min(pause * 2, longest)
-            self._close_if_misplaced()
-        return None
+        """Return the audiences of the groups in `sends` that keep nothing; None if the worker stops before that."""
+        plain = [send for send in sends if send.group and send.retention is None and _is_group(send.name)]
+        if not plain:
+            return {} if self._connect() else None
+        names = list(dict.fromkeys(send.name for send in plain))
+        results = self._read([*map(Lookup, names)])
+        found = None if results is None else self._with_members(dict(zip(names, results, strict=True)))
+        if found is None:
+            return None
+        for send in plain:
+            refusal = found[send.name]
+            if isinstance(refusal, StepRefused):
+                self._refuse(send, refusal)
+        return {name: audience for name, audience in found.items() if isinstance(audience, Audience)}
 
     def _keep_in_groups(self, sends: Sequence[Outgoing]) -> bool:
         """Let recoverable groups keep what is for them, and note who gets it; return False if the worker stops first.
@@ -242,6 +235,9 @@ class WorkerConnection:
         it twice. What was refused is tried again unless the group has kept a later message of these.
         """
         records = self._outstanding.records(sends)
+        if not records:
+            return True
+        recorded: list[tuple[Outgoing, Recorded]] = []
         pause, longest = _PAUSES
         deadline = 0.0  # once the layer has refused one
         while records:
@@ -250,32 +246,88 @@ class WorkerConnection:
                 return False
             try:
                 results = self._ask(steps)
-                found = zip(steps, results, strict=True)
-                kept = {step.group: result.audience for step, result in found if isinstance(result, Recorded)}
-                rosters = self._members([*kept.items()])
             except LayerUnavailable as error:
                 self._lose(error)
                 for send, _ in records:
-                    send.recorded = _UNKNOWN
-                if not self._connect():
-                    return False
-                for send, _ in records:
-                    self._outstanding.lose(send, "broker")
-                return True
+                    self._give_up(send, "broker")
+                break
             now = self._clock()
             deadline = deadline or now + RETRY_TIME
-            again = []
-            for (send, step), result in zip(records, results, strict=True):
-                if now < deadline and send.name not in kept and refused_for_now([result]):
-                    again.append((send, step))
-                else:
-                    send.recorded = self._recorded(send.name, result, rosters)
-            records = again
+            records, kept = self._refused_for_now([*zip(records, results, strict=True)], is_late=now >= deadline)
+            recorded += kept
             if records:
                 time.sleep(pause)
                 pause = min(pause * 2, longest)
                 self._close_if_misplaced()
+        return self._note_receivers(recorded)
+
+    def _refused_for_now(
+        self, results: Sequence[tuple[tuple[Outgoing, Record], Any]], is_late: bool
+    ) -> tuple[list[tuple[Outgoing, Record]], list[tuple[Outgoing, Recorded]]]:
+        """Return the records to try again, and what was recorded; the rest is lost."""
+        again, kept = [], []
+        later: set[str] = set()  # the groups that have kept a later message
+        for (send, step), result in reversed(results):
+            if isinstance(result, Recorded):
+                kept.append((send, result))
+                later.add(send.name)
+            elif refused_for_now([result]) and not is_late and send.name not in later:
+                again.append((send, step))
+            else:
+                self._refuse(send, result)
+        return again[::-1], kept[::-1]
+
+    def _note_receivers(self, recorded: Sequence[tuple[Outgoing, Recorded]]) -> bool:
+        found = self._with_members({send.name: result.audience for send, result in recorded})
+        if found is None:
+            return False
+        for send, result in recorded:
+            audience = found[send.name]
+            if isinstance(audience, StepRefused):
+                self._refuse(send, audience)
+            else:
+                send.recorded = result._replace(audience=audience)
         return True
+
+    def _with_members(self, found: Mapping[str, Audience | StepRefused]) -> dict[str, Audience | StepRefused] | None:
+        """Replace inboxes of other releases by their members; None if the worker stops before they are known."""
+        planner = self._layer.planner
+        audiences = {name: audience for name, audience in found.items() if isinstance(audience, Audience)}
+        questions = [each for name, audience in audiences.items() for each in planner.foreign(name, audience)]
+        results = self._read(questions)
+        if results is None:
+            return None
+        made = dict(found)
+        for name, audience in audiences.items():
+            answers = zip(questions, results, strict=True)
+            rosters = {question.inbox: roster for question, roster in answers if question.group == name}
+            refusal = next((roster for roster in rosters.values() if isinstance(roster, StepRefused)), None)
+            made[name] = refusal or planner.audience(audience, rosters)
+        return made
+
+    def _read(self, questions: Sequence[Step]) -> list[Any] | None:
+        """Return the results of steps that change nothing, once the layer is up; None if the worker stops before that.
+
+        They are tried again after a break, and while the layer refuses them for a passing reason.
+        """
+        pause, longest = _PAUSES
+        deadline = 0.0  # once the layer has refused one
+        while self._connect():
+            if not questions:
+                return []
+            try:
+                results = self._ask(questions)
+            except LayerUnavailable as error:
+                self._lose(error)
+                continue
+            now = self._clock()
+            deadline = deadline or now + RETRY_TIME
+            if now >= deadline or not refused_for_now(results):
+                return results
+            time.sleep(pause)
+            pause = min(pause * 2, longest)
+            self._close_if_misplaced()
+        return None
 
     def _ask(self, steps: Sequence[Step]) -> list[Any]:
         """Write steps, and read their results behind those of everything that was written before."""
@@ -285,27 +337,14 @@ class WorkerConnection:
         self._used = self._clock()
         return results
 
-    def _recorded(self, name: str, found: Any, rosters: Mapping[Members, Any]) -> Recorded:
-        if isinstance(found, StepRefused):
-            return Recorded(self._audience(name, found, rosters), 0, 0)
-        return Recorded(self._audience(name, found.audience, rosters), found.life, found.position)
+    def _refuse(self, send: Outgoing, refusal: StepRefused) -> None:
+        self._refusals.error(logger, "Lost a message for the group %s: %s", send.name, refusal)
+        self._give_up(send, "refused")
 
-    def _members(self, found: Sequence[tuple[str, Any]]) -> dict[Members, Any]:
-        """Return the rosters of inboxes of other releases among the audiences of groups."""
-        audiences = [(name, result) for name, result in found if isinstance(result, Audience)]
-        questions = [each for name, audience in audiences for each in self._layer.planner.foreign(name, audience)]
-        if questions:
-            self._live.write(questions)
-        return {question: self._live.read() for question in questions}
-
-    def _audience(self, name: str, found: Any, rosters: Mapping[Members, Any]) -> Audience:
-        of_group = {question.inbox: roster for question, roster in rosters.items() if question.group == name}
-        refusal = next((result for result in [found, *of_group.values()] if isinstance(result, StepRefused)), None)
-        if refusal is not None:
-            self._refusals.error(logger, "Lost a message for the group %s: %s", name, refusal)
-            self._layer.losses.count("refused", name)
-            return Audience({}, (), ())
-        return self._layer.planner.audience(found, of_group)
+    def _give_up(self, send: Outgoing, kind: str) -> None:
+        """Count a message for a group as lost, before it was pushed to anybody."""
+        send.recorded = _NOWHERE
+        self._outstanding.lose(send, kind)
 
     # Reading
 
@@ -359,14 +398,13 @@ class WorkerConnection:
     def _probe(self, steps: Sequence[Step]) -> bool:
         """Make sure that the layer can be reached where `steps` go; return False if the worker stops before that."""
         while self._clock() - self._used >= PROBE_AFTER:
-            tests = probes(steps)
             try:
-                self._live.write(tests)
-                for _ in tests:
-                    self._live.read()
-                self._used = self._clock()
-            except LayerUnavailable:
-                self.close()
+                self._ask(probes(steps))
+            except LayerUnavailable as error:
+                if self._outstanding.unread is not None:
+                    self._lose(error)  # what was written before the pause
+                else:
+                    self.close()
                 if not self._connect():
                     return False
         return True

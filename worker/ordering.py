@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.steps import Flush, Join, JoinAs, Leave, Push, Step
+from channels_classic.layers.steps import Flush, Join, JoinAs, Leave, Publish, Push, Record, Step
 
 
 def must_wait(steps: Sequence[Step], collected: Iterable[Outgoing]) -> bool:
@@ -31,4 +31,4 @@ def must_wait(steps: Sequence[Step], collected: Iterable[Outgoing]) -> bool:
 def _sends(step: Step) -> bool:
     if isinstance(step, Push):
         return any(entry.origin is not None for entry in step.entries)
-    return isinstance(step, Flush)
+    return isinstance(step, (Flush, Publish, Record))

@@ -156,11 +156,17 @@ class RedisServer:
         return self.information("INFO", section)
 
     def information(self, *words: str) -> dict[str, str]:
-        """Return what a command tells in lines of names and values."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=scaled(5)) as connection:
-            connection.sendall(f"{' '.join(words)}\r\n".encode())
-            reader = connection.makefile("rb")
-            text = reader.read(int(reader.readline()[1:])).decode()
+        """Return what a command tells in lines of names and values.
+
+        Sentinels cut the clients of a server that changes its role: then it is asked again.
+        """
+        head = b""
+        while not head:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=scaled(5)) as connection:
+                connection.sendall(f"{' '.join(words)}\r\n".encode())
+                reader = connection.makefile("rb")
+                head = reader.readline()
+                text = reader.read(int(head[1:] or 0)).decode()
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
     def statistics(self) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -149,6 +150,74 @@ def test_a_message_that_its_group_refuses_is_not_tried_again_behind_a_later_one(
         assert drain(layer, "member", 1) == [{"n": "later"}]
         eventually(lambda: layer.losses.as_dict() == {"refused": 1})
     assert layer.receive(["member"]) == (None, None)
+
+
+def test_a_message_that_its_group_refuses_behind_an_earlier_one_is_tried_again(layer: FaultyLayer) -> None:
+    def consumer(message: Message) -> None:
+        to_recoverable_group(message)
+        Group("room", channel_layer=message.channel_layer, keep=9).send({"n": "later"})
+
+    layer.group_add("room", "member")
+    again = StepRefused("the test", "it was told to refuse once", again=True)
+    layer.faults.append((lambda step: isinstance(step, Record) and b"later" in step.payload, again))
+    layer.send("test", {"n": 1})
+    with running(make_worker(layer, {"test": consumer})):
+        assert drain(layer, "member", 2) == [{"n": 1}, {"n": "later"}]
+    assert layer.losses.as_dict() == {}
+
+
+def test_each_message_to_a_group_that_cannot_be_looked_up_is_counted(layer: FaultyLayer) -> None:
+    def consumer(message: Message) -> None:
+        to_group(message)
+        to_group(message)
+
+    layer.group_add("room", "member")
+    layer.fail(Lookup, REFUSED)
+    layer.send("test", {"n": 1})
+    with running(make_worker(layer, {"test": consumer})):
+        eventually(lambda: layer.losses.as_dict() == {"refused": 2})
+
+
+def test_a_message_that_was_refused_is_not_counted_again_when_the_worker_stops(layer: FaultyLayer) -> None:
+    def consumer(message: Message) -> None:
+        to_recoverable_group(message)
+        Group("other", channel_layer=message.channel_layer, keep=9).send({})
+
+    def is_cut_off(step: Step) -> bool:
+        if isinstance(step, Record) and step.group == "other":
+            layer.connect_faults += [AWAY] * 1000
+            return True
+        return False
+
+    layer.fail(Record, REFUSED)
+    again = StepRefused("the test", "it was told to refuse once", again=True)
+    layer.faults.append((lambda step: isinstance(step, Record) and step.group == "other", again))
+    layer.faults.append((is_cut_off, AWAY))
+    layer.send("test", {"n": 1})
+    with running(make_worker(layer, {"test": consumer})):
+        eventually(lambda: layer.connect_faults)
+    assert layer.losses.as_dict() == {"refused": 1, "broker": 1}
+
+
+def test_a_pause_before_a_reply_is_written_does_not_mix_up_answers(
+    layer: FaultyLayer, large_batches: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was written before the pause has not been read when the connection is probed."""
+
+    def consumer(message: Message) -> None:
+        answer(message)
+        time.sleep(0.02)
+
+    monkeypatch.setattr(connection, "LOOK_AFTER", 10.0)
+    monkeypatch.setattr(connection, "PROBE_AFTER", 0.01)
+    inbox = Inbox(layer)
+    for n in range(20):
+        inbox.post("test", {"n": n})
+    with running(make_worker(layer, {"test": consumer})):
+        got = [what["n"] for _, what in inbox.wait(40) if isinstance(what, dict)]
+    assert got == list(range(20))
+    assert layer.losses.as_dict() == {}
+    assert "loop failed" not in caplog.text
 
 
 def test_a_message_to_keep_that_was_cut_off_is_lost_and_the_rest_goes_on(layer: FaultyLayer) -> None:
