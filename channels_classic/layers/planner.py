@@ -47,6 +47,7 @@ from channels_classic.layers.results import (
     Taken,
 )
 from channels_classic.layers.steps import (
+    EMPTY,
     Entry,
     Envelope,
     Lookup,
@@ -146,14 +147,14 @@ class Planner:
 
     @staticmethod
     def _envelopes(send: Outgoing) -> tuple[str, Envelope, Envelope]:
-        """Return the inbox of the member that is left out, what other inboxes get, and what that inbox gets."""
+        """Return the inbox of the member that is left out, what other inboxes get, and what that inbox gets, if any."""
         packed = pack_message(send.name, send.message)
         inbox, local = split(check_channel(send.but)) if send.but else ("", "")
         if send.retention is None:
-            envelope = encode_group(send.name, packed)
-            return inbox, envelope, encode_group(send.name, packed, local) if local else envelope
+            apart = encode_group(send.name, packed, local) if local else EMPTY
+            return inbox, encode_group(send.name, packed), apart
         envelope = encode_group(send.name, packed, "", following=2)
-        apart = encode_group(send.name, packed, local, following=2) if local else envelope
+        apart = encode_group(send.name, packed, local, following=2) if local else EMPTY
         if send.recorded is None:
             return inbox, envelope, apart
         position = send.recorded[1:]

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from channels_classic import Group
+from channels_classic.exceptions import StepRefused
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.codec import EntryKind, decode, decode_kept
 from channels_classic.layers.history import (
@@ -111,6 +112,24 @@ def test_after_a_flush_positions_begin_a_new_life(layer: BaseChannelLayer) -> No
     assert run(layer, ReadHistory("g", life, 1)).kept is None
     assert record(layer, 2).position == 1
     assert run(layer, ReadHistory("g", life, 1)).kept is None
+
+
+def test_positions_last_for_a_day_after_each_message(redis_server: RedisServer) -> None:
+    """Whatever the seconds of the messages before: they are not renewed for each message."""
+    redis_server.flush()
+    layer = RedisChannelLayer(hosts=[redis_server.url])
+    day = 86_400_000
+    record(layer, 1, seconds=86_400.0)
+    moment = int(time.time() * 1000)
+    redis_server.command("HSET", "asgi:{0}:history:g", "lasts", str(moment + day - 1))
+    redis_server.command("PEXPIRE", "asgi:{0}:history:g", "5000")
+    record(layer, 2, seconds=1.0)
+    assert day <= int(redis_server.command("PTTL", "asgi:{0}:history:g")[1:]) <= day * 9 / 8
+    redis_server.command("SET", "asgi:{0}:group:odd", "x")
+    with pytest.raises(StepRefused, match="WRONGTYPE"):
+        layer.send_group("odd", {}, keep=3)
+    assert int(redis_server.command("PTTL", "asgi:{0}:history:odd")[1:]) >= day, "a refusal leaves nothing for ever"
+    layer.close()
 
 
 def test_after_a_fail_over_positions_begin_a_new_life(redis_server: RedisServer) -> None:

@@ -202,7 +202,7 @@ def test_a_message_that_was_refused_is_not_counted_again_when_the_worker_stops(l
 def test_a_pause_before_a_reply_is_written_does_not_mix_up_answers(
     layer: FaultyLayer, large_batches: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was written before the pause has not been read when the connection is probed."""
+    """The connection is probed before the answers to what was written earlier were read."""
 
     def consumer(message: Message) -> None:
         answer(message)

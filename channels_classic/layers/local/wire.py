@@ -218,8 +218,15 @@ def _restore_publish(fields: list[Any]) -> list[Any]:
     _check(apart_envelope, _ENVELOPE)
     if record is not None:
         _check(record, tuple(_SHAPES[Record][1].values()))
+        record = Record(*_restore_record(record))
     bounds = (reading, ttl, quota_key, limit)
-    return [group, Envelope(*envelope), *bounds, apart, Envelope(*apart_envelope), direct, record and Record(*record)]
+    return [group, Envelope(*envelope), *bounds, apart, Envelope(*apart_envelope), direct, record]
+
+
+def _restore_record(fields: list[Any]) -> list[Any]:
+    if fields[2] < 1:
+        raise ValueError("a group keeps one message or more")
+    return fields
 
 
 def _restore_lose(fields: list[Any]) -> list[Any]:
@@ -234,6 +241,7 @@ _RESTORE: dict[type, Callable[[list[Any]], list[Any]]] = {
     JoinAs: _restore_members,
     RestoreIdentities: _restore_members,
     Publish: _restore_publish,
+    Record: _restore_record,
     Lose: _restore_lose,
 }
 

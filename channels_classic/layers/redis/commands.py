@@ -67,7 +67,7 @@ _MAX_TTL = 2**32 - 1
 
 
 _COMMENTS = re.compile(rb"^ *--.*\n|^ +| +-- .*$", re.MULTILINE)
-"""Indents as well: each connection sends all scripts, and Redis reads no more than 16 KiB of one before a password."""
+"""Indents as well: scripts are loaded by everybody after a start of the server."""
 
 _HEADS = {None: b"", False: b"#!lua\n", True: b"#!lua flags=allow-oom\n"}
 

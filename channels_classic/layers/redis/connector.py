@@ -71,6 +71,9 @@ class Silent:
 class Connector:
     """Opens connections to one Redis; none of them repeats a command by itself."""
 
+    has_lost_scripts = False
+    """True after a connection found that scripts are missing although the server has the last one."""
+
     def __init__(self, url: str, connection_kwargs: dict[str, Any]) -> None:
         options = {
             "socket_timeout": REPLY_TIMEOUT,

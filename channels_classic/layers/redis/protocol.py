@@ -128,7 +128,8 @@ class RedisProtocol:
             )
         end = len(INTRODUCTION) + len(self.connector.questions)
         self._place = self.connector.place(replies[len(INTRODUCTION) : end])
-        return [*(LOAD if _has_forgotten(replies[-1]) else ()), self._register("")]
+        has_scripts = not (_has_forgotten(replies[-1]) or self.connector.has_lost_scripts)
+        return [*(() if has_scripts else LOAD), self._register("")]
 
     def former(self, reply: Sequence[Any]) -> Former | None:
         """Return the master of which it must be proven that nothing is missing here, if the registration asks for it.
@@ -149,7 +150,7 @@ class RedisProtocol:
         self._epoch, self._lineage = int(reply[0]), reply[1]
         self.connector.epoch = max(self.connector.epoch, (self._epoch, int(reply[2])))
         self._answered_at = self._clock()
-        self._unregistered = False
+        self._unregistered = self.connector.has_lost_scripts = False
 
     @property
     def _registration(self) -> Command:
@@ -187,6 +188,8 @@ class RedisProtocol:
                     self._odd_until[queue_of(str(command[1]).encode())] = self._clock() + LEFT_OUT
             elif isinstance(reply, list):
                 self.registered(reply)
+            elif command[0] == "SCRIPT" and isinstance(reply, redis.ResponseError):
+                self.misplaced = True  # the next connection names the reason
             elif _has_forgotten(reply):
                 self._scripts_lost = True
                 if command[:2] != self._registration[:2]:
@@ -300,6 +303,7 @@ class RedisProtocol:
         """
         for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, redis.ResponseError) and not _is_mended(command, reply):
+                self.connector.has_lost_scripts = _has_forgotten(reply)  # while they were loaded
                 raise self.connector.unavailable(reply)
         return replies
 

@@ -81,6 +81,19 @@ def test_a_user_who_may_do_less_is_told_what_to_allow(server: RedisServer, chang
     layer.close()
 
 
+def test_a_user_who_may_not_load_scripts_is_told_when_they_are_missing(server: RedisServer) -> None:
+    url = allow(server)
+    RedisChannelLayer(hosts=[url]).send("jobs", {})
+    layer = RedisChannelLayer(hosts=[allow(server, "-script|load")])
+    layer.send("jobs", {})
+    server.command("SCRIPT", "FLUSH")
+    with pytest.raises(StepRefused, match="forgot its scripts"):
+        layer.send("jobs", {})
+    with pytest.raises((LayerUnavailable, StepRefused), match="NOPERM"):
+        layer.send("jobs", {})
+    layer.close()
+
+
 @pytest.mark.parametrize(
     ("user", "step"),
     [

@@ -22,7 +22,7 @@ from channels_classic.layers import names
 from channels_classic.layers.codec import EntryKind, decode
 from channels_classic.layers.history import HEAD
 from channels_classic.layers.redis import RedisChannelLayer, commands, connector
-from channels_classic.layers.redis.commands import QUOTAS_FROM
+from channels_classic.layers.redis.commands import BARRIER, QUOTAS_FROM
 from channels_classic.layers.results import Audited, PushStatus
 from channels_classic.layers.steps import (
     Audit,
@@ -217,6 +217,18 @@ def test_scripts_that_the_server_forgot_are_loaded_again(layer: RedisChannelLaye
     redis_server.command("SCRIPT", "FLUSH")
     layer.send("jobs", {"n": 2})
     assert [layer.receive(["jobs"])[1] for _ in range(3)] == [{"n": 1}, {"n": 2}, None]
+
+
+def test_scripts_that_were_forgotten_while_they_were_loaded_are_loaded_again(redis_server: RedisServer) -> None:
+    """The server knows the last one, which stands for all."""
+    redis_server.command("SCRIPT", "FLUSH")
+    redis_server.command("SCRIPT", "LOAD", BARRIER.source.decode())
+    layer = RedisChannelLayer(hosts=[redis_server.url], prefix=f"{names.random_text(8)}:")
+    with pytest.raises(LayerUnavailable, match="NOSCRIPT"):
+        layer.send("jobs", {"n": 1})
+    layer.send("jobs", {"n": 2})
+    assert layer.receive(["jobs"])[1] == {"n": 2}
+    layer.close()
 
 
 def test_scripts_that_the_server_forgot_are_loaded_again_on_an_event_loop(redis_server: RedisServer) -> None:

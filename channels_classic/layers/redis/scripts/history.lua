@@ -3,7 +3,7 @@
 -- The fields of the hash:
 --   life   number of these positions: a version, so no two groups and no two lives of one share it
 --   since  first version of the epoch in which the life began: positions may have gone backwards in a later one
---   head   last position   size   bytes of the kept messages   ends  when the list expires
+--   head   last position   size   bytes of the kept messages   ends, lasts  when the list and the hash expire
 -- A kept message is: position, when it expires (doubles), payload. Positions in the list follow one another.
 local epoch, history, kept = KEYS[3], KEYS[4], KEYS[5]
 local HEAD = '>dd'
@@ -16,25 +16,27 @@ local function parse(entry)
     return position, deadline, #entry - HEAD_SIZE
 end
 
--- Return life, head and size, and when the list expires. What has expired alone may still be in it.
-local function open_history()
+-- Return life, head and size, and when the list expires. What has expired alone may still be in it. Positions are kept
+-- for `ttl`, and an eighth of it more, so that this need not be renewed for each message.
+local function open_history(ttl)
     local since = epoch_start(epoch)
-    local life, known, head, size, ends = unpack(redis.call('HMGET', history, 'life', 'since', 'head', 'size', 'ends'))
-    if not life or known ~= since or not tonumber(head) or not tonumber(size) then
-        life, head, size, ends = integer(next_version(epoch)), 0, 0, 0
+    local life, known, head, size, ends, lasts =
+        unpack(redis.call('HMGET', history, 'life', 'since', 'head', 'size', 'ends', 'lasts'))
+    if not life or not string.find(life, '^%d+$') or known ~= since or not tonumber(head) or not tonumber(size) then
+        life, head, size, ends, lasts = integer(next_version(epoch)), 0, 0, 0, 0
         redis.call('DEL', kept)
         redis.call('HSET', history, 'life', life, 'since', since, 'head', 0, 'size', 0)
+    end
+    if now + ttl > (tonumber(lasts) or 0) then
+        redis.call('HSET', history, 'lasts', now + math.ceil(ttl * 9 / 8))
+        redis.call('PEXPIRE', history, math.ceil(ttl * 9 / 8))
     end
     return life, tonumber(head), tonumber(size), tonumber(ends) or 0
 end
 
--- Positions are kept for `ttl`, and an eighth of it more, so that this need not be done for each message.
-local function renew_history(ttl) redis.call('PEXPIRE', history, math.ceil(ttl * 9 / 8)) end
-
 -- The same for readers: drop what has expired, and return life and head.
 local function read_history(ttl)
-    local life, head, before = open_history()
-    renew_history(ttl)
+    local life, head, before = open_history(ttl)
     local size = before
     local entry = redis.call('LINDEX', kept, 0)
     while entry do

@@ -3,7 +3,7 @@
 -- Returns where it must go, as `audience` does, and the life and position of the message.
 local function keep(first)
     local most, ttl, most_bytes, payload = tonumber(ARGV[first + 1]), tonumber(ARGV[first + 2]), tonumber(ARGV[first + 3]), ARGV[first + 4]
-    local life, head, size, ends = open_history()
+    local life, head, size, ends = open_history(ARGV[first])
     local found = audience()  -- before anything is kept: a key of another type refuses all of it
     local position = head + 1
     local length = redis.call('RPUSH', kept, struct.pack(HEAD, position, now + ttl) .. payload)
@@ -14,11 +14,10 @@ local function keep(first)
         size = size - (bytes or 0)
         length = length - 1
     end
-    -- The list lives as long as the longest of its messages, and an eighth longer, for the same reason.
+    -- The list lives as long as the longest of its messages, and an eighth of that longer, as the hash does.
     if now + ttl > ends then
         ends = now + math.ceil(ttl * 9 / 8)
         redis.call('PEXPIRE', kept, ends - now)
-        renew_history(ARGV[first])
     end
     redis.call('HSET', history, 'head', position, 'size', size, 'ends', ends)
     return found, life, position
