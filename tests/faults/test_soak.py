@@ -15,7 +15,7 @@ from channels_classic.layers.steps import Heartbeat, Retire, Take
 from tests.faults.traffic import LONG
 from tests.support.redis_server import RedisServer
 from tests.support.running_site import RunningSite
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 MESSAGES, SOCKETS, EXPIRED = (100_000, 10_000, 1_000) if LONG else (1_000, 100, 200)
 GROUPS = 50
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(600 if LONG else 60)
 
 @pytest.fixture
 def layer(own_redis: RedisServer) -> Iterator[RedisChannelLayer]:
-    layer = RedisChannelLayer(hosts=[own_redis.url], capacity=1000, expiry=0.3)
+    layer = RedisChannelLayer(hosts=[own_redis.url], capacity=1000, expiry=scaled(1))
     yield layer
     layer.close()
 
