@@ -119,7 +119,7 @@ class PresenceAnnouncer:
         try:
             self._context.wrapper.send(channel, content)
         except ChannelFull:
-            if self._context.clock() >= deadline:
+            if self._context.clock() >= deadline or self._stopping.is_set():
                 raise
             return False
         return True

@@ -244,6 +244,7 @@ class AsyncConsumerRunner:
                 await self._run(running.attempt)
             except BaseException:
                 logger.exception("Could not run or finish a coroutine.")
+                pending_message_store.flush_after_consumer()
         result.is_over = True
         del self._running[id(running)]
         self._slots.release()
@@ -252,8 +253,11 @@ class AsyncConsumerRunner:
             self._check = asyncio.get_running_loop().call_later(_CHECK_INTERVAL, self._check_connections)
 
     def _write_first(self, result: ConsumerResult, layer: BaseChannelLayer, steps: Sequence[Step]) -> None:
-        """Before the consumer or a receiver carries out steps by itself: write what these must not overtake."""
-        if layer is self._layer and must_wait(steps, result.sends):
+        """Before the consumer or a receiver carries out steps by itself: write what these must not overtake.
+
+        A task that outlives its consumer comes here too, when all of this has been handed to the thread that writes.
+        """
+        if not result.is_over and layer is self._layer and must_wait(steps, result.sends):
             part = _Part(result.split())
             self._endings.put(part)
             part.written.wait(RETRY_TIME)

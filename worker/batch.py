@@ -99,6 +99,12 @@ class Batch:
         with self._lock:
             self._running = self._since = None
 
+    def resume(self, delivery: Delivery) -> None:
+        """Count the thread as busy again with a message whose consumer runs, if the layer was down meanwhile."""
+        with self._lock:
+            if self._since is None:
+                self._running, self._since = delivery, self._clock()
+
     def running(self) -> tuple[Delivery | None, float | None]:
         """Return the message whose consumer runs, and since when the thread is busy with it."""
         with self._lock:

@@ -6,6 +6,7 @@ next take are written together, in one round trip.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -72,8 +73,10 @@ class Loop:
         finally:
             self._progress.in_job = False
             self._watchdog.remove(self._batch)
-            self._leave(self._batch.abandon())
-            self._connection.finish(self._batch.ended())
+            left = self._batch.abandon()  # from now on the watchdog takes nothing
+            ended = self._batch.ended()  # once it has put back what it took before
+            self._leave([*self._batch.abandon(), *left])
+            self._connection.finish(ended)
 
     def _finish_received(self) -> None:
         """Run what the project's own `receive` returned, which cannot be put back, when the worker stops."""
@@ -156,13 +159,18 @@ class Loop:
         self._watchdog.wake_for(len(deliveries))
 
     def _write_first(self, layer: BaseChannelLayer, steps: Sequence[Step]) -> None:
-        """Before a consumer or a receiver carries out steps by itself: write what these must not overtake."""
-        if layer is not self._layer:
+        """Before a consumer or a receiver carries out steps by itself: write what these must not overtake.
+
+        Another thread that has a copy of a consumer's context comes here too. It does not use this thread's connection.
+        """
+        if layer is not self._layer or threading.get_ident() != self._batch.thread:
             return
         current = self._runner.result
         results = self._batch.unwritten() + ([] if current is None else [current])
         if must_wait(steps, (send for result in results for send in result.sends)):
             self._write([*self._batch.ended(), *([] if current is None else [current.split()])])
+            if current is not None:
+                self._batch.resume(current.delivery)
 
     def _write(self, results: Sequence[ConsumerResult]) -> None:
         """Write what consumers sent, and wait until it has arrived."""

@@ -245,23 +245,33 @@ class Outstanding:
             self._owed.append(send.report)
 
 
+_BLAME_DEPTH = 20
+"""Levels of a message in which a key that cannot be encoded is looked for: a message may contain itself."""
+
+
 def _blame(message: Mapping[str, Any], error: Exception) -> str:
-    """Name the key of a message that cannot be encoded, or the largest one of a message that is too large."""
-    if isinstance(error, MessageTooLarge):
-        return f" Its largest key is {max(message, key=lambda key: _size({key: message[key]}))!r}."
-    if isinstance(error, InvalidMessage) and isinstance(message, dict):
-        return _blame_value(message, "")
+    """Name the key of a message that cannot be encoded, or the largest one of a message that is too large.
+
+    Gives nothing where that fails: a message may do anything when it is looked at.
+    """
+    with suppress(Exception):
+        if isinstance(error, MessageTooLarge):
+            return f" Its largest key is {max(message, key=lambda key: _size({key: message[key]}))!r}."
+        if isinstance(error, InvalidMessage) and isinstance(message, dict):
+            return _blame_value(message, "", _BLAME_DEPTH)
     return ""
 
 
-def _blame_value(value: Any, path: str) -> str:
-    """Name the innermost key whose value cannot be encoded."""
+def _blame_value(value: Any, path: str, depth: int) -> str:
+    """Name the innermost key, as far as `depth`, whose value cannot be encoded."""
+    if not depth:
+        return f" The key {path} holds too many values inside each other."
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
     for key, inner in items:
         try:
             pack_message("", {"value": inner})
         except InvalidMessage:
-            return _blame_value(inner, f"{path}[{key!r}]")
+            return _blame_value(inner, f"{path}[{key!r}]", depth - 1)
         except MessageTooLarge:
             continue
     return f" The key {path} has a value of type {type(value).__name__}." if path else ""

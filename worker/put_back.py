@@ -60,6 +60,7 @@ def put_back(context: Context, deliveries: Sequence[Delivery]) -> tuple[list[Del
 def lose(context: Context, deliveries: Sequence[Delivery], outcome: Outcome) -> list[Report]:
     """Count messages as lost with the layer; return reports for the clients that wait for them."""
     for delivery in deliveries:
+        context.in_flight.release(delivery)
         context.layer.losses.count("broker", inbox_of(delivery.channel))
     return [report for delivery in deliveries if (report := delivery.report(outcome)) is not None]
 

@@ -83,12 +83,12 @@ class ConsumerResult:
         while isinstance(consumer, functools.partial):
             consumer = consumer.func
         name = name_that_thing(consumer)
-        consumer = inspect.unwrap(consumer) if callable(consumer) else consumer
-        if not inspect.isroutine(consumer) and not inspect.isclass(consumer):
-            consumer = type(consumer)
         try:
+            consumer = inspect.unwrap(consumer) if callable(consumer) else consumer
+            if not inspect.isroutine(consumer) and not inspect.isclass(consumer):
+                consumer = type(consumer)
             return f"{name} ({inspect.getsourcefile(consumer)}:{inspect.getsourcelines(consumer)[1]})"
-        except (OSError, TypeError):  # a class or function made while the program runs
+        except Exception:  # made while the program runs, or from a file that has changed since
             return name
 
     def note_interrupt(self, raised: BaseException) -> None:

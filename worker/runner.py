@@ -80,10 +80,10 @@ class ConsumerRunner:
     def consume(self, delivery: Delivery) -> ConsumerResult | None:
         """Run the consumer of a message; return its result, or None when it continues as a coroutine."""
         self.result = ConsumerResult(delivery, delivery.reply_channel)
-        if self._context.clock() >= delivery.deadline:
-            expire(self._context, self.result)
-            return self.result
         try:
+            if self._context.clock() >= delivery.deadline:
+                expire(self._context, self.result)
+                return self.result
             return self._contexts.new().run(self._consume, delivery, self.result)
         finally:
             self.result = None

@@ -225,6 +225,28 @@ def test_a_task_of_a_coroutine_that_raises_system_exit_ends_nothing_else(
     assert "A task that a consumer started raised SystemExit: the worker continues." in caplog.text
 
 
+def test_a_task_that_outlives_its_consumer_sends_nothing_of_it_again(memory: ChannelLayer) -> None:
+    tasks: list[asyncio.Task[None]] = []
+    ended = asyncio.Event()
+
+    async def later(message: Message) -> None:
+        await ended.wait()
+        reply(message, {"text": "later"})
+
+    async def consumer(message: Message) -> None:
+        if message["n"]:
+            return ended.set()
+        reply(message, {"text": "first"})
+        tasks.append(asyncio.create_task(later(message)))
+
+    with running(make_worker(memory, {"test": consumer})):
+        memory.send("test", {"n": 0, "reply_channel": "client"})
+        assert drain(memory, "client", 1) == [{"text": "first"}]
+        memory.send("test", {"n": 1, "reply_channel": "client"})
+        assert drain(memory, "client", 1) == [{"text": "later"}]
+    assert memory.receive(["client"]) == (None, None)
+
+
 def test_signals_are_sent_around_a_coroutine(memory: ChannelLayer) -> None:
     order: list[str] = []
 

@@ -101,6 +101,17 @@ def test_nothing_is_stolen_while_the_layer_is_down() -> None:
     assert batch.start() == delivery(1)
 
 
+def test_a_consumer_that_runs_on_after_an_outage_is_still_known() -> None:
+    batch = filled(2)
+    started = batch.start()
+    assert started is not None
+    batch.pause()
+    assert batch.running() == (None, None)
+    batch.resume(started)
+    assert batch.running() == (started, clock())
+    assert batch.steal(later()) == ([delivery(1)], [])
+
+
 def test_a_thread_that_ends_gives_up_what_was_not_started() -> None:
     batch = filled(2)
     batch.start()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -233,6 +235,51 @@ def test_a_message_to_keep_that_was_cut_off_is_lost_and_the_rest_goes_on(layer: 
         assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
     assert layer.receive(["member"]) == (None, None)
     assert layer.losses.as_dict() == {"broker": 1}
+
+
+def test_a_message_that_contains_itself_costs_itself_only(layer: FaultyLayer, large_batches: None) -> None:
+    def consumer(message: Message) -> None:
+        circle: list[Any] = []
+        circle.append(circle)
+        answer(message)
+        if message["n"] == 2:
+            Channel("other", channel_layer=message.channel_layer).send({"circle": circle})
+
+    inbox = Inbox(layer)
+    for n in range(5):
+        inbox.post("test", {"n": n})
+    with running(make_worker(layer, {"test": consumer})):
+        got = inbox.wait(10)
+    assert [what["n"] for _, what in got if isinstance(what, dict)] == list(range(5))
+    assert inbox.reports() == [Outcome.CONSUMED] * 5
+    assert layer.losses.as_dict() == {"invalid": 1}
+
+
+def test_a_thread_with_a_copy_of_the_context_of_a_consumer_leaves_the_connection_of_the_worker_alone(
+    layer: FaultyLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+    write = connection.WorkerConnection.send
+
+    def noted(self: Any, results: Any) -> None:
+        threads.add(threading.current_thread().name)
+        write(self, results)
+
+    def consumer(message: Message) -> None:
+        answer(message)
+        other = Channel("other", channel_layer=message.channel_layer)
+        work = partial(contextvars.copy_context().run, partial(other.send, {}, immediately=True))
+        thread = threading.Thread(target=work, name="of the consumer")
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(connection.WorkerConnection, "send", noted)
+    inbox = Inbox(layer)
+    inbox.post("test", {"n": 1})
+    with running(make_worker(layer, {"test": consumer})):
+        assert drain(layer, "other", 1) == [{}]
+        assert inbox.wait(2) == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
+    assert "of the consumer" not in threads
 
 
 def test_of_what_was_cut_off_only_the_report_is_repeated(layer: FaultyLayer) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from pathlib import Path
+
 import pytest
 
 from channels_classic.layers.codec import Outcome
@@ -21,3 +25,16 @@ def test_a_report_travels_with_the_reply_unless_something_else_was_sent_behind_i
     assert ConsumerResult(delivery, "box!me", Outcome.CONSUMED, sends).reports() == [report]
     running_report = Report("box!me", "7", Outcome.RUNNING)
     assert [send.report for send in sends] == [running_report, None], "only by which the reply is recognised"
+
+
+def test_a_consumer_is_named_although_its_file_has_changed_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "changing_consumers.py"
+    file.write_text("\n\n\ndef consumer(message):\n    pass\n")
+    consumer = importlib.import_module(file.stem).consumer
+    file.write_text('\n\n\ndef other(\n    """not closed')
+    result = ConsumerResult(Delivery("test", {}, None, Item(b"", None)), None, consumer=consumer)
+    assert "changing_consumers" in result.source
+    del sys.modules[file.stem]
