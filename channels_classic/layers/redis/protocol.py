@@ -58,6 +58,9 @@ INTRODUCTION: list[Command] = [("INFO", "server"), ("CLIENT", "ID")]
 
 ROLE: Command = ("INFO", "replication")
 
+_FORBIDDEN_TO_SCRIPTS = ("The user executing the script can't", "ACL failure in script")
+"""What servers say, without the code NOPERM, where the user lacks a permission that a script needs."""
+
 _FOREIGN_DATA = "Find out which other program writes keys that begin with the `prefix` of this layer."
 
 LOAD: list[Command] = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
@@ -268,6 +271,8 @@ class RedisProtocol:
         return fields[b"master_replid"] != self._lineage and fields[b"master_replid2"] != _NO_LINEAGE
 
     def _refusal(self, error: redis.ResponseError, step: Step | None = None) -> StepRefused:
+        if any(text in str(error) for text in _FORBIDDEN_TO_SCRIPTS):
+            error = redis.ResponseError(f"NOPERM {str(error).removeprefix('ERR ')}")
         code = str(error).partition(" ")[0]
         if code == "NOSCRIPT":
             self._scripts_lost = True

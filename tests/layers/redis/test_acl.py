@@ -10,6 +10,8 @@ import pytest
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.results import PushStatus
+from channels_classic.layers.steps import Entry, Heartbeat, Join, Push
 from tests.support.own_project import own_project
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import scaled
@@ -78,6 +80,33 @@ def test_a_user_who_may_do_less_is_told_what_to_allow(server: RedisServer, chang
     layer = RedisChannelLayer(hosts=[allow(server, *changes)])
     with pytest.raises((LayerUnavailable, StepRefused), match=r"docs/reference/layers\.md"):
         layer.send("jobs", {})
+    layer.close()
+
+
+@pytest.mark.parametrize("missing", ["hlen", "hincrby", "pexpire"])
+def test_what_is_written_is_not_reported_as_refused(server: RedisServer, missing: str) -> None:
+    """Its sender would send it again."""
+    layer = RedisChannelLayer(hosts=[allow(server)])
+    layer.run([Heartbeat("interface.v2.a!"), Join("g", "interface.v2.a!", ["client"])])
+    allow(server, f"-{missing}")
+    layer.send("jobs", {"n": 1})
+    layer.send("interface.v2.a!client", {"n": 1})
+    layer.send_group("g", {"n": 1})
+    assert server.command("LLEN", "asgi:{0}:queue:jobs") == ":1"
+    assert server.command("LLEN", "asgi:{0}:queue:interface.v2.a!") == ":2"
+    layer.close()
+
+
+def test_entries_behind_one_that_is_written_are_not_accepted_where_a_command_is_missing(server: RedisServer) -> None:
+    layer = RedisChannelLayer(hosts=[allow(server)])
+    layer.send("warm", {})
+    allow(server, "-memory|usage")
+    large = Entry(bytes(100_000), 60, limit=10)
+    (statuses,) = layer.run([Push("jobs", [large, large])])
+    assert statuses == [PushStatus.ACCEPTED, PushStatus.FULL]
+    with pytest.raises(StepRefused, match=r"NOPERM .*docs/reference/layers"):
+        raise layer.run([Push("jobs", [large])])[0]
+    assert server.command("LLEN", "asgi:{0}:queue:jobs") == ":1"
     layer.close()
 
 
