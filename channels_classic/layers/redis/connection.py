@@ -18,6 +18,7 @@ import redis
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
+from channels_classic.layers.pool import has_input
 from channels_classic.layers.redis.commands import Command, CommandBuilder, unblock
 from channels_classic.layers.redis.connector import Connector
 from channels_classic.layers.redis.protocol import LOST, TIME, RedisProtocol, new_reader, packed
@@ -121,7 +122,7 @@ class RedisConnection:
     def unblock(self) -> None:
         """Ask the server once, from the reading thread, to end the take that blocks. Raise `LayerUnavailable`."""
         try:
-            if self._control is not None and self._control.can_read(timeout=0):
+            if self._control is not None and has_input(self._control._sock.fileno()):
                 # Nothing is unread there, so the server closed it while it idled.
                 self._control.disconnect()
                 self._control = None

@@ -26,6 +26,9 @@ from channels_classic.layers.steps import PutBack, Step, Take
 INCOMPLETE = 0.5
 """Seconds for which a take waits for some shards while others are down."""
 
+UNBLOCK_PAUSE = 0.05
+"""Seconds after an attempt to end a take that failed: it needs a connection of its own, which may break alone."""
+
 
 class ShardedConnection:
     """A `Connection` to several shards, which connects to each when it is needed."""
@@ -246,7 +249,10 @@ class ShardedConnection:
             try:
                 self._parts[request.shard].unblock()
             except LayerUnavailable as error:
-                self._lose(request.shard, error)
+                if self._readable([request.shard], UNBLOCK_PAUSE):
+                    self._read_next(request.shard)
+                elif time.monotonic() > deadline:
+                    self._lose(request.shard, error)
             else:
                 if self._readable([request.shard], UNBLOCK_INTERVAL) or time.monotonic() > deadline:
                     self._read_next(request.shard)

@@ -12,8 +12,9 @@ from typing import Any
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.pool import UNBLOCK_INTERVAL, refused_for_now, still_answers
+from channels_classic.layers.redis.connector import REPLY_TIMEOUT
 from channels_classic.layers.redis.routes import Routes, ShardRequest, decide, marked, merge
-from channels_classic.layers.redis.sharded import INCOMPLETE
+from channels_classic.layers.redis.sharded import INCOMPLETE, UNBLOCK_PAUSE
 from channels_classic.layers.redis.shards import Shards
 from channels_classic.layers.results import Taken
 from channels_classic.layers.steps import AsyncConnection, PutBack, Step, Take
@@ -190,15 +191,19 @@ class AsyncShardedConnection:
             limit = INCOMPLETE
 
     async def _end(self, work: asyncio.Task[None], shard: int) -> None:
-        """End a take that blocks. The read is never cut short: it may have popped entries."""
+        """End a take that blocks. The read is not cut short at once: it may have popped entries."""
+        deadline = time.monotonic() + REPLY_TIMEOUT
         while not work.done():
-            part = self._parts.get(shard)
+            pause, part = UNBLOCK_INTERVAL, self._parts.get(shard)
             if part is not None:
                 try:
                     await part.unblock()
+                    deadline = time.monotonic() + REPLY_TIMEOUT
                 except LayerUnavailable:
-                    await part.close()  # so that the read fails
-            await asyncio.wait([work], timeout=UNBLOCK_INTERVAL)
+                    pause = UNBLOCK_PAUSE
+                    if time.monotonic() > deadline:
+                        await part.close()  # so that the read fails
+            await asyncio.wait([work], timeout=pause)
 
     async def _give_back(self, results: Sequence[tuple[int, Any]]) -> None:
         """Put back what came from a slower shard; losses among it are kept for the next take."""
