@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -296,9 +296,18 @@ class ShardedConnection:
 
     def close(self) -> None:
         self._blocked = ()
+        kept, self._kept = self._kept, deque()
+        count_lost(self._losses, kept)
         parts, self._parts = self._parts, {}
         for part in parts.values():
             part.close()
+
+
+def count_lost(losses: Losses, kept: Iterable[Taken]) -> None:
+    """Count losses that were kept for a take that does not come any more."""
+    for taken in kept:
+        for kind, _ in taken.lost:
+            losses.count(kind, taken.queue)
 
 
 def _timeout(request: ShardRequest) -> float:
