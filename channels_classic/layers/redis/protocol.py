@@ -224,7 +224,7 @@ class RedisProtocol:
         It is not known when the messages came: this process may have been suspended with them unread.
         """
         waited = self._clock() - self._written_at > STALE_AFTER
-        return waited and isinstance(step, Take) and isinstance(replies[0], list)
+        return waited and isinstance(step, Take) and isinstance(replies[0], list) and isinstance(replies[1], list)
 
     def result(self, step: Step, replies: Sequence[Any]) -> Any:
         """Return the result of a step: a `StepRefused` when the server did nothing."""
