@@ -10,14 +10,15 @@ import pytest
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.results import PushStatus
-from channels_classic.layers.steps import Entry, Heartbeat, Join, Push
+from channels_classic.layers.results import PushStatus, Taken
+from channels_classic.layers.steps import Entry, Heartbeat, Join, Push, Take
 from tests.support.own_project import own_project
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import scaled
 
 ROOT = Path(__file__).parent.parent.parent.parent
-RULE = re.search(r"ACL SETUSER (.*)", (ROOT / "docs/reference/layers.md").read_text())
+LAYERS = (ROOT / "docs/reference/layers.md").read_text()
+RULE = re.search(r"ACL SETUSER (.*)", LAYERS)
 
 REDIS = "CHANNEL_LAYERS['default']['BACKEND'] = 'channels_classic.layers.redis.RedisChannelLayer'\n"
 
@@ -149,3 +150,16 @@ def test_a_request_that_redis_refuses_is_reported_under_the_name_of_the_refusal(
             # The refusal meets the request, or the connection that is opened for it.
             interface.wait_for_line("(refused|cannot be reached): NOPERM")
         assert "held its capacity" not in interface.output
+
+
+def test_a_key_of_another_type_hits_no_other_channel_with_the_rule_by_command(server: RedisServer) -> None:
+    """A take from several finds out which of them it is."""
+    rule = re.findall(r"^ACL SETUSER (.*)", LAYERS, re.MULTILINE)[1]
+    server.command("ACL", "SETUSER", *rule.split())
+    layer = RedisChannelLayer(hosts=[f"redis://channels:secret@127.0.0.1:{server.port}/0"])
+    server.command("SET", "asgi:{0}:queue:odd", "x")
+    layer.send("fine", {"n": 1})
+    results = [layer.run([Take(["odd", "fine"], 1)])[0] for _ in range(3)]
+    assert isinstance(results[0], StepRefused)
+    assert isinstance(results[2], Taken)
+    layer.close()
