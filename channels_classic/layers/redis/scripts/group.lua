@@ -61,7 +61,6 @@ local function current_version()
     redis.call('DEL', members)
     redis.call('ZREM', group, inbox)
     clear(here, GRACE)
-    redis.call('DEL', here.starts)
     return 0
 end
 
