@@ -23,7 +23,7 @@ from channels_classic.layers.redis.commands import BARRIER, SCRIPTS, Command, Co
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
 from channels_classic.layers.redis.handover import UNPROVEN, Former, fields_of
 from channels_classic.layers.redis.replies import queue_of, result_of
-from channels_classic.layers.steps import Step, Take
+from channels_classic.layers.steps import Lookup, Publish, Record, Step, Take
 
 logger = logging.getLogger("channels_classic.layers")
 
@@ -60,6 +60,12 @@ ROLE: Command = ("INFO", "replication")
 
 _FORBIDDEN_TO_SCRIPTS = ("The user executing the script can't", "ACL failure in script")
 """What servers say, without the code NOPERM, where the user lacks a permission that a script needs."""
+
+_NOT_LOCAL = "non local key"
+"""What a node says, within a script, of a key that is not given to the script and is on another node already."""
+
+_LOOKS_FIRST = (Lookup, Publish, Record)
+"""Steps that meet such a key, if at all, before they write anything; they look which inboxes are alive."""
 
 _FOREIGN_DATA = "Find out which other program writes keys that begin with the `prefix` of this layer."
 
@@ -281,6 +287,9 @@ class RedisProtocol:
             self.misplaced = True
             reason = str(self.connector.unavailable(error).reason)
             return StepRefused(f"Redis {self.connector.where}", reason, NEXT_STEPS.get(code, ""), again=True)
+        if _NOT_LOCAL in str(error) and isinstance(step, _LOOKS_FIRST):
+            reason = "a slot of the cluster is on its way to another node"
+            return StepRefused(f"Redis {self.connector.where}", reason, NEXT_STEPS["CLUSTERDOWN"], again=True)
         # Refusals have a code of their own in scripts too; what is left in them is data that they do not expect.
         if step is not None and (code == "WRONGTYPE" or ("user_script" in str(error) and code not in NEXT_STEPS)):
             return self._odd(step, error)
