@@ -85,7 +85,8 @@ class RedisConnection:
         if isinstance(step, Take):
             self._blocked = self._woken = False
             if not self._unread and self._protocol.needs_time(step, replies):
-                replies[1] = self._ask([TIME])[0]
+                self._raw._sock.sendall(packed([TIME]))
+                replies[1] = self._reply(self._connector.reply_timeout)  # an error too: what was taken is counted
         return self._protocol.result(step, replies)
 
     def _reply(self, timeout: float) -> Any:

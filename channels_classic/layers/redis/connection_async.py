@@ -144,7 +144,8 @@ class AsyncRedisConnection:
         for step, count in zip(steps, counts, strict=True):
             begin, end = end, end + count
             if self._protocol.needs_time(step, replies[begin:end]):
-                (replies[begin + 1],) = await self._ask([TIME])
+                # An error too: what was taken is counted.
+                (replies[begin + 1],) = await self._stream.ask([TIME], self._connector.reply_timeout)
             results.append(self._protocol.result(step, replies[begin:end]))
         return results
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.redis.protocol import RedisProtocol
 from channels_classic.layers.results import PushStatus, Taken
 from channels_classic.layers.steps import Entry, Heartbeat, Join, Push, Take
 from tests.support.own_project import own_project
@@ -108,6 +111,29 @@ def test_entries_behind_one_that_is_written_are_not_accepted_where_a_command_is_
     with pytest.raises(StepRefused, match=r"NOPERM .*docs/reference/layers"):
         raise layer.run([Push("jobs", [large])])[0]
     assert server.command("LLEN", "asgi:{0}:queue:jobs") == ":1"
+    layer.close()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_what_a_take_was_given_is_counted_when_the_time_may_not_be_asked_any_more(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    def needs_time(*_: object) -> bool:
+        allow(server, "-time")
+        return True
+
+    monkeypatch.setattr(RedisProtocol, "needs_time", needs_time)
+    layer = RedisChannelLayer(hosts=[allow(server)])
+    layer.send("jobs", {"n": 1})
+
+    async def receive() -> Any:
+        try:
+            return await layer.receive_async(["jobs"])
+        finally:
+            await layer.close_async()
+
+    assert (asyncio.run(receive()) if asynchronous else layer.receive(["jobs"])) == (None, None)
+    assert layer.losses.as_dict() == {"fenced": 1}
     layer.close()
 
 
