@@ -23,7 +23,7 @@ from channels_classic.layers.redis.commands import BARRIER, SCRIPTS, Command, Co
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
 from channels_classic.layers.redis.handover import UNPROVEN, Former, fields_of
 from channels_classic.layers.redis.replies import queue_of, result_of
-from channels_classic.layers.steps import Lookup, Publish, Record, Step, Take
+from channels_classic.layers.steps import JoinAs, Leave, Lookup, Publish, Record, Step, Take
 
 logger = logging.getLogger("channels_classic.layers")
 
@@ -64,8 +64,8 @@ _FORBIDDEN_TO_SCRIPTS = ("The user executing the script can't", "ACL failure in 
 _NOT_LOCAL = "non local key"
 """What a node says, within a script, of a key that is not given to the script and is on another node already."""
 
-_LOOKS_FIRST = (Lookup, Publish, Record)
-"""Steps that meet such a key, if at all, before they write anything; they look which inboxes are alive."""
+_LOOKS_FIRST = (Lookup, Publish, Record, JoinAs, Leave)
+"""Steps that meet such a key, if at all, before they write what they are for: they may be repeated."""
 
 _FOREIGN_DATA = "Find out which other program writes keys that begin with the `prefix` of this layer."
 

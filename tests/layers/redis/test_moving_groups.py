@@ -13,7 +13,7 @@ from channels_classic.layers.codec import EntryKind, decode
 from channels_classic.layers.redis import RedisClusterChannelLayer
 from channels_classic.layers.redis.cluster import tags
 from channels_classic.layers.results import Identity, MembershipChange
-from channels_classic.layers.steps import Heartbeat, JoinAs, Leave, Members, Take, TakeNotices
+from channels_classic.layers.steps import Heartbeat, JoinAs, Leave, Members, SetStart, Take, TakeNotices
 from tests.layers.redis.test_epochs import SECONDS, SLOT, cluster, move, on_cluster
 from tests.support.redis_server import Cluster, RedisServer
 from tests.support.waiting import scaled
@@ -112,3 +112,29 @@ def test_the_members_of_a_group_are_found_when_it_has_arrived(
     source.command("MIGRATE", "127.0.0.1", str(target.port), f"{START}alive:{INBOXES[0]}", "0", "5000")
     end_soon()
     assert set(layer.group_channels("g")) == {f"{INBOXES[0]}client", "plain"}
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["leave", "join"])
+def test_a_membership_waits_for_the_people_of_other_interface_servers(
+    layer: RedisClusterChannelLayer,
+    cluster: Cluster,
+    move: tuple[RedisServer, RedisServer],
+    end_soon: Callable[[], None],
+    leaves: bool,
+) -> None:
+    """They are looked through to find out whether somebody has left, or has come."""
+    source, target = move
+    ada, other = {"c1": Identity("ada", b"")}, {"other": Identity("bob", b"")}
+    for inbox in INBOXES:
+        begin_alive(layer, inbox)
+    layer.run([TakeNotices(5), SetStart("g", INBOXES[0], "c0", 1, 1, False)])
+    layer.run([JoinAs("g", INBOXES[0], {"c0": Identity("eve", b""), **(ada if leaves else {})})])
+    layer.run([JoinAs("g", INBOXES[1], other), JoinAs("g", INBOXES[1], {"c9": Identity("zoe", b"")})])
+    layer.run([Leave("g", INBOXES[1], ["c9"])])  # a notice waits
+    cluster.begin_move(SLOT, *move)
+    source.command("MIGRATE", "127.0.0.1", str(target.port), f"{START}people:g:{INBOXES[1]}", "0", "5000")
+    end_soon()
+    (change,) = layer.run([Leave("g", INBOXES[0], ["c1"]) if leaves else JoinAs("g", INBOXES[0], ada)])
+    assert isinstance(change, MembershipChange)
+    assert 0 < change.previous < change.version
+    assert set(layer.run([Members("g", INBOXES[0])])[0].members) == ({"c0"} if leaves else {"c0", "c1"})
