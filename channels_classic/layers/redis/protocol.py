@@ -59,10 +59,10 @@ INTRODUCTION: list[Command] = [("INFO", "server"), ("CLIENT", "ID")]
 ROLE: Command = ("INFO", "replication")
 
 _FORBIDDEN_TO_SCRIPTS = ("The user executing the script can't", "ACL failure in script")
-"""What servers say, without the code NOPERM, where the user lacks a permission that a script needs."""
+"""Errors without the code NOPERM, where the user lacks a permission that a script needs."""
 
 _NOT_LOCAL = "non local key"
-"""What a node says, within a script, of a key that is not given to the script and is on another node already."""
+"""The error of a script about a key that is not given to the script and is on another node already."""
 
 _LOOKS_FIRST = (Lookup, Publish, Record, JoinAs, Leave)
 """Steps that meet such a key, if at all, before they write what they are for: they may be repeated."""

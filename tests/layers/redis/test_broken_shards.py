@@ -86,7 +86,7 @@ class SyncPart(Part):
 
 
 class Shards:
-    """What opens the parts."""
+    """Opens the parts."""
 
     down: frozenset[int] = frozenset()
 
