@@ -88,11 +88,12 @@ def test_the_documented_user_is_all_that_is_needed(server: RedisServer, check: C
 
 def test_every_command_of_the_layer_is_tried() -> None:
     scripts = "".join(path.read_text() for path in SCRIPTS.glob("*.lua"))
-    used = set(re.findall(r"redis\.call\('([A-Z]+)'", scripts))
-    source = Path(inspection.__file__).with_name("commands.py").read_text()
-    used |= set(re.findall(r'\(\s*"([A-Z]{3,})"', source))
+    used = set(re.findall(r"(?:redis\.p?call\(|mended\(|pcall\(mended, )'([A-Z]+)'", scripts))
+    for name in ("commands.py", "protocol.py"):
+        source = Path(inspection.__file__).with_name(name).read_text()
+        used |= set(re.findall(r'(?<!\w)\(\s*"([A-Z]{3,})"', source))
     tried = {line.split()[0] for line in PROBES.replace("|", "\n").splitlines() if line.strip()}
-    assert used - tried <= {"SET", "LEFT", "COUNT"}, "inspection.PROBES lacks a command"
+    assert used - tried <= {"SET", "LEFT", "COUNT", "SCRIPT"}, "inspection.PROBES lacks a command"
 
 
 @pytest.mark.parametrize(

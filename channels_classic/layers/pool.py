@@ -137,7 +137,7 @@ _Waiting = tuple[Sequence[Step], "asyncio.Future[list[Any]]"]
 class Multiplexer:
     """One connection for the steps of all coroutines, which travel together; a blocking caller gets its own.
 
-    `abandoned` is called with results whose caller was cancelled before it had them.
+    `abandoned` is called with results whose caller was cancelled before it had them, or hears of an error instead.
     """
 
     def __init__(
@@ -197,6 +197,8 @@ class Multiplexer:
                 await self._drop()
                 self._shared = await self._open()
             results, self._shared = await self._run_on(self._shared, steps)
+            if _lost(results) is not None:
+                await self._drop()
             self._used = time.monotonic()
         except Exception as error:
             await self._drop()
@@ -209,10 +211,11 @@ class Multiplexer:
         end = 0
         for some, waiting in batch:
             begin, end = end, end + len(some)
-            if waiting.cancelled():
+            lost = _lost(results[begin:end])
+            if waiting.cancelled() or lost is not None:
                 self._abandoned(results[begin:end])
-            else:
-                waiting.set_result(results[begin:end])
+            if not waiting.cancelled():
+                waiting.set_result(results[begin:end]) if lost is None else waiting.set_exception(lost)
 
     async def run_alone(self, steps: Sequence[Step]) -> list[Any]:
         """Carry out steps of which some may wait.
@@ -240,6 +243,11 @@ class Multiplexer:
 
     async def _run_and_keep(self, connection: AsyncConnection, steps: Sequence[Step]) -> list[Any]:
         results, connection = await self._run_on(connection, steps)
+        lost = _lost(results)
+        if lost is not None:
+            self._abandoned(results)
+            await connection.close()
+            raise lost
         self._idle.append((connection, time.monotonic()))
         return results
 
@@ -256,7 +264,11 @@ class Multiplexer:
             self._abandoned(work.result())
 
     async def _run_on(self, connection: AsyncConnection, steps: Sequence[Step]) -> tuple[list[Any], AsyncConnection]:
-        """Return the results of steps, and the connection to go on with, which may be another one."""
+        """Return the results of steps, and the connection to go on with, which may be another one.
+
+        Steps that were refused, and whose outcome is unknown since the connection broke when they were tried again,
+        have that error as their result; those of other steps are in hand.
+        """
         try:
             results = await connection.run(steps)
             for pause in RETRY_PAUSES:
@@ -270,7 +282,12 @@ class Multiplexer:
                         connection = await self._open()
                     if not connection.usable():
                         continue
-                for index, result in zip(refused, await connection.run([steps[i] for i in refused]), strict=True):
+                again: Sequence[Any]
+                try:
+                    again = await connection.run([steps[index] for index in refused])
+                except LayerUnavailable as error:
+                    again = [error] * len(refused)
+                for index, result in zip(refused, again, strict=True):
                     results[index] = result
         except BaseException:
             await connection.close()
@@ -314,6 +331,11 @@ def _cancelled(written: bool) -> LayerUnavailable:
     error = LayerUnavailable("this event loop", reason, "Cancel only tasks that you started.")
     error.written = written
     return error
+
+
+def _lost(results: Sequence[Any]) -> LayerUnavailable | None:
+    """Return the error of the first step whose outcome is unknown, if there is one."""
+    return next((result for result in results if isinstance(result, LayerUnavailable)), None)
 
 
 def has_input(number: int) -> bool:

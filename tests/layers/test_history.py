@@ -26,7 +26,7 @@ from channels_classic.layers.history import (
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.results import History, Start
-from channels_classic.layers.steps import Heartbeat, Join, Leave, Members, ReadHistory, Record, Take
+from channels_classic.layers.steps import Heartbeat, Join, Leave, Members, ReadHistory, Record, SetStart, Take
 from channels_classic.message import Message
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
@@ -140,6 +140,21 @@ def test_after_a_fail_over_positions_begin_a_new_life(redis_server: RedisServer)
     redis_server.command("HSET", "asgi:{0}:epoch", "since", str(int(time.time() * 1_000_000) + 1))
     assert run(layer, ReadHistory("g", life, 1)).kept is None
     assert record(layer, 2).position == 1
+    layer.close()
+
+
+def test_a_start_is_kept_when_the_join_behind_it_finds_members_of_an_earlier_epoch(redis_server: RedisServer) -> None:
+    """Otherwise the owner would serve the client from nowhere, and what it missed would be left out."""
+    redis_server.flush()
+    layer = RedisChannelLayer(hosts=[redis_server.url])
+    inbox = new_inbox()
+    record(layer, 1)
+    run(layer, Join("g", inbox, ["old"]))
+    redis_server.command("HSET", "asgi:{0}:epoch", "since", str(int(time.time() * 1_000_000) + 1))
+    start, _ = layer.run([SetStart("g", inbox, "late", HEAD, 0, False), Join("g", inbox, ["late"])])
+    roster = run(layer, Members("g", inbox))
+    assert set(roster.members) == {"late"}
+    assert roster.starts == {"late": start}
     layer.close()
 
 

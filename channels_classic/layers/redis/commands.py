@@ -223,7 +223,8 @@ class CommandBuilder:
         """A command about the members that one inbox has in one group."""
         group, inbox = step.group, step.inbox
         by_group = [self.keys.group(group), self.keys.members(group, inbox)]
-        by_inbox = [self.keys.restored(inbox), self.keys.left(group, inbox)]
+        by_inbox = [self.keys.restored(inbox), self.keys.left(group, inbox), self.keys.starts(group, inbox)]
+        by_inbox += [self.keys.identities(group, inbox), self.keys.people(group, inbox)]
         keys = [*by_group, self.keys.epoch, *by_inbox, self.keys.notices]
         return [script(keys, inbox, self.owned, *arguments)]
 

@@ -18,6 +18,7 @@ import redis
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.losses import Losses
+from channels_classic.layers.pool import has_input
 from channels_classic.layers.redis.commands import Command, CommandBuilder, unblock
 from channels_classic.layers.redis.connector import Connector
 from channels_classic.layers.redis.protocol import LOST, TIME, RedisProtocol, new_reader, packed
@@ -84,7 +85,8 @@ class RedisConnection:
         if isinstance(step, Take):
             self._blocked = self._woken = False
             if not self._unread and self._protocol.needs_time(step, replies):
-                replies[1] = self._ask([TIME])[0]
+                self._raw._sock.sendall(packed([TIME]))
+                replies[1] = self._reply(self._connector.reply_timeout)  # an error too: what was taken is counted
         return self._protocol.result(step, replies)
 
     def _reply(self, timeout: float) -> Any:
@@ -121,7 +123,7 @@ class RedisConnection:
     def unblock(self) -> None:
         """Ask the server once, from the reading thread, to end the take that blocks. Raise `LayerUnavailable`."""
         try:
-            if self._control is not None and self._control.can_read(timeout=0):
+            if self._control is not None and has_input(self._control._sock.fileno()):
                 # Nothing is unread there, so the server closed it while it idled.
                 self._control.disconnect()
                 self._control = None

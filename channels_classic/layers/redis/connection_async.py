@@ -144,7 +144,8 @@ class AsyncRedisConnection:
         for step, count in zip(steps, counts, strict=True):
             begin, end = end, end + count
             if self._protocol.needs_time(step, replies[begin:end]):
-                (replies[begin + 1],) = await self._ask([TIME])
+                # An error too: what was taken is counted.
+                (replies[begin + 1],) = await self._stream.ask([TIME], self._connector.reply_timeout)
             results.append(self._protocol.result(step, replies[begin:end]))
         return results
 
@@ -161,6 +162,9 @@ class AsyncRedisConnection:
     async def unblock(self) -> None:
         """Ask the server once to end the take that blocks. Raise `LayerUnavailable`."""
         try:
+            if self._control is not None and _has_ended(self._control):
+                control, self._control = self._control, None
+                await _end(control)
             if self._control is None:
                 self._control = self._connector.sibling_async(self._raw)
                 await self._control.connect()
@@ -180,6 +184,16 @@ class AsyncRedisConnection:
         await _end(self._raw)
         if self._control is not None:
             await _end(self._control)
+
+
+def _has_ended(raw: Any) -> bool:
+    """Return whether the server has ended a connection of redis-py on which no answer is due.
+
+    An event loop that was busy may not know it yet.
+    """
+    if raw._reader is None or raw._reader.at_eof() or raw._writer.transport.is_closing():
+        return True
+    return has_input(raw._writer.get_extra_info("socket").fileno())
 
 
 async def _end(raw: Any) -> None:

@@ -34,7 +34,7 @@ CLOCKS_DIFFER = 5.0
 """Seconds between the clocks of the server and of this machine from which logs cannot be read side by side."""
 
 PROBES = """
-    INFO | TIME | CLIENT ID | CLIENT UNBLOCK 0 | EVALSHA none 0 | EXISTS k | GET k | PEXPIRE k 5000 | PTTL k
+    INFO | TIME | CLIENT ID | CLIENT UNBLOCK 0 | EVALSHA none 0 | EXISTS k | GET k | TYPE k | PEXPIRE k 5000 | PTTL k
     MEMORY USAGE k | BLMPOP 0.01 1 k LEFT | LMPOP 1 k LEFT | LINDEX k 0 | LLEN k | LPOP k | LPUSH k x
     LRANGE k 0 0 | RPUSH k x | HDEL k x | HGET k x | HGETALL k | HINCRBY k x 1 | HLEN k | HMGET k x | HSET k x x
     SADD k x | SCARD k | SISMEMBER k x | SMEMBERS k | SPOP k | SREM k x | HEXISTS k x | HVALS k | ZADD k 1 x

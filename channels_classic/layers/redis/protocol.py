@@ -23,7 +23,7 @@ from channels_classic.layers.redis.commands import BARRIER, SCRIPTS, Command, Co
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
 from channels_classic.layers.redis.handover import UNPROVEN, Former, fields_of
 from channels_classic.layers.redis.replies import queue_of, result_of
-from channels_classic.layers.steps import Step, Take
+from channels_classic.layers.steps import JoinAs, Leave, Lookup, Publish, Record, Step, Take
 
 logger = logging.getLogger("channels_classic.layers")
 
@@ -57,6 +57,15 @@ INTRODUCTION: list[Command] = [("INFO", "server"), ("CLIENT", "ID")]
 """The first commands, sent with the connector's questions."""
 
 ROLE: Command = ("INFO", "replication")
+
+_FORBIDDEN_TO_SCRIPTS = ("The user executing the script can't", "ACL failure in script")
+"""Errors without the code NOPERM, where the user lacks a permission that a script needs."""
+
+_NOT_LOCAL = "non local key"
+"""The error of a script about a key that is not given to the script and is on another node already."""
+
+_LOOKS_FIRST = (Lookup, Publish, Record, JoinAs, Leave)
+"""Steps that meet such a key, if at all, before they write what they are for: they may be repeated."""
 
 _FOREIGN_DATA = "Find out which other program writes keys that begin with the `prefix` of this layer."
 
@@ -221,7 +230,7 @@ class RedisProtocol:
         It is not known when the messages came: this process may have been suspended with them unread.
         """
         waited = self._clock() - self._written_at > STALE_AFTER
-        return waited and isinstance(step, Take) and isinstance(replies[0], list)
+        return waited and isinstance(step, Take) and isinstance(replies[0], list) and isinstance(replies[1], list)
 
     def result(self, step: Step, replies: Sequence[Any]) -> Any:
         """Return the result of a step: a `StepRefused` when the server did nothing."""
@@ -268,6 +277,8 @@ class RedisProtocol:
         return fields[b"master_replid"] != self._lineage and fields[b"master_replid2"] != _NO_LINEAGE
 
     def _refusal(self, error: redis.ResponseError, step: Step | None = None) -> StepRefused:
+        if any(text in str(error) for text in _FORBIDDEN_TO_SCRIPTS):
+            error = redis.ResponseError(f"NOPERM {str(error).removeprefix('ERR ')}")
         code = str(error).partition(" ")[0]
         if code == "NOSCRIPT":
             self._scripts_lost = True
@@ -276,6 +287,9 @@ class RedisProtocol:
             self.misplaced = True
             reason = str(self.connector.unavailable(error).reason)
             return StepRefused(f"Redis {self.connector.where}", reason, NEXT_STEPS.get(code, ""), again=True)
+        if _NOT_LOCAL in str(error) and isinstance(step, _LOOKS_FIRST):
+            reason = "a slot of the cluster is on its way to another node"
+            return StepRefused(f"Redis {self.connector.where}", reason, NEXT_STEPS["CLUSTERDOWN"], again=True)
         # Refusals have a code of their own in scripts too; what is left in them is data that they do not expect.
         if step is not None and (code == "WRONGTYPE" or ("user_script" in str(error) and code not in NEXT_STEPS)):
             return self._odd(step, error)

@@ -186,10 +186,11 @@ class SentinelConnector(Connector):
 
     def address(self) -> dict[str, Any]:
         with self._lock:
-            if self._known is None or time.monotonic() - self._asked >= self._interval:
-                self._known = self._sentinels.master(self._service)
+            known = self._known  # which `unavailable` may forget meanwhile, in another thread
+            if known is None or time.monotonic() - self._asked >= self._interval:
+                self._known = known = self._sentinels.master(self._service)
                 self._asked = time.monotonic()
-            return {"host": self._known[0], "port": self._known[1]}
+            return {"host": known[0], "port": known[1]}
 
     def unavailable(self, error: BaseException) -> LayerUnavailable:
         self._known = None  # another server may be the master now

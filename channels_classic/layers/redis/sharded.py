@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,6 +25,9 @@ from channels_classic.layers.steps import PutBack, Step, Take
 
 INCOMPLETE = 0.5
 """Seconds for which a take waits for some shards while others are down."""
+
+UNBLOCK_PAUSE = 0.05
+"""Seconds after an attempt to end a take that failed: it needs a connection of its own, which may break alone."""
 
 
 class ShardedConnection:
@@ -246,7 +249,10 @@ class ShardedConnection:
             try:
                 self._parts[request.shard].unblock()
             except LayerUnavailable as error:
-                self._lose(request.shard, error)
+                if self._readable([request.shard], UNBLOCK_PAUSE):
+                    self._read_next(request.shard)
+                elif time.monotonic() > deadline:
+                    self._lose(request.shard, error)
             else:
                 if self._readable([request.shard], UNBLOCK_INTERVAL) or time.monotonic() > deadline:
                     self._read_next(request.shard)
@@ -290,9 +296,18 @@ class ShardedConnection:
 
     def close(self) -> None:
         self._blocked = ()
+        kept, self._kept = self._kept, deque()
+        count_lost(self._losses, kept)
         parts, self._parts = self._parts, {}
         for part in parts.values():
             part.close()
+
+
+def count_lost(losses: Losses, kept: Iterable[Taken]) -> None:
+    """Count losses that were kept for a take that does not come any more."""
+    for taken in kept:
+        for kind, _ in taken.lost:
+            losses.count(kind, taken.queue)
 
 
 def _timeout(request: ShardRequest) -> float:

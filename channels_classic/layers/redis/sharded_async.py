@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.pool import UNBLOCK_INTERVAL, refused_for_now, still_answers
+from channels_classic.layers.redis.connector import REPLY_TIMEOUT
 from channels_classic.layers.redis.routes import Routes, ShardRequest, decide, marked, merge
-from channels_classic.layers.redis.sharded import INCOMPLETE
+from channels_classic.layers.redis.sharded import INCOMPLETE, UNBLOCK_PAUSE, count_lost
 from channels_classic.layers.redis.shards import Shards
 from channels_classic.layers.results import Taken
 from channels_classic.layers.steps import AsyncConnection, PutBack, Step, Take
@@ -59,13 +61,15 @@ class AsyncShardedConnection:
     async def _run(self, steps: Sequence[Step]) -> list[Any]:
         plan = [(step, self._requests(step)) for step in steps]
         await self._carry([request for _, requests in plan for request in requests])
-        results = []
-        for step, requests in plan:
-            if isinstance(step, Take):
-                results.append(await self._take(step, requests))
-            else:
-                results.append(merge(step, [request.result for request in requests]))
+        results = [
+            None if isinstance(step, Take) else merge(step, [request.result for request in requests])
+            for step, requests in plan
+        ]
         lost = next((result for result in results if isinstance(result, LayerUnavailable)), None)
+        for index, (step, requests) in enumerate(plan):
+            if isinstance(step, Take) and lost is None:
+                results[index] = await self._take(step, requests)
+                lost = results[index] if isinstance(results[index], LayerUnavailable) else None
         if lost is not None:
             await self._give_back([(request.shard, request.result) for _, requests in plan for request in requests])
             raise lost
@@ -114,7 +118,8 @@ class AsyncShardedConnection:
         results = await part.run(steps)
         for index in refused_for_now(results):
             if isinstance(steps[index], PutBack) and part.usable():
-                (results[index],) = await part.run([steps[index]])
+                with suppress(LayerUnavailable):  # the other results are in hand
+                    (results[index],) = await part.run([steps[index]])
         return results
 
     async def _part(self, shard: int, steps: Sequence[Step]) -> AsyncConnection:
@@ -143,30 +148,36 @@ class AsyncShardedConnection:
 
     # Taking
 
-    async def _take(self, step: Take, requests: Sequence[ShardRequest]) -> Any:
+    async def _take(self, step: Take, requests: list[ShardRequest]) -> Any:
+        """Return the result of a take; what gave it is among `requests` then, so that it can be given back."""
         if not requests:
-            return self._kept.pop(0) if self._kept else None
+            if not self._kept:
+                return None
+            requests.append(ShardRequest(-1, step, self._kept.pop(0), done=True))  # losses alone
+            return requests[-1].result
         first = requests[0]
         takes = self._routes.takes(step)
         if isinstance(first.result, Taken) or len(takes) == 1:
             return marked(first)
-        return await (self._race(takes) if step.timeout else self._look(takes, first))
+        return await (self._race(takes, requests) if step.timeout else self._look(takes, requests))
 
-    async def _look(self, takes: dict[int, Take], first: ShardRequest) -> Any:
+    async def _look(self, takes: dict[int, Take], requests: list[ShardRequest]) -> Any:
         """Look at one shard after the other without waiting."""
+        first = looked_at = requests[0]
         for shard in self._routes.round_robin(takes, self._shards.down):
-            if shard != first.shard:
+            if shard != looked_at.shard:
                 request = ShardRequest(shard, takes[shard])
+                requests.append(request)
                 await self._carry([request])
                 if isinstance(request.result, Taken):
                     return marked(request)
                 first = first if first.result is None else request
         return first.result
 
-    async def _race(self, takes: dict[int, Take]) -> Any:
+    async def _race(self, takes: dict[int, Take], requests: list[ShardRequest]) -> Any:
         """Wait for all shards at once; the first answer ends the waiting at the others."""
-        requests = [ShardRequest(shard, take) for shard, take in takes.items()]
-        works = {asyncio.create_task(self._carry([request])): request for request in requests}
+        racing = [ShardRequest(shard, take) for shard, take in takes.items()]
+        works = {asyncio.create_task(self._carry([request])): request for request in racing}
         try:
             await self._first_answer(works)
             await asyncio.gather(*(self._end(work, request.shard) for work, request in works.items()))
@@ -175,7 +186,8 @@ class AsyncShardedConnection:
                 work.cancel()
             await asyncio.wait(works, timeout=1)
             raise
-        first, others = decide(requests)
+        first, others = decide(racing)
+        requests.append(first)
         await self._give_back([(request.shard, request.result) for request in others])
         return marked(first)
 
@@ -190,15 +202,19 @@ class AsyncShardedConnection:
             limit = INCOMPLETE
 
     async def _end(self, work: asyncio.Task[None], shard: int) -> None:
-        """End a take that blocks. The read is never cut short: it may have popped entries."""
+        """End a take that blocks. The read is not cut short at once: it may have popped entries."""
+        deadline = time.monotonic() + REPLY_TIMEOUT
         while not work.done():
-            part = self._parts.get(shard)
+            pause, part = UNBLOCK_INTERVAL, self._parts.get(shard)
             if part is not None:
                 try:
                     await part.unblock()
+                    deadline = time.monotonic() + REPLY_TIMEOUT
                 except LayerUnavailable:
-                    await part.close()  # so that the read fails
-            await asyncio.wait([work], timeout=UNBLOCK_INTERVAL)
+                    pause = UNBLOCK_PAUSE
+                    if time.monotonic() > deadline:
+                        await part.close()  # so that the read fails
+            await asyncio.wait([work], timeout=pause)
 
     async def _give_back(self, results: Sequence[tuple[int, Any]]) -> None:
         """Put back what came from a slower shard; losses among it are kept for the next take."""
@@ -216,7 +232,9 @@ class AsyncShardedConnection:
         return True
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and count what nobody asks for any more."""
+        kept, self._kept = self._kept, []
+        count_lost(self._losses, kept)
         parts, self._parts = self._parts, {}
         for part in parts.values():
             await part.close()

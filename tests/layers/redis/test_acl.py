@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.redis import RedisChannelLayer
+from channels_classic.layers.redis.protocol import RedisProtocol
+from channels_classic.layers.results import PushStatus, Taken
+from channels_classic.layers.steps import Entry, Heartbeat, Join, Push, Take
 from tests.support.own_project import own_project
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import scaled
 
 ROOT = Path(__file__).parent.parent.parent.parent
-RULE = re.search(r"ACL SETUSER (.*)", (ROOT / "docs/reference/layers.md").read_text())
+LAYERS = (ROOT / "docs/reference/layers.md").read_text()
+RULE = re.search(r"ACL SETUSER (.*)", LAYERS)
 
 REDIS = "CHANNEL_LAYERS['default']['BACKEND'] = 'channels_classic.layers.redis.RedisChannelLayer'\n"
 
@@ -81,6 +87,56 @@ def test_a_user_who_may_do_less_is_told_what_to_allow(server: RedisServer, chang
     layer.close()
 
 
+@pytest.mark.parametrize("missing", ["hlen", "hincrby", "pexpire"])
+def test_what_is_written_is_not_reported_as_refused(server: RedisServer, missing: str) -> None:
+    """Its sender would send it again."""
+    layer = RedisChannelLayer(hosts=[allow(server)])
+    layer.run([Heartbeat("interface.v2.a!"), Join("g", "interface.v2.a!", ["client"])])
+    allow(server, f"-{missing}")
+    layer.send("jobs", {"n": 1})
+    layer.send("interface.v2.a!client", {"n": 1})
+    layer.send_group("g", {"n": 1})
+    assert server.command("LLEN", "asgi:{0}:queue:jobs") == ":1"
+    assert server.command("LLEN", "asgi:{0}:queue:interface.v2.a!") == ":2"
+    layer.close()
+
+
+def test_entries_behind_one_that_is_written_are_not_accepted_where_a_command_is_missing(server: RedisServer) -> None:
+    layer = RedisChannelLayer(hosts=[allow(server)])
+    layer.send("warm", {})
+    allow(server, "-memory|usage")
+    large = Entry(bytes(100_000), 60, limit=10)
+    (statuses,) = layer.run([Push("jobs", [large, large])])
+    assert statuses == [PushStatus.ACCEPTED, PushStatus.FULL]
+    with pytest.raises(StepRefused, match=r"NOPERM .*docs/reference/layers"):
+        raise layer.run([Push("jobs", [large])])[0]
+    assert server.command("LLEN", "asgi:{0}:queue:jobs") == ":1"
+    layer.close()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_what_a_take_was_given_is_counted_when_the_time_may_not_be_asked_any_more(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    def needs_time(*_: object) -> bool:
+        allow(server, "-time")
+        return True
+
+    monkeypatch.setattr(RedisProtocol, "needs_time", needs_time)
+    layer = RedisChannelLayer(hosts=[allow(server)])
+    layer.send("jobs", {"n": 1})
+
+    async def receive() -> Any:
+        try:
+            return await layer.receive_async(["jobs"])
+        finally:
+            await layer.close_async()
+
+    assert (asyncio.run(receive()) if asynchronous else layer.receive(["jobs"])) == (None, None)
+    assert layer.losses.as_dict() == {"fenced": 1}
+    layer.close()
+
+
 def test_a_user_who_may_not_load_scripts_is_told_when_they_are_missing(server: RedisServer) -> None:
     url = allow(server)
     RedisChannelLayer(hosts=[url]).send("jobs", {})
@@ -120,3 +176,16 @@ def test_a_request_that_redis_refuses_is_reported_under_the_name_of_the_refusal(
             # The refusal meets the request, or the connection that is opened for it.
             interface.wait_for_line("(refused|cannot be reached): NOPERM")
         assert "held its capacity" not in interface.output
+
+
+def test_a_key_of_another_type_hits_no_other_channel_with_the_rule_by_command(server: RedisServer) -> None:
+    """A take from several finds out which of them it is."""
+    rule = re.findall(r"^ACL SETUSER (.*)", LAYERS, re.MULTILINE)[1]
+    server.command("ACL", "SETUSER", *rule.split())
+    layer = RedisChannelLayer(hosts=[f"redis://channels:secret@127.0.0.1:{server.port}/0"])
+    server.command("SET", "asgi:{0}:queue:odd", "x")
+    layer.send("fine", {"n": 1})
+    results = [layer.run([Take(["odd", "fine"], 1)])[0] for _ in range(3)]
+    assert isinstance(results[0], StepRefused)
+    assert isinstance(results[2], Taken)
+    layer.close()

@@ -12,7 +12,7 @@ from channels_classic.layers.codec import EntryKind, decode, decode_kept
 from channels_classic.layers.history import ALL
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Announce, GetPrograms, Heartbeat, ReadHistory, Take, TakeNotices
+from channels_classic.layers.steps import Announce, GetPrograms, Heartbeat, Join, ReadHistory, Take, TakeNotices
 from tests.faults.test_groups import end, session_on
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually, eventually_async
@@ -25,8 +25,16 @@ SHARED = {
     "epoch without a number": ["HSET", "epoch", "number", "abc"],
     "epoch without a start": ["HSET", "epoch", "since", "abc"],
     "epoch without a version": ["HSET", "epoch", "version", "abc"],
+    "epoch with a fraction as its number": ["HSET", "epoch", "number", "1.5"],
+    "epoch with a number that fits into no entry": ["HSET", "epoch", "number", "4294967296"],
+    "epoch with a negative number": ["HSET", "epoch", "number", "-1"],
+    "epoch with a start that is no whole number": ["HSET", "epoch", "since", "1e3"],
+    "epoch with a start beyond all versions": ["HSET", "epoch", "since", "9" * 30],
+    "epoch with a version without an end": ["HSET", "epoch", "version", "inf"],
+    "epoch with a version that is no whole number": ["HSET", "epoch", "version", "1e17"],
     "counters as a text": ["SET", "counters", "x"],
     "a counter that is not a number": ["HSET", "counters", "messages:jobs", "abc"],
+    "a counter at its highest": ["HSET", "counters", "messages:jobs", str(2**63 - 1)],
     "inboxes as a text": ["SET", "inboxes", "x"],
     "programs as a list": ["RPUSH", "programs", "x"],
     "notices as a text": ["SET", "notices", "x"],
@@ -36,11 +44,14 @@ SHARED = {
     "groups with presence as a text": ["SET", "presence_groups:{inbox}", "x"],
     "quotas as a text": ["SET", "quotas:{inbox}", "x"],
     "quotas without a number of bytes": ["HSET", "quotas:{inbox}", "#bytes", "abc"],
+    "quotas with a fraction of bytes": ["HSET", "quotas:{inbox}", "#bytes", "1.5"],
+    "quotas with the highest number of bytes": ["HSET", "quotas:{inbox}", "#bytes", str(2**63 - 1)],
     "a quota that is not a number": ["HSET", "quotas:{inbox}", "client", "abc"],
     "identities as a text": ["SET", "identities:room:{inbox}", "x"],
     "identities of channels that nobody owns as a text": ["SET", "identities:room:", "x"],
     "people as a list": ["RPUSH", "people:room:{inbox}", "x"],
     "people without a number": ["HSET", "people:room:{inbox}", "ada", "abc"],
+    "people at the highest number": ["HSET", "people:room:{inbox}", "ada", str(2**63 - 1)],
     "starts as a text": ["SET", "starts:room:{inbox}", "x"],
     "a restoration as a list": ["RPUSH", "restored:{inbox}", "x"],
     "a liveness as a list": ["RPUSH", "alive:{inbox}", "x"],
@@ -78,6 +89,18 @@ def test_what_can_be_made_anew_is(redis_server: RedisServer, redis_url: str, wri
         assert len(taken.lost) in ((0, 70, 71) if "epoch" in written else (0,))
         layer.group_discard("room", f"{inbox}client")
         layer.close()
+
+
+@pytest.mark.parametrize("version", ["inf", "nan", "1e17", "9" * 20, "-1"])
+def test_each_change_has_a_version_of_its_own_whatever_was_written_as_the_last(
+    redis_server: RedisServer, redis_url: str, version: str
+) -> None:
+    layer, inbox = RedisChannelLayer(hosts=[redis_url]), new_inbox()
+    layer.run([Heartbeat(inbox)])
+    redis_server.command("HSET", "asgi:{0}:epoch", "version", version)
+    first, second = layer.run([Join("g", inbox, ["a"]), Join("g", inbox, ["b"])])
+    assert 0 == first.previous < first.version == second.previous < second.version < 2**53
+    layer.close()
 
 
 def test_a_flush_that_finds_no_interface_servers_to_tell_removes_nothing(

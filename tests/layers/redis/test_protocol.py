@@ -105,6 +105,7 @@ def test_the_time_of_an_answer_that_came_late_is_asked_again(
     clock.now += waited
     assert protocol.needs_time(TAKE, [popped(entry(7)), TIME]) is needs
     assert not protocol.needs_time(TAKE, [None, TIME])
+    assert not protocol.needs_time(TAKE, [popped(entry(7)), FORGOTTEN]), "it would be refused again, and raise"
     assert not protocol.needs_time(TAKE, [FORGOTTEN, TIME])
     assert not protocol.needs_time(Members("g", "inbox!"), [[]])
 

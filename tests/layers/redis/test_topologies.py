@@ -16,6 +16,7 @@ from channels_classic.layers.redis import (
     RedisSentinelChannelLayer,
 )
 from channels_classic.layers.redis.cluster import tags
+from channels_classic.layers.redis.sentinel import SentinelConnector, Sentinels
 from tests.layers.hosts import HostThread, folder
 from tests.support.redis_server import Cluster, RedisServer, Sentinel
 from tests.support.waiting import eventually
@@ -40,6 +41,21 @@ def test_a_sentinel_that_is_away_is_passed_over(hosts: list[tuple[str, int]], fr
     layer.send("jobs", {})
     assert layer.receive(["jobs"]) == ("jobs", {})
     layer.close()
+
+
+def test_an_address_that_is_forgotten_by_another_thread_is_given_all_the_same() -> None:
+    class Forgetting(SentinelConnector):
+        """Another thread finds the server unavailable at any moment: here after each time the address is kept."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, None if name == "_known" else value)
+
+    class Answering(Sentinels):
+        def master(self, service: str) -> tuple[str, int]:
+            return ("127.0.0.1", 6379)
+
+    connector = Forgetting("a", Answering([], {}), 60, {})
+    assert connector.address() == {"host": "127.0.0.1", "port": 6379}
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@
 -- shorter than `quotas_from` needs none, and an empty one has none. They are counted from the queue and then kept: by pushes
 -- here, for what was taken by the reader (release_quota.lua). A reader may fail to, so they are counted anew
 -- now and then, and, where that is quick, before one is refused.
+--
+-- Nothing raises once an entry is appended: an error says that nothing was, and the sender would append it again.
 local SLICE = 500      -- entries looked at together
 local LARGE = 65536    -- bytes of an entry for which also a short queue is counted
 local HEAD = 17        -- bytes before the quota_key
@@ -12,7 +14,8 @@ local KEEP = 5000      -- milliseconds until quotas are counted anew
 
 -- Append to `queue` what `entries` has from `first` on, per entry: quota_key, limit (-1: none), milliseconds to live, payload.
 -- `quotas` is their key, for an inbox only; `name` the one by which the queue is counted. `bounds`: `entries` that an inbox
--- may hold, `bytes` that a queue may hold, `quotas_from`. Returns a status per entry: 1 accepted, 0 full.
+-- may hold, `bytes` that a queue may hold, `quotas_from`. Returns a status per entry: 1 accepted, 0 full, or not looked at
+-- since a command failed behind those that are appended. An error means that none is.
 local function append(queue, quotas, epoch, counters, name, bounds, entries, first)
     local statuses = {}
     local number = current_epoch(epoch)
@@ -26,7 +29,7 @@ local function append(queue, quotas, epoch, counters, name, bounds, entries, fir
     elseif quotas then
         -- What something else has written there is as good as nothing.
         local held = redis.pcall('HGET', quotas, '#bytes')
-        kept = type(held) == 'string' and tonumber(held) ~= nil
+        kept = type(held) == 'string' and #held < 16 and string.find(held, '^%-?%d+$') ~= nil
         if held and not kept then redis.call('DEL', quotas) end
     end
 
@@ -56,8 +59,8 @@ local function append(queue, quotas, epoch, counters, name, bounds, entries, fir
                 end
             end
             if removed > 0 then redis.call('LPOP', queue, removed) end
-            if broken > 0 then count(counters, 'lost_undecodable:' .. name, broken) end
-            if removed > broken then count(counters, 'lost_expired:' .. name, removed - broken) end
+            if broken > 0 then pcall(count, counters, 'lost_undecodable:' .. name, broken) end
+            if removed > broken then pcall(count, counters, 'lost_expired:' .. name, removed - broken) end
             length = length - removed
             local all = removed == slice
             slice = math.min(slice * 8, SLICE)
@@ -109,25 +112,31 @@ local function append(queue, quotas, epoch, counters, name, bounds, entries, fir
             or tonumber(redis.call('HGET', quotas, '#bytes')) + size > bounds.bytes
     end
 
-    local longest, messages, refused = 0, 0, 0
+    -- The same, after those that have expired were removed, if need be.
+    local function remains_full(quota_key, limit, size)
+        if not is_full(quota_key, limit, size) then return false end
+        if trimmed then return true end
+        trim()
+        return is_full(quota_key, limit, size)
+    end
+
+    local longest, messages, refused, appended = 0, 0, 0, false
     for index = first, #entries, 4 do
         local quota_key, limit, ttl, payload = entries[index], tonumber(entries[index + 1]), tonumber(entries[index + 2]), entries[index + 3]
-        local full = is_full(quota_key, limit, #payload)
-        if full and not trimmed then
-            trim()
-            full = is_full(quota_key, limit, #payload)
-        end
+        local is_known, full = pcall(remains_full, quota_key, limit, #payload)
+        if not is_known and not appended then error(full) end
         if full then
             refused = refused + 1
             statuses[#statuses + 1] = 0
         else
             local entry = struct.pack('>IdIBc0', number, now, ttl, #quota_key, quota_key) .. payload
             redis.call('RPUSH', queue, entry)
+            appended = true
             fresh = fresh or length == 0
             length = length + 1
             if kept then
-                mended('HINCRBY', quotas, quota_key, 1)
-                redis.call('HINCRBY', quotas, '#bytes', #entry)
+                pcall(mended, 'HINCRBY', quotas, quota_key, 1)
+                redis.pcall('HINCRBY', quotas, '#bytes', #entry)
             end
             longest = math.max(longest, ttl)
             if limit >= 0 then messages = messages + 1 end
@@ -135,12 +144,12 @@ local function append(queue, quotas, epoch, counters, name, bounds, entries, fir
         end
     end
 
-    if messages > 0 then count(counters, 'messages:' .. name, messages) end
-    if refused > 0 then count(counters, 'full:' .. name, refused) end
+    if messages > 0 then pcall(count, counters, 'messages:' .. name, messages) end
+    if refused > 0 then pcall(count, counters, 'full:' .. name, refused) end
     if fresh then
-        redis.call('PEXPIRE', queue, longest + 1000)
+        redis.pcall('PEXPIRE', queue, longest + 1000)
     elseif longest > 0 then
-        redis.call('PEXPIRE', queue, longest + 1000, 'GT')
+        redis.pcall('PEXPIRE', queue, longest + 1000, 'GT')
     end
     return statuses
 end

@@ -14,10 +14,19 @@ local EPOCH_TTL = 2592000000  -- milliseconds, a month: far longer than any entr
 -- A large number as text: Lua would round it to 14 digits. (Redis does not, in the arguments of a command.)
 local function integer(number) return string.format('%.0f', number) end
 
+local HIGHEST_NUMBER = 4294967295     -- that an entry can carry
+local HIGHEST_VERSION = 9007199254740991  -- that Lua counts exactly
+
+-- The whole number that a field holds, or nothing: something else has written it.
+local function whole(text, highest)
+    local number = type(text) == 'string' and string.find(text, '^%d+$') and tonumber(text)
+    return number and number <= highest and number or nil
+end
+
 -- The next version of a group. No two changes in this shard get the same one: not after a set became empty, since all
 -- groups share one counter; not after the data was lost or became that of an older snapshot, since it follows the time.
 local function next_version(epoch)
-    local last = tonumber(mended('HGET', epoch, 'version')) or 0
+    local last = whole(mended('HGET', epoch, 'version'), HIGHEST_VERSION) or 0
     local version = math.max(last + 1, time[1] * 1000000 + time[2])
     redis.call('HSET', epoch, 'version', integer(version))
     return version
@@ -44,15 +53,15 @@ local function begin_epoch(epoch)
 end
 
 local function current_epoch(epoch)
-    known_number = known_number or tonumber(mended('HGET', epoch, 'number')) or begin_epoch(epoch)
+    known_number = known_number or whole(mended('HGET', epoch, 'number'), HIGHEST_NUMBER) or begin_epoch(epoch)
     return known_number
 end
 
 -- The first version of the epoch, as text: what owners of inboxes know the epoch by, since no two epochs share it.
 local function epoch_start(epoch)
     local number, since = unpack(mended('HMGET', epoch, 'number', 'since'))
-    known_number = tonumber(number)
-    if known_number and tonumber(since) then return since end
+    known_number = whole(number, HIGHEST_NUMBER)
+    if known_number and whole(since, HIGHEST_VERSION) then return since end
     begin_epoch(epoch)  -- or something else has written there
     return redis.call('HGET', epoch, 'since')
 end

@@ -2,7 +2,9 @@
 -- KEYS[1]  group: sorted set of inboxes by version, negative where the inbox was found dead
 -- KEYS[2]  members of this inbox: set   KEYS[3]  epoch   KEYS[4]  epoch for which its owner has written its memberships
 -- KEYS[5]  members to leave out when the owner restores them: sorted set by version or start of the epoch; and notes
--- KEYS[6]  notices
+-- KEYS[6…8]  starts, identities and people of this inbox, see presence.lua, which makes these names itself: given, so that
+--          nothing is written while some of them are on their way to another node
+-- KEYS[9]  notices
 -- ARGV[1]  inbox   ARGV[2]  milliseconds a membership lasts
 local group, members, epoch, restored, left, inbox, ttl = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1], ARGV[2]
 local since = epoch_start(epoch)
@@ -61,7 +63,6 @@ local function current_version()
     redis.call('DEL', members)
     redis.call('ZREM', group, inbox)
     clear(here, GRACE)
-    redis.call('DEL', here.starts)
     return 0
 end
 

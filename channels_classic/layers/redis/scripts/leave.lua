@@ -4,11 +4,12 @@
 local gone = ARGV[3] == '1'
 local previous = current_version()
 local version, removed, lost = previous, 0, loss()
+-- First what may be refused, as it needs keys of other inboxes: then they are members still, and it can be repeated.
 for index = 4, #ARGV do
-    removed = removed + redis.call('SREM', members, ARGV[index])
     mended('HDEL', here.starts, ARGV[index])
     disappear(here, ARGV[index])
 end
+for index = 4, #ARGV do removed = removed + redis.call('SREM', members, ARGV[index]) end
 if lost then
     if not gone then version = change_version() end  -- it may have been a member, and its owner is to hear of it
 elseif redis.call('EXISTS', members) == 0 then

@@ -5,7 +5,8 @@ local function mended(command, key, ...)
     if type(reply) ~= 'table' or not reply.err then return reply end
     if string.find(reply.err, 'WRONGTYPE', 1, true) then
         redis.call('DEL', key)
-    elseif command == 'HINCRBY' and string.find(reply.err, 'hash value is not an integer', 1, true) then
+    elseif command == 'HINCRBY' and (string.find(reply.err, 'hash value is not an integer', 1, true)
+            or string.find(reply.err, 'would overflow', 1, true)) then
         redis.call('HDEL', key, (...))
     else
         return error(reply)

@@ -25,8 +25,17 @@ local function push_to_group(found, ending, counters)
             local before, after = ARGV[13], ARGV[14]
             if inbox == ARGV[15] then before, after = ARGV[16], ARGV[17] end
             entry[4] = before .. cmsgpack.pack(tonumber(version)) .. after .. ending
-            local status = append(ARGV[4] .. inbox, ARGV[5] .. inbox, KEYS[3], counters, inbox, bounds, entry, 1)[1]
-            if status == 0 then full = full + 1 else reached = reached + 1 end
+            -- An error is about this inbox, such as quotas that have moved to another node: the sender hears of it.
+            local is_done, statuses =
+                pcall(append, ARGV[4] .. inbox, ARGV[5] .. inbox, KEYS[3], counters, inbox, bounds, entry, 1)
+            if not is_done then
+                left[#left + 1] = inbox
+                left[#left + 1] = version
+            elseif statuses[1] == 0 then
+                full = full + 1
+            else
+                reached = reached + 1
+            end
             spent = spent + EACH + #entry[4]
         end
     end

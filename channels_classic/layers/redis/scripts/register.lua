@@ -15,7 +15,6 @@
 -- later one, be it of the same number: then the address has been pointed back to a former server, whose messages
 -- may have been handed out by another one since.
 local NONE = string.rep('0', 40)
-local HIGHEST = 4294967295  -- that an entry can carry
 local server, lineage, former = identity()
 local since = epoch_start(KEYS[1])
 local known_server, known_lineage, known_node, number = unpack(redis.call('HMGET', KEYS[1], 'server', 'lineage', 'node', 'number'))
@@ -29,7 +28,7 @@ if not kept and ARGV[2] == '' and former == known_lineage then return {0, lineag
 local seen = tonumber(ARGV[3])
 -- Of two with the same number the one that began earlier is the former: data that is lost twice within a quarter of a
 -- second begins two of the same number on one server.
-local is_behind = (seen > number or seen == number and tonumber(since) < tonumber(ARGV[4])) and seen < HIGHEST
+local is_behind = (seen > number or seen == number and tonumber(since) < tonumber(ARGV[4])) and seen < HIGHEST_NUMBER
 if not kept or is_behind then
     number, since = (is_behind and seen or number) + 1, integer(next_version(KEYS[1]))
     redis.call('HSET', KEYS[1], 'number', integer(number), 'since', since)
