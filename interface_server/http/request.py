@@ -303,6 +303,8 @@ class Request:
         return True
 
     def _settled(self, send: Outgoing, result: SendResult) -> None:
+        if result is SendResult.LOST and self.state is not RequestState.WAITING:
+            return  # it has arrived: a worker has answered, or reported on it
         if result in STATUS_BY_RESULT:
             self._fail(STATUS_BY_RESULT[result])
             self._count_loss(send, result)

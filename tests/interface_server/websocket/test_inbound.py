@@ -123,6 +123,22 @@ def test_a_frame_that_may_not_have_been_written_is_counted_once_and_not_at_all_w
     assert inbound.due(EXPIRY + MARGIN + 3.0) == []
 
 
+def test_a_frame_whose_report_comes_before_the_end_of_the_connection_that_wrote_it_is_not_lost() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    inbound.frame("b", 0.0)
+    inbound.report("1", Outcome.CONSUMED, 1.0)
+    assert inbound.settled(1, RECEIVE, SendResult.LOST, 2.0) == []
+    assert inbound.settled(2, RECEIVE, SendResult.LOST, 3.0) == [Lost("broker", RECEIVE)]
+
+
+def test_a_frame_that_a_worker_runs_is_not_lost_with_the_connection_that_wrote_it() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    inbound.report("1", Outcome.RUNNING, 1.0)
+    assert inbound.settled(1, RECEIVE, SendResult.LOST, 2.0) == []
+
+
 def test_a_running_consumer_has_made_room_once() -> None:
     inbound = connected()
     inbound.frame("a", 0.0)
