@@ -119,7 +119,7 @@ class LayerSession:
         self.registry = Registry(self.inbox, layer.group_expiry / 2, self.clock, self._writer.post)
         self._recovery = Recovery(self.registry, self._writer.ask, self.losses)
         self.registry.on_left = self._recovery.gone
-        self.posts = Posts(self.inbox, self._writer.ask, self._writer.post)
+        self.posts = Posts(self.inbox, self._writer.ask, self._writer.post, lambda: self.available)
         self._reader = Reader(self._reading, self.registry, self._recovery, self.losses, self._writer.send, self.posts)
         self._audit = GroupAudit(self.registry, self._recovery, self.stats, self._writer.ask, self._caught_up)
         self._down = {self._reading, self._writing}
