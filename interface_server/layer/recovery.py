@@ -181,7 +181,7 @@ class Recovery:
             if stream.position <= history.head:
                 self._finish(client, group, stream, history.head)
                 return
-            cursor, last = Cursor(history.life, history.head), False
+            cursor = Cursor(history.life, history.head)
 
     def _finish(self, client: Client, group: str, stream: Stream, position: int) -> None:
         stream.floors[client.local] = position

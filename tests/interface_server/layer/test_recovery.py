@@ -334,6 +334,34 @@ def test_a_group_that_keeps_one_message_gives_the_last_one_and_knows_no_gap(make
     asyncio.run(main())
 
 
+def test_a_client_that_joins_where_one_message_is_kept_while_others_come_gets_the_last_one(make_layer: Make) -> None:
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            first = await room.join(keep=1)
+            await room.send(1, keep=1)
+            await eventually_async(lambda: first.got == [1])
+            recovery = room.session._recovery
+            ask = recovery._ask
+            asked: list[Step] = []
+
+            async def answer_late(step: Step) -> Any:
+                result = await ask(step)
+                if isinstance(step, ReadHistory) and step.member and not asked:
+                    asked.append(step)
+                    await room.send(2, 3, keep=1)
+                    await room.session._caught_up()
+                return result
+
+            recovery._ask = answer_late
+            client = await room.join(keep=1)
+            await eventually_async(lambda: client.got == [1, 3])
+            await room.send(4, keep=1)
+            await eventually_async(lambda: client.got == [1, 3, 4])
+            assert room.layer.losses.as_dict() == {}
+
+    asyncio.run(main())
+
+
 def test_an_entry_that_is_lost_is_read_before_the_next_one(make_layer: Make) -> None:
     async def main() -> None:
         async with opened(make_layer()) as room:
