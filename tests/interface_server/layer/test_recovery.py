@@ -316,6 +316,28 @@ def test_adding_a_member_again_changes_nothing(make_layer: Make) -> None:
     asyncio.run(main())
 
 
+def test_a_plain_member_that_is_added_again_with_recovery_gets_nothing_twice(make_layer: Make) -> None:
+    """Also once the owner asks for the members again, because it lost a hint."""
+
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            client, channel = room.connect()
+            await room.layer.group_add_async("g", channel)
+            await room.send(1)
+            await eventually_async(lambda: client.got == [1])
+            await room.layer.group_add_async("g", channel, keep=50)
+            await room.layer.group_add_async("g", channel, who="7", keep=50, after=EVERYTHING)
+            await room.send(2, 3)
+            await eventually_async(lambda: client.got[-1:] == [3])
+            room.session.registry.groups.doubt_all()
+            await room.send(4)
+            await eventually_async(lambda: client.got[-1:] == [4])
+            await asyncio.sleep(0.1)
+            assert client.got == [1, 2, 3, 4]
+
+    asyncio.run(main())
+
+
 def test_a_group_that_keeps_one_message_gives_the_last_one_and_knows_no_gap(make_layer: Make) -> None:
     async def main() -> None:
         async with opened(make_layer()) as room:
