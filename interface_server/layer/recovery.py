@@ -108,8 +108,13 @@ class Recovery:
         stream = self._streams.get(group)
         if stream is not None:
             stream.floors.pop(local, None)
-            if not stream.floors:
+            # One that is being served may have read the history already, and needs to know how far messages have come.
+            if not stream.floors and not self._is_awaited(group):
                 del self._streams[group]
+
+    def _is_awaited(self, group: str) -> bool:
+        """Return True if a client is to be served in a group, or is being served."""
+        return any(group in requests for requests in self._requests.values())
 
     def _forget_request(self, group: str, local: str) -> None:
         requests = self._requests.get(local, {})
@@ -119,9 +124,8 @@ class Recovery:
 
     def gone(self, local: str, groups: Iterable[str]) -> None:
         """Forget a client that is gone."""
-        for group in groups:
+        for group in {*groups, *self._requests.get(local, ())}:
             self.left(group, local)
-        self._requests.pop(local, None)
 
     def clear(self) -> None:
         """Forget all members of all groups."""
@@ -215,7 +219,7 @@ class Recovery:
         """Deliver a message from the inbox, after all earlier ones."""
         stream = self._streams.get(group)
         if stream is None:
-            if any(group in requests for requests in self._requests.values()):
+            if self._is_awaited(group):
                 # A client being served may have read the history before this one was kept: it reads on up to here.
                 self._streams[group] = Stream(life, position, last=False)
             return

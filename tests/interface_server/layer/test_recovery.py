@@ -384,6 +384,34 @@ def test_a_client_that_joins_where_one_message_is_kept_while_others_come_gets_th
     asyncio.run(main())
 
 
+def test_the_last_member_may_leave_while_the_next_one_is_served(make_layer: Make) -> None:
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            first = await room.join()
+            await room.send(1)
+            await eventually_async(lambda: first.got == [1])
+            recovery = room.session._recovery
+            ask = recovery._ask
+            asked: list[Step] = []
+
+            async def answer_late(step: Step) -> Any:
+                result = await ask(step)
+                if isinstance(step, ReadHistory) and step.member and not asked:
+                    asked.append(step)
+                    await room.send(2)
+                    await room.session._caught_up()
+                    await room.leave(first)
+                return result
+
+            recovery._ask = answer_late
+            client = await room.join()
+            await eventually_async(lambda: client.got == [2])
+            await room.leave(client)
+            assert not recovery.is_used
+
+    asyncio.run(main())
+
+
 def test_an_entry_that_is_lost_is_read_before_the_next_one(make_layer: Make) -> None:
     async def main() -> None:
         async with opened(make_layer()) as room:
