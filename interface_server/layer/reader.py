@@ -173,6 +173,7 @@ class Reader:
         groups = self._registry.groups
         if not groups.knows(group, version) and not await self._ask(group):
             self._losses.count("broker", group)
+            self._recovery.doubt(group)
             return
         broadcast = Broadcast(message)
         if self._recovery.is_used and type(life) is int and type(position) is int and life:

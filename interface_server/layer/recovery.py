@@ -233,6 +233,7 @@ class Recovery:
                     return
         except (LayerUnavailable, StepRefused) as error:
             logger.warning("Messages of the group %s cannot be delivered yet: %s", group, error)
+            self.doubt(group)
 
     async def _catch_up(self, group: str, stream: Stream, limit: float) -> bool:
         """Deliver what the layer keeps beyond the position of a stream, up to `limit`.

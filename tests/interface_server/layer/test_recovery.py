@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from channels_classic.exceptions import StepRefused
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.layer import session as session_module
 from channels_classic.interface_server.layer.client import Broadcast
@@ -503,6 +504,37 @@ def test_a_kept_message_that_something_else_has_written_costs_itself_only(make_l
             await room.send(2)
             await eventually_async(lambda: (client.got, later.got) == ([0, 1, 2], [0, 1, 2]))
             assert room.layer.losses.as_dict() == {"undecodable": 2 * len(hostile)}
+
+    asyncio.run(main())
+
+
+def test_what_a_shard_refuses_to_give_is_delivered_with_the_next_heartbeat(make_layer: Make) -> None:
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            client = await room.join()
+            await room.send(1)
+            await eventually_async(lambda: client.got == [1])
+            await room.layer.run_async([room.layer.planner.record(_kept(2))])  # its entry is lost
+            recovery = room.session._recovery
+            recovery._ask = refused_once(recovery._ask, ReadHistory)
+            await room.send(3)
+            await eventually_async(lambda: client.got == [1, 2, 3])
+            room.session.registry.groups.doubt_all()
+            reader: Any = room.session._reader
+            reader._members = refused_once(reader._members)
+            await room.send(4)
+            await eventually_async(lambda: client.got == [1, 2, 3, 4])
+
+    def refused_once(ask: Callable[[Any], Any], kind: type = object) -> Callable[[Any], Any]:
+        refused: list[Any] = []
+
+        async def refuse(step: Any) -> Any:
+            if isinstance(step, kind) and not refused:
+                refused.append(step)
+                raise StepRefused("a shard", "it is down")
+            return await ask(step)
+
+        return refuse
 
     asyncio.run(main())
 
