@@ -246,6 +246,7 @@ class LayerSession:
         """Forget a client for good."""
         self.timers.cancel(client)
         self.waiting.discard(client)
+        self.budget.forget(client)
         self.registry.remove(client)
 
     async def has_waiting(self, channels: Sequence[str], most: int) -> bool:

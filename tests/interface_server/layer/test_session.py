@@ -265,6 +265,26 @@ def test_reports_and_replies_to_frames_that_expired_still_hold_and_are_no_lost_m
     asyncio.run(main())
 
 
+def test_a_client_that_is_removed_holds_nothing_any_more() -> None:
+    class Holder(FakeClient):
+        """A client for which bytes are held."""
+
+        buffered = 10**6
+
+        def cut_off(self) -> None:
+            pass
+
+    async def main() -> None:
+        session = LayerSession(ChannelLayer(), InterfaceConfig())
+        client = Holder("a")
+        session.add(client)
+        session.budget.note(client, client.buffered)
+        session.remove(client)
+        assert session.budget.total == 0
+
+    asyncio.run(main())
+
+
 def test_one_read_takes_about_a_megabyte() -> None:
     async def main() -> None:
         layer = ChannelLayer(capacity=1000)

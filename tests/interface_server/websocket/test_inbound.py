@@ -182,6 +182,17 @@ def test_a_refused_message_is_sent_again_at_its_turn() -> None:
     assert inbound.settled(1, RECEIVE, SendResult.ACCEPTED, 3.0) == [Unblock(RECEIVE)]
 
 
+def test_a_client_that_left_while_its_frames_waited_is_not_closed_as_one_that_waited_too_long() -> None:
+    inbound = blocked()
+    inbound.frame("b", 1.0)
+    inbound.frame("c", 1.0)
+    assert not inbound.has_room
+    inbound.pause(1.0)
+    assert inbound.end(1006, 2.0) == []
+    assert inbound.due(1.0 + LIMITS.timeout) == []
+    assert inbound.deadline == math.inf
+
+
 def test_a_turn_with_nothing_to_send_makes_way() -> None:
     inbound = blocked()
     inbound.flush(2.0)
