@@ -132,7 +132,10 @@ class LayerSession:
         self.is_stopping = False
         """True once the server accepts no more clients."""
         self._restored: tuple[int | None, ...] = ()  # the epochs for which all memberships are written
-        self._heard = self.clock()  # when the layer last answered a heartbeat
+        self._asked_at = self.clock()  # when the last heartbeat that the layer answered began
+        self._silence = (
+            0.0  # the longest time without a heartbeat, as the layer may have seen it, until it is dealt with
+        )
         self._may_have_ghosts = False  # steps that report joins and departures may have been lost
         self._wake_heartbeat = asyncio.Event()
         self._alive = asyncio.Event()
@@ -308,6 +311,7 @@ class LayerSession:
             self._wake_heartbeat.clear()
 
     async def _heartbeat(self) -> None:
+        asked_at = self.clock()
         try:
             epochs: tuple[int | None, ...] = await self._writer.ask(Heartbeat(self.inbox, self._restored))
         except StepRefused:
@@ -317,7 +321,8 @@ class LayerSession:
         self._alive.set()  # groups deliver to the inbox from now on
         self._writer.repeat()
         self._announce()
-        silence, self._heard = self.clock() - self._heard, self.clock()
+        # When it was carried out is not known: the answer may have been read much later.
+        self._silence, self._asked_at = max(self._silence, self.clock() - self._asked_at), asked_at
         # A shard that cannot be reached has no epoch here: the one known before stays.
         is_partial = None in epochs
         if self._logged_steps and self.available and not is_partial:
@@ -330,18 +335,23 @@ class LayerSession:
             await self._restore(max(epoch or 0 for epoch in epochs), is_partial)
             self._restored = epochs
             await self._writer.ask(Heartbeat(self.inbox, epochs))
-        if silence > TAKEN_FOR_DEAD:
+        if self._silence > TAKEN_FOR_DEAD:
             self.registry.restore_all_identities()
             self._recovery.doubt_all()
-        if silence > LONG_SILENCE:
+        if self._silence > LONG_SILENCE:
             self.registry.groups.doubt_all()
+        self._silence = 0.0
         self.registry.renew()
         await self._audit.look()
         await self._look_for_workers()
         if self._may_have_ghosts:
-            await self._remove_ghosts()
+            self._may_have_ghosts = False  # first, because more may be lost meanwhile
+            try:
+                await self._remove_ghosts()
+            except Exception:
+                self._may_have_ghosts = True
+                raise
             self._recovery.doubt_all()
-            self._may_have_ghosts = False
         await self._recovery.catch_up()
 
     async def _look_for_workers(self) -> None:
