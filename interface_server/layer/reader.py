@@ -208,6 +208,7 @@ class Reader:
         layer lost data in between, because then what it has is less than the index has.
         """
         restored_in: int | None = None
+        known = self._registry.groups.version(group)
         try:
             roster = await self._members(group)
             while not roster.complete and roster.epoch != restored_in:
@@ -216,11 +217,12 @@ class Reader:
                 for result in await self._connection.run(self._registry.restore(group)):
                     if isinstance(result, StepRefused):
                         raise result
+                known = self._registry.groups.version(group)
                 roster = await self._members(group)
         except (LayerUnavailable, StepRefused) as error:
             self._throttled_log.warn(logger, "A message for the group %s cannot be delivered: %s", group, error)
             return False
-        self._recovery.take_over(group, roster)
+        self._recovery.take_over(group, roster, known)
         return True
 
     async def _members(self, group: str) -> Roster:

@@ -132,10 +132,15 @@ class Recovery:
         self._streams.clear()
         self._requests.clear()
 
-    def take_over(self, group: str, roster: Roster) -> None:
-        """Adopt the members of a group as the layer has them: forget all others, serve these."""
-        if 0 < roster.version < self._registry.groups.version(group):
-            return  # hints have reported later changes since
+    def take_over(self, group: str, roster: Roster, known: int) -> bool:
+        """Adopt the members of a group as the layer has them: forget all others, serve these.
+
+        `known` is the version of the index when they were asked for. Returns False if hints have reported later changes
+        since; what has no members has no version.
+        """
+        version = self._registry.groups.version(group)
+        if 0 < roster.version < version or (not roster.version and version != known):
+            return False
         self._registry.take_over(group, roster)
         stream = self._streams.get(group)
         served = () if stream is None else stream.floors
@@ -145,6 +150,7 @@ class Recovery:
                 self.left(group, local)
         for local, start in roster.starts.items():
             self.requested(group, local, start)
+        return True
 
     def _is_pending(self, group: str, local: str) -> bool:
         return group in self._requests.get(local, ())
@@ -291,9 +297,10 @@ class Recovery:
     async def _is_caught_up(self, group: str, stream: Stream) -> bool:
         """Catch up with a stream; return False if that must be tried again: its members have to be restored first."""
         head: History = await self._ask(ReadHistory(group, HEAD, 0))
+        known = self._registry.groups.version(group)
         roster: Roster = await self._ask(Members(group, self._registry.inbox))
         if roster.complete and self._streams.get(group) is stream:
-            self.take_over(group, roster)
+            self.take_over(group, roster, known)
             return await self._catch_up(group, stream, head.head)
         return roster.complete
 

@@ -26,7 +26,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Heartbeat, Leave, ReadHistory, Record, Step, Take
+from channels_classic.layers.steps import Heartbeat, Leave, Members, ReadHistory, Record, Step, Take
 from tests.support.client import FakeClient
 from tests.support.waiting import eventually_async
 
@@ -535,6 +535,37 @@ def test_what_a_shard_refuses_to_give_is_delivered_with_the_next_heartbeat(make_
             return await ask(step)
 
         return refuse
+
+    asyncio.run(main())
+
+
+def test_an_answer_without_members_that_is_older_than_a_join_does_not_undo_it(make_layer: Make) -> None:
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            first = await room.join()
+            await room.send(1)
+            await eventually_async(lambda: first.got == [1])
+            recovery = room.session._recovery
+            ask = recovery._ask
+            client, channel = room.connect(is_open=False)
+            asked: list[Step] = []
+
+            async def answer_late(step: Step) -> Any:
+                result = await ask(step)
+                if isinstance(step, Members) and not asked:
+                    asked.append(step)
+                    await room.layer.group_add_async("g", channel, after=EVERYTHING, keep=50)
+                    await room.session._caught_up()
+                return result
+
+            await room.layer.run_async([Leave("g", room.session.inbox, [first.local])])  # the hint is lost
+            recovery._ask = answer_late
+            recovery.doubt("g")
+            await recovery.catch_up()
+            assert asked
+            client.is_open = True
+            room.session.opened(client)
+            await eventually_async(lambda: client.got == [1])
 
     asyncio.run(main())
 
