@@ -109,7 +109,8 @@ class Request:
                     self._warn("The body of %s was refused with 503: %s.", self._body.no_space)
                 await self._answer(status)
             elif not self._body.disconnected:
-                await self._run()
+                # It may have gone while the body arrived. The client would give up before the request is run.
+                await (self._run() if self._session.available else self._answer(503))
         finally:
             if self._kept_body is None:
                 self._body.close()

@@ -504,10 +504,6 @@ class Unserved:
     def body(self) -> bytes:
         return b"".join(event.get("body", b"") for event in self.events)
 
-    async def end(self) -> None:
-        self.task.cancel()
-        await asyncio.wait([self.task])
-
 
 @pytest.mark.parametrize("more", [True, False])
 def test_a_request_that_is_answered_has_arrived_whatever_became_of_the_connection_that_wrote_it(more: bool) -> None:
@@ -537,6 +533,26 @@ def test_a_request_that_is_answered_has_arrived_whatever_became_of_the_connectio
         await eventually_async(unserved.task.done)
         assert unserved.body == (b"ab" if more else b"a")
         assert layer.losses.as_dict() == {}
+        await session.stop()
+
+    asyncio.run(main())
+
+
+def test_a_request_whose_body_arrived_while_the_layer_went_away_is_refused_and_not_run_later() -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        session = LayerSession(layer, InterfaceConfig())
+        await session.start()
+
+        def lose_the_layer() -> dict[str, Any]:
+            session._down.add(session._writing)
+            return {"type": "http.request", "body": b"b"}
+
+        unserved = Unserved(session, {"type": "http.request", "body": b"a", "more_body": True}, lose_the_layer)
+        await eventually_async(unserved.task.done)
+        assert unserved.events[0]["status"] == 503
+        assert await layer.receive_async(["http.request"]) == (None, None)
+        session._down.clear()
         await session.stop()
 
     asyncio.run(main())
