@@ -419,8 +419,11 @@ class LayerSession:
         """Return once every entry that is in the inbox now has been handled."""
         token, marked = self.registry.mark()
         entry = Entry(encode(EntryKind.REPORT, "", token, int(Outcome.CONSUMED)), self.layer.expiry)
-        await self._writer.ask(Push(self.inbox, [entry]))
-        await asyncio.wait([marked], timeout=CATCH_UP_TIMEOUT)
+        try:
+            await self._writer.ask(Push(self.inbox, [entry]))
+            await asyncio.wait([marked], timeout=CATCH_UP_TIMEOUT)
+        finally:
+            self.registry.unmark(token)
 
 
 def _is_worker(program: Announcement) -> bool:

@@ -365,6 +365,23 @@ def test_what_was_lost_while_ghosts_were_removed_is_looked_for_again(error: Exce
     heartbeats(test)
 
 
+def test_a_mark_that_is_not_read_in_time_or_not_written_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(session: LayerSession, _: list[str]) -> None:
+        await session._caught_up()  # nobody reads here
+        assert session.registry._marks == {}
+
+        async def refuse(step: Step) -> Any:
+            raise StepRefused("here", "no room")
+
+        session._writer.ask = refuse  # type: ignore[method-assign]
+        with pytest.raises(StepRefused):
+            await session._caught_up()
+        assert session.registry._marks == {}
+
+    monkeypatch.setattr(session, "CATCH_UP_TIMEOUT", 0.1)
+    heartbeats(test)
+
+
 def test_one_read_takes_about_a_megabyte() -> None:
     async def main() -> None:
         layer = ChannelLayer(capacity=1000)
