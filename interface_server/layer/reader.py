@@ -203,7 +203,8 @@ class Reader:
     async def _ask(self, group: str) -> bool:
         """Ask the layer for the members of an uncertain group. Return False if it does not answer.
 
-        Nothing else is read meanwhile: entries behind this one may be for the same clients. If the layer lost data,
+        Nothing else is read meanwhile: entries behind this one may be for the same clients. So it does not wait for a
+        layer that is down: they might be delivered after they expired. If the layer lost data,
         and this process has not restored its memberships yet, that is done for this group first; and again if the
         layer lost data in between, because then what it has is less than the index has.
         """
@@ -214,7 +215,7 @@ class Reader:
             while not roster.complete and roster.epoch != restored_in:
                 restored_in = roster.epoch
                 # If the layer refused for lack of memory, only the index has the members, and they must stay there.
-                for result in await self._connection.run(self._registry.restore(group)):
+                for result in await self._connection.run(self._registry.restore(group), wait=False):
                     if isinstance(result, StepRefused):
                         raise result
                 known = self._registry.groups.version(group)
@@ -228,7 +229,7 @@ class Reader:
     async def _members(self, group: str) -> Roster:
         before = self._registry.groups.version_before(group)
         audits = [Audit(group, self._inbox, before)] if before else []
-        *_, found = await self._connection.run([*audits, Members(group, self._inbox)])
+        *_, found = await self._connection.run([*audits, Members(group, self._inbox)], wait=False)
         if isinstance(found, StepRefused):
             raise found
         assert isinstance(found, Roster)
