@@ -210,7 +210,9 @@ class Memberships:
         owned = self._find(step)
         return self.histories.read(step)._replace(is_member=not step.inbox or step.member in owned.members)
 
-    def set_start(self, step: SetStart) -> Start:
+    def set_start(self, step: SetStart) -> Start | None:
+        if step.member in self._find(step).members:
+            return None
         start = Start(step.life, step.position, step.last)
         if step.life == HEAD:
             start = Start(*self.histories.read(ReadHistory(step.group, HEAD, 0))[:2], step.last)

@@ -191,7 +191,8 @@ class ReadHistory(NamedTuple):
 class SetStart(NamedTuple):
     """Note the start of a client that is about to join a group → `Start`. The life `HEAD` is the last position now.
 
-    It is kept until the client leaves, so whoever reads that it is a member reads this too.
+    It is kept until the client leaves, so whoever reads that it is a member reads this too. For one that is a member
+    already nothing is noted → None: it goes on to get messages as it did.
     """
 
     group: str

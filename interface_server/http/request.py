@@ -109,7 +109,8 @@ class Request:
                     self._warn("The body of %s was refused with 503: %s.", self._body.no_space)
                 await self._answer(status)
             elif not self._body.disconnected:
-                await self._run()
+                # It may have gone while the body arrived. The client would give up before the request is run.
+                await (self._run() if self._session.available else self._answer(503))
         finally:
             if self._kept_body is None:
                 self._body.close()
@@ -303,6 +304,8 @@ class Request:
         return True
 
     def _settled(self, send: Outgoing, result: SendResult) -> None:
+        if result is SendResult.LOST and self.state is not RequestState.WAITING:
+            return  # it has arrived: a worker has answered, or reported on it
         if result in STATUS_BY_RESULT:
             self._fail(STATUS_BY_RESULT[result])
             self._count_loss(send, result)

@@ -75,14 +75,19 @@ class SpoolQuota:
         """Return True if there is room for a file of this size; reclaims files of others if it must."""
         if size > self._whole_disk:
             return False  # before anything is reclaimed
-        while size > self._disk and self.reclaimables:
-            self._reclaim_first()
+        while size > self._disk and self._reclaim_first():
+            pass
         return size <= self._disk
 
-    def _reclaim_first(self) -> None:
-        first = min(self.reclaimables, key=lambda owner: owner.rank())
+    def _reclaim_first(self) -> bool:
+        """Reclaim the files of one owner; return False if nobody has any."""
+        owners = [owner for owner in self.reclaimables if owner.disk_size]
+        if not owners:
+            return False
+        first = min(owners, key=lambda owner: owner.rank())
         self.reclaimables.discard(first)
         first.reclaim()
+        return True
 
     def take_disk(self, size: int) -> None:
         """Reserve space for a file. Raises `NoSpace`."""
@@ -96,8 +101,8 @@ class SpoolQuota:
 
     def take_file(self) -> None:
         """Reserve a file. Raises `NoSpace`."""
-        while not self._files and self.reclaimables:
-            self._reclaim_first()
+        while not self._files and self._reclaim_first():
+            pass
         if not self._files:
             raise NoSpace(TOO_MANY_FILES)
         self._files -= 1

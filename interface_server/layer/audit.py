@@ -139,9 +139,9 @@ class GroupAudit:
         await self._ask(Audit(group, self._registry.inbox, restored=found.loss))
 
     async def _take_over(self, group: str) -> None:
+        known = self._registry.groups.version(group)
         roster: Roster = await self._ask(Members(group, self._registry.inbox))
-        if roster.complete:
-            self._recovery.take_over(group, roster)
+        if roster.complete and self._recovery.take_over(group, roster, known):
             # The layer need not note any longer who leaves without being found: this index has nobody else now.
             await self._ask(Audit(group, self._registry.inbox, roster.version))
 

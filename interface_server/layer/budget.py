@@ -41,6 +41,11 @@ class ByteBudget:
         self.total += size
         return self._victims() if self.total > self._limit else []
 
+    def forget(self, client: object) -> None:
+        """Forget a client that is gone, if anything was held for it."""
+        if client in self._sizes:
+            self.note(client, 0)
+
     def _victims(self) -> list[Holder]:
         """Measure again, because clients read without a note, then choose those for which most is held."""
         self._sizes = {holder: size for holder in self._sizes if (size := holder.buffered) > UNCOUNTED}

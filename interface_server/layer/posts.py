@@ -19,7 +19,7 @@ from channels_classic.layers.results import PushStatus
 from channels_classic.layers.steps import Entry, Push, Step
 
 TIMEOUT = 5.0
-"""Seconds for which another process may take to answer."""
+"""Seconds for which the layer and another process may take to answer."""
 
 MOST_WAITING = 100
 """Messages that may wait in the inbox of one process for its streams."""
@@ -63,10 +63,17 @@ class Inlet(Protocol):
 class Posts:
     """The streams of one process, and the questions to other processes that are not answered yet."""
 
-    def __init__(self, inbox: str, ask: Callable[[Step], Awaitable[Any]], post: Callable[[Step], None]) -> None:
+    def __init__(
+        self,
+        inbox: str,
+        ask: Callable[[Step], Awaitable[Any]],
+        post: Callable[[Step], None],
+        is_available: Callable[[], bool],
+    ) -> None:
         self._inbox = inbox
         self._ask = ask
         self._post = post
+        self._is_available = is_available
         self._inlets: dict[str, Inlet] = {}
         self._answers: dict[str, asyncio.Future[int]] = {}
 
@@ -87,10 +94,12 @@ class Posts:
         """Pass a message to its stream; return the HTTP status of the answer."""
         if token.inbox == self._inbox:
             return self._take(token.local, token.secret, path, text)
+        if not self._is_available():
+            return UNAVAILABLE
         number = secrets.token_hex(8)
         self._answers[number] = asyncio.get_running_loop().create_future()
         try:
-            return await self._relay(token, path, text, number)
+            return await asyncio.wait_for(self._relay(token, path, text, number), TIMEOUT)
         except (LayerUnavailable, StepRefused, asyncio.TimeoutError):
             return UNAVAILABLE
         finally:
@@ -102,7 +111,7 @@ class Posts:
         (status,) = await self._ask(Push(token.inbox, [entry], alive=True))
         if status is not PushStatus.ACCEPTED:
             return FULL if status is PushStatus.FULL else GONE
-        return await asyncio.wait_for(self._answers[number], TIMEOUT)
+        return await self._answers[number]
 
     def _take(self, local: str, secret: str, path: str, text: str) -> int:
         inlet = self._inlets.get(local)

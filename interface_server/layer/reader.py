@@ -173,6 +173,7 @@ class Reader:
         groups = self._registry.groups
         if not groups.knows(group, version) and not await self._ask(group):
             self._losses.count("broker", group)
+            self._recovery.doubt(group)
             return
         broadcast = Broadcast(message)
         if self._recovery.is_used and type(life) is int and type(position) is int and life:
@@ -202,30 +203,33 @@ class Reader:
     async def _ask(self, group: str) -> bool:
         """Ask the layer for the members of an uncertain group. Return False if it does not answer.
 
-        Nothing else is read meanwhile: entries behind this one may be for the same clients. If the layer lost data,
+        Nothing else is read meanwhile: entries behind this one may be for the same clients. So it does not wait for a
+        layer that is down: they might be delivered after they expired. If the layer lost data,
         and this process has not restored its memberships yet, that is done for this group first; and again if the
         layer lost data in between, because then what it has is less than the index has.
         """
         restored_in: int | None = None
+        known = self._registry.groups.version(group)
         try:
             roster = await self._members(group)
             while not roster.complete and roster.epoch != restored_in:
                 restored_in = roster.epoch
                 # If the layer refused for lack of memory, only the index has the members, and they must stay there.
-                for result in await self._connection.run(self._registry.restore(group)):
+                for result in await self._connection.run(self._registry.restore(group), wait=False):
                     if isinstance(result, StepRefused):
                         raise result
+                known = self._registry.groups.version(group)
                 roster = await self._members(group)
         except (LayerUnavailable, StepRefused) as error:
             self._throttled_log.warn(logger, "A message for the group %s cannot be delivered: %s", group, error)
             return False
-        self._recovery.take_over(group, roster)
+        self._recovery.take_over(group, roster, known)
         return True
 
     async def _members(self, group: str) -> Roster:
         before = self._registry.groups.version_before(group)
         audits = [Audit(group, self._inbox, before)] if before else []
-        *_, found = await self._connection.run([*audits, Members(group, self._inbox)])
+        *_, found = await self._connection.run([*audits, Members(group, self._inbox)], wait=False)
         if isinstance(found, StepRefused):
             raise found
         assert isinstance(found, Roster)

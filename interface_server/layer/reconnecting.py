@@ -30,6 +30,7 @@ class ReconnectingConnection:
         self._on_disconnect = on_disconnect
         self._on_connect = on_connect
         self._connection: AsyncConnection | None = None
+        self._failure: LayerUnavailable | None = None  # of the last attempt
         self._running = False
         self._is_stale = False
 
@@ -38,13 +39,13 @@ class ReconnectingConnection:
         """True if there is a connection that is not known to be lost."""
         return self._connection is not None
 
-    async def run(self, steps: Sequence[Step]) -> list[Any]:
+    async def run(self, steps: Sequence[Step], *, wait: bool = True) -> list[Any]:
         """Run steps, waiting for a connection first, and return their results.
 
-        Raises `LayerUnavailable` when the connection breaks: the outcome is unknown then, and the steps must not be
-        repeated.
+        Without `wait` there is one attempt, and none after one that failed. Raises `LayerUnavailable` when that fails,
+        or the connection breaks: the outcome is unknown then, and the steps must not be repeated.
         """
-        connection = await self.connect()
+        connection = await self.connect(wait=wait)
         self._running = True
         try:
             results = await connection.run(steps)
@@ -75,8 +76,10 @@ class ReconnectingConnection:
         self._is_stale = self._is_stale or not self._running
         return self._is_stale
 
-    async def connect(self) -> AsyncConnection:
-        """Return the connection, after as many attempts as it takes."""
+    async def connect(self, *, wait: bool = True) -> AsyncConnection:
+        """Return the connection, after as many attempts as it takes; without `wait`, after one at most."""
+        if not wait and self._connection is None and self._failure is not None:
+            raise self._failure
         if self._is_stale:
             self._is_stale = False
             await self.close()
@@ -87,10 +90,14 @@ class ReconnectingConnection:
             try:
                 self._connection = await self._layer.connect_async()
             except LayerUnavailable as error:
+                self._failure = error
                 self._on_disconnect(self, error)
+                if not wait:
+                    raise
                 # Jitter: all interface servers of a site lose the layer at the same moment.
                 await asyncio.sleep(pause * rng.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
+        self._failure = None
         self._on_connect(self)
         return self._connection
 

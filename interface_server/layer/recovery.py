@@ -108,8 +108,13 @@ class Recovery:
         stream = self._streams.get(group)
         if stream is not None:
             stream.floors.pop(local, None)
-            if not stream.floors:
+            # One that is being served may have read the history already, and needs to know how far messages have come.
+            if not stream.floors and not self._is_awaited(group):
                 del self._streams[group]
+
+    def _is_awaited(self, group: str) -> bool:
+        """Return True if a client is to be served in a group, or is being served."""
+        return any(group in requests for requests in self._requests.values())
 
     def _forget_request(self, group: str, local: str) -> None:
         requests = self._requests.get(local, {})
@@ -119,19 +124,23 @@ class Recovery:
 
     def gone(self, local: str, groups: Iterable[str]) -> None:
         """Forget a client that is gone."""
-        for group in groups:
+        for group in {*groups, *self._requests.get(local, ())}:
             self.left(group, local)
-        self._requests.pop(local, None)
 
     def clear(self) -> None:
         """Forget all members of all groups."""
         self._streams.clear()
         self._requests.clear()
 
-    def take_over(self, group: str, roster: Roster) -> None:
-        """Adopt the members of a group as the layer has them: forget all others, serve these."""
-        if 0 < roster.version < self._registry.groups.version(group):
-            return  # hints have reported later changes since
+    def take_over(self, group: str, roster: Roster, known: int) -> bool:
+        """Adopt the members of a group as the layer has them: forget all others, serve these.
+
+        `known` is the version of the index when they were asked for. Returns False if hints have reported later changes
+        since; what has no members has no version.
+        """
+        version = self._registry.groups.version(group)
+        if 0 < roster.version < version or (not roster.version and version != known):
+            return False
         self._registry.take_over(group, roster)
         stream = self._streams.get(group)
         served = () if stream is None else stream.floors
@@ -141,6 +150,7 @@ class Recovery:
                 self.left(group, local)
         for local, start in roster.starts.items():
             self.requested(group, local, start)
+        return True
 
     def _is_pending(self, group: str, local: str) -> bool:
         return group in self._requests.get(local, ())
@@ -181,7 +191,7 @@ class Recovery:
             if stream.position <= history.head:
                 self._finish(client, group, stream, history.head)
                 return
-            cursor, last = Cursor(history.life, history.head), False
+            cursor = Cursor(history.life, history.head)
 
     def _finish(self, client: Client, group: str, stream: Stream, position: int) -> None:
         stream.floors[client.local] = position
@@ -215,7 +225,7 @@ class Recovery:
         """Deliver a message from the inbox, after all earlier ones."""
         stream = self._streams.get(group)
         if stream is None:
-            if any(group in requests for requests in self._requests.values()):
+            if self._is_awaited(group):
                 # A client being served may have read the history before this one was kept: it reads on up to here.
                 self._streams[group] = Stream(life, position, last=False)
             return
@@ -229,6 +239,7 @@ class Recovery:
                     return
         except (LayerUnavailable, StepRefused) as error:
             logger.warning("Messages of the group %s cannot be delivered yet: %s", group, error)
+            self.doubt(group)
 
     async def _catch_up(self, group: str, stream: Stream, limit: float) -> bool:
         """Deliver what the layer keeps beyond the position of a stream, up to `limit`.
@@ -286,9 +297,10 @@ class Recovery:
     async def _is_caught_up(self, group: str, stream: Stream) -> bool:
         """Catch up with a stream; return False if that must be tried again: its members have to be restored first."""
         head: History = await self._ask(ReadHistory(group, HEAD, 0))
+        known = self._registry.groups.version(group)
         roster: Roster = await self._ask(Members(group, self._registry.inbox))
         if roster.complete and self._streams.get(group) is stream:
-            self.take_over(group, roster)
+            self.take_over(group, roster, known)
             return await self._catch_up(group, stream, head.head)
         return roster.complete
 

@@ -310,6 +310,10 @@ class Registry:
         self._marks[token] = future
         return token, future
 
+    def unmark(self, token: str) -> None:
+        """Forget a token: nobody waits for it any more."""
+        self._marks.pop(token, None)
+
     def _marked(self, token: str) -> None:
         future = self._marks.pop(token, None)
         if future is not None and not future.done():

@@ -119,7 +119,7 @@ class LayerSession:
         self.registry = Registry(self.inbox, layer.group_expiry / 2, self.clock, self._writer.post)
         self._recovery = Recovery(self.registry, self._writer.ask, self.losses)
         self.registry.on_left = self._recovery.gone
-        self.posts = Posts(self.inbox, self._writer.ask, self._writer.post)
+        self.posts = Posts(self.inbox, self._writer.ask, self._writer.post, lambda: self.available)
         self._reader = Reader(self._reading, self.registry, self._recovery, self.losses, self._writer.send, self.posts)
         self._audit = GroupAudit(self.registry, self._recovery, self.stats, self._writer.ask, self._caught_up)
         self._down = {self._reading, self._writing}
@@ -132,7 +132,10 @@ class LayerSession:
         self.is_stopping = False
         """True once the server accepts no more clients."""
         self._restored: tuple[int | None, ...] = ()  # the epochs for which all memberships are written
-        self._heard = self.clock()  # when the layer last answered a heartbeat
+        self._asked_at = self.clock()  # when the last heartbeat that the layer answered began
+        self._silence = (
+            0.0  # the longest time without a heartbeat, as the layer may have seen it, until it is dealt with
+        )
         self._may_have_ghosts = False  # steps that report joins and departures may have been lost
         self._wake_heartbeat = asyncio.Event()
         self._alive = asyncio.Event()
@@ -246,6 +249,7 @@ class LayerSession:
         """Forget a client for good."""
         self.timers.cancel(client)
         self.waiting.discard(client)
+        self.budget.forget(client)
         self.registry.remove(client)
 
     async def has_waiting(self, channels: Sequence[str], most: int) -> bool:
@@ -307,6 +311,7 @@ class LayerSession:
             self._wake_heartbeat.clear()
 
     async def _heartbeat(self) -> None:
+        asked_at = self.clock()
         try:
             epochs: tuple[int | None, ...] = await self._writer.ask(Heartbeat(self.inbox, self._restored))
         except StepRefused:
@@ -316,7 +321,8 @@ class LayerSession:
         self._alive.set()  # groups deliver to the inbox from now on
         self._writer.repeat()
         self._announce()
-        silence, self._heard = self.clock() - self._heard, self.clock()
+        # When it was carried out is not known: the answer may have been read much later.
+        self._silence, self._asked_at = max(self._silence, self.clock() - self._asked_at), asked_at
         # A shard that cannot be reached has no epoch here: the one known before stays.
         is_partial = None in epochs
         if self._logged_steps and self.available and not is_partial:
@@ -329,18 +335,23 @@ class LayerSession:
             await self._restore(max(epoch or 0 for epoch in epochs), is_partial)
             self._restored = epochs
             await self._writer.ask(Heartbeat(self.inbox, epochs))
-        if silence > TAKEN_FOR_DEAD:
+        if self._silence > TAKEN_FOR_DEAD:
             self.registry.restore_all_identities()
             self._recovery.doubt_all()
-        if silence > LONG_SILENCE:
+        if self._silence > LONG_SILENCE:
             self.registry.groups.doubt_all()
+        self._silence = 0.0
         self.registry.renew()
         await self._audit.look()
         await self._look_for_workers()
         if self._may_have_ghosts:
-            await self._remove_ghosts()
+            self._may_have_ghosts = False  # first, because more may be lost meanwhile
+            try:
+                await self._remove_ghosts()
+            except Exception:
+                self._may_have_ghosts = True
+                raise
             self._recovery.doubt_all()
-            self._may_have_ghosts = False
         await self._recovery.catch_up()
 
     async def _look_for_workers(self) -> None:
@@ -408,8 +419,11 @@ class LayerSession:
         """Return once every entry that is in the inbox now has been handled."""
         token, marked = self.registry.mark()
         entry = Entry(encode(EntryKind.REPORT, "", token, int(Outcome.CONSUMED)), self.layer.expiry)
-        await self._writer.ask(Push(self.inbox, [entry]))
-        await asyncio.wait([marked], timeout=CATCH_UP_TIMEOUT)
+        try:
+            await self._writer.ask(Push(self.inbox, [entry]))
+            await asyncio.wait([marked], timeout=CATCH_UP_TIMEOUT)
+        finally:
+            self.registry.unmark(token)
 
 
 def _is_worker(program: Announcement) -> bool:

@@ -132,6 +132,7 @@ class Writer:
     async def _write(self) -> None:
         sends, self._sends = self._sends, []
         steps, self._steps = self._steps, []
+        steps = [(step, future) for step, future in steps if future is None or not future.done()]  # others gave up
         pushes = self._plan(sends)
         try:
             results = await self._connection.run([*pushes, *(step for step, _ in steps)])

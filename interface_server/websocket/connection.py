@@ -222,6 +222,8 @@ class WebSocket(Forwarder):
             self._slowed_until = math.inf
             if self._inbound.has_room:
                 self._resume()
+            else:  # what was read last has been refused since, and waits
+                self._inbound.pause(now)
         self._perform(self._inbound.due(now))
         return min(self._connect_deadline, self._life_deadline, self._inbound.deadline, self._slowed_until)
 

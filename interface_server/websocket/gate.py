@@ -85,6 +85,7 @@ class Gate:
     """Messages enter by `put` and pass when `next` returns them. Times are seconds of a monotonic clock."""
 
     __slots__ = (
+        "_ended",
         "_last_at",
         "_lease",
         "_lease_over",
@@ -107,6 +108,7 @@ class Gate:
         """The bytes of the messages that have not passed."""
         self._passed: InboundMessage | None = None
         self._turn: str | None = None  # the token of the message that passed last in its turn
+        self._ended: str | None = None  # the token of the message whose report came last
         self._lost: tuple[tuple[str, str, str], ...] = ()  # messages counted as lost: token, kind and channel
         self.channel: str | None = None
         """The channel of the outstanding message, or of the one that passed last."""
@@ -206,7 +208,12 @@ class Gate:
         return self._passed.token if self._passed is not None else None
 
     def lose(self, token: str, kind: str, channel: str) -> bool:
-        """Record that a message counts as lost, though that is not proven. Return False if it already does."""
+        """Record that a message counts as lost, though that is not proven.
+
+        Return False if it already does, or if a worker has reported on it.
+        """
+        if token == self._ended or (self._running and token == self.outstanding):
+            return False
         if any(token == lost for lost, *_ in self._lost):
             return False
         self._lost = (*self._lost, (token, kind, channel))
@@ -231,6 +238,7 @@ class Gate:
             self._running = True
             self._lease_over = max(self._lease_over, now + 3 * RUNNING_INTERVAL)
             return False
+        self._ended = token
         return self._end(now)
 
     def drop(self, token: str, now: float) -> bool:

@@ -117,7 +117,8 @@ class InboundQueue:
         return self._put(InboundMessage(RECEIVE, message, self._order, len(data)), now)
 
     def end(self, code: int, now: float) -> list[Action]:
-        """Queue the disconnect, the last message."""
+        """Queue the disconnect, the last message: nothing is read any more."""
+        self._paused_until = None
         if self.nothing_sent:
             return [*self._unblock(), Drained()]
         self._order += 1

@@ -101,8 +101,8 @@ def test_members_come_back_although_another_client_was_added_after_all_keys_of_t
 
     async def heartbeat(session: LayerSession) -> None:
         for _ in range(2):  # the second one comes when all that belongs to the first is done
-            heard = session._heard
-            await eventually_async(lambda: session._heard != heard, 20)  # noqa: B023
+            heard = session._asked_at
+            await eventually_async(lambda: session._asked_at != heard, 20)  # noqa: B023
 
     async def main() -> None:
         layer = RedisChannelLayer(hosts=[own_redis.url])

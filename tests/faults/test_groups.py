@@ -503,8 +503,8 @@ def test_a_server_cut_off_for_longer_than_memberships_last_finds_who_stayed_and_
         await eventually_async(lambda: not layer.group_channels("others"))
         proxy.server = own_redis
         for _ in range(2):  # the second heartbeat has looked at the groups
-            heard = session._heard
-            await eventually_async(lambda since=heard: session._heard > since, 10)  # type: ignore[misc]
+            heard = session._asked_at
+            await eventually_async(lambda since=heard: session._asked_at > since, 10)  # type: ignore[misc]
         await layer.send_group_async("room", {"text": "after"})
         await eventually_async(lambda: clients[stays].got == ["after"], 10)
         assert clients[leaver].got == []

@@ -96,7 +96,7 @@ class GroupMachine(RuleBasedStateMachine):
         connection: Any = Direct(self.layer)  # it has all that a reader needs
         self.answers: list[Outgoing] = []
         recovery = Recovery(self.registry, connection.run, self.layer.losses)
-        posts = Posts(self.inbox, connection.run, self.posted.append)
+        posts = Posts(self.inbox, connection.run, self.posted.append, lambda: True)
         self.reader = Reader(connection, self.registry, recovery, self.layer.losses, self.answers.append, posts)
         self.audit = GroupAudit(self.registry, recovery, InterfaceStats(), self.ask, self.caught_up)
         self.pending: list[Item] = []

@@ -321,6 +321,20 @@ def test_the_owner_of_a_client_learns_from_where_it_is_served(layer: BaseChannel
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_member_that_is_added_again_keeps_the_start_that_it_has(layer: BaseChannelLayer) -> None:
+    inbox = new_inbox()
+    record(layer, 1)
+    (_, start, *_) = layer.run([Heartbeat(inbox), SetStart("g", inbox, "a", HEAD, 0, False)])
+    assert start == Start(start.life, 1, False)
+    layer.run([Join("g", inbox, ["a", "plain"])])
+    record(layer, 2)
+    assert run(layer, SetStart("g", inbox, "a", HEAD, 0, False)) is None
+    assert run(layer, SetStart("g", inbox, "plain", ALL, 0, False)) is None
+    assert run(layer, Members("g", inbox)).starts == {"a": start}
+    layer.run([Leave("g", inbox, ["a"])])
+    assert run(layer, SetStart("g", inbox, "a", HEAD, 0, False)) == Start(start.life, 2, False)
+
+
 def test_what_consumers_send_is_kept_in_order(layer: BaseChannelLayer) -> None:
     def consumer(message: Message) -> None:
         group = Group("g", channel_layer=message.channel_layer, keep=3, seconds=60)

@@ -278,7 +278,7 @@ def decode_result(kind: type, answer: Any, where: str) -> Any:
         late = [("expired", payload) for payload, raw in items if raw[0] <= now]
         return Taken(queue, found, [*((how, payload) for how, payload in lost), *late])
     restore = _RESULTS.get(kind)
-    return restore(*answer) if restore else answer
+    return restore(*answer) if restore and answer is not None else answer
 
 
 def _roster(

@@ -307,7 +307,8 @@ class CommandBuilder:
         return [READ_HISTORY(keys, self._positions, step.life, step.position, step.member)]
 
     def _set_start(self, step: SetStart) -> list[Command]:
-        keys = [*self._history_keys(step.group), self.keys.starts(step.group, step.inbox)]
+        group, inbox = step.group, step.inbox
+        keys = [*self._history_keys(group), self.keys.starts(group, inbox), self.keys.members(group, inbox)]
         start = (step.life, step.position, int(step.last))
         return [SET_START(keys, self._positions, self.owned, step.member, *start)]
 

@@ -280,7 +280,7 @@ _RESULTS: dict[type, Callable[[Any, Sequence[Any], Cipher], Any]] = {
     Publish: _published,
     Record: _recorded,
     ReadHistory: _history,
-    SetStart: lambda step, replies, cipher: _start(replies[0]),
+    SetStart: lambda step, replies, cipher: _start(replies[0]) if replies[0] is not None else None,
     Members: _roster,
     Audit: _audited,
     MemberCount: _count,

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from channels_classic.interface_server.layer.posts import Token
+from channels_classic.interface_server.config import InterfaceConfig
+from channels_classic.interface_server.layer import posts as posts_module
+from channels_classic.interface_server.layer.posts import Posts, Token
+from channels_classic.interface_server.layer.session import LayerSession
 from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.names import new_inbox
+from channels_classic.layers.steps import Step
 from tests.interface_server.event_streams.test_stream import CONNECT, DISCONNECT, RECEIVE, opened
 from tests.interface_server.live import Live, live
 from tests.support.event_source import EventSource
@@ -152,3 +159,27 @@ def test_a_refused_message_is_read_so_that_its_answer_is(server: Live) -> None:
     connection.request("POST", "/", b"x" * 300_000, {"Event-Stream-Token": "none"})
     assert connection.getresponse().status == 403
     connection.close()
+
+
+def test_a_message_for_another_process_is_refused_at_once_while_the_layer_is_down() -> None:
+    """It would be held until the layer is back, and taken by the stream long after its client gave it up."""
+
+    async def main() -> None:
+        session = LayerSession(ChannelLayer(), InterfaceConfig())
+        token = Token.new(new_inbox(), "a")
+        assert await asyncio.wait_for(session.posts.send(token, "/", "x"), scaled(1)) == 503
+        assert not session._writer._steps
+
+    asyncio.run(main())
+
+
+def test_a_layer_that_does_not_answer_is_waited_for_no_longer_than_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_: Step) -> Any:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        posts = Posts(new_inbox(), never, lambda _: None, lambda: True)
+        assert await asyncio.wait_for(posts.send(Token.new(new_inbox(), "a"), "/", "x"), scaled(3)) == 503
+
+    monkeypatch.setattr(posts_module, "TIMEOUT", 0.1)
+    asyncio.run(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import logging
 import threading
@@ -11,13 +12,18 @@ from typing import Any
 
 import pytest
 
+from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.http import request
 from channels_classic.interface_server.http.body import CHUNK
 from channels_classic.interface_server.http.response import header_pair
+from channels_classic.interface_server.http.spool import SpoolQuota
+from channels_classic.interface_server.layer.session import LayerSession
+from channels_classic.interface_server.layer.writer import SendCallback, SendResult
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
+from channels_classic.layers.planner import Outgoing
 from tests.interface_server.live import Live, live
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, eventually_async
 
 Answer = tuple[http.client.HTTPResponse, bytes]
 
@@ -472,3 +478,81 @@ def test_many_requests_at_once_get_their_own_answers(server: Live) -> None:
     stop.set()
     server.layer.send("http.request", {"path": "", "reply_channel": "nobody!x"})
     worker.join()
+
+
+class Unserved:
+    """A request without a body and without a server, in a session of its own; notes the events that it is sent."""
+
+    def __init__(self, session: LayerSession, *received: Any) -> None:
+        self.events: list[Any] = []
+        self._received = [*received] or [{"type": "http.request", "body": b""}]
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "http_version": "1.1"}
+        quota = SpoolQuota(1 << 20, 1 << 20)
+        self.request = request.Request(session, scope, self._receive, self._send, quota, quota)
+        self.task = asyncio.create_task(self.request.run())
+
+    async def _receive(self) -> Any:
+        if not self._received:
+            await asyncio.Event().wait()
+        event = self._received.pop(0)
+        return event() if callable(event) else event
+
+    async def _send(self, event: Any) -> None:
+        self.events.append(event)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(event.get("body", b"") for event in self.events)
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_a_request_that_is_answered_has_arrived_whatever_became_of_the_connection_that_wrote_it(more: bool) -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        session = LayerSession(layer, InterfaceConfig())
+        await session.start()
+        sent: list[tuple[Outgoing, SendCallback]] = []
+        write = session._writer.send
+
+        def answer_late(send: Outgoing, callback: SendCallback | None = None) -> None:
+            if callback is not None:
+                sent.append((send, callback))
+            write(send)
+
+        session._writer.send = answer_late  # type: ignore[method-assign]
+        unserved = Unserved(session)
+        await eventually_async(lambda: sent)
+        _, message = await layer.receive_async(["http.request"])
+        assert message is not None
+        await layer.send_async(message["reply_channel"], {"status": 200, "content": b"a", "more_content": more})
+        await eventually_async(lambda: unserved.events)
+        ((outgoing, callback),) = sent
+        callback(outgoing, SendResult.LOST)
+        if more:
+            await layer.send_async(message["reply_channel"], {"content": b"b"})
+        await eventually_async(unserved.task.done)
+        assert unserved.body == (b"ab" if more else b"a")
+        assert layer.losses.as_dict() == {}
+        await session.stop()
+
+    asyncio.run(main())
+
+
+def test_a_request_whose_body_arrived_while_the_layer_went_away_is_refused_and_not_run_later() -> None:
+    async def main() -> None:
+        layer = ChannelLayer()
+        session = LayerSession(layer, InterfaceConfig())
+        await session.start()
+
+        def lose_the_layer() -> dict[str, Any]:
+            session._down.add(session._writing)
+            return {"type": "http.request", "body": b"b"}
+
+        unserved = Unserved(session, {"type": "http.request", "body": b"a", "more_body": True}, lose_the_layer)
+        await eventually_async(unserved.task.done)
+        assert unserved.events[0]["status"] == 503
+        assert await layer.receive_async(["http.request"]) == (None, None)
+        session._down.clear()
+        await session.stop()
+
+    asyncio.run(main())

@@ -109,6 +109,18 @@ def test_the_one_that_asks_may_be_the_one_that_loses() -> None:
     assert quota.has_disk(100)
 
 
+def test_who_has_no_files_loses_nothing() -> None:
+    quota = SpoolQuota(memory=0, disk=100, files=2)
+    reader, slow = Owner(quota, 0, 1.0), Owner(quota, 90, 2.0)
+    lost: list[Owner] = []
+    reader.reclaim = lambda: lost.append(reader)  # type: ignore[method-assign]
+    spool = filled(quota, 50, 1)
+    assert (lost, slow.spool.size, spool.size) == ([], 0, 51)
+    assert not quota.has_disk(60)
+    assert not lost
+    spool.close()
+
+
 def test_nobody_loses_files_for_what_has_no_room_even_without_them() -> None:
     quota = SpoolQuota(memory=0, disk=100)
     owner = Owner(quota, 30, 1.0)

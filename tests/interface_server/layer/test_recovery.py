@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from channels_classic.exceptions import StepRefused
 from channels_classic.interface_server.config import InterfaceConfig
 from channels_classic.interface_server.layer import session as session_module
 from channels_classic.interface_server.layer.client import Broadcast
@@ -25,7 +26,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Heartbeat, Leave, ReadHistory, Record, Step, Take
+from channels_classic.layers.steps import Heartbeat, Leave, Members, ReadHistory, Record, Step, Take
 from tests.support.client import FakeClient
 from tests.support.waiting import eventually_async
 
@@ -316,6 +317,28 @@ def test_adding_a_member_again_changes_nothing(make_layer: Make) -> None:
     asyncio.run(main())
 
 
+def test_a_plain_member_that_is_added_again_with_recovery_gets_nothing_twice(make_layer: Make) -> None:
+    """Also once the owner asks for the members again, because it lost a hint."""
+
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            client, channel = room.connect()
+            await room.layer.group_add_async("g", channel)
+            await room.send(1)
+            await eventually_async(lambda: client.got == [1])
+            await room.layer.group_add_async("g", channel, keep=50)
+            await room.layer.group_add_async("g", channel, who="7", keep=50, after=EVERYTHING)
+            await room.send(2, 3)
+            await eventually_async(lambda: client.got[-1:] == [3])
+            room.session.registry.groups.doubt_all()
+            await room.send(4)
+            await eventually_async(lambda: client.got[-1:] == [4])
+            await asyncio.sleep(0.1)
+            assert client.got == [1, 2, 3, 4]
+
+    asyncio.run(main())
+
+
 def test_a_group_that_keeps_one_message_gives_the_last_one_and_knows_no_gap(make_layer: Make) -> None:
     async def main() -> None:
         async with opened(make_layer()) as room:
@@ -330,6 +353,62 @@ def test_a_group_that_keeps_one_message_gives_the_last_one_and_knows_no_gap(make
             current = await room.join(again.cursor, keep=1)
             await room.send(5, keep=1)
             await eventually_async(lambda: current.got == [5])
+
+    asyncio.run(main())
+
+
+def test_a_client_that_joins_where_one_message_is_kept_while_others_come_gets_the_last_one(make_layer: Make) -> None:
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            first = await room.join(keep=1)
+            await room.send(1, keep=1)
+            await eventually_async(lambda: first.got == [1])
+            recovery = room.session._recovery
+            ask = recovery._ask
+            asked: list[Step] = []
+
+            async def answer_late(step: Step) -> Any:
+                result = await ask(step)
+                if isinstance(step, ReadHistory) and step.member and not asked:
+                    asked.append(step)
+                    await room.send(2, 3, keep=1)
+                    await room.session._caught_up()
+                return result
+
+            recovery._ask = answer_late
+            client = await room.join(keep=1)
+            await eventually_async(lambda: client.got == [1, 3])
+            await room.send(4, keep=1)
+            await eventually_async(lambda: client.got == [1, 3, 4])
+            assert room.layer.losses.as_dict() == {}
+
+    asyncio.run(main())
+
+
+def test_the_last_member_may_leave_while_the_next_one_is_served(make_layer: Make) -> None:
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            first = await room.join()
+            await room.send(1)
+            await eventually_async(lambda: first.got == [1])
+            recovery = room.session._recovery
+            ask = recovery._ask
+            asked: list[Step] = []
+
+            async def answer_late(step: Step) -> Any:
+                result = await ask(step)
+                if isinstance(step, ReadHistory) and step.member and not asked:
+                    asked.append(step)
+                    await room.send(2)
+                    await room.session._caught_up()
+                    await room.leave(first)
+                return result
+
+            recovery._ask = answer_late
+            client = await room.join()
+            await eventually_async(lambda: client.got == [2])
+            await room.leave(client)
+            assert not recovery.is_used
 
     asyncio.run(main())
 
@@ -425,6 +504,68 @@ def test_a_kept_message_that_something_else_has_written_costs_itself_only(make_l
             await room.send(2)
             await eventually_async(lambda: (client.got, later.got) == ([0, 1, 2], [0, 1, 2]))
             assert room.layer.losses.as_dict() == {"undecodable": 2 * len(hostile)}
+
+    asyncio.run(main())
+
+
+def test_what_a_shard_refuses_to_give_is_delivered_with_the_next_heartbeat(make_layer: Make) -> None:
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            client = await room.join()
+            await room.send(1)
+            await eventually_async(lambda: client.got == [1])
+            await room.layer.run_async([room.layer.planner.record(_kept(2))])  # its entry is lost
+            recovery = room.session._recovery
+            recovery._ask = refused_once(recovery._ask, ReadHistory)
+            await room.send(3)
+            await eventually_async(lambda: client.got == [1, 2, 3])
+            room.session.registry.groups.doubt_all()
+            reader: Any = room.session._reader
+            reader._members = refused_once(reader._members)
+            await room.send(4)
+            await eventually_async(lambda: client.got == [1, 2, 3, 4])
+
+    def refused_once(ask: Callable[[Any], Any], kind: type = object) -> Callable[[Any], Any]:
+        refused: list[Any] = []
+
+        async def refuse(step: Any) -> Any:
+            if isinstance(step, kind) and not refused:
+                refused.append(step)
+                raise StepRefused("a shard", "it is down")
+            return await ask(step)
+
+        return refuse
+
+    asyncio.run(main())
+
+
+def test_an_answer_without_members_that_is_older_than_a_join_does_not_undo_it(make_layer: Make) -> None:
+    async def main() -> None:
+        async with opened(make_layer()) as room:
+            first = await room.join()
+            await room.send(1)
+            await eventually_async(lambda: first.got == [1])
+            recovery = room.session._recovery
+            ask = recovery._ask
+            client, channel = room.connect(is_open=False)
+            asked: list[Step] = []
+
+            async def answer_late(step: Step) -> Any:
+                result = await ask(step)
+                if isinstance(step, Members) and not asked:
+                    asked.append(step)
+                    await room.layer.group_add_async("g", channel, after=EVERYTHING, keep=50)
+                    await room.session._caught_up()
+                return result
+
+            await room.layer.run_async([Leave("g", room.session.inbox, [first.local])])  # the hint is lost
+            recovery._ask = answer_late
+            recovery.doubt("g")
+            await recovery.catch_up()
+            assert asked
+            client.is_open = True
+            room.session.opened(client)
+            await eventually_async(lambda: client.got == [1])
 
     asyncio.run(main())
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -263,6 +263,123 @@ def test_reports_and_replies_to_frames_that_expired_still_hold_and_are_no_lost_m
         await stop(session)
 
     asyncio.run(main())
+
+
+def test_a_client_that_is_removed_holds_nothing_any_more() -> None:
+    class Holder(FakeClient):
+        """A client for which bytes are held."""
+
+        buffered = 10**6
+
+        def cut_off(self) -> None:
+            pass
+
+    async def main() -> None:
+        session = LayerSession(ChannelLayer(), InterfaceConfig())
+        client = Holder("a")
+        session.add(client)
+        session.budget.note(client, client.buffered)
+        session.remove(client)
+        assert session.budget.total == 0
+
+    asyncio.run(main())
+
+
+def heartbeats(test: Callable[[LayerSession, list[str]], Awaitable[None]]) -> None:
+    """Run a test of single heartbeats; the list is of what they do about a long silence."""
+
+    async def main() -> None:
+        session = LayerSession(ChannelLayer(), InterfaceConfig())
+        done: list[str] = []
+        session.registry.restore_all_identities = lambda: done.append("restored")  # type: ignore[method-assign]
+        writing = asyncio.create_task(session._writer.run())
+        try:
+            await session._heartbeat()
+            await test(session, done)
+        finally:
+            writing.cancel()
+            await asyncio.wait([writing])
+
+    asyncio.run(main())
+
+
+def test_a_silence_counts_from_the_moment_at_which_the_last_heartbeat_may_have_arrived() -> None:
+    """Its answer may have been read much later, because the process was suspended."""
+
+    async def test(session: LayerSession, done: list[str]) -> None:
+        now, ask = session.clock(), session._writer.ask
+        is_late = True
+
+        async def answer_late(step: Step) -> Any:
+            nonlocal now, is_late
+            result = await ask(step)
+            now, is_late = now + 100 * is_late, False
+            return result
+
+        session.clock = lambda: now
+        session._writer.ask = answer_late  # type: ignore[method-assign]
+        await session._heartbeat()
+        done.clear()
+        await session._heartbeat()
+        assert done == ["restored"]
+        await session._heartbeat()
+        assert done == ["restored"]
+
+    heartbeats(test)
+
+
+def test_a_silence_is_kept_until_it_was_dealt_with() -> None:
+    async def test(session: LayerSession, done: list[str]) -> None:
+        now, restore = session.clock() + 100, session._restore
+
+        async def fail(epoch: int, is_partial: bool) -> None:
+            session._restore = restore  # type: ignore[method-assign]
+            raise StepRefused("here", "no room")
+
+        session.clock = lambda: now
+        session._restored = (1,)
+        session._restore = fail  # type: ignore[method-assign]
+        with pytest.raises(StepRefused):
+            await session._heartbeat()
+        assert done == []
+        await session._heartbeat()
+        assert done == ["restored"]
+
+    heartbeats(test)
+
+
+@pytest.mark.parametrize("error", [None, StepRefused("here", "no room")])
+def test_what_was_lost_while_ghosts_were_removed_is_looked_for_again(error: Exception | None) -> None:
+    async def test(session: LayerSession, _: list[str]) -> None:
+        async def remove() -> None:
+            session._may_have_ghosts = error is None  # the other connection broke
+            if error is not None:
+                raise error
+
+        session._may_have_ghosts = True
+        session._remove_ghosts = remove  # type: ignore[method-assign]
+        with suppress(StepRefused):
+            await session._heartbeat()
+        assert session._may_have_ghosts
+
+    heartbeats(test)
+
+
+def test_a_mark_that_is_not_read_in_time_or_not_written_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(session: LayerSession, _: list[str]) -> None:
+        await session._caught_up()  # nobody reads here
+        assert session.registry._marks == {}
+
+        async def refuse(step: Step) -> Any:
+            raise StepRefused("here", "no room")
+
+        session._writer.ask = refuse  # type: ignore[method-assign]
+        with pytest.raises(StepRefused):
+            await session._caught_up()
+        assert session.registry._marks == {}
+
+    monkeypatch.setattr(session, "CATCH_UP_TIMEOUT", 0.1)
+    heartbeats(test)
 
 
 def test_one_read_takes_about_a_megabyte() -> None:

@@ -14,7 +14,7 @@ from channels_classic.interface_server.layer.writer import SendResult, Writer
 from channels_classic.layers.codec import SIZE_LIMIT
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.steps import AsyncConnection, Heartbeat, Length, Step
+from channels_classic.layers.steps import AsyncConnection, Entry, Heartbeat, Length, Push, Step
 
 
 class Layer(ChannelLayer):
@@ -168,6 +168,16 @@ def test_a_message_that_no_layer_carries_spares_the_others() -> None:
         assert sorted(result.name for result in fates) == ["ACCEPTED", "ACCEPTED", "INVALID", "INVALID"]
         assert layer.receive(["c"])[1] == {"a": 1}
         assert layer.receive(["c"])[1] == {"a": 2}
+
+    run(test)
+
+
+def test_a_step_whose_asker_has_given_up_is_not_carried_out() -> None:
+    async def test(layer: Layer, writer: Writer, fates: list[SendResult]) -> None:
+        given_up = asyncio.create_task(writer.ask(Push("c", [Entry(b"x", 60)])))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        assert await writer.ask(Length("c")) == 0
 
     run(test)
 

@@ -123,6 +123,22 @@ def test_a_frame_that_may_not_have_been_written_is_counted_once_and_not_at_all_w
     assert inbound.due(EXPIRY + MARGIN + 3.0) == []
 
 
+def test_a_frame_whose_report_comes_before_the_end_of_the_connection_that_wrote_it_is_not_lost() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    inbound.frame("b", 0.0)
+    inbound.report("1", Outcome.CONSUMED, 1.0)
+    assert inbound.settled(1, RECEIVE, SendResult.LOST, 2.0) == []
+    assert inbound.settled(2, RECEIVE, SendResult.LOST, 3.0) == [Lost("broker", RECEIVE)]
+
+
+def test_a_frame_that_a_worker_runs_is_not_lost_with_the_connection_that_wrote_it() -> None:
+    inbound = connected()
+    inbound.frame("a", 0.0)
+    inbound.report("1", Outcome.RUNNING, 1.0)
+    assert inbound.settled(1, RECEIVE, SendResult.LOST, 2.0) == []
+
+
 def test_a_running_consumer_has_made_room_once() -> None:
     inbound = connected()
     inbound.frame("a", 0.0)
@@ -164,6 +180,17 @@ def test_a_refused_message_is_sent_again_at_its_turn() -> None:
     assert inbound.settled(1, RECEIVE, SendResult.UNAVAILABLE, 2.0) == [Block(RECEIVE)]
     inbound.retry(3.0)
     assert inbound.settled(1, RECEIVE, SendResult.ACCEPTED, 3.0) == [Unblock(RECEIVE)]
+
+
+def test_a_client_that_left_while_its_frames_waited_is_not_closed_as_one_that_waited_too_long() -> None:
+    inbound = blocked()
+    inbound.frame("b", 1.0)
+    inbound.frame("c", 1.0)
+    assert not inbound.has_room
+    inbound.pause(1.0)
+    assert inbound.end(1006, 2.0) == []
+    assert inbound.due(1.0 + LIMITS.timeout) == []
+    assert inbound.deadline == math.inf
 
 
 def test_a_turn_with_nothing_to_send_makes_way() -> None:

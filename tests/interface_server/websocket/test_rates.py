@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
+from channels_classic.interface_server.config import InterfaceConfig
+from channels_classic.interface_server.layer.session import LayerSession
+from channels_classic.interface_server.websocket.connection import WebSocket
 from channels_classic.interface_server.websocket.rates import BURST, CALM, FLOOD_TIMEOUT, Allowance, Rates
+from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import Take
 from tests.interface_server.live import Live, live
-from tests.support.waiting import eventually, scaled
+from tests.support.waiting import eventually, eventually_async, scaled
 
 RECEIVE = "websocket.receive"
 
@@ -137,3 +143,77 @@ def test_an_address_has_as_many_sockets_as_it_may() -> None:
                 return False
 
         eventually(opens)
+
+
+# A socket without a server, whose frames come when the test says so
+
+
+class Unserved:
+    """An accepted WebSocket of a session of its own; notes when it is read again, and what it is sent."""
+
+    def __init__(self, session: LayerSession) -> None:
+        self.session = session
+        self.listener: Callable[[bytes], bool] | None = None
+        self.is_read = True
+        self.sent: list[Any] = []
+        self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.events.put_nowait({"type": "websocket.connect"})
+        raw = {
+            "write": lambda _: True,
+            "listen": lambda listener, _: setattr(self, "listener", listener),
+            "resume_reading": lambda: setattr(self, "is_read", True),
+            "abort": lambda: None,
+            "buffered": lambda: 0,
+        }
+        scope = {"type": "websocket", "path": "/", "headers": [], "extensions": {"channels_classic.raw": raw}}
+        self.socket = WebSocket(session, scope, self.events.get, self._send)
+
+    async def _send(self, event: Any) -> None:
+        self.sent.append(event)
+
+    def frame(self, data: bytes) -> None:
+        assert self.listener is not None
+        self.is_read = self.listener(data)
+
+
+def with_unserved(test: Callable[[Unserved], Awaitable[None]], **options: Any) -> None:
+    async def main() -> None:
+        layer = ChannelLayer(capacity=1)
+        session = LayerSession(layer, InterfaceConfig(**options))
+        await session.start()
+        unserved = Unserved(session)
+        running = asyncio.create_task(unserved.socket.run())
+        await eventually_async(lambda: not is_empty(layer, "websocket.connect", unserved))
+        await eventually_async(lambda: unserved.socket.is_open and unserved.listener is not None)
+        try:
+            await test(unserved)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+            session.remove(unserved.socket)
+            await session.stop()
+
+    def is_empty(layer: ChannelLayer, channel: str, unserved: Unserved) -> bool:
+        _, message = layer.receive([channel])
+        if message is not None:
+            layer.send(message["reply_channel"], {"accept": True})
+        return message is None
+
+    asyncio.run(main())
+
+
+TOO_MUCH = b"x" * 2_250_000
+"""More than a burst, and more than may wait."""
+
+
+def test_a_socket_whose_frame_is_refused_while_it_is_slowed_is_read_again_once_there_is_room() -> None:
+    async def test(unserved: Unserved) -> None:
+        layer = unserved.session.layer
+        layer.send(RECEIVE, {})
+        unserved.frame(TOO_MUCH)
+        await eventually_async(lambda: not unserved.socket._inbound.has_room)
+        await asyncio.sleep(0.5)  # the rate allows the next frame
+        layer.receive([RECEIVE])
+        await eventually_async(lambda: unserved.is_read)
+
+    with_unserved(test, byte_rate=1_000_000)
