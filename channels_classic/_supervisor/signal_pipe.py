@@ -42,9 +42,11 @@ class SignalPipe:
     def wait(self, timeout: float | None = None) -> int | None:
         """Return the next number, or None after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        inside = select.poll()  # `select` refuses descriptors above 1023
+        inside.register(self._inside, select.POLLIN)
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not select.select([self._inside], [], [], left)[0]:
+            if not inside.poll(None if left is None else left * 1000):
                 return None
             number = self._inside.recv(1)[0]
             if number in self._numbers:

@@ -70,7 +70,7 @@ class Direct:
     def __init__(self, layer: BaseChannelLayer) -> None:
         self._layer = layer
 
-    async def run(self, steps: Sequence[Step]) -> list[Any]:
+    async def run(self, steps: Sequence[Step], wait: bool = True) -> list[Any]:
         return self._layer.run(steps)
 
 
