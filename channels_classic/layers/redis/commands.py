@@ -67,7 +67,7 @@ _MAX_TTL = 2**32 - 1
 
 
 _COMMENTS = re.compile(rb"^ *--.*\n|^ +| +-- .*$", re.MULTILINE)
-"""Indents as well: scripts are loaded by everybody after a start of the server."""
+"""Comments and indents of scripts, which are not sent to the server."""
 
 _HEADS = {None: b"", False: b"#!lua\n", True: b"#!lua flags=allow-oom\n"}
 
@@ -77,7 +77,7 @@ class Script:
 
     With `allow_oom` it runs also when the server has reached `maxmemory`: what it writes is little and keeps the layer
     alive, or makes room. With `allow_oom` False it is refused then, as a whole; otherwise at the first command that
-    needs memory, but not once it has written anything.
+    needs memory, but not once it has written anything. A `digest` is added as a comment.
     """
 
     def __init__(self, *names: str, allow_oom: bool | None = None, digest: str = "") -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers.history import HEAD
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.redis.protocol import RedisProtocol
 from channels_classic.layers.results import PushStatus, Taken
-from channels_classic.layers.steps import Entry, Heartbeat, Join, Push, Take
+from channels_classic.layers.steps import Entry, Heartbeat, Join, Push, ReadHistory, Take
 from tests.support.own_project import own_project
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import scaled
@@ -98,6 +99,18 @@ def test_what_is_written_is_not_reported_as_refused(server: RedisServer, missing
     layer.send_group("g", {"n": 1})
     assert server.command("LLEN", "asgi:{0}:queue:jobs") == ":1"
     assert server.command("LLEN", "asgi:{0}:queue:interface.v2.a!") == ":2"
+    layer.close()
+
+
+@pytest.mark.parametrize("missing", ["lpop", "pexpire"])
+def test_a_message_that_its_group_has_kept_is_not_reported_as_refused(server: RedisServer, missing: str) -> None:
+    layer = RedisChannelLayer(hosts=[allow(server)])
+    layer.send_group("g", {"n": 0}, keep=1, seconds=1)
+    allow(server, f"-{missing}")
+    for n in (1, 2):
+        layer.send_group("g", {"n": n}, keep=1, seconds=60)
+    (history,) = layer.run([ReadHistory("g", HEAD, 0)])
+    assert history.head == 3
     layer.close()
 
 

@@ -9,15 +9,18 @@ local function keep(first)
     local length = redis.call('RPUSH', kept, struct.pack(HEAD, position, now + ttl) .. payload)
     if length == 1 then size, ends = 0, 0 end  -- the list may have expired as a whole
     size = size + #payload
+    -- Behind the first write nothing else may be refused: the sender would be told that nothing was written.
     while length > most or (size > most_bytes and length > 1) do
-        local _, _, bytes = parse(redis.call('LPOP', kept))
+        local dropped = redis.pcall('LPOP', kept)
+        if type(dropped) ~= 'string' then break end
+        local _, _, bytes = parse(dropped)
         size = size - (bytes or 0)
         length = length - 1
     end
     -- The list lives as long as the longest of its messages, and an eighth of that longer, as the hash does.
     if now + ttl > ends then
         ends = now + math.ceil(ttl * 9 / 8)
-        redis.call('PEXPIRE', kept, ends - now)
+        redis.pcall('PEXPIRE', kept, ends - now)
     end
     redis.call('HSET', history, 'head', position, 'size', size, 'ends', ends)
     return found, life, position
