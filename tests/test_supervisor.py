@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -153,6 +154,25 @@ def test_a_supervisor_that_stood_still_itself_blames_nobody() -> None:
         eventually(lambda: parent.looked_at > looked_at + 101.0)
         assert parent.pids == before
         assert parent.value("stuck_processes") == 0
+
+
+def test_a_process_with_more_than_a_thousand_descriptors_is_still_notified() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    others: list[int] = []
+    try:
+        while not others or others[-1] < 1024:
+            others.append(os.dup(0))
+        signal_pipe = SignalPipe()
+        assert signal_pipe.fileno() > 1023
+        assert signal_pipe.wait(0) is None
+        signal_pipe.notify(signal.SIGTERM)
+        assert signal_pipe.wait(scaled(5)) == signal.SIGTERM
+        signal_pipe.close()
+    finally:
+        for number in others:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_signals_that_a_shell_left_ignored_are_caught() -> None:

@@ -14,11 +14,22 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def readable(descriptors: Iterable[int], timeout: float | None) -> list[int]:
+    """Return those from which something can be read within `timeout` seconds, or which have ended.
+
+    `select.select` refuses descriptors above 1023.
+    """
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if timeout is None else timeout * 1000)]
 
 
 class SignalPipe:
@@ -42,11 +53,9 @@ class SignalPipe:
     def wait(self, timeout: float | None = None) -> int | None:
         """Return the next number, or None after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        inside = select.poll()  # `select` refuses descriptors above 1023
-        inside.register(self._inside, select.POLLIN)
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not inside.poll(None if left is None else left * 1000):
+            if not readable([self.fileno()], left):
                 return None
             number = self._inside.recv(1)[0]
             if number in self._numbers:

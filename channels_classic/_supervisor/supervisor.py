@@ -13,7 +13,6 @@ consumer runs.
 from __future__ import annotations
 
 import logging
-import select
 import signal
 import sys
 import time
@@ -27,7 +26,7 @@ from channels_classic._systemd import Notifier, WatchdogTimer
 
 from .link import BEAT_INTERVAL
 from .process import P, Reason, Slot
-from .signal_pipe import STOP_SIGNALS, SignalPipe, insistence
+from .signal_pipe import STOP_SIGNALS, SignalPipe, insistence, readable
 
 _SUCCESSOR_TIMEOUT = 120.0
 """Seconds in which a successor has to be ready; after that it is killed, and its predecessor stays."""
@@ -166,8 +165,7 @@ class Supervisor(Generic[P]):
     def _wait(self, timeout: float | None) -> int | None:
         """Wait for a signal, the end of a process or a message from one; return the signal, if any."""
         links = {process.link.fileno(): process for process in self._processes() if process.link.fileno() >= 0}
-        readable, _, _ = select.select([self._signal_pipe.fileno(), *links], [], [], timeout)
-        for link in readable:
+        for link in readable([self._signal_pipe.fileno(), *links], timeout):
             if link in links:
                 self._listen(links[link])
         return self._signal_pipe.wait(0)
