@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.site import ROOT, Site
+from tests.support.waiting import scaled
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -88,7 +89,7 @@ def window(chat: Chat, browser: Browser) -> Iterator[Window]:
     def open_window(name: str) -> Page:
         context = browser.new_context()
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(scaled(15) * 1000)
         page = context.new_page()
         page.goto(chat.url("/rooms/lobby/"))
         page.get_by_label("Username").fill(name)

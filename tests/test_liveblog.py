@@ -64,7 +64,7 @@ def window(site: LiveBlog, browser: Browser) -> Iterator[Window]:
     def open_window(path: str = BLOG, **options: Any) -> Page:
         context = browser.new_context(**options)
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(scaled(15) * 1000)
         context.add_init_script(WATCH)
         page = context.new_page()
         page.goto(site.url(path))

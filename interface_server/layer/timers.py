@@ -33,13 +33,17 @@ class Timers:
         self._clock = clock
         self._slots: dict[int, set[Timed]] = {}
         self._order: list[int] = []
+        self._served = 0  # the last slot whose time has come
         self._timer: TimerHandle | None = None
 
     def schedule(self, item: Timed, when: float) -> None:
-        """Call `item.due` at `when` at the latest; an earlier time that was set before stays."""
+        """Call `item.due` at `when` at the latest; an earlier time that was set before stays.
+
+        A time that is over means the next tick, so that items that schedule each other keep nobody else waiting.
+        """
         if when == math.inf:
             return
-        slot = math.ceil(when / TICK)
+        slot = max(math.ceil(when / TICK), self._served + 1)
         if item.slot is not None:
             if item.slot <= slot:
                 return
@@ -74,12 +78,13 @@ class Timers:
     def _on_timer(self) -> None:
         self._timer = None
         now = self._clock()
-        while self._order and self._order[0] * TICK <= now + 1e-6:
+        self._served = math.floor((now + 1e-6) / TICK)
+        while self._order and self._order[0] <= self._served:
             slot = heapq.heappop(self._order)
             for item in self._slots.pop(slot):
                 # An item before it in this turn may have rescheduled or cancelled it.
                 if item.slot == slot:
                     item.slot = None
-                    self.schedule(item, max(item.due(now), now + TICK))
+                    self.schedule(item, item.due(now))
         if self._order and self._timer is None:
             self._arm()

@@ -143,7 +143,7 @@ def recorded_requests(unix_socket: str) -> Iterator[SimpleQueue[Mapping[str, str
 def visit(site: Deployed, browser: Browser, port: int) -> None:
     """Read a blog in a browser while it grows."""
     page = browser.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(scaled(20) * 1000)
     page.goto(f"http://127.0.0.1:{port}{BLOG}")
     page.wait_for_selector("#status:has-text('Live')")
     site.post("total-eclipse", "The moon has begun to cover the sun.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import socket
+import sys
 import threading
+import traceback
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -129,6 +131,10 @@ def live(
         yield found
 
 
+def _stack_of(thread: threading.Thread) -> str:
+    return "".join(traceback.format_stack(sys._current_frames()[thread.ident or 0]))
+
+
 @contextmanager
 def running(server: Server, layer: BaseChannelLayer) -> Iterator[Live]:
     """Run a server until the end of the block."""
@@ -140,5 +146,5 @@ def running(server: Server, layer: BaseChannelLayer) -> Iterator[Live]:
     finally:
         server.stop()
         thread.join(scaled(2 * TIMEOUT))
-        assert not thread.is_alive()
+        assert not thread.is_alive(), _stack_of(thread)
         layer.close()

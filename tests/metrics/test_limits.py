@@ -20,7 +20,7 @@ from channels_classic.exceptions import ChannelFull
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
 from channels_classic.interface_server.config import ClientLimits
 from channels_classic.interface_server.layer import session
-from channels_classic.interface_server.server import request_limits
+from channels_classic.interface_server.server import request_limits, uvicorn_server
 from channels_classic.interface_server.server.listen import Listen
 from channels_classic.interface_server.server.server import Server
 from channels_classic.interface_server.websocket import rates
@@ -292,6 +292,7 @@ def test_a_limit_that_is_reached_moves_a_metric_and_is_shown(monkeypatch: pytest
         intervals.append((request_limits, "RATE_INTERVAL"))
     for module, name in intervals:
         monkeypatch.setattr(module, name, 0.2)
+    monkeypatch.setattr(uvicorn_server, "SAMPLES_TIMEOUT", scaled(2))
     options, reach, metric, labels = LIMITS[limit]
     with measured(*(options.get(name, {}) for name in ("interface", "limits", "layer"))) as (server, scrape):
         assert scrape().value(metric, **labels) == 0

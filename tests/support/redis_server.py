@@ -160,9 +160,12 @@ class RedisServer:
 
         Sentinels cut the clients of a server that changes its role: then it is asked again.
         """
-        head = b""
-        while not head:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=scaled(5)) as connection:
+        text = ""
+        while not text:
+            with (
+                contextlib.suppress(ConnectionResetError),
+                socket.create_connection(("127.0.0.1", self.port), timeout=scaled(5)) as connection,
+            ):
                 connection.sendall(f"{' '.join(words)}\r\n".encode())
                 reader = connection.makefile("rb")
                 head = reader.readline()

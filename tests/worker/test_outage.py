@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -40,7 +41,8 @@ def test_workers_say_once_that_the_layer_is_away_and_once_that_it_is_back_and_go
         eventually(lambda: said(caplog, "cannot be reached"))
         own_redis.start()
         eventually(lambda: said(caplog, "The channel layer is back"))
-        RedisChannelLayer(hosts=[own_redis.url]).send("test", {})
+        with closing(RedisChannelLayer(hosts=[own_redis.url])) as another:
+            another.send("test", {})
         eventually(lambda: len(seen) == 2, timeout=10)
     assert said(caplog, "cannot be reached") == 1
     assert said(caplog, "The channel layer is back") == 1

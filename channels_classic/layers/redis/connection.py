@@ -132,7 +132,9 @@ class RedisConnection:
                 self._control.connect()
             self._send_unblock(self._control)
         except (*LOST, redis.ResponseError) as error:
-            self._control = None
+            if self._control is not None:
+                self._control.disconnect()
+                self._control = None
             raise self._connector.unavailable(error) from error
 
     def wake(self) -> None:

@@ -136,3 +136,24 @@ def test_a_stopped_wheel_asks_nobody() -> None:
         assert not item.asked
 
     run(test)
+
+
+def test_items_that_keep_scheduling_each_other_in_the_past_hold_nobody_up() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        timers = Timers(loop.time)
+        items: list[Item] = []
+
+        class Restless(Item):
+            def due(self, now: float) -> float:
+                for item in items:
+                    timers.schedule(item, now - 1)
+                return super().due(now)
+
+        items += [Restless(), Restless()]
+        for item in items:
+            timers.schedule(item, loop.time())
+        await eventually_async(lambda: all(len(item.asked) >= 3 for item in items))
+        timers.stop()
+
+    run(test)

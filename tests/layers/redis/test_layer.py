@@ -511,6 +511,7 @@ def test_reading_a_long_inbox_makes_room_without_counting_it_again(
         layer.send(f"inbox!{client}", {})
     with pytest.raises(ChannelFull):
         layer.send("inbox!busy", {})
+    redis_server.command("PERSIST", "asgi:{0}:quotas:inbox!")  # they are counted anew where this takes five seconds
     redis_server.command("CONFIG", "RESETSTAT")
     for number in range(100):
         layer.receive(["inbox!"])
