@@ -66,6 +66,7 @@ class Site:
             self.start_workers(self._worker_count)
         except BaseException:
             self.stop()
+            sys.stdout.write(self.output)  # pytest shows it beside the failure
             raise
         return self
 

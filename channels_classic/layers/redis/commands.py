@@ -256,7 +256,8 @@ class CommandBuilder:
         return [("SMEMBERS", self.keys.presence_groups(step.inbox))]
 
     def _take_notices(self, step: TakeNotices) -> list[Command]:
-        return [TAKE_NOTICES([self.keys.notices], milliseconds(LISTENING), step.count)]
+        keys = [self.keys.noticed, self.keys.notices]
+        return [TAKE_NOTICES(keys, milliseconds(LISTENING), step.count)]
 
     def _leave(self, step: Leave) -> list[Command]:
         if not step.inbox:

@@ -18,6 +18,7 @@ class Keys:
         self.programs = f"{self.start}programs"
         self.presence_inboxes = f"{self.start}presence_inboxes"
         self.notices = f"{self.start}notices"
+        self.noticed = f"{self.start}noticed"
         self.counters = f"{prefix if stats_prefix is None else stats_prefix}{{{tag}}}:counters"
 
     def queue(self, queue: str) -> str:

@@ -23,7 +23,21 @@ from channels_classic.layers.redis.commands import BARRIER, SCRIPTS, Command, Co
 from channels_classic.layers.redis.connector import NEXT_STEPS, Connector
 from channels_classic.layers.redis.handover import UNPROVEN, Former, fields_of
 from channels_classic.layers.redis.replies import queue_of, result_of
-from channels_classic.layers.steps import JoinAs, Leave, Lookup, Publish, Record, Step, Take
+from channels_classic.layers.steps import (
+    Audit,
+    GetPresence,
+    Join,
+    JoinAs,
+    Leave,
+    Lookup,
+    Publish,
+    Record,
+    Restore,
+    RestoreIdentities,
+    Step,
+    Take,
+    TakeNotices,
+)
 
 logger = logging.getLogger("channels_classic.layers")
 
@@ -64,8 +78,11 @@ _FORBIDDEN_TO_SCRIPTS = ("The user executing the script can't", "ACL failure in 
 _NOT_LOCAL = "non local key"
 """The error of a script about a key that is not given to the script and is on another node already."""
 
-_LOOKS_FIRST = (Lookup, Publish, Record, JoinAs, Leave)
-"""Steps that meet such a key, if at all, before they write what they are for: they may be repeated."""
+_MAY_BE_REPEATED = (
+    *(Lookup, Publish, Record, Join, JoinAs, Leave),
+    *(Audit, GetPresence, Restore, RestoreIdentities, TakeNotices),
+)
+"""Steps that meet such a key before they write what they are for, if at all, or that change nothing the second time."""
 
 _FOREIGN_DATA = "Find out which other program writes keys that begin with the `prefix` of this layer."
 
@@ -287,7 +304,7 @@ class RedisProtocol:
             self.misplaced = True
             reason = str(self.connector.unavailable(error).reason)
             return StepRefused(f"Redis {self.connector.where}", reason, NEXT_STEPS.get(code, ""), again=True)
-        if _NOT_LOCAL in str(error) and isinstance(step, _LOOKS_FIRST):
+        if _NOT_LOCAL in str(error) and isinstance(step, _MAY_BE_REPEATED):
             reason = "a slot of the cluster is on its way to another node"
             return StepRefused(f"Redis {self.connector.where}", reason, NEXT_STEPS["CLUSTERDOWN"], again=True)
         # Refusals have a code of their own in scripts too; what is left in them is data that they do not expect.

@@ -114,6 +114,20 @@ def test_a_message_that_its_group_has_kept_is_not_reported_as_refused(server: Re
     layer.close()
 
 
+def test_a_message_that_is_reported_as_refused_was_not_kept(server: RedisServer) -> None:
+    layer = RedisChannelLayer(hosts=[allow(server)])
+    layer.send_group("g", {"n": 0}, keep=10, seconds=60)
+    allow(server, "-hset")
+    with pytest.raises(StepRefused, match="hset"):
+        layer.send_group("g", {"n": 1}, keep=10, seconds=60)
+    allow(server)
+    layer.send_group("g", {"n": 1}, keep=10, seconds=60)
+    (history,) = layer.run([ReadHistory("g", HEAD, 0)])
+    assert history.head == 2
+    assert server.command("LLEN", "asgi:{0}:kept:g") == ":2"
+    layer.close()
+
+
 def test_entries_behind_one_that_is_written_are_not_accepted_where_a_command_is_missing(server: RedisServer) -> None:
     layer = RedisChannelLayer(hosts=[allow(server)])
     layer.send("warm", {})

@@ -13,7 +13,18 @@ from channels_classic.layers.codec import EntryKind, decode
 from channels_classic.layers.redis import RedisClusterChannelLayer
 from channels_classic.layers.redis.cluster import tags
 from channels_classic.layers.results import Identity, MembershipChange
-from channels_classic.layers.steps import Heartbeat, JoinAs, Leave, Members, SetStart, Take, TakeNotices
+from channels_classic.layers.steps import (
+    Audit,
+    GetPresence,
+    Heartbeat,
+    JoinAs,
+    Leave,
+    Members,
+    RestoreIdentities,
+    SetStart,
+    Take,
+    TakeNotices,
+)
 from tests.layers.redis.test_epochs import SECONDS, SLOT, cluster, move, on_cluster
 from tests.support.redis_server import Cluster, RedisServer
 from tests.support.waiting import scaled
@@ -138,3 +149,52 @@ def test_a_membership_waits_for_the_people_of_other_interface_servers(
     assert isinstance(change, MembershipChange)
     assert 0 < change.previous < change.version
     assert set(layer.run([Members("g", INBOXES[0])])[0].members) == ({"c0"} if leaves else {"c0", "c1"})
+
+
+def test_presence_waits_for_what_is_on_its_way(
+    layer: RedisClusterChannelLayer,
+    cluster: Cluster,
+    move: tuple[RedisServer, RedisServer],
+    end_soon: Callable[[], None],
+) -> None:
+    source, target = move
+    ada = {"c1": Identity("ada", b"")}
+    for inbox in INBOXES:
+        begin_alive(layer, inbox)
+        layer.run([TakeNotices(5), JoinAs("g", inbox, ada)])
+    layer.run([JoinAs("g", INBOXES[0], {"c2": Identity("bob", b"")}), TakeNotices(5)])
+    source.command("HDEL", f"{START}identities:g:{INBOXES[0]}", "c1")
+    cluster.begin_move(SLOT, *move)
+    for key in (f"alive:{INBOXES[1]}", f"people:g:{INBOXES[1]}", "presence_inboxes"):
+        source.command("MIGRATE", "127.0.0.1", str(target.port), f"{START}{key}", "0", "5000")
+    end_soon()
+    restored, audited, people = layer.run(
+        [RestoreIdentities("g", INBOXES[0], ada, False), Audit("g", INBOXES[0]), GetPresence("g")]
+    )
+    assert (restored, audited.identities) == (None, 2)
+    assert sorted(identity.who for identity in people) == ["ada", "ada", "bob"]
+
+
+def test_somebody_who_left_while_the_slot_moves_is_told_of(
+    layer: RedisClusterChannelLayer,
+    cluster: Cluster,
+    move: tuple[RedisServer, RedisServer],
+    end_soon: Callable[[], None],
+) -> None:
+    """The groups of a dead interface server are taken one after another; one that cannot be cleared stays for later."""
+    source, target = move
+    for inbox in INBOXES:
+        begin_alive(layer, inbox)
+    rooms = [f"room-{number}" for number in range(5)]
+    layer.run([TakeNotices(5), *(JoinAs(room, INBOXES[0], {"c1": Identity("ada", b"")}) for room in rooms)])
+    layer.run([*(JoinAs(room, INBOXES[1], {"c2": Identity("bob", b"")}) for room in rooms)])
+    assert len(layer.run([TakeNotices(50)])[0]) == 10
+    layer.run([JoinAs("wait", INBOXES[1], {"c3": Identity("eve", b"")})])  # a notice waits
+    source.command("DEL", f"{START}alive:{INBOXES[0]}")
+    cluster.begin_move(SLOT, *move)
+    source.command("MIGRATE", "127.0.0.1", str(target.port), f"{START}people:{rooms[0]}:{INBOXES[1]}", "0", "5000")
+    end_soon()
+    assert [notice.group for notice in layer.run([TakeNotices(50)])[0]] == ["wait"]
+    shown = [source, target]
+    waiting = next(text for node in shown if (text := node.command("ZCARD", f"{START}notices")).startswith(":"))
+    assert waiting == ":5"

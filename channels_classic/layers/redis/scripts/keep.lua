@@ -9,7 +9,7 @@ local function keep(first)
     local length = redis.call('RPUSH', kept, struct.pack(HEAD, position, now + ttl) .. payload)
     if length == 1 then size, ends = 0, 0 end  -- the list may have expired as a whole
     size = size + #payload
-    -- Behind the first write nothing else may be refused: the sender would be told that nothing was written.
+    -- Behind the first write nothing else may be refused, unless that is undone: the sender is told that nothing was written.
     while length > most or (size > most_bytes and length > 1) do
         local dropped = redis.pcall('LPOP', kept)
         if type(dropped) ~= 'string' then break end
@@ -22,6 +22,10 @@ local function keep(first)
         ends = now + math.ceil(ttl * 9 / 8)
         redis.pcall('PEXPIRE', kept, ends - now)
     end
-    redis.call('HSET', history, 'head', position, 'size', size, 'ends', ends)
+    local head_set = redis.pcall('HSET', history, 'head', position, 'size', size, 'ends', ends)
+    if type(head_set) == 'table' then
+        redis.pcall('LMPOP', 1, kept, 'RIGHT')
+        error(head_set)
+    end
     return found, life, position
 end

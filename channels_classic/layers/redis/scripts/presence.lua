@@ -87,17 +87,17 @@ local function disappear(here, member)
     socket_ended(here, identity)
 end
 
--- Forget everybody of one inbox in a group.
+-- Forget everybody of one inbox in a group: last, so that whoever meets an error tells it again.
 local function clear(here, delay)
     local found = mended('HGETALL', here.identities)
     if #found == 0 then return end
-    redis.call('DEL', here.identities, here.people)
     local told = {}
     for index = 2, #found, 2 do
         local who = who_of(found[index])
         if not told[who] then has_left(here, found[index], delay) end
         told[who] = true
     end
+    redis.call('DEL', here.identities, here.people)
 end
 
 local function keep_presence(here, ttl)

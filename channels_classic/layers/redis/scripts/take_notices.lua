@@ -1,4 +1,5 @@
 -- Take notices that are due, after those of inboxes that are dead were made. Follows presence.lua.
+-- KEYS[1]  hash of what is noticed, given so that nothing is taken while it is on its way to another node   KEYS[2]  notices
 -- ARGV[1]  milliseconds for which notices are made from now on   ARGV[2]  most notices to take
 -- Returns {notice, identity, …}.
 -- Members of a dead inbox had most of their grace. The rest covers an outage of this server, after which every inbox seems
@@ -9,7 +10,15 @@ redis.call('SET', listening, '1', 'PX', ARGV[1])
 for _, inbox in ipairs(mended('SMEMBERS', base .. 'presence_inboxes')) do
     if inbox ~= '' and redis.call('EXISTS', base .. 'alive:' .. inbox) == 0 then
         local groups = base .. 'presence_groups:' .. inbox
-        for _, group in ipairs(mended('SPOP', groups, GROUPS)) do clear(place(group, inbox), REST) end
+        for _ = 1, GROUPS do
+            local group = mended('SPOP', groups)
+            if not group then break end
+            local is_done, problem = pcall(clear, place(group, inbox), REST)
+            if not is_done then
+                redis.call('SADD', groups, group)
+                error(problem)
+            end
+        end
         if redis.call('EXISTS', groups) == 0 then redis.call('SREM', base .. 'presence_inboxes', inbox) end
     end
 end
