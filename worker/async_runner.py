@@ -15,7 +15,9 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -24,6 +26,7 @@ from django.db import close_old_connections, connections
 
 from channels_classic._current import current_message
 from channels_classic._isolation import MessageContexts
+from channels_classic._pending import Pair
 from channels_classic.exceptions import ConsumerTimeout
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.flows import answering
@@ -41,7 +44,7 @@ from .ordering import must_wait
 from .outage import Outage
 from .outstanding import RETRY_TIME
 from .result import ConsumerResult
-from .runner import collect, expire
+from .runner import collect, expire, send_elsewhere
 from .stats import Stats
 from .tracing import tracing_of_this_process
 
@@ -91,6 +94,7 @@ class AsyncConsumerRunner:
         self._timeout = context.consumer_timeout
         self._slots = threading.Semaphore(context.concurrency)
         self._running: dict[int, Running] = {}
+        self._other_layers = ThreadPoolExecutor(1, "worker-other-layers")
         self._endings: queue.SimpleQueue[ConsumerResult | _Part | None] = queue.SimpleQueue()
         self._layer = context.layer
         self._connection = WorkerConnection(context, outage)
@@ -99,22 +103,24 @@ class AsyncConsumerRunner:
         self._begun = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._contexts: MessageContexts | None = None
-        self._closing: asyncio.Event | None = None
+        self._is_closing = False
         self._check: asyncio.TimerHandle | None = None
         self._tracing = tracing_of_this_process()
 
     # For other threads
 
     def start(self, match: Match, message: Message, result: ConsumerResult) -> None:
-        """Start a consumer; blocks while `concurrency` coroutines run."""
+        """Start a consumer; blocks while `concurrency` coroutines run.
+
+        Raises `RuntimeError` if the system allows no more threads.
+        """
+        loop = self._started_loop()
         self._slots.acquire()
         if self._context.clock() >= result.delivery.deadline:
             expire(self._context, result)
             self._slots.release()
-            self._started_loop()
             self._endings.put(result)
             return
-        loop = self._started_loop()
         stats = self._statistics.of(match[0])
         attempt = Attempt(self._context, match, message, result, stats, may_wait=False)
         running = Running(attempt, attempt.started)
@@ -133,20 +139,28 @@ class AsyncConsumerRunner:
 
     def finish(self) -> None:
         """Wait until all coroutines have ended, write what they sent, and end the threads."""
-        if self._loop is None or self._closing is None:
+        if self._loop is None:
             return
         self._connection.stop()
-        self._loop.call_soon_threadsafe(self._closing.set)
+        self._loop.call_soon_threadsafe(self._close)
         for thread in self._threads:
             thread.join()
+        self._other_layers.shutdown()
 
     def _started_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if not self._threads:
-                for target in (self._run_loop, self._write):
-                    thread = threading.Thread(target=target, name=f"worker{target.__name__}", daemon=True)
-                    self._threads.append(thread)
-                    thread.start()
+                threads = [
+                    threading.Thread(target=target, name=f"worker{target.__name__}", daemon=True)
+                    for target in (self._run_loop, self._write)
+                ]
+                threads[1].start()
+                try:
+                    threads[0].start()
+                except RuntimeError:
+                    self._endings.put(None)  # ends the other
+                    raise
+                self._threads = threads
         self._begun.wait()
         assert self._loop is not None
         return self._loop
@@ -161,9 +175,11 @@ class AsyncConsumerRunner:
             parts = [item for item in items if isinstance(item, _Part)]
             finished = [item for item in items if isinstance(item, ConsumerResult)]
             try:
-                self._connection.send([item.result if isinstance(item, _Part) else item for item in items if item])
-                for result in finished if self._limits.any else ():
-                    self._limits.release(result.delivery.channel)
+                try:
+                    self._connection.send([item.result if isinstance(item, _Part) else item for item in items if item])
+                finally:
+                    for result in finished if self._limits.any else ():
+                        self._limits.release(result.delivery.channel)
                 self._connection.settle()
                 self._connection.retry()
                 if None in items:
@@ -184,41 +200,49 @@ class AsyncConsumerRunner:
     # On the event loop
 
     def _run_loop(self) -> None:
-        loop = asyncio.new_event_loop()
+        self._loop = loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
+        # Caches are made for each coroutine, as they are for each request under ASGI.
+        self._contexts = MessageContexts(keep_caches=False)
+        self._begun.set()
         try:
-            self._run_until_done(loop, loop.create_task(self._serve()))
-            self._run_until_done(loop, loop.create_task(_end_tasks(loop)))
+            while not self._is_closing or self._running:
+                self._run(loop.run_forever)
+            for end in (self._close_connections(), _end_tasks(loop)):
+                task = loop.create_task(end)
+                while not task.done():
+                    with suppress(RuntimeError, asyncio.CancelledError):  # by what is left
+                        self._run(partial(loop.run_until_complete, task))
         finally:
             self._endings.put(None)
             asyncio.set_event_loop(None)
             loop.close()
 
-    def _run_until_done(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
-        """Run the loop until a task of ours ends.
+    def _run(self, run: Callable[[], object]) -> None:
+        """Run the loop until somebody stops it.
 
-        asyncio lets SystemExit of any task out of the loop. One that a consumer started must not end all the others.
+        That may be a consumer: no task of ours waits on the loop that it could cancel, and if it stops the loop, or one
+        of its tasks raises SystemExit, which asyncio lets out of the loop, all the others go on.
         """
-        while not task.done():
-            try:
-                loop.run_until_complete(task)
-            except (SystemExit, KeyboardInterrupt) as raised:
-                self._context.failures.error(
-                    "A task of a consumer",
-                    "A task that a consumer started raised %s: the worker continues.",
-                    type(raised).__name__,
-                    exc_info=raised,
-                )
+        try:
+            run()
+        except (SystemExit, KeyboardInterrupt) as raised:
+            self._context.failures.error(
+                "A task of a consumer",
+                "A task that a consumer started raised %s: the worker continues.",
+                type(raised).__name__,
+                exc_info=raised,
+            )
 
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        # Caches are made for each coroutine, as they are for each request under ASGI.
-        self._contexts = MessageContexts(keep_caches=False)
-        self._closing = asyncio.Event()
-        self._begun.set()
-        await self._closing.wait()
-        while tasks := [running.task for running in self._running.values() if running.task]:
-            await asyncio.wait(tasks)
+    def _close(self) -> None:
+        self._is_closing = True
+        self._stop_if_done()
+
+    def _stop_if_done(self) -> None:
+        if self._is_closing and not self._running:
+            asyncio.get_running_loop().stop()
+
+    async def _close_connections(self) -> None:
         await sync_to_async(connections.close_all)()
         await self._layer.close_async()
 
@@ -227,6 +251,7 @@ class AsyncConsumerRunner:
         loop = asyncio.get_running_loop()
         # A task copies the context in which it is created.
         running.task = self._contexts.new().run(loop.create_task, self._consume(running))
+        running.task.add_done_callback(partial(self._ended, running))
         if self._timeout:
             timer = loop.call_later(self._timeout, running.cancel, self._timed_out(running))
             running.task.add_done_callback(lambda task: timer.cancel())
@@ -237,20 +262,34 @@ class AsyncConsumerRunner:
     async def _consume(self, running: Running) -> None:
         current_message.set(running.attempt.message)
         result = running.attempt.result
-        deliver = partial(collect, sends=result.sends, wrapper=self._context.wrapper)
         answering.set(result.running_report)
-        with pending_message_store.deliver_with(deliver, partial(self._write_first, result)):
+        with pending_message_store.deliver_with(partial(self._deliver, result), partial(self._write_first, result)):
             try:
-                await self._run(running.attempt)
+                await self._attempt(running.attempt)
             except BaseException:
                 logger.exception("Could not run or finish a coroutine.")
                 pending_message_store.flush_after_consumer()
-        result.is_over = True
+        self._leave(running)
+
+    def _leave(self, running: Running) -> None:
+        running.attempt.result.is_over = True
         del self._running[id(running)]
         self._slots.release()
-        self._endings.put(result)
+        self._endings.put(running.attempt.result)
         if self._check is None:
             self._check = asyncio.get_running_loop().call_later(_CHECK_INTERVAL, self._check_connections)
+
+    def _ended(self, running: Running, task: asyncio.Task[None]) -> None:
+        if id(running) in self._running:  # another coroutine cancelled it before it began
+            running.attempt.fail(asyncio.CancelledError())
+            self._leave(running)
+        self._stop_if_done()
+
+    def _deliver(self, result: ConsumerResult, pairs: list[Pair]) -> None:
+        """Collect what a coroutine sent; what is for another layer is sent by a thread, in order."""
+        others = collect(pairs, result.sends, self._context.wrapper)
+        if others:
+            self._other_layers.submit(send_elsewhere, others)
 
     def _write_first(self, result: ConsumerResult, layer: BaseChannelLayer, steps: Sequence[Step]) -> None:
         """Before the consumer or a receiver carries out steps by itself: write what these must not overtake.
@@ -262,7 +301,7 @@ class AsyncConsumerRunner:
             self._endings.put(part)
             part.written.wait(RETRY_TIME)
 
-    async def _run(self, attempt: Attempt) -> None:
+    async def _attempt(self, attempt: Attempt) -> None:
         try:
             await self._hooks.start_async()
             attempt.begin()

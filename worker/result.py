@@ -26,6 +26,10 @@ class ConsumerResult:
     interrupt: KeyboardInterrupt | None = None
     is_over: bool = False
     """True once the consumer has ended; what runs in a copy of its context later, such as a task, sends for itself."""
+    part_of: ConsumerResult | None = None
+    """The result from which this one was split."""
+    lacks_reply: bool = False
+    """True once a reply could not be sent: the client does not wait for it."""
 
     def reports(self) -> list[Report]:
         """Attach the report for the client's gate, if one is due, to the last send; return it if that is impossible.
@@ -33,6 +37,8 @@ class ConsumerResult:
         A request is answered by its response, so only failures are reported, and only if nothing else may answer.
         """
         self.tie()
+        if self.lacks_reply and self.outcome is Outcome.CONSUMED:
+            self.outcome = Outcome.RAISED
         token = self.delivery.token
         if token is None or self.outcome is None or self.reply_channel is None:
             return []
@@ -72,7 +78,8 @@ class ConsumerResult:
         self.tie()
         sends = [send for send in self.sends if send.token is None]
         self.sends[:] = [send for send in self.sends if send.token is not None]  # the message itself, put back
-        return ConsumerResult(replace(self.delivery, token=None), self.reply_channel, sends=sends)
+        delivery = replace(self.delivery, token=None)
+        return ConsumerResult(delivery, self.reply_channel, sends=sends, consumer=self.consumer, part_of=self)
 
     @property
     def source(self) -> str:
@@ -106,5 +113,7 @@ class ConsumerResult:
 
     def unsendable(self, send: Outgoing) -> None:
         """Record that one of `sends` cannot be sent, so that the client does not wait for it."""
-        if send.token is not None or (send.name == self.reply_channel and self.outcome is Outcome.CONSUMED):
+        if send.token is not None:
             self.outcome = Outcome.RAISED
+        elif send.name == self.reply_channel:
+            (self.part_of or self).lacks_reply = True

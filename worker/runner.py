@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db import close_old_connections
@@ -55,6 +55,8 @@ class ConsumerRunner:
         """The result of the message whose consumer runs."""
         self._hooks = ConsumerHooks(context.sender)
         self._attempt: Attempt | None = None
+        self.is_waiting = False
+        """True while the consumer of the message is a coroutine that has not been started: as many run as may."""
         self._verbose = False
         self._tracing = tracing_of_this_process()
 
@@ -75,11 +77,12 @@ class ConsumerRunner:
     def deliver(self, pairs: list[Pair]) -> None:
         """Collect what a consumer sent."""
         if self.result is not None:
-            collect(pairs, self.result.sends, self._wrapper)
+            send_elsewhere(collect(pairs, self.result.sends, self._wrapper))
 
     def consume(self, delivery: Delivery) -> ConsumerResult | None:
         """Run the consumer of a message; return its result, or None when it continues as a coroutine."""
         self.result = ConsumerResult(delivery, delivery.reply_channel)
+        self._attempt = None
         try:
             if self._context.clock() >= delivery.deadline:
                 expire(self._context, self.result)
@@ -98,10 +101,25 @@ class ConsumerRunner:
             self._call_back(delivery.channel, message, result)
         stats = self._statistics.of(match[0])
         if stats.is_async:
-            self._start_coroutine(match, message, result)
-            return None
+            return self._start(match, message, result, stats)
         self._run(match, message, result, stats)
         return result
+
+    def _start(
+        self, match: Match, message: Message, result: ConsumerResult, stats: ConsumerStats
+    ) -> ConsumerResult | None:
+        """Start a coroutine, and return None; its result, if the system allows no more threads."""
+        self.is_waiting = True
+        try:
+            self._start_coroutine(match, message, result)
+        except RuntimeError as error:
+            attempt = Attempt(self._context, match, message, result, stats)
+            attempt.fail(error)
+            attempt.finish(attempt.duration, self._verbose)
+            return result
+        finally:
+            self.is_waiting = False
+        return None
 
     def _find(self, delivery: Delivery, result: ConsumerResult) -> tuple[Message, Match] | None:
         """Return a message with its consumer; None, logged, if the routing has none or failed."""
@@ -179,8 +197,9 @@ def expire(context: Context, result: ConsumerResult) -> None:
     context.layer.losses.count("expired", inbox_of(result.delivery.channel))
 
 
-def collect(pairs: list[Pair], sends: list[Outgoing], wrapper: Any) -> None:
-    """Append what a consumer sent to `sends`; messages for another layer are sent there at once."""
+def collect(pairs: list[Pair], sends: list[Outgoing], wrapper: Any) -> list[Pair]:
+    """Append what a consumer sent to `sends`; return the messages that are for other layers."""
+    others = []
     for sender, content in pairs:
         layer, own = sender.channel_layer, wrapper.channel_layer
         if layer is wrapper or layer is own or getattr(layer, "channel_layer", None) is own:
@@ -189,7 +208,14 @@ def collect(pairs: list[Pair], sends: list[Outgoing], wrapper: Any) -> None:
             else:
                 sends.append(Outgoing(sender.name, content))
         else:
-            _send_elsewhere(sender, content)
+            others.append((sender, content))
+    return others
+
+
+def send_elsewhere(pairs: Sequence[Pair]) -> None:
+    """Send messages that are for other layers; one that is full is tried again for as long as for its own layer."""
+    for sender, content in pairs:
+        _send_elsewhere(sender, content)
 
 
 def _send_elsewhere(sender: Sender, content: dict[str, Any]) -> None:

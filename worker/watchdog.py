@@ -189,7 +189,7 @@ class Watchdog:
             watched.overdue = False
         if running is None or watched.overdue:
             return
-        if 0 < self._consumer_timeout < now - since:
+        if 0 < self._consumer_timeout < now - since and not watched.runner.is_waiting:
             watched.overdue = True
             self._report(running, Outcome.RAISED)
             self._give_up(watched, running)

@@ -147,11 +147,12 @@ class InboundQueue:
     # Through the gate
 
     def _pump(self, now: float, *, retried: bool = False) -> list[Action]:
-        """Return the actions for what may pass now."""
+        """Return the actions for what may pass now. What is retried makes room only when it has been accepted."""
         actions = self._next(now, retried=retried)
-        if self._paused_until is not None and self.has_room:
-            actions += self.resume()
-        return actions
+        return actions if retried or self._paused_until is None else [*actions, *self._resume_with_room()]
+
+    def _resume_with_room(self) -> list[Action]:
+        return self.resume() if self.has_room else []
 
     def _next(self, now: float, *, retried: bool = False) -> list[Action]:
         waiting = self._gate.next(now)
@@ -165,7 +166,7 @@ class InboundQueue:
             self.is_sent = True
             if self._blocked is None and channel != DISCONNECT:
                 return []  # as nearly always
-            return [*self._unblock(order), *_drained(channel)]
+            return [*self._unblock(order), *_drained(channel), *self._resume_with_room()]
         if result in _NOT_WRITTEN:
             return self._refused(order, channel, result)
         actions = self._unblock(order)
@@ -177,7 +178,7 @@ class InboundQueue:
             actions += [Lost("invalid", channel), TooLarge()]
             if self._gate.drop(str(order), now):
                 actions += self._pump(now)
-        return [*actions, *_drained(channel)]
+        return [*actions, *_drained(channel), *self._resume_with_room()]
 
     def _refused(self, order: int, channel: str, result: SendResult) -> list[Action]:
         """Keep a message that was certainly not written for another try.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -223,6 +225,138 @@ def test_a_task_of_a_coroutine_that_raises_system_exit_ends_nothing_else(
         inbox.wait(6)
     assert inbox.reports() == [Outcome.CONSUMED] * 3
     assert "A task that a consumer started raised SystemExit: the worker continues." in caplog.text
+
+
+def stop_loop(_: asyncio.Task[Any]) -> None:
+    asyncio.get_running_loop().stop()
+
+
+def cancel_all(own: asyncio.Task[Any]) -> None:
+    for task in asyncio.all_tasks() - {own}:
+        task.cancel()
+
+
+@pytest.mark.parametrize("disturb", [stop_loop, cancel_all])
+def test_a_coroutine_that_disturbs_the_event_loop_does_not_end_it(
+    memory: ChannelLayer, disturb: Callable[[asyncio.Task[Any]], None]
+) -> None:
+    async def consumer(message: Message) -> None:
+        own = asyncio.current_task()
+        if message["n"] == 0 and own is not None:
+            disturb(own)
+        reply(message, {"n": message["n"]})
+
+    inbox = Inbox(memory)
+    with running(make_worker(memory, {"test": consumer})):
+        for number in range(3):
+            inbox.post("test", {"n": number}, local=str(number))
+            assert inbox.wait(2 * number + 2)[-1] == (str(number), Outcome.CONSUMED)
+
+
+def test_a_coroutine_that_is_cancelled_before_it_begins_is_reported_and_its_slot_is_free_again(
+    memory: ChannelLayer,
+) -> None:
+    failures: list[Any] = []
+    begun: list[int] = []
+
+    async def consumer(message: Message) -> None:
+        own = asyncio.current_task()
+        begun.append(message["n"])
+        if message["n"] == 0 and own is not None:
+            while asyncio.all_tasks() == {own}:  # the next one is there one turn of the loop before it begins
+                await asyncio.sleep(0)
+            cancel_all(own)
+        reply(message, {"n": message["n"]})
+
+    def note(exception: BaseException, **kwargs: Any) -> None:
+        failures.append(exception)
+
+    consumer_failed.connect(note)
+    inbox = Inbox(memory)
+    worker = make_worker(memory, {"test": consumer})
+    worker.concurrency = 2
+    try:
+        with running(worker):
+            for number in range(2):
+                inbox.post("test", {"n": number}, local=str(number))
+            inbox.wait(3)
+            for number in range(2, 6):
+                inbox.post("test", {"n": number}, local=str(number))
+            inbox.wait(3 + 2 * 4)
+    finally:
+        consumer_failed.disconnect(note)
+    assert ("1", Outcome.RAISED) in inbox.seen
+    assert begun == [0, 2, 3, 4, 5]
+    assert [type(error) for error in failures] == [asyncio.CancelledError]
+
+
+def test_without_a_thread_for_coroutines_their_consumers_fail_and_the_next_one_tries_again(
+    memory: ChannelLayer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = threading.Thread.start
+    refused: list[threading.Thread] = []
+
+    def start_some(thread: threading.Thread) -> None:
+        if thread.name == "worker_run_loop" and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def consumer(message: Message) -> None:
+        reply(message, {"n": message["n"]})
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)  # a limit of the system, which root does not have
+    inbox = Inbox(memory)
+    with running(make_worker(memory, {"test": consumer})):
+        inbox.post("test", {"n": 0})
+        assert inbox.wait(1) == [("client", Outcome.RAISED)]
+        inbox.post("test", {"n": 1})
+        assert inbox.wait(3)[1:] == [("client", {"n": 1}), ("client", Outcome.CONSUMED)]
+    assert "can't start new thread" in caplog.text
+
+
+def test_a_message_that_waits_for_its_turn_among_the_coroutines_is_not_timed_out(
+    memory: ChannelLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "PACE", 0.05)
+    go_on = threading.Event()
+
+    async def consumer(message: Message) -> None:
+        while message["n"] == 0 and not go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+        reply(message, {"n": message["n"]})
+
+    inbox = Inbox(memory)
+    worker = make_worker(memory, {"test": consumer})
+    worker.concurrency, worker.consumer_timeout = 1, 0.2
+    with running(worker):
+        for number in range(2):
+            inbox.post("test", {"n": number}, local=str(number))
+        inbox.wait(1)  # the first one was given up
+        time.sleep(0.5)  # nothing happens to the second one meanwhile
+        go_on.set()
+        assert inbox.wait(4)[-2:] == [("1", {"n": 1}), ("1", Outcome.CONSUMED)]
+
+
+def test_what_a_coroutine_sends_to_another_layer_that_is_full_holds_up_no_other_coroutine(
+    memory: ChannelLayer,
+) -> None:
+    other = ChannelLayer(channel_capacity={"out": 1})
+
+    async def consumer(message: Message) -> None:
+        if message["n"] == 0:
+            Channel("out", channel_layer=other).send({"n": 1})
+        reply(message, {"n": message["n"]})
+
+    other.send("out", {"n": 0})
+    inbox = Inbox(memory)
+    with running(make_worker(memory, {"test": consumer})):
+        for number in range(3):
+            inbox.post("test", {"n": number}, local=str(number))
+        inbox.wait(6)
+        assert other.receive(["out"])[1] == {"n": 0}
+        eventually(lambda: other.receive(["out"])[1] == {"n": 1})
 
 
 def test_a_task_that_outlives_its_consumer_sends_nothing_of_it_again(memory: ChannelLayer) -> None:

@@ -15,6 +15,7 @@ from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.steps import Length
 from channels_classic.message import Message
+from channels_classic.signals import consumer_finished
 from channels_classic.worker import outstanding, watchdog
 from tests.support.waiting import eventually, scaled
 from tests.worker.harness import Inbox, make_worker, running
@@ -93,6 +94,26 @@ def test_every_end_is_reported_once_behind_the_replies(
         inbox.post("last", {}, local="last")
         seen = inbox.wait(len(expected) + 2)
     assert seen == [*expected, ("last", {"text": "answer"}), ("last", Outcome.CONSUMED)]
+
+
+@pytest.mark.parametrize("channel", ["http.request", "websocket.receive"])
+def test_a_reply_that_cannot_be_sent_is_reported_also_if_it_was_written_before_the_end(
+    layer: BaseChannelLayer, channel: str
+) -> None:
+    """A receiver of `consumer_finished` that sends must not overtake the consumer."""
+
+    def send(**kwargs: Any) -> None:
+        Channel("other", channel_layer=layer).send({})
+
+    inbox = Inbox(layer)
+    inbox.post(channel, {})
+    consumer_finished.connect(send)
+    try:
+        with running(make_worker(layer, {channel: answer_nonsense})):
+            assert inbox.wait(1) == [outcome(Outcome.RAISED)]
+            eventually(lambda: layer.run([Length("other")]) == [1])
+    finally:
+        consumer_finished.disconnect(send)
 
 
 def test_a_message_that_no_route_takes_is_reported(memory: ChannelLayer) -> None:

@@ -319,6 +319,26 @@ def test_reading_pauses_for_messages_or_bytes_and_continues_when_there_is_room(f
     assert inbound.resume() == []
 
 
+def test_a_large_frame_that_is_refused_again_and_again_does_not_begin_a_new_pause() -> None:
+    inbound = connected()
+    inbound.frame("x" * LIMITS.size, 0.0)
+    inbound.settled(1, RECEIVE, SendResult.FULL, 0.0)
+    inbound.pause(0.0)
+    for now in (10.0, 20.0):
+        assert brief(inbound.retry(now)) == [(RECEIVE, 1, "1")]
+        inbound.settled(1, RECEIVE, SendResult.FULL, now)
+    assert inbound.due(LIMITS.timeout) == [Stalled()]
+
+
+def test_reading_continues_when_a_large_frame_that_was_refused_is_accepted() -> None:
+    inbound = connected()
+    inbound.frame("x" * LIMITS.size, 0.0)
+    inbound.settled(1, RECEIVE, SendResult.FULL, 0.0)
+    inbound.pause(0.0)
+    inbound.retry(10.0)
+    assert inbound.settled(1, RECEIVE, SendResult.ACCEPTED, 10.0) == [Unblock(RECEIVE), Resume()]
+
+
 def test_a_pause_that_is_too_long_is_said_once() -> None:
     inbound = connected()
     inbound.frame("a", 0.0)
