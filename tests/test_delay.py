@@ -468,6 +468,36 @@ def test_a_signal_ends_the_server_and_finds_its_old_handler_again(layer: Channel
     assert signal.getsignal(number) is previous
 
 
+def test_a_signal_leaves_what_else_is_due_for_the_next_server(layer: ChannelLayerWrapper) -> None:
+    for number in range(3):
+        DelayedMessage.objects.create(channel_name="test", content=json.dumps({"n": number}), delay=0)
+    worker = Worker(layer)
+
+    def note(record: logging.LogRecord) -> bool:
+        if record.getMessage().startswith("Sending") and not worker.termed:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return True
+
+    delay_logger = logging.getLogger("django.channels")
+    delay_logger.addFilter(note)
+    delay_logger.setLevel("INFO")
+    try:
+        worker.run()
+    finally:
+        delay_logger.removeFilter(note)
+        delay_logger.setLevel("NOTSET")
+    assert layer.receive(["test"])[1] == {"n": 0}
+    assert [content for _, content in stored()] == [{"n": 1}, {"n": 2}]
+
+
+def test_only_what_was_sent_counts_as_sent(layer: ChannelLayerWrapper) -> None:
+    message = DelayedMessage.objects.create(channel_name="test", content="{}", delay=0)
+    same = DelayedMessage.objects.get()
+    assert message.send(channel_layer=ChannelLayer(capacity=0), requeue_delay=0) is False
+    assert same.send(channel_layer=layer) is True
+    assert message.send(channel_layer=layer) is False
+
+
 class DelayInATestCase(ChannelTestCase):
     """As projects test it: inside the transaction of a test case, whose connection must stay open."""
 

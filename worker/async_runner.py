@@ -100,7 +100,6 @@ class AsyncConsumerRunner:
         self._connection = WorkerConnection(context, outage)
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._begun = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._contexts: MessageContexts | None = None
         self._is_closing = False
@@ -112,7 +111,7 @@ class AsyncConsumerRunner:
     def start(self, match: Match, message: Message, result: ConsumerResult) -> None:
         """Start a consumer; blocks while `concurrency` coroutines run.
 
-        Raises `RuntimeError` if the system allows no more threads.
+        Raises `RuntimeError` if the system allows no more threads, and `OSError` if it allows no more descriptors.
         """
         loop = self._started_loop()
         self._slots.acquire()
@@ -149,21 +148,26 @@ class AsyncConsumerRunner:
 
     def _started_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if not self._threads:
-                threads = [
-                    threading.Thread(target=target, name=f"worker{target.__name__}", daemon=True)
-                    for target in (self._run_loop, self._write)
-                ]
-                threads[1].start()
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
                 try:
-                    threads[0].start()
+                    self._start_threads(loop)
                 except RuntimeError:
-                    self._endings.put(None)  # ends the other
+                    loop.close()
                     raise
-                self._threads = threads
-        self._begun.wait()
-        assert self._loop is not None
-        return self._loop
+                self._loop = loop
+            return self._loop
+
+    def _start_threads(self, loop: asyncio.AbstractEventLoop) -> None:
+        runner = threading.Thread(target=self._run_loop, args=(loop,), name="worker-coroutines", daemon=True)
+        writer = threading.Thread(target=self._write, name="worker-writer", daemon=True)
+        writer.start()
+        try:
+            runner.start()
+        except RuntimeError:
+            self._endings.put(None)  # ends the writer
+            raise
+        self._threads = [runner, writer]
 
     # In the thread that writes
 
@@ -199,12 +203,10 @@ class AsyncConsumerRunner:
 
     # On the event loop
 
-    def _run_loop(self) -> None:
-        self._loop = loop = asyncio.new_event_loop()
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         # Caches are made for each coroutine, as they are for each request under ASGI.
         self._contexts = MessageContexts(keep_caches=False)
-        self._begun.set()
         try:
             while not self._is_closing or self._running:
                 self._run(loop.run_forever)

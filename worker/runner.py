@@ -108,11 +108,11 @@ class ConsumerRunner:
     def _start(
         self, match: Match, message: Message, result: ConsumerResult, stats: ConsumerStats
     ) -> ConsumerResult | None:
-        """Start a coroutine, and return None; its result, if the system allows no more threads."""
+        """Start a coroutine, and return None; its result, if the system allows no more threads or descriptors."""
         self.is_waiting = True
         try:
             self._start_coroutine(match, message, result)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             attempt = Attempt(self._context, match, message, result, stats)
             attempt.fail(error)
             attempt.finish(attempt.duration, self._verbose)

@@ -55,19 +55,19 @@ class DelayedMessage(models.Model):
         self._delay = milliseconds
         self.due_date = timezone.now() + timedelta(milliseconds=milliseconds)
 
-    def send(self, channel_layer: Any = None, requeue_delay: float = 1000) -> None:
-        """Send the message now, on the layer given or the default one; do nothing if another process has sent it.
+    def send(self, channel_layer: Any = None, requeue_delay: float = 1000) -> bool:
+        """Send the message now, on the layer given or the default one, unless another process has sent it.
 
-        The row is deleted before the message is sent: a crash in between loses it, and it is never sent twice. If it
-        was certainly not sent the row is written back, for another attempt after `requeue_delay` milliseconds where the
-        channel is full, or the layer refuses it, which is raised. If it is unknown whether it was sent, the message is
-        lost and counted. Raises `ValueError` for content that is not JSON, and the error of the database:
-        `lost_its_row` is true if the row could not be written back.
+        Returns whether this call sent it. The row is deleted before: a crash in between loses the message, and it is
+        never sent twice. If it was certainly not sent the row is written back, for another attempt after
+        `requeue_delay` milliseconds where the channel is full, or the layer refuses it, which is raised. If it is
+        unknown whether it was sent, the message is lost and counted. Raises `ValueError` for content that is not JSON,
+        and the error of the database: `lost_its_row` is true if the row could not be written back.
         """
         layer = channel_layer or channel_layers[DEFAULT_CHANNEL_LAYER]
         content = json.loads(self.content)
         if not self._claim():
-            return
+            return False
         try:
             Channel(self.channel_name, channel_layer=layer).send(content, immediately=True)
         except (layer.ChannelFull, StepRefused) as error:
@@ -75,12 +75,14 @@ class DelayedMessage(models.Model):
             self._write_back()
             if isinstance(error, StepRefused):
                 raise
+            return False
         except Exception as error:
             if isinstance(error, LayerUnavailable) and error.written:
                 layer.losses.count("broker", self.channel_name)
             else:
                 self._write_back()
             raise
+        return True
 
     def _claim(self) -> bool:
         """Delete the row. Return whether it was still there: of several senders one gets it."""

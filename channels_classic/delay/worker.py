@@ -123,6 +123,7 @@ class Worker:
         Failures of the layer and of the database are logged and do not end it. While the database fails no message is
         taken: they stay on the channel, and one that was taken before the failure goes back there.
         """
+        self._stop_signal, self.to_be_replaced = 0, False
         last_check = -math.inf
         failures = _Failures()
         contexts = MessageContexts()
@@ -211,7 +212,7 @@ class Worker:
             self._stored += 1
 
     def _send_due(self) -> None:
-        """Send the messages that are due, oldest first.
+        """Send the messages that are due, oldest first, until a signal asks for the end.
 
         One that the layer refuses is due again later: most often that concerns a single channel, or a shard that is
         down, and the others need not wait. If it refuses many, it is tried again after a pause.
@@ -221,6 +222,8 @@ class Worker:
         due = DelayedMessage.objects.is_due().order_by("due_date", "pk")
         while len(refusals) < _AT_ONCE and (messages := list(due[:_AT_ONCE])):
             for message in messages:
+                if self._stop_signal or self.to_be_replaced:
+                    return
                 try:
                     contexts.new().run(self._send, message)
                 except StepRefused as error:
@@ -233,8 +236,7 @@ class Worker:
         self.in_job = True
         logger.info("Sending the delayed message %s for %s", message.pk, message.channel_name)
         try:
-            message.send(channel_layer=self.channel_layer)
-            self._sent += 1
+            self._sent += message.send(channel_layer=self.channel_layer)
         except (TypeError, ValueError) as error:
             # It would fail again next time, and keep all others waiting.
             self._storage.drop(message, error)

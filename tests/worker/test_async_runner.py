@@ -297,7 +297,7 @@ def test_without_a_thread_for_coroutines_their_consumers_fail_and_the_next_one_t
     refused: list[threading.Thread] = []
 
     def start_some(thread: threading.Thread) -> None:
-        if thread.name == "worker_run_loop" and not refused:
+        if thread.name == "worker-coroutines" and not refused:
             refused.append(thread)
             raise RuntimeError("can't start new thread")
         start(thread)
