@@ -15,8 +15,7 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,6 +66,11 @@ class Running:
 
     task: asyncio.Task[None] | None = None
     is_given_up: bool = False
+    is_cancelled: bool = False
+    """True if its task was cancelled before it began: the next one only reports that."""
+
+    others: list[Pair] = field(default_factory=list)
+    """The messages that it sent to other layers."""
 
     def cancel(self, error: Exception) -> None:
         """Cancel the coroutine because it exceeded the consumer timeout; it fails with `error`."""
@@ -94,7 +98,6 @@ class AsyncConsumerRunner:
         self._timeout = context.consumer_timeout
         self._slots = threading.Semaphore(context.concurrency)
         self._running: dict[int, Running] = {}
-        self._other_layers = ThreadPoolExecutor(1, "worker-other-layers")
         self._endings: queue.SimpleQueue[ConsumerResult | _Part | None] = queue.SimpleQueue()
         self._layer = context.layer
         self._connection = WorkerConnection(context, outage)
@@ -144,7 +147,6 @@ class AsyncConsumerRunner:
         self._loop.call_soon_threadsafe(self._close)
         for thread in self._threads:
             thread.join()
-        self._other_layers.shutdown()
 
     def _started_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -165,34 +167,40 @@ class AsyncConsumerRunner:
         try:
             runner.start()
         except RuntimeError:
-            self._endings.put(None)  # ends the writer
+            self._endings.put(None)
+            writer.join()
             raise
         self._threads = [runner, writer]
 
     # In the thread that writes
 
     def _write(self) -> None:
-        while True:
+        is_over = False
+        while not is_over:
             items = self._ending()
             while not self._endings.empty():
                 items.append(self._endings.get())
-            parts = [item for item in items if isinstance(item, _Part)]
-            finished = [item for item in items if isinstance(item, ConsumerResult)]
+            is_over = None in items
             try:
-                try:
-                    self._connection.send([item.result if isinstance(item, _Part) else item for item in items if item])
-                finally:
-                    for result in finished if self._limits.any else ():
-                        self._limits.release(result.delivery.channel)
-                self._connection.settle()
-                self._connection.retry()
-                if None in items:
-                    return self._connection.finish([])
+                self._write_items(items)
+                if is_over:
+                    self._connection.finish([])
             except Exception:
                 logger.exception("Could not write what coroutines sent.")
             finally:
-                for part in parts:
-                    part.written.set()
+                for part in items:
+                    if isinstance(part, _Part):
+                        part.written.set()
+
+    def _write_items(self, items: Sequence[ConsumerResult | _Part | None]) -> None:
+        try:
+            self._connection.send([item.result if isinstance(item, _Part) else item for item in items if item])
+        finally:
+            for item in items if self._limits.any else ():
+                if isinstance(item, ConsumerResult):
+                    self._limits.release(item.delivery.channel)
+        self._connection.settle()
+        self._connection.retry()
 
     def _ending(self) -> list[ConsumerResult | _Part | None]:
         """Wait for what is to be written; empty if only reports that the layer refused are."""
@@ -209,25 +217,27 @@ class AsyncConsumerRunner:
         self._contexts = MessageContexts(keep_caches=False)
         try:
             while not self._is_closing or self._running:
-                self._run(loop.run_forever)
-            for end in (self._close_connections(), _end_tasks(loop)):
-                task = loop.create_task(end)
+                self._run(loop)
+            for end in (self._close_connections, _end_tasks):
+                task = loop.create_task(end())
+                task.add_done_callback(lambda _: loop.stop())
                 while not task.done():
-                    with suppress(RuntimeError, asyncio.CancelledError):  # by what is left
-                        self._run(partial(loop.run_until_complete, task))
+                    self._run(loop)
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    logger.error("The event loop of the coroutines was not ended properly.", exc_info=error)
         finally:
             self._endings.put(None)
             asyncio.set_event_loop(None)
             loop.close()
 
-    def _run(self, run: Callable[[], object]) -> None:
-        """Run the loop until somebody stops it.
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the loop until somebody stops it; the caller runs it again if that was a consumer.
 
-        That may be a consumer: no task of ours waits on the loop that it could cancel, and if it stops the loop, or one
-        of its tasks raises SystemExit, which asyncio lets out of the loop, all the others go on.
+        None of our tasks waits on it, since a consumer could cancel that. asyncio lets SystemExit of any task out of
+        the loop: one that a consumer started must not end all the others.
         """
         try:
-            run()
+            loop.run_forever()
         except (SystemExit, KeyboardInterrupt) as raised:
             self._context.failures.error(
                 "A task of a consumer",
@@ -254,7 +264,7 @@ class AsyncConsumerRunner:
         # A task copies the context in which it is created.
         running.task = self._contexts.new().run(loop.create_task, self._consume(running))
         running.task.add_done_callback(partial(self._ended, running))
-        if self._timeout:
+        if self._timeout and not running.is_cancelled:
             timer = loop.call_later(self._timeout, running.cancel, self._timed_out(running))
             running.task.add_done_callback(lambda task: timer.cancel())
 
@@ -265,33 +275,28 @@ class AsyncConsumerRunner:
         current_message.set(running.attempt.message)
         result = running.attempt.result
         answering.set(result.running_report)
-        with pending_message_store.deliver_with(partial(self._deliver, result), partial(self._write_first, result)):
+        with pending_message_store.deliver_with(partial(self._deliver, running), partial(self._write_first, result)):
             try:
-                await self._attempt(running.attempt)
+                await self._attempt(running.attempt, running.is_cancelled)
             except BaseException:
                 logger.exception("Could not run or finish a coroutine.")
                 pending_message_store.flush_after_consumer()
-        self._leave(running)
-
-    def _leave(self, running: Running) -> None:
-        running.attempt.result.is_over = True
+        await _send_elsewhere(running.others)
+        result.is_over = True
         del self._running[id(running)]
         self._slots.release()
-        self._endings.put(running.attempt.result)
+        self._endings.put(result)
         if self._check is None:
             self._check = asyncio.get_running_loop().call_later(_CHECK_INTERVAL, self._check_connections)
 
     def _ended(self, running: Running, task: asyncio.Task[None]) -> None:
         if id(running) in self._running:  # another coroutine cancelled it before it began
-            running.attempt.fail(asyncio.CancelledError())
-            self._leave(running)
+            running.is_cancelled = True
+            self._begin(running)
         self._stop_if_done()
 
-    def _deliver(self, result: ConsumerResult, pairs: list[Pair]) -> None:
-        """Collect what a coroutine sent; what is for another layer is sent by a thread, in order."""
-        others = collect(pairs, result.sends, self._context.wrapper)
-        if others:
-            self._other_layers.submit(send_elsewhere, others)
+    def _deliver(self, running: Running, pairs: list[Pair]) -> None:
+        running.others += collect(pairs, running.attempt.result.sends, self._context.wrapper)
 
     def _write_first(self, result: ConsumerResult, layer: BaseChannelLayer, steps: Sequence[Step]) -> None:
         """Before the consumer or a receiver carries out steps by itself: write what these must not overtake.
@@ -303,8 +308,10 @@ class AsyncConsumerRunner:
             self._endings.put(part)
             part.written.wait(RETRY_TIME)
 
-    async def _attempt(self, attempt: Attempt) -> None:
+    async def _attempt(self, attempt: Attempt, is_cancelled: bool) -> None:
         try:
+            if is_cancelled:
+                raise asyncio.CancelledError
             await self._hooks.start_async()
             attempt.begin()
             consumer = attempt.consumer
@@ -326,8 +333,22 @@ class AsyncConsumerRunner:
         check.add_done_callback(asyncio.Future.exception)  # retrieved: an unreachable database fails no consumer
 
 
-async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+async def _send_elsewhere(pairs: list[Pair]) -> None:
+    """Send what is for other layers in a thread, since that may wait, and return when it is done."""
+    if not pairs:
+        return
+    try:
+        sent = asyncio.get_running_loop().run_in_executor(None, send_elsewhere, pairs)
+    except RuntimeError:  # the system allows no more threads; a later one may find the list, when it is empty
+        return send_elsewhere(pairs)
+    while not sent.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([sent])
+
+
+async def _end_tasks() -> None:
     """End what consumers left on the loop, as `asyncio.run` does."""
+    loop = asyncio.get_running_loop()
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
         task.cancel()

@@ -196,6 +196,7 @@ class Loop:
             consumed += 1
             if result is None:
                 self._batch.hand_over()
+                self._runner.is_waiting = False
                 continue
             if self._limits.any:
                 self._limits.release(delivery.channel)

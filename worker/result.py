@@ -29,7 +29,7 @@ class ConsumerResult:
     part_of: ConsumerResult | None = None
     """The result from which this one was split."""
     lacks_reply: bool = False
-    """True once a reply could not be sent: the client does not wait for it."""
+    """True once a reply could not be sent: a failure is reported instead, so that the client need not wait."""
 
     def reports(self) -> list[Report]:
         """Attach the report for the client's gate, if one is due, to the last send; return it if that is impossible.

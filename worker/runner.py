@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from django.db import close_old_connections
@@ -56,7 +57,7 @@ class ConsumerRunner:
         self._hooks = ConsumerHooks(context.sender)
         self._attempt: Attempt | None = None
         self.is_waiting = False
-        """True while the consumer of the message is a coroutine that has not been started: as many run as may."""
+        """True while a coroutine waits for its turn, and then until the loop has handed it over."""
         self._verbose = False
         self._tracing = tracing_of_this_process()
 
@@ -113,12 +114,11 @@ class ConsumerRunner:
         try:
             self._start_coroutine(match, message, result)
         except (RuntimeError, OSError) as error:
+            self.is_waiting = False
             attempt = Attempt(self._context, match, message, result, stats)
             attempt.fail(error)
             attempt.finish(attempt.duration, self._verbose)
             return result
-        finally:
-            self.is_waiting = False
         return None
 
     def _find(self, delivery: Delivery, result: ConsumerResult) -> tuple[Message, Match] | None:
@@ -186,8 +186,9 @@ class ConsumerRunner:
 
     def give_up(self, error: Exception, where: str) -> None:
         """From the watchdog: report the running consumer as timed out; `where` is its stack."""
-        if self._attempt is not None:
-            self._attempt.time_out(error, where)
+        attempt = self._attempt
+        if attempt is not None:
+            attempt.time_out(error, where)
             close_old_connections()  # those of the calling thread
 
 
@@ -212,14 +213,19 @@ def collect(pairs: list[Pair], sends: list[Outgoing], wrapper: Any) -> list[Pair
     return others
 
 
-def send_elsewhere(pairs: Sequence[Pair]) -> None:
-    """Send messages that are for other layers; one that is full is tried again for as long as for its own layer."""
-    for sender, content in pairs:
-        _send_elsewhere(sender, content)
+def send_elsewhere(pairs: list[Pair]) -> None:
+    """Send messages that are for other layers. A full one is tried again for `retry_time` in all.
 
-
-def _send_elsewhere(sender: Sender, content: dict[str, Any]) -> None:
+    Each message is removed before it is sent, so two threads that share the list send none of them twice.
+    """
     deadline = time.monotonic() + pending_message_store.retry_time
+    while pairs:
+        with suppress(IndexError):
+            sender, content = pairs.pop(0)
+            _send_elsewhere(sender, content, deadline)
+
+
+def _send_elsewhere(sender: Sender, content: dict[str, Any], deadline: float) -> None:
     while True:
         try:
             return sender.send(content, immediately=True)

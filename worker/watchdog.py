@@ -114,7 +114,7 @@ class Watchdog:
 
     def is_stuck(self) -> bool:
         """Return whether every thread that has not ended runs a consumer that was given up."""
-        overdue = [watched.overdue for watched in list(self._watched.values())]
+        overdue = [watched.overdue for watched in list(self._watched.values()) if not watched.runner.is_waiting]
         overdue += [running.is_given_up for running in self._async_runner.running()]
         return bool(overdue) and all(overdue)
 
@@ -167,10 +167,11 @@ class Watchdog:
         if results:
             self._connection.send(results)
         self._put_back(watched, deliveries, now)
+        may_time_out = not watched.runner.is_waiting  # looked at first: then its message may have been handed over
         running, since = watched.batch.running()
         if since is None:
             return interval
-        self._check_batch(watched, running, since, now)
+        self._check_batch(watched, running, since, now, may_time_out)
         waits = watched.batch.holds and now >= watched.retry_at
         return _TICK if waits or interval == _TICK else PACE
 
@@ -183,13 +184,15 @@ class Watchdog:
             watched.batch.restore(kept)
             watched.wake()  # its consumer may have ended meanwhile, and the thread wait for messages
 
-    def _check_batch(self, watched: _Watched, running: Delivery | None, since: float, now: float) -> None:
+    def _check_batch(
+        self, watched: _Watched, running: Delivery | None, since: float, now: float, may_time_out: bool
+    ) -> None:
         if since != watched.since:
             watched.since = watched.reported = since
             watched.overdue = False
         if running is None or watched.overdue:
             return
-        if 0 < self._consumer_timeout < now - since and not watched.runner.is_waiting:
+        if may_time_out and 0 < self._consumer_timeout < now - since:
             watched.overdue = True
             self._report(running, Outcome.RAISED)
             self._give_up(watched, running)

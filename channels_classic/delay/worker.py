@@ -100,6 +100,7 @@ class Worker:
         self.to_be_replaced = False
         self._storage = Storage(channel_layer)
         self._stored = self._sent = self._stop_signal = 0
+        self._is_ending = False  # by a signal
         self._wants_statistics = False
         self._terminal = os.isatty(0)
 
@@ -114,7 +115,7 @@ class Worker:
             self._quit(signo)
         self._stop_signal = signo
         self.to_be_replaced = False
-        self.termed = True
+        self.termed = self._is_ending = True
         logger.info("Shutdown signal received%s", ": finishing the current message" if self.in_job else "")
 
     def run(self) -> None:
@@ -123,7 +124,7 @@ class Worker:
         Failures of the layer and of the database are logged and do not end it. While the database fails no message is
         taken: they stay on the channel, and one that was taken before the failure goes back there.
         """
-        self._stop_signal, self.to_be_replaced = 0, False
+        self._stop_signal, self._is_ending, self.to_be_replaced = 0, False, False
         last_check = -math.inf
         failures = _Failures()
         contexts = MessageContexts()
@@ -178,7 +179,7 @@ class Worker:
         if not self._stop_signal:
             # A terminal that is closed sends SIGHUP too; then no new server is wanted.
             self.to_be_replaced = not self._terminal or os.isatty(0)
-            self.termed = True
+            self.termed = self._is_ending = True
             logger.info("SIGHUP: finishing the current message")
 
     def _ask_for_statistics(self, signo: int, stack_frame: FrameType | None) -> None:
@@ -222,7 +223,7 @@ class Worker:
         due = DelayedMessage.objects.is_due().order_by("due_date", "pk")
         while len(refusals) < _AT_ONCE and (messages := list(due[:_AT_ONCE])):
             for message in messages:
-                if self._stop_signal or self.to_be_replaced:
+                if self._is_ending:
                     return
                 try:
                     contexts.new().run(self._send, message)

@@ -7,13 +7,20 @@ every message costs one comparison.
 from __future__ import annotations
 
 import heapq
+import logging
 import math
 from asyncio import TimerHandle, get_running_loop
 from collections.abc import Callable
 from typing import Protocol
 
+logger = logging.getLogger("channels_classic.interface_server")
+
 TICK = 0.05
 """Seconds by which a deadline may be handled late."""
+
+
+AGAIN_AFTER = 1.0
+"""Seconds until an item is asked again that failed because of a bug."""
 
 
 class Timed(Protocol):
@@ -39,7 +46,9 @@ class Timers:
     def schedule(self, item: Timed, when: float) -> None:
         """Call `item.due` at `when` at the latest; an earlier time that was set before stays.
 
-        A time that is over means the next tick, so that items that schedule each other keep nobody else waiting.
+        A time that is over is handled in the next turn of the timer, never in the current one. Otherwise the loop could
+        stand still in one turn: slots are rounded, so an item may be asked a moment before its time, as that is
+        computed, and name it again.
         """
         if when == math.inf:
             return
@@ -85,6 +94,14 @@ class Timers:
                 # An item before it in this turn may have rescheduled or cancelled it.
                 if item.slot == slot:
                     item.slot = None
-                    self.schedule(item, item.due(now))
+                    self.schedule(item, self._due(item, now))
         if self._order and self._timer is None:
             self._arm()
+
+    @staticmethod
+    def _due(item: Timed, now: float) -> float:
+        try:
+            return item.due(now)
+        except Exception:  # must not keep the others from their turn
+            logger.exception("The deadlines of a client could not be handled because of a bug in the interface server.")
+            return now + AGAIN_AFTER

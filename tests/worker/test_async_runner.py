@@ -354,9 +354,11 @@ def test_what_a_coroutine_sends_to_another_layer_that_is_full_holds_up_no_other_
     with running(make_worker(memory, {"test": consumer})):
         for number in range(3):
             inbox.post("test", {"n": number}, local=str(number))
-        inbox.wait(6)
+        inbox.wait(4)
         assert other.receive(["out"])[1] == {"n": 0}
-        eventually(lambda: other.receive(["out"])[1] == {"n": 1})
+        inbox.wait(6)
+    assert [local for local, what in inbox.seen if what is Outcome.CONSUMED] == ["1", "2", "0"]
+    assert other.receive(["out"])[1] == {"n": 1}
 
 
 def test_a_task_that_outlives_its_consumer_sends_nothing_of_it_again(memory: ChannelLayer) -> None:

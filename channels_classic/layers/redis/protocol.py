@@ -82,7 +82,7 @@ _MAY_BE_REPEATED = (
     *(Lookup, Publish, Record, Join, JoinAs, Leave),
     *(Audit, GetPresence, Restore, RestoreIdentities, TakeNotices),
 )
-"""Steps that meet such a key before they write what they are for, if at all, or that change nothing the second time."""
+"""Steps that may be sent again after this error: nothing was written before it, or repeating what was is harmless."""
 
 _FOREIGN_DATA = "Find out which other program writes keys that begin with the `prefix` of this layer."
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import Any
+
+import pytest
 
 from channels_classic.interface_server.layer.timers import TICK, Timers
+from channels_classic.interface_server.websocket.actions import Stalled
+from channels_classic.interface_server.websocket.inbound import InboundLimits, InboundQueue
 from tests.support.waiting import eventually_async
 
 
@@ -136,6 +141,68 @@ def test_a_stopped_wheel_asks_nobody() -> None:
         assert not item.asked
 
     run(test)
+
+
+class Moments(asyncio.SelectorEventLoop):
+    """An event loop at a moment that the test chooses."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+
+def test_an_item_that_is_asked_a_rounding_error_before_its_time_is_asked_again_in_the_next_turn() -> None:
+    """The clock of uvloop shows whole milliseconds, so its timer may go off in the one that was computed."""
+    loop, paused_at, timeout, now = Moments(), 20000.15, 0.2, 20000.35
+    assert now < paused_at + timeout < now + 1e-9
+    timers = Timers(loop.time)
+    inbound = InboundQueue(InboundLimits(expiry=60, frames=1, size=100, timeout=timeout), "/")
+    seen: list[Any] = []
+
+    class Socket:
+        slot: int | None = None
+
+        def due(self, now: float) -> float:
+            assert len(seen) < 9
+            seen.append(inbound.due(now))
+            timers.schedule(self, inbound.deadline)  # as a socket does whatever it carries out
+            return inbound.deadline
+
+    async def test() -> None:
+        inbound.pause(paused_at)
+        timers.schedule(Socket(), inbound.deadline)
+        for loop.now in (now, now + TICK):
+            for _ in range(3):
+                await asyncio.sleep(0)
+        timers.stop()
+
+    loop.now = paused_at
+    loop.run_until_complete(test())
+    loop.close()
+    assert seen == [[], [Stalled()]]
+
+
+def test_an_item_that_fails_keeps_no_other_from_its_turn(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        class Broken(Item):
+            def due(self, now: float) -> float:
+                super().due(now)
+                raise LookupError("broken")
+
+        loop = asyncio.get_running_loop()
+        timers, items, later = Timers(loop.time), [Broken(), Broken(), Item()], Item()
+        when = loop.time() + 0.05
+        for item in items:
+            timers.schedule(item, when)
+        timers.schedule(later, when + 2 * TICK)
+        await eventually_async(lambda: later.asked)
+        assert all(item.asked for item in items)
+        await eventually_async(lambda: len(items[0].asked) == 2)
+        timers.stop()
+
+    run(test)
+    assert "broken" in caplog.text
 
 
 def test_items_that_keep_scheduling_each_other_in_the_past_hold_nobody_up() -> None:

@@ -149,6 +149,9 @@ def test_a_membership_waits_for_the_people_of_other_interface_servers(
     assert isinstance(change, MembershipChange)
     assert 0 < change.previous < change.version
     assert set(layer.run([Members("g", INBOXES[0])])[0].members) == ({"c0"} if leaves else {"c0", "c1"})
+    notice = f"{'-' if leaves else '+'}g\0ada"
+    scores = [node.command("ZSCORE", f"{START}notices", notice) for node in move]
+    assert any(score.startswith("$") and score != "$-1" for score in scores), scores
 
 
 def test_presence_waits_for_what_is_on_its_way(

@@ -12,7 +12,8 @@ from channels_classic.layers.codec import EntryKind, decode, decode_kept
 from channels_classic.layers.history import ALL
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import RedisChannelLayer
-from channels_classic.layers.steps import Announce, GetPrograms, Heartbeat, Join, ReadHistory, Take, TakeNotices
+from channels_classic.layers.results import Identity
+from channels_classic.layers.steps import Announce, GetPrograms, Heartbeat, Join, JoinAs, ReadHistory, Take, TakeNotices
 from tests.faults.test_groups import end, session_on
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually, eventually_async
@@ -238,4 +239,22 @@ def test_a_channel_that_is_not_a_list_does_not_keep_others_from_their_readers(
     own_redis.command("DEL", "asgi:{0}:queue:odd")
     layer.send("odd", {"n": 99})
     eventually(lambda: receive() and got[-1] == {"n": 99}, 15)
+    layer.close()
+
+
+def test_a_group_key_of_another_type_keeps_no_notices_of_other_groups(
+    redis_server: RedisServer, redis_url: str
+) -> None:
+    layer, inbox = RedisChannelLayer(hosts=[redis_url]), new_inbox()
+    layer.run([Heartbeat(inbox), TakeNotices(1)])
+    for group in ("odd", "fine"):
+        layer.run([JoinAs(group, inbox, {"c": Identity("ada", b"")})])
+    assert len(layer.run([TakeNotices(5)])[0]) == 2
+    redis_server.command("SET", "asgi:{0}:group:odd", "x")
+    redis_server.command("DEL", f"asgi:{{0}}:alive:{inbox}")
+    assert layer.run([TakeNotices(5)]) == [[]]
+    assert redis_server.command("ZCARD", "asgi:{0}:notices") == ":1"
+    redis_server.command("DEL", "asgi:{0}:group:odd")
+    assert layer.run([TakeNotices(5)]) == [[]]
+    assert redis_server.command("ZCARD", "asgi:{0}:notices") == ":2"
     layer.close()

@@ -60,9 +60,9 @@ local function current_version()
     end
     -- The members are those of this epoch, since their owner has confirmed it.
     if not score and is_confirmed() then return change_version() end
+    clear(here, GRACE)  -- first, so that it is repeated with all of this if it meets an error
     redis.call('DEL', members)
     redis.call('ZREM', group, inbox)
-    clear(here, GRACE)
     return 0
 end
 

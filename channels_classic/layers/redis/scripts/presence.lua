@@ -60,34 +60,45 @@ local function has_left(here, identity, delay)
     if listens then notify('-', here, identity, delay) else forget_notice(notice_of('+', here, who)) end
 end
 
+-- These write last who somebody is, after what may meet an error: a key of another inbox may be on its way to another node
+-- of the cluster. So they can be repeated.
+
 -- A socket of somebody is gone.
 local function socket_ended(here, identity)
     local who = who_of(identity)
     if mended('HINCRBY', here.people, who, -1) > 0 then return end
-    redis.call('HDEL', here.people, who)
     has_left(here, identity, GRACE)
+    redis.call('HDEL', here.people, who)
 end
 
 -- Say who a member is; return whether that was not known.
 local function appear(here, member, identity, announce)
     local known = mended('HGET', here.identities, member)
     if known == identity then return false end
-    redis.call('HSET', here.identities, member, identity)
     local who = who_of(identity)
-    if known and who_of(known) == who then return true end
-    if mended('HINCRBY', here.people, who, 1) == 1 then came(here, identity, announce) end
-    if known then socket_ended(here, known) end
+    if not known or who_of(known) ~= who then
+        local is_first = mended('HINCRBY', here.people, who, 1) == 1
+        local is_told, problem = pcall(function()
+            if is_first then came(here, identity, announce) end
+            if known then socket_ended(here, known) end
+        end)
+        if not is_told then
+            if mended('HINCRBY', here.people, who, -1) < 1 then redis.call('HDEL', here.people, who) end
+            error(problem)
+        end
+    end
+    redis.call('HSET', here.identities, member, identity)
     return true
 end
 
 local function disappear(here, member)
     local identity = mended('HGET', here.identities, member)
     if not identity then return end
-    redis.call('HDEL', here.identities, member)
     socket_ended(here, identity)
+    redis.call('HDEL', here.identities, member)
 end
 
--- Forget everybody of one inbox in a group: last, so that whoever meets an error tells it again.
+-- Forget everybody of one inbox in a group.
 local function clear(here, delay)
     local found = mended('HGETALL', here.identities)
     if #found == 0 then return end

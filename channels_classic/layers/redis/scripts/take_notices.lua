@@ -10,14 +10,13 @@ redis.call('SET', listening, '1', 'PX', ARGV[1])
 for _, inbox in ipairs(mended('SMEMBERS', base .. 'presence_inboxes')) do
     if inbox ~= '' and redis.call('EXISTS', base .. 'alive:' .. inbox) == 0 then
         local groups = base .. 'presence_groups:' .. inbox
-        for _ = 1, GROUPS do
-            local group = mended('SPOP', groups)
-            if not group then break end
-            local is_done, problem = pcall(clear, place(group, inbox), REST)
-            if not is_done then
-                redis.call('SADD', groups, group)
-                error(problem)
-            end
+        local kept = {}  -- for later: something else has written a key of theirs, or it is on its way to another node
+        for _, group in ipairs(mended('SPOP', groups, GROUPS)) do
+            if not pcall(clear, place(group, inbox), REST) then kept[#kept + 1] = group end
+        end
+        if #kept > 0 then
+            redis.call('SADD', groups, unpack(kept))
+            redis.call('PEXPIRE', groups, NOTICES_TTL)
         end
         if redis.call('EXISTS', groups) == 0 then redis.call('SREM', base .. 'presence_inboxes', inbox) end
     end
