@@ -52,6 +52,34 @@ def change_routing(server: Process, project: Project, routing: str) -> None:
     eventually(noticed, timeout=20)
 
 
+ENDING = """
+import atexit, logging, os, threading, time
+import django
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+django.setup()
+from channels_classic.asgi import channel_layers
+from channels_classic.management.commands.runserver import WorkerThread
+
+ready = threading.Event()
+thread = WorkerThread(channel_layers["default"], logging.getLogger("test"), threads=3, ready=ready)
+thread.start()
+
+@atexit.register
+def go_on():
+    ready.set()
+    thread.join(5)
+    print("ended" if not thread.is_alive() else "works")
+"""
+
+
+def test_a_process_that_ends_while_its_workers_start_shows_no_error(new_project: NewProject) -> None:
+    """As when a file changes twice. Python refuses new threads then, from 3.12 on."""
+    program = new_project(MEMORY).start(sys.executable, "-c", ENDING)
+    assert program.wait() == 0
+    assert program.output.split()[-1] == ("ended" if sys.version_info >= (3, 12) else "works")
+    assert "Traceback" not in program.output
+
+
 @pytest.fixture(params=["memory", "local", "redis"])
 def layer(request: pytest.FixtureRequest) -> str:
     """Settings that choose a layer."""

@@ -252,7 +252,12 @@ class WorkerThread(threading.Thread):
         self._ready.wait()
         self.logger.debug("Worker threads are running")
         self._worker.ready()
-        self._worker.run()
+        try:
+            self._worker.run()
+        except RuntimeError:
+            # A process that ends, because a file changes again while it starts, lets nobody start threads.
+            if threading.main_thread().is_alive():
+                raise
         self.logger.debug("Worker threads have ended")
 
     def stop(self) -> None:
