@@ -154,6 +154,24 @@ def test_a_membership_waits_for_the_people_of_other_interface_servers(
     assert any(score.startswith("$") and score != "$-1" for score in scores), scores
 
 
+def test_a_new_identity_is_told_to_the_owner_also_if_it_had_to_wait(
+    layer: RedisClusterChannelLayer,
+    cluster: Cluster,
+    move: tuple[RedisServer, RedisServer],
+    end_soon: Callable[[], None],
+) -> None:
+    source, target = move
+    begin_alive(layer, INBOXES[0])
+    layer.run([SetStart("g", INBOXES[0], "c1", 1, 1, False), JoinAs("g", INBOXES[0], {"c1": Identity("ada", b"")})])
+    layer.run([TakeNotices(5), JoinAs("g", INBOXES[0], {"c2": Identity("bob", b"")})])  # a notice waits
+    layer.run([JoinAs("g", "", {"plain": Identity("zoe", b"")})])  # so that people of channels are there as well
+    cluster.begin_move(SLOT, *move)
+    source.command("MIGRATE", "127.0.0.1", str(target.port), f"{START}presence_inboxes", "0", "5000")
+    end_soon()
+    (change,) = layer.run([JoinAs("g", INBOXES[0], {"c1": Identity("eve", b"")})])
+    assert change.version > change.previous
+
+
 def test_presence_waits_for_what_is_on_its_way(
     layer: RedisClusterChannelLayer,
     cluster: Cluster,

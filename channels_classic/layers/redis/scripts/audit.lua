@@ -20,5 +20,8 @@ if sockets ~= identities then
     redis.call('DEL', here.people)
     for _, identity in ipairs(mended('HVALS', here.identities)) do redis.call('HINCRBY', here.people, who_of(identity), 1) end
 end
-if identities > 0 then keep_presence(here, ttl) end
+if identities > 0 then
+    enlist(here, ttl)
+    keep_identities(here, ttl)
+end
 return {version, loss() or '0', identities}

@@ -5,10 +5,9 @@
 local here = place(ARGV[1], '')
 local joined = 0
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
-for index = 3, #ARGV, 2 do
-    joined = joined + redis.call('ZADD', KEYS[1], now, ARGV[index])
-    appear(here, ARGV[index], ARGV[index + 1], true)
-end
+enlist(here, ARGV[2])
+for index = 3, #ARGV, 2 do appear(here, ARGV[index], ARGV[index + 1], true) end
+keep_identities(here, ARGV[2])
+for index = 3, #ARGV, 2 do joined = joined + redis.call('ZADD', KEYS[1], now, ARGV[index]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-keep_presence(here, ARGV[2])
 return joined

@@ -111,11 +111,16 @@ local function clear(here, delay)
     redis.call('DEL', here.identities, here.people)
 end
 
-local function keep_presence(here, ttl)
-    mended('SADD', base .. 'presence_inboxes', here.inbox)
-    mended('SADD', base .. 'presence_groups:' .. here.inbox, here.group)
+-- Note where an inbox has anybody. Goes first, since these keys may be on their way to another node of the cluster.
+local function enlist(here, ttl)
     local inboxes, groups = base .. 'presence_inboxes', base .. 'presence_groups:' .. here.inbox
-    for _, key in ipairs({here.identities, here.people, inboxes, groups}) do
-        redis.call('PEXPIRE', key, ttl)
-    end
+    mended('SADD', inboxes, here.inbox)
+    mended('SADD', groups, here.group)
+    redis.call('PEXPIRE', inboxes, ttl)
+    redis.call('PEXPIRE', groups, ttl)
+end
+
+local function keep_identities(here, ttl)
+    redis.call('PEXPIRE', here.identities, ttl)
+    redis.call('PEXPIRE', here.people, ttl)
 end
