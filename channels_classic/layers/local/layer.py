@@ -60,6 +60,7 @@ class LocalChannelLayer(BaseChannelLayer):
         self._path = None if path is None else check_path(path)
         self._host: LocalHost | None = None
         self._hosting_loop: asyncio.AbstractEventLoop | None = None
+        self._giving_way: asyncio.Task[None] | None = None
 
     @property
     def path(self) -> str:
@@ -130,6 +131,8 @@ class LocalChannelLayer(BaseChannelLayer):
         host, self._host = self.host, None
         if host is not None:
             await host.stop()
+        if self._giving_way is not None:
+            await self._giving_way
         await self._drop_connections()
 
     async def _drop_connections(self) -> None:

@@ -175,6 +175,20 @@ def test_a_host_whose_files_were_taken_over_becomes_a_client(file_path: str) -> 
     first.stop()
 
 
+def test_a_layer_that_is_stopped_while_it_gives_way_leaves_nothing_behind(file_path: str) -> None:
+    async def main() -> None:
+        layer = LocalChannelLayer(file_path)
+        await layer.start()
+        other_claim = claim_after_removal(file_path)
+        while layer.host is not None:
+            await asyncio.sleep(0)
+        await layer.stop()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        other_claim.release()
+
+    asyncio.run(main())
+
+
 def test_a_host_that_was_superseded_uses_the_store_of_its_successor(file_path: str) -> None:
     first = HostThread(file_path)
     kept = first.run(first.layer.connect_async())
