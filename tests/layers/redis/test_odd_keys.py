@@ -13,7 +13,17 @@ from channels_classic.layers.history import ALL
 from channels_classic.layers.names import new_inbox
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.results import Identity
-from channels_classic.layers.steps import Announce, GetPrograms, Heartbeat, Join, JoinAs, ReadHistory, Take, TakeNotices
+from channels_classic.layers.steps import (
+    Announce,
+    Audit,
+    GetPrograms,
+    Heartbeat,
+    Join,
+    JoinAs,
+    ReadHistory,
+    Take,
+    TakeNotices,
+)
 from tests.faults.test_groups import end, session_on
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually, eventually_async
@@ -257,4 +267,15 @@ def test_a_group_key_of_another_type_keeps_no_notices_of_other_groups(
     redis_server.command("DEL", "asgi:{0}:group:odd")
     assert layer.run([TakeNotices(5)]) == [[]]
     assert redis_server.command("ZCARD", "asgi:{0}:notices") == ":2"
+    layer.close()
+
+
+def test_a_person_without_sockets_is_forgotten_by_the_audit(redis_server: RedisServer, redis_url: str) -> None:
+    """Left by a step that met an error and was not repeated: others would not hear that somebody has left."""
+    layer, inbox = RedisChannelLayer(hosts=[redis_url]), new_inbox()
+    layer.run([Heartbeat(inbox), JoinAs("room", inbox, {"c": Identity("ada", b"")})])
+    people = f"asgi:{{0}}:people:room:{inbox}"
+    redis_server.command("HSET", people, "bob", "0")
+    layer.run([Audit("room", inbox)])
+    assert redis_server.command_list("HGETALL", people) == ["ada", "1"]
     layer.close()

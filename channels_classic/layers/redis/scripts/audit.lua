@@ -14,9 +14,12 @@ local began = version == 0 and math.huge or tonumber(redis.call('ZSCORE', left, 
 if known >= tonumber(since) and emptied <= known and known < began then note_loss() end
 -- The owner knows the set that began: a discard that finds nothing need not be noted any more, see leave.lua.
 if known >= began then redis.call('ZREM', left, BEGUN) end
-local identities, sockets = mended('HLEN', here.identities), 0
-for _, number in ipairs(mended('HVALS', here.people)) do sockets = sockets + (tonumber(number) or 0) end
-if sockets ~= identities then
+local identities, sockets, is_sound = mended('HLEN', here.identities), 0, true
+for _, text in ipairs(mended('HVALS', here.people)) do
+    local number = tonumber(text) or 0
+    sockets, is_sound = sockets + number, is_sound and number > 0
+end
+if sockets ~= identities or not is_sound then
     redis.call('DEL', here.people)
     for _, identity in ipairs(mended('HVALS', here.identities)) do redis.call('HINCRBY', here.people, who_of(identity), 1) end
 end
