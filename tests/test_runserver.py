@@ -73,7 +73,7 @@ def go_on():
 
 
 def test_a_process_that_ends_while_its_workers_start_shows_no_error(new_project: NewProject) -> None:
-    """As when a file changes twice. Python refuses new threads then: 3.12 and 3.13 do, 3.15 does not."""
+    """A file that changes twice ends it so early. Python 3.12 refuses new threads then, 3.15 does not."""
     program = new_project(MEMORY).start(sys.executable, "-c", ENDING)
     assert program.wait() == 0
     assert program.output.split()[-1] in ("ended", "works")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from django.db import close_old_connections
@@ -220,9 +219,11 @@ def send_elsewhere(pairs: list[Pair]) -> None:
     """
     deadline = time.monotonic() + pending_message_store.retry_time
     while pairs:
-        with suppress(IndexError):
+        try:
             sender, content = pairs.pop(0)
-            _send_elsewhere(sender, content, deadline)
+        except IndexError:  # the other thread has taken the last one
+            return
+        _send_elsewhere(sender, content, deadline)
 
 
 def _send_elsewhere(sender: Sender, content: dict[str, Any], deadline: float) -> None:

@@ -133,9 +133,8 @@ class LayerSession:
         """True once the server accepts no more clients."""
         self._restored: tuple[int | None, ...] = ()  # the epochs for which all memberships are written
         self._asked_at = self.clock()  # when the last heartbeat that the layer answered began
-        self._silence = (
-            0.0  # the longest time without a heartbeat, as the layer may have seen it, until it is dealt with
-        )
+        # The longest time without a heartbeat, as the layer may have seen it, until it is dealt with.
+        self._silence = 0.0
         self._may_have_ghosts = False  # steps that report joins and departures may have been lost
         self._wake_heartbeat = asyncio.Event()
         self._alive = asyncio.Event()

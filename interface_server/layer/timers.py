@@ -18,7 +18,6 @@ logger = logging.getLogger("channels_classic.interface_server")
 TICK = 0.05
 """Seconds by which a deadline may be handled late."""
 
-
 AGAIN_AFTER = 1.0
 """Seconds until an item is asked again that failed because of a bug."""
 

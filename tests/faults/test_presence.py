@@ -222,7 +222,7 @@ def test_who_is_there_survives_a_lost_hint_while_the_layer_takes_the_interface_s
 def test_a_moment_in_which_all_interface_servers_count_as_dead_is_not_announced_and_hides_nobody_for_long(
     own_redis: RedisServer,
 ) -> None:
-    """As after the clock of the server was set forward. The audit finds it before it has gone through all groups."""
+    """A clock of the server that is set forward does this. The audit finds it before it has gone through all groups."""
     rooms = [f"room-{number}" for number in range(200)]
 
     async def main() -> None:

@@ -361,6 +361,32 @@ def test_what_a_coroutine_sends_to_another_layer_that_is_full_holds_up_no_other_
     assert other.receive(["out"])[1] == {"n": 1}
 
 
+def test_without_a_thread_for_other_layers_each_message_is_sent_once(
+    memory: ChannelLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The executor keeps what it could not start a thread for, and runs it with the next one."""
+    start, other, refused = threading.Thread.start, ChannelLayer(), threading.Event()
+
+    def start_some(thread: threading.Thread) -> None:
+        if thread.name.startswith("asyncio_") and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def consumer(message: Message) -> None:
+        Channel("out", channel_layer=other).send({"n": message["n"]})
+        reply(message, {"n": message["n"]})
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)  # a limit of the system, which root does not have
+    inbox = Inbox(memory)
+    with running(make_worker(memory, {"test": consumer})):
+        for number in range(2):
+            inbox.post("test", {"n": number}, local=str(number))
+            inbox.wait(2 * number + 2)
+    assert refused.is_set()
+    assert [other.receive(["out"])[1] for _ in range(3)] == [{"n": 0}, {"n": 1}, None]
+
+
 def test_a_task_that_outlives_its_consumer_sends_nothing_of_it_again(memory: ChannelLayer) -> None:
     tasks: list[asyncio.Task[None]] = []
     ended = asyncio.Event()

@@ -166,8 +166,8 @@ class CommandBuilder:
 
     def keys_of(self, step: Step) -> list[str]:
         """Return the keys that a step concerns alone, or with others of its kind."""
-        shared = {self.keys.epoch, self.keys.counters, self.keys.inboxes, self.keys.programs}
-        shared |= {self.keys.notices, self.keys.noticed}
+        keys = self.keys
+        shared = {keys.epoch, keys.counters, keys.notices, keys.noticed, keys.inboxes, keys.programs}
         found: list[str] = []
         for command in self.commands(step):
             words = command[3 : 3 + int(command[2])] if command[0] == "EVALSHA" else command[1:]

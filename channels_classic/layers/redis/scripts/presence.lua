@@ -60,8 +60,8 @@ local function has_left(here, identity, delay)
     if listens then notify('-', here, identity, delay) else forget_notice(notice_of('+', here, who)) end
 end
 
--- These write last who somebody is, after what may meet an error: a key of another inbox may be on its way to another node
--- of the cluster. So they can be repeated.
+-- Each of these first does what may meet an error, since a key of another inbox may be on its way to another node of the
+-- cluster, and only then writes who somebody is. So it can be repeated.
 
 -- A socket of somebody is gone.
 local function socket_ended(here, identity)
