@@ -219,6 +219,7 @@ def test_a_task_of_a_coroutine_that_raises_system_exit_ends_nothing_else(
             inbox.post("test", {"n": number}, local=str(number))
         inbox.wait(2)
         eventually(tasks[0].done)
+        assert isinstance(tasks[0].exception(), SystemExit)
         go_on.set()
         inbox.wait(4)
         inbox.post("test", {"n": 2}, local="2")
