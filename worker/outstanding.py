@@ -31,6 +31,9 @@ logger = logging.getLogger("channels_classic.worker")
 RETRY_TIME = 2.0
 """Seconds for which sending to a full channel is retried, as in Channels 1.1.8."""
 
+RETRY_PAUSES = (0.02, 0.2)
+"""Seconds between the attempts: initial, maximum."""
+
 
 @dataclass(slots=True)
 class Written:

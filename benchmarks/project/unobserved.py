@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from channels_classic.interface_server.layer.session import LayerSession
+from channels_classic.interface_server.layer.announcements import Announcements
 from channels_classic.worker.stats import ConsumerStats
 from channels_classic.worker.status import StatusReporter
 
@@ -11,5 +11,5 @@ def _nothing(*_: object) -> None:
     """Do nothing."""
 
 
-for owner, name in ((LayerSession, "_announce"), (StatusReporter, "_send"), (ConsumerStats, "add")):
+for owner, name in ((Announcements, "announce"), (StatusReporter, "_send"), (ConsumerStats, "add")):
     setattr(owner, name, _nothing)

@@ -8,34 +8,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import islice
 
 from channels_classic._health import Health
 from channels_classic._throttled_log import ThrottledLog
 from channels_classic.exceptions import LayerUnavailable, StepRefused
-from channels_classic.layers import names, rng
+from channels_classic.layers import names
 from channels_classic.layers.base import BaseChannelLayer
-from channels_classic.layers.codec import EntryKind, Outcome, encode
 from channels_classic.layers.planner import Outgoing
-from channels_classic.layers.programs import ANNOUNCE_INTERVAL, InterfaceFacts, ProgramAnnouncer, WorkerFacts, decode
-from channels_classic.layers.results import Announcement, Roster
-from channels_classic.layers.steps import (
-    LIVENESS,
-    Entry,
-    GetPresenceGroups,
-    GetPrograms,
-    Heartbeat,
-    Length,
-    Members,
-    Push,
-    Restore,
-    Retire,
-)
+from channels_classic.layers.steps import LIVENESS, Heartbeat, Length, Retire
 
 from ..config import InterfaceConfig
 from .addresses import Addresses
+from .announcements import Announcements
 from .audit import GroupAudit
 from .budget import ByteBudget
 from .client import Client, Waiting
@@ -44,6 +29,7 @@ from .reader import Reader
 from .reconnecting import ReconnectingConnection
 from .recovery import Recovery
 from .registry import Registry
+from .restoration import Restoration
 from .retry_queue import RetryQueues
 from .stats import InterfaceStats
 from .timers import Timers
@@ -54,27 +40,11 @@ logger = logging.getLogger("channels_classic.interface_server")
 HEARTBEAT_INTERVAL = 2.0
 """Seconds between two heartbeats."""
 
-STEPS_AT_ONCE = 10
-"""Steps in one batch while memberships are restored, so that messages of clients are sent in between.
-
-Redis carries out the batches of all interface servers before it serves anybody else: 10 take it 2 ms, each with 100
-members.
-"""
-
-CATCH_UP_TIMEOUT = LIVENESS / 3
-"""Most seconds until the inbox has been read up to now; no heartbeat is sent meanwhile."""
-
 TAKEN_FOR_DEAD = LIVENESS - 2 * HEARTBEAT_INTERVAL
 """Seconds without a heartbeat after which the layer may have taken this process for dead."""
 
 LONG_SILENCE = 120.0
 """Seconds without a heartbeat after which the layer may have forgotten that the last member of a group left."""
-
-RESTORE_SPREAD = 1.0
-"""Most seconds until memberships are restored: all interface servers find at once that the layer lost its data."""
-
-ANNOUNCED_GROUPS = 20
-"""Groups that are announced with their size."""
 
 START_TIMEOUT = 3.0
 """Seconds for which a start waits for the layer; then clients may come, and it keeps trying."""
@@ -121,14 +91,17 @@ class LayerSession:
         self.registry.on_left = self._recovery.gone
         self.posts = Posts(self.inbox, self._writer.ask, self._writer.post, lambda: self.available)
         self._reader = Reader(self._reading, self.registry, self._recovery, self.losses, self._writer.send, self.posts)
-        self._audit = GroupAudit(self.registry, self._recovery, self.stats, self._writer.ask, self._caught_up)
+        self._restoration = Restoration(self.inbox, self.registry, self._writer, layer.expiry)
+        self._audit = GroupAudit(
+            self.registry, self._recovery, self.stats, self._writer.ask, self._restoration.caught_up
+        )
+        self._announcements = Announcements(
+            self.inbox, self.registry, self.stats, self._writer, self.clock, HEARTBEAT_INTERVAL
+        )
         self._down = {self._reading, self._writing}
         self._is_interrupted = False
         self._logged_steps: set[str] = set()  # what to do about an outage, as logged, until all of the layer is back
         self._is_refused = False  # the layer refused the last heartbeat: the shard of the inbox is down, for instance
-        self._announcer = ProgramAnnouncer()
-        self._worker_heard_at = -math.inf
-        self._announce_at = self.clock()
         self.is_stopping = False
         """True once the server accepts no more clients."""
         self._restored: tuple[int | None, ...] = ()  # the epochs for which all memberships are written
@@ -159,7 +132,7 @@ class LayerSession:
         if not self.available or self._is_refused:
             return Health.LAYER_DOWN
         limit = self.config.ready_worker
-        return Health.NO_WORKER if limit and self.clock() - self._worker_heard_at > limit else Health.READY
+        return Health.READY if not limit or self._announcements.heard_worker(within=limit) else Health.NO_WORKER
 
     async def start(self) -> None:
         """Begin to read, write and send heartbeats. Without the layer it returns as well, and keeps trying."""
@@ -211,7 +184,7 @@ class LayerSession:
             self.remove(client)
         self.registry.leave()
         try:
-            self._writer.post(self._announcer.withdraw())
+            self._announcements.withdraw()
             await self._writer.ask(Retire(self.inbox))
         except (LayerUnavailable, StepRefused) as error:
             logger.warning("%s", error)
@@ -319,9 +292,25 @@ class LayerSession:
         self._is_refused = False
         self._alive.set()  # groups deliver to the inbox from now on
         self._writer.repeat()
-        self._announce()
+        self._announcements.announce()
         # When it was carried out is not known: the answer may have been read much later.
         self._silence, self._asked_at = max(self._silence, self.clock() - self._asked_at), asked_at
+        await self._restore(epochs)
+        if self._silence > TAKEN_FOR_DEAD:
+            self.registry.restore_all_identities()
+            self._recovery.doubt_all()
+        if self._silence > LONG_SILENCE:
+            self.registry.groups.doubt_all()
+        self._silence = 0.0
+        self.registry.renew()
+        await self._audit.look()
+        if self.config.ready_worker:
+            await self._announcements.look_for_workers()
+        await self._remove_ghosts()
+        await self._recovery.catch_up()
+
+    async def _restore(self, epochs: tuple[int | None, ...]) -> None:
+        """Write all memberships again if these epochs show that a part of the layer lost them."""
         # A shard that cannot be reached has no epoch here: the one known before stays.
         is_partial = None in epochs
         if self._logged_steps and self.available and not is_partial:
@@ -331,99 +320,18 @@ class LayerSession:
         epochs = tuple(now or before for now, before in zip(epochs, earlier, strict=True))
         if epochs != self._restored:
             self._may_have_ghosts = True
-            await self._restore(max(epoch or 0 for epoch in epochs), is_partial)
+            await self._restoration.restore(max(epoch or 0 for epoch in epochs), is_partial)
             self._restored = epochs
             await self._writer.ask(Heartbeat(self.inbox, epochs))
-        if self._silence > TAKEN_FOR_DEAD:
-            self.registry.restore_all_identities()
-            self._recovery.doubt_all()
-        if self._silence > LONG_SILENCE:
-            self.registry.groups.doubt_all()
-        self._silence = 0.0
-        self.registry.renew()
-        await self._audit.look()
-        await self._look_for_workers()
-        if self._may_have_ghosts:
-            self._may_have_ghosts = False  # first, because more may be lost meanwhile
-            try:
-                await self._remove_ghosts()
-            except Exception:
-                self._may_have_ghosts = True
-                raise
-            self._recovery.doubt_all()
-        await self._recovery.catch_up()
-
-    async def _look_for_workers(self) -> None:
-        """Find out when a worker last announced itself, if --ready-worker asks for it."""
-        if not self.config.ready_worker:
-            return
-        found = [program for program in await self._writer.ask(GetPrograms()) if _is_worker(program)]
-        if found:
-            self._worker_heard_at = self.clock() - min(program.age for program in found)
-
-    def _announce(self) -> None:
-        """Announce what this process does, for those who ask what runs on the layer."""
-        if self.clock() < self._announce_at:
-            return
-        self._announce_at = self.clock() + ANNOUNCE_INTERVAL - HEARTBEAT_INTERVAL / 2
-        groups = self.registry.groups
-        facts = self._announcer.announce(
-            InterfaceFacts,
-            inbox=self.inbox,
-            sockets=self.stats.sockets,
-            requests=self.stats.open_requests,
-            groups=len(groups),
-            largest_groups=groups.largest(ANNOUNCED_GROUPS),
-            limits=self.stats.limits(),
-        )
-        self._writer.post(facts)
 
     async def _remove_ghosts(self) -> None:
-        """End memberships of clients that left while the layer was down: others would see them forever."""
-        groups = await self._writer.ask(GetPresenceGroups(self.inbox))
-        for start in range(0, len(groups), STEPS_AT_ONCE):
-            batch = groups[start : start + STEPS_AT_ONCE]
-            rosters = await self._writer.try_all([Members(group, self.inbox) for group in batch])
-            for group, roster in zip(batch, rosters, strict=True):
-                if isinstance(roster, Roster):
-                    self.registry.prune_gone(group, roster)
-                elif not roster.foreign:
-                    raise roster
-
-    async def _restore(self, epoch: int, is_partial: bool) -> None:
-        """Write all memberships, for a layer that lost them. What was not lost stays as it is, see `Restore`.
-
-        First it reads the hints of changes from before the loss, which the layer does not know any more. Groups that
-        cannot be written, because of a key that something else has written or a shard that is down or full, are left
-        to the audit. Raises `StepRefused` where the layer refuses all of them, though no part of it is known to be
-        down.
-        """
-        if not self.registry.groups.groups():
+        """Remove ghosts, and catch up in all groups, if steps that report joins and departures may have been lost."""
+        if not self._may_have_ghosts:
             return
-        logger.warning("The channel layer lost this server's state; restoring group memberships.")
-        await asyncio.sleep(rng.uniform(0.0, RESTORE_SPREAD))
-        await self._caught_up()
-        steps = self.registry.restore_all()
-        refused, is_tried_again = None, not is_partial
-        while batch := list(islice(steps, STEPS_AT_ONCE)):
-            for step, result in zip(batch, await self._writer.try_all(batch), strict=True):
-                if isinstance(result, StepRefused) and isinstance(step, Restore):
-                    refused = result
-                    self.registry.groups.not_restored(step.group, epoch)
-                is_tried_again &= isinstance(result, StepRefused) and not result.foreign
-        if refused is not None and is_tried_again:
-            raise refused
-
-    async def _caught_up(self) -> None:
-        """Return once every entry that is in the inbox now has been handled."""
-        token, marked = self.registry.mark()
-        entry = Entry(encode(EntryKind.REPORT, "", token, int(Outcome.CONSUMED)), self.layer.expiry)
+        self._may_have_ghosts = False  # first, because more may be lost meanwhile
         try:
-            await self._writer.ask(Push(self.inbox, [entry]))
-            await asyncio.wait([marked], timeout=CATCH_UP_TIMEOUT)
-        finally:
-            self.registry.unmark(token)
-
-
-def _is_worker(program: Announcement) -> bool:
-    return isinstance(decode(program.facts), WorkerFacts)
+            await self._restoration.remove_ghosts()
+        except Exception:
+            self._may_have_ghosts = True
+            raise
+        self._recovery.doubt_all()

@@ -17,7 +17,7 @@ from channels_classic.layers.codec import Outcome
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.message import Message
-from channels_classic.worker import connection
+from channels_classic.worker import link
 from tests.support.waiting import eventually, scaled
 from tests.worker.harness import Inbox, drain, make_group, make_worker, running
 
@@ -161,7 +161,7 @@ def test_a_message_that_waits_for_its_limit_when_the_worker_stops_is_consumed(la
 def test_a_worker_goes_on_when_the_receive_of_a_project_raises(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    monkeypatch.setattr(connection, "_BACKOFF", (0.01, 0.05))
+    monkeypatch.setattr(link, "_BACKOFF", (0.01, 0.05))
     layer = MeteredMemory()
     receive = layer.receive
     errors = [error, error]

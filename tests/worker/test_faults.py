@@ -20,7 +20,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Connection, Lookup, Push, PutBack, Record, Step, Take
 from channels_classic.message import Message, pending_message_store
-from channels_classic.worker import async_runner, connection, loop, outstanding
+from channels_classic.worker import async_runner, connection, link, loop, outstanding
 from tests.support.waiting import eventually, scaled
 from tests.worker.harness import Inbox, drain, make_worker, running
 
@@ -90,7 +90,7 @@ def layer() -> FaultyLayer:
 
 @pytest.fixture(autouse=True)
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_BACKOFF", (0.01, 0.05))
+    monkeypatch.setattr(link, "_BACKOFF", (0.01, 0.05))
     monkeypatch.setattr(outstanding, "RETRY_TIME", scaled(0.3))
     monkeypatch.setattr(pending_message_store, "retry_time", scaled(0.2))
 
@@ -210,8 +210,8 @@ def test_a_pause_before_a_reply_is_written_does_not_mix_up_answers(
         answer(message)
         time.sleep(0.02)
 
-    monkeypatch.setattr(connection, "LOOK_AFTER", 10.0)
-    monkeypatch.setattr(connection, "PROBE_AFTER", 0.01)
+    monkeypatch.setattr(link, "LOOK_AFTER", 10.0)
+    monkeypatch.setattr(link, "PROBE_AFTER", 0.01)
     inbox = Inbox(layer)
     for n in range(20):
         inbox.post("test", {"n": n})

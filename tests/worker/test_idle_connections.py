@@ -15,7 +15,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.redis import RedisChannelLayer
 from channels_classic.layers.steps import Connection, Length, Step
 from channels_classic.message import Message
-from channels_classic.worker import connection
+from channels_classic.worker import link
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.waiting import scaled
 from tests.worker.harness import drain, make_worker, running
@@ -239,7 +239,7 @@ class CountingLayer(ChannelLayer):
 
 @pytest.mark.parametrize(("seconds", "probes"), [(0.0, 0), (0.05, 0), (scaled(1.2), 1)])
 def test_only_a_long_pause_costs_a_round_trip(seconds: float, probes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "PROBE_AFTER", scaled(1.0))
+    monkeypatch.setattr(link, "PROBE_AFTER", scaled(1.0))
 
     def consumer(message: Message) -> None:
         time.sleep(seconds)

@@ -265,7 +265,7 @@ def test_a_message_that_comes_while_the_first_member_is_served_is_not_lost(make_
                 if isinstance(step, ReadHistory) and not asked:
                     asked.append(step)
                     await room.send(1)
-                    await room.session._caught_up()  # the message was read
+                    await room.session._restoration.caught_up()  # the message was read
                 return result
 
             recovery._ask = answer_late
@@ -372,7 +372,7 @@ def test_a_client_that_joins_where_one_message_is_kept_while_others_come_gets_th
                 if isinstance(step, ReadHistory) and step.member and not asked:
                     asked.append(step)
                     await room.send(2, 3, keep=1)
-                    await room.session._caught_up()
+                    await room.session._restoration.caught_up()
                 return result
 
             recovery._ask = answer_late
@@ -400,7 +400,7 @@ def test_the_last_member_may_leave_while_the_next_one_is_served(make_layer: Make
                 if isinstance(step, ReadHistory) and step.member and not asked:
                     asked.append(step)
                     await room.send(2)
-                    await room.session._caught_up()
+                    await room.session._restoration.caught_up()
                     await room.leave(first)
                 return result
 
@@ -555,7 +555,7 @@ def test_an_answer_without_members_that_is_older_than_a_join_does_not_undo_it(ma
                 if isinstance(step, Members) and not asked:
                     asked.append(step)
                     await room.layer.group_add_async("g", channel, after=EVERYTHING, keep=50)
-                    await room.session._caught_up()
+                    await room.session._restoration.caught_up()
                 return result
 
             await room.layer.run_async([Leave("g", room.session.inbox, [first.local])])  # the hint is lost

@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from channels_classic.exceptions import StepRefused
 from channels_classic.interface_server.config import InterfaceConfig
-from channels_classic.interface_server.layer import session
+from channels_classic.interface_server.layer import restoration, session
 from channels_classic.interface_server.layer.session import LayerSession
 from channels_classic.layers.codec import EntryKind, Outcome, encode
 from channels_classic.layers.inmemory import ChannelLayer
@@ -330,15 +330,15 @@ def test_a_silence_counts_from_the_moment_at_which_the_last_heartbeat_may_have_a
 
 def test_a_silence_is_kept_until_it_was_dealt_with() -> None:
     async def test(session: LayerSession, done: list[str]) -> None:
-        now, restore = session.clock() + 100, session._restore
+        now, restore = session.clock() + 100, session._restoration.restore
 
         async def fail(epoch: int, is_partial: bool) -> None:
-            session._restore = restore  # type: ignore[method-assign]
+            session._restoration.restore = restore  # type: ignore[method-assign]
             raise StepRefused("here", "no room")
 
         session.clock = lambda: now
         session._restored = (1,)
-        session._restore = fail  # type: ignore[method-assign]
+        session._restoration.restore = fail  # type: ignore[method-assign]
         with pytest.raises(StepRefused):
             await session._heartbeat()
         assert done == []
@@ -357,7 +357,7 @@ def test_what_was_lost_while_ghosts_were_removed_is_looked_for_again(error: Exce
                 raise error
 
         session._may_have_ghosts = True
-        session._remove_ghosts = remove  # type: ignore[method-assign]
+        session._restoration.remove_ghosts = remove  # type: ignore[method-assign]
         with suppress(StepRefused):
             await session._heartbeat()
         assert session._may_have_ghosts
@@ -367,7 +367,7 @@ def test_what_was_lost_while_ghosts_were_removed_is_looked_for_again(error: Exce
 
 def test_a_mark_that_is_not_read_in_time_or_not_written_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(session: LayerSession, _: list[str]) -> None:
-        await session._caught_up()  # nobody reads here
+        await session._restoration.caught_up()  # nobody reads here
         assert session.registry._marks == {}
 
         async def refuse(step: Step) -> Any:
@@ -375,10 +375,10 @@ def test_a_mark_that_is_not_read_in_time_or_not_written_is_forgotten(monkeypatch
 
         session._writer.ask = refuse  # type: ignore[method-assign]
         with pytest.raises(StepRefused):
-            await session._caught_up()
+            await session._restoration.caught_up()
         assert session.registry._marks == {}
 
-    monkeypatch.setattr(session, "CATCH_UP_TIMEOUT", 0.1)
+    monkeypatch.setattr(restoration, "CATCH_UP_TIMEOUT", 0.1)
     heartbeats(test)
 
 
