@@ -75,8 +75,17 @@ def remember_group(name: str) -> None:
 
 def report_empty_group(channel_layer: Any, name: str) -> None:
     """Log that a group has no members, if this process has added none: its name may be misspelt."""
-    if not settings.DEBUG or name in _joined or _on_event_loop() or not _is_new("group", name):
+    if not settings.DEBUG or name in _joined or not _is_new("group", name):
         return
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        _report_if_empty(channel_layer, name)
+    else:  # in a coroutine, which must not wait for the layer
+        loop.run_in_executor(None, _report_if_empty, channel_layer, name)
+
+
+def _report_if_empty(channel_layer: Any, name: str) -> None:
     try:
         if channel_layer.group_count(name):
             return
@@ -86,15 +95,6 @@ def report_empty_group(channel_layer: Any, name: str) -> None:
     hint = f"Did you mean {near[0]!r}?" if near else "Is it the name that is given to Group(…).add()?"
     level = logging.WARNING if near else logging.INFO
     logger.log(level, "The group %r has no members: messages to it reach nobody. %s", name, hint)
-
-
-def _on_event_loop() -> bool:
-    """Return True in a coroutine, which must not wait for the layer."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _is_new(kind: str, name: str) -> bool:

@@ -87,8 +87,11 @@ class Channel(_Address):
     module global keeps that layer. A send to a full channel raises the layer's `ChannelFull`.
     """
 
-    def _send_now(self, content: dict[str, Any]) -> None:
+    def _send_or_hold(self, content: dict[str, Any], immediately: bool) -> None:
         warn_of_unrouted_channel(self.channel_layer, self.name)
+        super()._send_or_hold(content, immediately)
+
+    def _send_now(self, content: dict[str, Any]) -> None:
         self.channel_layer.send(self.name, content)
 
 

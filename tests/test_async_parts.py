@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from sqlite3 import ProgrammingError
+from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections, transaction
 
 from channels_classic import _async_parts
 from channels_classic._async_parts import AsyncParts
@@ -113,3 +118,34 @@ def test_an_iterator_that_swallows_its_cancellation_does_not_hold_the_thread(mon
     found = AsyncParts(stubborn(), never)
     assert next(found) == 1
     found.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_iterator_leaves_its_database_connection_and_transaction_to_nobody() -> None:
+    def leave() -> Any:
+        seen.append(str(connections["default"].in_atomic_block))
+        transaction.atomic().__enter__()
+        return connections["default"].connection
+
+    async def leaving() -> AsyncIterator[Any]:
+        yield await sync_to_async(leave)()
+
+    first, second = [*AsyncParts(leaving(), never), *AsyncParts(leaving(), never)]
+    assert seen == ["False", "False"]
+    assert first is not second
+    with pytest.raises(ProgrammingError, match="closed"):
+        first.execute("SELECT 1")
+
+
+def test_what_an_iterator_does_when_it_is_closed_is_done_in_its_own_thread() -> None:
+    async def threads() -> AsyncIterator[int]:
+        try:
+            yield await sync_to_async(threading.get_ident)()
+            await asyncio.sleep(3600)
+        finally:
+            seen.append(str(await sync_to_async(threading.get_ident)()))
+
+    found = AsyncParts(threads(), never)
+    made = str(next(found))
+    found.close()
+    assert seen == [made]

@@ -72,6 +72,7 @@ class ConsumerHooks:
                 self._end_transactions()
             if not consumer_finished.has_usual_receivers:
                 consumer_finished.send_robust(sender=self._sender)
+                self._end_transactions()  # of receivers
                 return
             try:
                 check_old_connections()
