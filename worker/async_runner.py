@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, connections
+from django.db import connections
 
 from channels_classic._current import current_message
 from channels_classic._isolation import MessageContexts
@@ -38,6 +38,7 @@ from .attempt import logger as consumer_logger
 from .channel_limits import ChannelLimits
 from .connection import WorkerConnection
 from .context import Context
+from .coroutine_connections import CoroutineConnections
 from .hooks import ConsumerHooks
 from .ordering import must_wait
 from .outage import Outage
@@ -48,9 +49,6 @@ from .stats import Stats
 from .tracing import tracing_of_this_process
 
 logger = logging.getLogger("channels_classic.worker")
-
-_CHECK_INTERVAL = 1.0
-"""Seconds after a coroutine ended until database connections are checked; synchronous consumers check each time."""
 
 _REPEAT_AFTER = 1.0
 """Seconds after which reports that the layer refused are written again, if no coroutine ends before."""
@@ -106,7 +104,7 @@ class AsyncConsumerRunner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._contexts: MessageContexts | None = None
         self._is_closing = False
-        self._check: asyncio.TimerHandle | None = None
+        self._databases = CoroutineConnections(self._hooks, context.clock)
         self._tracing = tracing_of_this_process()
 
     # For other threads
@@ -137,7 +135,9 @@ class AsyncConsumerRunner:
         """Report as failed a coroutine that did not end when it was cancelled: it blocks the event loop."""
         running.is_given_up = True
         frame = sys._current_frames().get(self._threads[0].ident or 0)
-        running.attempt.time_out(self._timed_out(running), "".join(traceback.format_stack(frame)))
+        assert self._contexts is not None
+        where = "".join(traceback.format_stack(frame))
+        self._contexts.new().run(running.attempt.time_out, self._timed_out(running), where)
 
     def finish(self) -> None:
         """Wait until all coroutines have ended, write what they sent, and end the threads."""
@@ -286,8 +286,7 @@ class AsyncConsumerRunner:
         del self._running[id(running)]
         self._slots.release()
         self._endings.put(result)
-        if self._check is None:
-            self._check = asyncio.get_running_loop().call_later(_CHECK_INTERVAL, self._check_connections)
+        self._databases.end()
 
     def _ended(self, running: Running, task: asyncio.Task[None]) -> None:
         if id(running) in self._running:  # another coroutine cancelled it before it began
@@ -312,6 +311,7 @@ class AsyncConsumerRunner:
         try:
             if is_cancelled:
                 raise asyncio.CancelledError
+            await self._databases.begin()
             await self._hooks.start_async()
             attempt.begin()
             consumer = attempt.consumer
@@ -324,13 +324,6 @@ class AsyncConsumerRunner:
         duration = attempt.check_held()
         await self._hooks.finish_async()
         attempt.finish(duration, consumer_logger.isEnabledFor(logging.DEBUG))
-
-    def _check_connections(self) -> None:
-        self._check = None
-        # While a coroutine runs, an open transaction may be its own.
-        check_connections = close_old_connections if self._running else self._hooks.check_thread
-        check = asyncio.ensure_future(sync_to_async(check_connections)())
-        check.add_done_callback(asyncio.Future.exception)  # retrieved: an unreachable database fails no consumer
 
 
 async def _send_elsewhere(pairs: list[Pair]) -> None:

@@ -23,6 +23,7 @@ import os
 import sys
 from typing import Any
 
+from channels_classic._current import current_message
 from channels_classic._pending import Trace, pending_message_store
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Outgoing
@@ -141,7 +142,8 @@ class Attempt:
         return raised
 
     def time_out(self, error: Exception, where: str) -> None:
-        """From another thread: report the consumer as failed while it still runs; `where` is its stack."""
+        """From another thread, in a new context: report the consumer as failed while it runs; `where` is its stack."""
+        current_message.set(self.message)
         self._log(error, where)
         self._send_failed(error)
 

@@ -187,7 +187,7 @@ class ConsumerRunner:
         """From the watchdog: report the running consumer as timed out; `where` is its stack."""
         attempt = self._attempt
         if attempt is not None:
-            attempt.time_out(error, where)
+            self._contexts.new().run(attempt.time_out, error, where)
             close_old_connections()  # those of the calling thread
 
 

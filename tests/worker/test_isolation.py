@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import decimal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +23,7 @@ from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_u
 from django.utils import timezone, translation
 
 from channels_classic import Channel, signals
+from channels_classic._current import current_message
 from channels_classic.delay.models import DelayedMessage
 from channels_classic.delay.worker import Worker as DelayWorker
 from channels_classic.layers.inmemory import ChannelLayer
@@ -263,6 +266,119 @@ def test_a_transaction_that_a_coroutine_leaves_open_is_rolled_back_once_none_run
         eventually(lambda: "A consumer left a transaction of the database 'default' open" in caplog.text)
         memory.send("test", {"n": 1})
         eventually(lambda: DelayedMessage.objects.count() == 1)
+
+
+def _leave_transaction() -> None:
+    transaction.atomic().__enter__()
+
+
+def _leave_autocommit_off() -> None:
+    transaction.set_autocommit(False)
+
+
+@pytest.mark.parametrize("leave", [_leave_transaction, _leave_autocommit_off])
+@pytest.mark.django_db(transaction=True)
+def test_what_a_coroutine_leaves_open_takes_no_rows_of_others_with_it_while_one_runs(
+    memory: ChannelLayer, caplog: pytest.LogCaptureFixture, leave: Any
+) -> None:
+    done: list[str] = []
+    hanging = asyncio.Event()
+
+    async def consumer(message: Message) -> None:
+        if message["do"] == "hang":
+            done.append("hangs")
+            await hanging.wait()
+        elif message["do"] == "leave":
+            await sync_to_async(leave)()
+        else:
+            await DelayedMessage.objects.acreate(due_date=timezone.now(), channel_name="test", content="{}")
+        done.append(message["do"])
+        if message["do"] == "end":
+            hanging.set()
+
+    with running(make_worker(memory, {"test": consumer})):
+        for number, action in enumerate(("hang", "leave", "write", "end"), 1):
+            memory.send("test", {"do": action})
+            eventually(lambda number=number: len(done) >= number)  # type: ignore[misc]
+    assert done == ["hangs", "leave", "write", "end", "hang"]
+    assert DelayedMessage.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_coroutine_gets_no_connection_that_is_older_than_the_settings_allow(
+    memory: ChannelLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connections.databases["default"], "CONN_MAX_AGE", 1.5)
+    seen: list[Any] = []
+
+    def use() -> None:
+        connections["default"].ensure_connection()
+        seen.append(connections["default"].connection)
+
+    async def consumer(message: Message) -> None:
+        await sync_to_async(use)()
+
+    with running(make_worker(memory, {"test": consumer})):
+        for number, pause in enumerate((0, 0, 2), 1):
+            time.sleep(pause)
+            memory.send("test", {})
+            eventually(lambda number=number: len(seen) == number)  # type: ignore[misc]
+    assert seen[0] is seen[1]
+    assert seen[1] is not seen[2]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_that_a_receiver_leaves_open_is_rolled_back(
+    memory: ChannelLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    states: list[bool] = []
+
+    def consumer(message: Message) -> None:
+        states.append(connections["default"].in_atomic_block)
+
+    def receiver(**kwargs: Any) -> None:
+        if len(states) == 1:
+            _leave_transaction()
+
+    signals.consumer_finished.connect(receiver)
+    try:
+        consume(memory, make_worker(memory, {"test": consumer}), 3, states)
+    finally:
+        signals.consumer_finished.disconnect(receiver)
+    assert states == [False] * 3
+    assert "left a transaction of the database 'default' open" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["function", "coroutine"])
+def test_receivers_for_two_consumers_that_time_out_see_nothing_of_each_other(memory: ChannelLayer, kind: str) -> None:
+    seen: list[tuple[str, str, Any]] = []
+    over = threading.Event()
+
+    def function(message: Message) -> None:
+        over.wait(scaled(10))
+
+    async def coroutine(message: Message) -> None:
+        over.wait(scaled(10))
+
+    def receiver(message: Message, **kwargs: Any) -> None:
+        found = current_message.get(None)
+        seen.append((color.get(), str(translation.get_language()), found is not None and found["n"] == message["n"]))
+        change_everything()
+
+    is_function = kind == "function"
+    worker = make_group(memory, {"test": function}, 2) if is_function else make_worker(memory, {"test": coroutine})
+    worker.consumer_timeout = scaled(0.3)
+    signals.consumer_failed.connect(receiver)
+    try:
+        with running(worker):
+            for number in range(2):
+                memory.send("test", {"n": number})
+            eventually(lambda: len(seen) == 2, 20)
+            over.set()
+    finally:
+        over.set()
+        signals.consumer_failed.disconnect(receiver)
+    assert seen == [("none", "en-us", True)] * 2
 
 
 @pytest.mark.django_db(transaction=True)
