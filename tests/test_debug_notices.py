@@ -51,6 +51,25 @@ def test_a_channel_without_a_route_is_warned_of_once_with_the_nearest(warnings: 
     assert line == "No route of the layer 'default' consumes what is sent to 'thumbnail': did you mean 'thumbnails'?"
 
 
+@pytest.mark.parametrize("kind", ["function", "coroutine"])
+def test_what_a_consumer_sends_to_nobody_is_named(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    def function(message: Message) -> None:
+        Channel("thumbnail").send({})
+        Channel("thumbnial").send({}, on_commit=True)
+        Group("nobody").send({})
+
+    async def coroutine(message: Message) -> None:
+        function(message)
+
+    caplog.set_level(logging.INFO)
+    layer = channel_layers["default"].channel_layer
+    with running(make_worker(layer, {"test": function if kind == "function" else coroutine})):
+        layer.send("test", {})
+        eventually(lambda: "The group 'nobody' has no members" in caplog.text)
+    assert "what is sent to 'thumbnail': did you mean 'thumbnails'?" in caplog.text
+    assert "what is sent to 'thumbnial': did you mean 'thumbnails'?" in caplog.text
+
+
 def test_one_that_resembles_none_says_what_to_do(warnings: Lines) -> None:
     Channel("mail").send({})
     assert "add a route() for it" in warnings()[0]

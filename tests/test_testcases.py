@@ -209,6 +209,28 @@ class ConsumeTests(ChannelTestCase):
         self.consume(echo, client=client)
         assert client.receive() == {"text": "hello"}
 
+    def test_an_async_consumer_is_run_to_its_end_with_the_database_of_the_test(self) -> None:
+        User.objects.create(username="alice")
+
+        async def consumer(message: Message) -> int:
+            message.reply_channel.send({"users": [user.username async for user in User.objects.all()]})  # type: ignore[union-attr]
+            return int(await User.objects.acount())
+
+        with apply_routes([route("async", consumer)]):
+            client = Client()
+            assert client.send_and_consume("async") == 1
+            assert client.receive() == {"users": ["alice"]}
+
+    def test_a_consumer_that_returns_a_coroutine_fails_as_in_a_worker(self) -> None:
+        async def inner() -> None:
+            raise AssertionError("it is not awaited")
+
+        with (
+            apply_routes([route("async", lambda message: inner())]),
+            pytest.raises(TypeError, match="returned a coroutine, which is not awaited"),
+        ):
+            Client().send_and_consume("async")
+
     def test_without_a_message_consume_fails_the_test(self) -> None:
         with pytest.raises(AssertionError, match=r"no message on the channel 'a\.channel'"):
             self.channels_client.consume("a.channel")

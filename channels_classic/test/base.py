@@ -13,6 +13,7 @@ from contextlib import ContextDecorator, contextmanager
 from functools import wraps
 from typing import Any, ClassVar, TypeVar
 
+from asgiref.sync import async_to_sync
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
@@ -26,6 +27,7 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message, pending_message_store
 from channels_classic.routing import Consumer, Match, Router, include
 from channels_classic.signals import consumer_finished, consumer_started
+from channels_classic.worker.awaitables import is_async, refuse_awaitable
 
 __all__ = ["ChannelTestCase", "ChannelTestCaseMixin", "Client", "TransactionChannelTestCase", "apply_routes"]
 
@@ -141,12 +143,12 @@ class Client:
     @staticmethod
     def _call(match: Match, message: Message) -> Any:
         consumer, kwargs = match
-        if message.channel.name != "websocket.connect" or message.reply_channel is None:
-            return consumer(message, **kwargs)
-        trace = pending_message_store.watch(message.reply_channel.name)
-        result = consumer(message, **kwargs)
-        if trace.is_accepted:
-            message.reply_channel.send({"accept": True})
+        client = message.reply_channel if message.channel.name == "websocket.connect" else None
+        trace = pending_message_store.watch(client.name) if client is not None else None
+        result = (async_to_sync(consumer) if is_async(consumer) else consumer)(message, **kwargs)
+        refuse_awaitable(consumer, result)
+        if client is not None and trace is not None and trace.is_accepted:
+            client.send({"accept": True})
         return result
 
     def send_and_consume(self, channel: str, content: Content | None = None, fail_on_none: bool = True) -> Any:
