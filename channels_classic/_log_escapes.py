@@ -23,6 +23,7 @@ KEEP_LINES = {"keep_lines": True}
 LOGGERS = (
     "channels_classic.interface_server",
     "channels_classic.layers",
+    "channels_classic.metrics",
     "channels_classic.worker",
     "django.channels",
 )

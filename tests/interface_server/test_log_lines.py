@@ -60,7 +60,7 @@ def test_paths_of_clients_stay_on_their_line(lines: io.StringIO) -> None:
     assert not set(written) & set("\r\x1b\x9b\u2028\u202e\x07\x00")
 
 
-@pytest.mark.parametrize("name", ["interface_server", "layers", "worker"])
+@pytest.mark.parametrize("name", ["interface_server", "layers", "metrics", "worker"])
 def test_all_loggers_of_the_package_escape(name: str, caplog: pytest.LogCaptureFixture) -> None:
     protect_loggers()
     protect_loggers()
