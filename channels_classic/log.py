@@ -30,10 +30,9 @@ _our_levels: dict[str, int] = {}
 
 
 def enable_loggers() -> None:
-    """Let the loggers of this package log, whatever was imported before `LOGGING` was applied and handlers raise.
+    """Let the loggers of this package log, whatever configures logging before or later, and whatever handlers raise.
 
-    Unless it says otherwise, Python switches off all loggers that exist by then and that it does not name: those of
-    modules which `asgi.py`, `channels-classic` or the settings import. Call when it was applied.
+    Unless it says otherwise, a configuration switches off all loggers that exist by then and that it does not name.
     """
     for name in LOGGERS:
         logger = logging.getLogger(name)
@@ -125,11 +124,20 @@ def _message_fields() -> dict[str, str]:
 
 
 class _ShieldedLogger(logging.Logger):
-    """A logger whose handlers cannot fail the program that logs.
+    """A logger that nothing switches off, and whose handlers cannot fail the program that logs.
 
     Handlers of the standard library report their own errors; those of others raise them, such as Django's handler that
     mails to the admins. A message whose error is logged would have no outcome then.
     """
+
+    @property
+    def disabled(self) -> bool:
+        """False: a project that wants no records gives the logger a level."""
+        return False
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        """Ignore what `dictConfig` and `fileConfig` set on loggers that they do not name."""
 
     def callHandlers(self, record: logging.LogRecord) -> None:
         """Call the handlers; write to the standard error what one of them raised, and the record."""

@@ -38,20 +38,24 @@ ON_ROOT: dict[str, Any] = {
 }
 
 
+DJANGO = ("-m", "django", "runworker")
+CHANNELS_CLASSIC = ("-c", "from channels_classic.management.cli import main; main()", "worker")
+
+
 @pytest.fixture
 def project(tmp_path: Path, redis_url: str) -> Any:
-    """Gives a function that starts `runworker` with a `LOGGING` setting."""
+    """Gives a function that starts `runworker` with a `LOGGING` setting, and with more settings as text."""
     import django
 
-    def start(logging: dict[str, Any], *options: str) -> Process:
+    def start(logging: dict[str, Any], *options: str, program: tuple[str, ...] = DJANGO, extra: str = "") -> Process:
         text = SETTINGS.format(mails=str(tmp_path / "mails"), logging=logging, old_admins=django.VERSION < (6, 0))
-        (tmp_path / "logging_settings.py").write_text(text)
+        (tmp_path / "logging_settings.py").write_text(text + extra)
         environment = {
             "DJANGO_SETTINGS_MODULE": "logging_settings",
             "REDIS_URL": redis_url,
             "PYTHONPATH": f"{tmp_path}:{ROOT}",
         }
-        return Process([sys.executable, "-m", "django", "runworker", *options], cwd=ROOT, env=environment)
+        return Process([sys.executable, *program, *options], cwd=ROOT, env=environment)
 
     return start
 
@@ -135,6 +139,62 @@ def test_a_project_that_disables_existing_loggers_still_gets_our_records(
     lines = (tmp_path / "root.log").read_text()
     assert "ERROR|django.channels|The consumer" in lines
     assert "INFO|channels_classic.worker|Listening on channels" in lines
+
+
+CONFIGURES = """
+from logging.config import dictConfig
+
+def configure(**kwargs):
+    dictConfig({configuration!r})
+"""
+
+WHEN = {
+    "a process is ready": "import channels_classic.signals as s\ns.worker_process_ready.connect(configure)\n",
+    "the routing is imported": "configure()\nfrom tests.projects.worker.consumers import channel_routing\n",
+}
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("program", [(*DJANGO, "--skip-checks"), CHANNELS_CLASSIC])
+def test_a_project_that_configures_logging_after_the_start_still_gets_our_records(
+    project: Any, tmp_path: Path, redis: RedisChannelLayer, program: tuple[str, ...], when: str
+) -> None:
+    """With Python's default for `disable_existing_loggers`, which is to switch off all that exist by then."""
+    handler = {**ON_ROOT["handlers"]["root"], "filename": str(tmp_path / "root.log")}
+    code = CONFIGURES.format(configuration={**DISABLING, "handlers": {"root": handler}})
+    (tmp_path / "configuring.py").write_text(code + WHEN[when])
+    module = "configuring.channel_routing" if "routing" in when else "tests.projects.worker.consumers.channel_routing"
+    extra = f"""
+CHANNEL_LAYERS["default"]["ROUTING"] = {module!r}
+if "ready" in {when!r}:
+    import configuring
+"""
+    with project({}, program=program, extra=extra) as worker:
+        redis.send("fail", {})
+        consumed(redis)
+        assert worker.stop() == 0
+    lines = (tmp_path / "root.log").read_text()
+    assert "INFO|channels_classic.worker|Listening on channels" in lines
+    assert "ERROR|django.channels|The consumer" in lines
+    assert "ERROR" not in worker.output
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_level_that_the_project_gives_to_our_loggers_silences_them(
+    project: Any, tmp_path: Path, redis: RedisChannelLayer, late: bool
+) -> None:
+    loggers = {"django.channels": {"level": "CRITICAL"}, "channels_classic": {"level": "ERROR"}}
+    configuration = {**on_root(tmp_path), "loggers": loggers}
+    (tmp_path / "configuring.py").write_text(
+        CONFIGURES.format(configuration=configuration) + WHEN["a process is ready"]
+    )
+    with project({} if late else configuration, extra="import configuring\n" if late else "") as worker:
+        redis.send("fail", {})
+        consumed(redis)
+        assert worker.stop() == 0
+    lines = (tmp_path / "root.log").read_text()
+    assert not re.search("Listening|The consumer", lines), lines
+    assert "ERROR" not in worker.output
 
 
 def test_the_layer_in_an_asgi_module_logs_whatever_was_imported_first(tmp_path: Path) -> None:
