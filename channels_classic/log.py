@@ -8,7 +8,7 @@ import sys
 import traceback
 from datetime import datetime, timezone
 
-from django.utils.log import AdminEmailHandler
+from django.utils.log import AdminEmailHandler, RequireDebugFalse, RequireDebugTrue
 
 from channels_classic._current import current_message
 from channels_classic._log_escapes import LOGGERS, protect_loggers
@@ -149,10 +149,16 @@ class _ShieldedLogger(logging.Logger):
                 sys.stderr.write(f"{text}\nA handler of this record failed:\n{traceback.format_exc()}")
 
 
+_WITHOUT_STATE = (logging.Filter, RequireDebugFalse, RequireDebugTrue)
+"""Filters that answer a second time as they did the first, by the name of the logger or by `DEBUG`."""
+
+
 class _Unheard(logging.Filter):
-    """Passes records that no other handler would write.
+    """Passes records that no other handler gets.
 
     Django's handler that mails to the admins does not count: it mails errors only, and only if there are admins.
+    Filters of the project are not asked, since one that counts or compares records would take the question for a
+    record: what they drop is dropped.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -171,4 +177,5 @@ def _is_ours(other: logging.Handler) -> bool:
 def _writes(other: logging.Handler, record: logging.LogRecord) -> bool:
     if _is_ours(other) or isinstance(other, (AdminEmailHandler, logging.NullHandler)) or record.levelno < other.level:
         return False
-    return bool(other.filter(record))
+    asked = [each for each in other.filters if isinstance(each, logging.Filter) and type(each) in _WITHOUT_STATE]
+    return all(each.filter(record) for each in asked)

@@ -244,6 +244,49 @@ def test_a_handler_that_raises_costs_no_message_its_outcome(
     assert re.search(r"consumers\.fail +3 +3 ", worker.output), worker.output
 
 
+STATEFUL = """
+import logging
+
+class OnceInARow(logging.Filter):
+    last = None
+
+    def filter(self, record):
+        last, self.last = self.last, (record.name, record.getMessage())
+        return self.last != last
+"""
+
+
+def test_a_filter_of_the_project_is_asked_once_for_each_record(
+    project: Any, tmp_path: Path, redis: RedisChannelLayer
+) -> None:
+    (tmp_path / "stateful.py").write_text(STATEFUL)
+    configuration = on_root(tmp_path)
+    configuration["filters"] = {"once": {"()": "stateful.OnceInARow"}}
+    configuration["handlers"]["root"]["filters"] = ["once"]
+    with project(configuration) as worker:
+        redis.send("fail", {})
+        consumed(redis)
+        assert worker.stop() == 0
+    lines = (tmp_path / "root.log").read_text()
+    assert lines.count("INFO|django.channels|Running") == 1
+    assert lines.count("ERROR|django.channels|The consumer") == 1
+    assert not re.search("INFO|ERROR", worker.output), worker.output
+
+
+def test_a_handler_for_the_names_of_others_leaves_our_records_to_the_command(
+    project: Any, tmp_path: Path, redis: RedisChannelLayer
+) -> None:
+    configuration = on_root(tmp_path)
+    configuration["filters"] = {"site": {"name": "site"}}
+    configuration["handlers"]["root"]["filters"] = ["site"]
+    with project(configuration) as worker:
+        redis.send("fail", {})
+        consumed(redis)
+        assert worker.stop() == 0
+    assert (tmp_path / "root.log").read_text() == ""
+    assert worker.output.count("ERROR - django.channels - The consumer") == 1
+
+
 def test_no_logger_is_named_after_its_file() -> None:
     sources = [
         path for room in ("channels_classic", "worker", "interface_server") for path in (ROOT / room).rglob("*.py")
