@@ -62,6 +62,7 @@ def _worker() -> click.Command:
     @click.command("worker", help="Runs the consumers of a project, as manage.py runworker does.")
     @SETTINGS
     @VERBOSITY
+    @click.option("--skip-checks", is_flag=True, help="Run no system checks at the start.")
     @click_options(WorkerConfig)
     def worker(settings: str | None, **options: Any) -> None:
         if settings is None:
@@ -86,7 +87,8 @@ def _work(options: Mapping[str, Any]) -> None:
         )
     from channels_classic.management.commands.runworker import Command
 
-    call_command(Command(), **options)  # not by its name, which Channels 2 and later have too
+    # Not by its name, which Channels 2 and later have too. With `skip_checks`, for which `call_command` has a default.
+    call_command(Command(), **options)
 
 
 def _migrate() -> click.Command:

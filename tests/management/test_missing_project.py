@@ -44,3 +44,31 @@ def test_a_project_without_the_app_is_told_to_add_it(tmp_path: Path) -> None:
     (tmp_path / "settings_of_mine.py").write_text(SETTINGS)
     output = refused(tmp_path, "worker", "--settings", "settings_of_mine")
     assert "'channels_classic' is not in INSTALLED_APPS of settings_of_mine" in output
+
+
+LONELY = SETTINGS.replace("[]", '["channels_classic"]', 1).replace('"ROUTING": []', '"ROUTING": "routing_of_mine.all"')
+MISTAKEN = """
+from channels_classic import route
+
+def consumer(): ...
+
+all = [route("chat", consumer)]
+"""
+
+
+def test_a_worker_checks_the_project_as_manage_py_does(tmp_path: Path) -> None:
+    (tmp_path / "settings_of_mine.py").write_text(LONELY)
+    (tmp_path / "routing_of_mine.py").write_text("all = [1]\n")
+    output = refused(tmp_path, "worker", "--settings", "settings_of_mine")
+    assert "SystemCheckError: System check identified some issues" in output
+    assert "(channels_classic.E005)" in output
+    assert "HINT: " in output
+
+
+@pytest.mark.parametrize(("options", "warned"), [((), True), (("--skip-checks",), False)])
+def test_a_worker_that_is_to_skip_the_checks_does(tmp_path: Path, options: tuple[str, ...], warned: bool) -> None:
+    (tmp_path / "settings_of_mine.py").write_text(LONELY)
+    (tmp_path / "routing_of_mine.py").write_text(MISTAKEN)
+    output = refused(tmp_path, "worker", "--settings", "settings_of_mine", "--only-channels", "nothing", *options)
+    assert "No channel to listen on" in output
+    assert ("(channels_classic.W010)" in output) is warned
