@@ -52,8 +52,9 @@ def _with_settings(config: InterfaceConfig) -> InterfaceConfig:
 
 def set_up_log(options: Mapping[str, Any]) -> logging.Logger:
     """Configure logging for a command and return its logger."""
-    # At INFO uvicorn logs every connection.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    uvicorn = logging.getLogger("uvicorn")
+    if uvicorn.level == logging.NOTSET:
+        uvicorn.setLevel(logging.WARNING)  # at INFO it logs every connection
     return setup_logger("django.channels", options.get("verbosity", 1))
 
 

@@ -85,6 +85,35 @@ CHANNEL_LAYERS = {{"default": {{
         assert message["root_path"] == "/site"
 
 
+@pytest.mark.parametrize("level", ["INFO", None])
+def test_a_level_that_the_project_gives_to_uvicorn_is_kept(
+    tmp_path: Path, redis_url: str, free_port: int, level: str | None
+) -> None:
+    settings = f"""
+INSTALLED_APPS = ["channels_classic"]
+SECRET_KEY = "x"
+LOGGING = {{
+    "version": 1,
+    "handlers": {{"console": {{"class": "logging.StreamHandler"}}}},
+    "root": {{"handlers": ["console"], "level": "INFO"}},
+    "loggers": {{"uvicorn": {{"level": "{level}"}}}} if {level is not None} else {{}},
+}}
+CHANNEL_LAYERS = {{"default": {{
+    "BACKEND": "channels_classic.layers.redis.RedisChannelLayer",
+    "CONFIG": {{"hosts": ["{redis_url}"]}},
+    "ROUTING": "a.routing.that.does.not.exist",
+}}}}
+"""
+    (tmp_path / "project_settings.py").write_text(settings)
+    environment = {"PYTHONPATH": os.getcwd(), "DJANGO_SETTINGS_MODULE": "project_settings"}
+    command = [sys.executable, "-m", "django", "runinterface", "-p", str(free_port)]
+    with Process(command, env=environment, cwd=tmp_path) as program:
+        program.wait_for_port(free_port)
+        program.wait_for_line("Serving http://")
+        assert program.stop() == 0
+    assert ("Started server process" in program.output) is (level == "INFO"), program.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
