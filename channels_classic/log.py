@@ -16,7 +16,7 @@ from channels_classic._log_escapes import LOGGERS, protect_loggers
 __all__ = ["JSONFormatter", "MessageFilter", "handler", "setup_logger"]
 
 handler: logging.Handler = logging.StreamHandler()
-"""The stream that the commands log to; replace it before a command runs."""
+"""The stream that the commands log to; replace it, or give it a formatter, before a command runs."""
 
 _FORMAT = "%(asctime)s - %(levelname)s - %(name)s - %(message)s"
 
@@ -50,7 +50,8 @@ def setup_logger(name: str, verbosity: int = 1) -> logging.Logger:
     """
     enable_loggers()
     protect_loggers()
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    if handler.formatter is None:
+        handler.setFormatter(logging.Formatter(_FORMAT))
     if not any(isinstance(existing, _Unheard) for existing in handler.filters):
         handler.addFilter(_Unheard())
     levels = _LEVELS.get(verbosity, (logging.DEBUG, logging.DEBUG))
