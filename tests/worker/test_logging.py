@@ -89,6 +89,22 @@ def test_a_handler_on_root_gets_every_record_and_nothing_else_is_written(
     assert not re.search("INFO|ERROR", worker.output), worker.output
 
 
+def test_a_handler_with_a_level_gets_that_and_the_command_writes_the_rest(
+    project: Any, tmp_path: Path, redis: RedisChannelLayer
+) -> None:
+    configuration = on_root(tmp_path)
+    configuration["handlers"]["root"]["level"] = "ERROR"
+    with project(configuration) as worker:
+        redis.send("fail", {})
+        consumed(redis)
+        assert worker.stop() == 0
+    lines = (tmp_path / "root.log").read_text()
+    assert "ERROR|django.channels|The consumer" in lines
+    assert "INFO" not in lines
+    assert "INFO - channels_classic.worker - Listening" in worker.output
+    assert "ERROR" not in worker.output
+
+
 @pytest.mark.parametrize("logging", [{}, "root"])
 def test_an_error_of_a_consumer_is_mailed_to_the_admins_as_that_of_a_view_is(
     project: Any, tmp_path: Path, redis: RedisChannelLayer, logging: Any
@@ -285,6 +301,33 @@ def test_a_handler_for_the_names_of_others_leaves_our_records_to_the_command(
         assert worker.stop() == 0
     assert (tmp_path / "root.log").read_text() == ""
     assert worker.output.count("ERROR - django.channels - The consumer") == 1
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_with_the_recipe_of_the_how_to_every_line_is_written_once(
+    project: Any, tmp_path: Path, redis: RedisChannelLayer, debug: bool
+) -> None:
+    _, _, recipe = (ROOT / "docs/howto/logging.md").read_text().partition("```python\n")
+    with project({}, extra=f"{recipe.partition('```')[0]}\nDEBUG = {debug}\n") as worker:
+        redis.send("fail", {})
+        consumed(redis)
+        assert worker.stop() == 0
+    for logger, text in (("django.channels", "Running"), ("django.channels", "The consumer"), (".worker", "Listening")):
+        assert len(re.findall(f'{logger}", "message": "{text}', worker.output)) == 1, worker.output
+        assert len(re.findall(text, worker.output)) == 1, worker.output
+    assert len(list((tmp_path / "mails").glob("*"))) == (0 if debug else 1)
+
+
+def test_the_formatter_that_the_project_gives_to_our_handler_is_kept(project: Any) -> None:
+    extra = """
+import logging
+from channels_classic.log import handler
+handler.setFormatter(logging.Formatter("mine: %(levelname)s %(message)s"))
+"""
+    with project({}, extra=extra) as worker:
+        worker.wait_for_line("^mine: INFO Listening on channels")
+        assert worker.stop() == 0
+    assert " - INFO - " not in worker.output
 
 
 def test_no_logger_is_named_after_its_file() -> None:
