@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import itertools
 import os
 import random
@@ -37,11 +39,11 @@ def _program() -> str | None:
 PROGRAM = _program()
 
 
-_SHARE = 2_000
-_FIRST = 10_000 + _SHARE * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-_OFFSET = random.SystemRandom().randrange(_SHARE)
-_PORTS: Iterator[int] = itertools.cycle([*range(_FIRST + _OFFSET, _FIRST + _SHARE), *range(_FIRST, _FIRST + _OFFSET)])
-"""Each process that runs tests side by side has its share, and begins somewhere in it."""
+_SHARE = 1_000
+"""Ports that one process has to itself."""
+
+_SHARES = range(10_000, 32_000, _SHARE)
+"""The first port of each share. They lie below those that the system gives to clients."""
 
 
 class RedisServer:
@@ -274,12 +276,27 @@ class Cluster:
             node.close()
 
 
-def free_port() -> int:
-    """Return a TCP port of this machine that nothing listens on now, and that no other test is given soon.
+@functools.cache
+def _ports() -> Iterator[int]:
+    """Return the ports of a share that no other process of this machine has, in a circle that begins anywhere.
 
-    It lies below those that the system gives to clients; the ports 10,000 above are left to the buses of clusters.
+    Several runs of the tests can be going on, each with several processes. A lock on a file is over with its process.
     """
-    for port in _PORTS:
+    for first in _SHARES:
+        lock = os.open(Path(tempfile.gettempdir()) / f"channels_classic-tests-ports-{first}", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            continue
+        start = random.SystemRandom().randrange(first, first + _SHARE)
+        return itertools.cycle([*range(start, first + _SHARE), *range(first, start)])
+    raise AssertionError(f"More than {len(_SHARES)} processes run tests on this machine.")
+
+
+def free_port() -> int:
+    """Return a TCP port of this machine that nothing listens on now, and that no other test is given soon."""
+    for port in _ports():
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
