@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 import redis.asyncio
@@ -171,6 +172,9 @@ def check_options(url: str, connection_kwargs: Mapping[str, Any]) -> None:
 
 
 def _unexpected_argument(name: str, url: str) -> str:
+    query = parse_qs(urlsplit(url).query)
+    if "password" in query and name in query:  # it may be a part of the password, so it is not shown
+        return "a URL has 'password', and an argument that redis-py does not know: write '%26' for '&' in a password"
     if name.startswith("ssl") and not url.startswith("rediss:"):
         return f"{name!r} is for TLS, for which a URL begins with 'rediss://'"
     known = sorted(_parameters(redis.SSLConnection) | _parameters(redis.UnixDomainSocketConnection))

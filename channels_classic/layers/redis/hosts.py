@@ -60,7 +60,8 @@ def parse_hosts(hosts: Any) -> list[Host]:
         raise ValueError("`hosts` is a set, whose order differs from process to process: write a list.")
     found = list(hosts)
     if len(found) == 2 and isinstance(found[0], str) and isinstance(found[1], int):
-        raise ValueError(f"`hosts` is {tuple(found)!r}, a single pair: write [{tuple(found)!r}].")
+        shown = hidden(tuple(found))
+        raise ValueError(f"`hosts` is {shown}, a single pair: write [{shown}].")
     return [_parse(host) for host in found] or [_from_pair(("localhost", 6379))]
 
 
@@ -70,8 +71,8 @@ def parse_sentinels(hosts: Any) -> list[tuple[str, int]]:
     for host in hosts if isinstance(hosts, (list, tuple)) else ():
         if isinstance(host, Mapping) and {"sentinels", "master_name"} & set(host):
             raise ValueError(
-                f"A dict in `hosts` names sentinels and their master: write hosts={host.get('sentinels', [])!r} and "
-                f"services={[host.get('master_name', 'mymaster')]!r} in CONFIG; other keys are `connection_kwargs`."
+                f"A dict in `hosts` names sentinels and their master: write hosts={hidden(host.get('sentinels', []))} "
+                f"and services={[host.get('master_name', 'mymaster')]!r} in CONFIG; other keys are `connection_kwargs`."
             )
     if isinstance(hosts, (str, bytes, Mapping)):
         raise ValueError(
@@ -105,7 +106,7 @@ def _parse(host: Any) -> Host:
 def _from_pair(pair: Sequence[Any]) -> Host:
     name, port = pair
     if not isinstance(name, str):
-        raise ValueError(f"The host {name!r} in `hosts` is of type {type(name).__name__}: expected text.")
+        raise ValueError(f"The host {hidden(name)} in `hosts` is of type {type(name).__name__}: expected text.")
     if "://" in name:
         raise ValueError(
             f"A pair or dict in `hosts` has the URL {hidden(name)} as its host: write the URL alone, or as 'address'."
@@ -131,16 +132,19 @@ def _from_url(url: str) -> Host:
         hint = _REPLACEMENTS.get(scheme, f"expected one of {', '.join(SCHEMES)}")
         hint = _SENTINEL if "sentinel" in scheme else hint
         raise ValueError(f"A URL in `hosts` begins with {scheme!r}: {hint}.")
-    if scheme == "unix":
-        return _from_unix_url(url)
     if "#" in rest:
         raise ValueError(f"A URL in `hosts` has a '#', which ends the part that is read: {_ENCODE} ('#' is '%23').")
     try:
         parts = urlsplit(url)
     except ValueError:
         raise ValueError(f"A URL in `hosts` has '[' or ']', but not around an IPv6 address: {_ENCODE}.") from None
-    if "@" in parts.path or "@" in parts.query:
+    # Without a user and password the path of a Unix socket may have one.
+    if "@" in parts.path + parts.query and (scheme != "unix" or parts.netloc):
         raise ValueError(f"A URL in `hosts` has a '/' or '?' before its '@': {_ENCODE}.")
+    return _from_unix_url(url, parts) if scheme == "unix" else _from_tcp_url(url, parts)
+
+
+def _from_tcp_url(url: str, parts: SplitResult) -> Host:
     try:
         port = parts.port
     except ValueError:
@@ -156,11 +160,9 @@ def _from_url(url: str) -> Host:
     return Host(url)
 
 
-def _from_unix_url(url: str) -> Host:
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    if host or len(parts.path) < 2:
-        raise ValueError(f"A URL in `hosts` names the socket {host + parts.path!r}: write 'unix:///path/of/it?db=0'.")
+def _from_unix_url(url: str, parts: SplitResult) -> Host:
+    if parts.netloc.rpartition("@")[2] or len(parts.path) < 2:  # it may be a part of a password, so it is not shown
+        raise ValueError("A URL in `hosts` names no absolute path of a socket: write 'unix:///path/of/it?db=0'.")
     if len(os.fsencode(unquote(parts.path))) > LONGEST_PATH:
         raise ValueError(f"A URL in `hosts` has a path of more than {LONGEST_PATH} bytes: too long for a Unix socket.")
     _check_parameters(parts, {"path": parts.path})
@@ -170,7 +172,10 @@ def _from_unix_url(url: str) -> Host:
 def _check_parameters(parts: SplitResult, named: Mapping[str, Any]) -> None:
     """Raise `ValueError` for a query parameter that is empty, or that the URL gives twice: redis-py drops one."""
     named = {**named, "password": parts.password, "username": parts.username}
-    for name, values in parse_qs(parts.query, keep_blank_values=True).items():
+    given = parse_qs(parts.query, keep_blank_values=True)
+    for name, values in given.items():
+        if "password" in given and name not in named and not (values[0] and len(values) == 1):
+            raise ValueError(f"A URL in `hosts` has an '&' behind its 'password': {_ENCODE} ('&' is '%26').")
         if len(values) > 1 or named.get(name):
             raise ValueError(f"A URL in `hosts` gives {name!r} twice: write it once.")
         if not values[0]:
@@ -180,9 +185,11 @@ def _check_parameters(parts: SplitResult, named: Mapping[str, Any]) -> None:
 def _as_url(text: str) -> str:
     """Return how to write as a URL what is not one."""
     name, _, port = text.rpartition(":")
+    if hidden(text) != repr(text):
+        return f"expected {EXPECTED}"
     if text.startswith("/"):
         return f"write 'unix://{text}?db=0'"
-    if name and port.isdecimal() and "@" not in text:
+    if name and port.isdecimal():
         return f"write 'redis://{text}/0'"
     return f"expected {EXPECTED}"
 
@@ -198,11 +205,11 @@ def _from_dict(given: Mapping[str, Any]) -> Host:
         path = options.pop("unix_socket_path", None) or options.pop("path", None)
         if not isinstance(path, str):
             raise ValueError(f"The path {path!r} of a dict in `hosts` is of type {type(path).__name__}: expected text.")
-        base = _from_unix_url(f"unix://{quote(path)}")
+        base = _from_url(f"unix://{quote(path)}")
     elif "host" in options:
         base = _from_pair((options.pop("host"), options.pop("port", 6379)))
     else:
-        keys = ", ".join(map(repr, options)) or "nothing"
+        keys = ", ".join(map(hidden, options)) or "nothing"
         raise ValueError(f"A dict in `hosts` has {keys}: expected 'address' or 'host', or {EXPECTED}.")
     secure = options.pop("ssl", False)
     if not isinstance(secure, bool):
@@ -220,7 +227,7 @@ def _from_dict(given: Mapping[str, Any]) -> Host:
 def _port(port: Any) -> int:
     number = int(port) if isinstance(port, str) and port.isdecimal() else port
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 65536:
-        raise ValueError(f"The port {port!r} in `hosts` is not valid: expected a number from 1 to 65535.")
+        raise ValueError(f"The port {hidden(port)} in `hosts` is not valid: expected a number from 1 to 65535.")
     return number
 
 

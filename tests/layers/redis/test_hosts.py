@@ -30,6 +30,9 @@ from tests.support.descriptors import without_descriptors
         ({"host": "db"}, "redis://db:6379", {}),
         ({"host": "db", "port": 6380, "ssl": True}, "rediss://db:6380", {}),
         ({"unix_socket_path": "/run/a b.sock"}, "unix:///run/a%20b.sock", {}),
+        ({"unix_socket_path": "/run/a#1@b.sock"}, "unix:///run/a%231%40b.sock", {}),
+        ("unix:///run/a@b.sock", "unix:///run/a@b.sock", {}),
+        ("unix://:secret@/run/redis.sock", "unix://:secret@/run/redis.sock", {}),
     ],
 )
 def test_every_form_of_the_neighbours_is_understood(host: Any, url: str, options: dict[str, Any]) -> None:
@@ -70,6 +73,8 @@ MISTAKES = [
     (["redis+sentinel://x"], r"use RedisSentinelChannelLayer"),
     (["redis://:a#b@x:6379"], r"'#' is '%23'"),
     (["redis://:a/b@x:6379"], r"percent-encode"),
+    (["unix:///run/my#1.sock"], r"'#' is '%23'"),
+    (["unix://run/redis.sock"], r"no absolute path of a socket"),
     (["redis://x:70000"], r"no valid port"),
     (["redis://x:0"], r"port 0"),
     (["redis://x:6379/first"], r"the database 'first'"),
@@ -113,6 +118,18 @@ def test_no_representation_shows_a_password(hosts: Any) -> None:
         {"hosts": ["redis://:secret@x:port"]},
         {"hosts": ["redis:/:secret@x:6379"]},
         {"hosts": ["redis://:secret@x?password=secret"]},
+        {"hosts": ["redis://x?password=other&secret"]},
+        {"hosts": ["redis://x?password=other&secret=1"]},
+        {"hosts": ["unix://:secret/word@/run/redis.sock"]},
+        {"hosts": ["unix://:secret#word@/run/redis.sock"]},
+        {"hosts": ["unix://:secret?word@/run/redis.sock"]},
+        {"hosts": ["unix://:secret[word@/run/redis.sock"]},
+        {"hosts": ["unix://:secret/run/redis.sock"]},
+        {"hosts": ["/run/redis.sock?password=secret"]},
+        {"hosts": ("redis://:secret@x", 6379)},
+        {"hosts": [(b":secret@x", 6379)]},
+        {"hosts": [("x", "6379?password=secret")]},
+        {"hosts": [{"redis://:secret@x": 1}]},
         {"hosts": [("x", 6379, 0, "secret")]},
         {"hosts": [{"address": "redis://:other@x", "password": "secret"}]},
         {"connection_kwargs": "password=secret"},
@@ -123,6 +140,12 @@ def test_no_representation_shows_a_password(hosts: Any) -> None:
 def test_no_error_shows_a_password(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"`(hosts|connection_kwargs|symmetric_encryption_keys)`") as caught:
         RedisChannelLayer(**arguments)
+    assert "secret" not in str(caught.value)
+
+
+def test_no_error_about_sentinels_shows_a_password() -> None:
+    with pytest.raises(ValueError, match="names sentinels") as caught:
+        RedisSentinelChannelLayer(hosts=[{"sentinels": ["redis://:secret@x"], "master_name": "m"}])
     assert "secret" not in str(caught.value)
 
 
