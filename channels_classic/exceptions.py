@@ -121,16 +121,19 @@ class ChannelFull(ChannelsError):
 class MessageTooLarge(ChannelsError, ValueError):
     """Raised when a message, once serialised, is larger than the layer carries; it was not sent. Sizes are in bytes."""
 
-    def __init__(self, channel: str, size: int, limit: int) -> None:
-        super().__init__(channel, size, limit)
+    def __init__(self, channel: str, size: int, limit: int, largest: str = "") -> None:
+        super().__init__(channel, size, limit, largest)
         self.channel = channel
         self.size = size
         self.limit = limit
+        self.largest = largest
+        """The representation of its largest key; empty if that is not known."""
 
     def __str__(self) -> str:
+        largest = f" Its largest key is {self.largest}." if self.largest else ""
         return (
             f"The message for {self.channel!r} has {self.size} bytes, the layer carries at most {self.limit}: "
-            "send it in parts, or store the data elsewhere and send where it is."
+            f"send it in parts, or store the data elsewhere and send where it is.{largest}"
         )
 
 
@@ -170,12 +173,15 @@ class InvalidGroupName(_InvalidName):
 class InvalidMessage(ChannelsError, TypeError, ValueError, AssertionError):
     """Raised when a message cannot be sent: it is not a dict, or holds a value that no layer carries."""
 
-    def __init__(self, channel: str, reason: str) -> None:
-        super().__init__(channel, reason)
+    def __init__(self, channel: str, reason: str, expected: str = "") -> None:
+        super().__init__(channel, reason, expected)
         self.channel = channel
         self.reason = reason
+        self.expected = expected
 
     def __str__(self) -> str:
+        if self.expected:
+            return f"The message for {self.channel!r} cannot be sent: {self.reason}. Expected {self.expected}."
         return (
             f"The message for {self.channel!r} cannot be sent: {self.reason}. Expected a dict with text keys "
             "whose values are bytes, str, int (64 bit), float, bool, None, lists and dicts."

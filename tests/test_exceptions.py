@@ -49,9 +49,11 @@ ERRORS = [
     exceptions.UnknownChannelLayer("No.", alias="default"),
     exceptions.ChannelFull("a", 1),
     exceptions.MessageTooLarge("a", 2, 1),
+    exceptions.MessageTooLarge("a", 2, 1, "'text'"),
     exceptions.InvalidChannelName("a b", "a space"),
     exceptions.InvalidGroupName(b"x"),
     exceptions.InvalidMessage("a", "a set is in it"),
+    exceptions.InvalidMessage("a", "a set is in it", "a list"),
     exceptions.LayerUnavailable("/run/x.sock", "connection refused", "Start runinterface."),
 ]
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from channels_classic._throttled_log import ThrottledLog
-from channels_classic.exceptions import InvalidMessage, MessageTooLarge, StepRefused
-from channels_classic.layers.codec import Outcome, pack_message
+from channels_classic.exceptions import StepRefused
+from channels_classic.layers.codec import Outcome
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Delivery, Outgoing, Planner, Report
 from channels_classic.layers.results import Audience, PushStatus
@@ -130,12 +130,11 @@ class Outstanding:
         except Exception as error:
             self._losses.count("invalid", str(send.name))
             logger.error(
-                "Lost a message for %s, sent by %s while it consumed a message of %s: %s%s",
+                "Lost a message for %s, sent by %s while it consumed a message of %s: %s",
                 send.name,
                 result.source,
                 result.delivery.channel,
                 error,
-                _blame(send.message, error),
             )
             result.unsendable(send)
             return False
@@ -246,42 +245,3 @@ class Outstanding:
             self._owed.append(Report(reply_channel, send.token, Outcome.DROPPED))
         if send.report is not None and send.report.outcome is not Outcome.RUNNING:
             self._owed.append(send.report)
-
-
-_BLAME_DEPTH = 20
-"""Levels of a message in which a key that cannot be encoded is looked for: a message may contain itself."""
-
-
-def _blame(message: Mapping[str, Any], error: Exception) -> str:
-    """Name the key of a message that cannot be encoded, or the largest one of a message that is too large.
-
-    Gives nothing where that fails: a message may do anything when it is looked at.
-    """
-    with suppress(Exception):
-        if isinstance(error, MessageTooLarge):
-            return f" Its largest key is {max(message, key=lambda key: _size({key: message[key]}))!r}."
-        if isinstance(error, InvalidMessage) and isinstance(message, dict):
-            return _blame_value(message, "", _BLAME_DEPTH)
-    return ""
-
-
-def _blame_value(value: Any, path: str, depth: int) -> str:
-    """Name the innermost key, as far as `depth`, whose value cannot be encoded."""
-    if not depth:
-        return f" The key {path} holds too many values inside each other."
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
-    for key, inner in items:
-        try:
-            pack_message("", {"value": inner})
-        except InvalidMessage:
-            return _blame_value(inner, f"{path}[{key!r}]", depth - 1)
-        except MessageTooLarge:
-            continue
-    return f" The key {path} has a value of type {type(value).__name__}." if path else ""
-
-
-def _size(message: dict[str, Any]) -> float:
-    try:
-        return len(pack_message("", message))
-    except MessageTooLarge as error:
-        return error.size

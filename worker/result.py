@@ -6,7 +6,9 @@ import functools
 import inspect
 import signal
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Delivery, Outgoing, Report
@@ -83,20 +85,19 @@ class ConsumerResult:
 
     @property
     def source(self) -> str:
-        """The consumer, and where it is defined, for the log."""
-        consumer = self.consumer
-        if consumer is None:
-            return f"a consumer of {self.delivery.channel}"
-        while isinstance(consumer, functools.partial):
-            consumer = consumer.func
-        name = name_that_thing(consumer)
-        try:
-            consumer = inspect.unwrap(consumer) if callable(consumer) else consumer
-            if not inspect.isroutine(consumer) and not inspect.isclass(consumer):
-                consumer = type(consumer)
-            return f"{name} ({inspect.getsourcefile(consumer)}:{inspect.getsourcelines(consumer)[1]})"
-        except Exception:  # made while the program runs, or from a file that has changed since
-            return name
+        """The consumer, and where it is defined, for the log; with the stream or the path that it was called for."""
+        channel, message = self.delivery.channel, self.delivery.message
+        if self.consumer is None:
+            return f"a consumer of {channel}"
+        if channel == "http.request":
+            request = f"{message.get('method')} {message.get('path')}"
+            return f"{_place(self.consumer)} for {request!r:.200}"
+        consumer_of_frame = getattr(self.consumer, "_consumer_of_frame", None)
+        if channel == "websocket.receive" and consumer_of_frame is not None:
+            with suppress(Exception):  # of a frame that the demultiplexer refused
+                stream, inner = consumer_of_frame(message["text"])
+                return f"{_place(inner)} for stream {stream!r} of {name_that_thing(self.consumer)}"
+        return _place(self.consumer)
 
     def note_interrupt(self, raised: BaseException) -> None:
         """Let the worker end after this message if Ctrl-C was pressed.
@@ -117,3 +118,17 @@ class ConsumerResult:
             self.outcome = Outcome.RAISED
         elif send.name == self.reply_channel:
             (self.part_of or self).lacks_reply = True
+
+
+def _place(consumer: Any) -> str:
+    """Return the name of a consumer, and where it is defined."""
+    while isinstance(consumer, functools.partial):
+        consumer = consumer.func
+    name = name_that_thing(consumer)
+    try:
+        consumer = inspect.unwrap(consumer) if callable(consumer) else consumer
+        if not inspect.isroutine(consumer) and not inspect.isclass(consumer):
+            consumer = type(consumer)
+        return f"{name} ({inspect.getsourcefile(consumer)}:{inspect.getsourcelines(consumer)[1]})"
+    except Exception:  # made while the program runs, or from a file that has changed since
+        return name

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from channels_classic.delay.models import DelayedMessage
 from channels_classic.exceptions import LayerUnavailable
+from channels_classic.layers.blame import refusal
 from channels_classic.layers.names import DELAY_CHANNEL, check_channel
 
 logger = logging.getLogger("django.channels")
@@ -111,7 +112,11 @@ def delayed_message(message: dict[str, Any]) -> DelayedMessage:
     if not isinstance(content, dict):
         raise TypeError(f"The content is of type {type(content).__name__}: expected a dict.")
     name = check_channel(message["channel"])
-    delayed = DelayedMessage(channel_name=name, content=json.dumps(content), delay=delay)
+    try:
+        text = json.dumps(content)
+    except (TypeError, ValueError) as error:  # an earlier release did not look at it when it was sent
+        raise TypeError(f"In its content {refusal(content, json.dumps, error)}.") from error
+    delayed = DelayedMessage(channel_name=name, content=text, delay=delay)
     delayed.full_clean()
     return delayed
 

@@ -232,6 +232,12 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
         """Return the streams whose consumer enforces an order. A system check reports several: see `checks`."""
         return [stream for stream, consumer in cls.consumers.items() if _is_ordered(consumer)]
 
+    @classmethod
+    def _consumer_of_frame(cls, text: str) -> tuple[str, Any]:
+        """Return the stream of a frame and its consumer, for the log. Raises for a frame that `receive` refuses."""
+        stream = cls.decode_json(text)["stream"]
+        return stream, cls.consumers[stream]
+
     def connect(self, message: Message, **kwargs: Any) -> None:
         """Accept the socket and call the consumers of all streams."""
         self._reply_channel.send({"accept": True})

@@ -8,6 +8,7 @@ where `MESSAGE` has them, and one with a report for a client the client, token a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 import msgpack
 
 from channels_classic.exceptions import InvalidMessage, MessageTooLarge
+from channels_classic.layers.blame import largest_key, refusal
+from channels_classic.layers.names import DELAY_CHANNEL
 from channels_classic.layers.steps import Envelope
 
 SIZE_LIMIT = 8 * 1024 * 1024
@@ -91,7 +94,17 @@ def encode_message(channel: str, kind: EntryKind, message: Mapping[str, Any], *f
 
     Raises `InvalidMessage` or `MessageTooLarge`, naming `channel`.
     """
+    if channel == DELAY_CHANNEL and isinstance(message, dict):
+        _check_delayed(channel, message.get("content"))
     return _pack(channel, message, (int(kind), message, *fields))
+
+
+def _check_delayed(channel: str, content: object) -> None:
+    try:
+        json.dumps(content)
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = f"in its content {refusal(content, json.dumps, error)}"
+        raise InvalidMessage(channel, reason, "values that JSON has, which keeps it until it is due") from error
 
 
 def pack_message(group: str, message: Mapping[str, Any]) -> bytes:
@@ -107,9 +120,9 @@ def _pack(name: str, message: Mapping[str, Any], value: object) -> bytes:
     try:
         packed: bytes = msgpack.packb(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidMessage(name, str(error)) from error
+        raise InvalidMessage(name, refusal(message, msgpack.packb, error)) from error
     if len(packed) > SIZE_LIMIT:
-        raise MessageTooLarge(name, len(packed), SIZE_LIMIT)
+        raise MessageTooLarge(name, len(packed), SIZE_LIMIT, largest_key(message))
     return packed
 
 

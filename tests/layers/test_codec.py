@@ -145,6 +145,31 @@ def test_a_message_that_refers_to_itself_is_refused() -> None:
         encode_message("chat", EntryKind.MESSAGE, message)
 
 
+@pytest.mark.parametrize(
+    ("message", "key"),
+    [
+        ({"a": 1, "b": object()}, r"the key \['b'\] has a value of type object \(can"),
+        ({"a": {"rows": [1, {"when": 2**70}]}}, r"the key \['a'\]\['rows'\]\[1\]\['when'\] has a value of type int"),
+    ],
+)
+def test_the_key_of_a_value_no_layer_carries_is_named(message: dict[str, Any], key: str) -> None:
+    with pytest.raises(InvalidMessage, match=key):
+        encode_message("chat", EntryKind.MESSAGE, message)
+    with pytest.raises(InvalidMessage, match=key):
+        pack_message("room", message)
+
+
+def test_content_to_delay_is_what_the_delay_server_can_store() -> None:
+    content = {"rows": [{"when": b"now"}]}
+    with pytest.raises(
+        InvalidMessage, match=r"content the key \['rows'\]\[0\]\['when'\] has .* bytes .*JSON"
+    ) as caught:
+        encode_message("asgi.delay", EntryKind.MESSAGE, {"channel": "a", "content": content, "delay": 5})
+    assert "are bytes" not in str(caught.value)
+    encode_message("jobs", EntryKind.MESSAGE, {"channel": "a", "content": content, "delay": 5})
+    encode_message("asgi.delay", EntryKind.MESSAGE, {"channel": "a", "content": {"rows": []}, "delay": 5})
+
+
 def test_the_key_that_the_old_layers_used_is_refused() -> None:
     with pytest.raises(InvalidMessage, match=RESERVED):
         encode_message("chat", EntryKind.MESSAGE, {RESERVED: "x"})
@@ -155,6 +180,7 @@ def test_a_message_over_the_limit_is_refused_with_its_size() -> None:
     with pytest.raises(MessageTooLarge) as caught:
         encode_message("chat", EntryKind.MESSAGE, {"body": b"x" * SIZE_LIMIT})
     assert caught.value.size > caught.value.limit == SIZE_LIMIT
+    assert str(caught.value).endswith("Its largest key is 'body'.")
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x80", b"\x90", b"\x01", b"\x91\x00\x00", b"\x81\x90\x00"])

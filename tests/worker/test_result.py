@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import json
+import re
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
+from channels_classic.generic.websockets import WebsocketDemultiplexer
+from channels_classic.handler import ViewConsumer
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.planner import Delivery, Outgoing, Report
 from channels_classic.layers.results import Item
@@ -25,6 +30,35 @@ def test_a_report_travels_with_the_reply_unless_something_else_was_sent_behind_i
     assert ConsumerResult(delivery, "box!me", Outcome.CONSUMED, sends).reports() == [report]
     running_report = Report("box!me", "7", Outcome.RUNNING)
     assert [send.report for send in sends] == [running_report, None], "only by which the reply is recognised"
+
+
+class Rows:
+    """The consumer of a stream."""
+
+
+class Demultiplexer(WebsocketDemultiplexer):
+    """A consumer of two streams."""
+
+    consumers: ClassVar[dict[str, Any]] = {"rows": Rows, "other": object}
+
+
+@pytest.mark.parametrize(
+    ("frame", "source"),
+    [
+        ({"stream": "rows", "payload": {}}, r"\.Rows \(.*test_result\.py:\d+\) for stream 'rows' of .*\.Demultiplexer"),
+        ({"stream": "none", "payload": {}}, r"\.Demultiplexer \(.*test_result\.py:\d+\)"),
+        ([], r"\.Demultiplexer \(.*test_result\.py:\d+\)"),
+    ],
+)
+def test_the_consumer_of_a_stream_is_named_instead_of_its_demultiplexer(frame: Any, source: str) -> None:
+    delivery = Delivery("websocket.receive", {"text": json.dumps(frame)}, None, Item(b"", None))
+    assert re.search(f"{source}$", ConsumerResult(delivery, None, consumer=Demultiplexer).source)
+
+
+def test_a_request_is_named_with_the_consumer_of_all_views() -> None:
+    delivery = Delivery("http.request", {"method": "GET", "path": "/rows/\n"}, None, Item(b"", None))
+    source = ConsumerResult(delivery, None, consumer=ViewConsumer()).source
+    assert re.search(r"ViewConsumer \(.*handler\.py:\d+\) for 'GET /rows/\\n'$", source)
 
 
 def test_a_consumer_is_named_although_its_file_has_changed_since(
