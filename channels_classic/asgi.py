@@ -15,6 +15,7 @@ from django.utils.module_loading import import_string
 
 from channels_classic.conf import CHANNEL_LAYERS, DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import InvalidChannelLayerError, UnknownChannelLayer
+from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.routing import Router
 from channels_classic.utils import name_that_thing
 
@@ -234,6 +235,8 @@ def import_layer_class(alias: str, entry: dict[str, Any]) -> Any:
         raise _wrong_backend(alias, f"cannot be imported: {error}.", backend) from error
     if not callable(found) or (isinstance(found, type) and not hasattr(found, "send")):
         raise _wrong_backend(alias, f"is not a channel layer: {name_that_thing(found)} has no method `send`.", backend)
+    if found is BaseChannelLayer:
+        raise _wrong_backend(alias, "is the base class of layers, and none itself.", backend)
     return found
 
 

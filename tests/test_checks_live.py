@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from django.core.management import CommandError, call_command
 
 from channels_classic import checks_live
@@ -109,6 +110,26 @@ def test_a_command_that_is_not_allowed_is_named_with_the_rule_that_allows_it(
     assert f"NOPERM: the user of Redis 127.0.0.1:{server.port}/0 may not run {shown}" in output
     assert f"+{command}" in output
     assert keys_left(server) == 0
+
+
+def test_a_database_that_the_server_lacks_is_no_server_that_does_not_run(server: RedisServer, check: Check) -> None:
+    output = check([f"redis://127.0.0.1:{server.port}/99999"])
+    assert ids(output) == ["E020"]
+    assert "DB index is out of range" in output
+    assert "name one from 0 to 15" in output and "Check that the server runs" not in output
+
+
+class FailingProvider(redis.CredentialProvider):
+    """Gives no credentials."""
+
+    def get_credentials(self) -> tuple[str]:
+        raise ValueError("the vault is sealed")
+
+
+def test_credentials_that_cannot_be_had_are_reported(server: RedisServer, check: Check) -> None:
+    output = check([server.url], connection_kwargs={"credential_provider": FailingProvider()})
+    assert ids(output) == ["E020"]
+    assert "the vault is sealed" in output and "Check `connection_kwargs`" in output
 
 
 def test_several_commands_are_named_together(server: RedisServer, check: Check) -> None:

@@ -11,9 +11,8 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from difflib import get_close_matches
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import redis
@@ -22,6 +21,7 @@ from redis.backoff import NoBackoff
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.redis.handover import QUICK, UNPROVEN, Former, find_proof
+from channels_classic.layers.redis.tls import check_tls
 
 T = TypeVar("T")
 
@@ -49,6 +49,8 @@ FIXED: Mapping[str, Any] = {"protocol": 2, "decode_responses": False, "health_ch
 """Options of redis-py that are the layer's, whatever is given: it checks connections itself."""
 
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
+
+ANSWERED = "The server runs, and answered this: look into its log."
 
 UNREACHABLE = "Check that the server runs and that `hosts` in CHANNEL_LAYERS names it."
 
@@ -159,12 +161,12 @@ def check_options(url: str, connection_kwargs: Mapping[str, Any]) -> None:
     try:
         parameters = parameters_of(url)
         _check_values({**connection_kwargs, **parameters})
-        _check_key({**connection_kwargs, **parameters})
         twice = [name for name, value in connection_kwargs.items() if parameters.get(name, value) != value]
         if twice:
             raise ValueError(f"{twice[0]!r} is given twice, in a URL and beside it, with two values: write it once")
         connector = Connector(url, dict(connection_kwargs))
         connector._make(connector._pool, {})
+        check_tls({**connection_kwargs, **parameters})
     except (AttributeError, TypeError, ValueError, redis.RedisError) as error:
         unexpected = _UNEXPECTED.search(str(error))
         problem = _unexpected_argument(unexpected[1], url) if unexpected else str(error).rstrip(".")
@@ -178,9 +180,17 @@ def _unexpected_argument(name: str, url: str) -> str:
     if name.startswith("ssl") and not url.startswith("rediss:"):
         return f"{name!r} is for TLS, for which a URL begins with 'rediss://'"
     known = sorted(_parameters(redis.SSLConnection) | _parameters(redis.UnixDomainSocketConnection))
+    if name in known:
+        return (
+            f"{name!r} does not go with a Unix socket" if url.startswith("unix:") else f"{name!r} is for Unix sockets"
+        )
     near = get_close_matches(name, known, 1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return f"{name!r} is not an argument of redis-py's connection{hint}"
+
+
+_SECRETS = ("credential_provider", "password", "username")
+"""Arguments whose values are not shown."""
 
 
 def _check_values(options: Mapping[str, Any]) -> None:
@@ -188,20 +198,8 @@ def _check_values(options: Mapping[str, Any]) -> None:
     for name, (is_valid, expected) in _VALUES.items():
         value = options.get(name)
         if value is not None and not is_valid(value):
-            shown = f"of type {type(value).__name__}" if name in ("password", "username") else repr(value)
+            shown = f"of type {type(value).__name__}" if name in _SECRETS else repr(value)
             raise ValueError(f"{name!r} is {shown}, expected {expected}")
-
-
-def _check_key(options: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for a private key whose passphrase is not given: OpenSSL would ask for it on the terminal."""
-    certificate, key = options.get("ssl_certfile"), options.get("ssl_keyfile")
-    if certificate and not options.get("ssl_password"):
-        with suppress(OSError):  # of files that cannot be used, which is found out when a connection is made
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, _refuse_passphrase)
-
-
-def _refuse_passphrase() -> NoReturn:
-    raise ValueError("the private key in 'ssl_keyfile' has a passphrase: give it as 'ssl_password'")
 
 
 def _is_time(value: object) -> bool:
@@ -210,6 +208,16 @@ def _is_time(value: object) -> bool:
 
 def _is_database(value: object) -> bool:
     return str(value).isascii() and str(value).isdecimal()
+
+
+def _is_client_name(value: object) -> bool:
+    return isinstance(value, str) and all("!" <= character <= "~" for character in value)
+
+
+def _are_socket_options(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, int) and isinstance(number, (int, bytes)) for name, number in value.items()
+    )
 
 
 def _exists(path: Any) -> bool:
@@ -223,17 +231,22 @@ def _exists(path: Any) -> bool:
 
 
 _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "client_name": (_is_client_name, "ASCII text without spaces"),
+    "credential_provider": (lambda value: hasattr(value, "get_credentials"), "a CredentialProvider of redis-py"),
     "db": (_is_database, "the number of a database"),
     "decode_responses": (lambda value: not value, "False, because messages are bytes"),
     "password": (lambda value: isinstance(value, (str, bytes)), "text"),
     "protocol": (lambda value: value == 2, "2, the protocol that the layer speaks"),
     "retry": (lambda value: False, "none: a command is never repeated, so that no message arrives twice"),
     "socket_connect_timeout": (_is_time, "seconds above 0"),
+    "socket_keepalive_options": (_are_socket_options, "a dict of numbers, such as {socket.TCP_KEEPIDLE: 60}"),
     "socket_timeout": (_is_time, "seconds above 0"),
+    "socket_type": (lambda value: isinstance(value, int), "an address family, such as socket.AF_INET"),
     "ssl_ca_certs": (_exists, "the path of a file that exists"),
     "ssl_ca_path": (_exists, "the path of a folder that exists"),
     "ssl_certfile": (_exists, "the path of a file that exists"),
     "ssl_keyfile": (_exists, "the path of a file that exists"),
+    "ssl_min_version": (lambda value: isinstance(value, ssl.TLSVersion), "a member of ssl.TLSVersion"),
     "username": (lambda value: isinstance(value, (str, bytes)), "text"),
 }
 """Arguments that are often wrong, with the rule for each."""
@@ -268,4 +281,8 @@ def next_step(error: BaseException) -> str:
     code = "MAXCLIENTS" if "max number of clients" in str(error) else error_code(error)
     if isinstance(error, redis.AuthenticationError) and code not in NEXT_STEPS:
         code = "WRONGPASS"
-    return NEXT_STEPS.get(code, UNREACHABLE)
+    if "DB index" in str(error):
+        return "The server has fewer databases: name one from 0 to 15, or raise its `databases`."
+    if any(isinstance(each, ssl.SSLError) for each in (error, error.__context__)):
+        return "Check the certificates, and that the server speaks TLS at this port."
+    return NEXT_STEPS.get(code, ANSWERED if isinstance(error, redis.ResponseError) else UNREACHABLE)

@@ -111,7 +111,7 @@ def _from_pair(pair: Sequence[Any]) -> Host:
         raise ValueError(
             f"A pair or dict in `hosts` has the URL {hidden(name)} as its host: write the URL alone, or as 'address'."
         )
-    if not name or set("/@ ") & set(name) or (":" in name and not _is_ipv6(name)):
+    if not name or set("/@ ") & set(name) or (":" in name and not _is_ipv6(name)) or not _can_be_looked_up(name):
         raise ValueError(f"The host {hidden(name)} in `hosts` is not a name or an address: expected 'localhost'.")
     return Host(f"redis://{f'[{name}]' if ':' in name else name}:{_port(port)}")
 
@@ -120,6 +120,14 @@ def _is_ipv6(name: str) -> bool:
     try:
         IPv6Address(name)
     except ValueError:
+        return False
+    return True
+
+
+def _can_be_looked_up(name: str) -> bool:
+    try:
+        name.encode("idna")  # as `getaddrinfo` does: for a part that is empty, or longer than 63 characters, it raises
+    except UnicodeError:
         return False
     return True
 
@@ -149,7 +157,7 @@ def _from_tcp_url(url: str, parts: SplitResult) -> Host:
         port = parts.port
     except ValueError:
         raise ValueError(f"A URL in `hosts` has no valid port: expected {EXPECTED}; {_ENCODE}.") from None
-    if set(parts.hostname or "") & set(" ,\t"):
+    if set(parts.hostname or "") & set(" ,\t") or not _can_be_looked_up(unquote(parts.hostname or "")):
         raise ValueError(f"A URL in `hosts` names the host {parts.hostname!r}: expected one name or address.")
     if port == 0:
         raise ValueError(f"A URL in `hosts` names port 0: expected {EXPECTED}.")

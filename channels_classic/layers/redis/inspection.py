@@ -97,6 +97,9 @@ def _inspect(layer: RedisChannelLayer, connector: Connector, builder: CommandBui
     except (*LOST, redis.RedisError) as error:
         found.findings.append(_failure(found.where, error))
         return found
+    except Exception as error:  # of code of the project, such as a credential provider
+        found.findings.append(_unreachable(found.where, repr(error), "Check `connection_kwargs` in CHANNEL_LAYERS."))
+        return found
     try:
         _look_at(server, found, bool(connector.questions))
         found.findings += _forbidden(found.where, server, builder.keys, connector.questions)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.redis import RedisChannelLayer, RedisSentinelChannelLayer
@@ -76,6 +79,9 @@ MISTAKES = [
     (["unix:///run/my#1.sock"], r"'#' is '%23'"),
     (["unix://run/redis.sock"], r"no absolute path of a socket"),
     (["redis://x:70000"], r"no valid port"),
+    (["redis://a..b:6379"], r"names the host 'a..b': expected one name"),
+    ([(f"{'a' * 64}.example.com", 6379)], r"'a{64}.example.com' in `hosts` is not a name"),
+    ([{"address": "redis://x", "path": "/run/redis.sock"}], r"'path' is for Unix sockets"),
     (["redis://x:0"], r"port 0"),
     (["redis://x:6379/first"], r"the database 'first'"),
     ([("localhost", 0)], r"The port 0 .* from 1 to 65535"),
@@ -161,6 +167,66 @@ def test_a_private_key_with_a_passphrase_is_refused_unless_that_is_given(tmp_pat
     with pytest.raises(ValueError, match="has a passphrase: give it as 'ssl_password'"):
         RedisChannelLayer(hosts=["rediss://localhost"], connection_kwargs=options)
     RedisChannelLayer(hosts=["rediss://localhost"], connection_kwargs={**options, "ssl_password": "secret"})
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"ssl_keyfile": "key"}, "'ssl_keyfile' is given without 'ssl_certfile'"),
+        ({"ssl_certfile": "nothing"}, r"'ssl_certfile' is refused \(.*PEM lib.*\), expected a PEM file"),
+        ({"ssl_certfile": "certificate", "ssl_keyfile": "key", "ssl_password": "wrong"}, "'ssl_certfile' is refused"),
+        ({"ssl_ca_certs": "nothing"}, r"'ssl_ca_certs' is refused \(.*no certificate.*\), expected a PEM file"),
+    ],
+)
+def test_files_from_which_tls_cannot_be_made_are_refused(tmp_path: Path, options: Any, sentence: str) -> None:
+    certificate, key = with_passphrase(tmp_path)
+    nothing = tmp_path / "nothing.pem"
+    nothing.write_text("nothing")
+    paths = {"certificate": certificate, "key": key, "nothing": str(nothing)}
+    options = {name: paths.get(value, value) for name, value in options.items()}
+    with pytest.raises(ValueError, match=sentence) as caught:
+        RedisChannelLayer(hosts=["rediss://localhost"], connection_kwargs=options)
+    assert "wrong" not in str(caught.value) and "_ssl.c" not in str(caught.value)
+    with pytest.raises(ValueError, match=sentence):
+        RedisSentinelChannelLayer(hosts=[("localhost", 1)], connection_kwargs=options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ssl_ca_data": "x"},
+        {"ssl_cert_reqs": 5},
+        {"ssl_ciphers": "NOPE"},
+        {"ssl_include_verify_flags": ["x"]},
+        {"ssl_password": 5},
+    ],
+)
+def test_values_from_which_tls_cannot_be_made_are_refused(tmp_path: Path, options: Any) -> None:
+    certificate, key = with_passphrase(tmp_path)
+    options = {"ssl_certfile": certificate, "ssl_keyfile": key, "ssl_password": "secret", **options}
+    with pytest.raises(ValueError, match=r"'ssl_\w+' is refused \(.*\), expected "):
+        RedisChannelLayer(hosts=["rediss://localhost"], connection_kwargs=options)
+
+
+def test_values_of_tls_that_redis_py_takes_are_accepted() -> None:
+    options = {
+        "ssl_cert_reqs": "none",
+        "ssl_ciphers": "ECDHE+AESGCM",
+        "ssl_include_verify_flags": [ssl.VerifyFlags.VERIFY_X509_STRICT],
+        "ssl_min_version": ssl.TLSVersion.TLSv1_3,
+    }
+    RedisChannelLayer(hosts=["rediss://localhost"], connection_kwargs=options)
+    RedisChannelLayer(hosts=["rediss://localhost?ssl_cert_reqs=optional"])
+
+
+def test_values_of_the_socket_that_redis_py_takes_are_accepted() -> None:
+    options = {
+        "client_name": "my-app",
+        "credential_provider": redis.UsernamePasswordCredentialProvider("user", "secret"),
+        "socket_keepalive_options": {socket.TCP_KEEPINTVL: 5},
+        "socket_type": socket.AF_INET,
+    }
+    RedisChannelLayer(hosts=["redis://localhost"], connection_kwargs=options)
 
 
 def test_a_process_without_descriptors_is_told_so_and_not_to_look_for_the_server() -> None:

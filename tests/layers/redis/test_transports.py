@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.redis import RedisChannelLayer, RedisSentinelChannelLayer
 from channels_classic.layers.steps import Take
 from tests.support import redis_server as redis_programs
@@ -99,6 +100,39 @@ def test_coroutines_send_and_receive(layer: RedisChannelLayer, run: Callable[...
         await layer.close_async()
 
     run(scenario())
+
+
+def test_a_certificate_that_nobody_vouches_for_is_told_from_a_server_that_does_not_run(tmp_path: Path) -> None:
+    if redis_programs.PROGRAM is None:
+        pytest.skip("There is no redis-server here.")
+    options, url = _tls(tmp_path)
+    server = RedisServer(**options)
+    layer = RedisChannelLayer(hosts=[url.partition("?")[0]])
+
+    async def send() -> None:
+        with pytest.raises(LayerUnavailable, match=r"certificate.*\. Check the certificates, and that"):
+            await layer.send_async("jobs", {})
+
+    try:
+        server.start()
+        with pytest.raises(LayerUnavailable, match=r"certificate.*\. Check the certificates, and that"):
+            layer.send("jobs", {})
+        asyncio.run(send())
+    finally:
+        server.close()
+
+
+def test_a_server_that_answers_runs() -> None:
+    if redis_programs.PROGRAM is None:
+        pytest.skip("There is no redis-server here.")
+    server = RedisServer(rename_command="TIME another")
+    try:
+        server.start()
+        with pytest.raises(LayerUnavailable, match=r"unknown command.*\. The server runs, and answered this") as caught:
+            RedisChannelLayer(hosts=[server.url]).receive(["jobs"])
+        assert "Check that the server runs" not in str(caught.value)
+    finally:
+        server.close()
 
 
 @pytest.mark.parametrize("how", [{"ssl": True, "ssl_cert_reqs": "none"}, {"ssl_check_hostname": False}])
