@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 
 from channels_classic.exceptions import ChannelsError
@@ -29,6 +30,9 @@ def warn_of_unrouted_channel(channel_layer: Any, name: str) -> None:
     router = getattr(channel_layer, "router", None)
     if not settings.DEBUG or router is None or {"!", "?"} & set(name) or name in router.channels or name in OTHERS:
         return
+    if name == DELAY_CHANNEL:
+        _warn_of_missing_delay()
+        return
     near = get_close_matches(name, router.channels, 1)
     hint = f"did you mean {near[0]!r}?" if near else "add a route() for it, or correct the name."
     if _is_new("channel", name):
@@ -36,8 +40,17 @@ def warn_of_unrouted_channel(channel_layer: Any, name: str) -> None:
         logger.warning("No route of the layer %r consumes what is sent to %r: %s", alias, name, hint)
 
 
+def _warn_of_missing_delay() -> None:
+    if "channels_delay" not in apps.app_configs and _is_new("channel", DELAY_CHANNEL):
+        logger.warning(
+            "Nothing delays what is sent to %r: add 'channels_classic.delay' to INSTALLED_APPS, migrate, and run "
+            "manage.py rundelay.",
+            DELAY_CHANNEL,
+        )
+
+
 OTHERS = frozenset(
-    {DELAY_CHANNEL, "http.disconnect", "http.request", "websocket.connect", "websocket.disconnect", "websocket.receive"}
+    {"http.disconnect", "http.request", "websocket.connect", "websocket.disconnect", "websocket.receive"}
 )
 """Channels that a program listens on without a route of the project."""
 

@@ -81,6 +81,16 @@ def test_channels_that_somebody_reads_are_not(warnings: Lines, name: str) -> Non
     assert warnings() == []
 
 
+def test_delayed_messages_of_a_project_without_the_app_for_them_are_warned_of_once(
+    settings: Settings, warnings: Lines
+) -> None:
+    settings.INSTALLED_APPS = [name for name in settings.INSTALLED_APPS if name != "channels_classic.delay"]
+    for _ in range(2):
+        Channel("asgi.delay").send({"channel": "thumbnails", "content": {}, "delay": 5})
+    (line,) = warnings()
+    assert line.startswith("Nothing delays what is sent to 'asgi.delay': add 'channels_classic.delay' to INSTALLED")
+
+
 def test_without_debug_nothing_is_said(settings: Settings, warnings: Lines) -> None:
     settings.DEBUG = False
     Channel("thumbnail").send({})
