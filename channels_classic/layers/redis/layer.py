@@ -12,7 +12,7 @@ from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.redis.cipher import make_cipher
 from channels_classic.layers.redis.commands import CommandBuilder
-from channels_classic.layers.redis.connector import Connector, check_options
+from channels_classic.layers.redis.connector import Connector, check_options, parameters_of
 from channels_classic.layers.redis.endpoint import RedisEndpoint
 from channels_classic.layers.redis.hosts import Host, hidden, parse_hosts
 from channels_classic.layers.redis.keys import Keys
@@ -79,6 +79,17 @@ class RedisChannelLayer(BaseChannelLayer):
         """Raise `ValueError` for arguments that redis-py does not take."""
         for host in self._hosts:
             check_options(host.url, {**self.connection_kwargs, **host.options})
+        self._check_shards()
+
+    def _check_shards(self) -> None:
+        """Raise `ValueError` for a server that is two shards, which would hold twice the capacity."""
+        places: set[tuple[str, int]] = set()
+        for host in self._hosts:
+            given = {"db": 0, **self.connection_kwargs, **host.options, **parameters_of(host.url)}
+            place = self._connector(host).where, int(given["db"] or 0)  # `where` of a Unix socket has no database
+            if place in places:
+                raise ValueError(f"`hosts` names {place[0]} twice: expected each server once, since each is a shard.")
+            places.add(place)
 
     @property
     def hosts(self) -> list[str]:

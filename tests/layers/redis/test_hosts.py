@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from channels_classic.exceptions import LayerUnavailable
-from channels_classic.layers.redis import RedisChannelLayer, RedisSentinelChannelLayer
+from channels_classic.layers.redis import RedisChannelLayer, RedisClusterChannelLayer, RedisSentinelChannelLayer
 from channels_classic.layers.redis.hosts import parse_hosts
 from tests.support.certificates import with_passphrase
 from tests.support.descriptors import without_descriptors
@@ -41,6 +41,16 @@ from tests.support.descriptors import without_descriptors
 def test_every_form_of_the_neighbours_is_understood(host: Any, url: str, options: dict[str, Any]) -> None:
     (found,) = parse_hosts([host])
     assert (found.url, found.options) == (url, options)
+
+
+def test_databases_of_a_server_are_shards_of_their_own() -> None:
+    RedisChannelLayer(
+        hosts=["redis://x/0", "redis://x/1", "redis://x:6380/0", "unix:///x", "unix:///X", "unix:///x?db=1"]
+    )
+
+
+def test_a_node_of_a_cluster_may_be_named_twice() -> None:
+    RedisClusterChannelLayer(hosts=["redis://x", "redis://x"])
 
 
 def test_no_host_is_the_one_on_this_machine() -> None:
@@ -79,6 +89,9 @@ MISTAKES = [
     (["unix:///run/my#1.sock"], r"'#' is '%23'"),
     (["unix://run/redis.sock"], r"no absolute path of a socket"),
     (["redis://x:70000"], r"no valid port"),
+    (["redis://x", "redis://:secret@x:6379/0"], r"names x:6379/0 twice: expected each server once"),
+    ([("x", 6379), {"host": "X", "db": "0"}], r"names x:6379/0 twice"),
+    (["unix:///run/x.sock", {"path": "/run/x.sock", "db": 0}], r"names /run/x.sock twice"),
     (["redis://a..b:6379"], r"names the host 'a..b': expected one name"),
     ([(f"{'a' * 64}.example.com", 6379)], r"'a{64}.example.com' in `hosts` is not a name"),
     ([{"address": "redis://x", "path": "/run/redis.sock"}], r"'path' is for Unix sockets"),
