@@ -104,7 +104,7 @@ def _check_delayed(channel: str, content: object) -> None:
         json.dumps(content)
     except (TypeError, ValueError, RecursionError) as error:
         reason = f"in its content {refusal(content, json.dumps, error)}"
-        raise InvalidMessage(channel, reason, "values that JSON has, which keeps it until it is due") from error
+        raise InvalidMessage(channel, reason, "values that JSON has: it is kept as JSON until it is due") from error
 
 
 def pack_message(group: str, message: Mapping[str, Any]) -> bytes:

@@ -174,7 +174,8 @@ LAYERS: Mapping[str, Callable[[str], Any]] = {"redis": _redis, "rediss": _redis,
 def _layer_at(url: str) -> Any:
     scheme = url.partition(":")[0]  # the rest may hold a password
     if scheme not in LAYERS:
-        raise click.UsageError(f"There is no layer for {scheme!r}: expected a URL with one of {', '.join(LAYERS)}.")
+        problem = "--layer has no scheme" if "@" in scheme else f"There is no layer for {scheme!r}"
+        raise click.UsageError(f"{problem}: expected a URL with one of {', '.join(LAYERS)}.")
     try:
         return LAYERS[scheme](url)
     except ValueError as error:

@@ -119,6 +119,7 @@ CHANNEL_LAYERS = {{"default": {{
     [
         ([], "Give --layer, such as redis://"),
         (["--layer", "amqp://x"], "There is no layer for 'amqp': expected a URL with one of redis"),
+        (["--layer", "secret@localhost:6379"], "Error: --layer has no scheme: expected a URL with one of redis"),
         (["--layer", "redis://:a/b@localhost"], "--layer cannot be used: A URL in `hosts` has a '/' or '?' before"),
         (["--layer", "local:layer.sock"], "--layer cannot be used: `path` is 'layer.sock', which depends on the"),
         (["--settings", "no.such.settings"], "No module named 'no'"),

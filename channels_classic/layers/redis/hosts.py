@@ -134,7 +134,7 @@ def _can_be_looked_up(name: str) -> bool:
 
 def _from_url(url: str) -> Host:
     scheme, mark, rest = url.partition("://")
-    if not mark:
+    if not mark or "@" in scheme:
         raise ValueError(f"{hidden(url)} in `hosts` is not a URL: {_as_url(url)}.")
     if scheme not in SCHEMES:
         hint = _REPLACEMENTS.get(scheme, f"expected one of {', '.join(SCHEMES)}")

@@ -136,6 +136,7 @@ def test_no_representation_shows_a_password(hosts: Any) -> None:
         {"hosts": "redis://:secret@x"},
         {"hosts": ["redis://:secret@x:port"]},
         {"hosts": ["redis:/:secret@x:6379"]},
+        {"hosts": ["secret@redis://x"]},
         {"hosts": ["redis://:secret@x?password=secret"]},
         {"hosts": ["redis://x?password=other&secret"]},
         {"hosts": ["redis://x?password=other&secret=1"]},
