@@ -55,7 +55,7 @@ def test_a_channel_without_a_route_is_warned_of_once_with_the_nearest(warnings: 
 def test_what_a_consumer_sends_to_nobody_is_named(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     def function(message: Message) -> None:
         Channel("thumbnail").send({})
-        Channel("thumbnial").send({}, on_commit=True)
+        Channel("thumbnails-to-do").send({}, on_commit=True)
         Group("nobody").send({})
 
     async def coroutine(message: Message) -> None:
@@ -67,7 +67,7 @@ def test_what_a_consumer_sends_to_nobody_is_named(kind: str, caplog: pytest.LogC
         layer.send("test", {})
         eventually(lambda: "The group 'nobody' has no members" in caplog.text)
     assert "what is sent to 'thumbnail': did you mean 'thumbnails'?" in caplog.text
-    assert "what is sent to 'thumbnial': did you mean 'thumbnails'?" in caplog.text
+    assert "what is sent to 'thumbnails-to-do': did you mean 'thumbnails'?" in caplog.text
 
 
 def test_one_that_resembles_none_says_what_to_do(warnings: Lines) -> None:

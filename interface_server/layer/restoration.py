@@ -1,4 +1,4 @@
-"""What follows an outage of the layer: memberships are written again, and those of clients that left meanwhile end.
+"""The work after an outage of the layer: memberships are written again, and those of clients that left meanwhile end.
 
 Memberships are written once the inbox has been read up to now, so that nobody whom others removed is brought back.
 """
