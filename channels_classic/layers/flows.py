@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
+from time import monotonic
 from typing import Any, TypeVar
 
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, LayerUnavailable, StepRefused
@@ -15,7 +16,7 @@ from channels_classic.layers.codec import EntryKind, Outcome, decode_kept, encod
 from channels_classic.layers.history import ALL, SECONDS, make_retention, parse_start
 from channels_classic.layers.planner import Outgoing, Planner, Report, member_of
 from channels_classic.layers.presence import by_who, make_identity
-from channels_classic.layers.results import Audience, History, Published, Recorded
+from channels_classic.layers.results import Audience, History, Published, Recorded, Taken
 from channels_classic.layers.steps import (
     Entry,
     Flush,
@@ -74,8 +75,27 @@ class Flows:
         for queue in queues:
             if names.is_owned(queue):
                 raise InvalidChannelName(queue, "only the interface server that made this inbox reads it")
+        deadline = monotonic() + timeout
+        while (taken := (yield from self._take(queues, timeout, look))) is not None:
+            deliveries, reports = self._planner.open(taken)
+            reports += [report for delivery in deliveries if (report := delivery.report(Outcome.CONSUMED))]
+            if reports:
+                try:
+                    yield self._planner.pushes([], {}, reports)
+                except (GeneratorExit, LayerUnavailable):  # the caller was cancelled, or the layer was lost
+                    self._planner.losses.count("broker", taken.queue, len(deliveries))
+                    raise
+            for delivery in deliveries:
+                return delivery.channel, delivery.message
+            # What was taken is lost, expired for instance: others may wait behind it.
+            timeout = max(0.0, deadline - monotonic())
+        return None, None
+
+    @staticmethod
+    def _take(queues: list[str], timeout: float, look: bool) -> Flow[Taken | None]:
+        """Take one entry of any of the queues, or None after `timeout` seconds."""
         rng.shuffle(queues)
-        taken = None
+        taken: Taken | StepRefused | None = None
         if look:
             # Coroutines share the round trip of a take that does not wait; to wait each needs a connection of its own.
             (taken,) = yield [Take(queues, 1)]
@@ -83,19 +103,7 @@ class Flows:
             (taken,) = yield [Take(queues, 1, timeout)]
         if isinstance(taken, StepRefused):
             raise taken
-        if taken is None:
-            return None, None
-        deliveries, reports = self._planner.open(taken)
-        reports += [report for delivery in deliveries if (report := delivery.report(Outcome.CONSUMED))]
-        if reports:
-            try:
-                yield self._planner.pushes([], {}, reports)
-            except (GeneratorExit, LayerUnavailable):  # the caller was cancelled, or the layer was lost
-                self._planner.losses.count("broker", taken.queue, len(deliveries))
-                raise
-        for delivery in deliveries:
-            return delivery.channel, delivery.message
-        return None, None
+        return taken
 
     def new_channel(self, pattern: str) -> Flow[str]:
         if not isinstance(pattern, str) or not pattern.endswith("?"):

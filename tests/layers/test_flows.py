@@ -10,13 +10,14 @@ import pytest
 
 from channels_classic.exceptions import ChannelFull, InvalidChannelName, LayerUnavailable, StepRefused
 from channels_classic.layers.capacity import Capacities
-from channels_classic.layers.codec import decode, encode_kept
+from channels_classic.layers.codec import EntryKind, decode, encode, encode_kept
 from channels_classic.layers.flows import Flow, Flows
 from channels_classic.layers.losses import Losses
 from channels_classic.layers.planner import Planner
 from channels_classic.layers.results import (
     Audience,
     History,
+    Item,
     Kept,
     MembershipChange,
     Published,
@@ -97,8 +98,20 @@ def test_a_receive_is_one_take(flows: Flows) -> None:
 def test_a_receive_that_looks_first_waits_only_when_there_is_nothing(flows: Flows) -> None:
     rounds, _ = drive(flows.receive(["a"], 5.0, look=True), [None], [None])
     assert rounds == [[Take(["a"], 1)], [Take(["a"], 1, 5.0)]]
-    rounds, _ = drive(flows.receive(["a"], 5.0, look=True), [Taken("a", [])])
+    message = Item(encode(EntryKind.MESSAGE, {}, None, ""), None)
+    rounds, _ = drive(flows.receive(["a"], 5.0, look=True), [Taken("a", [message])])
     assert rounds == [[Take(["a"], 1)]]
+
+
+def test_what_is_taken_after_a_lost_message_waits_for_the_rest_of_the_time_alone(
+    flows: Flows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([100.0, 103.0, 106.0])
+    monkeypatch.setattr("channels_classic.layers.flows.monotonic", lambda: next(times))
+    lost = Taken("a", [], [("expired", b"")])
+    rounds, result = drive(flows.receive(["a"], 5.0), [lost], [lost], [None])
+    assert rounds == [[Take(["a"], 1, 5.0)], [Take(["a"], 1, 2.0)], [Take(["a"], 1)]]
+    assert result == (None, None)
 
 
 def test_an_inbox_is_read_by_its_owner_alone(flows: Flows) -> None:
