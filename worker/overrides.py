@@ -1,8 +1,9 @@
 """Calls the methods of a layer that a project overrides, where a worker would otherwise plan the steps itself.
 
-Projects extend a layer by a subclass with a `send`, `send_group` or `receive` of its own, to meter messages for
-instance. As in Channels 1.1.8 these are called for what consumers send and for what a worker takes. That costs a round
-trip for each message, and a message that was received counts as consumed when it was taken: it cannot be put back.
+Projects extend a layer by a subclass with a `send`, `send_group`, `receive` or `receive_many` of its own, to meter
+messages for instance. As in Channels 1.1.8 these are called for what consumers send and for what a worker takes. That
+costs a round trip for each message, and a message that was received counts as consumed when it was taken: it cannot be
+put back.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ class Overrides:
         self._clock = context.clock
         self._sends = self._overrides("send")
         self._sends_to_groups = self._overrides("send_group")
-        self.receives = self._overrides("receive")
-        """True if messages are taken with `receive`."""
+        self._receive = next(filter(self._overrides, ("receive", "receive_many")), "")
+        self.receives = bool(self._receive)
+        """True if messages are taken with the project's `receive`, or its `receive_many`, the name in early 1.x."""
         self.any_send = self._sends or self._sends_to_groups
         """True if `send` has anything to do."""
 
@@ -88,7 +90,7 @@ class Overrides:
 
     def receive(self, channels: Sequence[str], block: bool) -> list[Delivery]:
         """Return the next message; with `block` it may come within some seconds."""
-        channel, message = self._layer.receive(channels, block=block)
+        channel, message = getattr(self._layer, self._receive)(channels, block=block)
         if channel is None or message is None:
             return []
         return [Delivery(channel, message, None, Item(b"", None))]

@@ -94,6 +94,28 @@ def test_every_method_that_a_project_overrides_is_called(layer: Any, consume: An
     assert {name: layer.calls[name] for name in expected} == expected
 
 
+class ReceivesMany(ChannelLayer):
+    """Overrides `receive` under its old name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: list[Any] = []
+
+    def receive_many(self, channels: Sequence[str], block: bool = False) -> Any:
+        channel, message = self.receive(channels, block)
+        if message is not None:
+            self.received.append(message)
+        return channel, message
+
+
+def test_the_receive_of_a_project_is_called_under_its_old_name_too() -> None:
+    layer = ReceivesMany()
+    with running(make_worker(layer, {"test": consumer})):
+        layer.send("test", {"n": 1})
+        drain(layer, "answers", 1)
+    assert layer.received == [{"n": 1}]
+
+
 def test_a_client_gets_its_reply_before_the_next_message_of_its_socket_may_start(layer: Any) -> None:
     def reply(message: Message) -> None:
         assert message.reply_channel is not None
