@@ -145,7 +145,8 @@ class Binding(metaclass=BindingMetaclass):
         the rows that it refers to may have been loaded after it."""
         stored = cls.model._base_manager.using(kwargs.get("using")).filter(pk=pk).first()
         if stored is not None:
-            cls._send_change(stored, CREATE, set(), **kwargs)
+            cls.pre_change_receiver(stored, CREATE)
+            cls.post_change_receiver(stored, CREATE, **kwargs)
 
     @classmethod
     def pre_delete_receiver(cls, instance: models.Model, **kwargs: Any) -> None:

@@ -308,6 +308,20 @@ def test_fixtures_are_sent_as_created_when_all_is_loaded(
     assert actions(watchers["low"]) == ["create"]
 
 
+def test_receivers_that_a_binding_overrides_are_called_for_rows_of_fixtures(load: Callable[..., None]) -> None:
+    calls = []
+
+    def before(cls: Any, instance: Any, action: str) -> None:
+        calls.append(("before", instance.name, action))
+
+    def after(cls: Any, instance: Any, action: str, **kwargs: Any) -> None:
+        calls.append(("after", instance.name, action))
+
+    shelves(pre_change_receiver=classmethod(before), post_change_receiver=classmethod(after))
+    load(("inventory.item", str(uuid.uuid4()), {"name": "hammer", "tags": []}))
+    assert calls == [("before", "hammer", "create"), ("after", "hammer", "create")]
+
+
 def test_a_fixture_may_have_a_child_before_its_parent(client: WSClient, load: Callable[..., None]) -> None:
     bound(
         Machine,
