@@ -11,6 +11,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from functools import wraps
 from typing import Any
 
@@ -69,10 +70,11 @@ class AsgiHandler(BaseHandler):
         try:
             if response is not None and response.status_code != HttpResponseLater.status_code:
                 if _has_no_content(message, response):
-                    yield _head(response)
+                    sent = _without_content(response)
                 else:
+                    sent = response
                     _prepare_stream(message, response, self.chunk_size)
-                    yield from self.encode_response(response)
+                yield from self.encode_response(sent)
         finally:
             if response is None:
                 request_finished.send(sender=type(self))
@@ -228,10 +230,14 @@ def _has_no_content(message: Message, response: HttpResponseBase) -> bool:
     return message["method"].upper() == "HEAD" or response.status_code in (204, 304)
 
 
-def _head(response: HttpResponseBase) -> Reply:
-    """Return the only message of a response without content; what would make the content does not run."""
-    reply: Reply = {"status": response.status_code, "headers": _encode_headers(response), "more_content": False}
-    return reply if response.streaming else {**reply, "content": b""}
+def _without_content(response: Any) -> HttpResponseBase:
+    """Return a copy of a response with its headers alone; what would make the content does not run."""
+    head: Any = copy(response)
+    if response.streaming:
+        head.streaming_content = ()
+    else:
+        head.content = b""
+    return head  # type: ignore[no-any-return]
 
 
 def _prepare_stream(message: Message, response: Any, chunk_size: int) -> None:

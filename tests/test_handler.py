@@ -175,6 +175,27 @@ def test_user_code_can_encode_a_response_itself(default_layer: ChannelLayerWrapp
     assert default_layer.receive(["reply!"])[1]["content"] == b"x"
 
 
+class SignedHandler(CannedHandler):
+    """A handler of a project that adds a header to every response."""
+
+    @classmethod
+    def encode_response(cls, response: Any) -> Iterator[dict[str, Any]]:
+        for reply in super().encode_response(response):
+            if "headers" in reply:
+                reply["headers"].append((b"X-Site", b"1"))
+            yield reply
+
+
+@pytest.mark.parametrize("make", [HttpResponse, StreamingHttpResponse], ids=["whole", "in parts"])
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
+def test_an_override_of_encode_response_sees_responses_without_content_too(make: Any, method: str, status: int) -> None:
+    response = make([b"content"], status=status, headers={"Content-Length": "7"})
+    (reply,) = SignedHandler(lambda: response)(message(method=method))
+    assert {(b"Content-Length", b"7"), (b"X-Site", b"1")} <= set(reply["headers"])
+    assert (reply["status"], reply.get("content", b""), reply["more_content"]) == (status, b"", False)
+    assert b"".join(response) == b"content"  # which the view may keep for other requests
+
+
 # The life of a request
 
 
