@@ -208,17 +208,32 @@ def missing_keys(alias: str, entry: dict[str, Any]) -> Iterator[InvalidChannelLa
 
 
 def is_foreign(entry: dict[str, Any]) -> bool:
-    """Return whether an entry of `CHANNEL_LAYERS` describes a layer of Channels 2 or later."""
-    return str(entry.get("BACKEND")).startswith(CHANNELS_2_BACKENDS)
+    """Return whether an entry of `CHANNEL_LAYERS` describes a layer of Channels 2 or later.
+
+    Those of other packages are known by their class, which is imported where the entry has no routing.
+    """
+    backend = str(entry.get("BACKEND"))
+    if backend.startswith(CHANNELS_2_BACKENDS) or "ROUTING" in entry:
+        return backend.startswith(CHANNELS_2_BACKENDS)
+    try:
+        found = import_string(backend)
+    except Exception:  # it is reported where the layer is made
+        return False
+    return inspect.iscoroutinefunction(getattr(found, "group_send", None))
 
 
 def foreign_layer(alias: str, entry: dict[str, Any]) -> InvalidChannelLayerError:
     """Return the error for a layer of Channels 2 or later where one of ours is needed."""
-    ours = "redis.RedisChannelLayer" if "redis" in entry["BACKEND"] else "inmemory.ChannelLayer"
+    ours = "inmemory.ChannelLayer" if "InMemory" in entry["BACKEND"] else "redis.RedisChannelLayer"
+    both = (
+        "where both are used side by side, leave that entry as it is and name the layers of channels_classic in the "
+        "setting CHANNELS_CLASSIC_LAYERS."
+    )
+    if CHANNEL_LAYERS.used_name != CHANNEL_LAYERS.name:
+        both = f"layers of Channels 2 and later stand in the setting {CHANNEL_LAYERS.name}."
     return InvalidChannelLayerError(
         f"The BACKEND {entry['BACKEND']!r} of {shown_entry(alias)} is for Channels 2 and later.",
-        f"Write 'channels_classic.layers.{ours}', and add the ROUTING; where both are used side by side, leave that "
-        "entry as it is and name the layers of channels_classic in the setting CHANNELS_CLASSIC_LAYERS.",
+        f"Write 'channels_classic.layers.{ours}', and add the ROUTING; {both}",
         alias=alias,
         key="BACKEND",
     )

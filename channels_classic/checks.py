@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
-from importlib import metadata
 from itertools import takewhile
 from typing import Any
 
@@ -23,11 +22,11 @@ from django.core import mail
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.management import find_commands
 
+from channels_classic._channels_4_checks import check_foreign_layer, check_shared_setting, check_timeouts
 from channels_classic._routing_checks import check_routing, place_of
 from channels_classic.asgi import (
     ChannelLayerManager,
     check_config,
-    foreign_layer,
     import_layer_class,
     is_foreign,
     layer_of_config,
@@ -70,7 +69,7 @@ def check_channel_layers(app_configs: Sequence[AppConfig] | None = None, **kwarg
     except InvalidChannelLayerError as error:
         return [_error(error, "channels_classic.E001")]
     found = [message for alias, entry in configs.items() for message in _check_entry(alias, entry)]
-    found += _check_shared_setting(configs)
+    found += [*check_shared_setting(configs), *check_timeouts()]
     if configs and DEFAULT_CHANNEL_LAYER not in configs:
         found.append(
             Warning(
@@ -82,20 +81,6 @@ def check_channel_layers(app_configs: Sequence[AppConfig] | None = None, **kwarg
             )
         )
     return found
-
-
-def _check_shared_setting(configs: dict[str, Any]) -> Messages:
-    """Warn of layers that consumers of Channels 2 or later would look up, and refuse for their routing."""
-    if CHANNEL_LAYERS.used_name != CHANNEL_LAYERS.name or not _other_channels():
-        return
-    ours = [alias for alias, entry in configs.items() if isinstance(entry, dict) and "ROUTING" in entry]
-    if DEFAULT_CHANNEL_LAYER in ours:
-        yield Warning(
-            f"Channels {_other_channels()} is installed beside, and refuses CHANNEL_LAYERS['default'] for its ROUTING: "
-            "each handshake with a consumer of Channels would end in status 500.",
-            hint="Rename the setting CHANNEL_LAYERS to CHANNELS_CLASSIC_LAYERS: the old name then belongs to Channels.",
-            id="channels_classic.W007",
-        )
 
 
 @register("channels_classic")
@@ -262,7 +247,7 @@ def _check_entry(alias: str, entry: Any) -> Messages:
     if not isinstance(entry, dict):
         yield from (_error(problem, "channels_classic.E002") for problem in wrong_keys(alias, entry))
     elif is_foreign(entry):
-        yield from _check_channels_2(alias, entry)
+        yield from check_foreign_layer(alias, entry)
     elif unknown := list(wrong_keys(alias, entry)):
         # What a misspelt key was meant to say is not known, so the others cannot be judged.
         yield from (_error(problem, "channels_classic.E003") for problem in unknown)
@@ -270,30 +255,6 @@ def _check_entry(alias: str, entry: Any) -> Messages:
         yield from (_error(problem, "channels_classic.E004") for problem in missing_keys(alias, entry))
         yield from check_routing(alias, entry.get("ROUTING", []))
         yield from _check_layer(alias, entry)
-
-
-def _check_channels_2(alias: str, entry: dict[str, Any]) -> Messages:
-    error = foreign_layer(alias, entry)
-    if not _other_channels() and not apps.is_installed("channels"):
-        leftover = " Remove ASGI_APPLICATION, which belongs to it too." if hasattr(settings, "ASGI_APPLICATION") else ""
-        yield Error(error.problem, hint=f"{error.hint}{leftover}", id="channels_classic.E008")
-    elif alias == DEFAULT_CHANNEL_LAYER:
-        yield Warning(
-            f"{shown_entry(alias)} is a layer of Channels 2 or later: the programs of "
-            "channels_classic, Channel and Group have none.",
-            hint='Leave it as it is, and add CHANNELS_CLASSIC_LAYERS = {"default": {"ROUTING": '
-            '"mysite.routing.channel_routing"}}.',
-            id="channels_classic.W008",
-        )
-
-
-def _other_channels() -> str:
-    """Return the version of Channels 2 or later that is installed beside, or the empty text."""
-    try:
-        version = metadata.version("channels")
-    except metadata.PackageNotFoundError:
-        return ""
-    return "" if version.startswith(("0.", "1.")) else version
 
 
 def _check_layer(alias: str, entry: dict[str, Any]) -> Messages:

@@ -14,7 +14,7 @@ from django.core import mail
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import call_command
 
-from channels_classic import _routing_checks, checks, include, route
+from channels_classic import _channels_4_checks, _routing_checks, checks, include, route
 from channels_classic.auth import (
     channel_and_http_session_user,
     channel_session_user,
@@ -214,27 +214,6 @@ def test_the_memory_layer_is_warned_of_where_debug_is_off(settings: Settings, mo
     assert ids() == ["W001"]
     settings.DEBUG = True
     assert ids() == []
-
-
-def test_a_project_that_has_channels_4_beside_keeps_its_layer(settings: Settings, project: Path) -> None:
-    (project / "channels").mkdir()
-    (project / "channels" / "__init__.py").touch()
-    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "channels"]
-    settings.CHANNEL_LAYERS = {
-        "default": {"ROUTING": []},
-        "modern": {"BACKEND": "channels_redis.core.RedisChannelLayer"},
-    }
-    assert found() == []
-
-
-def test_a_layer_of_channels_4_that_ours_cannot_use_is_warned_of(settings: Settings, project: Path) -> None:
-    (project / "channels").mkdir()
-    (project / "channels" / "__init__.py").touch()
-    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "channels"]
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}
-    assert ids() == ["W008"]
-    settings.CHANNELS_CLASSIC_LAYERS = {"default": {"ROUTING": []}}
-    assert found() == []
 
 
 def test_our_own_setting_is_named_in_its_mistakes(settings: Settings) -> None:
@@ -457,6 +436,6 @@ def test_the_page_has_many_of_them() -> None:
 
 def test_the_page_lists_every_check_once() -> None:
     documented = re.findall(r"^\| `channels_classic\.([EW]0[01]\d)` \|", DOCS.read_text(), re.MULTILINE)
-    sources = [Path(module.__file__ or "").read_text() for module in (checks, _routing_checks)]
+    sources = [Path(module.__file__ or "").read_text() for module in (checks, _channels_4_checks, _routing_checks)]
     in_code = set(re.findall(r'"channels_classic\.([EW]\d+)"', "".join(sources)))
     assert documented == sorted(in_code)

@@ -22,6 +22,8 @@ if "SHARED" not in os.environ:
     CHANNEL_LAYERS = {
         "default": {
             "BACKEND": "channels_redis.core.RedisChannelLayer",
-            "CONFIG": {"hosts": [os.environ.get("REDIS_URL", "redis://localhost")]},
+            "CONFIG": {
+                "hosts": [{"address": os.environ.get("REDIS_URL", "redis://localhost"), "socket_timeout": None}]
+            },
         },
     }

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -96,6 +97,15 @@ def test_consumers_and_groups_of_both_work_side_by_side(
         assert [client.recv(10) for client in (room, sender)] == ["classic greetings"] * 2
         sender.send("from a worker")
         assert chat.recv(10) == "modern from a worker"
+
+
+def test_a_socket_of_channels_4_may_be_quiet_for_longer_than_its_layer_waits(
+    environment: dict[str, str | None],
+) -> None:
+    with one_process(environment) as (port, _), socket(port, "/chat/") as chat:
+        time.sleep(6)  # channels_redis waits for 5 seconds, and redis 8 for an answer no longer by default
+        chat.send("hello")
+        assert chat.recv(10) == "modern hello"
 
 
 def test_the_checks_are_silent_about_this_arrangement(environment: dict[str, str | None]) -> None:
