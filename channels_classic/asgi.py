@@ -239,6 +239,24 @@ def foreign_layer(alias: str, entry: dict[str, Any]) -> InvalidChannelLayerError
     )
 
 
+def too_old_layer(alias: str, layer_class: Any) -> InvalidChannelLayerError | None:
+    """Return the error for a layer with the methods of Channels 1.x alone where a program needs one, or None."""
+    connect = getattr(layer_class, "connect", None)
+    if connect is None:
+        is_ours = not isinstance(layer_class, type) or hasattr(layer_class, "__getattr__")  # one stands behind it
+    else:
+        is_ours = connect is not BaseChannelLayer.connect
+    if is_ours:
+        return None
+    return InvalidChannelLayerError(
+        f"The BACKEND of {shown_entry(alias)}, {name_that_thing(layer_class)}, has the methods of Channels 1.x alone: "
+        "it serves Channel and Group, and no program.",
+        "For the programs name a layer of channels_classic, or a subclass of one.",
+        alias=alias,
+        key="BACKEND",
+    )
+
+
 def import_layer_class(alias: str, entry: dict[str, Any]) -> Any:
     """Return the class named by an entry of `CHANNEL_LAYERS`. Raises `InvalidChannelLayerError`."""
     backend = entry.get("BACKEND", EMBEDDED_BACKEND)

@@ -32,6 +32,7 @@ from channels_classic.asgi import (
     layer_of_config,
     missing_keys,
     shown_entry,
+    too_old_layer,
     wrong_keys,
 )
 from channels_classic.conf import (
@@ -267,6 +268,8 @@ def _check_layer(alias: str, entry: dict[str, Any]) -> Messages:
         problem = f"The BACKEND of {shown_entry(alias)} cannot be imported: {type(error).__name__}: {error}"
         yield Error(problem, hint=place_of(error), id="channels_classic.E006")
         return
+    if (too_old := too_old_layer(alias, layer_class)) is not None:
+        yield Warning(too_old.problem, hint=too_old.hint, id="channels_classic.W014")
     for key in ("CONFIG", "TEST_CONFIG") if "TEST_CONFIG" in entry else ("CONFIG",):
         yield from _check_config(alias, key, entry.get(key, {}), layer_class)
     # The test runners turn DEBUG off, and a project may well test with the memory layer.

@@ -13,6 +13,7 @@ from channels_classic.asgi import channel_layers
 from channels_classic.channel import Channel
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import LayerUnavailable, StepRefused
+from channels_classic.layers.losses import count_loss
 
 __all__ = ["DelayedMessage", "DelayedMessageQuerySet"]
 
@@ -78,7 +79,7 @@ class DelayedMessage(models.Model):
             return False
         except Exception as error:
             if isinstance(error, LayerUnavailable) and error.written:
-                layer.losses.count("broker", self.channel_name)
+                count_loss(layer, "broker", self.channel_name)
             else:
                 self._write_back()
             raise

@@ -16,6 +16,7 @@ from django.utils import timezone
 from channels_classic.delay.models import DelayedMessage
 from channels_classic.exceptions import LayerUnavailable
 from channels_classic.layers.blame import refusal
+from channels_classic.layers.losses import count_loss
 from channels_classic.layers.names import DELAY_CHANNEL, check_channel
 
 logger = logging.getLogger("django.channels")
@@ -65,7 +66,7 @@ class Storage:
     def drop(self, message: object, reason: object) -> None:
         """Log and count a message that can never be sent."""
         logger.error("Dropped a delayed message: %s Message: %.200s", reason, message)
-        self._layer.losses.count("undecodable", DELAY_CHANNEL)
+        count_loss(self._layer, "undecodable", DELAY_CHANNEL)
 
     def close(self) -> None:
         """Store the messages that are kept, or put them back on the channel; others are lost, logged and counted."""
@@ -77,7 +78,7 @@ class Storage:
             self._put_back()
         for message in self._kept:
             logger.error("The delayed message for %s is lost: neither the database nor the layer took it.", message)
-            self._layer.losses.count("broker", message.channel_name)
+            count_loss(self._layer, "broker", message.channel_name)
         self._kept.clear()
 
     def _put_back(self) -> None:
@@ -91,7 +92,7 @@ class Storage:
                     return
                 # It may be there, and must not be sent twice.
                 logger.error("The delayed message for %s may be lost: %s", message, error)
-                self._layer.losses.count("broker", message.channel_name)
+                count_loss(self._layer, "broker", message.channel_name)
             except Exception:  # the channel is full, or the layer refuses
                 logger.debug("A delayed message could not be put back.", exc_info=True)
                 return

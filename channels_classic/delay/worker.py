@@ -187,6 +187,7 @@ class Worker:
 
     def _log_statistics(self) -> None:
         self._wants_statistics = False
+        losses = getattr(self.channel_layer, "losses", None)  # a layer written for Channels 1.x counts none
         logger.info(
             "Statistics: %d delayed message(s) stored and %d sent since the start; %d wait in the database, "
             "%d of them due; lost messages: %s.",
@@ -194,7 +195,7 @@ class Worker:
             self._sent,
             DelayedMessage.objects.count(),
             DelayedMessage.objects.is_due().count(),
-            self.channel_layer.losses.as_dict() or "none",
+            (losses and losses.as_dict()) or "none",
         )
 
     def _store_next(self) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from channels_classic._fork import renew_after_fork
 from channels_classic.exceptions import ChannelFull, LayerUnavailable, StepRefused
@@ -77,6 +78,13 @@ def describe(counts: Mapping[str, int], pending: int | None = None, age: float =
     if pending is not None:
         found |= {"messages_pending": pending, "messages_max_age": max(0, int(age)) if pending else 0}
     return found | {name: counts[name] for kind in KINDS if counts.get(name := f"lost_{kind}")}
+
+
+def count_loss(layer: Any, kind: str, channel: str) -> None:
+    """Count a lost message at a layer, unless it was written for Channels 1.x and counts none."""
+    losses: Losses | None = getattr(layer, "losses", None)
+    if losses is not None:
+        losses.count(kind, channel)
 
 
 class Losses:

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 
-from channels_classic.asgi import ChannelLayerWrapper, channel_layers
+from channels_classic.asgi import ChannelLayerWrapper, channel_layers, too_old_layer
 from channels_classic.conf import CHANNEL_LAYERS
 from channels_classic.exceptions import ChannelsError
 
@@ -36,6 +36,19 @@ def layer_of(alias: str) -> ChannelLayerWrapper:
     return layer
 
 
+def program_layer_of(alias: str) -> ChannelLayerWrapper:
+    """`layer_of` for a program that carries the steps of a layer itself. Raises `CommandError` if it cannot."""
+    layer = layer_of(alias)
+    _refuse_too_old(alias, layer.channel_layer)
+    return layer
+
+
+def _refuse_too_old(alias: str, layer: Any) -> None:
+    error = too_old_layer(alias, type(layer))
+    if error is not None:
+        raise CommandError(str(error))
+
+
 def bare_layer_of(alias: str) -> Any:
     """The layer `alias` without its routing, so that nothing of the project is imported but its settings.
 
@@ -47,6 +60,7 @@ def bare_layer_of(alias: str) -> Any:
         layer = channel_layers.make_layer(alias)
     except (ChannelsError, ImproperlyConfigured) as error:
         raise CommandError(str(error)) from error
+    _refuse_too_old(alias, layer)
     if "inmemory" in type(layer).__module__:
         raise CommandError(
             f"The layer {alias!r} lives in one process: no worker in another would get a message from this one. Leave "

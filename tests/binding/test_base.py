@@ -311,10 +311,10 @@ def test_fixtures_are_sent_as_created_when_all_is_loaded(
 def test_receivers_that_a_binding_overrides_are_called_for_rows_of_fixtures(load: Callable[..., None]) -> None:
     calls = []
 
-    def before(cls: Any, instance: Any, action: str) -> None:
+    def before(cls: Any, /, instance: Any, action: str) -> None:
         calls.append(("before", instance.name, action))
 
-    def after(cls: Any, instance: Any, action: str, **kwargs: Any) -> None:
+    def after(cls: Any, /, instance: Any, action: str, **kwargs: Any) -> None:
         calls.append(("after", instance.name, action))
 
     shelves(pre_change_receiver=classmethod(before), post_change_receiver=classmethod(after))

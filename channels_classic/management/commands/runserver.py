@@ -37,7 +37,7 @@ from channels_classic.interface_server.server.listen import Listen
 from channels_classic.interface_server.server.server import Server
 from channels_classic.interface_server.websocket.inbound import DISCONNECT
 from channels_classic.management.interface import configured, set_up_log
-from channels_classic.management.layer import layer_of
+from channels_classic.management.layer import program_layer_of
 from channels_classic.management.options import add_arguments, configuration
 from channels_classic.routing import Consumer
 from channels_classic.worker import WorkerGroup
@@ -123,7 +123,7 @@ class Command(DjangoCommand):
         self.check_migrations()
         connections.close_all()  # opened by that check
 
-        layer = layer_of(DEFAULT_CHANNEL_LAYER)
+        layer = program_layer_of(DEFAULT_CHANNEL_LAYER)
         layer.router.check_default(http_consumer=self.get_consumer(*args, **options))
         server = self.make_server(layer, options)
         self.announce(layer, server.sockets[0].getsockname()[1])

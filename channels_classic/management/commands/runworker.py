@@ -25,7 +25,7 @@ from channels_classic._systemd import Notifier
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.exceptions import ChannelsError
 from channels_classic.log import setup_logger
-from channels_classic.management.layer import layer_of
+from channels_classic.management.layer import program_layer_of
 from channels_classic.management.options import add_arguments, configuration
 from channels_classic.message import Message
 from channels_classic.routing import Consumer
@@ -145,7 +145,7 @@ class Command(BaseCommand):
 
     def get_channel_layer(self, alias: str) -> ChannelLayerWrapper:
         """Return the layer called `alias`. Raises `CommandError` for a layer that other processes cannot reach."""
-        layer = layer_of(alias)
+        layer = program_layer_of(alias)
         if layer.local_only():
             raise CommandError(
                 f"The layer {layer} lives in one process, so a worker in another process gets no messages. Leave "
