@@ -20,6 +20,7 @@ from django.utils.datastructures import MultiValueDict
 from django.utils.functional import cached_property
 
 from channels_classic._client import RemoteClient
+from channels_classic._headers import pairs
 from channels_classic.exceptions import RequestAborted, RequestTimeout, ResponseLater
 from channels_classic.message import Message
 
@@ -259,7 +260,7 @@ def _header_pairs(message: Message) -> Iterable[tuple[bytes, bytes]]:
     headers = message.get("headers") or []
     if isinstance(headers, dict):
         # Test clients of Channels 1.x send a dict.
-        headers = message["headers"] = [(name.encode("latin-1"), value) for name, value in headers.items()]
+        headers = message["headers"] = pairs(headers)
     return headers
 
 

@@ -380,6 +380,7 @@ def test_two_hosts_are_none(hosts: Settings) -> None:
         [[b"host", b"www.example.com"]],
         {"host": b"www.example.com"},
         {"origin": b"https://www.example.com"},
+        {"Origin": "https://www.example.com", "host": "www.example.com", b"x-other": "caf\xe9"},
         [[b"origin", b"https://www.example.com"], []],
     ],
 )
@@ -392,6 +393,7 @@ def test_headers_may_be_missing_or_a_dict_as_tests_of_1x_send_them(headers: Any)
     [
         {"origin": b"https://evil.example"},
         {"Origin": b"https://evil.example"},
+        {"Origin": "https://evil.example"},
         [[b"ORIGIN", b"https://evil.example"]],
         [[b"origin"]],
         [[b"origin", b""]],

@@ -84,8 +84,9 @@ def test_a_full_message_fills_meta_query_and_cookies() -> None:
 
 
 def test_headers_given_as_a_dict_are_written_back_as_pairs() -> None:
-    got = request(headers={"host": b"example.com"})
-    assert got.message["headers"] == [(b"host", b"example.com")]
+    got = request(headers={"host": b"example.com", "x-name": "caf\xe9"})
+    assert got.message["headers"] == [(b"host", b"example.com"), (b"x-name", b"caf\xe9")]
+    assert got.META["HTTP_X_NAME"] == "caf\xe9"
 
 
 def test_repeated_headers_are_joined_by_commas_and_cookies_by_semicolons() -> None:
