@@ -42,6 +42,9 @@ _HOMES = {
     "route_class": "channels_classic.routing",
 }
 
+_MODULES = ("asgi", "channel", "exceptions", "message", "routing")
+"""Modules that `import channels` made available as attributes in 1.x."""
+
 __all__ = [
     "DEFAULT_CHANNEL_LAYER",
     "Channel",
@@ -56,6 +59,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(import_module(_HOMES[name]), name)

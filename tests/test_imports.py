@@ -44,6 +44,14 @@ def test_the_layers_and_the_interface_server_can_be_imported_without_a_project()
     assert done.stdout.strip() == "False", "importing them configured Django's settings"
 
 
+def test_modules_that_importing_channels_1_loaded_are_attributes_from_the_start() -> None:
+    names = ("asgi", "channel", "exceptions", "message", "routing")
+    code = "import channels_classic, sys; print(*(getattr(channels_classic, name).__name__ for name in sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *names]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.stderr, done.stdout.split()) == ("", [f"channels_classic.{name}" for name in names])
+
+
 def test_no_module_imports_itself_by_a_detour() -> None:
     graph = grimp.build_graph("channels_classic")
     circles = [
