@@ -121,7 +121,9 @@ class ChannelFull(ChannelsError):
 class MessageTooLarge(ChannelsError, ValueError):
     """Raised when a message, once serialised, is larger than the layer carries; it was not sent. Sizes are in bytes."""
 
-    def __init__(self, channel: str, size: int, limit: int, largest: str = "") -> None:
+    def __init__(
+        self, channel: str = "The message is too large.", size: int = 0, limit: int = 0, largest: str = ""
+    ) -> None:
         super().__init__(channel, size, limit, largest)
         self.channel = channel
         self.size = size
@@ -130,6 +132,8 @@ class MessageTooLarge(ChannelsError, ValueError):
         """The representation of its largest key; empty if that is not known."""
 
     def __str__(self) -> str:
+        if not self.limit:
+            return self.channel
         largest = f" Its largest key is {self.largest}." if self.largest else ""
         return (
             f"The message for {self.channel!r} has {self.size} bytes, the layer carries at most {self.limit}: "

@@ -65,6 +65,12 @@ def test_errors_survive_pickling_with_their_facts(error: exceptions.ChannelsErro
     assert vars(copy) == vars(error)
 
 
+@pytest.mark.parametrize("error", [exceptions.ChannelFull, exceptions.MessageTooLarge])
+def test_a_layer_of_a_project_may_raise_errors_without_facts(error: type[exceptions.ChannelsError]) -> None:
+    assert str(error()).endswith("full." if error is exceptions.ChannelFull else "too large.")
+    assert str(error("No room.")) == "No room."
+
+
 @pytest.mark.parametrize(
     ("error", "bases"),
     [
