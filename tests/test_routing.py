@@ -332,5 +332,6 @@ def test_the_connect_consumer_accepts_and_the_null_consumer_does_nothing(default
     opened = Message({"reply_channel": "reply!x"}, "websocket.connect", default_layer)
     connect_consumer(opened, slug="ignored")
     null_consumer(opened, slug="ignored")
+    null_consumer(None)
     assert default_layer.receive(["reply!"]) == ("reply!x", {"accept": True})
     assert default_layer.receive(["reply!"]) == (None, None)
