@@ -108,6 +108,11 @@ def test_a_socket_of_channels_4_may_be_quiet_for_longer_than_its_layer_waits(
         assert chat.recv(10) == "modern hello"
 
 
+def test_runserver_says_that_it_serves_no_consumers_of_channels_4(environment: dict[str, str | None]) -> None:
+    with manage(environment, "runserver", str(free_port()), "--noreload") as server:
+        server.wait_for_line("ASGI_APPLICATION is not served here: for consumers of Channels 4")
+
+
 def test_the_checks_are_silent_about_this_arrangement(environment: dict[str, str | None]) -> None:
     with manage(environment, "check", "--fail-level", "WARNING") as check:
         assert check.wait() == 0, check.output

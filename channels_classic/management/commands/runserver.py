@@ -25,6 +25,7 @@ from django.core.management.base import CommandParser
 from django.db import connections
 from django.utils import autoreload
 
+from channels_classic._channels_4_checks import other_channels
 from channels_classic._options import check_values, option
 from channels_classic.asgi import ChannelLayerWrapper
 from channels_classic.conf import CHANNEL_LAYERS, DEFAULT_CHANNEL_LAYER
@@ -167,6 +168,7 @@ class Command(DjangoCommand):
             f"Django version {self.get_version()}, using settings {settings.SETTINGS_MODULE!r}\n"
             f"Starting Channels development server at {self.protocol}://{address}:{port}/\n"
             f"Channel layer {layer}\n"
+            f"{_others_consumers()}"
             "Quit the server with CONTROL-C.\n"
         )
 
@@ -271,6 +273,14 @@ class WorkerThread(threading.Thread):
         """Stop taking messages. To be repeated: a worker may just have been about to wait for one."""
         self._ready.set()
         self._worker.stop()
+
+
+def _others_consumers() -> str:
+    """Return a line on the consumers of Channels 2 or later that this command does not serve, if there are any."""
+    version = other_channels() if hasattr(settings, "ASGI_APPLICATION") else ""
+    if not version:
+        return ""
+    return f"ASGI_APPLICATION is not served here: for consumers of Channels {version} run uvicorn and runworker.\n"
 
 
 def _has_default_layer() -> bool:
