@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Collection, Iterable, Iterator
 
 import libcst as cst
 from libcst import matchers
 
+from .report import LONGEST_LINE
+
 LINE = "import channels_classic.compat  # noqa: F401"
 
 ENTRY_POINTS = ("manage.py", "wsgi.py", "asgi.py")
 """Files that Python or a server runs or imports first."""
 
-_SETTINGS_MODULE = re.compile(r"""DJANGO_SETTINGS_MODULE["']?\]?\s*[,=:]\s*["']?([A-Za-z_][\w.]*)""")
+VARIABLE = "DJANGO_SETTINGS_MODULE"
+
+_IN_CONFIGURATION = re.compile(
+    r"""^[^#;\n]*DJANGO_SETTINGS_MODULE["']?\s*[,=:]\s*["']?([A-Za-z_][\w.]*)""", re.MULTILINE
+)
 
 
-def settings_modules(sources: Iterable[str]) -> list[str]:
-    """Return the settings modules that entry points and configuration files name, in their order."""
-    return list(dict.fromkeys(name for source in sources for name in _SETTINGS_MODULE.findall(source)))
+def modules_in_configuration(text: str) -> list[str]:
+    """Return the settings modules that a configuration file names, such as one of tests."""
+    return [name for line in text.splitlines() if len(line) <= LONGEST_LINE for name in _IN_CONFIGURATION.findall(line)]
+
+
+def modules_in_code(tree: ast.Module) -> list[tuple[str, bool]]:
+    """Return the settings modules that an entry point names; True for one that replaces what the environment says.
+
+    The name is empty for one that only the running program knows.
+    """
+    top = {id(statement) for statement in tree.body}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and any(_is_variable(target) for target in node.targets):
+            found.append((_name(node.value), id(node) in top))
+        elif isinstance(node, ast.Call) and _sets_default(node):
+            found.append((_name(node.args[1]), False))
+    return found
+
+
+def _is_variable(target: ast.expr) -> bool:
+    return isinstance(target, ast.Subscript) and _text(target.slice) == VARIABLE
+
+
+def _sets_default(call: ast.Call) -> bool:
+    named = isinstance(call.func, ast.Attribute) and call.func.attr == "setdefault"
+    return named and len(call.args) == 2 and _text(call.args[0]) == VARIABLE
+
+
+def _name(node: ast.expr) -> str:
+    name = _text(node)
+    return name if all(part.isidentifier() for part in name.split(".")) else ""
+
+
+def _text(node: ast.expr) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def places(modules: Iterable[str], files: Collection[str], classic: Collection[str]) -> Iterator[str]:

@@ -10,16 +10,27 @@ import ast
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from .report import LONGEST_LINE, Section
 
-_TOKEN = re.compile(r"""[;&|]+|(?:[^\s"';&|]|"[^"]*"|'[^']*')+""")
+_PART = r"""\$\{[^}]*\}|[$%]\([^()]*\)|[^\s"';&|<>(){}`]|"[^"]*"|'[^']*'"""
+_TOKEN = re.compile(rf"\d*[<>]+|[;&|(){{}}`]+|(?:{_PART})+")
+_LAYER = re.compile(r"""(["']?)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\1""")
 _CLASSIC_LAYER = re.compile(r"\b[\w.]+:channel_layer\b")
-_DAPHNE = re.compile(r"""(?<![\w./-])(?P<folder>[^\s"'=\[]*/)?daphne(?=\s)""")
-_ARRAY = re.compile(r"""\[\s*["'].*["']\s*\]""")
-_END_OF_COMMAND = re.compile(r"[;&|<>#]|\d>")
+_DAPHNE = re.compile(r"""(?<![\w./-])(?P<folder>(?:\$\{\w+\}|[^\s"'=\[(){}`])*/)?daphne(?=\s)""")
+_WORD = r"""(?:"[^"\\]*"|'[^'\\]*'|\d+)"""
+_ARRAY = re.compile(rf"\[\s*{_WORD}(?:\s*,\s*{_WORD})*\s*,?\s*\]")
+_END_OF_COMMAND = re.compile(r"\d*[<>]|[;&|(){}`#]")
+_SECTION = re.compile(r"\[|FROM\s", re.IGNORECASE)
+_VARIABLE = r"""["']?DJANGO_SETTINGS_MODULE"""
+_SETS_VARIABLE = re.compile(
+    rf"""(?:-\s+|(?:(?:export|env)\s|environment\s*[=:])(?:[^#]*[\s,"'\[{{])?){_VARIABLE}(?:=|["']?\s*:|[ \t]+\S)"""
+    rf"""|{_VARIABLE}["']?\s*:""",
+    re.IGNORECASE,
+)
 
 VALUES: Mapping[str, int] = {
     **dict.fromkeys(("-b", "--bind", "-p", "--port", "-u", "--unix-socket", "--fd", "-v", "--verbosity"), 1),
@@ -32,6 +43,8 @@ VALUES: Mapping[str, int] = {
 DROPPED = ("--force-sync",)
 
 SENTENCES: Mapping[str, tuple[str, Section]] = {
+    "default": ("Add --settings {word} unless the environment sets DJANGO_SETTINGS_MODULE: it was only the default.",
+                "programs"),
     "form": ("This command of Daphne has a form that is not rewritten: write channels-classic interface.", "programs"),
     "graceful": ("Workers always stop gracefully: replace --disable-graceful-stop by --grace 0.", "programs"),
     "option": ("`{word}` of Daphne has no counterpart: write channels-classic interface with --bind, --port, "
@@ -56,26 +69,37 @@ class RewrittenCommands:
         self.findings.append((line, sentence.format(word=word), section))
 
 
-SettingsOf = Callable[[str], "str | None"]
-"""Returns the settings module that the module of a layer names, such as `mysite.asgi`; None if it is not of 1.x."""
+@dataclass(frozen=True)
+class NamedSettings:
+    """The settings module that the module of a layer names, if it names one.
+
+    A `forced` one is assigned to the variable in the environment; any other is only the default for it.
+    """
+
+    name: str = ""
+    forced: bool = False
+
+
+SettingsOf = Callable[[str], "NamedSettings | None"]
+"""Returns the settings that the module of a layer names, such as `mysite.asgi`; None if it is not of 1.x."""
 
 
 def rewrite(text: str, settings_of: SettingsOf) -> RewrittenCommands:
     """Return the file with the commands of Daphne 1.x replaced."""
-    rewriter = _Rewriter(settings_of, "DJANGO_SETTINGS_MODULE" in text)
-    rewriter.result.text = "".join(
-        rewriter.line(number, line) for number, line in enumerate(text.splitlines(keepends=True), 1)
-    )
+    lines = text.splitlines(keepends=True)
+    rewriter = _Rewriter(settings_of, lines)
+    rewriter.result.text = "".join(rewriter.line(number, line) for number, line in enumerate(lines, 1))
     return rewriter.result
 
 
 class _Rewriter:
-    """Rewrites the lines of one file; `in_environment` says that the file sets the settings module."""
+    """Rewrites the lines of one file."""
 
-    def __init__(self, settings_of: SettingsOf, in_environment: bool) -> None:
+    def __init__(self, settings_of: SettingsOf, lines: list[str]) -> None:
         self.result = RewrittenCommands()
         self._settings_of = settings_of
-        self._in_environment = in_environment
+        self._lines = lines
+        self._explained: set[int] = set()
 
     def line(self, number: int, line: str) -> str:
         """Return the new text of a line."""
@@ -85,10 +109,9 @@ class _Rewriter:
             self.result.find(number, "graceful")
         if re.search(r"manage\.py\W+runserver\b", line):
             self.result.find(number, "runserver")
-        array = _ARRAY.search(line)
-        found = len(self.result.findings)
+        array = next((found for found in _ARRAY.finditer(line) if "daphne" in found[0]), None)
         new = self._array(number, line, array) if array else self._shell(number, line)
-        if new == line and found == len(self.result.findings) and _CLASSIC_LAYER.search(line):
+        if _CLASSIC_LAYER.search(new) and number not in self._explained:
             self.result.find(number, "form")
         return new
 
@@ -103,32 +126,36 @@ class _Rewriter:
         if new is None:
             return line
         made = [*words[:place], *new]
-        text = json.dumps(made) if '"' in array[0] else repr(made)
+        text = json.dumps(made, ensure_ascii=False) if '"' in array[0] else repr(made)
         return line[: array.start()] + text + line[array.end() :]
 
     def _shell(self, number: int, line: str) -> str:
-        """Rewrite the words from Daphne to the end of its command, and leave what is around them."""
-        daphne = _DAPHNE.search(line)
-        if daphne is None or line.rstrip().endswith("\\") or line[: daphne.start()].rstrip().endswith("-m"):
+        """Rewrite each command of Daphne in a line, and leave what is around them."""
+        if line.rstrip().endswith("\\"):
             return line
-        # In `sh -c "… && daphne …"` the command ends with the quotes that were opened before it.
-        open_quotes = [quote for quote in "\"'" if line[: daphne.start()].count(quote) % 2]
-        ends = [place for quote in open_quotes if (place := line.find(quote, daphne.end())) >= 0]
-        words = []
-        for word in _TOKEN.finditer(line, daphne.start(), min(ends, default=len(line))):
-            if _END_OF_COMMAND.match(word[0]):
-                break
-            words.append(word)
-        new = self._translated(number, [word[0] for word in words])
-        return line if new is None else line[: daphne.start()] + " ".join(new) + line[words[-1].end() :]
+        place = 0
+        while daphne := _DAPHNE.search(line, place):
+            place = daphne.end()
+            before = line[: daphne.start()]
+            words = [] if before.rstrip().endswith("-m") else _words(line, daphne)
+            new = self._translated(number, [word[0] for word in words], before)
+            if new is not None:
+                rest = line[words[-1].end() :]
+                made = before + " ".join(new) + (" " if rest.startswith(("<", ">")) else "")
+                line, place = made + rest, len(made)
+        return line
 
-    def _translated(self, number: int, words: list[str]) -> list[str] | None:
-        """Return the command of `words`, or None if they stay as they are; `result` has the reason."""
+    def _translated(self, number: int, words: list[str], before: str = "") -> list[str] | None:
+        """Return the command of `words`, or None if they stay as they are; `result` has the reason.
+
+        `before` is the part of its line that a shell reads before it.
+        """
         layer, options, unknown = _parsed(words[1:])
         if not layer:
             return None
         if unknown:
             self.result.find(number, "option", unknown)
+            self._explained.add(number)
             return None
         settings = self._settings_of(layer.partition(":")[0])
         if settings is None and not _CLASSIC_LAYER.match(layer):
@@ -136,11 +163,64 @@ class _Rewriter:
             return None
         if "--proxy-headers" in options:
             self.result.find(number, "proxies")
-        if settings is None and not self._in_environment:
-            self.result.find(number, "settings")
-        named = [] if self._in_environment or settings is None else ["--settings", settings]
+        named = settings.name if settings else ""
+        forced = settings is not None and settings.forced
+        if not forced and not self._is_in_environment(number, before):
+            self.result.find(number, "default" if named else "settings", named)
         folder = words[0].rpartition("daphne")[0]
-        return [f"{folder}channels-classic", "interface", *named, *options]
+        return [f"{folder}channels-classic", "interface", *(["--settings", named] if forced else []), *options]
+
+    def _is_in_environment(self, number: int, before: str) -> bool:
+        """Return True if the settings module is set for a command, or for the service it is a part of."""
+        depth = _depth(self._lines[number - 1])
+        around = chain(
+            _section(reversed(self._lines[: number - 1]), depth), _section(iter(self._lines[number:]), depth)
+        )
+        own = re.split(r"[;&|]", before)[-1]
+        return "DJANGO_SETTINGS_MODULE=" in own or any(_sets_variable(line, depth) for line in around)
+
+
+def _section(lines: Iterator[str], depth: int) -> Iterator[str]:
+    """Yield the lines of the same service or section: those that are not less indented, up to a header."""
+    for line in lines:
+        if line.strip() and (_depth(line) < depth or _SECTION.match(line)):
+            return
+        yield line
+
+
+def _depth(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _sets_variable(line: str, depth: int) -> bool:
+    """Return True for a line that sets the settings module; a shell may pass over one that is further indented."""
+    if len(line) > LONGEST_LINE or (line.lstrip().startswith("export") and _depth(line) > depth):
+        return False
+    return _SETS_VARIABLE.match(line.lstrip()) is not None
+
+
+def _words(line: str, daphne: re.Match[str]) -> list[re.Match[str]]:
+    """Return the words of a command; none if it is not clear where it ends."""
+    # In `sh -c "… && daphne …"` the command ends with the quotes that were opened before it.
+    before = line[: daphne.start()]
+    open_quotes = [quote for quote in "\"'" if before.count(quote) % 2]
+    ends = [place for quote in open_quotes if (place := line.find(quote, daphne.end())) >= 0]
+    words: list[re.Match[str]] = []
+    for word in _TOKEN.finditer(line, daphne.start(), min(ends, default=len(line))):
+        if _END_OF_COMMAND.match(word[0]):
+            return words if _closes(before, word[0][0]) else []
+        if word[0].endswith(","):  # of a mapping in YAML
+            return []
+        words.append(word)
+    return words
+
+
+def _closes(before: str, sign: str) -> bool:
+    """Return True if a command may end with `sign`: a bracket or a backtick has to be open before it."""
+    if sign == "`":
+        return before.count(sign) % 2 == 1
+    opening = {")": "(", "}": "{", "(": "", "{": ""}.get(sign)
+    return opening is None or (opening != "" and opening in before)
 
 
 def _parsed(words: list[str]) -> tuple[str, list[str], str]:
@@ -164,8 +244,8 @@ def _parsed(words: list[str]) -> tuple[str, list[str], str]:
             options.append(word)
         elif word.startswith("-"):
             unknown = unknown or ("" if name in DROPPED else name)
-        elif ":" in word and not layer:
-            layer = word
+        elif _LAYER.fullmatch(word) and not layer:
+            layer = word.strip("\"'")
         else:
             unknown = unknown or word
     return layer, options, unknown

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from . import alias_line, command_lines, django_age, requirements
+from .command_lines import NamedSettings
 from .files import FileKind, decoded, project_files
 from .generation import before_1_0
 from .names import Generation
@@ -58,7 +61,7 @@ class Plan:
             if kind is FileKind.REQUIREMENTS:
                 self._text(path, content, requirements.rewrite(text, modern_project=self._is_modern()))
             elif kind is FileKind.COMMANDS:
-                self._text(path, content, command_lines.rewrite(text, self._settings_of))
+                self._text(path, content, command_lines.rewrite(text, partial(self._settings_of, path)))
             if kind is FileKind.PACKAGING or path.rpartition("/")[2] == "setup.py":
                 self._find(path, requirements.packaging_findings(text, modern_project=self._is_modern()))
             elif kind is FileKind.TEMPLATE:
@@ -131,27 +134,35 @@ class Plan:
             self.report.findings.append(finding)
             return set()
         classic = [path for path, file in self._python.items() if file.classic]
-        modules = alias_line.settings_modules(self._naming_settings())
-        places = set(alias_line.places(modules, self._python.keys(), classic))
+        places = set(alias_line.places(self._settings_modules(), self._python.keys(), classic))
         if not places:
             self.report.findings.append(Finding("manage.py", 1, NO_SETTINGS, "the-alias-line"))
         return places
 
-    def _naming_settings(self) -> Iterable[str]:
-        """Return the texts that may name the settings module: entry points first, then configuration of tests."""
-        entry = [file.text for path, file in self._python.items() if path.rpartition("/")[2] in alias_line.ENTRY_POINTS]
-        tests = [content.decode("utf-8", "replace") for _, kind, content in self._files if kind is FileKind.PACKAGING]
-        return [*entry, *tests]
+    def _settings_modules(self) -> list[str]:
+        """Return the settings modules that are named: by entry points first, then by the configuration of tests."""
+        entry = [file.tree for path, file in self._python.items() if path.rpartition("/")[2] in alias_line.ENTRY_POINTS]
+        tests = [decoded(content)[0] for _, kind, content in self._files if kind is FileKind.PACKAGING]
+        names = [name for tree in entry for name, _ in alias_line.modules_in_code(tree) if name]
+        names += [name for text in tests for name in alias_line.modules_in_configuration(text)]
+        return list(dict.fromkeys(names))
 
     # Other files
 
-    def _settings_of(self, module: str) -> str | None:
-        """Return the settings that a module such as `mysite.asgi` names, if it was written for Channels 1.x."""
+    def _settings_of(self, near: str, module: str) -> NamedSettings | None:
+        """Return the settings that a module such as `mysite.asgi` names, or None if it is not of Channels 1.x.
+
+        Of several modules of that name those count that are nearest to the file `near`.
+        """
         name = module.replace(".", "/") + ".py"
-        for path, file in self._python.items():
-            if (path == name or path.endswith("/" + name)) and file.classic and not file.modern:
-                return next(iter(alias_line.settings_modules([file.text])), None)
-        return None
+        paths = [path for path, kind, _ in self._files if kind is FileKind.PYTHON and f"/{path}".endswith(f"/{name}")]
+        nearest = max((_common(path, near) for path in paths), default=0)
+        files = [self._python.get(path) for path in paths if _common(path, near) == nearest]
+        if not files or not all(file and file.classic and not file.modern for file in files):
+            return None
+        found = {named for file in files if file for named in alias_line.modules_in_code(file.tree)}
+        names = {name for name, _ in found}
+        return NamedSettings(*found.pop()) if len(found) == 1 and "" not in names else NamedSettings()
 
     def _text(
         self, path: str, content: bytes, result: requirements.RewrittenRequirements | command_lines.RewrittenCommands
@@ -167,6 +178,12 @@ class Plan:
 
     def _find(self, path: str, found: Iterable[tuple[int, str, Section]]) -> None:
         self.report.findings += [Finding(path, line, sentence, section) for line, sentence, section in found]
+
+
+def _common(path: str, other: str) -> int:
+    """Return how many folders two paths have in common."""
+    pairs = zip(path.split("/")[:-1], other.split("/")[:-1], strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def plan(root: Path, *, alias: bool = False) -> MigrationReport:

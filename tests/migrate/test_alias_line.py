@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+
 import libcst as cst
 import pytest
 
-from channels_classic.migrate.alias_line import LINE, places, settings_modules, with_line
+from channels_classic.migrate.alias_line import LINE, modules_in_code, modules_in_configuration, places, with_line
 
 
 @pytest.mark.parametrize(
@@ -31,14 +33,28 @@ def test_the_line_comes_first_and_once(before: str, after: str) -> None:
 @pytest.mark.parametrize(
     ("source", "modules"),
     [
-        ('os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")', ["mysite.settings"]),
-        ("os.environ['DJANGO_SETTINGS_MODULE'] = 'settings'", ["settings"]),
+        ('os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")', [("mysite.settings", False)]),
+        ("os.environ['DJANGO_SETTINGS_MODULE'] = 'settings'", [("settings", True)]),
+        ("if x:\n    os.environ['DJANGO_SETTINGS_MODULE'] = 'settings'", [("settings", False)]),
+        ("os.environ['DJANGO_SETTINGS_MODULE'] = name", [("", True)]),
+        ('# os.environ.setdefault("DJANGO_SETTINGS_MODULE", "old.settings")', []),
+        ("os.environ.get('DJANGO_SETTINGS_MODULE', 'x')", []),
+    ],
+)
+def test_the_settings_are_found_where_code_names_them(source: str, modules: list[tuple[str, bool]]) -> None:
+    assert modules_in_code(ast.parse(source)) == modules
+
+
+@pytest.mark.parametrize(
+    ("source", "modules"),
+    [
         ("[pytest]\nDJANGO_SETTINGS_MODULE = config.settings.test\n", ["config.settings.test"]),
+        ("[pytest]\n# DJANGO_SETTINGS_MODULE = old.settings\n", []),
         ("nothing", []),
     ],
 )
-def test_the_settings_are_found_where_they_are_named(source: str, modules: list[str]) -> None:
-    assert settings_modules([source]) == modules
+def test_the_settings_are_found_where_configuration_names_them(source: str, modules: list[str]) -> None:
+    assert modules_in_configuration(source) == modules
 
 
 @pytest.mark.parametrize(

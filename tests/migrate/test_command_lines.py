@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from channels_classic.migrate.command_lines import rewrite
+from channels_classic.migrate.command_lines import NamedSettings, rewrite
 
 
-def settings_of(module: str) -> str | None:
-    return {"mysite.asgi": "mysite.settings", "asgi": "settings"}.get(module)
+def settings_of(module: str) -> NamedSettings | None:
+    forced = {"mysite.asgi": "mysite.settings", "asgi": "settings"}
+    if module == "default.asgi":
+        return NamedSettings("mysite.local")
+    return NamedSettings(forced[module], forced=True) if module in forced else None
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,29 @@ def settings_of(module: str) -> str | None:
             "channels-classic interface --settings settings -p 80  # the public port",
         ),
         (
-            "ENV DJANGO_SETTINGS_MODULE=x\nCMD daphne mysite.asgi:channel_layer -p 80",
+            "exec daphne -p 80 mysite.asgi:channel_layer>>/var/log/d.log 2>&1",
+            "exec channels-classic interface --settings mysite.settings -p 80 >>/var/log/d.log 2>&1",
+        ),
+        ("(daphne asgi:channel_layer)", "(channels-classic interface --settings settings)"),
+        ("X=`daphne asgi:channel_layer`", "X=`channels-classic interface --settings settings`"),
+        (
+            "web: {command: daphne -b 0.0.0.0 asgi:channel_layer}",
+            "web: {command: channels-classic interface --settings settings -b 0.0.0.0}",
+        ),
+        (
+            'daphne -b $(hostname -i) -u /run/%(name)s -p "${PORT}" "asgi:channel_layer"',
+            'channels-classic interface --settings settings -b $(hostname -i) -u /run/%(name)s -p "${PORT}"',
+        ),
+        (
+            "daphne -p 1 asgi:channel_layer & daphne -p 2 asgi:channel_layer",
+            "channels-classic interface --settings settings -p 1 & channels-classic interface --settings settings -p 2",
+        ),
+        (
+            'command: ["daphne", "asgi:channel_layer"]  # see ["x"]',
+            'command: ["channels-classic", "interface", "--settings", "settings"]  # see ["x"]',
+        ),
+        (
+            "ENV DJANGO_SETTINGS_MODULE=x\nCMD daphne default.asgi:channel_layer -p 80",
             "ENV DJANGO_SETTINGS_MODULE=x\nCMD channels-classic interface -p 80",
         ),
     ],
@@ -98,6 +123,9 @@ def test_other_lines_stay(line: str) -> None:
         ("      - mysite.asgi:channel_layer", "This command of Daphne has a form that is not rewritten"),
         ('CMD ["sh", "-c", "daphne asgi:channel_layer"]', "This command of Daphne has a form"),
         ("command: [daphne, asgi:channel_layer]", "This command of Daphne has a form"),
+        ("web: {command: daphne asgi:channel_layer, restart: always}", "This command of Daphne has a form"),
+        ("daphne asgi:channel_layer -b `hostname -i` -e ssl:443", "This command of Daphne has a form"),
+        ("daphne asgi:channel_layer} && echo", "This command of Daphne has a form"),
         ("python -m daphne asgi:channel_layer", "This command of Daphne has a form"),
         ("daphne asgi:channel_layer \\", "This command of Daphne has a form"),
         ("python manage.py runworker --disable-graceful-stop", "Workers always stop gracefully"),
@@ -127,3 +155,36 @@ def test_a_layer_whose_settings_are_not_known_asks_for_them() -> None:
     result = rewrite("daphne elsewhere:channel_layer\n", settings_of)
     assert result.text == "channels-classic interface\n"
     assert ["--settings" in sentence for _, sentence, _ in result.findings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("text", "listed"),
+    [
+        ("web: daphne default.asgi:channel_layer", True),
+        ("# DJANGO_SETTINGS_MODULE=x\nweb: daphne default.asgi:channel_layer", True),
+        ("web: DJANGO_SETTINGS_MODULE=x daphne default.asgi:channel_layer", False),
+        ("DJANGO_SETTINGS_MODULE=x python manage.py migrate\ndaphne default.asgi:channel_layer", True),
+        ("export DJANGO_SETTINGS_MODULE=x\ndaphne default.asgi:channel_layer", False),
+        ("if x\n  export DJANGO_SETTINGS_MODULE=x\ndaphne default.asgi:channel_layer", True),
+        ('[Service]\nEnvironment="A=b" "DJANGO_SETTINGS_MODULE=x"\nExecStart=daphne default.asgi:channel_layer', False),
+        ("[a]\nenvironment=DJANGO_SETTINGS_MODULE=x\n[b]\ncommand=daphne default.asgi:channel_layer", True),
+        ("[a]\ncommand=daphne default.asgi:channel_layer\nenvironment=A=b,DJANGO_SETTINGS_MODULE=x", False),
+        (
+            "a:\n  environment:\n    - DJANGO_SETTINGS_MODULE=x\nb:\n  command: daphne default.asgi:channel_layer",
+            True,
+        ),
+        ("b:\n  command: daphne default.asgi:channel_layer\n  environment:\n    DJANGO_SETTINGS_MODULE: x", False),
+    ],
+)
+def test_settings_that_were_only_a_default_are_not_written_and_are_listed_if_the_service_sets_none(
+    text: str, listed: bool
+) -> None:
+    result = rewrite(text + "\n", settings_of)
+    assert "--settings" not in result.text
+    assert result.text == text.replace("daphne default.asgi:channel_layer", "channels-classic interface") + "\n"
+    assert ["--settings mysite.local" in sentence for _, sentence, _ in result.findings] == [True] * listed
+
+
+def test_settings_that_the_layer_forces_are_written_whatever_the_environment_says() -> None:
+    text = "ENV DJANGO_SETTINGS_MODULE=x\nCMD daphne asgi:channel_layer\n"
+    assert "interface --settings settings\n" in rewrite(text, settings_of).text

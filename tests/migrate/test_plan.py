@@ -222,6 +222,34 @@ def test_a_second_run_changes_nothing(tmp_path: Path, alias: bool) -> None:
     assert plan(folder, alias=alias).changes == []
 
 
+def test_the_settings_are_those_of_the_nearest_layer(tmp_path: Path) -> None:
+    files = {f"{name}/Procfile": "web: daphne asgi:channel_layer\n" for name in ("one", "two", "three")}
+    for name in ("one", "two"):
+        files[f"{name}/asgi.py"] = (
+            "import os\nfrom channels.asgi import get_channel_layer\n"
+            f"# os.environ['DJANGO_SETTINGS_MODULE'] = 'old.settings'\n"
+            f"os.environ['DJANGO_SETTINGS_MODULE'] = '{name}.settings'\n"
+        )
+    report = plan(project(tmp_path, files))
+    after = {change.path: change.after.decode() for change in report.changes}
+    assert after["one/Procfile"] == "web: channels-classic interface --settings one.settings\n"
+    assert after["two/Procfile"] == "web: channels-classic interface --settings two.settings\n"
+    assert after["three/Procfile"] == "web: channels-classic interface\n"
+    assert [str(finding).partition(", or")[0] for finding in report.findings] == ["three/Procfile:1: Add --settings"]
+
+
+def test_settings_that_depend_on_something_are_asked_for(tmp_path: Path) -> None:
+    code = (
+        "import os\nfrom channels.asgi import get_channel_layer\nif os.environ.get('LIVE'):\n"
+        "    os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'live')\n"
+        "else:\n    os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'local')\n"
+    )
+    files = {"asgi.py": code, "Procfile": "web: daphne asgi:channel_layer\n"}
+    assert [line.startswith("Procfile:1: Add --settings, or set") for line in findings(project(tmp_path, files))] == [
+        True
+    ]
+
+
 def test_one_file_can_be_named(tmp_path: Path) -> None:
     path = project(tmp_path, {"a.py": "from channels import Group\n", "b.py": "from channels import Group\n"}) / "a.py"
     report = plan(path)
