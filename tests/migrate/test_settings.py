@@ -113,6 +113,80 @@ def test_it_stays_where_a_comment_would_lose_its_line() -> None:
     assert findings == ["2: Put the channels app first: otherwise another app's runserver runs."]
 
 
+def test_comments_on_lines_of_their_own_stay_when_an_app_moves() -> None:
+    code, findings = rewrite(
+        """
+        INSTALLED_APPS = (
+            'django.contrib.staticfiles',
+            # 'debug_toolbar',
+            'channels',
+            # needs channels:
+            'chat',
+        )
+        """
+    )
+    assert findings == []
+    assert code == textwrap.dedent(
+        """
+        INSTALLED_APPS = (
+            'channels_classic',
+            'django.contrib.staticfiles',
+            # 'debug_toolbar',
+            # needs channels:
+            'chat',
+        )
+        """
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("['gone', 'a']", "['a']"),
+        ("['a', 'gone']", "['a']"),
+        ("['gone']", "[]"),
+        ("('a', 'gone')", "('a',)"),
+        ("'a', 'gone', 'b'", "'a', 'b'"),
+        ("[\n    # first\n    'gone',  # x\n    # second\n    'a',\n]", "[\n    # first\n    # second\n    'a',\n]"),
+        ("[\n    'a',  # one\n    # two\n    'gone',\n    # three\n]", "[\n    'a',  # one\n    # two\n    # three\n]"),
+        ("[\n    'a', 'gone',  # both\n    # b\n    'b',\n]", "[\n    'a',  # both\n    # b\n    'b',\n]"),
+        ("[\n    'a',  # one\n    'gone']", "[\n    'a'  # one\n    ]"),
+        ("[  # all\n    # first\n    'gone',\n]", "[  # all\n    # first\n]"),
+    ],
+)
+def test_comments_stay_when_an_entry_goes(before: str, after: str) -> None:
+    old = before.replace("gone", "django.contrib.auth.middleware.SessionAuthenticationMiddleware")
+    assert rewrite(f"MIDDLEWARE = {old}\n") == (f"MIDDLEWARE = {after}\n", [])
+
+
+def test_comments_stay_when_arguments_go() -> None:
+    code, _ = rewrite(
+        """
+        LAYER = {'BACKEND': 'asgi_ipc.IPCChannelLayer', 'ROUTING': 'r', 'CONFIG': {
+            'prefix': 'mine',
+            # ticket 1234
+            'capacity': 20,
+            'message_memory': 1024,  # bytes
+            # 'expiry': 30,
+        }, 'TEST_CONFIG': {
+            # all that the tests need
+            'prefix': 'test',
+        }}
+        """
+    )
+    assert code == textwrap.dedent(
+        """
+        LAYER = {'BACKEND': 'asgi_ipc.IPCChannelLayer', 'ROUTING': 'r', 'CONFIG': {
+            # ticket 1234
+            'capacity': 20,
+            # 'expiry': 30,
+        }, 'TEST_CONFIG': {
+            # all that the tests need
+        }}
+        """
+    )
+
+
 def test_arguments_that_only_asgi_ipc_had_are_removed() -> None:
     code, findings = rewrite(
         """
