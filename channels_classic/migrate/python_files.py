@@ -6,6 +6,7 @@ import ast
 import re
 import warnings
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 import libcst as cst
 from libcst.metadata import MetadataWrapper
@@ -16,6 +17,9 @@ from .imports import ImportRewriter
 from .names import Generation
 from .report import Finding
 from .settings import SettingsRewriter
+
+MOST_OPERANDS = 2000
+"""Operands of one `and` or `or`: with many more LibCST ends the process."""
 
 _RELEVANT = re.compile(rb"channels|asgi|daphne|MIDDLEWARE_CLASSES")
 
@@ -51,11 +55,8 @@ def parsed(path: str, content: bytes) -> PythonFile | Finding:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of invalid escapes, such as those of old regular expressions
             tree = ast.parse(content)
-            cst.parse_module(content)
     except SyntaxError as error:
         return _unparsed(path, error.lineno or 1, (error.text or "").strip() or str(error.msg))
-    except cst.ParserSyntaxError as error:
-        return _unparsed(path, error.raw_line, error.message.strip().splitlines()[0])
     except (ValueError, LookupError, RecursionError, MemoryError, SystemError) as error:
         # The last two: what CPython raises for some code that is nested too deeply.
         return _unparsed(path, 1, str(error))
@@ -78,13 +79,20 @@ def rewritten(file: PythonFile, *, alias: bool, needs_line: bool) -> tuple[bytes
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _rewritten(file, alias, needs_line)
+    except cst.ParserSyntaxError as error:
+        text = error.message.strip().splitlines()[0]
+        return file.content, "utf-8", [_unparsed(file.path, error.raw_line, text)]
+    except (ValueError, LookupError, SystemError) as error:
+        return file.content, "utf-8", [_unparsed(file.path, 1, str(error))]
     except RecursionError:
         sentence = "This file has an expression that is nested too deeply: it was not rewritten."
         return file.content, "utf-8", [Finding(file.path, 1, sentence, "the-steps")]
 
 
 def _rewritten(file: PythonFile, alias: bool, needs_line: bool) -> tuple[bytes, str, list[Finding]]:
-    module = cst.parse_module(file.content)
+    if any(isinstance(node, ast.BoolOp) and len(node.values) > MOST_OPERANDS for node in ast.walk(file.tree)):
+        raise RecursionError
+    plain = module = cst.parse_module(file.content)
     imports = ImportRewriter(file.path)
     settings = SettingsRewriter(file.path, alias=alias)
     if alias:
@@ -94,4 +102,19 @@ def _rewritten(file: PythonFile, alias: bool, needs_line: bool) -> tuple[bytes, 
         module = MetadataWrapper(module).visit(imports)
     if needs_line:
         module = with_line(module)
-    return module.bytes, module.encoding, [*imports.findings, *settings.findings]
+    before, after = plain.bytes, module.bytes
+    content = file.content if after == before else _with_lines(file.content, before, after)
+    return content, module.encoding, [*imports.findings, *settings.findings]
+
+
+def _with_lines(content: bytes, plain: bytes, new: bytes) -> bytes:
+    """Return `new` with the lines of `content` that did not change.
+
+    LibCST writes some of them in another way, as `plain` has them: without form feeds and the space of a last line.
+    """
+    before, after = content.splitlines(keepends=True), new.splitlines(keepends=True)
+    if content == plain or len(before) != len(plain.splitlines()):
+        return new
+    matcher = SequenceMatcher(None, plain.splitlines(keepends=True), after, autojunk=False)
+    parts = [before[a:b] if kind == "equal" else after[c:d] for kind, a, b, c, d in matcher.get_opcodes()]
+    return b"".join(line for part in parts for line in part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,6 +86,17 @@ def test_code_that_is_nested_too_deeply_does_not_stop_it(tmp_path: Path, terms: 
     assert len(report.changes) + len(report.findings) == 2
 
 
+@pytest.mark.parametrize("relevant", [True, False])
+def test_an_expression_with_thousands_of_operands_does_not_end_it(tmp_path: Path, relevant: bool) -> None:
+    code = f"{'import channels' if relevant else ''}\nx = {' or '.join(['y'] * 30_000)}\n"
+    folder = project(tmp_path, {"a.py": code})
+    program = (
+        f"from pathlib import Path; from channels_classic.migrate.plan import plan; r = plan(Path({str(folder)!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", f"{program}; print(len(r.findings))"], capture_output=True, check=True)
+    assert done.stdout == (b"1\n" if relevant else b"0\n")
+
+
 def test_invalid_escapes_do_not_warn(tmp_path: Path) -> None:
     code = "from channels import route\nr = route('http.request', 'app.view', path='^/(?P<pk>\\d+)$')\n"
     folder = project(tmp_path, {"a.py": code})
@@ -113,6 +125,17 @@ def test_encodings_and_line_ends_are_kept(tmp_path: Path) -> None:
     report = plan(folder)
     assert report.changes[0].after == content.replace(b"from channels ", b"from channels_classic ")
     assert "größer" in "".join(report.diff())
+
+
+@pytest.mark.parametrize("code", [b"asgi = 1\n\x0cx = 2\n", b"# asgi\rx = 1\r", b"asgi = 1\n   \n\t\n"])
+def test_bytes_that_libcst_does_not_write_back_stay_in_a_file_without_changes(tmp_path: Path, code: bytes) -> None:
+    assert plan(project(tmp_path, {"a.py": code})).changes == []
+
+
+@pytest.mark.parametrize("code", [b"from channels import Group\n\x0cx = 2\n", b"from channels import Group\rx = 2\r"])
+def test_bytes_that_libcst_does_not_write_back_stay_in_lines_without_changes(tmp_path: Path, code: bytes) -> None:
+    (change,) = plan(project(tmp_path, {"a.py": code})).changes
+    assert change.after == code.replace(b"channels", b"channels_classic")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
