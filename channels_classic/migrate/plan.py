@@ -35,7 +35,7 @@ class Plan:
     def __init__(self, root: Path, *, alias: bool) -> None:
         base = root if root.is_dir() else root.parent
         self.report = MigrationReport("" if base == Path() else f"{base.as_posix()}/")
-        self._alias = alias
+        self._base, self._alias = base, alias
         self._files: list[tuple[str, FileKind, bytes]] = []
         for path, kind in project_files(root):
             try:
@@ -83,7 +83,7 @@ class Plan:
                 if content != file.content:
                     self.report.changes.append(FileChange(path, file.content, content, encoding))
             self._find(path, django_age.findings(file.tree))
-            if file.classic is not None:
+            if file.classic is not None or b"channels_classic" in file.content:
                 self._find(path, before_1_0(file.tree))
         old = sum(django_age.needs_django_upgrade(file.tree) for file in self._python.values())
         if old:
@@ -93,8 +93,11 @@ class Plan:
             )
 
     def _own_packages(self) -> Iterable[str]:
+        """Return the files that would be a package `channels`; not those of an app, in which imports do not find them."""
         folders = {path.removesuffix("manage.py") for path in self._python if path.rpartition("/")[2] == "manage.py"}
-        return {f"{folder}{name}" for folder in {*folders, ""} for name in ("channels.py", "channels/__init__.py")}
+        if not (self._base / "__init__.py").exists():
+            folders.add("")
+        return {f"{folder}{name}" for folder in folders for name in ("channels.py", "channels/__init__.py")}
 
     def _is_left_alone(self, file: PythonFile) -> bool:
         """Return True for a file of Channels 2 to 4, and for one that may be; say so in the report."""
@@ -192,14 +195,15 @@ def plan(root: Path, *, alias: bool = False) -> MigrationReport:
 
 
 def write(root: Path, changes: Iterable[FileChange]) -> None:
-    """Write the new contents of files; one that cannot be written keeps what it had."""
+    """Write the new contents of files; one that cannot be written, to its end, keeps what it had."""
     base = root if root.is_dir() else root.parent
     for change in changes:
         path = base / change.path
         try:
             path.write_bytes(change.after)
-        except OSError as error:
-            error.filename = str(path)
+        except BaseException as error:
             with suppress(OSError):
                 path.write_bytes(change.before)  # also on a full disk, which had room for it
+            if isinstance(error, OSError):
+                error.filename = str(path)
             raise

@@ -191,6 +191,15 @@ def test_a_package_of_the_project_that_is_called_channels_stops_it(tmp_path: Pat
     assert [finding.path for finding in report.findings] == ["channels/__init__.py"]
 
 
+@pytest.mark.parametrize("path", ["chat", "chat/channels.py"])
+def test_a_module_of_an_app_that_is_called_channels_does_not_stop_it(tmp_path: Path, path: str) -> None:
+    code = "from channels import Group\n"
+    folder = project(tmp_path, {"manage.py": MANAGE, "chat/__init__.py": "", "chat/channels.py": code})
+    report = plan(folder / path)
+    assert [change.path for change in report.changes] == ["channels.py"]
+    assert report.findings == []
+
+
 def test_the_alias_line_goes_where_the_settings_live_and_imports_stay(tmp_path: Path) -> None:
     files = {
         "manage.py": MANAGE,
@@ -273,6 +282,22 @@ def test_settings_that_depend_on_something_are_asked_for(tmp_path: Path) -> None
     ]
 
 
+def test_a_file_whose_writing_is_interrupted_keeps_what_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = project(tmp_path, {"a.py": "from channels import Group\n"})
+    changes = plan(folder).changes
+    whole = Path.write_bytes
+
+    def interrupted(path: Path, content: bytes) -> int:
+        monkeypatch.undo()
+        whole(path, content[:9])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(folder, changes)
+    assert (folder / "a.py").read_text() == "from channels import Group\n"
+
+
 def test_one_file_can_be_named(tmp_path: Path) -> None:
     path = project(tmp_path, {"a.py": "from channels import Group\n", "b.py": "from channels import Group\n"}) / "a.py"
     report = plan(path)
@@ -306,12 +331,16 @@ def test_the_slight_mode_of_ordering_is_found_in_files_of_channels(tmp_path: Pat
         "b.py": f"{base}    slight_ordering = True\n",
         "c.py": "build(slight=True)\n",
     }
-    assert findings(project(tmp_path, files)) == [
+    wanted = [
         "a.py:3: enforce_ordering has no slight mode: remove slight=True. "
         "See docs/migrate.md#names-without-a-counterpart",
         "b.py:4: slight_ordering was removed: write strict_ordering = True. "
         "See docs/migrate.md#names-without-a-counterpart",
     ]
+    report = plan(project(tmp_path, files))
+    assert [str(finding) for finding in report.findings] == wanted
+    write(tmp_path, report.changes)
+    assert findings(tmp_path) == wanted
 
 
 @pytest.mark.parametrize("code", ["from django.conf.urls import url\n", "user = models.ForeignKey(User)\n"])
