@@ -32,10 +32,13 @@ EMBEDDED_BACKEND = "channels_classic.layers.local.LocalChannelLayer"
 # Layers named by projects written for Channels 1.x, and those that replace them here.
 LEGACY_BACKENDS = {
     "asgi_ipc.IPCChannelLayer": EMBEDDED_BACKEND,
+    "asgi_ipc.core.IPCChannelLayer": EMBEDDED_BACKEND,
     "asgi_redis.RedisChannelLayer": "channels_classic.layers.redis.RedisChannelLayer",
     "asgi_redis.RedisLocalChannelLayer": "channels_classic.layers.redis.RedisLocalChannelLayer",
     "asgi_redis.RedisSentinelChannelLayer": "channels_classic.layers.redis.RedisSentinelChannelLayer",
     "asgi_redis.core.RedisChannelLayer": "channels_classic.layers.redis.RedisChannelLayer",
+    "asgi_redis.local.RedisLocalChannelLayer": "channels_classic.layers.redis.RedisLocalChannelLayer",
+    "asgi_redis.sentinel.RedisSentinelChannelLayer": "channels_classic.layers.redis.RedisSentinelChannelLayer",
     "asgiref.inmemory.ChannelLayer": "channels_classic.layers.inmemory.ChannelLayer",
 }
 

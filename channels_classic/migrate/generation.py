@@ -8,9 +8,19 @@ from dataclasses import dataclass
 
 from channels_classic.asgi import LEGACY_BACKENDS
 
-from .names import MODERN_PACKAGES, Generation, generation_of
+from .names import (
+    CLASSIC_PACKAGES,
+    DEEPEST,
+    IMPORTERS,
+    MODERN_PACKAGES,
+    SHARED_NAMES,
+    Generation,
+    generation_of,
+    new_path,
+)
 from .report import Section
 
+CLASSIC_STRINGS = tuple(f"{package}." for package in sorted(CLASSIC_PACKAGES))
 MODERN_STRINGS = (*(f"{package}." for package in sorted(MODERN_PACKAGES)), "channels.layers.")
 
 
@@ -27,7 +37,7 @@ def evidence(tree: ast.Module) -> list[Evidence]:
     """Return what a file says about its release of Channels, in the order of its lines."""
     beside = {id(node) for statement in tree.body if _defines_layers_beside(statement) for node in ast.walk(statement)}
     found = [each for node in ast.walk(tree) if id(node) not in beside for each in _evidence(node)]
-    return sorted(found, key=lambda each: each.line)
+    return sorted([*found, *_used(tree)], key=lambda each: each.line)
 
 
 def _defines_layers_beside(statement: ast.stmt) -> bool:
@@ -41,6 +51,36 @@ def first(found: list[Evidence], generation: Generation) -> Evidence | None:
     return next((each for each in found if each.generation is generation), None)
 
 
+def _used(tree: ast.Module) -> Iterator[Evidence]:
+    """Yield what uses of names show: `channels.routing.URLRouter`, or `URLRouter` after an import of all names."""
+    nodes = list(ast.walk(tree))
+    imports = [alias for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    has_channels = any(alias.name.partition(".")[0] == "channels" and alias.asname is None for alias in imports)
+    statements = [node for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    stars = [node.module or "" for node in statements if node.names[0].name == "*"]
+    for node in nodes:
+        if isinstance(node, ast.Name):
+            yield from _use(stars, node.id, node.lineno)
+        elif isinstance(node, ast.Attribute) and has_channels:
+            yield from _use([_dotted(node.value)], node.attr, node.lineno)
+
+
+def _use(modules: list[str], name: str, line: int) -> Iterator[Evidence]:
+    for module in modules:
+        generation = generation_of(module, name) if module in SHARED_NAMES else None
+        if generation in (Generation.CLASSIC, Generation.MODERN):
+            yield Evidence(generation, f"{module}.{name}", line)
+
+
+def _dotted(node: ast.AST) -> str:
+    """Return `channels.routing` for that expression, and an empty text for one of another form."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute) and len(parts) < DEEPEST:
+        parts.insert(0, node.attr)
+        node = node.value
+    return ".".join([node.id, *parts]) if isinstance(node, ast.Name) and node.id == "channels" else ""
+
+
 def _evidence(node: ast.AST) -> Iterator[Evidence]:
     if isinstance(node, ast.Import):
         for alias in node.names:
@@ -51,10 +91,10 @@ def _evidence(node: ast.AST) -> Iterator[Evidence]:
             if generation := generation_of(node.module, alias.name):
                 yield Evidence(generation, f"{node.module}.{alias.name}", node.lineno)
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-        if node.value in LEGACY_BACKENDS:
-            yield Evidence(Generation.CLASSIC, node.value, node.lineno)
-        elif node.value.startswith(MODERN_STRINGS):
-            yield Evidence(Generation.MODERN, node.value, node.lineno)
+        if generation := _of_string(node.value):
+            yield Evidence(generation, node.value, node.lineno)
+    elif isinstance(node, (ast.Call, ast.Subscript)) and _imports_channels(node):
+        yield Evidence(Generation.EITHER, "channels", node.lineno)
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == "ASGI_APPLICATION":
         yield Evidence(Generation.MODERN, "ASGI_APPLICATION", node.lineno)
     elif isinstance(node, (ast.List, ast.Tuple)):
@@ -65,6 +105,21 @@ def _evidence(node: ast.AST) -> Iterator[Evidence]:
         keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
         if "ROUTING" in keys:
             yield Evidence(Generation.CLASSIC, "ROUTING", node.lineno)
+
+
+def _of_string(value: str) -> Generation | None:
+    if value in LEGACY_BACKENDS or value.startswith(CLASSIC_STRINGS):
+        return Generation.CLASSIC
+    if value.startswith(MODERN_STRINGS):
+        return Generation.MODERN
+    return Generation.EITHER if new_path(value) else None
+
+
+def _imports_channels(node: ast.Call | ast.Subscript) -> bool:
+    """Return True for `import_module("channels")` and the like."""
+    called, arguments = (node.func, node.args[:1]) if isinstance(node, ast.Call) else (node.value, [node.slice])
+    name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
+    return name in IMPORTERS and any(isinstance(each, ast.Constant) and each.value == "channels" for each in arguments)
 
 
 def before_1_0(tree: ast.Module) -> Iterator[tuple[int, str, Section]]:

@@ -23,7 +23,7 @@ from libcst.metadata import (
 from channels_classic._import_names import NAMES
 from channels_classic.asgi import LEGACY_BACKENDS
 
-from .names import RENAMED_NAMES, Generation, generation_of, names_in, new_module, new_path
+from .names import CLASSIC_PACKAGES, IMPORTERS, RENAMED_NAMES, Generation, generation_of, names_in, new_module, new_path
 from .report import Finding
 
 CHANNEL_CALLS = {
@@ -40,6 +40,9 @@ CHANNEL_CALLS = {
 }
 """Calls whose first argument is the name of a channel, a group or a logger, which may look like a dotted path."""
 
+TAKES_PATHS = {*IMPORTERS, "import_string", "include", "is_installed", "patch", "setattr"}
+"""Calls whose argument is the dotted path of a module or of what is in one."""
+
 WITHOUT_COUNTERPART = {
     "asgi_amqp": "There is no layer for RabbitMQ: use Redis, or the embedded layer on one machine.",
     "asgi_rabbitmq": "There is no layer for RabbitMQ: use Redis, or the embedded layer on one machine.",
@@ -53,12 +56,16 @@ WITHOUT_COUNTERPART = {
 
 
 class ImportRewriter(cst.CSTTransformer):
-    """Rewrites one module; `findings` are the imports that have no counterpart."""
+    """Rewrites one module; `findings` are the imports that have no counterpart.
+
+    With `alias` it is there for those findings only, since the names stay.
+    """
 
     METADATA_DEPENDENCIES = (ParentNodeProvider, PositionProvider, ScopeProvider)
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, alias: bool = False) -> None:
         super().__init__()
+        self._alias = alias
         self.path = path
         self.findings: list[Finding] = []
         self._found: set[Finding] = set()
@@ -87,6 +94,8 @@ class ImportRewriter(cst.CSTTransformer):
         if len(new_names) > 1 or name in self._globals or is_rebound:
             self._kept.add((assignment.node, assignment.name))  # bound in another way too: the name has to stay
             return
+        if isinstance(assignment.node, cst.ImportFrom) and not assignment.references:
+            self._kept.add((assignment.node, assignment.name))  # other files may import it from this one
         for access in assignment.references:
             if not _is_shadowed(assignment, access.scope):
                 self._uses[_root(access.node)] = new
@@ -152,12 +161,37 @@ class ImportRewriter(cst.CSTTransformer):
         return updated_node
 
     def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:
-        """Rewrite a string that is a dotted path into Channels 1.x."""
+        """Rewrite a string that is a dotted path into Channels 1.x; list one that may be a name of something else."""
         value = original_node.evaluated_value
-        new = new_path(value) if isinstance(value, str) else None
-        if new is None or not isinstance(value, str) or self._names_a_channel(original_node):
+        if self._alias or not isinstance(value, str) or self._names_a_channel(original_node):
+            return updated_node
+        new = "channels_classic" if value == "channels" and self._is_passed_to(original_node, IMPORTERS) else None
+        new = new or new_path(value)
+        if new is None:
+            if value.partition(".")[0] in CLASSIC_PACKAGES and self._is_passed_to(original_node, IMPORTERS):
+                self._find(original_node, f"Import {new_module(value) or 'another module'} instead of `{value}`.")
+            return updated_node
+        if (
+            value.startswith("channels.")
+            and value.count(".") == 1
+            and not self._is_passed_to(original_node, TAKES_PATHS)
+        ):
+            self._find(
+                original_node, f"Write `{new}` if this is that module, and not a name such as that of a channel."
+            )
             return updated_node
         return updated_node.with_changes(value=original_node.value.replace(value, new))
+
+    def _is_passed_to(self, node: cst.SimpleString, functions: set[str]) -> bool:
+        """Return True for an argument of one of these functions, and for a key of an object of such a name."""
+        parent = self.get_metadata(ParentNodeProvider, node)
+        while isinstance(parent, (cst.Arg, cst.Index, cst.SubscriptElement)):
+            parent = self.get_metadata(ParentNodeProvider, parent)
+        called = parent.func if isinstance(parent, cst.Call) else None
+        called = parent.value if isinstance(parent, cst.Subscript) else called
+        if not isinstance(called, (cst.Name, cst.Attribute)):
+            return False
+        return not functions.isdisjoint((get_full_name_for_node(called) or "").split("."))
 
     def _names_a_channel(self, node: cst.SimpleString) -> bool:
         """Return True for a key of a dict, and for the first argument of a call that takes the name of a channel."""

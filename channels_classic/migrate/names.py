@@ -58,11 +58,16 @@ MODERN_MODULES = {
 }
 
 MODERN_NAMES: Mapping[str, frozenset[str]] = {
-    "channels.auth": frozenset({"AuthMiddleware", "AuthMiddlewareStack", "get_user", "login", "logout"}),
+    "channels.auth": frozenset(
+        {"AuthMiddleware", "AuthMiddlewareStack", "UserLazyObject", "get_user", "login", "logout"}
+    ),
     "channels.exceptions": frozenset({"AcceptConnection", "StopConsumer"}),
     "channels.routing": frozenset({"ChannelNameRouter", "ProtocolTypeRouter", "URLRouter", "get_default_application"}),
-    "channels.sessions": frozenset({"CookieMiddleware", "SessionMiddleware", "SessionMiddlewareStack"}),
+    "channels.sessions": frozenset(
+        {"CookieMiddleware", "InstanceSessionWrapper", "SessionMiddleware", "SessionMiddlewareStack"}
+    ),
     "channels.staticfiles": frozenset({"StaticFilesWrapper", "StaticFilesHandlerMixin"}),
+    "channels.utils": frozenset({"await_many_dispatch"}),
 }
 
 SHARED_NAMES: Mapping[str, frozenset[str]] = {
@@ -91,8 +96,15 @@ SHARED_NAMES: Mapping[str, frozenset[str]] = {
 """Names that both have. The empty name is the module itself, imported as a whole."""
 
 
+IMPORTERS = {"__import__", "find_spec", "import_module", "importorskip", "modules"}
+"""Calls whose argument is the name of a module, and `sys.modules`."""
+
+
 def generation_of(module: str, name: str = "") -> Generation | None:
-    """Return the releases that have `name` in `module`, or the module itself; None for other packages."""
+    """Return the releases that have `name` in `module`, or the module itself; None for other packages.
+
+    A name that neither is known to have, in a module that both have, does not tell them apart.
+    """
     top = module.partition(".")[0]
     if top in MODERN_PACKAGES:
         return Generation.MODERN
@@ -102,7 +114,10 @@ def generation_of(module: str, name: str = "") -> Generation | None:
         return None
     if _is_modern_module(module) or _is_modern_module(f"{module}.{name}") or name in MODERN_NAMES.get(module, ()):
         return Generation.MODERN
-    return Generation.EITHER if name in SHARED_NAMES.get(module, ()) else Generation.CLASSIC
+    if module not in SHARED_NAMES:
+        return Generation.CLASSIC
+    here = name not in SHARED_NAMES[module] and name in (names_in(new_module(module) or "") or ())
+    return Generation.CLASSIC if here else Generation.EITHER
 
 
 def _is_modern_module(module: str) -> bool:

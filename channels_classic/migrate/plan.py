@@ -93,7 +93,7 @@ class Plan:
             )
 
     def _own_packages(self) -> Iterable[str]:
-        """Return the files that would be a package `channels`; not those of an app, in which imports do not find them."""
+        """Return the files that imports of `channels` would find; not those in the folder of an app."""
         folders = {path.removesuffix("manage.py") for path in self._python if path.rpartition("/")[2] == "manage.py"}
         if not (self._base / "__init__.py").exists():
             folders.add("")

@@ -93,7 +93,7 @@ def _rewritten(file: PythonFile, alias: bool, needs_line: bool) -> tuple[bytes, 
     if any(isinstance(node, ast.BoolOp) and len(node.values) > MOST_OPERANDS for node in ast.walk(file.tree)):
         raise RecursionError
     plain = module = cst.parse_module(file.content)
-    imports = ImportRewriter(file.path)
+    imports = ImportRewriter(file.path, alias=alias)
     settings = SettingsRewriter(file.path, alias=alias)
     if alias:
         MetadataWrapper(module).visit(imports)  # for its findings

@@ -13,6 +13,7 @@ from libcst.metadata import ParentNodeProvider, PositionProvider
 
 from channels_classic.asgi import EMBEDDED_BACKEND, LEGACY_BACKENDS
 
+from .names import new_path
 from .report import Finding, Section
 
 RUNSERVER_APPS = {"django.contrib.staticfiles", "whitenoise.runserver_nostatic"}
@@ -20,12 +21,16 @@ RUNSERVER_APPS = {"django.contrib.staticfiles", "whitenoise.runserver_nostatic"}
 
 REMOVED_MIDDLEWARE = "django.contrib.auth.middleware.SessionAuthenticationMiddleware"
 
+COPIES = {"frozenset", "list", "set", "sorted", "tuple"}
+"""Functions that return the elements they are given."""
+
 IPC_ARGUMENTS = {"prefix", "message_memory", "group_memory"}
 """Arguments of asgi_ipc that the embedded layer does not have."""
 
 FINDINGS: Mapping[str, tuple[str, Section]] = {
     "backend": ("There is no layer for RabbitMQ: use Redis, or leave BACKEND out on one machine.", "layers"),
     "config": ("The embedded layer takes no prefix, message_memory and group_memory: leave them out.", "layers"),
+    "database": ("There is no layer in the database: leave BACKEND out on one machine, or use Redis.", "layers"),
     "delay": ("Stop the old rundelay, then run manage.py migrate channels_delay.", "delayed-messages"),
     "logger": ("Daphne's loggers are gone: the interface server logs to channels_classic.interface_server.", "logs"),
     "middleware": ("Check that it is new-style middleware, as MIDDLEWARE needs it.", "django"),
@@ -73,14 +78,19 @@ class SettingsRewriter(cst.CSTTransformer):
             return updated_node
         if value.partition(".")[0] == "daphne" and self._is_key(original_node):
             self._find(original_node, "logger")
+        if value.startswith(("asgi_rabbitmq.", "asgi_amqp.")):
+            self._find(original_node, "backend")
+        if value == "channels.database_layer.DatabaseChannelLayer":
+            self._find(original_node, "database")
         setting = self._setting_of(original_node)
         if setting == "MIDDLEWARE_CLASSES" and not value.startswith("django.") and self._renames_middleware:
             self._find(original_node, "middleware")
         if setting.endswith("APPS"):
             if value == "channels.delay":
                 self._find(original_node, "delay")
-            if value == "channels" != self.app:
-                return updated_node.with_changes(value=original_node.value.replace(value, self.app))
+            new = self.app if value == "channels" else new_path(value)
+            if new is not None and self.app != "channels":
+                return updated_node.with_changes(value=original_node.value.replace(value, new))
         return updated_node
 
     def leave_List(self, original_node: cst.List, updated_node: cst.List) -> cst.List:
@@ -95,8 +105,6 @@ class SettingsRewriter(cst.CSTTransformer):
         """Remove the arguments of asgi_ipc from the definition of a layer."""
         items = {_key(item): item.value for item in original_node.elements}
         backend = _text(items.get("BACKEND")) or ""
-        if backend.startswith(("asgi_rabbitmq.", "asgi_amqp.")):
-            self._find(items["BACKEND"], "backend")
         if LEGACY_BACKENDS.get(backend, backend) != EMBEDDED_BACKEND:
             return updated_node
         for key in ("CONFIG", "TEST_CONFIG"):
@@ -132,15 +140,20 @@ class SettingsRewriter(cst.CSTTransformer):
     def _setting_of(self, node: cst.CSTNode) -> str:
         """Return the name of the setting whose value `node` is a part of, or an empty text.
 
-        That is what it is assigned or added to, the keyword it is passed for, or the object of a call such as
-        `INSTALLED_APPS.append(…)`; `apps.is_installed(…)` takes the name of an app too.
+        That is what it is assigned, added or compared to, the keyword it is passed for, or the object of a call such
+        as `INSTALLED_APPS.append(…)`; `apps.is_installed(…)` takes the name of an app too.
         """
         while not isinstance(node, (cst.BaseSmallStatement, cst.BaseCompoundStatement, cst.Module)):
             if isinstance(node, cst.Arg) and node.keyword is not None:
                 return node.keyword.value
             parent = self.get_metadata(ParentNodeProvider, node)
+            if isinstance(parent, cst.Comparison) and node is parent.left:
+                return (get_full_name_for_node(parent.comparisons[0].comparator) or "").rpartition(".")[2]
             if isinstance(parent, cst.Call) and node is not parent.func:
                 function = (get_full_name_for_node(parent.func) or "").split(".")
+                if function[0] in COPIES:
+                    node = parent
+                    continue
                 return "APPS" if function[-1] == "is_installed" else function[-2] if len(function) > 1 else ""
             node = parent
         if isinstance(node, cst.Assign):

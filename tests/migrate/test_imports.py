@@ -44,7 +44,11 @@ def rewrite(code: str) -> tuple[str, list[str]]:
         ("import asgi_redis", "import channels_classic.layers.redis as asgi_redis"),
         ("from asgiref import inmemory", "from channels_classic.layers import inmemory"),
         ("from asgiref.inmemory import ChannelLayer", "from channels_classic.layers.inmemory import ChannelLayer"),
-        ("from channels.test import HttpClient, WSClient", "from channels_classic.test import WSClient"),
+        (
+            "from channels.test import HttpClient, WSClient\nHttpClient()",
+            "from channels_classic.test import WSClient\nWSClient()",
+        ),
+        ("from channels.tests import HttpClient", "from channels_classic.test import WSClient as HttpClient"),
         (
             "from channels.delay.models import DelayedMessage",
             "from channels_classic.delay.models import DelayedMessage",
@@ -143,7 +147,11 @@ def test_a_name_that_a_class_or_a_function_binds_for_others_stays(code: str) -> 
         ),
         ("BACKEND = u'asgi_redis.RedisChannelLayer'", "BACKEND = u'channels_classic.layers.redis.RedisChannelLayer'"),
         ('B = {"asgi_ipc.IPCChannelLayer": 1}', 'B = {"channels_classic.layers.local.LocalChannelLayer": 1}'),
-        ("APPS = ['channels.delay']", "APPS = ['channels_classic.delay']"),
+        ('patch("channels.worker")', 'patch("channels_classic.worker")'),
+        ('importlib.import_module("channels")', 'importlib.import_module("channels_classic")'),
+        ('pytest.importorskip("channels")', 'pytest.importorskip("channels_classic")'),
+        ('sys.modules["channels"]', 'sys.modules["channels_classic"]'),
+        ('__import__("channels").Group', '__import__("channels_classic").Group'),
         ("r = include('channels.tests.routing')", "r = include('channels.tests.routing')"),
         (
             'x = route("http.request", "channels.routing.null_consumer")',
@@ -163,6 +171,7 @@ def test_a_dotted_path_in_a_string_is_rewritten_if_it_leads_somewhere(before: st
         'routing = {"channels.message": consumer}',
         'route(["channels.message", "x"], consumer)',
         'log = logging.getLogger("channels.log")',
+        'import_module("channel")("channels")',
         'text = "channels.org"',
         'text = "see channels.routing"',
         'text = b"channels.routing"',
@@ -185,9 +194,14 @@ def test_names_of_channels_and_other_texts_stay(code: str) -> None:
         ("from daphne.server import Server", "1: Daphne is not used any more"),
         ("import asgi_rabbitmq", "1: There is no layer for RabbitMQ"),
         ("from asgiref.base_layer import BaseChannelLayer", "1: Layers of your own derive from"),
+        ("open('channels.log')", "1: Write `channels_classic.log` if this is that module"),
+        ("HANDLER = {'filename': 'channels.log'}", "1: Write `channels_classic.log` if this is that module"),
+        ("JOBS = 'channels.worker'", "1: Write `channels_classic.worker` if this is that module"),
+        ("importorskip('asgi_redis')", "1: Import channels_classic.layers.redis instead of `asgi_redis`"),
         ("import asgi_redis.core", "1: Import channels_classic.layers.redis instead of `asgi_redis.core`"),
     ],
 )
 def test_a_name_without_a_counterpart_is_found(code: str, sentence: str) -> None:
-    _, findings = rewrite(code + "\n")
+    text, findings = rewrite(code + "\n")
+    assert ("'" not in code) or text == code + "\n"
     assert len(findings) == 1 and findings[0].startswith(sentence)

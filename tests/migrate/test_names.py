@@ -46,6 +46,12 @@ def test_no_name_of_channels_1_is_taken_for_one_of_channels_2(module: str) -> No
         ("channels", "", EITHER),
         ("channels.auth", "login", MODERN),
         ("channels.auth", "channel_session_user", CLASSIC),
+        ("channels.auth", "UserLazyObject", MODERN),
+        ("channels.utils", "await_many_dispatch", MODERN),
+        ("channels.sessions", "InstanceSessionWrapper", MODERN),
+        ("channels.sessions", "something_new", EITHER),
+        ("channels.routing", "*", EITHER),
+        ("channels.generic.websockets", "*", CLASSIC),
         ("channels_redis.core", "", MODERN),
         ("asgi_redis", "", CLASSIC),
         ("asgiref.inmemory", "ChannelLayer", CLASSIC),
@@ -92,6 +98,29 @@ def test_code_shows_the_release_it_was_written_for(code: str, generation: Genera
     assert [each.generation for each in found] == [generation]
     shown = first(found, generation)
     assert shown is not None and shown.line == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "generation"),
+    [
+        ("from channels.routing import *\na = ProtocolTypeRouter({})", MODERN),
+        ("from channels.routing import *\nr = [route('a', 'b')]", CLASSIC),
+        ("import channels.routing\na = channels.routing.URLRouter([])", MODERN),
+        ("import channels\nchannels.Group('a')", CLASSIC),
+        ("import channels\nchannels.append('a')", None),
+        ("channels = {}\nchannels.layers", None),
+        ("L = 'asgi_rabbitmq.RabbitmqChannelLayer'", CLASSIC),
+        ("import_module('channels')", None),
+    ],
+)
+def test_the_use_of_a_name_shows_the_release(code: str, generation: Generation | None) -> None:
+    found = {each.generation for each in evidence(ast.parse(code))} - {EITHER}
+    assert found == ({generation} if generation else set())
+
+
+@pytest.mark.parametrize("code", ["import_module('channels')", "sys.modules['channels']", "patch('channels.worker')"])
+def test_a_path_in_a_string_may_be_of_any_release(code: str) -> None:
+    assert [each.generation for each in evidence(ast.parse(code))] == [EITHER]
 
 
 def test_layers_beside_channels_4_are_not_those_of_1_x() -> None:

@@ -212,6 +212,13 @@ def test_the_alias_line_goes_where_the_settings_live_and_imports_stay(tmp_path: 
     assert report.findings == []
 
 
+def test_with_the_alias_line_no_string_is_in_doubt(tmp_path: Path) -> None:
+    files = {"manage.py": MANAGE, "mysite/__init__.py": "", "app.py": "import channels\nLOG = 'channels.log'\n"}
+    folder = project(tmp_path, files)
+    assert findings(folder, alias=True) == []
+    assert [line.partition(" if")[0] for line in findings(folder)] == ["app.py:2: Write `channels_classic.log`"]
+
+
 def test_without_settings_the_alias_line_is_asked_for(tmp_path: Path) -> None:
     found = findings(project(tmp_path, {"app.py": "from channels import Group\n"}), alias=True)
     assert ["No settings module was found" in line for line in found] == [True]

@@ -29,6 +29,16 @@ def rewrite(code: str, *, alias: bool = False) -> tuple[str, list[str]]:
             "with override_settings(INSTALLED_APPS=['channels']): pass",
             "with override_settings(INSTALLED_APPS=['channels_classic']): pass",
         ),
+        ("INSTALLED_APPS = tuple(['channels'])", "INSTALLED_APPS = tuple(['channels_classic'])"),
+        (
+            "INSTALLED_APPS += tuple(list(BASE) + ['channels'])",
+            "INSTALLED_APPS += tuple(list(BASE) + ['channels_classic'])",
+        ),
+        (
+            "if 'channels' in settings.INSTALLED_APPS: pass",
+            "if 'channels_classic' in settings.INSTALLED_APPS: pass",
+        ),
+        ("x = 'channels' not in INSTALLED_APPS", "x = 'channels_classic' not in INSTALLED_APPS"),
         ("if apps.is_installed('channels'): pass", "if apps.is_installed('channels_classic'): pass"),
         (
             "modify_settings(INSTALLED_APPS={'append': 'channels'})",
@@ -41,7 +51,14 @@ def test_the_app_is_renamed_where_apps_are_listed(before: str, after: str) -> No
     assert rewrite(before + "\n", alias=True) == (before + "\n", [])
 
 
-@pytest.mark.parametrize("code", ["LOGGERS = ['channels']", "x = {'channels': 1}", "f('channels')", "'channels'"])
+def test_an_app_within_channels_is_renamed_too() -> None:
+    assert rewrite("APPS = ['channels.delay']\n")[0] == "APPS = ['channels_classic.delay']\n"
+    assert rewrite("APPS = ['channels.delay']\n", alias=True)[0] == "APPS = ['channels.delay']\n"
+
+
+@pytest.mark.parametrize(
+    "code", ["LOGGERS = ['channels']", "x = 'channels' in names", "x = {'channels': 1}", "f('channels')", "'channels'"]
+)
 def test_the_word_stays_elsewhere(code: str) -> None:
     assert rewrite(code + "\n") == (code + "\n", [])
 
@@ -224,6 +241,8 @@ def test_arguments_of_other_layers_stay() -> None:
             "L = dict(BACKEND='asgi_ipc.IPCChannelLayer', CONFIG=CONFIG)",
             "1: The embedded layer takes no prefix",
         ),
+        ("BACKEND = 'asgi_rabbitmq.local.RabbitmqLocalChannelLayer'", "1: There is no layer for RabbitMQ"),
+        ("B = 'channels.database_layer.DatabaseChannelLayer'", "1: There is no layer in the database"),
         ("INSTALLED_APPS = ['channels.delay']", "1: Stop the old rundelay"),
         ("LOGGING = {'loggers': {'daphne.ws_protocol': {}}}", "1: Daphne's loggers are gone"),
         ("LOGGING = {'loggers': {'daphne': {}}}", "1: Daphne's loggers are gone"),
