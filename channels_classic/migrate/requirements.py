@@ -67,13 +67,13 @@ def rewrite(text: str, *, modern_project: bool) -> RewrittenRequirements:
     """Return the file as channels-classic needs it; in a `modern_project` a line without a version is ambiguous."""
     kept: list[str] = []
     result = RewrittenRequirements("", [], [])
-    has_ours = "channels-classic" in {_name(line) for line in text.splitlines()}
+    ours = {_marker(line) for line in text.splitlines() if _name(line) == "channels-classic"}
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         new = _line(line, number, result, modern_project)
         if new is not None and _name(new) == "channels-classic" and _name(line) != "channels-classic":
-            if has_ours:
+            if not ours.isdisjoint({"", _marker(new)}):
                 continue
-            has_ours = True
+            ours.add(_marker(new))
         if new is not None:
             kept.append(new)
     return RewrittenRequirements("".join(kept), result.findings, result.modern)
@@ -163,6 +163,12 @@ def _excludes(operator: str, number: str, series: str, oldest: tuple[int, ...]) 
 def _name(line: str) -> str:
     match = _requirement(line.rstrip("\r\n"))
     return _normalised(match["name"]) if match else ""
+
+
+def _marker(line: str) -> str:
+    """Return the condition of a requirement, without its white space."""
+    match = _requirement(line.rstrip("\r\n"))
+    return "".join((match["marker"] or "").split()) if match else ""
 
 
 def _requirement(line: str) -> re.Match[str] | None:

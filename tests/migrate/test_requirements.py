@@ -14,6 +14,11 @@ from channels_classic.migrate.requirements import packaging_findings, rewrite
         ("channels>=1.1,<2.0  # sockets\r\n", "channels-classic  # sockets\r\n"),
         ("Channels[tests]~=1.1; sys_platform != 'win32'\n", "channels-classic; sys_platform != 'win32'\n"),
         ("channels==1.1.8 ; python_version < '3'\nchannels==1.1.8 ; python_version >= '3'\n", "channels-classic\n"),
+        (
+            "channels==1.1.8; sys_platform == 'linux'\nchannels==1.1.6; sys_platform == 'win32'\n",
+            "channels-classic; sys_platform == 'linux'\nchannels-classic; sys_platform == 'win32'\n",
+        ),
+        ("channels==1.1.8\nchannels==1.1.6; sys_platform == 'win32'\n", "channels-classic\n"),
         ("channels\n", "channels-classic\n"),
         ("a==1\ndaphne==1.4.2\nasgi_redis\nasgi.ipc==1.4\nasgiref>=1.1,<2\nb\n", "a==1\nb\n"),
         ("channels-classic\nchannels==1.1.8\n", "channels-classic\n"),
