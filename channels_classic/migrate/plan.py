@@ -62,6 +62,7 @@ class Plan:
                 self._text(path, content, requirements.rewrite(text, modern_project=self._is_modern()))
             elif kind is FileKind.COMMANDS:
                 self._text(path, content, command_lines.rewrite(text, partial(self._settings_of, path)))
+                self._find(path, requirements.install_findings(text, modern_project=self._is_modern()))
             if kind is FileKind.PACKAGING or path.rpartition("/")[2] == "setup.py":
                 self._find(path, requirements.packaging_findings(text, modern_project=self._is_modern()))
             elif kind is FileKind.TEMPLATE:

@@ -16,8 +16,12 @@ _VERSION = re.compile(r"(===|==|~=|>=|<=|>|<)\s*(\d+(?:\.\d+)*)(\.\*)?")
 
 _OLD = r"(?:channels|daphne|asgi[_-]redis|asgi[_-]ipc)"
 _PACKAGING = re.compile(
-    rf"""(?<![\w.-]){_OLD}\s*(?:\[[^\]]*\])?["']?\s*(?P<version>[=~<>][^#]*)|["']{_OLD}["']|^\s+{_OLD}\s*$"""
+    rf"""(?<![\w.-]){_OLD}\s*(?:\[[^\]]*\])?["']?\s*(?P<version>[=~<>][^#]*)|["']{_OLD}["']|^\s+(?:-\s+)?{_OLD}\s*$"""
 )
+_INSTALLED = re.compile(
+    rf"""(?<![\w./-]){_OLD}(?:\[[^\]]*\])?(?P<version>(?:\s*,?\s*(?:[=~<>!]=|[<>])\s*\d[\d.*]*)*)(?=[\s"'\\,;\]]|$)"""
+)
+_PIP = re.compile(r"\bpip[\d.]*[\"',\s]+install\b(?P<names>[^;&|#]*)")
 _MAJOR_OF_PACKAGING = re.compile(r"""[=>^~"']\s*(\d+)""")
 _REPOSITORY = re.compile(r"github\.com[/:]django/(channels|daphne|asgi_redis|asgi_ipc)\b")
 
@@ -84,11 +88,32 @@ def packaging_findings(text: str, *, modern_project: bool) -> list[tuple[int, st
 
     In a `modern_project` names without a version are not taken for those of Channels 1.x.
     """
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if len(line) <= LONGEST_LINE]
+    lines = _lines(text)
     found = [(number, match) for number, line in lines if (match := _PACKAGING.search(line))]
     majors = [(number, _MAJOR_OF_PACKAGING.search(match["version"] or "")) for number, match in found]
-    old = [number for number, major in majors if (not modern_project if major is None else int(major[1]) < 2)]
-    return [(number, *SENTENCES["packaging"]) for number in old]
+    old = {number for number, major in majors if (not modern_project if major is None else int(major[1]) < 2)}
+    old |= {number for number, line in lines if _installs(line, modern_project)}
+    return [(number, *SENTENCES["packaging"]) for number in sorted(old)]
+
+
+def install_findings(text: str, *, modern_project: bool) -> list[tuple[int, str, Section]]:
+    """Return findings for what a file of commands installs, such as a Dockerfile."""
+    return [(number, *SENTENCES["packaging"]) for number, line in _lines(text) if _installs(line, modern_project)]
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if len(line) <= LONGEST_LINE]
+
+
+def _installs(line: str, modern_project: bool) -> bool:
+    """Return True for a line that installs Channels 1.x: with its version, or by name only in `pip install`."""
+    if line.lstrip().startswith("#"):
+        return False
+    command = _PIP.search(line)
+    versions = [match["version"] for match in _INSTALLED.finditer(command["names"] if command else line)]
+    if command is not None and versions and not any(versions):
+        return not modern_project
+    return any(version and not _at_least(version, 2) for version in versions)
 
 
 def _line(line: str, number: int, result: RewrittenRequirements, modern_project: bool) -> str | None:

@@ -322,6 +322,8 @@ def test_one_file_can_be_named(tmp_path: Path) -> None:
         ("a.py", "from django.shortcuts import render_to_response\n", "a.py:1: Django has no render_to_response() any"),
         ("a.py", "url(r'^a/', include(admin.site.urls))\n", "a.py:1: Django includes no admin.site.urls any more"),
         ("t/a.html", "\n{% load i18n staticfiles %}\n", "t/a.html:2: The tag library staticfiles is gone"),
+        ("Dockerfile", "RUN pip install channels daphne\n", "Dockerfile:1: Require channels-classic instead"),
+        ("tox.ini", "commands =\n  pip install daphne\n", "tox.ini:2: Require channels-classic instead"),
         ("pyproject.toml", 'dependencies = ["channels==1.1.8"]\n', "pyproject.toml:1: Require channels-classic"),
     ],
 )

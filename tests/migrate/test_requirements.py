@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from channels_classic.migrate.requirements import packaging_findings, rewrite
+from channels_classic.migrate.requirements import install_findings, packaging_findings, rewrite
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,8 @@ def test_a_name_without_a_version_is_left_to_people_in_a_project_that_uses_both(
         ('dependencies = ["asgi_redis==1.4.3"]', True),
         ("    daphne~=1.3", True),
         ("    'channels>=4',", False),
+        ("    - asgi_redis", True),
+        ("    pip install channels", True),
         ("name = 'my-channels'", False),
         ("packages = channels", False),
     ],
@@ -131,3 +133,27 @@ def test_requirements_in_other_files_are_found(line: str, found: bool) -> None:
 
 def test_names_without_a_version_belong_to_a_modern_project() -> None:
     assert packaging_findings("    'channels', 'daphne',\n", modern_project=True) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("RUN pip install channels==1.1.8 asgi_redis daphne", True),
+        ("RUN pip3 install --no-cache-dir 'channels<2'", True),
+        ('RUN ["pip", "install", "channels"]', True),
+        ("    channels~=1.1 \\", True),
+        ("  - run: python -m pip install asgi_redis", True),
+        ("RUN pip install channels==4.0 daphne", False),
+        ("RUN pip install 'channels>=2,<5'", False),
+        ("# pip install channels==1.1.8", False),
+        ("pip install -r channels/requirements.txt && daphne x", False),
+        ("pip install channels_redis django-channels", False),
+        ("web: channels-classic interface", False),
+    ],
+)
+def test_what_commands_install_is_found(line: str, found: bool) -> None:
+    assert bool(install_findings(line + "\n", modern_project=False)) is found
+
+
+def test_names_that_are_installed_without_a_version_belong_to_a_modern_project() -> None:
+    assert install_findings("RUN pip install channels daphne\n", modern_project=True) == []
