@@ -58,14 +58,15 @@ WITHOUT_COUNTERPART = {
 class ImportRewriter(cst.CSTTransformer):
     """Rewrites one module; `findings` are the imports that have no counterpart.
 
-    With `alias` it is there for those findings only, since the names stay.
+    With `alias` it is there for those findings only, since the names stay. With `exports` imported names stay bound to
+    their old names, since other files may import them from this one.
     """
 
     METADATA_DEPENDENCIES = (ParentNodeProvider, PositionProvider, ScopeProvider)
 
-    def __init__(self, path: str, *, alias: bool = False) -> None:
+    def __init__(self, path: str, *, alias: bool = False, exports: bool = False) -> None:
         super().__init__()
-        self._alias = alias
+        self._alias, self._exports = alias, exports
         self.path = path
         self.findings: list[Finding] = []
         self._found: set[Finding] = set()
@@ -91,11 +92,10 @@ class ImportRewriter(cst.CSTTransformer):
             return
         name = _bound(assignment)
         is_rebound = any(_is_rebound(access, name) for access in assignment.references)
-        if len(new_names) > 1 or name in self._globals or is_rebound:
-            self._kept.add((assignment.node, assignment.name))  # bound in another way too: the name has to stay
+        is_exported = isinstance(assignment.node, cst.ImportFrom) and (self._exports or not assignment.references)
+        if len(new_names) > 1 or name in self._globals or is_rebound or is_exported:
+            self._kept.add((assignment.node, assignment.name))  # bound in another way or used elsewhere: it has to stay
             return
-        if isinstance(assignment.node, cst.ImportFrom) and not assignment.references:
-            self._kept.add((assignment.node, assignment.name))  # other files may import it from this one
         for access in assignment.references:
             if not _is_shadowed(assignment, access.scope):
                 self._uses[_root(access.node)] = new

@@ -12,7 +12,7 @@ from . import alias_line, command_lines, django_age, requirements
 from .command_lines import NamedSettings
 from .files import FileKind, decoded, project_files
 from .generation import before_1_0
-from .names import Generation
+from .names import RENAMED_NAMES, Generation
 from .python_files import PythonFile, parsed, rewritten
 from .report import FileChange, Finding, LeftAlone, MigrationReport, Section
 
@@ -76,10 +76,12 @@ class Plan:
         if own:
             self.report.findings.append(Finding(own[0], 1, OWN_PACKAGE, "names-without-a-counterpart"))
             return
-        places = self._alias_places()
+        places, exports = self._alias_places(), self._exports_old_names()
         for path, file in self._python.items():
             if not self._is_left_alone(file):
-                content, encoding, findings = rewritten(file, alias=self._alias, needs_line=path in places)
+                content, encoding, findings = rewritten(
+                    file, alias=self._alias, needs_line=path in places, exports=exports
+                )
                 self.report.findings += findings
                 if content != file.content:
                     self.report.changes.append(FileChange(path, file.content, content, encoding))
@@ -92,6 +94,13 @@ class Plan:
                 f"{old} Python file{'s are' if old > 1 else ' is'} older than Django 5.2. After this: "
                 f"pip install django-upgrade && {django_age.COMMAND}"
             )
+
+    def _exports_old_names(self) -> bool:
+        """Return True if a file uses a renamed name that it does not import from Channels itself."""
+        old = {f"{module}.{name}" for module, name in RENAMED_NAMES}
+        words = [name.encode() for _, name in RENAMED_NAMES]
+        using = [file for file in self._python.values() if any(word in file.content for word in words)]
+        return not all(old & {each.name for each in file.evidence} for file in using)
 
     def _own_packages(self) -> Iterable[str]:
         """Return the files that imports of `channels` would find; not those in the folder of an app."""

@@ -68,17 +68,20 @@ def _unparsed(path: str, line: int, text: str) -> Finding:
     return Finding(path, line, sentence, "python-2")
 
 
-def rewritten(file: PythonFile, *, alias: bool, needs_line: bool) -> tuple[bytes, str, list[Finding]]:
+def rewritten(
+    file: PythonFile, *, alias: bool, needs_line: bool, exports: bool = False
+) -> tuple[bytes, str, list[Finding]]:
     """Return the new content, its encoding and the findings of a file.
 
     With `alias` the names of Channels 1.x stay, and `needs_line` says whether the line that provides them goes here.
+    With `exports` other files may import a name of Channels 1.x from this one.
     """
     if not needs_line and not _RELEVANT.search(file.content):
         return file.content, "utf-8", []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _rewritten(file, alias, needs_line)
+            return _rewritten(file, alias, needs_line, exports)
     except cst.ParserSyntaxError as error:
         text = error.message.strip().splitlines()[0]
         return file.content, "utf-8", [_unparsed(file.path, error.raw_line, text)]
@@ -89,11 +92,11 @@ def rewritten(file: PythonFile, *, alias: bool, needs_line: bool) -> tuple[bytes
         return file.content, "utf-8", [Finding(file.path, 1, sentence, "the-steps")]
 
 
-def _rewritten(file: PythonFile, alias: bool, needs_line: bool) -> tuple[bytes, str, list[Finding]]:
+def _rewritten(file: PythonFile, alias: bool, needs_line: bool, exports: bool) -> tuple[bytes, str, list[Finding]]:
     if any(isinstance(node, ast.BoolOp) and len(node.values) > MOST_OPERANDS for node in ast.walk(file.tree)):
         raise RecursionError
     plain = module = cst.parse_module(file.content)
-    imports = ImportRewriter(file.path, alias=alias)
+    imports = ImportRewriter(file.path, alias=alias, exports=exports)
     settings = SettingsRewriter(file.path, alias=alias)
     if alias:
         MetadataWrapper(module).visit(imports)  # for its findings

@@ -120,8 +120,9 @@ class SettingsRewriter(cst.CSTTransformer):
         """Find the definition of a layer that is written as `dict(BACKEND=…)`."""
         arguments = {each.keyword.value: each.value for each in original_node.args if each.keyword is not None}
         backend = _text(arguments.get("BACKEND")) or ""
-        if LEGACY_BACKENDS.get(backend) == EMBEDDED_BACKEND and "CONFIG" in arguments:
-            self._find(arguments["CONFIG"], "config")
+        if LEGACY_BACKENDS.get(backend) == EMBEDDED_BACKEND:
+            for key in {"CONFIG", "TEST_CONFIG"}.intersection(arguments):
+                self._find(arguments[key], "config")
         return updated_node
 
     def _rearranged(self, original: Sequence_, updated: Sequence_) -> Sequence_:

@@ -305,6 +305,14 @@ def test_a_file_whose_writing_is_interrupted_keeps_what_it_had(tmp_path: Path, m
     assert (folder / "a.py").read_text() == "from channels import Group\n"
 
 
+def test_a_helper_module_goes_on_exporting_the_old_name_of_a_client(tmp_path: Path) -> None:
+    helper = "from channels.tests import HttpClient\n\nclass Mine(HttpClient):\n    pass\n"
+    folder = project(tmp_path, {"helpers.py": helper})
+    assert b"import WSClient\n" in plan(folder).changes[0].after
+    project(tmp_path, {"tests.py": "from helpers import HttpClient\n"})
+    assert b"import WSClient as HttpClient\n" in plan(folder).changes[0].after
+
+
 def test_one_file_can_be_named(tmp_path: Path) -> None:
     path = project(tmp_path, {"a.py": "from channels import Group\n", "b.py": "from channels import Group\n"}) / "a.py"
     report = plan(path)
