@@ -75,6 +75,9 @@ def test_a_name_belongs_to_a_release(module: str, name: str, generation: Generat
         ("channels", None),
         ("channels.", None),
         ("channels. routing", None),
+        ("asgi_ipc.core.IPCChannelLayer", "channels_classic.layers.local.LocalChannelLayer"),
+        ("asgi_redis.local.RedisLocalChannelLayer", "channels_classic.layers.redis.RedisLocalChannelLayer"),
+        ("asgi_redis.sentinel.RedisSentinelChannelLayer", "channels_classic.layers.redis.RedisSentinelChannelLayer"),
         *LEGACY_BACKENDS.items(),
     ],
 )
