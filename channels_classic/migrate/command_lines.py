@@ -131,7 +131,7 @@ class _Rewriter:
 
     def _shell(self, number: int, line: str) -> str:
         """Rewrite each command of Daphne in a line, and leave what is around them."""
-        if line.rstrip().endswith("\\"):
+        if "daphne" not in line or line.rstrip().endswith("\\"):
             return line
         place = 0
         while daphne := _DAPHNE.search(line, place):
