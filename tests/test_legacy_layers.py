@@ -43,7 +43,7 @@ def test_the_checks_say_that_it_serves_no_program(legacy: str) -> None:
     assert "a subclass of one" in str(message.hint)
 
 
-@pytest.mark.parametrize("command", ["runworker", "runinterface", "channels_check", "channels"])
+@pytest.mark.parametrize("command", ["runworker", "runinterface", "channels"])
 def test_a_program_says_so_and_does_not_start(legacy: str, command: str) -> None:
     with pytest.raises(CommandError) as failure:
         call_command(command)

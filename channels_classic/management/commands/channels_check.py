@@ -7,7 +7,7 @@ from typing import Any
 from django.core import checks
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from channels_classic.asgi import channel_layers, is_foreign, too_old_layer
+from channels_classic.asgi import channel_layers, is_foreign
 from channels_classic.checks_live import LayerReport, inspect_layer
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.exceptions import ChannelsError
@@ -46,8 +46,6 @@ class Command(BaseCommand):
         """Print the reports about a layer; return how many of their messages are of the `least` level."""
         try:
             layer = channel_layers.make_layer(alias)
-            if (too_old := too_old_layer(alias, type(layer))) is not None:
-                raise too_old
         except ChannelsError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{alias}: {layer}")
