@@ -19,7 +19,7 @@ from channels_classic._metrics.program import ProgramMetrics
 from channels_classic.exceptions import ChannelFull
 from channels_classic.interface_server import InterfaceConfig, InterfaceServer
 from channels_classic.interface_server.config import ClientLimits
-from channels_classic.interface_server.layer import session
+from channels_classic.interface_server.layer import announcements, session
 from channels_classic.interface_server.server import request_limits, uvicorn_server
 from channels_classic.interface_server.server.listen import Listen
 from channels_classic.interface_server.server.server import Server
@@ -287,7 +287,7 @@ def test_every_limit_is_reached() -> None:
 
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_limit_that_is_reached_moves_a_metric_and_is_shown(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    intervals = [(session, "ANNOUNCE_INTERVAL"), (session, "HEARTBEAT_INTERVAL"), (rates, "FLOOD_TIMEOUT")]
+    intervals = [(announcements, "ANNOUNCE_INTERVAL"), (session, "HEARTBEAT_INTERVAL"), (rates, "FLOOD_TIMEOUT")]
     if limit == "body_rate":
         intervals.append((request_limits, "RATE_INTERVAL"))
     for module, name in intervals:
