@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
-from django.db import connections
+from django.db import Error, connections
 
 from channels_classic.exceptions import RequestAborted
 
@@ -44,7 +45,8 @@ class AsyncParts(Iterator[Any]):
             self._task = self._loop.create_task(self._run(parts))
             await self._closing.wait()
             await self._end()
-            await sync_to_async(connections.close_all)()
+            with suppress(Error, RuntimeError):  # of a dead connection, or where the system allows no more threads
+                await sync_to_async(connections.close_all)()
 
     async def _run(self, parts: AsyncIterable[Any]) -> None:
         async for part in parts:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 
 from channels_classic import _async_parts
 from channels_classic._async_parts import AsyncParts
@@ -149,3 +149,15 @@ def test_what_an_iterator_does_when_it_is_closed_is_done_in_its_own_thread() -> 
     made = str(next(found))
     found.close()
     assert seen == [made]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_cannot_be_closed_does_not_cut_off_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OperationalError("the server has gone away")
+
+    async def using() -> AsyncIterator[int]:
+        yield await sync_to_async(lambda: len(connections.all()))()
+
+    monkeypatch.setattr(connections, "close_all", fail)
+    assert list(AsyncParts(using(), never)) == [1]
