@@ -319,7 +319,7 @@ def test_a_coroutine_gets_no_connection_that_is_older_than_the_settings_allow(
         await sync_to_async(use)()
 
     with running(make_worker(memory, {"test": consumer})):
-        for number, pause in enumerate((0, 0, 2), 1):
+        for number, pause in enumerate((0, 0, 3), 1):
             time.sleep(pause)
             memory.send("test", {})
             eventually(lambda number=number: len(seen) == number)  # type: ignore[misc]
