@@ -109,7 +109,7 @@ CHANNEL_LAYERS = {{"default": {{
     command = [sys.executable, "-m", "django", "runinterface", "-p", str(free_port)]
     with Process(command, env=environment, cwd=tmp_path) as program:
         program.wait_for_port(free_port)
-        program.wait_for_line("Serving http://")
+        program.wait_for_line("Ready: the channel layer")
         assert program.stop() == 0
     assert ("Started server process" in program.output) is (level == "INFO"), program.output
 
