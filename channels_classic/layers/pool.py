@@ -224,14 +224,16 @@ class Multiplexer:
         by the layer, and its results are abandoned.
         """
         connection = await self._idle_connection(steps) or await self._open()
-        work = asyncio.create_task(self._run_and_keep(connection, steps))
+        work = asyncio.create_task(self._run_all(connection, steps))
         try:
-            return await asyncio.shield(work)
+            results, connection = await asyncio.shield(work)
         except asyncio.CancelledError:
             ending = asyncio.create_task(self._end(work, connection))
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
             raise
+        self._idle.append((connection, time.monotonic()))
+        return results
 
     async def _idle_connection(self, steps: Sequence[Step]) -> AsyncConnection | None:
         while self._idle:
@@ -241,18 +243,20 @@ class Multiplexer:
             await connection.close()
         return None
 
-    async def _run_and_keep(self, connection: AsyncConnection, steps: Sequence[Step]) -> list[Any]:
+    async def _run_all(self, connection: AsyncConnection, steps: Sequence[Step]) -> tuple[list[Any], AsyncConnection]:
         results, connection = await self._run_on(connection, steps)
         lost = _lost(results)
         if lost is not None:
             self._abandoned(results)
             await connection.close()
             raise lost
-        self._idle.append((connection, time.monotonic()))
-        return results
+        return results, connection
 
-    async def _end(self, work: asyncio.Task[list[Any]], connection: AsyncConnection) -> None:
-        """End a take that blocks for a caller that was cancelled, and abandon what it gives."""
+    async def _end(self, work: asyncio.Task[tuple[list[Any], AsyncConnection]], connection: AsyncConnection) -> None:
+        """End a take that blocks for a caller that was cancelled, and abandon what it gives.
+
+        Its connection is closed: the request to end may come after the answer, and would end the next take there.
+        """
         try:
             while not work.done():
                 with suppress(LayerUnavailable):
@@ -261,7 +265,9 @@ class Multiplexer:
         finally:
             work.cancel()
         if work.exception() is None:
-            self._abandoned(work.result())
+            results, connection = work.result()
+            self._abandoned(results)
+            await connection.close()
 
     async def _run_on(self, connection: AsyncConnection, steps: Sequence[Step]) -> tuple[list[Any], AsyncConnection]:
         """Return the results of steps, and the connection to go on with, which may be another one.
