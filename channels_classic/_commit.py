@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from django.db import transaction
 
-from channels_classic.layers.losses import kind_of
+from channels_classic.layers.losses import count_loss, kind_of
 
 logger = logging.getLogger("django.channels")
 
@@ -42,8 +42,6 @@ def report_errors(sender: _Sender, send: Callable[[], None]) -> Callable[[], Non
             send()
         except Exception as error:
             logger.exception("Lost a message for %s, which was to be sent after a commit: %s", sender.name, error)
-            losses = getattr(sender.channel_layer, "losses", None)
-            if losses is not None:
-                losses.count(kind_of(error), sender.name)
+            count_loss(sender.channel_layer, kind_of(error), sender.name)
 
     return send_after_commit

@@ -20,7 +20,7 @@ from channels_classic._pending import Pair, Sender
 from channels_classic.channel import Group
 from channels_classic.layers.codec import Outcome
 from channels_classic.layers.flows import answering
-from channels_classic.layers.losses import kind_of
+from channels_classic.layers.losses import count_loss, kind_of
 from channels_classic.layers.names import inbox_of
 from channels_classic.layers.planner import Delivery, Outgoing
 from channels_classic.message import Message, pending_message_store
@@ -234,8 +234,6 @@ def _send_elsewhere(sender: Sender, content: dict[str, Any], deadline: float) ->
             full = isinstance(error, sender.channel_layer.ChannelFull)
             if not full or time.monotonic() >= deadline:
                 logger.exception("Lost a message for %s on another layer.", sender.name)
-                losses = getattr(sender.channel_layer, "losses", None)
-                if losses is not None:
-                    losses.count("full" if full else kind_of(error), sender.name)
+                count_loss(sender.channel_layer, "full" if full else kind_of(error), sender.name)
                 return None
         time.sleep(pending_message_store.retry_interval)

@@ -30,7 +30,7 @@ IPC_ARGUMENTS = {"prefix", "message_memory", "group_memory"}
 FINDINGS: Mapping[str, tuple[str, Section]] = {
     "backend": ("There is no layer for RabbitMQ: use Redis, or leave BACKEND out on one machine.", "layers"),
     "config": ("The embedded layer takes no prefix, message_memory and group_memory: leave them out.", "layers"),
-    "database": ("There is no layer in the database: leave BACKEND out on one machine, or use Redis.", "layers"),
+    "database": ("The layer in the database is gone: leave BACKEND out on one machine, or use Redis.", "layers"),
     "delay": ("Stop the old rundelay, then run manage.py migrate channels_delay.", "delayed-messages"),
     "logger": ("Daphne's loggers are gone: the interface server logs to channels_classic.interface_server.", "logs"),
     "middleware": ("Check that it is new-style middleware, as MIDDLEWARE needs it.", "django"),

@@ -243,7 +243,7 @@ def test_arguments_of_other_layers_stay() -> None:
         ),
         ("L = dict(BACKEND='asgi_ipc.IPCChannelLayer', TEST_CONFIG=CONFIG)", "1: The embedded layer takes no prefix"),
         ("BACKEND = 'asgi_rabbitmq.local.RabbitmqLocalChannelLayer'", "1: There is no layer for RabbitMQ"),
-        ("B = 'channels.database_layer.DatabaseChannelLayer'", "1: There is no layer in the database"),
+        ("B = 'channels.database_layer.DatabaseChannelLayer'", "1: The layer in the database is gone"),
         ("INSTALLED_APPS = ['channels.delay']", "1: Stop the old rundelay"),
         ("LOGGING = {'loggers': {'daphne.ws_protocol': {}}}", "1: Daphne's loggers are gone"),
         ("LOGGING = {'loggers': {'daphne': {}}}", "1: Daphne's loggers are gone"),

@@ -34,7 +34,6 @@ def _trials(context: ssl.SSLContext, key: Any, password: Any) -> dict[str, tuple
         "ssl_ca_certs": (context.load_verify_locations, "a PEM file with certificates"),
         "ssl_ca_path": (lambda value: context.load_verify_locations(capath=value), "the path of a folder"),
         "ssl_ca_data": (lambda value: context.load_verify_locations(cadata=value), "certificates, PEM or DER"),
-        "ssl_min_version": (lambda value: setattr(context, "minimum_version", value), "a member of ssl.TLSVersion"),
         "ssl_cert_reqs": (
             lambda value: isinstance(value, str) or ssl.VerifyMode(value),
             "'none', 'optional' or 'required'",
