@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
 import socket
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,7 @@ from urllib.request import urlopen
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from tests.support.liveblog_site import EDITOR, FOLDER, PASSWORD, LiveBlog
 from tests.support.processes import Process
@@ -191,6 +195,44 @@ def test_a_page_that_lost_its_connection_says_so_and_comes_back_with_what_it_mis
     site.post("total-eclipse", "Posted after the return")
     assert seconds_until_shown(reader, "Posted after the return") < SOON
     reader.get_by_text("1 reader", exact=True).wait_for()
+
+
+@pytest.mark.parametrize("site", ["redis"], indirect=True)
+def test_a_reader_who_came_back_too_late_is_told_how_many_read_apart_from_the_group(site: LiveBlog) -> None:
+    offer = base64.urlsafe_b64encode(b'{"blog-1": "1-1"}').decode().rstrip("=")
+    frames: list[str] = []
+
+    def read() -> None:
+        with connect(
+            site.url(BLOG + "stream/", scheme="ws"),
+            subprotocols=[Subprotocol("channels.recover.v1"), Subprotocol(f"channels.cursors.{offer}")],
+        ) as reader:
+            while not (any("readers" in frame for frame in frames) and any("gap" in frame for frame in frames)):
+                frames.append(str(reader.recv(timeout=scaled(10))))
+
+    reading = threading.Thread(target=read)
+    with site.layer() as layer:
+        sent = layer.channel_statistics("websocket.connect")["messages_count"]
+        pause(site.workers)
+        reading.start()
+        eventually(lambda: layer.channel_statistics("websocket.connect")["messages_count"] > sent)
+        pause([site.interface])  # so that all that the consumer sends to the group is before the gap
+        resume(site.workers)
+        time.sleep(1)
+        assert layer.group_presence("blog-1")
+    resume([site.interface])
+    reading.join()
+    assert [frame.split()[-1] for frame in frames] == ["1}", "gap"], frames
+
+
+def pause(processes: list[Process]) -> None:
+    for process in processes:
+        os.kill(process.pid, signal.SIGSTOP)
+
+
+def resume(processes: list[Process]) -> None:
+    for process in processes:
+        os.kill(process.pid, signal.SIGCONT)
 
 
 def test_a_laptop_whose_network_was_gone_misses_no_post(site: LiveBlog, window: Window) -> None:

@@ -22,6 +22,8 @@ def ws_connect(message: Message, slug: str) -> None:
     who = message["query_string"].decode("ascii", "replace")[:50] or message.reply_channel.name
     group.add(message.reply_channel, who=who, after=message.get("cursors", {}).get(group.name))
     tell_how_many_read(blog)
+    # Apart from the group: somebody who came back too late is told of a gap, in which that may lie.
+    message.reply_channel.send(blog.news(readers=len(group.presence())))
 
 
 def ws_disconnect(message: Message, slug: str) -> None:

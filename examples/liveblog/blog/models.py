@@ -30,8 +30,13 @@ class Blog(models.Model):
         return Group(f"blog-{self.pk}", keep=100, seconds=3600)
 
     def tell(self, **news: object) -> None:
-        """Send news to all readers, once the change is committed. `blog.js` says what it does with each name."""
-        self.readers.send({"text": json.dumps(news)}, on_commit=True)
+        """Send news to all readers, once the change is committed."""
+        self.readers.send(self.news(**news), on_commit=True)
+
+    @staticmethod
+    def news(**news: object) -> dict[str, str]:
+        """Return news as a message. `blog.js` says what it does with each name."""
+        return {"text": json.dumps(news)}
 
 
 class BlogUpdate(models.Model):
