@@ -51,8 +51,13 @@ def _interface() -> click.Command:
 def _serve(layer: str | None, settings: str | None, options: Mapping[str, Any]) -> None:
     from channels_classic.management.interface import configured, run
 
-    found = _bare_layer(layer, settings)
-    run(found, configured(options, has_project=layer is None or ":" not in layer), options)
+    found, has_project = _bare_layer(layer, settings), layer is None or ":" not in layer
+    if has_project:
+        from django.conf import settings as project
+        from django.utils.log import configure_logging
+
+        configure_logging(project.LOGGING_CONFIG, project.LOGGING)  # as django.setup() does before it loads the apps
+    run(found, configured(options, has_project=has_project), options)
 
 
 def _worker() -> click.Command:

@@ -137,8 +137,7 @@ def _line(line: str, number: int, result: RewrittenRequirements, modern_project:
     if kind == "modern":
         result.modern.append((number, f"{match['name']}{version}"))
     if kind == "replaced":
-        # A condition on Python 2 or 3 has done its work: with `python_version < "3"` nothing would be installed.
-        marker = "" if "python_" in (match["marker"] or "") else match["marker"] or ""
+        marker = _without_python(match["marker"] or "")
         return f"channels-classic{marker}{match['comment'] or ''}{line[len(content) :]}"
     return None if kind == "dropped" else line
 
@@ -194,6 +193,16 @@ def _marker(line: str) -> str:
     """Return the condition of a requirement, without its white space."""
     match = _requirement(line.rstrip("\r\n"))
     return "".join((match["marker"] or "").split()) if match else ""
+
+
+def _without_python(marker: str) -> str:
+    """Return a condition without what it says of Python: with `python_version < "3"` nothing would be installed."""
+    if "python_" not in marker:
+        return marker
+    if "(" in marker or re.search(r"\bor\b", marker):
+        return ""
+    others = [part.strip() for part in re.split(r"\band\b", marker.strip(" ;")) if "python_" not in part]
+    return f"; {' and '.join(others)}" if others else ""
 
 
 def _requirement(line: str) -> re.Match[str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -83,6 +84,29 @@ CHANNEL_LAYERS = {{"default": {{
         program.wait_for_port(free_port)
         message = answered(RedisChannelLayer(hosts=[redis_url]), free_port)
         assert message["root_path"] == "/site"
+
+
+def test_with_settings_it_logs_as_the_project_does(tmp_path: Path, redis_url: str, free_port: int) -> None:
+    settings = f"""
+LOGGING = {{
+    "version": 1,
+    "formatters": {{"json": {{"()": "channels_classic.log.JSONFormatter"}}}},
+    "handlers": {{"console": {{"class": "logging.StreamHandler", "formatter": "json"}}}},
+    "root": {{"handlers": ["console"], "level": "INFO"}},
+}}
+CHANNEL_LAYERS = {{"default": {{
+    "BACKEND": "channels_classic.layers.redis.RedisChannelLayer",
+    "CONFIG": {{"hosts": ["{redis_url}"]}},
+    "ROUTING": "a.routing.that.does.not.exist",
+}}}}
+"""
+    (tmp_path / "project_settings.py").write_text(settings)
+    command = [*PROGRAM, "--settings", "project_settings", "-p", str(free_port)]
+    with Process(command, env={"PYTHONPATH": os.getcwd()}, cwd=tmp_path) as program:
+        program.wait_for_line("Ready: the channel layer")
+        assert program.stop() == 0
+    lines = [json.loads(line) for line in program.output.splitlines()]
+    assert {line["logger"] for line in lines} >= {"channels_classic.interface_server"}
 
 
 @pytest.mark.parametrize("level", ["INFO", None])

@@ -15,6 +15,11 @@ from channels_classic.migrate.requirements import install_findings, packaging_fi
         ("Channels[tests]~=1.1; sys_platform != 'win32'\n", "channels-classic; sys_platform != 'win32'\n"),
         ("channels==1.1.8 ; python_version < '3'\nchannels==1.1.8 ; python_version >= '3'\n", "channels-classic\n"),
         (
+            "channels==1.1.8; python_version < '3' and sys_platform == 'linux'\n",
+            "channels-classic; sys_platform == 'linux'\n",
+        ),
+        ("channels==1.1.8; python_version < '3' or sys_platform == 'linux'\n", "channels-classic\n"),
+        (
             "channels==1.1.8; sys_platform == 'linux'\nchannels==1.1.6; sys_platform == 'win32'\n",
             "channels-classic; sys_platform == 'linux'\nchannels-classic; sys_platform == 'win32'\n",
         ),

@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+import redis
 
 from channels_classic import Group
 from channels_classic.layers.codec import Outcome
@@ -125,3 +126,42 @@ def test_a_server_that_forgets_its_scripts_costs_no_message_and_doubles_none(
     assert inbox.seen[1:] == expected * 3
     assert layer.losses.as_dict() == {}
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+class Vault(redis.CredentialProvider):
+    """Gives credentials unless it is sealed."""
+
+    is_sealed = False
+
+    def get_credentials(self) -> tuple[str, str]:
+        if self.is_sealed:
+            raise LookupError("the vault is sealed")
+        return "default", ""
+
+
+@pytest.mark.parametrize("take", ["function", "coroutine"])
+def test_a_credential_provider_that_fails_is_an_outage_and_ends_no_worker(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture, take: str
+) -> None:
+    caplog.set_level("INFO", "channels_classic.worker")
+    vault, seen = Vault(), []
+
+    async def see(message: Message) -> None:
+        await message.channel_layer.send_async("seen", {})
+        seen.append(message)
+
+    layer = RedisChannelLayer(hosts=[own_redis.url], connection_kwargs={"credential_provider": vault})
+    consumer = seen.append if take == "function" else see
+    with closing(layer), running(make_worker(layer, {"test": consumer})):
+        layer.send("test", {})
+        eventually(lambda: len(seen) == 1)
+        vault.is_sealed = True
+        own_redis.stop()
+        own_redis.start()
+        step = "Check `connection_kwargs` in CHANNEL_LAYERS, and where the provider gets the credentials from."
+        eventually(lambda: said(caplog, f"Vault raised LookupError: the vault is sealed. {step}"))
+        vault.is_sealed = False
+        eventually(lambda: said(caplog, "The channel layer is back"))
+        layer.send("test", {})
+        eventually(lambda: len(seen) == 2, timeout=10)
+    assert not [record for record in caplog.records if record.exc_info]

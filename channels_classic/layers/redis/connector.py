@@ -10,7 +10,8 @@ import os
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -85,6 +86,8 @@ class Connector:
             **connection_kwargs,
             "protocol": 2,
         }
+        if (provider := connection_kwargs.get("credential_provider")) is not None:
+            options["credential_provider"] = _Credentials(provider)
         self._pool = redis.ConnectionPool.from_url(url, **options)
         self._async_pool = redis.asyncio.ConnectionPool.from_url(url, **options)
         # Behind the parameters of the URL, which come before arguments.
@@ -148,6 +151,33 @@ class Connector:
     def unavailable(self, error: BaseException) -> LayerUnavailable:
         """Return the error to raise when talking to this server failed."""
         return LayerUnavailable(f"Redis {self.where}", described(error), next_step(error))
+
+
+class NoCredentials(redis.ConnectionError):
+    """The credential provider of a project failed."""
+
+
+class _Credentials(redis.CredentialProvider):
+    """The credential provider of a project. Its failures are those of a connection, so that programs try again."""
+
+    def __init__(self, provider: Any) -> None:
+        self._provider = provider
+
+    def get_credentials(self) -> Any:
+        with self._reported():
+            return self._provider.get_credentials()
+
+    async def get_credentials_async(self) -> Any:
+        with self._reported():
+            return await self._provider.get_credentials_async()
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            name = type(self._provider).__name__
+            raise NoCredentials(f"its credential provider {name} raised {type(error).__name__}: {error}") from error
 
 
 def parameters_of(url: str) -> dict[str, Any]:
@@ -277,6 +307,8 @@ def next_step(error: BaseException) -> str:
     """Return the next step after `error`, that a server answered or its connection raised."""
     if any(getattr(each, "errno", None) in (errno.EMFILE, errno.ENFILE) for each in (error, error.__context__)):
         return "This process, or the system, has no descriptor left for a connection: see `ulimit -n`."
+    if isinstance(error, NoCredentials):
+        return "Check `connection_kwargs` in CHANNEL_LAYERS, and where the provider gets the credentials from."
     # The only refusal of its kind without a code.
     code = "MAXCLIENTS" if "max number of clients" in str(error) else error_code(error)
     if isinstance(error, redis.AuthenticationError) and code not in NEXT_STEPS:
