@@ -61,13 +61,27 @@ def warn_of_ignored_frame(message: Any) -> None:
     if not settings.DEBUG or message.channel.name != "websocket.receive" or not _is_new("socket", path):
         return
     router = getattr(message.channel_layer, "router", None)
-    known = dict.fromkeys(_paths(router.root.routing, "websocket.receive")) if router is not None else {}
-    hint = (
-        f"Its routes have the path {', '.join(map(repr, [*known][:5]))}."
-        if known
-        else "There is no such route: add one."
-    )
+    hint = _known_paths(router, "websocket.receive")
     logger.warning("No route for websocket.receive matches sockets at %r: their frames are ignored. %s", path, hint)
+
+
+def warn_of_unrouted_socket(message: Any, null_consumer: Any) -> None:
+    """Warn when the default consumer accepts a socket that no route for frames takes either; once for each path."""
+    path = str(message.get("path", ""))
+    router = getattr(message.channel_layer, "router", None)
+    if not settings.DEBUG or router is None or message.channel.name != "websocket.connect":
+        return
+    match = router.root.match(type(message)(message.content, "websocket.receive", message.channel_layer))
+    if (match is None or match[0] is null_consumer) and _is_new("socket", path):
+        hint = _known_paths(router, "websocket.connect")
+        logger.warning("No route for websocket.connect matches sockets at %r: nothing answers them. %s", path, hint)
+
+
+def _known_paths(router: Any, channel: str) -> str:
+    known = dict.fromkeys(_paths(router.root.routing, channel)) if router is not None else {}
+    if not known:
+        return "There is no such route: add one."
+    return f"Its routes have the path {', '.join(map(repr, [*known][:5]))}."
 
 
 def _paths(entries: Iterable[Any], channel: str, prefix: str = "") -> Iterator[str]:

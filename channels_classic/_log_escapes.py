@@ -41,9 +41,9 @@ class _EscapeControlCharacters(logging.Filter):
         """Change the record where it is necessary, and let it pass."""
         # Arguments that do not fit the message, and errors without a text, are for the handlers: they report what they
         # cannot write and raise nothing, so that no line of a project's code fails because it logs.
-        with suppress(Exception):
+        with suppress(Exception, SystemExit):
             _escape_message(record)
-        with suppress(Exception):
+        with suppress(Exception, SystemExit):
             if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
                 record.exc_text = _traceback(record.exc_info[1])  # formatters use it instead of making their own
         return True
@@ -71,9 +71,9 @@ def _shortened(text: str) -> str:
 
 def _texts(error: BaseException) -> Iterator[str]:
     """Yield what a traceback shows of an error itself: its text and its notes."""
-    with suppress(Exception):  # code of the project makes the text, and may fail
+    with suppress(Exception, SystemExit):  # code of the project makes the text, and may fail
         yield str(error)
-    with suppress(Exception):
+    with suppress(Exception, SystemExit):
         yield from map(str, error.__notes__)  # type: ignore[attr-defined]  # since Python 3.11, if there are any
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from multiprocessing.util import register_after_fork
 from typing import Any, Protocol
 
 from channels_classic.conf import CHANNELS_IMPLICIT_ACCEPT
@@ -257,6 +258,16 @@ class PendingMessageStore:
 
 
 pending_message_store = PendingMessageStore()
+
+
+def _leave_consumer(store: PendingMessageStore) -> None:
+    """In a child of `multiprocessing`: send at once, since the consumer ends in the parent."""
+    for variable in (_held, _deliver, before_run):
+        variable.set(None)
+
+
+# Not in every child: one that returns from a consumer, as both sides of `os.fork` do, sends nothing of it twice.
+register_after_fork(pending_message_store, _leave_consumer)
 
 consumer_started.connect_usual(pending_message_store.prepare)
 consumer_finished.connect_usual(pending_message_store.flush_after_consumer)

@@ -46,7 +46,7 @@ def setup_logger(name: str, verbosity: int = 1) -> logging.Logger:
 
     With a `verbosity` of 0 it logs warnings, with 1 the events in the life of a process too, with 2 a line per message,
     with 3 everything. The same goes for the loggers of this package. Records propagate to the handlers of the project,
-    and a logger that the `LOGGING` setting gave a level or handlers is left as it is.
+    and a logger that the `LOGGING` setting gave a level or handlers keeps its level.
     """
     enable_loggers()
     protect_loggers()
@@ -57,14 +57,13 @@ def setup_logger(name: str, verbosity: int = 1) -> logging.Logger:
     levels = _LEVELS.get(verbosity, (logging.DEBUG, logging.DEBUG))
     for logger_name, level in zip((name, _PACKAGE), levels, strict=True):
         logger = logging.getLogger(logger_name)
-        ours = [existing for existing in logger.handlers if _is_ours(existing)]
-        if not ours and (logger.handlers or logger.level not in (logging.NOTSET, _our_levels.get(logger_name))):
-            continue
-        for existing in ours:
+        for existing in [existing for existing in logger.handlers if _is_ours(existing)]:
             logger.removeHandler(existing)
+        is_configured = logger.handlers or logger.level not in (logging.NOTSET, _our_levels.get(logger_name))
         logger.addHandler(handler)
-        logger.setLevel(level)
-        _our_levels[logger_name] = level
+        if not is_configured:
+            logger.setLevel(level)
+            _our_levels[logger_name] = level
     return logging.getLogger(name)
 
 
@@ -144,7 +143,7 @@ class _ShieldedLogger(logging.Logger):
         """Call the handlers; write to the standard error what one of them raised, and the record."""
         try:
             super().callHandlers(record)
-        except Exception:
+        except (Exception, SystemExit):
             if logging.raiseExceptions and sys.stderr:
                 text = logging.Formatter(_FORMAT).format(record)
                 sys.stderr.write(f"{text}\nA handler of this record failed:\n{traceback.format_exc()}")

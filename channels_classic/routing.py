@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from channels_classic._debug_notices import warn_of_ignored_frame
+from channels_classic._debug_notices import warn_of_ignored_frame, warn_of_unrouted_socket
 from channels_classic.utils import name_that_thing
 
 __all__ = [
@@ -285,6 +285,8 @@ def connect_consumer(message: RoutedMessage, *args: Any, **kwargs: Any) -> None:
     """Accept the WebSocket."""
     if message.reply_channel is not None:
         message.reply_channel.send({"accept": True})
+    if hasattr(message, "channel"):
+        warn_of_unrouted_socket(message, null_consumer)
 
 
 route = Route

@@ -110,6 +110,20 @@ def test_frames_that_no_route_takes_are_warned_of_once_for_each_path(warnings: L
     ]
 
 
+@pytest.mark.parametrize("channel", ["websocket.connect", "websocket.receive"])
+def test_a_socket_that_no_route_takes_is_warned_of_when_it_opens(warnings: Lines, channel: str) -> None:
+    layer = ChannelLayerWrapper(ChannelLayer(), "default", [route(channel, consume, path="^/notify/$")])
+    layer.router.check_default(consume)
+    for path in ("/notify", "/notify", "/notify/"):
+        message = Message({"path": path, "reply_channel": "reply!x", "order": 0}, "websocket.connect", layer)
+        match = layer.router.match(message)
+        assert match is not None
+        match[0](message)
+    (line,) = warnings()
+    assert line.startswith("No route for websocket.connect matches sockets at '/notify': nothing answers them. ")
+    assert ("'^/notify/$'" in line) is (channel == "websocket.connect")
+
+
 def test_the_paths_of_the_routes_that_exist_are_named(warnings: Lines) -> None:
     inner = [
         route("websocket.receive", consume, path=r"(?P<room>\w+)/$"),

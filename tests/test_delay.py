@@ -20,8 +20,9 @@ from unittest import mock
 import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, OperationalError, connection, connections
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.signals import post_save
 from django.utils import timezone
 
 from channels_classic.asgi import ChannelLayerWrapper, channel_layers
@@ -123,6 +124,29 @@ def test_the_delay_is_not_stored() -> None:
 
 
 # Worker
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_receiver_that_leaves_a_transaction_open_takes_no_later_message_with_it(
+    default_layer: ChannelLayerWrapper, caplog: pytest.LogCaptureFixture
+) -> None:
+    left: list[Any] = []
+
+    def leave(**kwargs: Any) -> None:
+        if not left:
+            left.append(transaction.atomic())
+            left[0].__enter__()
+
+    post_save.connect(leave, sender=DelayedMessage)
+    try:
+        for number in range(2):
+            default_layer.send("asgi.delay", {"channel": "test", "delay": 60_000, "content": {"n": number}})
+        run(default_layer, 3)
+    finally:
+        post_save.disconnect(leave, sender=DelayedMessage)
+    assert "A receiver left a transaction of the database 'default' open: it was rolled back." in caplog.text
+    assert not transaction.get_connection().in_atomic_block
+    assert stored() == [("test", {"n": 0}), ("test", {"n": 1})]
 
 
 def test_a_message_is_stored_and_sent_when_it_is_due(layer: ChannelLayerWrapper) -> None:
@@ -641,7 +665,7 @@ def test_the_delay_server_runs_as_a_process_of_its_own_and_stops_when_told(site:
     with site.server() as server:
         server.wait_for_line("Listening on asgi.delay")
         site.layer.send("asgi.delay", {"channel": "test", "delay": 10, "content": {"test": "value"}})
-        assert site.layer.receive(["test"], block=True) == ("test", {"test": "value"})
+        assert eventually(lambda: site.layer.receive(["test"])[1], 20) == {"test": "value"}
         assert server.stop() == 0
 
 
@@ -650,7 +674,7 @@ def test_signals_do_to_the_delay_server_what_they_do_to_a_worker(site: DelaySite
     with site.server() as server:
         server.wait_for_line("Listening on asgi.delay")
         site.layer.send("asgi.delay", {"channel": "test", "delay": 10, "content": {"test": "value"}})
-        assert site.layer.receive(["test"], block=True) == ("test", {"test": "value"})
+        assert eventually(lambda: site.layer.receive(["test"])[1], 20) == {"test": "value"}
         server.send_signal(signal.SIGUSR1)
         server.wait_for_line(r"1 delayed message\(s\) stored and 1 sent .* 0 wait .* lost messages: none")
         server.send_signal(signal.SIGHUP)

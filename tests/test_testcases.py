@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import unittest
 import warnings
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 
 import pytest
 from django.contrib.auth.models import Group as UserGroup
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.signals import post_save
 from django.http import HttpRequest, HttpResponse
 from django.test import TestCase, override_settings
@@ -231,6 +232,20 @@ class ConsumeTests(ChannelTestCase):
         ):
             Client().send_and_consume("async")
 
+    def test_a_consumer_that_is_a_generator_fails_as_in_a_worker(self) -> None:
+        def generator(message: Message) -> Iterator[None]:
+            yield
+
+        async def async_generator(message: Message) -> AsyncIterator[None]:
+            yield
+
+        for consumer in (generator, async_generator):
+            with (
+                apply_routes([route("generator", consumer)]),
+                pytest.raises(TypeError, match="it returned a generator, whose code has not run"),
+            ):
+                Client().send_and_consume("generator")
+
     def test_without_a_message_consume_fails_the_test(self) -> None:
         with pytest.raises(AssertionError, match=r"no message on the channel 'a\.channel'"):
             self.channels_client.consume("a.channel")
@@ -405,6 +420,34 @@ class TransactionTests(TransactionChannelTestCase):
         with apply_routes(route("a.channel", echo)):
             assert Client().send_and_consume("a.channel", {"text": "hello"}) == "returned"
         assert User.objects.count() == 1
+
+
+def _leave_a_transaction(message: Message) -> None:
+    left.append(transaction.atomic())
+    left[-1].__enter__()
+    User.objects.create_user("horse")
+
+
+left: list[Any] = []
+
+
+class LeftOpenTests(ChannelTestCase):
+    def test_what_a_consumer_leaves_open_is_rolled_back_as_in_a_worker(self) -> None:
+        depth = len(connection.atomic_blocks)
+        User.objects.create_user("mule")
+        with apply_routes(route("leave", _leave_a_transaction)), self.assertLogs("channels_classic.worker") as logs:
+            Client().send_and_consume("leave")
+        assert "A consumer left a transaction of the database 'default' open" in logs.output[0]
+        assert len(connection.atomic_blocks) == depth
+        assert [user.username for user in User.objects.all()] == ["mule"]
+
+
+class LeftOpenTransactionTests(TransactionChannelTestCase):
+    def test_what_a_consumer_leaves_open_is_rolled_back_as_in_a_worker(self) -> None:
+        with apply_routes(route("leave", _leave_a_transaction)), self.assertLogs("channels_classic.worker"):
+            Client().send_and_consume("leave")
+        assert not connection.in_atomic_block
+        assert not User.objects.exists()
 
 
 class MixedInTests(ChannelTestCaseMixin, TestCase):

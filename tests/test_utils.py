@@ -82,9 +82,10 @@ def test_commands_log_to_the_handler_of_that_moment_and_only_once(logger: loggin
     assert logger.propagate
 
 
-def test_a_logger_that_the_project_configured_is_left_alone(logger: logging.Logger) -> None:
+def test_a_logger_that_the_project_configured_keeps_its_level(logger: logging.Logger) -> None:
     logger.setLevel(logging.ERROR)
-    log.setup_logger("tests.commands", 2)
-    assert logger.level == logging.ERROR
-    assert logger.handlers == []
-    assert logger.propagate
+    for _ in range(2):
+        log.setup_logger("tests.commands", 2)
+        assert logger.level == logging.ERROR
+        assert logger.handlers == [log.handler]
+        assert logger.propagate

@@ -1,9 +1,9 @@
-"""Recognises consumers that are coroutine functions."""
+"""Recognises consumers that are coroutine functions, and those whose code has not run although they returned."""
 
 from __future__ import annotations
 
 import functools
-from inspect import isawaitable
+from inspect import isasyncgen, isawaitable, isgenerator
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
@@ -20,8 +20,13 @@ def is_async(consumer: Any) -> bool:
     return bool(iscoroutinefunction(getattr(type(consumer), "__call__", None)))  # noqa: B004  # that very method
 
 
-def refuse_awaitable(consumer: object, result: Any) -> None:
-    """Raise `TypeError` if a consumer that does not look like a coroutine function returned an awaitable."""
+def refuse_unfinished(consumer: object, result: Any) -> None:
+    """Raise `TypeError` if a consumer returned an awaitable, or a generator, instead of running its code."""
+    if isgenerator(result) or isasyncgen(result):
+        raise TypeError(
+            f"The consumer {name_that_thing(consumer)} has a yield: it returned a generator, whose code has not run. "
+            "To send in parts, send each with immediately=True."
+        )
     if isawaitable(result):
         close = getattr(result, "close", None)
         if close is not None:

@@ -17,6 +17,8 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from django.db.backends.signals import connection_created
 
+from channels_classic._transactions import is_open
+
 from .hooks import ConsumerHooks
 
 CHECK_INTERVAL = 1.0
@@ -57,7 +59,7 @@ class CoroutineConnections:
 
     def _are_left_open(self) -> bool:
         # True also while a function is inside a transaction: the check waits for its end, and finds nothing.
-        return any(connection is not None and _is_open(connection) for connection in [ref() for ref in self._made])
+        return any(connection is not None and is_open(connection) for connection in [ref() for ref in self._made])
 
     def _check(self) -> None:
         self._checked = self._clock()
@@ -71,13 +73,6 @@ class CoroutineConnections:
         self._hooks.check_thread()
         for connection in connections.all(initialized_only=True):
             self.note(connection)  # one that was made before the first coroutine
-
-
-def _is_open(connection: Any) -> bool:
-    autocommit: bool = connection.settings_dict["AUTOCOMMIT"]
-    return bool(
-        connection.in_atomic_block or (connection.connection is not None and connection.autocommit != autocommit)
-    )
 
 
 def _note(connection: Any, **kwargs: Any) -> None:

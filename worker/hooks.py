@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
-from django.db import Error, close_old_connections, connections
+from django.db import close_old_connections, connections
 from django.db.backends.signals import connection_created
 
 from channels_classic._pending import pending_message_store
+from channels_classic._transactions import open_transactions, roll_back
 from channels_classic.signals import check_connections, consumer_finished, consumer_started
 
 logger = logging.getLogger("channels_classic.worker")
@@ -34,13 +33,6 @@ def check_old_connections() -> None:
         _thread.may_be_connected = any(open_ones)
 
 
-def _open_transactions() -> Iterator[tuple[str, Any]]:
-    """Yield the connections of this thread that are inside `atomic`, with their aliases."""
-    for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block:
-            yield connection.alias, connection
-
-
 class ConsumerHooks:
     """Sends `consumer_started` and `consumer_finished`, for workers of one class."""
 
@@ -50,7 +42,7 @@ class ConsumerHooks:
 
     def enter_thread(self) -> None:
         """Record the transactions that are open around this worker, as in tests: they do not belong to a consumer."""
-        self._transactions = frozenset(alias for alias, _ in _open_transactions())
+        self._transactions = open_transactions()
 
     def check_thread(self) -> None:
         """Roll back transactions that are open in this thread, and close old connections; no consumer uses it now."""
@@ -82,20 +74,8 @@ class ConsumerHooks:
             logger.exception("A receiver of consumer_finished failed.")
 
     def _end_transactions(self) -> None:
-        """Roll back what a consumer left open: later consumers of this thread would write into it, in vain.
-
-        `atomic` ends with its block. It stays open when it was entered by hand, or by a context manager that was left
-        behind, and Django keeps a connection as long as it is in such a block.
-        """
-        for alias, connection in _open_transactions():
-            if alias not in self._transactions:
-                logger.error("A consumer left a transaction of the database %r open: it was rolled back.", alias)
-                connection.in_atomic_block = False
-                connection.savepoint_ids.clear()
-                connection.atomic_blocks.clear()
-                for end in (connection.rollback, connection.close):
-                    with suppress(Error):  # the connection may be dead, which ends a transaction too
-                        end()
+        for alias in roll_back(self._transactions):
+            logger.error("A consumer left a transaction of the database %r open: it was rolled back.", alias)
 
     async def start_async(self) -> None:
         """Do what comes before a coroutine; as in Django, synchronous receivers are called in a thread."""

@@ -27,7 +27,7 @@ from channels_classic.message import Message, pending_message_store
 from channels_classic.routing import Match
 
 from .attempt import Attempt
-from .awaitables import refuse_awaitable
+from .awaitables import refuse_unfinished
 from .context import Context
 from .control_flow import shown
 from .hooks import ConsumerHooks
@@ -174,7 +174,7 @@ class ConsumerRunner:
                 consumer = self._tracing.traced(consumer, stats.name)
             returned = consumer(message, **kwargs)
             if returned is not None:
-                refuse_awaitable(consumer, returned)
+                refuse_unfinished(consumer, returned)
             attempt.succeed()
         except BaseException as error:
             attempt.fail(error)

@@ -21,6 +21,7 @@ from django.db import Error
 
 from channels_classic._isolation import MessageContexts
 from channels_classic._supervisor.signal_pipe import end_at_once, is_free
+from channels_classic._transactions import open_transactions, roll_back
 from channels_classic.delay.models import DelayedMessage
 from channels_classic.delay.storage import Storage, delayed_message
 from channels_classic.exceptions import ChannelsError, StepRefused
@@ -99,6 +100,7 @@ class Worker:
         self.in_job = False
         self.to_be_replaced = False
         self._storage = Storage(channel_layer)
+        self._transactions: frozenset[str] = frozenset()
         self._stored = self._sent = self._stop_signal = 0
         self._is_ending = False  # by a signal
         self._wants_statistics = False
@@ -128,11 +130,13 @@ class Worker:
         last_check = -math.inf
         failures = _Failures()
         contexts = MessageContexts()
+        self._transactions = open_transactions()  # of the code that calls this, as in tests
         with self._signals():
             logger.info("Listening on %s", DELAY_CHANNEL)
             try:
                 while not self.termed:
                     try:
+                        self._end_transactions()
                         check_connections()
                         self._storage.check()
                         contexts.new().run(self._store_next)
@@ -228,11 +232,16 @@ class Worker:
                     return
                 try:
                     contexts.new().run(self._send, message)
+                    self._end_transactions()
                 except StepRefused as error:
                     refusals.append(error)
         if refusals:
             raise refusals[0]
         logger.debug("No more delayed messages are due")
+
+    def _end_transactions(self) -> None:
+        for alias in roll_back(self._transactions):
+            logger.error("A receiver left a transaction of the database %r open: it was rolled back.", alias)
 
     def _send(self, message: DelayedMessage) -> None:
         self.in_job = True

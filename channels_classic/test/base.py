@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import random
 import string
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 
 from asgiref.sync import async_to_sync
 from django.core.signals import request_finished, request_started
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
 from channels_classic._isolation import MessageContexts
@@ -27,9 +28,11 @@ from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message, pending_message_store
 from channels_classic.routing import Consumer, Match, Router, include
 from channels_classic.signals import consumer_finished, consumer_started
-from channels_classic.worker.awaitables import is_async, refuse_awaitable
+from channels_classic.worker.awaitables import is_async, refuse_unfinished
 
 __all__ = ["ChannelTestCase", "ChannelTestCaseMixin", "Client", "TransactionChannelTestCase", "apply_routes"]
+
+logger = logging.getLogger("channels_classic.worker")
 
 T = TypeVar("T")
 
@@ -124,7 +127,7 @@ class Client:
         if match is None:
             content = message.content
             return _missed(f"No route takes this message on the channel {channel!r}: {content!r}.", fail_on_none)
-        with _connections_left_open():
+        with _connections_left_open(), _transactions_ended():
             return MessageContexts().new().run(self._run, match, message)
 
     def _run(self, match: Match, message: Message) -> Any:
@@ -146,7 +149,7 @@ class Client:
         client = message.reply_channel if message.channel.name == "websocket.connect" else None
         trace = pending_message_store.watch(client.name) if client is not None else None
         result = (async_to_sync(consumer) if is_async(consumer) else consumer)(message, **kwargs)
-        refuse_awaitable(consumer, result)
+        refuse_unfinished(consumer, result)
         if client is not None and trace is not None and trace.is_accepted:
             client.send({"accept": True})
         return result
@@ -280,6 +283,22 @@ def _connections_left_open() -> Iterator[None]:
     finally:
         for signal in signals:
             signal.connect(close_old_connections)
+
+
+@contextmanager
+def _transactions_ended() -> Iterator[None]:
+    """Roll back what a consumer left open, as a worker does, but not the transaction of the test around it."""
+    depths = {connection.alias: len(connection.atomic_blocks) for connection in connections.all(initialized_only=True)}
+    try:
+        yield
+    finally:
+        for connection in connections.all(initialized_only=True):
+            left = connection.atomic_blocks[depths.get(connection.alias, 0) :]
+            for block in reversed(left):
+                block.__exit__(RuntimeError, RuntimeError("left open"), None)
+            if left:
+                alias = connection.alias
+                logger.error("A consumer left a transaction of the database %r open: it was rolled back.", alias)
 
 
 def _routing_of(routes: Any) -> Any:

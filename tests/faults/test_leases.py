@@ -15,7 +15,7 @@ from channels_classic.layers.redis import RedisChannelLayer
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
 from tests.support.running_site import RunningSite
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, scaled
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -34,7 +34,7 @@ class ShortLived(RunningSite):
 
 
 async def text(socket: ClientConnection) -> str | bytes:
-    return await asyncio.wait_for(socket.recv(), 20)
+    return await asyncio.wait_for(socket.recv(), scaled(20))
 
 
 @asynccontextmanager
@@ -59,9 +59,9 @@ async def losses(layer: BaseChannelLayer, **expected: int) -> None:
 @pytest.mark.parametrize(
     ("path", "long", "short", "first", "second", "late"),
     [
-        ("/sleep", "1", "0", ["started"], ["started", "done"], 1),
-        ("/sleep/immediately", "1", "0", ["started"], ["started", "done"], 1),
-        ("/room/stream", "0.5", "0", ["0"], ["0", "1", "2", "3", "4"], 4),
+        ("/sleep", str(scaled(1)), "0", ["started"], ["started", "done"], 1),
+        ("/sleep/immediately", str(scaled(1)), "0", ["started"], ["started", "done"], 1),
+        ("/room/stream", str(scaled(0.5)), "0", ["0"], ["0", "1", "2", "3", "4"], 4),
     ],
 )
 def test_replies_of_a_consumer_whose_lease_ended_are_not_delivered_behind_those_to_later_frames(
@@ -133,12 +133,13 @@ def test_an_interface_server_that_stood_still_delivers_nothing_that_has_expired(
             await asyncio.sleep(0.2)  # it waits for messages
             async with stopped(site.interface):
                 layer.send_group("room", {"text": "old"})
-                await asyncio.sleep(1.5)  # longer than the expiry
+                await asyncio.sleep(expiry + 0.5)
                 layer.send_group("room", {"text": "new"})
             assert await text(socket) == "new"
             await losses(layer, expired=1)
 
-    layer = RedisChannelLayer(hosts=[own_redis.url], expiry=1)
+    expiry = round(scaled(1))
+    layer = RedisChannelLayer(hosts=[own_redis.url], expiry=expiry)
     with ShortLived(own_redis.url) as site:
         asyncio.run(main(site, layer))
     layer.close()

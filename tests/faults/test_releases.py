@@ -67,7 +67,7 @@ def test_an_interface_server_of_this_release_is_served_by_workers_of_the_next(ow
         site.environment |= {"DJANGO_SETTINGS_MODULE": "tests.projects.site.settings", "PYTHONPATH": str(ROOT)}
         worker = site.start(sys.executable, "-m", "tests.support.next_release", "worker")
         worker.wait_for_line("Listening on channels")
-        assert site.get("/")[0] == 200
+        eventually(lambda: site.get("/")[0] == 200, 20)
         asyncio.run(frames(site))
         eventually(lambda: lost(layer) == {"lost_undecodable": 1})
 

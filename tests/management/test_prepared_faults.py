@@ -29,7 +29,7 @@ def no_worker_for_a_channel(site: RunningSite, redis: RedisServer) -> Iterator[N
 @contextmanager
 def a_slow_consumer(site: RunningSite, redis: RedisServer) -> Iterator[None]:
     with connect(site.url("/sleep", "ws")) as slow, connect(site.url("/", "ws")) as other:
-        slow.send("25")
+        slow.send("300")
         assert slow.recv(scaled(20)) == "started"
         other.send("x")
         yield

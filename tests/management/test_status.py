@@ -83,7 +83,7 @@ def test_what_runs_is_shown(site: RunningSite) -> None:
 
 
 def test_a_program_that_stops_is_gone_at_once(site: RunningSite) -> None:
-    assert status(site)["workers"]
+    eventually(lambda: status(site)["workers"])
     site.stop_workers()
     assert status(site)["workers"] == []
     assert "No worker runs on this layer: start `runworker`." in site.manage("channels", "--interval", "0.1")

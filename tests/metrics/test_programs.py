@@ -41,7 +41,7 @@ class MeasuredSite(RunningSite):
         for worker in self.workers:
             worker.wait_for_line("Listening on channels|listens")
         if count:
-            assert self.get(self.page)[0] == 200, self.output
+            eventually(lambda: self.get(self.page)[0] == 200, 20)
 
     def served(self) -> Scrape:
         return Scrape(self.interface_port)

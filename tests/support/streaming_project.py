@@ -74,6 +74,9 @@ def ticks(request):
 def three(request):
     return StreamingHttpResponse(witnessed("three", (f"tick {number}\\n" for number in in_time(0.4, 3))))
 
+def soon(request):
+    return StreamingHttpResponse(witnessed("soon", (f"tick {number}\\n" for number in in_time(0.1, 3))))
+
 def torrent(request):
     return StreamingHttpResponse(witnessed("torrent", every(0, b"x" * 65536)))
 
@@ -127,6 +130,9 @@ async def async_rare(request):
 async def async_three(request):
     return StreamingHttpResponse(async_witnessed(0.5, 3))
 
+async def async_soon(request):
+    return StreamingHttpResponse(async_witnessed(0.1, 3))
+
 def long(request):
     print("long begins", flush=True)
     for _ in range(1000):
@@ -140,8 +146,9 @@ urlpatterns = [
     path("", lambda request: HttpResponse("a page")),
     path("digest", digest), path("twice", twice), path("form", form), path("ticks", ticks), path("torrent", torrent),
     path("large/<int:megabytes>", large), path("whole/<int:megabytes>", whole), path("empty/<int:status>", empty),
-    path("three", three), path("file", file), path("part-of-file", part_of_file), path("conditional", conditional),
+    path("three", three), path("soon", soon), path("file", file), path("part-of-file", part_of_file),
     path("async-ticks", async_ticks), path("async-rare", async_rare), path("async-three", async_three),
+    path("async-soon", async_soon), path("conditional", conditional),
     path("long", long), path("session", digest), path("passed-on", digest), path("put-back", digest),
 ]
 '''

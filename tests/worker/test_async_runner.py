@@ -24,7 +24,7 @@ from channels_classic.message import Message
 from channels_classic.signals import consumer_failed, consumer_finished, consumer_started
 from channels_classic.worker import Worker, watchdog
 from tests.support.waiting import eventually, eventually_async, scaled
-from tests.worker.harness import Inbox, drain, make_group, make_worker, running
+from tests.worker.harness import Ending, Inbox, drain, make_group, make_worker, running
 
 
 def reply(message: Message, content: dict[str, Any]) -> None:
@@ -169,7 +169,9 @@ def test_what_a_coroutine_raises_steers_the_worker(memory: ChannelLayer) -> None
     assert [what for local, what in seen if local == "later"] == [Outcome.CONSUMED]
 
 
-@pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(1), asyncio.CancelledError(), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [ValueError("broken"), Ending(), SystemExit(1), asyncio.CancelledError(), KeyboardInterrupt()]
+)
 def test_a_coroutine_that_fails_is_reported_and_logged(
     memory: ChannelLayer, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
@@ -496,8 +498,10 @@ def test_a_coroutine_that_takes_long_keeps_its_gate_waiting(
     inbox = Inbox(memory, shows_running=True)
     inbox.post("test", {})
     with running(make_worker(memory, {"test": consumer})):
-        assert inbox.wait(2) == [("client", Outcome.RUNNING)] * 2
-        release.set()
+        try:
+            assert inbox.wait(2)[:2] == [("client", Outcome.RUNNING)] * 2
+        finally:
+            release.set()
         eventually(lambda: inbox.wait(len(inbox.seen) + 1)[-1] == ("client", Outcome.CONSUMED))
 
 

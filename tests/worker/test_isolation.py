@@ -224,6 +224,22 @@ def test_a_consumer_that_leaves_a_transaction_open_does_so_for_itself_alone(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_consumer_that_leaves_autocommit_off_is_named(memory: ChannelLayer, caplog: pytest.LogCaptureFixture) -> None:
+    states: list[bool] = []
+
+    def consumer(message: Message) -> None:
+        states.append(transaction.get_autocommit())
+        if len(states) == 1:
+            transaction.set_autocommit(False)
+        DelayedMessage.objects.create(due_date=timezone.now(), channel_name="test", content="{}")
+
+    consume(memory, make_worker(memory, {"test": consumer}), 3, states)
+    assert states == [True] * 3
+    assert DelayedMessage.objects.count() == 2
+    assert caplog.text.count("A consumer left a transaction of the database 'default' open") == 1
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_transaction_left_open_on_a_dead_connection_takes_nothing_else_with_it(
     memory: ChannelLayer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -105,6 +105,23 @@ def test_a_handler_with_a_level_gets_that_and_the_command_writes_the_rest(
     assert "ERROR" not in worker.output
 
 
+@pytest.mark.parametrize(
+    "logger", [{"level": "INFO"}, {"level": "DEBUG"}, {"handlers": ["pager"]}], ids=["info", "debug", "pager"]
+)
+def test_an_error_that_a_configured_logger_gives_to_no_handler_is_written(
+    project: Any, tmp_path: Path, redis: RedisChannelLayer, logger: dict[str, Any]
+) -> None:
+    pager = {"class": "logging.FileHandler", "filename": str(tmp_path / "pager.log"), "level": "CRITICAL"}
+    loggers = {"django.channels": logger, "channels_classic": logger}
+    logging = {"version": 1, "disable_existing_loggers": False, "handlers": {"pager": pager}, "loggers": loggers}
+    with project(logging) as worker:
+        redis.send("fail", {})
+        consumed(redis)
+        assert worker.stop() == 0
+    assert worker.output.count("ERROR - django.channels - The consumer") == 1
+    assert ("INFO - channels_classic.worker - Listening" in worker.output) is ("level" in logger)
+
+
 @pytest.mark.parametrize("logging", [{}, "root"])
 def test_an_error_of_a_consumer_is_mailed_to_the_admins_as_that_of_a_view_is(
     project: Any, tmp_path: Path, redis: RedisChannelLayer, logging: Any

@@ -138,6 +138,15 @@ def test_what_a_consumer_forks_does_not_go_on_as_a_worker(
     assert layer.run([Length("answers")]) == [0]
 
 
+def test_what_a_process_pool_of_a_consumer_sends_arrives(lasting: Process, layer: RedisChannelLayer) -> None:
+    for number in range(3):
+        layer.send("fork-a-pool", {"number": number, "answer": "answers"})
+    answers = drain(layer, "answers", 3, TIMEOUT)
+    assert [answer["number"] for answer in answers] == [0, 1, 2]
+    assert all(answer["pid"] != lasting.pid for answer in answers)
+    assert still_works(layer) == lasting.pid
+
+
 def test_a_database_that_was_closed_is_opened_again(lasting: Process, layer: RedisChannelLayer) -> None:
     for channel, answer in (("query", 42), ("close-database", 1), ("query", 42)):
         layer.send(channel, {"number": 1, "answer": "answers"})

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from channels_classic import Channel
 from channels_classic.layers.base import BaseChannelLayer
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.layers.planner import Outgoing
 from channels_classic.layers.steps import Connection, Length
 from channels_classic.message import Message
+from channels_classic.worker import batch
 from tests.support.waiting import eventually, scaled
 from tests.worker.harness import drain, make_worker, running, warm_up
 
@@ -52,7 +55,10 @@ class SlowForWatchdogs(ChannelLayer):
         return super().connect()
 
 
-def test_what_the_watchdog_writes_is_not_overtaken_by_what_comes_later(large_batches: None) -> None:
+def test_what_the_watchdog_writes_is_not_overtaken_by_what_comes_later(
+    large_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "COLLECT_TIME", 60.0)  # the thread leaves the first result to the watchdog
     layer = SlowForWatchdogs()
 
     def consumer(message: Message) -> None:

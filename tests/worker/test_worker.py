@@ -26,7 +26,7 @@ from channels_classic.signals import consumer_failed, consumer_finished, consume
 from channels_classic.worker import Worker, WorkerGroup, loop
 from channels_classic.worker.config import WorkerConfig
 from tests.support.waiting import eventually, scaled
-from tests.worker.harness import drain, make_group, make_worker, running
+from tests.worker.harness import Ending, drain, make_group, make_worker, running
 
 
 class LoopCount(Worker):
@@ -303,6 +303,7 @@ class _Bound:
     "consumer",
     [
         _raise(RuntimeError("broken")),
+        _raise(Ending()),
         _raise(SystemExit(1)),
         _raise(DenyConnection()),
         _raise(_Broken()),
@@ -322,7 +323,7 @@ def test_nothing_a_consumer_does_ends_the_worker(memory: ChannelLayer, errors: E
     assert len(errors()) == 1
 
 
-BROKEN = pytest.mark.parametrize("error", [RuntimeError("this is broken"), SystemExit(1)])
+BROKEN = pytest.mark.parametrize("error", [RuntimeError("this is broken"), SystemExit(1), Ending()], ids=repr)
 
 
 @BROKEN

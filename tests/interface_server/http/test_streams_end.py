@@ -189,7 +189,7 @@ def test_a_stream_that_sigterm_cuts_off_does_not_look_complete(version: str) -> 
         worker.wait_for_line("The response to GET /ticks was cut off")
 
 
-@pytest.mark.parametrize("path", ["async-three", "three"])
+@pytest.mark.parametrize("path", ["async-soon", "soon"])
 def test_a_stream_that_ends_soon_after_sigterm_is_complete(path: str) -> None:
     with streaming_site() as site, site.request(f"/{path}") as client:
         begun(client)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -211,9 +212,14 @@ def test_a_host_that_was_superseded_uses_the_store_of_its_successor(file_path: s
 
 def claim_after_removal(path: str) -> Claim:
     """Remove the files of a host and claim its path before it notices."""
-    os.unlink(path)
-    os.unlink(f"{path}.lock")
-    taken = claim(path)
+
+    def attempt() -> Claim | None:
+        for name in (path, f"{path}.lock"):
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+        return claim(path)
+
+    taken = eventually(attempt)  # it may look between the two steps, and make its files again
     assert taken is not None
     return taken
 

@@ -8,6 +8,8 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 from django.db import connection
@@ -21,7 +23,7 @@ _leaked: list[Any] = []
 
 def echo(message: Message) -> None:
     """Answer with the number that was sent, by whom, and when."""
-    Channel(message["answer"]).send({"number": message["number"], "pid": os.getpid(), "time": time.monotonic()})
+    answer(message["answer"], message["number"])
 
 
 def work(message: Message) -> None:
@@ -106,6 +108,16 @@ def fork_and_exit(message: Message) -> None:
     echo(message)
 
 
+def fork_a_pool(message: Message) -> None:
+    with ProcessPoolExecutor(1, get_context("fork")) as pool:
+        pool.submit(answer, message["answer"], message["number"]).result()
+
+
+def answer(channel: str, number: int) -> None:
+    """Answer from any process."""
+    Channel(channel).send({"number": number, "pid": os.getpid(), "time": time.monotonic()})
+
+
 def close_database(message: Message) -> None:
     connection.close()
     echo(message)
@@ -153,6 +165,7 @@ channel_routing = {
     "compute": compute_for_ever,
     "fork-and-return": fork_and_return,
     "fork-and-exit": fork_and_exit,
+    "fork-a-pool": fork_a_pool,
     "close-database": close_database,
     "fill": fill,
     "babble": babble,
