@@ -9,11 +9,18 @@ import click
 
 from channels_classic._log_escapes import escape
 
+from .files import project_files
 from .plan import plan, write
+from .report import PAGE
 
 
 def run(path: Path, *, write_changes: bool, alias: bool) -> None:
     """Print the migration of the project at `path`; carry it out with `write_changes`."""
+    if not path.is_dir() and not list(project_files(path)):
+        raise click.ClickException(
+            f"{escape(str(path))} is no kind of file that migrate reads: change it by hand as {PAGE} says, or name the "
+            f"folder of the project."
+        )
     report = plan(path, alias=alias)
     if write_changes:
         try:

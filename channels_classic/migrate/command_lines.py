@@ -92,6 +92,12 @@ def rewrite(text: str, settings_of: SettingsOf) -> RewrittenCommands:
     return rewriter.result
 
 
+def findings_in_code(text: str) -> list[tuple[int, str, Section]]:
+    """Return findings for the commands of Daphne 1.x in a string of Python code."""
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if len(line) <= LONGEST_LINE]
+    return [(number, *SENTENCES["form"]) for number, line in lines if "daphne" in line and _CLASSIC_LAYER.search(line)]
+
+
 class _Rewriter:
     """Rewrites the lines of one file."""
 

@@ -40,15 +40,16 @@ def project_files(root: Path) -> Iterator[tuple[str, FileKind]]:
     Hidden folders, virtual environments, symbolic links and what is not a file, such as a named pipe, are left out.
     """
     if root.is_file():
-        kind = kind_of(root.name)
+        kind = kind_of((root.parent.resolve() / root.name).as_posix())
         if kind is not None:
             yield root.name, kind
         return
+    resolved = root.resolve()
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if _is_walked(Path(folder, name)))
         for name in sorted(names):
             path = Path(folder, name).relative_to(root).as_posix()
-            kind = kind_of(path)
+            kind = kind_of((resolved / path).as_posix())
             if kind is not None and _is_regular(Path(folder, name)):
                 yield path, kind
 

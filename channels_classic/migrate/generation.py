@@ -14,6 +14,7 @@ from .names import (
     IMPORTERS,
     MODERN_PACKAGES,
     SHARED_NAMES,
+    TAKES_APPS,
     Generation,
     generation_of,
     new_path,
@@ -93,11 +94,11 @@ def _evidence(node: ast.AST) -> Iterator[Evidence]:
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
         if generation := _of_string(node.value):
             yield Evidence(generation, node.value, node.lineno)
-    elif isinstance(node, (ast.Call, ast.Subscript)) and _imports_channels(node):
+    elif isinstance(node, (ast.Call, ast.Subscript)) and _names_channels(node):
         yield Evidence(Generation.EITHER, "channels", node.lineno)
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == "ASGI_APPLICATION":
         yield Evidence(Generation.MODERN, "ASGI_APPLICATION", node.lineno)
-    elif isinstance(node, (ast.List, ast.Tuple)):
+    elif isinstance(node, (ast.List, ast.Set, ast.Tuple)):
         for element in node.elts:
             if isinstance(element, ast.Constant) and element.value == "channels":  # an entry of INSTALLED_APPS
                 yield Evidence(Generation.EITHER, "channels", element.lineno)
@@ -115,11 +116,12 @@ def _of_string(value: str) -> Generation | None:
     return Generation.EITHER if new_path(value) else None
 
 
-def _imports_channels(node: ast.Call | ast.Subscript) -> bool:
-    """Return True for `import_module("channels")` and the like."""
-    called, arguments = (node.func, node.args[:1]) if isinstance(node, ast.Call) else (node.value, [node.slice])
+def _names_channels(node: ast.Call | ast.Subscript) -> bool:
+    """Return True for `import_module("channels")`, `INSTALLED_APPS.append("channels")` and the like."""
+    called, arguments = (node.func, node.args) if isinstance(node, ast.Call) else (node.value, [node.slice])
     name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
-    return name in IMPORTERS and any(isinstance(each, ast.Constant) and each.value == "channels" for each in arguments)
+    takes = name in IMPORTERS or name in TAKES_APPS
+    return takes and any(isinstance(each, ast.Constant) and each.value == "channels" for each in arguments)
 
 
 def before_1_0(tree: ast.Module) -> Iterator[tuple[int, str, Section]]:

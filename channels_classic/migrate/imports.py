@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import cast
 
@@ -13,6 +12,7 @@ from libcst.metadata import (
     Access,
     BaseAssignment,
     ClassScope,
+    GlobalScope,
     ImportAssignment,
     ParentNodeProvider,
     PositionProvider,
@@ -58,8 +58,8 @@ WITHOUT_COUNTERPART = {
 class ImportRewriter(cst.CSTTransformer):
     """Rewrites one module; `findings` are the imports that have no counterpart.
 
-    With `alias` it is there for those findings only, since the names stay. With `exports` imported names stay bound to
-    their old names, since other files may import them from this one.
+    With `alias` it is there for those findings only, since the names stay. With `exports` the module keeps the name
+    `channels`, since other files may use it through this one. Names from a module stay bound for the same reason.
     """
 
     METADATA_DEPENDENCIES = (ParentNodeProvider, PositionProvider, ScopeProvider)
@@ -71,60 +71,62 @@ class ImportRewriter(cst.CSTTransformer):
         self.findings: list[Finding] = []
         self._found: set[Finding] = set()
         self._uses: dict[cst.CSTNode, str] = {}
-        self._kept: set[tuple[cst.CSTNode, str]] = set()
-        self._globals: set[str] = set()
+        self._kept: set[cst.CSTNode] = set()
+        self._exported: set[cst.CSTNode] = set()
 
     def visit_Module(self, node: cst.Module) -> None:
-        """Note the uses of imported names that change, before anything does."""
+        """Note the uses of `channels`, where an import binds that name, before anything changes."""
         statements = cast("Sequence[cst.Global]", matchers.findall(node, matchers.Global()))
-        self._globals = {item.name.value for statement in statements for item in statement.names}
-        scopes = {scope for scope in self.metadata[ScopeProvider].values() if isinstance(scope, Scope)}
-        for scope in scopes:
-            new_names = defaultdict(set)  # by the name that is bound
-            for assignment in scope.assignments:
-                new_names[_bound(assignment)].add(_new_name_of(assignment))
-            for assignment in scope.assignments:
-                self._note_uses(assignment, new_names[_bound(assignment)])
-
-    def _note_uses(self, assignment: BaseAssignment, new_names: Collection[str | None]) -> None:
-        new = _new_name_of(assignment)
-        if new is None or not isinstance(assignment, ImportAssignment):
-            return
-        name = _bound(assignment)
-        is_rebound = any(_is_rebound(access, name) for access in assignment.references)
-        is_exported = isinstance(assignment.node, cst.ImportFrom) and (self._exports or not assignment.references)
-        if len(new_names) > 1 or name in self._globals or is_rebound or is_exported:
-            self._kept.add((assignment.node, assignment.name))  # bound in another way or used elsewhere: it has to stay
-            return
-        for access in assignment.references:
-            if not _is_shadowed(assignment, access.scope):
-                self._uses[_root(access.node)] = new
+        is_global = any(item.name.value == "channels" for statement in statements for item in statement.names)
+        for scope in {scope for scope in self.metadata[ScopeProvider].values() if isinstance(scope, Scope)}:
+            bindings = [each for each in scope.assignments if each.name.partition(".")[0] == "channels"]
+            imports = [each for each in bindings if isinstance(each, ImportAssignment) and _imports_channels(each)]
+            is_rebound = any(_is_rebound(access) for each in imports for access in each.references)
+            if is_global or is_rebound or len(imports) < len(bindings):
+                self._kept.update(each.node for each in imports)  # bound in another way too, or used elsewhere
+                continue
+            is_exported = self._exports and isinstance(scope, GlobalScope)
+            if is_exported:
+                self._exported.update(each.node for each in imports)
+            for each in imports:
+                for access in each.references:
+                    if not _is_shadowed(each, access.scope):
+                        self._uses[_root(access.node)] = "channels" if is_exported else "channels_classic"
 
     def leave_Import(self, original_node: cst.Import, updated_node: cst.Import) -> cst.Import:
         """Rewrite `import channels.routing`."""
         aliases = [
-            self._imported(original_node, original, updated)
+            alias
             for original, updated in zip(original_node.names, updated_node.names, strict=True)
+            for alias in self._imported(original_node, original, updated)
         ]
         return updated_node.with_changes(names=aliases)
 
-    def _imported(self, statement: cst.Import, original: cst.ImportAlias, updated: cst.ImportAlias) -> cst.ImportAlias:
+    def _imported(
+        self, statement: cst.Import, original: cst.ImportAlias, updated: cst.ImportAlias
+    ) -> list[cst.ImportAlias]:
         name = get_full_name_for_node(original.name) or ""
-        restored = updated.with_changes(name=original.name)
+        restored = [updated.with_changes(name=original.name)]
         if not self._is_classic(original, name):
             return restored
         new = new_module(name)
         if new is None:
             self._find(original, f"`{name}` has no counterpart here.")
             return restored
-        kept = (statement, "channels") in self._kept or not (name + ".").startswith("channels.")
-        if original.asname is None and kept:
-            if "." in name:
-                self._find(original, f"Import {new} instead of `{name}`, and rename its uses.")
-                return restored
-            asname = cst.AsName(name=cst.Name(name))
-            return updated.with_changes(name=_dotted(new), asname=asname)
-        return updated.with_changes(name=_dotted(new))
+        made = updated.with_changes(name=_dotted(new))
+        if original.asname is not None:
+            return [made]
+        is_ours = name.partition(".")[0] == "channels"
+        if "." in name and is_ours and statement in self._exported:
+            comma = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
+            package = updated.with_changes(name=cst.Name("channels_classic"), asname=_as("channels"))
+            return [made.with_changes(comma=comma), package]
+        if is_ours and statement not in self._kept | self._exported:
+            return [made]
+        if "." in name:
+            self._find(original, f"Import {new} instead of `{name}`, and rename its uses.")
+            return restored
+        return [made.with_changes(asname=_as(name))]
 
     def leave_ImportFrom(self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom) -> cst.ImportFrom:
         """Rewrite `from channels.routing import route`."""
@@ -145,19 +147,18 @@ class ImportRewriter(cst.CSTTransformer):
             self._find(original_node, f"`{module}` has no counterpart here.")
             return restored
         self._check_names(original_node, module, new, names)
-        kept = {name for name in names if (original_node, name) in self._kept}
-        aliases = _renamed(module, new, original_node.names, kept)
+        aliases = [_renamed(module, new, alias) for alias in original_node.names]
         return updated_node.with_changes(module=_dotted(new), names=aliases)
 
     def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
-        """Rename a use of an imported name."""
+        """Rename a use of `channels`."""
         return _dotted(self._uses[original_node]) if original_node in self._uses else updated_node
 
     def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
         """Rename `channels.tests` as a whole, whose last part changes too."""
-        name = get_full_name_for_node(original_node)
-        if _root(original_node) in self._uses and name == "channels.tests":
-            return _dotted(new_module(name) or name)
+        package = self._uses.get(_root(original_node))
+        if package and get_full_name_for_node(original_node) == "channels.tests":
+            return _dotted(f"{package}.test")
         return updated_node
 
     def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:
@@ -231,51 +232,26 @@ class ImportRewriter(cst.CSTTransformer):
             self.findings.append(finding)
 
 
-def _bound(assignment: BaseAssignment) -> str:
-    return assignment.name.partition(".")[0]
+def _imports_channels(assignment: ImportAssignment) -> bool:
+    """Return True for `import channels` and `import channels.routing`, which bind `channels`."""
+    if not isinstance(assignment.node, cst.Import):
+        return False
+    names = [get_full_name_for_node(alias.name) or "" for alias in assignment.node.names if alias.asname is None]
+    return any(name.partition(".")[0] == "channels" for name in names)
 
 
-def _new_name_of(assignment: BaseAssignment) -> str | None:
-    return _new_name(assignment.node, assignment.name) if isinstance(assignment, ImportAssignment) else None
+def _renamed(module: str, new: str, alias: cst.ImportAlias) -> cst.ImportAlias:
+    """Return an imported name as it is called here, bound to the name that it had."""
+    name = alias.evaluated_name
+    present = RENAMED_NAMES.get((module, name)) or NAMES.get(new, {}).get(name, name)
+    if f"{module}.{name}" == "channels.tests":
+        present = "test"
+    asname = alias.asname or (_as(name) if name != present else None)
+    return alias.with_changes(name=cst.Name(present), asname=asname)
 
 
-def _new_name(node: cst.CSTNode, name: str) -> str | None:
-    """Return what an imported name is called in the rest of the file after the rewrite, if that changes."""
-    if isinstance(node, cst.Import) and name.split(".", maxsplit=1)[0] == "channels":
-        classic = any(
-            (get_full_name_for_node(alias.name) or "").split(".")[0] == "channels" and alias.asname is None
-            for alias in node.names
-        )
-        return "channels_classic" if classic else None
-    if isinstance(node, cst.ImportFrom) and node.module is not None and not isinstance(node.names, cst.ImportStar):
-        new = RENAMED_NAMES.get((get_full_name_for_node(node.module) or "", name))
-        plain = new and any(alias.evaluated_name == name and alias.asname is None for alias in node.names)
-        return new if plain and not node.relative else None
-    return None
-
-
-def _renamed(module: str, new: str, aliases: Sequence[cst.ImportAlias], kept: Collection[str]) -> list[cst.ImportAlias]:
-    """Return the imported names as they are called here, each once, in the layout of the statement.
-
-    Those in `kept` stay bound to their old names.
-    """
-    made: list[cst.ImportAlias] = []
-    seen: set[str] = set()
-    for alias in aliases:
-        name = alias.evaluated_name
-        present = RENAMED_NAMES.get((module, name)) or NAMES.get(new, {}).get(name, name)
-        if new_module(f"{module}.{name}") and f"{module}.{name}" == "channels.tests":
-            present = "test"
-        renamed = (module, name) in RENAMED_NAMES and name not in kept
-        bound = alias.evaluated_alias or (present if renamed else name)
-        if bound in seen:
-            continue
-        seen.add(bound)
-        asname = alias.asname or (cst.AsName(name=cst.Name(bound)) if bound != present else None)
-        made.append(alias.with_changes(name=cst.Name(present), asname=asname))
-    if len(made) < len(aliases):
-        made[-1] = made[-1].with_changes(comma=aliases[-1].comma)
-    return made
+def _as(name: str) -> cst.AsName:
+    return cst.AsName(name=cst.Name(name))
 
 
 def _root(node: cst.CSTNode) -> cst.CSTNode:
@@ -286,18 +262,17 @@ def _root(node: cst.CSTNode) -> cst.CSTNode:
 
 def _is_shadowed(assignment: BaseAssignment, scope: Scope) -> bool:
     """Return True if a function around a use binds the name anew: LibCST compares names with dots as a whole."""
-    name = assignment.name.partition(".")[0]
     nearest = scope
     while scope is not assignment.scope and scope is not scope.parent:
-        if scope.assignments[name] and (scope is nearest or not isinstance(scope, ClassScope)):
+        if scope.assignments["channels"] and (scope is nearest or not isinstance(scope, ClassScope)):
             return True
         scope = scope.parent
     return False
 
 
-def _is_rebound(access: Access, name: str) -> bool:
+def _is_rebound(access: Access) -> bool:
     """Return True in a class that binds the name too: `channels = channels.Group` reads it from outside the class."""
-    return isinstance(access.scope, ClassScope) and bool(access.scope.assignments[name])
+    return isinstance(access.scope, ClassScope) and bool(access.scope.assignments["channels"])
 
 
 def _dotted(name: str) -> cst.Attribute | cst.Name:

@@ -99,6 +99,9 @@ SHARED_NAMES: Mapping[str, frozenset[str]] = {
 IMPORTERS = {"__import__", "find_spec", "import_module", "importorskip", "modules"}
 """Calls whose argument is the name of a module, and `sys.modules`."""
 
+TAKES_APPS = {"append", "extend", "get_app_config", "insert", "is_installed"}
+"""Calls whose argument may be the name of an app."""
+
 
 def generation_of(module: str, name: str = "") -> Generation | None:
     """Return the releases that have `name` in `module`, or the module itself; None for other packages.

@@ -8,11 +8,11 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
-from . import alias_line, command_lines, django_age, requirements
+from . import alias_line, code_findings, command_lines, django_age, requirements
 from .command_lines import NamedSettings
 from .files import FileKind, decoded, project_files
 from .generation import before_1_0
-from .names import RENAMED_NAMES, Generation
+from .names import Generation
 from .python_files import PythonFile, parsed, rewritten
 from .report import FileChange, Finding, LeftAlone, MigrationReport, Section
 
@@ -35,7 +35,7 @@ class Plan:
     def __init__(self, root: Path, *, alias: bool) -> None:
         base = root if root.is_dir() else root.parent
         self.report = MigrationReport("" if base == Path() else f"{base.as_posix()}/")
-        self._base, self._alias = base, alias
+        self._base, self._alias, self._is_one_file = base, alias, root.is_file()
         self._files: list[tuple[str, FileKind, bytes]] = []
         for path, kind in project_files(root):
             try:
@@ -76,16 +76,20 @@ class Plan:
         if own:
             self.report.findings.append(Finding(own[0], 1, OWN_PACKAGE, "names-without-a-counterpart"))
             return
-        places, exports = self._alias_places(), self._exports_old_names()
+        places = self._alias_places()
+        exports = self._is_one_file or any(file.reaches_channels for file in self._python.values())
         for path, file in self._python.items():
             if not self._is_left_alone(file):
                 content, encoding, findings = rewritten(
                     file, alias=self._alias, needs_line=path in places, exports=exports
                 )
                 self.report.findings += findings
+                if file.classic or not self._is_modern():
+                    self._find(path, code_findings.versions(file.tree))
                 if content != file.content:
                     self.report.changes.append(FileChange(path, file.content, content, encoding))
             self._find(path, django_age.findings(file.tree))
+            self._find(path, code_findings.commands(file.tree, modern_project=self._is_modern()))
             if file.classic is not None or b"channels_classic" in file.content:
                 self._find(path, before_1_0(file.tree))
         old = sum(django_age.needs_django_upgrade(file.tree) for file in self._python.values())
@@ -94,13 +98,6 @@ class Plan:
                 f"{old} Python file{'s are' if old > 1 else ' is'} older than Django 5.2. After this: "
                 f"pip install django-upgrade && {django_age.COMMAND}"
             )
-
-    def _exports_old_names(self) -> bool:
-        """Return True if a file uses a renamed name that it does not import from Channels itself."""
-        old = {f"{module}.{name}" for module, name in RENAMED_NAMES}
-        words = [name.encode() for _, name in RENAMED_NAMES]
-        using = [file for file in self._python.values() if any(word in file.content for word in words)]
-        return not all(old & {each.name for each in file.evidence} for file in using)
 
     def _own_packages(self) -> Iterable[str]:
         """Return the files that imports of `channels` would find; not those in the folder of an app."""

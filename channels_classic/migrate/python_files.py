@@ -24,6 +24,9 @@ MOST_OPERANDS = 2000
 _RELEVANT = re.compile(rb"channels|asgi|daphne|MIDDLEWARE_CLASSES")
 
 
+_THROUGH_A_MODULE = re.compile(r"(?<!\bdjango)\.channels(?![\w-])")  # not the logger django.channels
+
+
 @dataclass(frozen=True)
 class PythonFile:
     """A file with its syntax tree, and what it says about its release of Channels."""
@@ -44,9 +47,33 @@ class PythonFile:
         return first(self.evidence, Generation.CLASSIC)
 
     @property
+    def reaches_channels(self) -> bool:
+        """True if it may use the name `channels` of another module, as `patch("chat.notify.channels.Group")` does."""
+        nodes = list(ast.walk(self.tree))
+        stars = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in nodes)
+        return any(
+            _reaches_channels(node) or (stars and isinstance(node, ast.Name) and node.id == "channels")
+            for node in nodes
+        )
+
+    @property
     def text(self) -> str:
         """The content as text; characters that are not UTF-8 are replaced."""
         return self.content.decode("utf-8", "replace")
+
+
+def _reaches_channels(node: ast.AST) -> bool:
+    if isinstance(node, ast.Attribute):
+        own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+        return node.attr == "channels" and not own
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str) and _THROUGH_A_MODULE.search(node.value) is not None
+    if isinstance(node, ast.ImportFrom):
+        return any(alias.name == "channels" for alias in node.names)
+    if isinstance(node, ast.Call):  # patch.object(notify, "channels")
+        second = node.args[1] if len(node.args) > 1 and not isinstance(node.args[0], ast.Constant) else None
+        return isinstance(second, ast.Constant) and second.value == "channels"
+    return isinstance(node, ast.keyword) and node.arg == "channels"
 
 
 def parsed(path: str, content: bytes) -> PythonFile | Finding:
@@ -74,7 +101,7 @@ def rewritten(
     """Return the new content, its encoding and the findings of a file.
 
     With `alias` the names of Channels 1.x stay, and `needs_line` says whether the line that provides them goes here.
-    With `exports` other files may import a name of Channels 1.x from this one.
+    With `exports` other files may use the name `channels` through this one.
     """
     if not needs_line and not _RELEVANT.search(file.content):
         return file.content, "utf-8", []

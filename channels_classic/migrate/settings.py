@@ -13,7 +13,7 @@ from libcst.metadata import ParentNodeProvider, PositionProvider
 from channels_classic.asgi import EMBEDDED_BACKEND, LEGACY_BACKENDS
 
 from .layout import with_first, without
-from .names import new_path
+from .names import TAKES_APPS, new_path
 from .report import Finding, Section
 
 RUNSERVER_APPS = {"django.contrib.staticfiles", "whitenoise.runserver_nostatic"}
@@ -28,6 +28,7 @@ IPC_ARGUMENTS = {"prefix", "message_memory", "group_memory"}
 """Arguments of asgi_ipc that the embedded layer does not have."""
 
 FINDINGS: Mapping[str, tuple[str, Section]] = {
+    "app": ("Write 'channels_classic' if this is the app.", "settings"),
     "backend": ("There is no layer for RabbitMQ: use Redis, or leave BACKEND out on one machine.", "layers"),
     "config": ("The embedded layer takes no prefix, message_memory and group_memory: leave them out.", "layers"),
     "database": ("The layer in the database is gone: leave BACKEND out on one machine, or use Redis.", "layers"),
@@ -88,6 +89,8 @@ class SettingsRewriter(cst.CSTTransformer):
             new = self.app if value == "channels" else new_path(value)
             if new is not None and self.app != "channels":
                 return updated_node.with_changes(value=original_node.value.replace(value, new))
+        elif value == "channels" and self.app != "channels" and self._may_be_app(original_node):
+            self._find(original_node, "app")
         return updated_node
 
     def leave_List(self, original_node: cst.List, updated_node: cst.List) -> cst.List:
@@ -159,6 +162,14 @@ class SettingsRewriter(cst.CSTTransformer):
         if isinstance(node, (cst.AugAssign, cst.AnnAssign)):
             return get_full_name_for_node(node.target) or ""
         return ""
+
+    def _may_be_app(self, node: cst.CSTNode) -> bool:
+        """Return True for an element of a list, a tuple or a set, and for an argument of a call that takes apps."""
+        parent = self.get_metadata(ParentNodeProvider, node)
+        call = self.get_metadata(ParentNodeProvider, parent)
+        if isinstance(parent, cst.Arg) and isinstance(call, cst.Call):
+            return (get_full_name_for_node(call.func) or "").rpartition(".")[2] in TAKES_APPS
+        return isinstance(parent, cst.Element)
 
     def _is_key(self, node: cst.CSTNode) -> bool:
         parent = self.get_metadata(ParentNodeProvider, node)

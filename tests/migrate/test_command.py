@@ -110,6 +110,13 @@ def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     assert done.returncode == 2 and "'nowhere' does not exist" in done.stderr
 
 
+def test_a_file_of_no_kind_that_it_reads_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "start2").write_text("daphne mysite.asgi:channel_layer\n")
+    done = run("start2", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: start2 is no kind of file that migrate reads: change it by hand as docs/")
+
+
 def test_without_libcst_it_names_the_extra(tmp_path: Path) -> None:
     done = run(cwd=tmp_path, code=f"import sys; sys.modules['libcst'] = None; {PROGRAM}")
     assert done.returncode == 1

@@ -11,9 +11,9 @@ from libcst.metadata import MetadataWrapper
 from channels_classic.migrate.imports import ImportRewriter
 
 
-def rewrite(code: str) -> tuple[str, list[str]]:
+def rewrite(code: str, *, exports: bool = False) -> tuple[str, list[str]]:
     """Return the new code and the findings, as line and sentence."""
-    rewriter = ImportRewriter("app.py")
+    rewriter = ImportRewriter("app.py", exports=exports)
     module = MetadataWrapper(cst.parse_module(textwrap.dedent(code))).visit(rewriter)
     return module.code, [f"{finding.line}: {finding.sentence}" for finding in rewriter.findings]
 
@@ -46,7 +46,7 @@ def rewrite(code: str) -> tuple[str, list[str]]:
         ("from asgiref.inmemory import ChannelLayer", "from channels_classic.layers.inmemory import ChannelLayer"),
         (
             "from channels.test import HttpClient, WSClient\nHttpClient()",
-            "from channels_classic.test import WSClient\nWSClient()",
+            "from channels_classic.test import WSClient as HttpClient, WSClient\nHttpClient()",
         ),
         ("from channels.tests import HttpClient", "from channels_classic.test import WSClient as HttpClient"),
         (
@@ -106,9 +106,33 @@ def test_uses_of_an_imported_module_are_renamed_and_nothing_else_of_that_name() 
     assert findings == []
 
 
-def test_the_old_name_of_a_client_is_renamed_with_its_uses() -> None:
+def test_the_old_name_of_a_client_stays_bound() -> None:
     code, _ = rewrite("from channels.tests import (\n    HttpClient,\n    apply_routes,\n)\nc = HttpClient()\n")
-    assert code == "from channels_classic.test import (\n    WSClient,\n    apply_routes,\n)\nc = WSClient()\n"
+    assert code == (
+        "from channels_classic.test import (\n    WSClient as HttpClient,\n    apply_routes,\n)\nc = HttpClient()\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("import channels\nchannels.Group", "import channels_classic as channels\nchannels.Group"),
+        (
+            "import channels.routing, os\nchannels.routing.route",
+            "import channels_classic.routing, channels_classic as channels, os\nchannels.routing.route",
+        ),
+        (
+            "import channels.tests\nchannels.tests.WSClient",
+            "import channels_classic.test, channels_classic as channels\nchannels.test.WSClient",
+        ),
+        (
+            "def work():\n    import channels\n    channels.Group",
+            "def work():\n    import channels_classic\n    channels_classic.Group",
+        ),
+    ],
+)
+def test_a_module_that_others_may_use_keeps_its_name(before: str, after: str) -> None:
+    assert rewrite(before + "\n", exports=True) == (after + "\n", [])
 
 
 def test_a_name_that_is_bound_in_another_way_too_stays() -> None:

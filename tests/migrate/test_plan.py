@@ -59,6 +59,17 @@ def test_names_that_both_have_are_rewritten_only_where_no_code_is_modern(tmp_pat
     assert [(finding.path, finding.line) for finding in report.findings] == [("a.py", 1)]
 
 
+@pytest.mark.parametrize(
+    "code", ["INSTALLED_APPS.append('channels')", "apps.get_app_config('channels')", "INSTALLED = {'channels'}"]
+)
+def test_the_app_is_left_alone_in_a_project_for_channels_4(tmp_path: Path, code: str) -> None:
+    folder = project(tmp_path, {"a.py": code + "\n"})
+    assert len(plan(folder).changes) + len(plan(folder).findings) == 1
+    report = plan(project(folder, {"b.py": "import channels.layers\n"}))
+    assert (report.changes, report.findings) == ([], [])
+    assert [each.path for each in report.left_alone] == ["a.py", "b.py"]
+
+
 def test_python_2_is_reported_with_its_line(tmp_path: Path) -> None:
     folder = project(tmp_path, {"old.py": "import os\n\nprint 'x'\n", "also.py": "def f(async):\n    pass\n"})
     found = findings(folder)
@@ -147,6 +158,17 @@ def test_requirements_are_read_in_the_encodings_that_pip_reads(tmp_path: Path, e
     diff = "".join(report.diff())
     assert "+channels-classic\r\n" in diff.replace("\ufeff", "")
     assert " пакет # не pip\r\n" in diff
+
+
+@pytest.mark.parametrize(
+    ("current", "path"), [(".", "requirements"), (".", "requirements/base.txt"), ("requirements", ".")]
+)
+def test_a_folder_of_requirements_is_known_wherever_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, current: str, path: str
+) -> None:
+    folder = project(tmp_path, {"requirements/base.txt": "channels==1.1.8\n"})
+    monkeypatch.chdir(folder / current)
+    assert [change.path for change in plan(Path(path)).changes] == ["base.txt"]
 
 
 def test_environments_and_hidden_folders_are_not_read(tmp_path: Path) -> None:
@@ -303,14 +325,6 @@ def test_a_file_whose_writing_is_interrupted_keeps_what_it_had(tmp_path: Path, m
     with pytest.raises(KeyboardInterrupt):
         write(folder, changes)
     assert (folder / "a.py").read_text() == "from channels import Group\n"
-
-
-def test_a_helper_module_goes_on_exporting_the_old_name_of_a_client(tmp_path: Path) -> None:
-    helper = "from channels.tests import HttpClient\n\nclass Mine(HttpClient):\n    pass\n"
-    folder = project(tmp_path, {"helpers.py": helper})
-    assert b"import WSClient\n" in plan(folder).changes[0].after
-    project(tmp_path, {"tests.py": "from helpers import HttpClient\n"})
-    assert b"import WSClient as HttpClient\n" in plan(folder).changes[0].after
 
 
 def test_one_file_can_be_named(tmp_path: Path) -> None:

@@ -56,11 +56,28 @@ def test_an_app_within_channels_is_renamed_too() -> None:
     assert rewrite("APPS = ['channels.delay']\n", alias=True)[0] == "APPS = ['channels.delay']\n"
 
 
-@pytest.mark.parametrize(
-    "code", ["LOGGERS = ['channels']", "x = 'channels' in names", "x = {'channels': 1}", "f('channels')", "'channels'"]
-)
+@pytest.mark.parametrize("code", ["x = 'channels' in names", "x = {'channels': 1}", "f('channels')", "'channels'"])
 def test_the_word_stays_elsewhere(code: str) -> None:
     assert rewrite(code + "\n") == (code + "\n", [])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "THIRD_PARTY = ['a', 'channels']",
+        "INSTALLED = ('channels',)",
+        "names = {'channels'}",
+        "apps.append('channels')",
+        "apps.insert(0, 'channels')",
+        "return_ = apps + ['channels']",
+        "globals()['INSTALLED_APPS'] = ['channels']",
+        "apps.get_app_config('channels')",
+    ],
+)
+def test_what_may_be_the_app_is_found_where_no_list_of_apps_is_known(code: str) -> None:
+    sentence = "1: Write 'channels_classic' if this is the app."
+    assert rewrite(code + "\n") == (code + "\n", [sentence])
+    assert rewrite(code + "\n", alias=True) == (code + "\n", [])
 
 
 def test_the_app_moves_before_those_with_a_runserver_of_their_own() -> None:
