@@ -13,6 +13,8 @@ MODULES: Mapping[str, str] = {
     "asgi_redis.sentinel": "channels_classic.layers.redis",
     "asgiref.inmemory": "channels_classic.layers.inmemory",
     "channels": "channels_classic",
+    "channels.tests.base": "channels_classic.test.base",
+    "channels.tests.http": "channels_classic.test.http",
 }
 """Module of Channels 1.x → module here. Submodules of `channels` have the same names below `channels_classic`."""
 

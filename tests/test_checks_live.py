@@ -174,6 +174,13 @@ def test_a_full_memory_is_named(server: RedisServer, check: Check) -> None:
     assert "OOM" in output and "Raise `maxmemory`" in output and "full" not in output
 
 
+def test_a_master_that_misses_its_replicas_is_named_once(server: RedisServer, check: Check) -> None:
+    server.command("CONFIG", "SET", "min-replicas-to-write", "1")
+    output = check([server.url])
+    assert set(ids(output)) == {"E021"}
+    assert "NOREPLICAS" in output and "lower `min-replicas-to-write`" in output
+
+
 def test_a_replica_is_named(server: RedisServer, check: Check) -> None:
     replica = RedisServer(replicaof=f"127.0.0.1 {server.port}")
     try:

@@ -158,6 +158,23 @@ def test_whichever_name_is_imported_first(tmp_path: Path) -> None:
     )
 
 
+def test_the_modules_of_the_old_package_of_tests_can_be_imported(tmp_path: Path) -> None:
+    script(
+        """
+        import warnings
+        from django.conf import settings
+        settings.configure()
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import channels_classic.test as test
+        from channels.tests.base import ChannelTestCase, Client, TransactionChannelTestCase
+        from channels.tests.http import HttpClient
+        assert (ChannelTestCase, Client) == (test.ChannelTestCase, test.Client)
+        assert issubclass(HttpClient, Client)
+        """,
+        tmp_path,
+    )
+
+
 def test_the_packages_of_the_layers_can_be_imported(tmp_path: Path) -> None:
     script(
         """

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from channels_classic.layers import names
+from channels_classic.layers.capacity import Capacities, Patterns
 from channels_classic.layers.planner import Planner
 
 _REPLACEMENTS = {
+    "_channels": "call channel_statistics(channel) for the number of its messages",
     "_groups": "call group_channels(group) for the members of a group",
     "_receive_list_names": "call receive(channels)",
     "connection": "make a client with redis.Redis.from_url(url) for a URL in `hosts`",
+    "channel_stats_key": "call channel_statistics(channel)",
     "deserialize": "call receive(channels), which returns decoded messages",
+    "global_stats_key": "call global_statistics()",
     "serialize": "call send(channel, message), which encodes the message",
 }
 """Private names of 1.x that do not exist here → the public way to what they were used for."""
@@ -48,6 +52,11 @@ class LegacyNames:
     def get_capacity(self, channel: str) -> int:
         """Return how many unread messages `channel` may hold."""
         return self.planner.capacities.of(names.inbox_of(channel))
+
+    @staticmethod
+    def compile_capacities(channel_capacity: Patterns) -> list[tuple[Any, int]]:
+        """Return compiled patterns and their capacities, in order. Raises `ValueError`."""
+        return list(Capacities(0, channel_capacity).patterns)
 
     if not TYPE_CHECKING:  # otherwise every attribute would be there for a type checker
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import click
 
 from channels_classic import __version__
+from channels_classic._import_names import MODULES
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
 from channels_classic.management.options import hyphenated
 
@@ -195,7 +197,7 @@ def _use(settings: str) -> None:
         import_module(settings)
     except ModuleNotFoundError as error:
         if not f"{settings}.".startswith(f"{error.name}."):
-            raise click.ClickException(str(error)) from error  # something that the settings import
+            raise click.ClickException(_located(error)) from error  # something that the settings import
         raise click.ClickException(
             f"There are no settings {settings!r} in {os.getcwd()} or on Python's path: {error}. Run it in the "
             "folder of manage.py, or name other --settings."
@@ -211,9 +213,23 @@ def _clean_errors(run: Callable[[], None]) -> None:
 
     try:
         run()
-    except (ChannelsError, CommandError, ImproperlyConfigured, ImportError) as error:
+    except ImportError as error:
+        raise click.ClickException(_located(error)) from error
+    except (ChannelsError, CommandError, ImproperlyConfigured) as error:
         click.ClickException(str(error)).show()
         sys.exit(getattr(error, "returncode", 1))
+
+
+def _located(error: ImportError) -> str:
+    """Return the text of an error with the line of the project that imports, and the next step for names of 1.x."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(os.getcwd())]
+    ours = [frame for frame in frames if "site-packages" not in frame.filename]
+    where = f" ({os.path.relpath(ours[-1].filename)}, line {ours[-1].lineno})" if ours else ""
+    is_old = (error.name or "").partition(".")[0] in {name.partition(".")[0] for name in MODULES}
+    return f"{error}{where}{f'. {OLD_NAME}' if is_old else ''}"
+
+
+OLD_NAME = "It is a name of Channels 1.x: run `channels-classic migrate`, which changes it, or with --alias keeps it."
 
 
 class _Programs(click.Group):

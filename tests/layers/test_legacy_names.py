@@ -53,6 +53,8 @@ def test_the_capacity_of_a_channel_can_be_asked_for(layer: BaseChannelLayer) -> 
     assert layer.get_capacity("other") == 7
     assert layer.get_capacity("small") == 1
     assert layer.get_capacity("http.response!client") == 3
+    ((pattern, capacity),) = layer.compile_capacities({"http.*": 5})
+    assert pattern.match("http.request") and capacity == 5
     assert layer.non_local_name("http.response!client") == "http.response!"
     assert layer.non_local_name("other") == "other"
 
@@ -60,7 +62,9 @@ def test_the_capacity_of_a_channel_can_be_asked_for(layer: BaseChannelLayer) -> 
 @pytest.mark.parametrize(
     ("name", "way"),
     [
+        ("_channels", "channel_statistics"),
         ("_groups", "group_channels"),
+        ("global_stats_key", "global_statistics"),
         ("_receive_list_names", "receive"),
         ("connection", "redis.Redis.from_url"),
         ("deserialize", "receive"),

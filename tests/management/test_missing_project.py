@@ -19,6 +19,50 @@ def refused(folder: Path, *arguments: str) -> str:
     return program.output
 
 
+@pytest.mark.parametrize(
+    ("apps", "sentence"),
+    [
+        (["channels_classic", "people"], "No module named 'nosuchlib' (people/models.py, line 2)"),
+        (
+            ["channels", "channels.delay"],
+            "No module named 'channels'. It is a name of Channels 1.x: run `channels-classic migrate`",
+        ),
+    ],
+)
+def test_an_import_that_fails_is_told_with_its_place_or_the_next_step(
+    tmp_path: Path, apps: list[str], sentence: str
+) -> None:
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "__init__.py").touch()
+    (tmp_path / "people" / "models.py").write_text("import sys\nimport nosuchlib\n")
+    (tmp_path / "site_settings.py").write_text(f"INSTALLED_APPS = {apps}\nSECRET_KEY = 'x'\n")
+    command = ["channels-classic", "worker", "--settings", "site_settings"]
+    found = run_command(command, tmp_path, {"DJANGO_SETTINGS_MODULE": None})
+    assert found.status == 1
+    assert sentence in found.output
+    assert "Traceback" not in found.output
+
+
+@pytest.mark.parametrize("program", [["channels-classic", "worker", "--settings"], ["manage.py", "check"]])
+def test_a_local_layer_without_a_secret_key_is_refused_before_anything_starts(
+    tmp_path: Path, program: list[str]
+) -> None:
+    text = """
+INSTALLED_APPS = ["channels_classic"]
+CHANNEL_LAYERS = {"default": {"ROUTING": []}}
+"""
+    (tmp_path / "site_settings.py").write_text(text)
+    (tmp_path / "manage.py").write_text(
+        "import os, sys\nfrom django.core.management import execute_from_command_line\n"
+        "os.environ['DJANGO_SETTINGS_MODULE'] = 'site_settings'\nexecute_from_command_line(sys.argv)\n"
+    )
+    command = [*program, "site_settings"] if program[-1] == "--settings" else program
+    found = run_command(command, tmp_path, {"DJANGO_SETTINGS_MODULE": None})
+    assert found.status == 1
+    assert "The local channel layer finds its address by SECRET_KEY, which is empty." in found.output
+    assert "Traceback" not in found.output
+
+
 @pytest.mark.parametrize("command", ["worker", "interface"])
 def test_without_settings_the_option_is_named(tmp_path: Path, command: str) -> None:
     assert "--settings, such as mysite.settings" in refused(tmp_path, command)

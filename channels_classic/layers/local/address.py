@@ -29,6 +29,7 @@ def default_address(deployment: str = "") -> str:
     """Return the address for the project that the settings describe; `deployment` tells several of it apart.
 
     It follows from the user and from `SECRET_KEY`, which all processes of a project share and other projects do not.
+    Raise `InvalidChannelLayerError` if that is empty.
     """
     digest = hashlib.sha256("\0".join(("channels_classic", _project(), deployment)).encode()).hexdigest()[:32]
     if sys.platform == "linux":
@@ -38,10 +39,18 @@ def default_address(deployment: str = "") -> str:
 
 def _project() -> str:
     from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
 
     if not settings.configured and "DJANGO_SETTINGS_MODULE" not in os.environ:
         return os.getcwd()
-    return str(settings.SECRET_KEY)
+    try:
+        return str(settings.SECRET_KEY)
+    except ImproperlyConfigured as error:
+        raise InvalidChannelLayerError(
+            "The local channel layer finds its address by SECRET_KEY, which is empty.",
+            "Set it in the environment of this process, or give a `path` in the CONFIG of CHANNEL_LAYERS.",
+            key="path",
+        ) from error
 
 
 def check_path(path: str | os.PathLike[str]) -> str:
@@ -57,7 +66,17 @@ def check_path(path: str | os.PathLike[str]) -> str:
         raise ValueError(f"`path` is {path!r}, too long for a socket: expected fewer than {PATH_LIMIT} bytes.")
     if address.endswith("/") or os.path.isdir(address):
         raise ValueError(f"`path` is {path!r}, a folder: expected the path of a file in it, such as layer.sock.")
+    if not is_abstract(address) and is_other_file(address):
+        raise ValueError(f"`path` is {path!r}, a file that is not a socket: expected a path at which there is nothing.")
     return address
+
+
+def is_other_file(path: str) -> bool:
+    """Return True if there is something at a path that no host has made."""
+    try:
+        return not stat.S_ISSOCK(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def is_abstract(address: str) -> bool:

@@ -13,7 +13,7 @@ import os
 import socket
 from contextlib import suppress
 
-from channels_classic.layers.local.address import is_abstract, socket_address
+from channels_classic.layers.local.address import is_abstract, is_other_file, socket_address
 
 BACKLOG = 1024
 """Connections that wait to be accepted; further ones wait in `connect`."""
@@ -77,10 +77,12 @@ def _claim_path(path: str) -> Claim | None:
     lock = _lock(f"{path}.lock")
     if lock is None:
         return None
-    with suppress(FileNotFoundError):
-        os.unlink(path)  # left by a host that died: the lock proves it
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        if is_other_file(path):
+            raise FileExistsError(errno.EEXIST, "a file that is not a socket is there")
+        with suppress(FileNotFoundError):
+            os.unlink(path)  # left by a host that died: the lock proves it
         listener.bind(path)
         os.chmod(path, 0o600)
         listener.listen(BACKLOG)

@@ -48,6 +48,9 @@ class LocalChannelLayer(BaseChannelLayer):
     nobody is a member of any.
     """
 
+    deployment = ""
+    """Tells several layers of one project apart, for those without a `path`."""
+
     def __init__(
         self,
         path: str | None = None,
@@ -57,7 +60,7 @@ class LocalChannelLayer(BaseChannelLayer):
         channel_capacity: Patterns | None = None,
     ) -> None:
         super().__init__(expiry, group_expiry, capacity, channel_capacity)
-        self._path = None if path is None else check_path(path)
+        self._path = default_address(self.deployment) if path is None else check_path(path)
         self._host: LocalHost | None = None
         self._hosting_loop: asyncio.AbstractEventLoop | None = None
         self._giving_way: asyncio.Task[None] | None = None
@@ -65,8 +68,6 @@ class LocalChannelLayer(BaseChannelLayer):
     @property
     def path(self) -> str:
         """The address of the host's socket."""
-        if self._path is None:
-            self._path = default_address()
         return self._path
 
     @property

@@ -42,6 +42,7 @@ NEXT_STEPS = {
     "LOADING": "It is reading its data from disk; wait until it has finished.",
     "MASTERDOWN": "It is a replica without a master: let `hosts` in CHANNEL_LAYERS name the master.",
     "MAXCLIENTS": "Raise `maxclients` of the server, or find out who holds connections: CLIENT LIST.",
+    "NOREPLICAS": "Start its replicas, or lower `min-replicas-to-write` of the server.",
     "CLUSTERDOWN": "Check the state of the cluster with CLUSTER INFO.",
 }
 """The next step after an error of the server, by its code."""

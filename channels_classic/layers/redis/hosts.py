@@ -6,6 +6,7 @@ A form that cannot be understood is refused with the one that can, when the laye
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
@@ -49,6 +50,10 @@ class Host:
 
 def parse_hosts(hosts: Any) -> list[Host]:
     """Return what `hosts` names, in order; localhost when it is empty. Raise `ValueError`."""
+    if hosts == "":
+        raise ValueError(f"`hosts` is empty: expected a list, each item {EXPECTED}.")
+    if isinstance(hosts, str) and re.search(r",\s*\w+://", hosts):
+        raise ValueError(f"`hosts` is text with several URLs: expected a list, each item {EXPECTED}.")
     if isinstance(hosts, (str, bytes, Mapping)):
         shown = hidden(hosts)
         raise ValueError(f"`hosts` is a list; {shown} is a single host: write [{shown}].")
@@ -112,7 +117,8 @@ def _from_pair(pair: Sequence[Any]) -> Host:
             f"A pair or dict in `hosts` has the URL {hidden(name)} as its host: write the URL alone, or as 'address'."
         )
     if not name or set("/@ ") & set(name) or (":" in name and not _is_ipv6(name)) or not _can_be_looked_up(name):
-        raise ValueError(f"The host {hidden(name)} in `hosts` is not a name or an address: expected 'localhost'.")
+        example = name.strip("[]") if _is_ipv6(name.strip("[]")) else "localhost"
+        raise ValueError(f"The host {hidden(name)} in `hosts` is not a name or an address: expected {example!r}.")
     return Host(f"redis://{f'[{name}]' if ':' in name else name}:{_port(port)}")
 
 
@@ -197,7 +203,7 @@ def _as_url(text: str) -> str:
         return f"expected {EXPECTED}"
     if text.startswith("/"):
         return f"write 'unix://{text}?db=0'"
-    if name and port.isdecimal():
+    if name and port.isdecimal() and ":" not in name.strip("[]"):
         return f"write 'redis://{text}/0'"
     return f"expected {EXPECTED}"
 

@@ -292,6 +292,7 @@ def _failure(where: str, error: BaseException) -> ServerFinding:
 
 def _by_text(where: str, reason: str, hint: str) -> ServerFinding:
     """Return the finding about an error of the server, named by its code, or of the connection."""
-    if reason.partition(" ")[0] in NEXT_STEPS:
+    code = reason.partition(" ")[0]
+    if code in NEXT_STEPS or (code.isalpha() and code.isupper() and len(code) > 2):
         return ServerFinding(Problem.REFUSED, f"{where} refuses: {reason}.", hint)
     return _unreachable(where, reason, hint)

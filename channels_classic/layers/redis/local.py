@@ -7,7 +7,6 @@ from typing import Any
 
 from channels_classic.layers.capacity import Patterns
 from channels_classic.layers.local import LocalChannelLayer
-from channels_classic.layers.local.address import default_address
 from channels_classic.layers.local.client import AsyncSocketConnection, SocketConnection
 from channels_classic.layers.redis.layer import RedisChannelLayer
 from channels_classic.layers.redis.routes import Routes
@@ -48,8 +47,7 @@ class RedisLocalChannelLayer(RedisChannelLayer):
             stats_prefix=stats_prefix,
             connection_kwargs=connection_kwargs,
         )
-        self.local_layer = _LocalLayer(path, expiry, group_expiry, capacity, channel_capacity)
-        self.local_layer.deployment = prefix
+        self.local_layer = _LocalLayer(prefix, path, expiry, group_expiry, capacity, channel_capacity)
 
     def _endpoints(self) -> list[Endpoint]:
         return [_LocalEndpoint(self), *super()._endpoints()]
@@ -69,14 +67,9 @@ class RedisLocalChannelLayer(RedisChannelLayer):
 class _LocalLayer(LocalChannelLayer):
     """The local layer of one deployment: other deployments on this machine have other prefixes."""
 
-    deployment = ""
-
-    @property
-    def path(self) -> str:
-        """The address of the socket."""
-        if self._path is None:
-            self._path = default_address(self.deployment)
-        return self._path
+    def __init__(self, deployment: str, *arguments: Any) -> None:
+        self.deployment = deployment
+        super().__init__(*arguments)
 
 
 class _LocalEndpoint:

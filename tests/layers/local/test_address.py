@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -115,6 +116,17 @@ def test_a_path_too_long_for_a_socket_is_refused_with_what_to_do(tmp_path: Path)
 def test_a_folder_is_no_socket(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a folder: expected the path of a file in it"):
         LocalChannelLayer(path=str(tmp_path))
+
+
+def test_a_file_that_is_no_socket_is_refused_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "data.txt"
+    layer = LocalChannelLayer(path=str(path))
+    path.write_text("precious")
+    with pytest.raises(ValueError, match="a file that is not a socket: expected a path at which there is nothing"):
+        LocalChannelLayer(path=str(path))
+    with pytest.raises(InvalidChannelLayerError, match=r"cannot listen at .*: a file that is not a socket is there"):
+        asyncio.run(layer.start())  # made before the file
+    assert path.read_text() == "precious"
 
 
 def test_a_layer_in_a_folder_of_others_says_so_on_first_use(tmp_path: Path) -> None:
