@@ -18,7 +18,8 @@ django_application = get_asgi_application()
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 
-from channels_classic.asgi import channel_layers
+from channels_classic import Group
+from channels_classic.asgi import channel_layers, get_channel_layer
 from channels_classic.interface_server import InterfaceServer
 
 
@@ -42,6 +43,8 @@ class Chat(AsyncWebsocketConsumer):
         """Send the frame on."""
         if text_data.startswith("classic "):
             await channel_layers["default"].send_group_async("room", {"text": text_data})
+        elif text_data.startswith("at once "):
+            Group("room").send({"text": text_data})  # the process that hosts the layer must not wait for itself
         else:
             await self.channel_layer.group_send("modern", {"type": "chat.message", "text": text_data})
 
@@ -51,7 +54,7 @@ class Chat(AsyncWebsocketConsumer):
 
 
 own = [re_path(r"^shout/$", Shout.as_asgi()), re_path(r"^chat/$", Chat.as_asgi())]
-classic: Any = InterfaceServer(channel_layers.make_layer("default"))
+classic: Any = InterfaceServer(get_channel_layer())
 application = ProtocolTypeRouter(
     {
         "http": django_application,

@@ -95,6 +95,8 @@ def test_consumers_and_groups_of_both_work_side_by_side(
             assert client.recv(10) == answer
         chat.send("classic greetings")
         assert [client.recv(10) for client in (room, sender)] == ["classic greetings"] * 2
+        chat.send("at once greetings")
+        assert [client.recv(10) for client in (room, sender)] == ["at once greetings"] * 2
         sender.send("from a worker")
         assert chat.recv(10) == "modern from a worker"
 
