@@ -80,7 +80,9 @@ class ImportRewriter(cst.CSTTransformer):
         is_global = any(item.name.value == "channels" for statement in statements for item in statement.names)
         for scope in {scope for scope in self.metadata[ScopeProvider].values() if isinstance(scope, Scope)}:
             bindings = [each for each in scope.assignments if each.name.partition(".")[0] == "channels"]
-            imports = [each for each in bindings if isinstance(each, ImportAssignment) and _imports_channels(each)]
+            nodes = {each.node for each in bindings if isinstance(each, ImportAssignment)}  # one may bind thousands
+            importing = {node for node in nodes if isinstance(node, cst.Import) and _imports_channels(node)}
+            imports = [each for each in bindings if isinstance(each, ImportAssignment) and each.node in importing]
             is_rebound = any(_is_rebound(access) for each in imports for access in each.references)
             if is_global or is_rebound or len(imports) < len(bindings):
                 self._kept.update(each.node for each in imports)  # bound in another way too, or used elsewhere
@@ -232,11 +234,9 @@ class ImportRewriter(cst.CSTTransformer):
             self.findings.append(finding)
 
 
-def _imports_channels(assignment: ImportAssignment) -> bool:
+def _imports_channels(statement: cst.Import) -> bool:
     """Return True for `import channels` and `import channels.routing`, which bind `channels`."""
-    if not isinstance(assignment.node, cst.Import):
-        return False
-    names = [get_full_name_for_node(alias.name) or "" for alias in assignment.node.names if alias.asname is None]
+    names = [get_full_name_for_node(alias.name) or "" for alias in statement.names if alias.asname is None]
     return any(name.partition(".")[0] == "channels" for name in names)
 
 
