@@ -71,10 +71,21 @@ def warn_of_unrouted_socket(message: Any, null_consumer: Any) -> None:
     router = getattr(message.channel_layer, "router", None)
     if not settings.DEBUG or router is None or message.channel.name != "websocket.connect":
         return
-    match = router.root.match(type(message)(message.content, "websocket.receive", message.channel_layer))
-    if (match is None or match[0] is null_consumer) and _is_new("socket", path):
+    try:
+        match = router.root.match(type(message)(message.content, "websocket.receive", message.channel_layer))
+    except Exception:  # a routing of the project that looks at more than a handshake holds
+        return
+    looks_at_frames = any("text" in filters or "bytes" in filters for filters in _filters(router.root.routing))
+    if (match is None or match[0] is null_consumer) and not looks_at_frames and _is_new("socket", path):
         hint = _known_paths(router, "websocket.connect")
         logger.warning("No route for websocket.connect matches sockets at %r: nothing answers them. %s", path, hint)
+
+
+def _filters(entries: Iterable[Any]) -> Iterator[Any]:
+    """Yield the filters of all routes, also of those that are included."""
+    for entry in entries:
+        yield getattr(entry, "filters", {})
+        yield from _filters(getattr(entry, "routing", ()))
 
 
 def _known_paths(router: Any, channel: str) -> str:

@@ -12,7 +12,7 @@ from channels_classic import Channel, Group, _debug_notices, include, route
 from channels_classic.asgi import ChannelLayerWrapper, channel_layers
 from channels_classic.layers.inmemory import ChannelLayer
 from channels_classic.message import Message
-from channels_classic.routing import null_consumer
+from channels_classic.routing import connect_consumer, null_consumer
 from tests.support.waiting import eventually
 from tests.worker.harness import make_worker, running
 
@@ -122,6 +122,13 @@ def test_a_socket_that_no_route_takes_is_warned_of_when_it_opens(warnings: Lines
     (line,) = warnings()
     assert line.startswith("No route for websocket.connect matches sockets at '/notify': nothing answers them. ")
     assert ("'^/notify/$'" in line) is (channel == "websocket.connect")
+
+
+def test_nothing_is_said_of_a_socket_whose_frames_a_route_may_take_by_their_text(warnings: Lines) -> None:
+    routes = [include([route("websocket.receive", consume, text="^hello")], path="^/chat")]
+    layer = ChannelLayerWrapper(ChannelLayer(), "default", routes)
+    connect_consumer(Message({"path": "/chat", "reply_channel": "reply!x"}, "websocket.connect", layer))
+    assert warnings() == []
 
 
 def test_the_paths_of_the_routes_that_exist_are_named(warnings: Lines) -> None:

@@ -443,6 +443,13 @@ class LeftOpenTests(ChannelTestCase):
 
 
 class LeftOpenTransactionTests(TransactionChannelTestCase):
+    def test_a_consumer_that_leaves_autocommit_off_leaves_it_on_for_the_next(self) -> None:
+        routes = route("leave", lambda message: transaction.set_autocommit(False))
+        with apply_routes(routes), self.assertLogs("channels_classic.worker"):
+            Client().send_and_consume("leave")
+        User.objects.create_user("horse")
+        assert transaction.get_autocommit()
+
     def test_what_a_consumer_leaves_open_is_rolled_back_as_in_a_worker(self) -> None:
         with apply_routes(route("leave", _leave_a_transaction)), self.assertLogs("channels_classic.worker"):
             Client().send_and_consume("leave")

@@ -20,6 +20,7 @@ from django.db import close_old_connections, connections
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
 from channels_classic._isolation import MessageContexts
+from channels_classic._transactions import open_transactions, roll_back
 from channels_classic.asgi import ChannelLayerWrapper, channel_layers
 from channels_classic.channel import Group
 from channels_classic.conf import DEFAULT_CHANNEL_LAYER
@@ -288,17 +289,19 @@ def _connections_left_open() -> Iterator[None]:
 @contextmanager
 def _transactions_ended() -> Iterator[None]:
     """Roll back what a consumer left open, as a worker does, but not the transaction of the test around it."""
-    depths = {connection.alias: len(connection.atomic_blocks) for connection in connections.all(initialized_only=True)}
+    around = open_transactions()
+    depths = {alias: len(connections[alias].atomic_blocks) for alias in around}
     try:
         yield
     finally:
-        for connection in connections.all(initialized_only=True):
-            left = connection.atomic_blocks[depths.get(connection.alias, 0) :]
+        ended = roll_back(around)
+        for alias, depth in depths.items():
+            left = connections[alias].atomic_blocks[depth:]
             for block in reversed(left):
                 block.__exit__(RuntimeError, RuntimeError("left open"), None)
-            if left:
-                alias = connection.alias
-                logger.error("A consumer left a transaction of the database %r open: it was rolled back.", alias)
+            ended += [alias] if left else []
+        for alias in ended:
+            logger.error("A consumer left a transaction of the database %r open: it was rolled back.", alias)
 
 
 def _routing_of(routes: Any) -> Any:

@@ -19,7 +19,7 @@ import redis
 
 from channels_classic.exceptions import LayerUnavailable, StepRefused
 from channels_classic.layers.redis.commands import SCRIPTS, Command, CommandBuilder
-from channels_classic.layers.redis.connector import NEXT_STEPS, Connector, described, error_code, next_step
+from channels_classic.layers.redis.connector import Connector, described, error_code, next_step
 from channels_classic.layers.redis.endpoint import RedisEndpoint
 from channels_classic.layers.redis.handover import fields_of
 from channels_classic.layers.redis.keys import Keys
@@ -97,7 +97,7 @@ def _inspect(layer: RedisChannelLayer, connector: Connector, builder: CommandBui
     except (*LOST, redis.RedisError) as error:
         found.findings.append(_failure(found.where, error))
         return found
-    except Exception as error:  # of code of the project, such as a credential provider
+    except Exception as error:  # of code of the project, such as `redis_connect_func`
         found.findings.append(_unreachable(found.where, repr(error), "Check `connection_kwargs` in CHANNEL_LAYERS."))
         return found
     try:
@@ -109,6 +109,7 @@ def _inspect(layer: RedisChannelLayer, connector: Connector, builder: CommandBui
         found.findings.append(_failure(found.where, error))
     finally:
         server.close()
+    found.findings = list(dict.fromkeys(found.findings))  # several commands may be refused for one reason
     return found
 
 
@@ -293,6 +294,6 @@ def _failure(where: str, error: BaseException) -> ServerFinding:
 def _by_text(where: str, reason: str, hint: str) -> ServerFinding:
     """Return the finding about an error of the server, named by its code, or of the connection."""
     code = reason.partition(" ")[0]
-    if code in NEXT_STEPS or (code.isalpha() and code.isupper() and len(code) > 2):
+    if code.isalpha() and code.isupper() and len(code) > 2:
         return ServerFinding(Problem.REFUSED, f"{where} refuses: {reason}.", hint)
     return _unreachable(where, reason, hint)

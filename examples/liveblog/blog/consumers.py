@@ -21,18 +21,19 @@ def ws_connect(message: Message, slug: str) -> None:
     # Who reads is what the browser calls itself: several tabs are one reader. It is only counted.
     who = message["query_string"].decode("ascii", "replace")[:50] or message.reply_channel.name
     group.add(message.reply_channel, who=who, after=message.get("cursors", {}).get(group.name))
-    tell_how_many_read(blog)
+    readers = how_many_read(blog)
+    blog.tell(readers=readers)
     # Apart from the group: somebody who came back too late is told of a gap, in which that may lie.
-    message.reply_channel.send(blog.news(readers=len(group.presence())))
+    message.reply_channel.send(blog.news(readers=readers))
 
 
 def ws_disconnect(message: Message, slug: str) -> None:
     blog = Blog.objects.filter(slug=slug).first()
     if blog is not None:
         blog.readers.discard(message.reply_channel)
-        tell_how_many_read(blog)
+        blog.tell(readers=how_many_read(blog))
 
 
-def tell_how_many_read(blog: Blog) -> None:
+def how_many_read(blog: Blog) -> int:
     # Asked afresh each time: a number kept by adding and subtracting goes wrong for good when a worker dies.
-    blog.tell(readers=len(blog.readers.presence()))
+    return len(blog.readers.presence())
